@@ -1,0 +1,1 @@
+"""Labelled photos -> split -> features -> training -> a published SavedModel."""

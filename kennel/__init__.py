@@ -1,0 +1,1 @@
+"""The composition: the command line, the local stack, the demo."""

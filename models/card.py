@@ -1,0 +1,80 @@
+"""The model card: what a model says of itself, published inside every SavedModel.
+
+The API and the workers learn labels, image size and clip bound from it over the wire.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from models.errors import ModelContractError
+
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One published version of a model.
+
+    Attributes:
+        labels: in column order of every output.
+        image_size: (height, width) of the pixels that the model expects.
+        weights: where the pretrained weights came from: source, sha256, note.
+        training: photos per class and part, split seed and grouping, sha256 of the
+            file list.
+        temperature: divides the logits inside the graph; fitted on validation data.
+        clip_bound: default upper bound of a probability; None means no clipping.
+        clip_choice: how the bound was chosen.
+        metrics: on validation data: accuracy, log losses, confusion matrix.
+    """
+
+    name: str
+    version: int
+    labels: tuple[str, ...]
+    image_size: tuple[int, int]
+    network: str
+    recipe: str
+    temperature: float
+    clip_bound: float | None
+    clip_choice: str = ""
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+    git_revision: str = ""
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """The card as JSON text; `from_json` reads it back."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ModelCard:
+        """Read a card.
+
+        Raises:
+            ModelContractError: not a card, or one of a newer schema.
+        """
+        try:
+            return cls._from_mapping(json.loads(text))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            message = f"the model's card cannot be read ({error}): export it again"
+            raise ModelContractError(message) from error
+
+    @classmethod
+    def _from_mapping(cls, card: Mapping[str, Any]) -> ModelCard:
+        if card["schema"] != SCHEMA:
+            raise ValueError(f"schema {card['schema']}, this program reads {SCHEMA}")
+        known = {each.name for each in dataclasses.fields(cls)}
+        values = {name: value for name, value in card.items() if name in known}
+        height, width = card["image_size"]
+        values["image_size"] = (int(height), int(width))
+        values["labels"] = tuple(str(label) for label in card["labels"])
+        if len(values["labels"]) < 2:
+            raise ValueError(f"labels {values['labels']}, at least two are needed")
+        return cls(**values)

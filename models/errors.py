@@ -1,0 +1,93 @@
+"""Every error of the project, in the order of the data flow.
+
+KennelError                     whatever we can explain; the command line prints it
+|-- InvalidImageError           bytes -> pixels: the image's sender can mend it
+|-- InvalidRequestError         a parameter, path or file name that cannot be used
+|-- DatasetError                labelled photos that cannot be trained on
+|-- NotFoundError               no such model, version, label or job
+|-- ConflictError               not in this state (a result that is not there yet)
+|-- ModelUnavailableError       pixels -> probabilities: not now, try again
+|   |-- ModelOverloadedError    the model server sheds load
+|   `-- ModelTimeoutError       the deadline passed
+|-- ModelContractError          the model server's answer is not what we agreed on
+`-- QueueUnavailableError       probabilities -> CSV: Redis cannot be reached
+
+Each carries a stable ``code`` for machines; the message names the value and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class KennelError(Exception):
+    """Base of every error that a user can be told about.
+
+    ``code`` is stable and documented; the HTTP API puts it into its answers.
+    """
+
+    code = "internal"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        """Keep *message* for people and *code* (default: the class's) for machines."""
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class InvalidImageError(KennelError):
+    """The bytes are not an image that we can or want to decode."""
+
+    code = "undecodable_image"
+
+
+class InvalidRequestError(KennelError):
+    """A parameter, path or file is out of bounds; the sender can correct it."""
+
+    code = "invalid_parameter"
+
+
+class DatasetError(KennelError):
+    """The labelled photos, the split or the weights do not fit together."""
+
+    code = "invalid_dataset"
+
+
+class NotFoundError(KennelError):
+    """There is no model, version, label or job of that name."""
+
+    code = "not_found"
+
+
+class ConflictError(KennelError):
+    """The thing exists but is not in a state that allows this."""
+
+    code = "conflict"
+
+
+class ModelUnavailableError(KennelError):
+    """The model server cannot answer now; the same call may succeed later."""
+
+    code = "model_not_ready"
+
+
+class ModelOverloadedError(ModelUnavailableError):
+    """The model server's queue is full."""
+
+    code = "overloaded"
+
+
+class ModelTimeoutError(ModelUnavailableError):
+    """The deadline passed before the model server answered."""
+
+    code = "deadline_exceeded"
+
+
+class ModelContractError(KennelError):
+    """The model server answered with something that the contract does not allow."""
+
+    code = "bad_upstream_reply"
+
+
+class QueueUnavailableError(KennelError):
+    """Redis cannot be reached, so no job can be queued."""
+
+    code = "queue_unavailable"

@@ -1,0 +1,168 @@
+"""From encoded bytes to the pixels a model expects.
+
+Training, serving and the batch job all decode here, so they cannot disagree. Formats
+are told by their first bytes, never by name: a renamed EPS reaches no decoder.
+
+| what arrives            | what the model sees                                |
+|-------------------------|----------------------------------------------------|
+| EXIF orientation        | applied                                            |
+| grey, palette, CMYK     | converted to RGB                                   |
+| 16 bits a channel       | scaled to 8 bits, not cut off                      |
+| transparency            | composited on white                                |
+| animated, multi-picture | the first frame                                    |
+| any size                | squashed to the model's, bilinear with antialiasing |
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from models.errors import InvalidImageError
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""[height, width, 3], RGB."""
+
+MAX_IMAGE_BYTES: Final = 32 * 1024 * 1024
+MAX_PIXELS: Final = 50_000_000
+MAX_SIDE: Final = 30_000
+FORMATS: Final = "JPEG, PNG, WebP or BMP"
+PREPROCESSING: Final = "exif,white,bilinear-antialias,1"
+"""Changes whenever `decode_image` answers otherwise: caches of pixels are keyed by it."""
+
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    ZeroDivisionError,
+    MemoryError,
+    struct.error,
+)
+
+
+def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
+    """The pixels of an encoded *image*, uint8 RGB of *size* (height, width).
+
+    Raises:
+        InvalidImageError: not an image, damaged, or too large; ``code`` says which.
+    """
+    opened = _open(image)
+    _check_dimensions(opened.size)
+    try:
+        opened.load()
+        flat = _flatten(ImageOps.exif_transpose(opened))
+        height, width = size
+        resized = flat.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(resized.convert("RGB"))
+    except _DECODER_ERRORS as error:
+        message = f"the image is damaged ({_reason(error)}): send the whole file again"
+        raise InvalidImageError(message) from error
+
+
+def read_image_file(path: Path, max_bytes: int = MAX_IMAGE_BYTES) -> bytes:
+    """The bytes of a regular file; links and FIFOs are never followed or waited on.
+
+    Raises:
+        InvalidImageError: gone, not a regular file, unreadable or above *max_bytes*.
+    """
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        with os.fdopen(os.open(path, flags), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise InvalidImageError("not a regular file", code="unreadable_file")
+            check_image_bytes(status.st_size, max_bytes)
+            return stream.read(max_bytes)
+    except OSError as error:
+        message = f"the file cannot be read ({error.strerror})"
+        raise InvalidImageError(message, code="unreadable_file") from error
+
+
+def check_image_bytes(count: int, max_bytes: int = MAX_IMAGE_BYTES) -> None:
+    """Accept an encoded image of *count* bytes.
+
+    Raises:
+        InvalidImageError: it is empty or larger than *max_bytes*.
+    """
+    if count == 0:
+        raise InvalidImageError("the image is empty (0 bytes)", code="empty_image")
+    if count > max_bytes:
+        message = (
+            f"the image has {count:,} bytes, the limit is {max_bytes:,}: scale it down"
+        )
+        raise InvalidImageError(message, code="too_large")
+
+
+def _open(image: bytes) -> ImageFile:
+    check_image_bytes(len(image), max(len(image), 1))
+    decoder = _decoder_for(image[:16])
+    if decoder is None:
+        message = (
+            f"not a {FORMATS} image (it starts with {image[:8]!r}): convert it first"
+        )
+        raise InvalidImageError(message, code="unsupported_image")
+    try:
+        return decoder(io.BytesIO(image))
+    except _DECODER_ERRORS as error:
+        message = f"the image's header is damaged ({_reason(error)}): send it again"
+        raise InvalidImageError(message) from error
+
+
+def _decoder_for(start: bytes) -> type[ImageFile] | None:
+    if start.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImageFile
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return WebPImageFile
+    if start.startswith(b"BM"):
+        return BmpImageFile
+    return None
+
+
+def _check_dimensions(size: tuple[int, int]) -> None:
+    # Before a single pixel is decoded: a 10 kB file can hold 100 megapixels. The
+    # decoder classes are called directly because Image.open only warns at this point.
+    width, height = size
+    if width < 1 or height < 1:
+        raise InvalidImageError(f"the image is {width} x {height} pixels")
+    if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
+        message = (
+            f"the image is {width} x {height} pixels, the limit is {MAX_PIXELS:,} "
+            f"pixels and {MAX_SIDE:,} a side: scale it down"
+        )
+        raise InvalidImageError(message, code="too_many_pixels")
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # Pillow cuts values above 255 off; 65535 / 257 = 255.
+        wide = np.asarray(image).astype(np.float32) / 257
+        return Image.fromarray(wide.clip(0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        visible = image.convert("RGBA")
+        paper = Image.new("RGBA", visible.size, "white")
+        return Image.alpha_composite(paper, visible).convert("RGB")
+    return image if image.mode in {"L", "RGB"} else image.convert("RGB")
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).strip("'\"") or type(error).__name__

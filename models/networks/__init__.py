@@ -1,0 +1,1 @@
+"""The Keras networks and the pretrained weights they start from."""

@@ -1,0 +1,51 @@
+"""Files that are either complete or not there.
+
+A reader never sees half a file: content goes to a temporary name in the same folder,
+is flushed to the disk and then takes its final name in one rename.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".tmp-"
+"""What unfinished files and folders are called; readers and listings skip them."""
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Give *path* this *content*, all of it or nothing, and survive a crash after.
+
+    Raises:
+        OSError: the disk is full or read-only; *path* is as it was before.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = temporary_beside(path)
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name in *path*'s folder that nobody else uses and that readers skip."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex[:12]}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in *folder* durable (a rename lives in the folder, not the file).
+
+    Raises:
+        OSError: the folder cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

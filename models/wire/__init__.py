@@ -1,0 +1,1 @@
+"""The wire to a model server: messages, tensors, the gRPC client, configuration."""

@@ -1,0 +1,103 @@
+"""TensorFlow Serving's configuration files: written for it, read by our own server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+from google.protobuf import text_format
+
+from models.errors import InvalidRequestError
+from models.wire.messages import ModelServerConfig
+
+VERSIONS_KEPT: Final = 2
+"""Both servers keep the newest two loaded, so that a job pinned to the previous one can
+finish during a rollout."""
+
+_MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model of a server: where its versions lie, which are kept, their labels."""
+
+    name: str
+    base_path: Path
+    versions_kept: int = 1
+    specific_versions: tuple[int, ...] = ()
+    labels: tuple[tuple[str, int], ...] = ()
+
+
+def check_model_name(name: str) -> str:
+    """Accept *name* as a folder and URL part.
+
+    Raises:
+        InvalidRequestError: it holds other characters, or too many.
+    """
+    if not _MODEL_NAME.fullmatch(name):
+        message = (
+            f"model name {name!r} is not possible: use up to 64 letters, digits, "
+            "'.', '_' and '-', beginning with a letter or digit"
+        )
+        raise InvalidRequestError(message)
+    return name
+
+
+def published_models(models_dir: Path) -> list[str]:
+    """Names of the models in *models_dir* that have at least one version."""
+    if not models_dir.is_dir():
+        return []
+    folders = (each for each in models_dir.iterdir() if each.is_dir())
+    names = [each.name for each in folders if _MODEL_NAME.fullmatch(each.name)]
+    return sorted(name for name in names if published_versions(models_dir / name))
+
+
+def published_versions(base_path: Path) -> list[int]:
+    """Version numbers below a model's folder, newest first."""
+    if not base_path.is_dir():
+        return []
+    names = (each.name for each in base_path.iterdir() if each.is_dir())
+    numbers = [int(name) for name in names if name.isascii() and name.isdigit()]
+    return sorted((number for number in numbers if number > 0), reverse=True)
+
+
+def render_model_config(names: Iterable[str], base: PurePath) -> str:
+    """A ``models.config`` that serves each model below *base* (absolute)."""
+    config = ModelServerConfig()
+    for name in names:
+        entry = config.model_config_list.config.add()
+        entry.name = name
+        entry.base_path = str(base / name)
+        entry.model_platform = "tensorflow"
+        entry.model_version_policy.latest.num_versions = VERSIONS_KEPT
+    return str(text_format.MessageToString(config))
+
+
+def read_model_config(path: Path) -> list[ModelEntry]:
+    """The models in a ``models.config`` file.
+
+    Raises:
+        InvalidRequestError: the file cannot be read, or is not such a file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = text_format.Parse(text, ModelServerConfig())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        message = f"{path} is not a model server configuration: {error}"
+        raise InvalidRequestError(message) from error
+    return [_entry(each) for each in config.model_config_list.config]
+
+
+def _entry(config: Any) -> ModelEntry:
+    policy = config.model_version_policy
+    kept = 10**9 if policy.HasField("all") else policy.latest.num_versions or 1
+    return ModelEntry(
+        name=config.name,
+        base_path=Path(config.base_path),
+        versions_kept=int(kept),
+        specific_versions=tuple(policy.specific.versions),
+        labels=tuple(config.version_labels.items()),
+    )

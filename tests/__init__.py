@@ -1,0 +1,1 @@
+"""Tests: real protocol, real Redis, images made on the spot."""

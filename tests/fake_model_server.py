@@ -1,0 +1,151 @@
+"""A model server that speaks the real protocol; its "model" is mean brightness.
+
+P(last label) = mean of the pixels / 255, so that a test can tell from a photo what the
+right answer is, and a mix-up of photos shows. It can be told to be slow or to fail.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import numpy as np
+
+from models.card import ModelCard
+from models.contract import (
+    CARD_OUTPUT,
+    DESCRIBE_SIGNATURE,
+    IMAGES_INPUT,
+    LOGITS_OUTPUT,
+    MAX_MESSAGE_BYTES,
+    PROBABILITIES_OUTPUT,
+)
+from models.wire import messages
+from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
+
+CARD = ModelCard(
+    name="pets",
+    version=1,
+    labels=("cat", "dog"),
+    image_size=(32, 32),
+    network="mean-brightness",
+    recipe="none",
+    temperature=1.0,
+    clip_bound=0.95,
+    clip_choice="fixed",
+)
+
+
+def brightness_probabilities(batch: Any, classes: int) -> Any:
+    bright = batch.reshape(len(batch), -1).mean(axis=1) / 255
+    rest = np.repeat(((1 - bright) / (classes - 1))[:, None], classes - 1, axis=1)
+    return np.concatenate([rest, bright[:, None]], axis=1).astype(np.float32)
+
+
+class FakeModelServer:
+    """Serves ``card`` under its name, in the given versions, on a loopback port.
+
+    Attributes:
+        failure: answer every Predict with this status code; None: answer properly.
+        delay_seconds: wait this long before each Predict of images.
+        batches: sizes of the batches answered so far.
+    """
+
+    def __init__(
+        self, card: ModelCard = CARD, versions: tuple[int, ...] = (1,), port: int = 0
+    ) -> None:
+        self.card = card
+        self.versions = versions
+        self.failure: grpc.StatusCode | None = None
+        self.delay_seconds = 0.0
+        self.batches: list[int] = []
+        self._lock = threading.Lock()
+        self.port = port
+        self._server: Any = None
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self._server = grpc.server(
+            ThreadPoolExecutor(16),
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        messages.prediction_service.add_PredictionServiceServicer_to_server(
+            self, self._server
+        )
+        messages.model_service.add_ModelServiceServicer_to_server(self, self._server)
+        self.port = self._server.add_insecure_port(self.target)
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(grace=0).wait()
+
+    def __enter__(self) -> FakeModelServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self.failure is not None:
+            context.abort(self.failure, f"told to fail with {self.failure.name}")
+        version = self._version(request.model_spec, context)
+        response = messages.PredictResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = version
+        if request.model_spec.signature_name == DESCRIBE_SIGNATURE:
+            card = replace(self.card, version=version).to_json().encode()
+            response.outputs[CARD_OUTPUT].CopyFrom(to_string_tensor([card]))
+            return response
+        self._answer(from_tensor(request.inputs[IMAGES_INPUT]), response)
+        return response
+
+    def _answer(self, batch: Any, response: Any) -> None:
+        time.sleep(self.delay_seconds)
+        with self._lock:
+            self.batches.append(len(batch))
+        probabilities = brightness_probabilities(batch, len(self.card.labels))
+        logits = np.log(np.maximum(probabilities, 1e-9))
+        response.outputs[PROBABILITIES_OUTPUT].CopyFrom(to_tensor(probabilities))
+        response.outputs[LOGITS_OUTPUT].CopyFrom(to_tensor(logits))
+
+    def _version(self, spec: Any, context: Any) -> int:
+        if spec.version_label:
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"Unrecognized servable version label: {spec.version_label}",
+            )
+        wanted = int(spec.version.value) if spec.HasField("version") else None
+        known = spec.name == self.card.name and self.versions
+        if not known or (wanted is not None and wanted not in self.versions):
+            context.abort(
+                grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {spec}"
+            )
+        return wanted or max(self.versions)
+
+    def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self.failure is not None:
+            context.abort(self.failure, f"told to fail with {self.failure.name}")
+        if request.model_spec.name != self.card.name:
+            name = request.model_spec.name
+            context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"Could not find any versions of model {name}",
+            )
+        response = messages.GetModelStatusResponse()
+        for version in self.versions:
+            response.model_version_status.add(
+                version=version, state=messages.ModelVersionStatus.AVAILABLE
+            )
+        return response

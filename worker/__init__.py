@@ -1,0 +1,1 @@
+"""Folder jobs: folder -> shards -> rows -> one CSV, on RQ and Redis."""
