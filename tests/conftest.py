@@ -14,13 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_model_server import FakeModelServer
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.processes import free_port
 
 
 @pytest.fixture

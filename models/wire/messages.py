@@ -55,7 +55,7 @@ with _bare_tensorflow():
     server_config: Any = _load("tensorflow_serving.config.model_server_config_pb2")
     tensor: Any = _load("tensorflow.core.framework.tensor_pb2")
     types: Any = _load("tensorflow.core.framework.types_pb2")
-    meta_graph: Any = _load("tensorflow.core.protobuf.meta_graph_pb2")
+    saved_model: Any = _load("tensorflow.core.protobuf.saved_model_pb2")
 
 TensorProto: Any = tensor.TensorProto
 PredictRequest: Any = predict.PredictRequest

@@ -1,0 +1,66 @@
+"""The `kennel` command: parses, calls one function of the right package, prints.
+
+Results go to stdout, progress to stderr; exit codes: 0 done, 1 failed, 2 misuse.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, Final
+
+import click
+
+from models.errors import InvalidRequestError, KennelError
+
+COMMANDS: Final = {
+    "demo": "kennel.commands.demo:demo",
+    "train": "kennel.commands.training:train",
+    "evaluate": "kennel.commands.training:evaluate",
+    "report": "kennel.commands.training:report",
+    "export": "kennel.commands.training:export",
+    "models": "kennel.commands.serving:models",
+    "up": "kennel.commands.serving:up",
+    "model-server": "kennel.commands.serving:model_server",
+    "predict": "kennel.commands.requests:predict",
+    "submit": "kennel.commands.requests:submit",
+    "jobs": "kennel.commands.requests:jobs",
+    "score": "kennel.commands.scoring:score",
+}
+"""Imported when asked for, so that `kennel --help` is instant."""
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InvalidRequestError as error:
+            click.echo(f"kennel: {error}", err=True)
+            ctx.exit(2)
+        except KennelError as error:
+            click.echo(f"kennel: {error}", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            name = f" {error.filename}" if error.filename else ""
+            click.echo(f"kennel: {error.strerror or error}{name}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="kennel")
+def main() -> None:
+    """Turn labelled photos into a served classifier, and a folder into a Kaggle CSV."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The commands of `kennel`, one module for each kind of work."""

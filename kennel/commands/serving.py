@@ -1,0 +1,122 @@
+"""Commands about what is served: versions, the local stack, the model server alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kennel.settings import KennelSettings
+
+
+@click.command(
+    epilog="Examples: kennel up; KENNEL_HOME=/srv/kennel kennel up --port 8080"
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="API's address.")
+@click.option("--port", default=8000, show_default=True, help="API; 0: any free port.")
+@click.option("--model-server-port", default=8500, show_default=True, help="gRPC port.")
+@click.option("--redis-port", default=6379, show_default=True, help="Redis's port.")
+@click.option("--workers", default=2, show_default=True, help="Job workers.")
+def up(
+    host: str, port: int, model_server_port: int, redis_port: int, workers: int
+) -> None:
+    """Run Redis, the model server, the API and the workers until Ctrl-C."""
+    from kennel.stack import StackOptions, run_stack
+
+    run_stack(
+        KennelSettings.from_env(os.environ),
+        StackOptions(host, port, model_server_port, redis_port, workers),
+    )
+
+
+@click.command(epilog="Examples: kennel models; kennel models --json")
+@click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
+def models(as_json: bool) -> None:
+    """List the published models and their versions."""
+    from models.card import ModelCard
+    from models.contract import CARD_FILE
+    from models.wire.config import published_models, published_versions
+
+    folder = KennelSettings.from_env(os.environ).models_dir
+    cards = [
+        ModelCard.from_json((folder / name / str(number) / CARD_FILE).read_bytes())
+        for name in published_models(folder)
+        for number in published_versions(folder / name)
+    ]
+    if as_json:
+        click.echo(json.dumps([json.loads(card.to_json()) for card in cards]))
+        return
+    for card in cards:
+        found = card.metrics.get("validation", {})
+        click.echo(
+            f"{card.name} {card.version}  {', '.join(card.labels)}  "
+            f"accuracy {found.get('accuracy', float('nan')):.3f}  {card.created}"
+        )
+    if not cards:
+        click.echo(f"No models in {folder}: kennel train, then kennel export.")
+
+
+def _path(**settings: Any) -> click.Path:
+    return click.Path(path_type=Path, **settings)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise click.BadParameter(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+@click.command(
+    "model-server",
+    epilog="Examples: kennel model-server --model_name=pets "
+    "--model_base_path=var/models/pets; kennel model-server "
+    "--model_config_file=models.config --enable_batching",
+)
+@click.option("--port", default=8500, show_default=True, help="gRPC port.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address.")
+@click.option("--model_name", default="default", show_default=True, help="Model name.")
+@click.option("--model_base_path", type=_path(), help="Folder of version folders.")
+@click.option("--model_config_file", type=_path(), help="A ModelServerConfig file.")
+@click.option(
+    "--model_config_file_poll_wait_seconds",
+    default=0.0,
+    show_default=True,
+    help="Read the configuration again this often; 0: never.",
+)
+@click.option(
+    "--file_system_poll_wait_seconds",
+    default=1.0,
+    show_default=True,
+    help="Look for new versions this often.",
+)
+@click.option(
+    "--enable_batching",
+    is_flag=False,
+    flag_value="true",
+    default="false",
+    callback=lambda _context, _option, value: _boolean(value),
+    help="Gather requests into batches.",
+)
+@click.option("--batching_parameters_file", type=_path(), help="How to gather them.")
+@click.option(
+    "--grpc_max_threads", default=128, show_default=True, help="Calls at once."
+)
+@click.option("--rest_api_port", default=0, help="Accepted and ignored: gRPC only.")
+@click.option("--monitoring_config_file", type=_path(), help="Accepted and ignored.")
+def model_server(
+    rest_api_port: int, monitoring_config_file: Path | None, **flags: Any
+) -> None:
+    """Run the embedded model server alone, with TensorFlow Serving's flags."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if rest_api_port or monitoring_config_file:
+        click.echo("gRPC only: no REST port, no monitoring here", err=True)
+    from models.networks.runtime import start_tensorflow
+
+    start_tensorflow()
+    from models.server.main import ServerOptions, serve
+
+    serve(ServerOptions(**flags))

@@ -1,0 +1,129 @@
+"""The embedded model server as a process: options in, serving until a signal."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from models.contract import MAX_MESSAGE_BYTES
+from models.errors import InvalidRequestError, KennelError
+from models.server.batching import BatchingParameters, read_batching_parameters
+from models.server.service import ModelService, PredictionService
+from models.server.versions import VersionManager
+from models.wire import messages
+from models.wire.config import (
+    VERSIONS_KEPT,
+    ModelEntry,
+    check_model_name,
+    read_model_config,
+)
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """TensorFlow Serving's flags, by their names."""
+
+    port: int = 8500
+    host: str = "127.0.0.1"
+    model_name: str = "default"
+    model_base_path: Path | None = None
+    model_config_file: Path | None = None
+    model_config_file_poll_wait_seconds: float = 0.0
+    file_system_poll_wait_seconds: float = 1.0
+    enable_batching: bool = False
+    batching_parameters_file: Path | None = None
+    grpc_max_threads: int = 128
+
+
+def serve(options: ServerOptions) -> None:
+    """Serve until SIGTERM or SIGINT, then let calls in flight finish.
+
+    Raises:
+        InvalidRequestError: options or files that cannot be; the port is taken.
+    """
+    stopping = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda _number, _frame: stopping.set())
+    versions = VersionManager(_entries(options), _batching(options))
+    server = start_server(versions, options)
+    log.info("serving gRPC on %s:%d", options.host, options.port)
+    try:
+        while not stopping.is_set():
+            _poll(versions)
+            stopping.wait(options.file_system_poll_wait_seconds)
+    finally:
+        server.stop(DRAIN_SECONDS).wait()
+    log.info("stopped")
+
+
+def start_server(versions: VersionManager, options: ServerOptions) -> Any:
+    """A started gRPC server that answers from *versions*.
+
+    Raises:
+        InvalidRequestError: the port cannot be bound.
+    """
+    server = grpc.server(
+        ThreadPoolExecutor(options.grpc_max_threads, thread_name_prefix="grpc"),
+        maximum_concurrent_rpcs=options.grpc_max_threads,
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            # Two servers on one port would answer in turns, with different models.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    messages.prediction_service.add_PredictionServiceServicer_to_server(
+        PredictionService(versions), server
+    )
+    messages.model_service.add_ModelServiceServicer_to_server(
+        ModelService(versions), server
+    )
+    address = f"{options.host}:{options.port}"
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        message = f"cannot listen on {address}: is something else using the port?"
+        raise InvalidRequestError(message) from error
+    server.start()
+    return server
+
+
+def _poll(versions: VersionManager) -> None:
+    try:
+        versions.poll()
+    except KennelError as error:
+        log.warning("%s; what is loaded goes on serving", error)
+
+
+def _entries(options: ServerOptions) -> Callable[[], Sequence[ModelEntry]]:
+    if options.model_config_file is None:
+        if options.model_base_path is None:
+            raise InvalidRequestError("give --model_base_path or --model_config_file")
+        name = check_model_name(options.model_name)
+        entry = ModelEntry(name, options.model_base_path.absolute(), VERSIONS_KEPT)
+        return lambda: [entry]
+    path = options.model_config_file
+    first = read_model_config(path)
+    if options.model_config_file_poll_wait_seconds <= 0:
+        return lambda: first
+    return lambda: read_model_config(path)
+
+
+def _batching(options: ServerOptions) -> BatchingParameters | None:
+    if not options.enable_batching:
+        return None
+    if options.batching_parameters_file is None:
+        return BatchingParameters()
+    return read_batching_parameters(options.batching_parameters_file)

@@ -1,0 +1,111 @@
+"""The three calls of TensorFlow Serving's API that we answer; others: UNIMPLEMENTED."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+
+from models.server.servable import DEFAULT_SIGNATURE, ServingError
+from models.server.versions import VersionManager
+from models.wire import messages
+
+MAX_ERROR_LENGTH: Final = 1024
+METADATA_FIELD: Final = "signature_def"
+
+
+class PredictionService(messages.prediction_service.PredictionServiceServicer):  # type: ignore[misc] # built by protobuf at run time
+    """Predict and GetModelMetadata."""
+
+    def __init__(self, versions: VersionManager) -> None:
+        """Answer from what *versions* has loaded."""
+        self._versions = versions
+
+    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Run one signature of one version."""
+        return _answer(context, lambda: self._predict(request))
+
+    def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The signatures of one version."""
+        return _answer(context, lambda: self._metadata(request))
+
+    def _predict(self, request: Any) -> Any:
+        servable = _find(self._versions, request)
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        outputs = servable.predict(name, request.inputs, list(request.output_filter))
+        response = messages.PredictResponse(outputs=outputs)
+        response.model_spec.name = servable.name
+        response.model_spec.version.value = servable.version
+        response.model_spec.signature_name = name
+        return response
+
+    def _metadata(self, request: Any) -> Any:
+        if not request.metadata_field:
+            message = "GetModelMetadataRequest must specify at least one metadata_field"
+            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+        for field in request.metadata_field:
+            if field != METADATA_FIELD:
+                message = f"Metadata field {field} is not supported"
+                raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+        servable = _find(self._versions, request)
+        response = messages.GetModelMetadataResponse()
+        response.model_spec.name = servable.name
+        response.model_spec.version.value = servable.version
+        response.metadata[METADATA_FIELD].Pack(servable.signature_definitions())
+        return response
+
+
+class ModelService(messages.model_service.ModelServiceServicer):  # type: ignore[misc] # built by protobuf at run time
+    """GetModelStatus."""
+
+    def __init__(self, versions: VersionManager) -> None:
+        """Answer from what *versions* knows."""
+        self._versions = versions
+
+    def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The states of a model's versions."""
+        return _answer(context, lambda: self._status(request))
+
+    def _status(self, request: Any) -> Any:
+        _check_spec(request)
+        version = _version(request.model_spec)
+        states = self._versions.states(request.model_spec.name, version)
+        response = messages.GetModelStatusResponse()
+        for number, state in sorted(states.items(), reverse=True):
+            status = response.model_version_status.add(version=number)
+            status.state = messages.ModelVersionStatus.State.Value(state.state)
+            if state.error:
+                status.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
+                status.status.error_message = state.error
+        return response
+
+
+def _find(versions: VersionManager, request: Any) -> Any:
+    _check_spec(request)
+    spec = request.model_spec
+    return versions.find(spec.name, _version(spec), spec.version_label or None)
+
+
+def _check_spec(request: Any) -> None:
+    if not request.HasField("model_spec"):
+        raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
+    if not request.model_spec.name:
+        message = "ModelSpec has no name specified."
+        raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def _version(spec: Any) -> int | None:
+    return int(spec.version.value) if spec.HasField("version") else None
+
+
+def _answer(context: Any, call: Callable[[], Any]) -> Any:
+    if not context.is_active():
+        return None  # the caller has given up: its answer need not be computed
+    try:
+        return call()
+    except ServingError as error:
+        message = str(error)
+        if len(message) > MAX_ERROR_LENGTH:
+            message = message[:MAX_ERROR_LENGTH] + "...TRUNCATED"
+        return context.abort(error.code, message)

@@ -1,0 +1,70 @@
+"""A model server to talk to: the one that MODEL_SERVER names, or the embedded one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from models.wire.client import ModelServerClient
+from tests.processes import free_port, running, wait_until
+from tests.tiny_model import publish_tiny_model
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    target: str
+    model: str
+    models_dir: Path | None = None
+    """None: not ours, nothing may be published there."""
+
+
+def wait_for_version(target: str, model: str, version: int) -> None:
+    def available() -> bool:
+        from models.errors import KennelError
+
+        try:
+            with ModelServerClient(target, timeout_seconds=2) as client:
+                states = client.versions(model)
+        except KennelError:
+            return False
+        return any(
+            each.version == version and each.state == "AVAILABLE" for each in states
+        )
+
+    wait_until(available, f"{model} version {version} on {target}", 60)
+
+
+def start_embedded(stack: ExitStack, models_dir: Path, model: str) -> RunningServer:
+    target = f"127.0.0.1:{free_port()}"
+    stack.enter_context(
+        running(
+            "kennel.cli",
+            "model-server",
+            f"--port={target.split(':')[1]}",
+            f"--model_name={model}",
+            f"--model_base_path={models_dir / model}",
+            "--enable_batching",
+            "--file_system_poll_wait_seconds=0.1",
+            env=os.environ,
+            log=models_dir / "server.log",
+        )
+    )
+    return RunningServer(target, model, models_dir)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    if target := os.environ.get("MODEL_SERVER"):
+        yield RunningServer(target, os.environ.get("MODEL", "pets"))
+        return
+    models_dir = tmp_path_factory.mktemp("models")
+    publish_tiny_model(models_dir, 1)
+    with ExitStack() as stack:
+        started = start_embedded(stack, models_dir, "pets")
+        wait_for_version(started.target, "pets", 1)
+        yield started

@@ -1,0 +1,296 @@
+"""What every model server must answer: `make conformance MODEL_SERVER=host:port MODEL=m`.
+
+The expectations were read off a real TensorFlow Serving 2.20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from models.contract import (
+    CARD_OUTPUT,
+    DESCRIBE_SIGNATURE,
+    ENCODED_SIGNATURE,
+    IMAGES_INPUT,
+    LOGITS_OUTPUT,
+    PROBABILITIES_OUTPUT,
+    REQUEST_INPUT,
+    SERVING_SIGNATURE,
+)
+from models.images import decode_image
+from models.wire import messages
+from models.wire.client import ModelRef, ModelServerClient
+from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
+from tests.models.conftest import RunningServer
+from tests.pictures import grey, noise
+
+pytestmark = pytest.mark.tensorflow
+
+TIMEOUT_SECONDS = 30
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[ModelServerClient]:
+    with ModelServerClient(server.target, timeout_seconds=TIMEOUT_SECONDS) as client:
+        yield client
+
+
+@pytest.fixture
+def channel(server: RunningServer) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.target) as channel:
+        yield channel
+
+
+@pytest.fixture
+def batch(client: ModelServerClient, server: RunningServer) -> Any:
+    height, width = client.describe(ModelRef(server.model)).image_size
+    generator = np.random.default_rng(1)
+    return generator.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def request_message(server: RunningServer, batch: Any) -> Any:
+    request = messages.PredictRequest()
+    request.model_spec.name = server.model
+    request.model_spec.signature_name = SERVING_SIGNATURE
+    request.inputs[IMAGES_INPUT].CopyFrom(to_tensor(batch))
+    return request
+
+
+def predict(channel: grpc.Channel, request: Any) -> Any:
+    stub = messages.prediction_service.PredictionServiceStub(channel)
+    return stub.Predict(request, timeout=TIMEOUT_SECONDS)
+
+
+def code_of(call: Callable[[], object]) -> grpc.StatusCode:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code()
+
+
+def test_prediction_names_outputs_and_effective_version(
+    channel: grpc.Channel, request_message: Any
+) -> None:
+    response = predict(channel, request_message)
+
+    assert set(response.outputs) == {PROBABILITIES_OUTPUT, LOGITS_OUTPUT}
+    assert response.model_spec.version.value >= 1
+    rows = from_tensor(response.outputs[PROBABILITIES_OUTPUT])
+    assert rows.sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_probabilities_are_softmax_of_logits_over_temperature(
+    client: ModelServerClient, server: RunningServer, batch: Any
+) -> None:
+    from models.probabilities import softmax
+
+    card = client.describe(ModelRef(server.model))
+    answer = client.predict(batch, ModelRef(server.model, card.version))
+
+    expected = softmax(answer.logits, card.temperature)
+    assert answer.probabilities == pytest.approx(expected, abs=1e-5)
+
+
+def test_describe_answers_once_for_each_request(
+    channel: grpc.Channel, server: RunningServer
+) -> None:
+    request = messages.PredictRequest()
+    request.model_spec.name = server.model
+    request.model_spec.signature_name = DESCRIBE_SIGNATURE
+    request.inputs[REQUEST_INPUT].CopyFrom(to_tensor(np.zeros(3, np.int32)))
+
+    cards = from_tensor(predict(channel, request).outputs[CARD_OUTPUT])
+
+    assert cards.shape == (3,)
+    assert len(set(cards)) == 1
+
+
+def test_encoded_agrees_with_pixels_to_its_tolerance(
+    channel: grpc.Channel, client: ModelServerClient, server: RunningServer
+) -> None:
+    images = [grey(40, (64, 64)), noise(3, (90, 70))]
+    request = messages.PredictRequest()
+    request.model_spec.name = server.model
+    request.model_spec.signature_name = ENCODED_SIGNATURE
+    request.inputs[IMAGES_INPUT].CopyFrom(to_string_tensor(images))
+
+    encoded = from_tensor(predict(channel, request).outputs[PROBABILITIES_OUTPUT])
+
+    size = client.describe(ModelRef(server.model)).image_size
+    pixels = np.stack([decode_image(image, size) for image in images])
+    direct = client.predict(pixels, ModelRef(server.model)).probabilities
+    assert encoded == pytest.approx(direct, abs=0.02)
+
+
+def test_one_value_stands_for_a_whole_tensor(
+    channel: grpc.Channel, request_message: Any, batch: Any
+) -> None:
+    full = np.zeros_like(batch)
+    request_message.inputs[IMAGES_INPUT].CopyFrom(to_tensor(full))
+    expected = from_tensor(
+        predict(channel, request_message).outputs[PROBABILITIES_OUTPUT]
+    )
+    tensor = request_message.inputs[IMAGES_INPUT]
+    tensor.ClearField("tensor_content")
+    tensor.int_val.append(0)
+
+    answer = from_tensor(
+        predict(channel, request_message).outputs[PROBABILITIES_OUTPUT]
+    )
+
+    assert answer == pytest.approx(expected, abs=1e-6)
+
+
+def test_output_filter_limits_the_answer(
+    channel: grpc.Channel, request_message: Any
+) -> None:
+    request_message.output_filter.append(LOGITS_OUTPUT)
+
+    assert set(predict(channel, request_message).outputs) == {LOGITS_OUTPUT}
+
+
+def _unknown_model(request: Any) -> None:
+    request.model_spec.name = "no-such-model"
+
+
+def _unknown_version(request: Any) -> None:
+    request.model_spec.version.value = 999_999
+
+
+def _unknown_signature(request: Any) -> None:
+    request.model_spec.signature_name = "no_such_signature"
+
+
+def _unknown_label(request: Any) -> None:
+    request.model_spec.version_label = "no-such-label"
+
+
+def _no_model_spec(request: Any) -> None:
+    request.ClearField("model_spec")
+
+
+def _empty_name(request: Any) -> None:
+    request.model_spec.name = ""
+
+
+def _wrong_alias(request: Any) -> None:
+    request.inputs["photos"].CopyFrom(request.inputs[IMAGES_INPUT])
+    del request.inputs[IMAGES_INPUT]
+
+
+def _extra_input(request: Any) -> None:
+    request.inputs["photos"].CopyFrom(request.inputs[IMAGES_INPUT])
+
+
+def _wrong_dtype(request: Any) -> None:
+    pixels = from_tensor(request.inputs[IMAGES_INPUT]).astype(np.float32)
+    request.inputs[IMAGES_INPUT].CopyFrom(to_tensor(pixels))
+
+
+def _wrong_height(request: Any) -> None:
+    pixels = from_tensor(request.inputs[IMAGES_INPUT])[:, :16]
+    request.inputs[IMAGES_INPUT].CopyFrom(to_tensor(pixels))
+
+
+def _bad_filter(request: Any) -> None:
+    request.output_filter.append("no_such_output")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (_unknown_model, "NOT_FOUND"),
+        (_unknown_version, "NOT_FOUND"),
+        (_unknown_signature, "FAILED_PRECONDITION"),
+        (_unknown_label, "INVALID_ARGUMENT"),
+        (_no_model_spec, "INVALID_ARGUMENT"),
+        (_empty_name, "INVALID_ARGUMENT"),
+        (_wrong_alias, "INVALID_ARGUMENT"),
+        (_extra_input, "INVALID_ARGUMENT"),
+        (_wrong_dtype, "INVALID_ARGUMENT"),
+        (_wrong_height, "ABORTED"),
+        (_bad_filter, "INVALID_ARGUMENT"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value).strip("_"),
+)
+def test_bad_request_gets_its_code(
+    channel: grpc.Channel,
+    request_message: Any,
+    spoil: Callable[[Any], None],
+    code: str,
+) -> None:
+    spoil(request_message)
+
+    assert code_of(lambda: predict(channel, request_message)).name == code
+
+
+def test_metadata_lists_the_three_signatures(
+    channel: grpc.Channel, server: RunningServer
+) -> None:
+    request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = server.model
+    stub = messages.prediction_service.PredictionServiceStub(channel)
+
+    response = stub.GetModelMetadata(request, timeout=TIMEOUT_SECONDS)
+
+    found = messages.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(found)
+    assert {SERVING_SIGNATURE, ENCODED_SIGNATURE, DESCRIBE_SIGNATURE} <= set(
+        found.signature_def
+    )
+    images = found.signature_def[SERVING_SIGNATURE].inputs[IMAGES_INPUT]
+    assert images.dtype == messages.types.DT_UINT8
+
+
+def test_metadata_without_a_field_is_invalid(
+    channel: grpc.Channel, server: RunningServer
+) -> None:
+    request = messages.GetModelMetadataRequest()
+    request.model_spec.name = server.model
+    stub = messages.prediction_service.PredictionServiceStub(channel)
+
+    assert (
+        code_of(lambda: stub.GetModelMetadata(request, timeout=TIMEOUT_SECONDS)).name
+        == "INVALID_ARGUMENT"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "version"), [("no-such-model", None), (None, 999_999)]
+)
+def test_status_of_the_unknown_is_not_found(
+    channel: grpc.Channel,
+    server: RunningServer,
+    model: str | None,
+    version: int | None,
+) -> None:
+    request = messages.GetModelStatusRequest()
+    request.model_spec.name = model or server.model
+    if version is not None:
+        request.model_spec.version.value = version
+    stub = messages.model_service.ModelServiceStub(channel)
+
+    call = code_of(lambda: stub.GetModelStatus(request, timeout=TIMEOUT_SECONDS))
+
+    assert call.name == "NOT_FOUND"
+
+
+def test_concurrent_requests_are_not_mixed_up(
+    client: ModelServerClient, server: RunningServer, batch: Any
+) -> None:
+    model = ModelRef(server.model)
+    shape = (1, *batch.shape[1:])
+    batches = [np.full(shape, level, np.uint8) for level in range(0, 256, 8)]
+    alone = [client.predict(each, model).logits for each in batches]
+
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(lambda each: client.predict(each, model), batches))
+
+    for expected, answer in zip(alone, together, strict=True):
+        assert answer.logits == pytest.approx(expected, abs=1e-4)

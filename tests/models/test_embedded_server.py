@@ -1,0 +1,163 @@
+"""What the embedded model server adds to the protocol: versions, reloading, refusals."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from models.contract import IMAGES_INPUT
+from models.errors import InvalidRequestError
+from models.wire import messages
+from models.wire.client import ModelRef, ModelServerClient
+from models.wire.tensors import to_tensor
+from tests.models.conftest import RunningServer, start_embedded, wait_for_version
+from tests.models.test_conformance import code_of, predict
+from tests.processes import wait_until
+from tests.tiny_model import publish_tiny_model
+
+pytestmark = pytest.mark.tensorflow
+
+PETS = ModelRef("pets")
+
+
+def pixels(count: int = 1) -> Any:
+    return np.full((count, 32, 32, 3), 90, np.uint8)
+
+
+def only_embedded(server: RunningServer) -> None:
+    if server.models_dir is None:
+        pytest.skip("MODEL_SERVER names a server that is not ours to try this on")
+
+
+@pytest.mark.parametrize(
+    "batch", [pixels()[0], pixels()[None], pixels(33)], ids=["rank3", "rank5", "33"]
+)
+def test_batch_that_a_real_server_would_refuse_or_die_of(
+    server: RunningServer, batch: Any
+) -> None:
+    only_embedded(server)
+    request = messages.PredictRequest()
+    request.model_spec.name = "pets"
+    request.inputs[IMAGES_INPUT].CopyFrom(to_tensor(batch))
+
+    with grpc.insecure_channel(server.target) as channel:
+        code = code_of(lambda: predict(channel, request))
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_other_calls_are_unimplemented(server: RunningServer) -> None:
+    only_embedded(server)
+    with grpc.insecure_channel(server.target) as channel:
+        stub = messages.prediction_service.PredictionServiceStub(channel)
+        from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
+
+        code = code_of(lambda: stub.Classify(ClassificationRequest(), timeout=10))
+
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_versions_are_swapped_without_a_failed_request(tmp_path: Path) -> None:
+    publish_tiny_model(tmp_path, 1)
+    answered: list[int] = []
+    failures: list[Exception] = []
+    stop = threading.Event()
+
+    def keep_asking(target: str) -> None:
+        with ModelServerClient(target) as client:
+            while not stop.is_set():
+                try:
+                    answered.append(client.predict(pixels(), PETS).version)
+                except Exception as error:
+                    failures.append(error)
+
+    with ExitStack() as stack:
+        server = start_embedded(stack, tmp_path, "pets")
+        wait_for_version(server.target, "pets", 1)
+        asking = threading.Thread(target=keep_asking, args=(server.target,))
+        asking.start()
+        stack.callback(asking.join)
+        stack.callback(stop.set)
+        publish_tiny_model(tmp_path, 2)
+        wait_until(lambda: answered and answered[-1] == 2, "an answer by version 2")
+        publish_tiny_model(tmp_path, 3)
+        wait_until(lambda: answered[-1] == 3, "an answer by version 3")
+        client = stack.enter_context(ModelServerClient(server.target))
+
+        def states() -> dict[int, str]:
+            return {each.version: each.state for each in client.versions("pets")}
+
+        wait_until(lambda: states()[1] == "END", "the end of version 1")
+        pinned = client.predict(pixels(), ModelRef("pets", 2))
+
+    assert not failures
+    assert sorted(answered) == answered
+    assert pinned.version == 2
+
+
+def test_broken_version_leaves_the_old_one_serving(tmp_path: Path) -> None:
+    publish_tiny_model(tmp_path, 1)
+    with ExitStack() as stack:
+        server = start_embedded(stack, tmp_path, "pets")
+        wait_for_version(server.target, "pets", 1)
+        (tmp_path / "pets" / "2").mkdir()
+        (tmp_path / "pets" / "3").mkdir()
+        (tmp_path / "pets" / "3" / "saved_model.pb").write_bytes(b"not a model")
+        client = stack.enter_context(ModelServerClient(server.target))
+
+        def failed() -> bool:
+            return any(
+                each.state == "END" and each.error for each in client.versions("pets")
+            )
+
+        wait_until(failed, "a failed load of version 3")
+        answer = client.predict(pixels(), PETS)
+
+    assert answer.version == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("max_batch_size { value: many }", "not a whole number"),
+        ("max_bach_size { value: 8 }", "max_bach_size"),
+        ("max_batch_size { value: 8 } allowed_batch_sizes: 4", "must be 8"),
+        ("allowed_batch_sizes: 4 allowed_batch_sizes: 2", "must increase"),
+        ("max_batch_size = 8", "cannot understand"),
+    ],
+)
+def test_bad_batching_file_is_refused_with_a_reason(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    from models.networks.runtime import start_tensorflow
+
+    start_tensorflow()
+    from models.server.batching import read_batching_parameters
+
+    file = tmp_path / "batching.config"
+    file.write_text(text)
+
+    with pytest.raises(InvalidRequestError, match=complaint):
+        read_batching_parameters(file)
+
+
+def test_batching_file_of_tensorflow_serving_is_understood(tmp_path: Path) -> None:
+    from models.server.batching import read_batching_parameters
+
+    file = tmp_path / "batching.config"
+    file.write_text(
+        "# a comment\nmax_batch_size { value: 16 }\nbatch_timeout_micros { value: 5 }\n"
+        "allowed_batch_sizes: 4\nallowed_batch_sizes: 16\nthread_pool_name { value: a }"
+    )
+
+    parameters = read_batching_parameters(file)
+
+    assert parameters.max_batch_size == 16
+    assert parameters.batch_timeout_micros == 5
+    assert parameters.allowed_batch_sizes == (4, 16)

@@ -1,0 +1,46 @@
+"""A real SavedModel in a fraction of a second: its "network" is mean brightness."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from models.card import ModelCard
+from models.networks.runtime import start_tensorflow
+from tests.fake_model_server import CARD
+
+
+def build_brightness_classifier(card: ModelCard) -> Any:
+    """Pixels -> two logits: P(last label) grows with the mean of the pixels."""
+    start_tensorflow()
+    import keras
+    import numpy as np
+
+    pixels = keras.Input((*card.image_size, 3))
+    mean = keras.layers.GlobalAveragePooling2D()(pixels)
+    logits = keras.layers.Dense(2)
+    model = keras.Model(pixels, logits(mean))
+    logits.set_weights(
+        [np.array([[0.0, 0.01]] * 3, np.float32), np.array([0.0, -3.8], np.float32)]
+    )
+    return model
+
+
+def publish_tiny_model(
+    models_dir: Path, version: int, card: ModelCard = CARD
+) -> ModelCard:
+    """Put a version of the brightness model below *models_dir*, in one rename.
+
+    Versions differ by temperature, so that their answers tell them apart.
+    """
+    classifier = build_brightness_classifier(card)
+    from export.savedmodel import write_savedmodel
+
+    card = replace(card, version=version, temperature=float(version))
+    base = models_dir / card.name
+    base.mkdir(parents=True, exist_ok=True)
+    unfinished = base / f".tmp-{version}"
+    write_savedmodel(classifier, card, unfinished)
+    unfinished.rename(base / str(version))
+    return card
