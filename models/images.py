@@ -64,17 +64,23 @@ def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
     Raises:
         InvalidImageError: not an image, damaged, or too large; ``code`` says which.
     """
-    opened = _open(image)
-    _check_dimensions(opened.size)
-    try:
-        opened.load()
-        flat = _flatten(ImageOps.exif_transpose(opened))
-        height, width = size
-        resized = flat.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(resized.convert("RGB"))
-    except _DECODER_ERRORS as error:
-        message = f"the image is damaged ({_reason(error)}): send the whole file again"
-        raise InvalidImageError(message) from error
+    height, width = size
+    upright = _decode(image)
+    resized = upright.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized.convert("RGB"))
+
+
+def encode_thumbnail(image: bytes, longest_side: int = 240) -> bytes:
+    """A small JPEG of an encoded *image*, for people to look at; keeps its shape.
+
+    Raises:
+        InvalidImageError: as `decode_image`.
+    """
+    thumbnail = _decode(image).convert("RGB")
+    thumbnail.thumbnail((longest_side, longest_side))
+    stream = io.BytesIO()
+    thumbnail.save(stream, "JPEG", quality=85)
+    return stream.getvalue()
 
 
 def read_image_file(path: Path, max_bytes: int = MAX_IMAGE_BYTES) -> bytes:
@@ -109,6 +115,17 @@ def check_image_bytes(count: int, max_bytes: int = MAX_IMAGE_BYTES) -> None:
             f"the image has {count:,} bytes, the limit is {max_bytes:,}: scale it down"
         )
         raise InvalidImageError(message, code="too_large")
+
+
+def _decode(image: bytes) -> Image.Image:
+    opened = _open(image)
+    _check_dimensions(opened.size)
+    try:
+        opened.load()
+        return _flatten(ImageOps.exif_transpose(opened))
+    except _DECODER_ERRORS as error:
+        message = f"the image is damaged ({_reason(error)}): send the whole file again"
+        raise InvalidImageError(message) from error
 
 
 def _open(image: bytes) -> ImageFile:

@@ -71,7 +71,7 @@ def parse_clip(text: str | float | None, default: float | None) -> float | None:
         return None
     try:
         return float(text)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         message = f"clip={text!r} is not a number: use for example 0.95, or 'off'"
         raise InvalidRequestError(message) from error
 

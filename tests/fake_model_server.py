@@ -10,7 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import numpy as np
@@ -46,7 +46,10 @@ def brightness_probabilities(batch: Any, classes: int) -> Any:
     return np.concatenate([rest, bright[:, None]], axis=1).astype(np.float32)
 
 
-class FakeModelServer:
+class FakeModelServer(
+    messages.prediction_service.PredictionServiceServicer,  # type: ignore[misc]
+    messages.model_service.ModelServiceServicer,  # type: ignore[misc]
+):
     """Serves ``card`` under its name, in the given versions, on a loopback port.
 
     Attributes:
@@ -90,7 +93,7 @@ class FakeModelServer:
     def stop(self) -> None:
         self._server.stop(grace=0).wait()
 
-    def __enter__(self) -> FakeModelServer:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

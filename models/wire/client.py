@@ -7,6 +7,7 @@ fork, never before: gRPC does not survive one (grpc's doc/fork_support.md).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -114,7 +115,8 @@ class ModelServerClient:
     ) -> Prediction:
         """Probabilities and logits for a *batch*, uint8 [N, H, W, 3], N >= 1.
 
-        More than 32 images are sent in several calls, all answered by one version.
+        More than 32 images are sent in several calls, all answered by one version and
+        within one timeout.
 
         Raises:
             NotFoundError: no such model, version or label.
@@ -122,10 +124,12 @@ class ModelServerClient:
             ModelContractError: the server or the answer is not what it should be.
         """
         _check_batch(batch)
-        parts = []
+        deadline = time.monotonic() + (timeout_seconds or self._timeout)
+        parts: list[Prediction] = []
         for start in range(0, len(batch), MAX_BATCH_SIZE):
             part = batch[start : start + MAX_BATCH_SIZE]
-            parts.append(self._predict_once(part, model, timeout_seconds))
+            left = max(deadline - time.monotonic(), 0.001)
+            parts.append(self._predict_once(part, model, left))
             model = ModelRef(model.name, version=parts[0].version)
         return parts[0] if len(parts) == 1 else _joined(parts)
 

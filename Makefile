@@ -1,0 +1,60 @@
+# Everything runs in .venv, which `make` creates. Python 3.11+ and a package index suffice.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+COMPOSE ?= docker compose
+MODEL ?= pets
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench conformance rehearse constraints clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.run: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing Kennel into .venv (about 1 GB, once) ..."
+	$(PIP) install --constraint constraints.txt --editable '.[train,stack,demo]'
+	@touch $@
+
+.venv/.dev: .venv/.run
+	@echo "Installing the development tools into .venv ..."
+	$(PIP) install --constraint constraints.txt --editable '.[train,stack,demo,dev]'
+	@touch $@
+
+demo: .venv/.run ## the main job on real photos, start to end (QUICK=1: 400 photos)
+	@QUICK=$(QUICK) $(BIN)/kennel demo
+
+test: .venv/.dev ## all tests
+	$(BIN)/python -m pytest
+
+check: .venv/.dev ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev ## format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.run ## speed against the bare SavedModel, as ratios
+	$(BIN)/python -m benchmarks.online
+	$(BIN)/python -m benchmarks.job
+
+conformance: .venv/.dev ## the wire suite against MODEL_SERVER=host:port MODEL=name
+	MODEL_SERVER=$(MODEL_SERVER) MODEL=$(MODEL) $(BIN)/python -m pytest tests/models/test_conformance.py
+
+rehearse: .venv/.run ## build the images, compose up, predict, job to CSV, down
+	COMPOSE="$(COMPOSE)" $(BIN)/python deploy/rehearse.py
+
+constraints: | .venv/bin/python ## pin every dependency anew
+	$(PIP) install uv
+	$(BIN)/uv pip compile --quiet --all-extras --universal --python-version 3.11 \
+		--no-header --no-emit-index-url --no-emit-find-links --no-annotate \
+		--output-file constraints.txt pyproject.toml
+
+clean: ## remove what was installed and cached, not var/
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build

@@ -1,0 +1,1 @@
+"""What is measured, against what: ratios to the bare SavedModel in the same run."""

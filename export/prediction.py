@@ -1,0 +1,78 @@
+"""What a trained run says of labelled photos, through Keras in float32."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.caches import BATCH_SIZE
+from export.classifier import build_classifier, classify
+from export.photos import classes_of, list_photos
+from export.runs import TrainedRun
+from models.errors import DatasetError
+from models.images import decode_image, read_image_file
+from models.probabilities import softmax
+from models.storage import write_atomically
+
+
+@dataclass(frozen=True)
+class PredictedPhotos:
+    """Files with their true classes [N] and logits [N, K]."""
+
+    files: Sequence[str]
+    classes: NDArray[np.int64]
+    logits: NDArray[np.float32]
+
+
+def predict_photos(run: TrainedRun, folder: Path | None) -> PredictedPhotos:
+    """Logits for the photos in *folder*'s class folders, or for the validation photos.
+
+    Raises:
+        DatasetError: the class folders are not the run's labels.
+        InvalidImageError: a photo cannot be decoded.
+    """
+    split = run.split
+    if folder is None:
+        logits, classes = run.validation()
+        return PredictedPhotos([each.file for each in split.valid], classes, logits)
+    photos = list_photos(folder)
+    if unknown := sorted({each.label for each in photos} - set(split.labels)):
+        message = f"{folder} has class folders {unknown}, the model {split.labels}"
+        raise DatasetError(message)
+    files = [each.file for each in photos]
+    logits = _classify_files(run, [folder / file for file in files])
+    return PredictedPhotos(files, classes_of(photos, split.labels), logits)
+
+
+def write_probabilities(
+    predicted: PredictedPhotos, run: TrainedRun, path: Path
+) -> None:
+    """A CSV with a row for each photo: file, label, calibrated probabilities."""
+    labels = run.split.labels
+    probabilities = softmax(predicted.logits, run.calibration.temperature)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "label", *labels])
+    for file, number, row in zip(
+        predicted.files, predicted.classes, probabilities, strict=True
+    ):
+        writer.writerow([file, labels[number], *(f"{value:.8f}" for value in row)])
+    write_atomically(path, text.getvalue())
+
+
+def _classify_files(run: TrainedRun, files: Sequence[Path]) -> NDArray[Any]:
+    classifier = build_classifier(run)
+    size = run.recipe.image_size
+    parts = []
+    for start in range(0, len(files), BATCH_SIZE):
+        batch = files[start : start + BATCH_SIZE]
+        pixels = [decode_image(read_image_file(file), size) for file in batch]
+        parts.append(classify(classifier, np.stack(pixels)))
+    return np.concatenate(parts)

@@ -1,0 +1,20 @@
+"""The command that shows the whole job on real photos."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from kennel.settings import KennelSettings
+
+
+@click.command(epilog="Examples: kennel demo; QUICK=1 kennel demo; kennel demo --quick")
+@click.option(
+    "--quick", is_flag=True, envvar="QUICK", help="A seeded subset of 400 photos."
+)
+def demo(quick: bool) -> None:
+    """Do the main job on real photos, start to end, and leave the CSV and a report."""
+    from kennel.demo import Demo
+
+    Demo(KennelSettings.from_env(os.environ), click.echo, quick=quick).run()

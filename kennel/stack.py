@@ -1,0 +1,204 @@
+"""The local stack: Redis, model server, API and workers, in one terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import click
+
+from kennel.client import ApiClient, ApiError
+from kennel.local_redis import redis_server_program, write_redis_config
+from kennel.ports import choose_port
+from kennel.settings import KennelSettings
+from kennel.supervisor import POLL_SECONDS, Child, Supervisor
+from models.errors import ModelUnavailableError
+from models.storage import write_atomically
+from models.wire.config import published_models, render_model_config
+
+CONFIG_POLL_SECONDS = 1.0
+READY_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """Ports and sizes; port 0 takes any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    model_server_port: int = 8500
+    redis_port: int = 6379
+    workers: int = 2
+
+
+class LocalStack:
+    """The processes of one stack and the files that configure them."""
+
+    def __init__(
+        self,
+        settings: KennelSettings,
+        options: StackOptions,
+        echo: Callable[[str], None],
+    ) -> None:
+        """Prepare a stack; nothing is started yet.
+
+        Raises:
+            InvalidRequestError: a port is taken, or there is no redis-server.
+        """
+        self._settings = settings
+        self._options = options
+        self._supervisor = Supervisor(echo)
+        self._folder = settings.home / "stack"
+        self._model_config = self._folder / "models.config"
+        self._configured: list[str] | None = None
+        port = choose_port(options.port, options.host, "--port")
+        self.url = f"http://{options.host}:{port}"
+        self._ports = {
+            "api": port,
+            "model-server": choose_port(
+                options.model_server_port, "127.0.0.1", "--model-server-port"
+            ),
+            "redis": choose_port(options.redis_port, "127.0.0.1", "--redis-port"),
+        }
+        self._redis_program = redis_server_program()
+
+    def start(self) -> None:
+        """Start all processes, those that others need first."""
+        for folder in (
+            self._folder,
+            self._settings.models_dir,
+            self._settings.runs_dir,
+            self._settings.input_root,
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._write_model_config()
+        for child in self._children():
+            self._supervisor.start(child)
+
+    def tend(self) -> None:
+        """Restart what has ended; let the model server know of new models."""
+        self._supervisor.tend()
+        self._write_model_config()
+
+    def stop(self) -> None:
+        """Stop all processes; jobs that are under way go on at the next start."""
+        self._supervisor.stop()
+
+    def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Return when the API says that every part is ready.
+
+        Raises:
+            ModelUnavailableError: it does not within *seconds*; it says which part.
+        """
+        client = ApiClient(self.url)
+        deadline = time.monotonic() + seconds
+        while reason := _not_ready(client):
+            if time.monotonic() > deadline:
+                message = f"the stack is not ready after {seconds:g} s: {reason}"
+                raise ModelUnavailableError(message)
+            self.tend()
+            time.sleep(POLL_SECONDS)
+
+    @contextmanager
+    def tended(self) -> Iterator[None]:
+        """Tend the stack in the background for the length of a block."""
+        stopping = threading.Event()
+
+        def tend() -> None:
+            while not stopping.wait(POLL_SECONDS):
+                self.tend()
+
+        tending = threading.Thread(target=tend)
+        tending.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            tending.join()
+
+    def pids(self) -> dict[str, int]:
+        """Process ids by name, for those who want to look or to break something."""
+        return self._supervisor.pids()
+
+    def _write_model_config(self) -> None:
+        names = published_models(self._settings.models_dir)
+        if names != self._configured:
+            text = render_model_config(names, self._settings.models_dir)
+            write_atomically(self._model_config, text)
+            self._configured = names
+
+    def _children(self) -> Iterator[Child]:
+        redis_config, redis_url = write_redis_config(
+            self._settings.home / "redis", self._ports["redis"]
+        )
+        env = self._environment(redis_url)
+        python = (sys.executable, "-m")
+        yield Child("redis", (self._redis_program, str(redis_config)), env)
+        yield Child("model-server", (*python, *self._model_server_arguments()), env)
+        yield Child("api", (*python, "service.main"), env)
+        yield Child("reconciler", (*python, "worker.reconciler"), env)
+        for number in range(1, self._options.workers + 1):
+            # A worker that is cut off loses nothing: its shard is done again.
+            command = (*python, "worker.main")
+            yield Child(f"worker-{number}", command, env, stop_seconds=3)
+
+    def _model_server_arguments(self) -> tuple[str, ...]:
+        return (
+            "kennel.cli",
+            "model-server",
+            f"--port={self._ports['model-server']}",
+            f"--model_config_file={self._model_config}",
+            f"--model_config_file_poll_wait_seconds={CONFIG_POLL_SECONDS}",
+            "--enable_batching",
+        )
+
+    def _environment(self, redis_url: str) -> dict[str, str]:
+        settings = self._settings
+        return {
+            **os.environ,
+            "KENNEL_HOME": str(settings.home),
+            "RUNS_DIR": str(settings.runs_dir),
+            "INPUT_ROOT": str(settings.input_root),
+            "MODELS_DIR": str(settings.models_dir),
+            "MODEL_SERVER": f"127.0.0.1:{self._ports['model-server']}",
+            "MODEL_CONFIG_FILE": str(self._model_config),
+            "REDIS_URL": redis_url,
+            "HOST": self._options.host,
+            "PORT": str(self._ports["api"]),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+def run_stack(settings: KennelSettings, options: StackOptions) -> None:
+    """Run a stack in the foreground until SIGINT or SIGTERM.
+
+    Raises:
+        InvalidRequestError: a port is taken, or there is no redis-server.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    stack = LocalStack(settings, options, click.echo)
+    click.echo(f"kennel       | starting, the API will be at {stack.url}")
+    try:
+        stack.start()
+        while not stopping.wait(POLL_SECONDS):
+            stack.tend()
+        click.echo("kennel       | stopping")
+    finally:
+        stack.stop()
+    click.echo("kennel       | stopped; unfinished jobs go on at the next start")
+
+
+def _not_ready(client: ApiClient) -> str:
+    try:
+        status = client.get("/readyz")["status"]
+    except ApiError as error:
+        return str(error)
+    return "" if status == "ready" else f"the API says it is {status}"

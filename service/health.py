@@ -1,0 +1,78 @@
+"""GET /livez and /readyz: is this process up, and can it answer predictions.
+
+Redis alone does not make an API unready: predictions go on while jobs cannot be queued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flask import Blueprint, Response, jsonify
+
+from models.errors import KennelError, ModelUnavailableError
+from service.budget import Budget
+from service.catalog import AVAILABLE, Catalog
+from service.problems import RETRY_AFTER_SECONDS
+from worker.queue import JobQueue
+
+PROBE_SECONDS: Final = 2.0
+_QUEUE_SECONDS: Final = 0.5
+"""The queue's share of a probe: the model server is what readiness hangs on."""
+
+
+@dataclass(frozen=True)
+class HealthViews:
+    """The probes and what they look at."""
+
+    catalog: Catalog
+    queue: JobQueue
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("health", __name__)
+        routes.add_url_rule("/livez", view_func=self.alive)
+        routes.add_url_rule("/readyz", view_func=self.ready)
+        return routes
+
+    def alive(self) -> Response:
+        """The process answers."""
+        return jsonify(status="alive")
+
+    def ready(self) -> Response:
+        """The default model can be asked; 503 with the reason if it cannot."""
+        model_server = _part(self._probe_model_server)
+        redis = _part(self._probe_redis)
+        status = "ready" if redis["status"] == "ok" else "degraded"
+        if model_server["status"] != "ok":
+            status = "unavailable"
+        response = jsonify(
+            status=status, parts={"model_server": model_server, "redis": redis}
+        )
+        if status == "unavailable":
+            response.status_code = 503
+            response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS[503])
+        return response
+
+    def _probe_model_server(self) -> dict[str, Any]:
+        budget = Budget(PROBE_SECONDS - _QUEUE_SECONDS)
+        name = self.catalog.default_name()
+        versions = self.catalog.versions(name, budget.left())
+        available = [each.version for each in versions if each.state == AVAILABLE]
+        if not available:
+            states = ", ".join(f"{each.version} {each.state}" for each in versions)
+            message = f"no version of {name!r} is available ({states or 'none known'})"
+            raise ModelUnavailableError(message)
+        return {"model": name, "versions": available}
+
+    def _probe_redis(self) -> dict[str, Any]:
+        self.queue.ping(_QUEUE_SECONDS)
+        return {}
+
+
+def _part(probe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return {"status": "ok", **probe()}
+    except KennelError as error:
+        return {"status": "unavailable", "code": error.code, "detail": str(error)}

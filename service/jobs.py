@@ -1,0 +1,92 @@
+"""/v1/jobs: hands folders to the queue and tells what became of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from flask import Blueprint, Response, jsonify, request, send_file, url_for
+
+from models.errors import InvalidRequestError
+from service.budget import TIMEOUT_HEADER, Budget, read_timeout
+from service.catalog import Catalog
+from service.job_request import read_job_request, read_json
+from service.settings import ServiceSettings
+from worker.queue import JobQueue
+
+IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
+MAX_BODY_BYTES: Final = 64 * 1024
+
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+@dataclass(frozen=True)
+class JobViews:
+    """The views of folder jobs and what they work with."""
+
+    settings: ServiceSettings
+    catalog: Catalog
+    queue: JobQueue
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
+        routes.add_url_rule("", view_func=self.submit, methods=["POST"])
+        routes.add_url_rule("", view_func=self.all_jobs)
+        routes.add_url_rule("/<job>", "job", self.status)
+        routes.add_url_rule("/<job>/submission.csv", view_func=self.submission)
+        routes.add_url_rule("/<job>/cancel", view_func=self.cancel, methods=["POST"])
+        routes.add_url_rule("/<job>/retry", view_func=self.retry, methods=["POST"])
+        return routes
+
+    def submit(self) -> tuple[Response, int]:
+        """Queue a folder, pinned to the version that serves the model now."""
+        request.max_content_length = MAX_BODY_BYTES
+        default_timeout = self.settings.request_timeout_seconds
+        timeout = read_timeout(request.headers.get(TIMEOUT_HEADER), default_timeout)
+        key = _idempotency_key()
+        body = read_json(request)
+        job_request = read_job_request(body, self.catalog, Budget(timeout))
+        status = self.queue.submit(job_request, key)
+        response = jsonify(status.to_json())
+        response.headers["Location"] = url_for("jobs.job", job=status.id)
+        return response, 202
+
+    def all_jobs(self) -> Response:
+        """Every job that the queue knows."""
+        return jsonify(jobs=[job.to_json() for job in self.queue.jobs()])
+
+    def status(self, job: str) -> Response:
+        """One job's state and progress."""
+        return jsonify(self.queue.status(job).to_json())
+
+    def cancel(self, job: str) -> Response:
+        """End a job that has not finished."""
+        return jsonify(self.queue.cancel(job).to_json())
+
+    def retry(self, job: str) -> Response:
+        """Put a failed or cancelled job back to work."""
+        return jsonify(self.queue.retry(job).to_json())
+
+    def submission(self, job: str) -> Response:
+        """The finished CSV; its ETag is the content's."""
+        path = self.queue.submission(job).resolve()
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return send_file(
+            path,
+            mimetype="text/csv",
+            as_attachment=True,
+            download_name="submission.csv",
+            etag=digest,
+        )
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get(IDEMPOTENCY_HEADER)
+    if key is not None and not _VISIBLE.fullmatch(key):
+        message = f"{IDEMPOTENCY_HEADER}: use 1 to 200 visible ASCII characters"
+        raise InvalidRequestError(message)
+    return key

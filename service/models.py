@@ -1,0 +1,61 @@
+"""GET /v1/models: what is served, which versions, and their cards."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from models.wire.client import VersionStatus
+from service.budget import TIMEOUT_HEADER, Budget, read_timeout
+from service.catalog import AVAILABLE, Catalog
+from service.settings import ServiceSettings
+
+
+@dataclass(frozen=True)
+class ModelViews:
+    """The views of models and what they work with."""
+
+    settings: ServiceSettings
+    catalog: Catalog
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("models", __name__)
+        routes.add_url_rule("/v1/models", view_func=self.all_models)
+        routes.add_url_rule("/v1/models/<name>", view_func=self.one_model)
+        return routes
+
+    def all_models(self) -> Response:
+        """Every model with its versions."""
+        budget = self._budget()
+        names = self.catalog.names()
+        return jsonify(models=[self._render(name, budget) for name in names])
+
+    def one_model(self, name: str) -> Response:
+        """One model with its versions."""
+        return jsonify(self._render(self.catalog.find(name), self._budget()))
+
+    def _budget(self) -> Budget:
+        header = request.headers.get(TIMEOUT_HEADER)
+        return Budget(read_timeout(header, self.settings.request_timeout_seconds))
+
+    def _render(self, name: str, budget: Budget) -> dict[str, Any]:
+        versions = self.catalog.versions(name, budget.left())
+        return {
+            "name": name,
+            "versions": [self._version(name, each, budget) for each in versions],
+        }
+
+    def _version(
+        self, name: str, status: VersionStatus, budget: Budget
+    ) -> dict[str, Any]:
+        entry: dict[str, Any] = {"version": status.version, "state": status.state}
+        if status.error:
+            entry["error"] = status.error
+        if status.state != AVAILABLE:
+            return entry
+        card = self.catalog.published_card(name, status.version, budget.left())
+        return {**entry, "card": dataclasses.asdict(card)} if card else entry

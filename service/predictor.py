@@ -1,0 +1,146 @@
+"""From images to probabilities, across hot swaps, in one call to the model server.
+
+The image size is that of the version which answered last. The answer says which version
+gave it; when that is another one, its own card is fetched, and if the pixels had the
+wrong size they are made again for exactly that version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TypeAlias
+
+import numpy as np
+
+from models.card import ModelCard
+from models.errors import InvalidImageError, ModelContractError, NotFoundError
+from models.images import Pixels
+from models.wire.client import ModelRef, ModelServerClient, Prediction
+from service.budget import Budget
+from service.catalog import Catalog
+from service.decoding import Decoder
+
+Rows: TypeAlias = tuple[int | InvalidImageError, ...]
+"""For each image its row number in the prediction, or what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of each image of a request, in its order.
+
+    Attributes:
+        card: of the version that answered.
+        images: where each image's answer is in *prediction*.
+        prediction: None when no image could be decoded.
+    """
+
+    card: ModelCard
+    images: Rows
+    prediction: Prediction | None
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Predicts with the models of one model server; shared by all threads."""
+
+    client: ModelServerClient
+    catalog: Catalog
+    decoder: Decoder
+
+    def predict(
+        self,
+        images: Sequence[bytes],
+        model: ModelRef,
+        accept: Callable[[ModelCard], None],
+        budget: Budget,
+    ) -> Answer:
+        """The answer of *model* for *images*, if *accept* lets its card pass.
+
+        Raises:
+            NotFoundError: no such model, version or label.
+            ModelUnavailableError: not now (also: overloaded, budget spent).
+            ModelContractError: the model server's answer cannot be used.
+        """
+        attempt = _Attempt(self, images, accept, budget)
+        card = self.catalog.card(model, budget.left())
+        try:
+            return attempt.run(model, card)
+        except ModelContractError:
+            # Perhaps the current version expects pixels of another size by now.
+            fresh = self.catalog.describe(model, budget.left())
+            if fresh == card:
+                raise
+        except NotFoundError:
+            # Perhaps the version that answered was unloaded before we read its card.
+            fresh = self.catalog.describe(model, budget.left())
+        return attempt.run(ModelRef(model.name, version=fresh.version), fresh)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    predictor: Predictor
+    images: Sequence[bytes]
+    accept: Callable[[ModelCard], None]
+    budget: Budget
+
+    def run(self, model: ModelRef, card: ModelCard) -> Answer:
+        self.accept(card)
+        rows, batch = self._decode(card.image_size)
+        if batch is None:
+            return Answer(card, rows, None)
+        prediction = self._infer(batch, model)
+        if prediction.version == card.version:
+            return Answer(card, rows, _checked(prediction, card))
+        newer = self._card_of(prediction.version, model)
+        if newer.image_size != card.image_size:
+            return self.run(ModelRef(model.name, version=newer.version), newer)
+        self.accept(newer)
+        return Answer(newer, rows, _checked(prediction, newer))
+
+    def _decode(self, size: tuple[int, int]) -> tuple[Rows, Pixels | None]:
+        with self.budget.measure("decode"):
+            decoder = self.predictor.decoder
+            decoded = decoder.decode(self.images, size, self.budget)
+            good = [each for each in decoded if not isinstance(each, InvalidImageError)]
+            numbers = count()
+            rows = tuple(
+                each if isinstance(each, InvalidImageError) else next(numbers)
+                for each in decoded
+            )
+            # One image needs no copy: while 32 requests wait, copies are the memory.
+            batch = good[0][None] if len(good) == 1 else _stack(good)
+        return rows, batch
+
+    def _infer(self, batch: Pixels, model: ModelRef) -> Prediction:
+        with self.budget.measure("infer"):
+            try:
+                return self.predictor.client.predict(batch, model, self.budget.left())
+            except NotFoundError as error:
+                catalog = self.predictor.catalog
+                raise catalog.explain(error, model, self.budget.left()) from error
+
+    def _card_of(self, version: int, model: ModelRef) -> ModelCard:
+        if model.version is not None:
+            message = f"asked for {model}, the model server answered with {version}"
+            raise ModelContractError(message)
+        catalog = self.predictor.catalog
+        card = catalog.card(ModelRef(model.name, version=version), self.budget.left())
+        catalog.assume(model, card)
+        return card
+
+
+def _stack(good: list[Pixels]) -> Pixels | None:
+    return np.stack(good) if good else None
+
+
+def _checked(prediction: Prediction, card: ModelCard) -> Prediction:
+    columns = prediction.probabilities.shape[1]
+    if columns != len(card.labels):
+        message = (
+            f"{card.name!r} version {card.version} answered {columns} columns for "
+            f"{len(card.labels)} labels: export it again"
+        )
+        raise ModelContractError(message)
+    return prediction

@@ -1,0 +1,142 @@
+"""Errors as RFC 9457 problem+json; the one table of HTTP statuses.
+
+Views raise; nothing above them tells a client more than the error's own message.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote
+
+from flask import Flask, Response, json, request
+from werkzeug.exceptions import HTTPException
+
+from models.errors import (
+    ConflictError,
+    InvalidImageError,
+    InvalidRequestError,
+    KennelError,
+    ModelContractError,
+    ModelTimeoutError,
+    ModelUnavailableError,
+    NotFoundError,
+    QueueUnavailableError,
+)
+from service.headers import request_id
+
+logger = logging.getLogger(__name__)
+
+STATUSES: Final[dict[str | type[KennelError], int]] = {
+    "bad_request": 400,
+    "no_image": 400,
+    "too_large": 413,
+    "too_many_images": 413,
+    "too_many_pixels": 413,
+    "unsupported_media_type": 415,
+    InvalidImageError: 422,
+    InvalidRequestError: 422,
+    NotFoundError: 404,
+    ConflictError: 409,
+    ModelTimeoutError: 504,
+    ModelUnavailableError: 503,
+    ModelContractError: 502,
+    QueueUnavailableError: 503,
+}
+"""By code where one is listed, else by class, the nearest first. The rest is 500."""
+
+RETRY_AFTER_SECONDS: Final = {503: 2, 504: 1}
+
+_HTTP_CODES: Final = {413: "too_large", 500: "internal"}
+
+
+class RejectedImagesError(InvalidImageError):
+    """Not one image of a request could be decoded; ``errors`` says why, by file."""
+
+    def __init__(self, rejected: list[tuple[str | None, InvalidImageError]]) -> None:
+        """Take the file name and the error of each image, in the request's order."""
+        reasons = [error for _, error in rejected]
+        codes = {error.code for error in reasons}
+        message = f"none of the {len(reasons)} images can be used: see errors"
+        super().__init__(
+            str(reasons[0]) if len(reasons) == 1 else message,
+            code=codes.pop() if len(codes) == 1 else self._mixed(codes),
+        )
+        self.errors = [
+            {"index": index, "name": name, "code": error.code, "detail": str(error)}
+            for index, (name, error) in enumerate(rejected)
+        ]
+
+    @staticmethod
+    def _mixed(codes: set[str]) -> str:
+        above_limits = all(STATUSES.get(code) == 413 for code in codes)
+        return "too_large" if above_limits else InvalidImageError.code
+
+
+def status_of(error: KennelError) -> int:
+    """The HTTP status that *error* is answered with."""
+    for key in (error.code, *type(error).__mro__):
+        if key in STATUSES:
+            return STATUSES[key]
+    return 500
+
+
+def register_problems(app: Flask) -> None:
+    """Answer every error of *app* as problem+json."""
+    app.register_error_handler(KennelError, _explained)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unknown)
+
+
+def _explained(error: KennelError) -> Response:
+    status = status_of(error)
+    if status == 500:
+        return _unknown(error)
+    if status > 500:
+        logger.warning("%s %s: %s", request_id(), error.code, error)
+    return _problem(status, error.code, str(error), getattr(error, "errors", None))
+
+
+def _http(error: HTTPException) -> Response:
+    given = error.get_response()
+    status = error.code or given.status_code
+    code = _HTTP_CODES.get(status) or error.name.lower().replace(" ", "_")
+    response = _problem(status, code, _detail(error, status))
+    for name in ("Allow", "WWW-Authenticate"):
+        if name in given.headers:
+            response.headers[name] = given.headers[name]
+    return response
+
+
+def _detail(error: HTTPException, status: int) -> str:
+    if status == 404:
+        return f"there is nothing at {request.path}: GET /v1/models is a start"
+    if status == 413:
+        limit = request.max_content_length
+        return f"the request is above {limit:,} bytes or has too many parts: split it"
+    return error.description or error.name
+
+
+def _unknown(error: Exception) -> Response:
+    logger.error("%s failed", request_id(), exc_info=error)
+    return _problem(500, "internal", "something failed here; the log has the details")
+
+
+def _problem(
+    status: int, code: str, detail: str, errors: list[dict[str, Any]] | None = None
+) -> Response:
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": quote(request.path),
+        "code": code,
+        "request_id": request_id(),
+        **({"errors": errors} if errors else {}),
+    }
+    response = Response(json.dumps(body), status, mimetype="application/problem+json")
+    if status in RETRY_AFTER_SECONDS:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS[status])
+    return response

@@ -1,0 +1,133 @@
+"""Where the API finds its neighbours, how long it waits and how much it takes.
+
+What a model *is* (labels, size, clip bound) is in its card, never here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from models.errors import InvalidRequestError
+from models.wire.config import check_model_name
+
+MIN_TIMEOUT_SECONDS: Final = 0.1
+MAX_TIMEOUT_SECONDS: Final = 25.0
+"""Below gunicorn's graceful timeout, so that a stop never cuts an answer off."""
+
+_GIBIBYTE: Final = 1024**3
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Settings of one API process; the defaults run on a laptop.
+
+    Attributes:
+        model_names: models that are served; those in *model_config_file* come after.
+        model_config_file: the model server's own configuration, read for its names.
+        default_model: answers when a request names none; None: the first known name.
+        max_in_flight: images that one process works on at the same time.
+    """
+
+    model_server: str = "127.0.0.1:8500"
+    model_names: tuple[str, ...] = ()
+    model_config_file: Path | None = None
+    default_model: str | None = None
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    runs_dir: Path = Path("var/runs")
+    input_root: Path = Path("var/data")
+    request_timeout_seconds: float = 10.0
+    max_request_bytes: int = 64 * 1024 * 1024
+    max_images: int = 64
+    max_in_flight: int = 256
+    host: str = "127.0.0.1"
+    port: int = 8000
+    web_workers: int = 2
+    web_threads: int = 32
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read the settings from environment variables; an empty one counts as unset.
+
+        Raises:
+            InvalidRequestError: a value cannot be used; the message names the variable.
+        """
+        home = Path(env.get("KENNEL_HOME") or "var").absolute()
+        config_file = env.get("MODEL_CONFIG_FILE")
+        max_images = _integer(env, "MAX_IMAGES", cls.max_images, (1, 1024))
+        return cls(
+            model_server=_address(env, "MODEL_SERVER", cls.model_server),
+            model_names=_names(env, "MODEL_NAMES"),
+            model_config_file=Path(config_file) if config_file else None,
+            default_model=next(iter(_names(env, "DEFAULT_MODEL")), None),
+            redis_url=env.get("REDIS_URL") or cls.redis_url,
+            runs_dir=Path(env.get("RUNS_DIR") or home / "runs").absolute(),
+            input_root=Path(env.get("INPUT_ROOT") or home / "data").absolute(),
+            request_timeout_seconds=_timeout(env, "REQUEST_TIMEOUT_SECONDS"),
+            max_request_bytes=_integer(
+                env, "MAX_REQUEST_BYTES", cls.max_request_bytes, (1024, _GIBIBYTE)
+            ),
+            max_images=max_images,
+            max_in_flight=_integer(
+                env,
+                "MAX_IN_FLIGHT",
+                max(cls.max_in_flight, max_images),
+                (max_images, 1_000_000),
+            ),
+            host=env.get("HOST") or cls.host,
+            port=_integer(env, "PORT", cls.port, (1, 65_535)),
+            web_workers=_integer(env, "WEB_WORKERS", cls.web_workers, (1, 256)),
+            web_threads=_integer(env, "WEB_THREADS", cls.web_threads, (1, 1024)),
+        )
+
+    @property
+    def bind(self) -> str:
+        """Where gunicorn listens."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def _integer(
+    env: Mapping[str, str], name: str, default: int, limits: tuple[int, int]
+) -> int:
+    text = env.get(name) or str(default)
+    lowest, highest = limits
+    digits = text.isascii() and text.isdigit() and len(text) < 16
+    if not digits or not lowest <= int(text) <= highest:
+        message = f"{name}={text!r} is not a whole number from {lowest} to {highest}"
+        raise InvalidRequestError(message)
+    return int(text)
+
+
+def _timeout(env: Mapping[str, str], name: str) -> float:
+    text = env.get(name) or str(ServiceSettings.request_timeout_seconds)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not MIN_TIMEOUT_SECONDS <= seconds <= MAX_TIMEOUT_SECONDS:
+        message = (
+            f"{name}={text!r} is not a number of seconds "
+            f"from {MIN_TIMEOUT_SECONDS:g} to {MAX_TIMEOUT_SECONDS:g}"
+        )
+        raise InvalidRequestError(message)
+    return seconds
+
+
+def _address(env: Mapping[str, str], name: str, default: str) -> str:
+    text = env.get(name) or default
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit():
+        raise InvalidRequestError(f"{name}={text!r} is not host:port, as in {default}")
+    return text
+
+
+def _names(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    names = [name.strip() for name in (env.get(variable) or "").split(",")]
+    try:
+        return tuple(check_model_name(name) for name in names if name)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"{variable}: {error}") from error

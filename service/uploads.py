@@ -1,0 +1,91 @@
+"""From an HTTP request to the images in it: multipart fields or one raw body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+from flask import Request
+from werkzeug.datastructures import FileStorage
+
+from models.errors import InvalidRequestError
+
+IMAGE_FIELD: Final = "image"
+BAD_REQUEST: Final = "bad_request"
+NO_IMAGE: Final = "no_image"
+TOO_MANY_IMAGES: Final = "too_many_images"
+UNSUPPORTED_MEDIA_TYPE: Final = "unsupported_media_type"
+
+_HOW: Final = (
+    f"send files in the multipart field {IMAGE_FIELD!r} (curl -F {IMAGE_FIELD}=@FILE), "
+    "or one image as the body with Content-Type image/*"
+)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One encoded image, and the file name that its sender gave it."""
+
+    name: str | None
+    image: bytes
+
+
+class UploadRequest(Request):
+    """A request that closes every file it spooled, also when reading it failed."""
+
+    def _get_file_stream(self, *args: Any, **options: Any) -> IO[bytes]:
+        stream = super()._get_file_stream(*args, **options)
+        self.__dict__.setdefault("spooled", []).append(stream)
+        return stream
+
+    def close(self) -> None:
+        """Close the files; what was read from them stays."""
+        super().close()
+        for stream in self.__dict__.pop("spooled", []):
+            stream.close()
+
+
+def read_uploads(request: Request, max_images: int) -> list[Upload]:
+    """The images of a *request*, in its order, at least one.
+
+    Raises:
+        InvalidRequestError: none, too many, or sent in another way.
+        HTTPException: the body is above the application's limit.
+    """
+    kind = request.mimetype
+    if kind == "multipart/form-data":
+        return _from_fields(request, max_images)
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        return [Upload(None, request.get_data(cache=False))]
+    if not kind and not request.content_length:
+        raise InvalidRequestError(f"the request has no body: {_HOW}", code=NO_IMAGE)
+    message = f"Content-Type {kind or 'missing'!r} is not read here: {_HOW}"
+    raise InvalidRequestError(message, code=UNSUPPORTED_MEDIA_TYPE)
+
+
+def _from_fields(request: Request, max_images: int) -> list[Upload]:
+    files = request.files.getlist(IMAGE_FIELD)
+    others = sorted({*request.files, *request.form} - {IMAGE_FIELD})
+    if not files:
+        seen = ", ".join(map(repr, {*request.files, *request.form})) or "nothing"
+        message = f"no file in the request (its fields: {seen}): {_HOW}"
+        raise InvalidRequestError(message, code=NO_IMAGE)
+    if others:
+        message = (
+            f"unknown form field {others[0]!r}: files go into {IMAGE_FIELD!r}, "
+            "parameters into the URL's query"
+        )
+        raise InvalidRequestError(message)
+    if len(files) > max_images:
+        message = (
+            f"{len(files)} images, the limit is {max_images} in one request: send "
+            "several requests, or the whole folder as a job (POST /v1/jobs)"
+        )
+        raise InvalidRequestError(message, code=TOO_MANY_IMAGES)
+    return [_read(file) for file in files]
+
+
+def _read(file: FileStorage) -> Upload:
+    # Closed at once: up to 64 of them may be open temporary files.
+    with file.stream as stream:
+        return Upload(file.filename or None, stream.read())

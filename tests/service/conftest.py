@@ -1,0 +1,93 @@
+"""The three-fixture kit: ``app``, ``client`` and the ``served`` model behind them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import TestResponse, encode_multipart
+
+from models.wire.client import ModelServerClient
+from service.app import create_app
+from service.settings import ServiceSettings
+from tests.conftest import RedisServer
+from tests.processes import free_port
+from tests.service.served_model import ServedModel
+from worker.queue import JobQueue
+
+
+@pytest.fixture
+def served() -> Iterator[ServedModel]:
+    with ServedModel() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(served: ServedModel, tmp_path: Path) -> ServiceSettings:
+    inputs = tmp_path / "data"
+    inputs.mkdir()
+    return ServiceSettings(
+        model_server=served.target,
+        model_names=("pets",),
+        redis_url=f"redis://127.0.0.1:{free_port()}/0",
+        runs_dir=tmp_path / "runs",
+        input_root=inputs,
+        max_request_bytes=1024 * 1024,
+    )
+
+
+@pytest.fixture
+def model_client(settings: ServiceSettings) -> Iterator[ModelServerClient]:
+    with ModelServerClient(settings.model_server) as client:
+        yield client
+
+
+@pytest.fixture
+def app(settings: ServiceSettings, model_client: ModelServerClient) -> Flask:
+    """The API while Redis is away."""
+    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
+    return create_app(settings, model_client, queue)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def jobs_client(
+    settings: ServiceSettings,
+    model_client: ModelServerClient,
+    redis_server: RedisServer,
+) -> FlaskClient:
+    """A client of the API while Redis is there."""
+    queue = JobQueue(redis_server.url, settings.runs_dir, settings.input_root)
+    return create_app(settings, model_client, queue).test_client()
+
+
+def post_images(
+    client: FlaskClient, images: Sequence[bytes], query: str = "", **options: Any
+) -> TestResponse:
+    """POST *images* as 0.png, 1.png and so on, in the multipart field."""
+    files = [
+        FileStorage(io.BytesIO(image), f"{number}.png")
+        for number, image in enumerate(images)
+    ]
+    # The test client itself would spool a large form and forget to close the file.
+    boundary, body = encode_multipart({"image": files})
+    options["content_type"] = f"multipart/form-data; boundary={boundary}"
+    return client.post(f"/v1/predict{query}", data=body, **options)
+
+
+def post_image(
+    client: FlaskClient, image: bytes, query: str = "", **options: Any
+) -> TestResponse:
+    """POST one *image* as the raw body."""
+    options.setdefault("content_type", "image/png")
+    return client.post(f"/v1/predict{query}", data=image, **options)

@@ -1,0 +1,68 @@
+"""The fake model server, stricter: labels, one image size a version, counted calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import grpc
+
+from models.contract import DESCRIBE_SIGNATURE, IMAGES_INPUT
+from models.wire import messages
+from tests.fake_model_server import CARD, FakeModelServer
+
+
+class ServedModel(FakeModelServer):
+    """Like TensorFlow Serving, it refuses pixels of another size than its card's.
+
+    Attributes:
+        sizes: image size by version, where it is not the card's.
+        version_labels: version by label.
+        loading: versions that are not available yet.
+        after_answer: called once, after the next answer for images.
+        calls: signature names (or "status") of all calls so far.
+    """
+
+    def __init__(self, versions: tuple[int, ...] = (1,), port: int = 0) -> None:
+        super().__init__(CARD, versions, port)
+        self.sizes: dict[int, tuple[int, int]] = {}
+        self.version_labels: dict[str, int] = {}
+        self.loading: tuple[int, ...] = ()
+        self.after_answer: Callable[[], None] | None = None
+        self.calls: list[str] = []
+
+    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
+        signature = request.model_spec.signature_name
+        self.calls.append(signature)
+        if self.failure is not None:
+            context.abort(self.failure, f"told to fail with {self.failure.name}")
+        version = self._version(request.model_spec, context)
+        size = self.sizes.get(version, CARD.image_size)
+        if signature == DESCRIBE_SIGNATURE:
+            self.card = replace(CARD, image_size=size)
+        else:
+            shape = request.inputs[IMAGES_INPUT].tensor_shape.dim
+            if (shape[1].size, shape[2].size) != size:
+                context.abort(grpc.StatusCode.ABORTED, "Incompatible shapes")
+        answer = super().Predict(request, context)
+        call = self.after_answer
+        if signature != DESCRIBE_SIGNATURE and call is not None:
+            self.after_answer = None
+            call()
+        return answer
+
+    def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.calls.append("status")
+        response = super().GetModelStatus(request, context)
+        for version in self.loading:
+            response.model_version_status.add(
+                version=version, state=messages.ModelVersionStatus.LOADING
+            )
+        return response
+
+    def _version(self, spec: Any, context: Any) -> int:
+        labelled = self.version_labels.get(spec.version_label)
+        if labelled is None:
+            return super()._version(spec, context)
+        return labelled

@@ -1,0 +1,219 @@
+"""/v1/jobs against a real queue on a real Redis; no worker is needed to see the edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from service.settings import ServiceSettings
+from tests.conftest import RedisServer
+from tests.pictures import write_folder
+from tests.service.served_model import ServedModel
+from worker.runs import find_run
+
+
+@pytest.fixture(autouse=True)
+def photos(settings: ServiceSettings) -> None:
+    write_folder(settings.input_root / "test", 3)
+
+
+def submit(client: FlaskClient, key: str | None = None, **members: Any) -> TestResponse:
+    headers = {"Idempotency-Key": key} if key is not None else {}
+    return client.post("/v1/jobs", json={"input": "test", **members}, headers=headers)
+
+
+def finish(settings: ServiceSettings, job: str) -> str:
+    """What the workers do in the end."""
+    csv = "id,label\n1,0.5\n2,0.5\n3,0.5\n"
+    find_run(settings.runs_dir, job).finish(csv, {"images": 3})
+    return csv
+
+
+def test_submitted_job_is_accepted_and_pinned(
+    jobs_client: FlaskClient, served: ServedModel
+) -> None:
+    served.versions = (1, 2)
+
+    response = submit(jobs_client)
+
+    status = response.get_json()
+    assert response.status_code == 202
+    assert response.headers["Location"] == f"/v1/jobs/{status['id']}"
+    assert (status["state"], status["model"], status["version"]) == (
+        "queued",
+        "pets",
+        2,
+    )
+    assert status["progress"] == {"done": 0, "total": 3, "unreadable": 0}
+
+
+def test_job_is_found_again(jobs_client: FlaskClient) -> None:
+    job = submit(jobs_client).get_json()["id"]
+
+    listed = jobs_client.get("/v1/jobs").get_json()["jobs"]
+
+    assert [each["id"] for each in listed] == [job]
+    assert jobs_client.get(f"/v1/jobs/{job}").get_json()["id"] == job
+
+
+@pytest.mark.parametrize(
+    ("clip", "bound"), [(None, 0.95), ("off", None), (0.8, 0.8), ("0.8", 0.8)]
+)
+def test_clip_is_the_cards_unless_given(
+    jobs_client: FlaskClient, clip: object, bound: float | None
+) -> None:
+    assert submit(jobs_client, clip=clip).get_json()["clip"] == bound
+
+
+def test_submission_is_a_conflict_until_it_is_there(
+    jobs_client: FlaskClient,
+) -> None:
+    job = submit(jobs_client).get_json()["id"]
+
+    response = jobs_client.get(f"/v1/jobs/{job}/submission.csv")
+
+    assert response.status_code == 409
+    assert response.get_json()["code"] == "job_not_finished"
+
+
+def test_submission_has_a_strong_etag(
+    jobs_client: FlaskClient, settings: ServiceSettings
+) -> None:
+    job = submit(jobs_client).get_json()["id"]
+    csv = finish(settings, job)
+    path = f"/v1/jobs/{job}/submission.csv"
+
+    with jobs_client.get(path) as first:
+        tag = first.headers["ETag"]
+        assert (first.status_code, first.data) == (200, csv.encode())
+        assert first.mimetype == "text/csv"
+
+    assert tag.startswith('"')
+    with jobs_client.get(path, headers={"If-None-Match": tag}) as again:
+        assert (again.status_code, again.data) == (304, b"")
+
+
+def test_same_key_gives_the_same_job(
+    jobs_client: FlaskClient, served: ServedModel
+) -> None:
+    first = submit(jobs_client, "order-1").get_json()["id"]
+    served.versions = (1, 2)
+
+    assert submit(jobs_client, "order-1").get_json()["id"] == first
+    assert submit(jobs_client, "order-2").get_json()["id"] != first
+
+
+def test_same_key_for_another_job_is_a_conflict(jobs_client: FlaskClient) -> None:
+    submit(jobs_client, "order-1")
+
+    response = submit(jobs_client, "order-1", format="full")
+
+    assert response.status_code == 409
+    assert response.get_json()["code"] == "idempotency_conflict"
+
+
+def test_cancelled_job_can_be_retried(jobs_client: FlaskClient) -> None:
+    job = submit(jobs_client).get_json()["id"]
+
+    cancelled = jobs_client.post(f"/v1/jobs/{job}/cancel").get_json()
+    retried = jobs_client.post(f"/v1/jobs/{job}/retry").get_json()
+
+    assert cancelled["state"] == "cancelled"
+    assert retried["state"] == "queued"
+
+
+MEMBERS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "unknown member": ({"colour": "red"}, 422, "invalid_parameter"),
+    "no input": ({"input": None}, 422, "invalid_parameter"),
+    "input is no text": ({"input": 7}, 422, "invalid_parameter"),
+    "folder above": ({"input": "../test"}, 422, "invalid_input"),
+    "absolute folder": ({"input": "/etc"}, 422, "invalid_input"),
+    "no such folder": ({"input": "nothing"}, 422, "invalid_input"),
+    "NUL": ({"input": "te\0st"}, 422, "invalid_input"),
+    "unknown format": ({"format": "xml"}, 422, "invalid_parameter"),
+    "unknown choice": ({"on_unreadable": "ignore"}, 422, "invalid_parameter"),
+    "unknown label": ({"positive": "cow"}, 422, "invalid_parameter"),
+    "clip is a truth value": ({"clip": True}, 422, "invalid_parameter"),
+    "clip is a list": ({"clip": []}, 422, "invalid_parameter"),
+    "clip is enormous": ({"clip": 10**400}, 422, "invalid_parameter"),
+    "clip is too low": ({"clip": 0.5}, 422, "invalid_parameter"),
+    "unknown model": ({"model": "cows"}, 404, "model_not_found"),
+}
+
+
+@pytest.mark.parametrize("case", MEMBERS)
+def test_job_is_refused(jobs_client: FlaskClient, case: str) -> None:
+    members, status, code = MEMBERS[case]
+
+    response = submit(jobs_client, **members)
+
+    problem = response.get_json()
+    assert (response.status_code, problem["code"]) == (status, code)
+    assert jobs_client.get("/v1/jobs").get_json() == {"jobs": []}
+
+
+BODIES = {
+    "no JSON": (b"{", "application/json", 400, "bad_request"),
+    "deep JSON": (b"[" * 60_000, "application/json", 400, "bad_request"),
+    "a list": (b"[]", "application/json", 422, "invalid_parameter"),
+    "another type": (b"{}", "text/plain", 415, "unsupported_media_type"),
+    "too large": (b" " * 70_000, "application/json", 413, "too_large"),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_body_is_refused(jobs_client: FlaskClient, case: str) -> None:
+    body, kind, status, code = BODIES[case]
+
+    response = jobs_client.post("/v1/jobs", data=body, content_type=kind)
+
+    assert (response.status_code, response.get_json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 201, "é"])
+def test_impossible_idempotency_key_is_refused(
+    jobs_client: FlaskClient, key: str
+) -> None:
+    assert submit(jobs_client, key).get_json()["code"] == "invalid_parameter"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/jobs/nothing"),
+        ("GET", "/v1/jobs/nothing/submission.csv"),
+        ("POST", "/v1/jobs/nothing/cancel"),
+        ("POST", "/v1/jobs/nothing/retry"),
+        ("GET", "/v1/jobs/%2e%2e"),
+    ],
+)
+def test_unknown_job_is_not_found(
+    jobs_client: FlaskClient, method: str, path: str
+) -> None:
+    response = jobs_client.open(path, method=method)
+
+    assert response.status_code == 404
+    assert response.get_json()["code"] == "job_not_found"
+
+
+def test_no_job_is_queued_while_redis_is_away(
+    jobs_client: FlaskClient, redis_server: RedisServer
+) -> None:
+    redis_server.kill()
+
+    response = submit(jobs_client)
+
+    assert response.status_code == 503
+    assert response.get_json()["code"] == "queue_unavailable"
+    assert int(response.headers["Retry-After"]) > 0
+
+
+def test_no_job_is_pinned_while_the_model_is_away(
+    jobs_client: FlaskClient, served: ServedModel
+) -> None:
+    served.stop()
+
+    assert submit(jobs_client).get_json()["code"] == "model_not_ready"

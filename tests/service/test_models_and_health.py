@@ -1,0 +1,113 @@
+"""GET /v1/models, /livez and /readyz."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+import pytest
+from flask.testing import FlaskClient
+
+from models.errors import InvalidRequestError
+from models.wire.client import ModelServerClient
+from models.wire.config import render_model_config
+from service.app import create_app
+from service.names import ModelNames
+from service.settings import ServiceSettings
+from tests.conftest import RedisServer
+from tests.service.served_model import ServedModel
+from worker.queue import JobQueue
+
+
+def test_models_lists_versions_and_cards(
+    client: FlaskClient, served: ServedModel
+) -> None:
+    served.versions, served.loading = (1, 2), (3,)
+
+    models = client.get("/v1/models").get_json()["models"]
+
+    versions = models[0]["versions"]
+    assert [model["name"] for model in models] == ["pets"]
+    assert [(each["version"], each["state"]) for each in versions] == [
+        (3, "LOADING"),
+        (2, "AVAILABLE"),
+        (1, "AVAILABLE"),
+    ]
+    assert "card" not in versions[0]
+    assert versions[1]["card"]["version"] == 2
+    assert versions[1]["card"]["labels"] == ["cat", "dog"]
+
+
+def test_one_model(client: FlaskClient) -> None:
+    assert client.get("/v1/models/pets").get_json()["versions"][0]["version"] == 1
+    assert client.get("/v1/models/cows").get_json()["code"] == "model_not_found"
+
+
+def test_model_that_the_server_does_not_know_has_no_versions(
+    settings: ServiceSettings, model_client: ModelServerClient
+) -> None:
+    two = replace(settings, model_names=("pets", "cows"))
+    queue = JobQueue(two.redis_url, two.runs_dir, two.input_root)
+    client = create_app(two, model_client, queue).test_client()
+
+    models = client.get("/v1/models").get_json()["models"]
+
+    assert models[1] == {"name": "cows", "versions": []}
+
+
+def test_names_follow_the_configuration_file(tmp_path: Path) -> None:
+    path = tmp_path / "models.config"
+    names = ModelNames(("pets",), path)
+    assert names() == ("pets",)
+
+    path.write_text(render_model_config(["drivers", "pets"], PurePath("/models")))
+    assert names() == ("pets", "drivers")
+
+    path.write_text("model_config_list {")
+    assert names() == ("pets", "drivers")
+
+
+def test_broken_configuration_stops_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "models.config"
+    path.write_text("nonsense")
+
+    with pytest.raises(InvalidRequestError, match=r"models\.config"):
+        ModelNames((), path)
+
+
+def test_process_is_alive_without_anything(
+    client: FlaskClient, served: ServedModel
+) -> None:
+    served.stop()
+
+    assert client.get("/livez").status_code == 200
+
+
+def test_ready_when_both_parts_answer(jobs_client: FlaskClient) -> None:
+    response = jobs_client.get("/readyz")
+
+    assert response.status_code == 200
+    assert response.get_json()["status"] == "ready"
+
+
+def test_redis_away_only_degrades(
+    jobs_client: FlaskClient, redis_server: RedisServer
+) -> None:
+    redis_server.kill()
+
+    response = jobs_client.get("/readyz")
+
+    assert response.status_code == 200
+    assert response.get_json()["status"] == "degraded"
+    assert response.get_json()["parts"]["redis"]["code"] == "queue_unavailable"
+
+
+def test_default_model_without_available_version_is_not_ready(
+    client: FlaskClient, served: ServedModel
+) -> None:
+    served.versions, served.loading = (), (1,)
+
+    response = client.get("/readyz")
+
+    assert response.status_code == 503
+    assert "1 LOADING" in response.get_json()["parts"]["model_server"]["detail"]

@@ -1,0 +1,1 @@
+"""Tests of folder jobs: real Redis, real worker processes, real faults."""

@@ -1,0 +1,197 @@
+"""What stands in the CSV: header, order, values, and the reason if there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.errors import ConflictError, InvalidRequestError
+from models.wire.client import ModelServerClient
+from tests.pictures import grey
+from tests.worker.world import PATIENCE, World, oracle, request
+from worker.artefacts import Row, load_artefact, render_artefact
+from worker.folders import Item, list_folder
+from worker.queue import JobRequest
+from worker.shards import predict_items
+from worker.submission import render_csv
+
+ROWS = (
+    Row("9", "9.jpg", (0.75, 0.25)),
+    Row("10", "10.jpg", (1e-9, 1.0)),
+    Row("x", "x, y.jpg", code="undecodable_image", detail="damaged"),
+)
+
+
+def table(asked: JobRequest) -> list[str]:
+    return render_csv(ROWS, asked).split("\n")
+
+
+def test_kaggle_binary_is_the_positive_label_by_id() -> None:
+    assert table(request(clip=None)) == [
+        *("id,label", "9,0.25000000", "10,1.00000000", "x,0.50000000", "")
+    ]
+
+
+def test_positive_label_can_be_named() -> None:
+    assert table(request(clip=None, positive="cat"))[1:3] == [
+        *("9,0.75000000", "10,0.00000000")
+    ]
+
+
+def test_kaggle_multiclass_is_by_file_name() -> None:
+    lines = table(request(format="kaggle-multiclass", clip=None))
+
+    assert lines[0] == "img,cat,dog"
+    assert lines[1] == "9.jpg,0.75000000,0.25000000"
+    assert lines[3] == '"x, y.jpg",0.50000000,0.50000000'
+
+
+def test_full_has_the_label_and_every_probability() -> None:
+    lines = table(request(format="full", clip=0.95))
+
+    assert lines[0] == "id,label,cat,dog"
+    assert lines[2] == "10,dog,0.05000000,0.95000000"
+
+
+def test_clip_bounds_each_value() -> None:
+    assert table(request(clip=0.95))[2] == "10,0.95000000"
+
+
+def test_values_stay_within_1e_7_of_float32() -> None:
+    values = np.random.default_rng(1).random(1000).astype(np.float32)
+    rows = [Row(str(i), "f", (1 - float(p), float(p))) for i, p in enumerate(values)]
+
+    lines = render_csv(rows, request(clip=None)).splitlines()[1:]
+
+    written = np.array([float(line.split(",")[1]) for line in lines])
+    assert np.abs(written - values).max() <= 1e-7
+
+
+def test_artefact_reads_back_exactly(world: World) -> None:
+    path = world.runs_dir.parent / "shard.json"
+    path.write_text(render_artefact(ROWS, 1.5))
+    items = [Item(row.id, row.file) for row in ROWS]
+
+    assert load_artefact(path, items, 2) == ROWS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"rows": []}',
+        '{"rows": [["1", "1.png", [0.5]]]}',
+        '{"rows": [["1", "1.png", [0.5, 1.5]]]}',
+        '{"rows": [["1", "1.png", [NaN, 0.5]]]}',
+        '{"rows": [["2", "1.png", [0.5, 0.5]]]}',
+    ],
+)
+def test_damaged_artefact_counts_as_not_there(world: World, text: str) -> None:
+    path = world.runs_dir.parent / "shard.json"
+    path.write_text(text)
+
+    assert load_artefact(path, [Item("1", "1.png")], 2) is None
+
+
+def test_probabilities_come_with_their_own_photo(world: World) -> None:
+    levels = world.photos_of(70)
+
+    text = oracle(world, request(clip=None))
+
+    written = [float(line.split(",")[1]) for line in text.splitlines()[1:]]
+    assert written == pytest.approx([level / 255 for level in levels], abs=1e-6)
+    assert max(world.model_server.batches) <= 32
+
+
+def test_lone_image_is_sent_in_company(world: World) -> None:
+    world.photos_of(1)
+
+    oracle(world, request())
+
+    assert world.model_server.batches == [2]
+
+
+def test_bad_files_spoil_only_their_own_rows(world: World) -> None:
+    world.photos_of(4)
+    (world.photos / "2.png").write_bytes(b"no image")
+    (world.photos / "3.png").write_bytes(b"")
+    items = list_folder(world.photos, "test").items
+    (world.photos / "4.png").unlink()
+    with ModelServerClient(world.model_server.target) as client:
+        rows = predict_items(
+            world.photos,
+            items,
+            request(),
+            lambda batch, model: PATIENCE.predict(client, batch, model),
+        )
+
+    codes = [row.code for row in rows]
+    assert codes == ["", "unsupported_image", "empty_image", "unreadable_file"]
+    assert rows[0].probabilities[1] == pytest.approx(37 / 255, abs=1e-6)
+
+
+def test_unreadable_file_gets_the_prior_and_is_reported(world: World) -> None:
+    world.photos_of(9)
+    (world.photos / "5.png").write_bytes(b"no image")
+    (world.photos / "readme.md").touch()
+
+    lines = oracle(world, request()).splitlines()
+
+    report = json.loads((world.oracle_dir / "oracle" / "report.json").read_text())
+    digest = hashlib.sha256(("\n".join(lines) + "\n").encode()).hexdigest()
+    assert lines[5] == "5,0.50000000"
+    assert report["unreadable"] == 1
+    assert report["unreadable_files"][0]["file"] == "5.png"
+    assert report["ignored_files"] == ["readme.md"]
+    assert report["csv_sha256"] == digest
+
+
+def test_unreadable_files_can_end_the_job_and_be_mended(world: World) -> None:
+    world.photos_of(20)
+    for name in ("3.png", "15.png"):
+        (world.photos / name).write_bytes(b"no image")
+    world.start_worker()
+    job = world.queue.submit(request(on_unreadable="fail"))
+
+    failed = world.wait_for(job, "failed")
+
+    assert "3.png" in str(failed.error)
+    assert "15.png" in str(failed.error)
+    assert failed.unreadable == 2
+    with pytest.raises(ConflictError):
+        world.queue.submission(job.id)
+    for name in ("3.png", "15.png"):
+        (world.photos / name).write_bytes(grey(100))
+    world.queue.retry(job.id)
+    world.wait_for(job, "succeeded")
+    assert "3,0.392" in world.csv(job)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "xml"},
+        {"on_unreadable": "guess"},
+        {"positive": "bird"},
+        {"clip": 0.4},
+        {"clip": float("nan")},
+        {"version": 0},
+        {"model": "../x"},
+        {"labels": ("a", "b", "c")},
+    ],
+)
+def test_request_that_cannot_be_met_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidRequestError):
+        request(**changes).check()
+
+
+def test_three_labels_need_a_positive_one() -> None:
+    asked = request(labels=("a", "b", "c"), clip=None)
+
+    replace(asked, positive="b").check()
+    replace(asked, format="full").check()

@@ -1,0 +1,98 @@
+"""How often a shard was begun, counted on disk: Redis may forget, a poison shard may not.
+
+Each attempt is a line when it begins, and one more if it could still say why it ended.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from worker.manifest import MAX_NAMED
+from worker.run import Run, now
+
+MAX_ATTEMPTS: Final = 10
+"""A shard that kills its process ends the run after so many; workers that were killed
+from outside (restarts, upgrades) must not use them up."""
+
+ASSEMBLY: Final = "assemble"
+
+_BEGUN: Final = "begun "
+_BROKEN: Final = "broken "
+
+
+def attempts_left(run: Run, work: str) -> int:
+    """How often *work* (a shard, or the assembly) may still be begun."""
+    begun = sum(line.startswith(_BEGUN) for line in _lines(run, work))
+    return max(0, MAX_ATTEMPTS - begun)
+
+
+def record_attempt(run: Run, work: str) -> None:
+    """Count one begun attempt, durably.
+
+    Raises:
+        OSError: the disk is full or read-only.
+    """
+    _append(run, work, f"{_BEGUN}{now()} process {os.getpid()}")
+
+
+def record_failure(run: Run, work: str, reason: str) -> None:
+    """Keep why the attempt broke off, for the run's reason.
+
+    Raises:
+        OSError: the disk is full or read-only.
+    """
+    _append(run, work, _BROKEN + " ".join(reason.split())[:500])
+
+
+def last_failure(run: Run, work: str) -> str:
+    """Why the last attempt broke off, as far as it could tell."""
+    lines = _lines(run, work)
+    if lines and lines[-1].startswith(_BROKEN):
+        return lines[-1].removeprefix(_BROKEN)
+    return "its process died"
+
+
+def shard_work(number: int) -> str:
+    """What a shard's attempts are counted under."""
+    return f"{number:05d}"
+
+
+def give_up(run: Run, work: str) -> None:
+    """End *run* because *work* has used up its attempts; the reason names its images.
+
+    Raises:
+        NotFoundError: the manifest cannot be read.
+        OSError: the disk is full or read-only.
+    """
+    reason = last_failure(run, work)
+    if work == ASSEMBLY:
+        run.fail(f"the CSV could not be written in {MAX_ATTEMPTS} attempts: {reason}")
+        return
+    start, stop = run.manifest.shard_bounds(int(work))
+    files = [item.file for item in run.items()[start:stop]]
+    named = ", ".join(files[:MAX_NAMED])
+    message = (
+        f"shard {int(work)} did not finish in {MAX_ATTEMPTS} attempts ({reason}); "
+        f"its {len(files)} images: {named}. Remedy what is named, then retry the job"
+    )
+    run.fail(message, files)
+
+
+def _path(run: Run, work: str) -> Path:
+    return run.folder / "attempts" / work
+
+
+def _lines(run: Run, work: str) -> list[str]:
+    try:
+        return _path(run, work).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _append(run: Run, work: str, line: str) -> None:
+    with _path(run, work).open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())

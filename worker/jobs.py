@@ -1,0 +1,143 @@
+"""The two functions that RQ runs: a shard of a run, and the assembly of its CSV.
+
+They are composition roots: they read the environment and open what the work needs,
+after the fork. Both may run any number of times.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from models.errors import (
+    ConflictError,
+    InvalidRequestError,
+    KennelError,
+    ModelContractError,
+    NotFoundError,
+    QueueUnavailableError,
+)
+from models.wire.client import ModelServerClient
+from worker.attempts import (
+    ASSEMBLY,
+    attempts_left,
+    give_up,
+    record_attempt,
+    record_failure,
+    shard_work,
+)
+from worker.folders import resolve_folder
+from worker.patience import Patience
+from worker.reconciler import reconcile_run
+from worker.run import Run
+from worker.runs import find_run
+from worker.settings import WorkerSettings
+from worker.shards import finish_shard
+from worker.submission import assemble_run
+from worker.worklist import WorkList
+
+LEAVING = threading.Event()
+"""Set in the job's own process when its worker is told to stop: a shard that can go on
+finishes, one that waits for a model gives up at once."""
+
+_log = logging.getLogger("kennel.worker")
+
+
+def predict_shard(job_id: str, shard_number: int) -> None:
+    """Work one shard; whoever completes the set queues the assembly.
+
+    Raises:
+        KennelError, OSError: trouble that may pass; RQ runs the shard again.
+    """
+    settings = WorkerSettings.from_env(os.environ)
+    run = _unfinished(settings, job_id)
+    if run is None or not 0 <= shard_number < run.manifest.shard_count:
+        return
+    with _attempt(run, shard_work(shard_number)) as begun:
+        if begun:
+            _work(run, shard_number, settings)
+    if not run.is_over and not run.missing_shards():
+        _queue_assembly(run, settings)
+
+
+def assemble(job_id: str) -> None:
+    """Write the CSV of a run whose shards are all there.
+
+    Raises:
+        KennelError, OSError: trouble that may pass; RQ runs the assembly again.
+    """
+    run = _unfinished(WorkerSettings.from_env(os.environ), job_id)
+    if run is None or run.missing_shards():
+        return
+    with _attempt(run, ASSEMBLY) as begun:
+        if not begun:
+            return
+        damaged = assemble_run(run)
+        if damaged:
+            _log.warning("run %s: shards %s are damaged, again", run.id, damaged)
+        elif run.report.exists():
+            _log.info("run %s: submission.csv is complete", run.id)
+        else:
+            _log.warning("run %s ended without a CSV", run.id)
+
+
+def _unfinished(settings: WorkerSettings, job_id: str) -> Run | None:
+    try:
+        run = find_run(settings.runs_dir, str(job_id))
+    except NotFoundError as error:
+        _log.warning("%s", error)
+        return None
+    return None if run.is_over else run
+
+
+def _work(run: Run, number: int, settings: WorkerSettings) -> None:
+    run.begin()
+    folder = resolve_folder(settings.input_root, run.manifest.request.input)
+    over = threading.Event()
+    patience = Patience(
+        wait_seconds=settings.model_wait_seconds,
+        pause=LEAVING.wait,
+        is_over=lambda: over.is_set() or run.is_over,
+    )
+    with ModelServerClient(settings.model_server) as client:
+        try:
+            images = finish_shard(
+                run, number, folder, partial(patience.predict, client)
+            )
+        finally:
+            over.set()
+    if images:
+        _log.info("run %s: shard %d done, %d images", run.id, number, images)
+
+
+@contextmanager
+def _attempt(run: Run, work: str) -> Iterator[bool]:
+    if attempts_left(run, work) == 0:
+        give_up(run, work)
+        _log.warning("run %s failed: %s has used up its attempts", run.id, work)
+        yield False
+        return
+    record_attempt(run, work)
+    try:
+        yield True
+    except ConflictError:
+        _log.info("run %s has ended, %s stops", run.id, work)
+    except (ModelContractError, InvalidRequestError) as error:
+        run.fail(str(error))
+        _log.warning("run %s failed at %s: %s", run.id, work, error)
+    except Exception as error:
+        # The root of the job: whatever it is, the run's owner shall read it.
+        known = isinstance(error, KennelError | OSError)
+        record_failure(run, work, str(error) if known else repr(error))
+        raise
+
+
+def _queue_assembly(run: Run, settings: WorkerSettings) -> None:
+    try:
+        reconcile_run(run, WorkList(settings.redis_url, settings.queue_name))
+    except QueueUnavailableError as error:
+        _log.warning("run %s: assembly is left to the reconciler: %s", run.id, error)

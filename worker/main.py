@@ -1,0 +1,106 @@
+"""The worker's entry: ``python -m worker.main``.
+
+Start as many as there is model capacity for, and one ``python -m worker.reconciler``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from typing import Final
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from models.errors import InvalidRequestError, QueueUnavailableError
+from worker.allowed import AllowedJob
+from worker.logs import set_up_logging
+from worker.process import (
+    HEARTBEAT_INTERVAL_SECONDS,
+    WORKER_TTL_SECONDS,
+    ShardWorker,
+)
+from worker.settings import WorkerSettings
+from worker.worklist import WorkList
+
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 5.0
+
+_log = logging.getLogger("kennel.worker")
+
+
+def main() -> int:
+    """Work until told to stop; the entry of the process."""
+    set_up_logging()
+    try:
+        settings = WorkerSettings.from_env(os.environ)
+    except InvalidRequestError as error:
+        _log.error("cannot start: %s", error)
+        return 2
+    while not _serve(settings):
+        _log.warning("lost Redis, starting over")
+        time.sleep(FIRST_PAUSE_SECONDS)
+    _log.info("stopped")
+    return 0
+
+
+def _serve(settings: WorkerSettings) -> bool:
+    _wait_for_redis(settings)
+    worker = None
+    try:
+        worker = _make_worker(settings)
+        _log.info("waiting for shards")
+        worker.work(logging_level="WARNING")
+    except RedisError as error:
+        _log.debug("Redis: %s", error)
+    finally:
+        # The worker's handlers would swallow the signal that ends a later wait.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return worker is not None and worker.leaving
+
+
+def _make_worker(settings: WorkerSettings) -> ShardWorker:
+    connection = Redis.from_url(settings.redis_url)
+    queue = Queue(
+        settings.queue_name,
+        connection=connection,
+        job_class=AllowedJob,
+        serializer=JSONSerializer,
+    )
+    # One queue: with several, RQ loses the job of a worker that dies while fetching.
+    return ShardWorker(
+        [queue],
+        connection=connection,
+        job_class=AllowedJob,
+        serializer=JSONSerializer,
+        worker_ttl=WORKER_TTL_SECONDS,
+        job_monitoring_interval=HEARTBEAT_INTERVAL_SECONDS,
+        log_job_description=False,
+    )
+
+
+def _wait_for_redis(settings: WorkerSettings) -> None:
+    work_list = WorkList(settings.redis_url, settings.queue_name)
+    pause_seconds = FIRST_PAUSE_SECONDS
+    told = False
+    while True:
+        try:
+            work_list.ping()
+        except QueueUnavailableError as error:
+            if not told:
+                _log.warning("waiting for Redis: %s", error)
+            told = True
+        else:
+            return
+        time.sleep(pause_seconds)
+        pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

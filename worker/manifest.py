@@ -1,0 +1,105 @@
+"""The manifest: all that a run needs to know, written once before anything is queued."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from models.errors import NotFoundError
+from worker.folders import Item, Listing
+from worker.request import JobRequest
+
+SCHEMA: Final = 1
+SHARD_SIZE: Final = 128
+"""Images in one unit of work: four full batches, so a lost one costs seconds."""
+
+MAX_NAMED: Final = 100
+"""How many file names a report, a status or a reason spells out."""
+
+_Read = TypeVar("_Read")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The head of a manifest; the images themselves are read by `read_items`."""
+
+    job_id: str
+    request: JobRequest
+    created: str
+    total: int
+    shard_size: int
+    ignored: tuple[str, ...]
+    ignored_count: int
+
+    @property
+    def shard_count(self) -> int:
+        """How many shards the run has, the last one possibly smaller."""
+        return -(-self.total // self.shard_size)
+
+    def shard_bounds(self, number: int) -> tuple[int, int]:
+        """First item of shard *number* and the one after its last."""
+        start = number * self.shard_size
+        return start, min(start + self.shard_size, self.total)
+
+
+def render_manifest(
+    job_id: str, request: JobRequest, listing: Listing, created: str, shard_size: int
+) -> str:
+    """The text of ``manifest.json``."""
+    content = {
+        "schema": SCHEMA,
+        "job": job_id,
+        "created": created,
+        "request": request.to_json(),
+        "total": len(listing.items),
+        "shard_size": shard_size,
+        "ignored": listing.ignored[:MAX_NAMED],
+        "ignored_count": len(listing.ignored),
+        "items": listing.items,
+    }
+    return json.dumps(content, ensure_ascii=False)
+
+
+def read_manifest(text: str) -> Manifest:
+    """The head of a manifest.
+
+    Raises:
+        NotFoundError: not a manifest of this program.
+    """
+    return _parse(text, _head)
+
+
+def read_items(text: str) -> tuple[Item, ...]:
+    """All images of a manifest, in submission order.
+
+    Raises:
+        NotFoundError: not a manifest of this program.
+    """
+    return _parse(text, lambda content: tuple(Item(*row) for row in content["items"]))
+
+
+def _parse(text: str, read: Callable[[Any], _Read]) -> _Read:
+    try:
+        content = json.loads(text)
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']}, this program reads {SCHEMA}")
+        return read(content)
+    except (ValueError, TypeError, KeyError) as error:
+        message = (
+            f"the job's manifest cannot be read ({error}): submit the folder again"
+        )
+        raise NotFoundError(message, code="job_not_found") from error
+
+
+def _head(content: Any) -> Manifest:
+    return Manifest(
+        job_id=content["job"],
+        request=JobRequest.from_json(content["request"]),
+        created=content["created"],
+        total=content["total"],
+        shard_size=content["shard_size"],
+        ignored=tuple(content["ignored"]),
+        ignored_count=content["ignored_count"],
+    )

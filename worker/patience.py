@@ -1,0 +1,140 @@
+"""Waiting for a model server that is away, and telling that apart from one that is wrong.
+
+A model that is away is asked again until the limit; its images never get a made-up
+probability. What waiting cannot mend is a ModelContractError.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from models.errors import (
+    ConflictError,
+    ModelContractError,
+    ModelUnavailableError,
+    NotFoundError,
+)
+from models.images import Pixels
+from models.wire.client import ModelRef, Prediction, VersionStatus
+
+CALL_TIMEOUT_SECONDS: Final = 60.0
+"""Above what a full batch takes on two slow cores; below the job's own limit."""
+
+FIRST_PAUSE_SECONDS: Final = 0.2
+LONGEST_PAUSE_SECONDS: Final = 5.0
+CONTRACT_TRIES: Final = 3
+"""A server that is killed in mid-answer can look like one that answers nonsense."""
+
+GONE_SECONDS: Final = 3.0
+"""A server that starts may list its versions one by one."""
+
+_COMING: Final = frozenset({"START", "LOADING", "AVAILABLE"})
+
+
+class Classifier(Protocol):
+    """Batch -> probabilities; the client of a model server."""
+
+    def predict(
+        self, batch: Pixels, model: ModelRef, timeout_seconds: float | None = None
+    ) -> Prediction:
+        """As `ModelServerClient.predict`."""
+
+    def versions(
+        self, name: str, timeout_seconds: float | None = None
+    ) -> list[VersionStatus]:
+        """As `ModelServerClient.versions`."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a model.
+
+    Attributes:
+        wait_seconds: limit between two answers.
+        pause: waits the seconds given; True means to give up at once.
+        is_over: whether the answer is not wanted any more.
+    """
+
+    wait_seconds: float
+    pause: Callable[[float], bool]
+    is_over: Callable[[], bool]
+
+    def predict(
+        self, classifier: Classifier, batch: Pixels, model: ModelRef
+    ) -> Prediction:
+        """The answer for *batch*, however long the model was away within the limit.
+
+        Raises:
+            ModelUnavailableError: away for too long, or told to give up.
+            ModelContractError: what the server answers cannot be used, or it serves
+                other versions and not this one.
+            ConflictError: the run has ended meanwhile (code "job_over").
+        """
+        attempts = _Attempts(self.wait_seconds)
+        while True:
+            if self.is_over():
+                raise ConflictError("the run has ended meanwhile", code="job_over")
+            try:
+                return classifier.predict(batch, model, CALL_TIMEOUT_SECONDS)
+            except (ModelUnavailableError, ModelContractError) as error:
+                pause_seconds = attempts.failed(error)
+            except NotFoundError as error:
+                attempts.check_served(classifier, model)
+                pause_seconds = attempts.failed(error)
+            if self.pause(pause_seconds):
+                raise ModelUnavailableError("the worker stops: the shard runs again")
+
+
+class _Attempts:
+    def __init__(self, wait_seconds: float) -> None:
+        self._wait_seconds = wait_seconds
+        self._begun = time.monotonic()
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._contract_errors = 0
+        self._gone_since: float | None = None
+
+    def failed(
+        self, error: ModelUnavailableError | ModelContractError | NotFoundError
+    ) -> float:
+        if isinstance(error, ModelContractError):
+            self._contract_errors += 1
+            if self._contract_errors >= CONTRACT_TRIES:
+                raise error
+        waited = time.monotonic() - self._begun
+        if waited + self._pause_seconds > self._wait_seconds:
+            message = f"the model was away for {waited:.0f} seconds: {error}"
+            raise ModelUnavailableError(message) from error
+        current = self._pause_seconds
+        self._pause_seconds = min(2 * current, LONGEST_PAUSE_SECONDS)
+        return current
+
+    def check_served(self, classifier: Classifier, model: ModelRef) -> None:
+        available = _others_available(classifier, model)
+        if not available:
+            self._gone_since = None
+            return
+        moment = time.monotonic()
+        self._gone_since = moment if self._gone_since is None else self._gone_since
+        if moment - self._gone_since >= GONE_SECONDS:
+            served = ", ".join(map(str, available))
+            message = (
+                f"model {model} is not served any more (served: {served}): "
+                "submit the folder again for a served version, or bring this one back "
+                "and retry the job"
+            )
+            raise ModelContractError(message)
+
+
+def _others_available(classifier: Classifier, model: ModelRef) -> list[int]:
+    try:
+        versions = classifier.versions(model.name)
+    except (ModelUnavailableError, ModelContractError, NotFoundError):
+        return []
+    if any(
+        each.version == model.version and each.state in _COMING for each in versions
+    ):
+        return []
+    return [each.version for each in versions if each.state == "AVAILABLE"]

@@ -1,0 +1,111 @@
+"""What a job is asked to do: checked once, then pinned in the manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from models.errors import InvalidRequestError
+from models.probabilities import check_clip_bound
+from models.wire.config import check_model_name
+
+KAGGLE_BINARY: Final = "kaggle-binary"
+KAGGLE_MULTICLASS: Final = "kaggle-multiclass"
+FULL: Final = "full"
+FORMATS: Final = (KAGGLE_BINARY, KAGGLE_MULTICLASS, FULL)
+
+PRIOR: Final = "prior"
+FAIL: Final = "fail"
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A folder to classify, the pinned model version, and what the CSV looks like.
+
+    Attributes:
+        input: folder below INPUT_ROOT, as the user wrote it.
+        clip: upper bound of a probability; None means no clipping.
+        on_unreadable: "prior" writes 1/K for a file that is no image, "fail" ends
+            the job naming all of them.
+        positive: label whose probability kaggle-binary writes; None means the last.
+    """
+
+    model: str
+    version: int
+    labels: tuple[str, ...]
+    image_size: tuple[int, int]
+    input: str
+    format: str = KAGGLE_BINARY
+    clip: float | None = None
+    on_unreadable: str = PRIOR
+    positive: str | None = None
+
+    def check(self) -> None:
+        """Accept the request; the folder is looked at when it is listed.
+
+        Raises:
+            InvalidRequestError: a value that cannot be used.
+        """
+        check_model_name(self.model)
+        if self.version < 1 or len(self.labels) < 2 or min(self.image_size) < 1:
+            message = (
+                f"model {self.model!r}: version {self.version}, {len(self.labels)} "
+                f"labels and image size {self.image_size} describe no model"
+            )
+            raise InvalidRequestError(message)
+        _check_choice("format", self.format, FORMATS)
+        _check_choice("on_unreadable", self.on_unreadable, (PRIOR, FAIL))
+        if self.clip is not None:
+            check_clip_bound(self.clip, len(self.labels))
+        self._check_positive()
+
+    def asks_the_same(self, other: JobRequest) -> bool:
+        """Whether a user who repeats a submit asked for the same.
+
+        The version is not compared: whoever submits gets the newest, and a repeated
+        submit during a rollout must find its job. A clip bound may come from the
+        version's card, so it counts only between equal versions.
+        """
+        mine = (self.model, self.input, self.format, self.on_unreadable, self.positive)
+        theirs = (other.model, other.input, other.format, other.on_unreadable)
+        if mine != (*theirs, other.positive):
+            return False
+        return self.version != other.version or self.clip == other.clip
+
+    def to_json(self) -> dict[str, Any]:
+        """The request as a JSON object; `from_json` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> JobRequest:
+        """Read a request.
+
+        Raises:
+            KeyError, TypeError, ValueError: not a request.
+        """
+        height, width = values["image_size"]
+        labels = tuple(str(label) for label in values["labels"])
+        rest = {**values, "image_size": (int(height), int(width)), "labels": labels}
+        return cls(**rest)
+
+    def _check_positive(self) -> None:
+        known = ", ".join(self.labels)
+        if self.positive is not None and self.positive not in self.labels:
+            message = f"positive={self.positive!r} is no label: the labels are {known}"
+            raise InvalidRequestError(message)
+        unclear = self.format == KAGGLE_BINARY and self.positive is None
+        if unclear and len(self.labels) > 2:
+            message = (
+                f"format={KAGGLE_BINARY!r} writes one probability, but the model has "
+                f"{len(self.labels)} labels: name one as positive, or use "
+                f"{KAGGLE_MULTICLASS!r}"
+            )
+            raise InvalidRequestError(message)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        message = f"{name}={value!r} is not possible: use {', '.join(choices)}"
+        raise InvalidRequestError(message)

@@ -1,0 +1,166 @@
+"""A run directory: the truth about a job, which Redis only works off.
+
+RUNS_DIR/<job>/
+    manifest.json     written before anything is queued; what to do, pinned
+    started           the first shard has begun
+    attempts/<what>   a line for each begun attempt, and why it broke off
+    shards/00000.json a finished shard's rows
+    submission.csv    the result, complete once report.json is there
+    report.json | failed.json | cancelled    how the run ended: at most one of them
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from models.errors import NotFoundError
+from models.storage import TEMPORARY_PREFIX, sync_folder
+from models.storage import write_atomically as write
+from worker.folders import Item
+from worker.manifest import MAX_NAMED, Manifest, read_items, read_manifest
+
+
+class Run:
+    """One run directory; cheap to make, reads when asked."""
+
+    def __init__(self, folder: Path) -> None:
+        """Look at *folder*, which holds a manifest."""
+        self.folder = folder
+        self.id = folder.name
+        self.csv = folder / "submission.csv"
+        self.report = folder / "report.json"
+        self.failure = folder / "failed.json"
+        self.cancellation = folder / "cancelled"
+        self.start = folder / "started"
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest's head.
+
+        Raises:
+            NotFoundError: it cannot be read.
+        """
+        path = self.folder / "manifest.json"
+        try:
+            return _read_head(path, path.stat().st_mtime_ns)
+        except OSError as error:
+            raise no_such_job(self.id) from error
+
+    def items(self) -> tuple[Item, ...]:
+        """All images in submission order.
+
+        Raises:
+            NotFoundError: the manifest cannot be read.
+        """
+        return read_items((self.folder / "manifest.json").read_text(encoding="utf-8"))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run succeeded, failed or was cancelled."""
+        ends = (self.report, self.failure, self.cancellation)
+        return any(end.exists() for end in ends)
+
+    def shard_path(self, number: int) -> Path:
+        """Where shard *number* leaves its artefact."""
+        return self.folder / "shards" / f"{number:05d}.json"
+
+    def missing_shards(self) -> list[int]:
+        """Numbers of the shards that have no artefact."""
+        present = {path.name for path in (self.folder / "shards").glob("*.json")}
+        numbers = range(self.manifest.shard_count)
+        return [each for each in numbers if self.shard_path(each).name not in present]
+
+    def begin(self) -> None:
+        """Leave the marker that work has begun."""
+        if not self.start.exists():
+            write(self.start, now())
+
+    def started(self) -> str | None:
+        """When work began (again, after a retry); None if it has not."""
+        try:
+            return self.start.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def fail(self, reason: str, files: Sequence[str] = ()) -> None:
+        """End the run without a CSV, unless it has already ended.
+
+        Raises:
+            OSError: the disk is full or read-only.
+        """
+        named = {"reason": reason, "files": files[:MAX_NAMED], "file_count": len(files)}
+        with self.locked():
+            if not self.is_over:
+                self.csv.unlink(missing_ok=True)
+                self._end(self.failure, named)
+
+    def cancel(self) -> None:
+        """End the run without a CSV, unless it has already ended."""
+        with self.locked():
+            if not self.is_over:
+                self.csv.unlink(missing_ok=True)
+                self._end(self.cancellation, {})
+
+    def finish(self, csv: str, report: dict[str, Any]) -> None:
+        """Write the CSV, then the report that makes it count, unless already ended."""
+        with self.locked():
+            if not self.is_over:
+                self._sweep()
+                write(self.csv, csv)
+                self._end(self.report, report)
+
+    def reopen(self, broken: Sequence[int]) -> None:
+        """Let a failed or cancelled run go on; *broken* shards are worked again."""
+        with self.locked():
+            for number in broken:
+                self.shard_path(number).unlink(missing_ok=True)
+            for attempts in (self.folder / "attempts").iterdir():
+                attempts.unlink(missing_ok=True)
+            # The ends go last: a crash before leaves the run as it was, to retry again.
+            for marker in (self.start, self.failure, self.cancellation):
+                marker.unlink(missing_ok=True)
+            sync_folder(self.folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One writer of a run's end at a time; a killed one lets go."""
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _end(self, marker: Path, content: dict[str, Any]) -> None:
+        text = json.dumps({**content, "finished": now()}, ensure_ascii=False, indent=2)
+        write(marker, text)
+
+    def _sweep(self) -> None:
+        # All shards are done, so these are what killed writers left.
+        for folder in (self.folder, self.folder / "shards", self.folder / "attempts"):
+            for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+                leftover.unlink(missing_ok=True)
+
+
+def now() -> str:
+    """This moment in UTC, as manifests and reports write it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def no_such_job(job_id: str) -> NotFoundError:
+    """The error for an id that stands for no run."""
+    message = f"there is no job {job_id[:80]!r}: GET /v1/jobs lists the jobs"
+    return NotFoundError(message, code="job_not_found")
+
+
+@lru_cache(maxsize=1024)
+def _read_head(path: Path, _mtime_ns: int) -> Manifest:
+    return read_manifest(path.read_text(encoding="utf-8"))

@@ -1,0 +1,61 @@
+"""All runs of a RUNS_DIR: made in one rename, found by id."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Final
+
+from models.storage import sync_folder, temporary_beside, write_atomically
+from worker.run import Run, no_such_job
+
+_JOB_ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
+
+
+def create_run(runs_dir: Path, job_id: str, manifest: str) -> Run:
+    """A new run directory, complete at once; the one that is there if there is one.
+
+    Raises:
+        OSError: the disk is full or read-only; nothing is left behind.
+    """
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    folder = runs_dir / job_id
+    temporary = temporary_beside(folder)
+    try:
+        for name in ("shards", "attempts"):
+            (temporary / name).mkdir(parents=True)
+        write_atomically(temporary / "manifest.json", manifest)
+        temporary.rename(folder)
+        sync_folder(runs_dir)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Run(folder)
+
+
+def find_run(runs_dir: Path, job_id: str) -> Run:
+    """The run of that id.
+
+    Raises:
+        NotFoundError: there is none (code "job_not_found").
+    """
+    if not _JOB_ID.fullmatch(job_id) or not _is_run(runs_dir / job_id):
+        raise no_such_job(job_id)
+    return Run(runs_dir / job_id)
+
+
+def all_runs(runs_dir: Path) -> list[Run]:
+    """Every run in *runs_dir*, in no particular order; other folders are skipped."""
+    if not runs_dir.is_dir():
+        return []
+    names = [name for name in os.listdir(runs_dir) if _JOB_ID.fullmatch(name)]  # noqa: PTH208
+    return [Run(runs_dir / name) for name in names if _is_run(runs_dir / name)]
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file()

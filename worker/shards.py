@@ -1,0 +1,139 @@
+"""One shard: files -> pixels -> probabilities, a row for each image, in order.
+
+Decoding runs beside inference with two batches in flight, so that neither waits for the
+other and memory stays bounded. An image that cannot be read is a row; anything else
+that goes wrong ends the shard.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from models.contract import MAX_BATCH_SIZE
+from models.errors import InvalidImageError, ModelContractError
+from models.images import Pixels, decode_image, read_image_file
+from models.storage import write_atomically
+from models.wire.client import ModelRef, Prediction
+from worker.artefacts import Row, load_artefact, render_artefact
+from worker.folders import Item
+from worker.request import JobRequest
+from worker.run import Run
+
+BATCHES_IN_FLIGHT: Final = 2
+DECODERS: Final = min(4, os.cpu_count() or 1)
+
+Ask: TypeAlias = Callable[[Pixels, ModelRef], Prediction]
+"""Answers a batch; waits for the model as long as it may."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    item: Item
+    pixels: Pixels | None
+    code: str = ""
+    detail: str = ""
+
+
+def finish_shard(run: Run, number: int, folder: Path, ask: Ask) -> int:
+    """Work shard *number* of *run*, whose images lie in *folder*; write its artefact.
+
+    Returns how many images it has; 0 if a sound artefact was there already.
+
+    Raises:
+        ModelUnavailableError, ModelContractError, ConflictError: as `predict_items`.
+        NotFoundError: the manifest cannot be read.
+        OSError: the disk is full or read-only.
+    """
+    manifest = run.manifest
+    start, stop = manifest.shard_bounds(number)
+    items, path = run.items()[start:stop], run.shard_path(number)
+    if load_artefact(path, items, len(manifest.request.labels)) is not None:
+        return 0
+    begun = time.monotonic()
+    rows = predict_items(folder, items, manifest.request, ask)
+    write_atomically(path, render_artefact(rows, time.monotonic() - begun))
+    return len(rows)
+
+
+def predict_items(
+    folder: Path, items: Sequence[Item], request: JobRequest, ask: Ask
+) -> list[Row]:
+    """A row for each of *items*, in their order.
+
+    Raises:
+        ModelUnavailableError: the model was away for too long.
+        ModelContractError: its answers do not fit the request.
+        ConflictError: the run has ended meanwhile.
+    """
+    rows: list[Row] = []
+    in_flight: deque[Future[list[Row]]] = deque()
+    load = partial(_load, folder, request.image_size)
+    answer = partial(_answer, request, ask)
+    decoders = ThreadPoolExecutor(DECODERS)
+    senders = ThreadPoolExecutor(BATCHES_IN_FLIGHT)
+    try:
+        for batch in _batches(items):
+            loaded = list(decoders.map(load, batch))
+            if len(in_flight) == BATCHES_IN_FLIGHT:
+                rows.extend(in_flight.popleft().result())
+            in_flight.append(senders.submit(answer, loaded))
+        for future in in_flight:
+            rows.extend(future.result())
+    finally:
+        # After an error nobody wants the other answers: whoever called ends the calls.
+        decoders.shutdown(wait=False, cancel_futures=True)
+        senders.shutdown(wait=False, cancel_futures=True)
+    return rows
+
+
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), MAX_BATCH_SIZE):
+        yield items[start : start + MAX_BATCH_SIZE]
+
+
+def _load(folder: Path, size: tuple[int, int], item: Item) -> _Loaded:
+    try:
+        return _Loaded(item, decode_image(read_image_file(folder / item.file), size))
+    except InvalidImageError as error:
+        return _Loaded(item, None, error.code, str(error))
+
+
+def _answer(request: JobRequest, ask: Ask, loaded: Sequence[_Loaded]) -> list[Row]:
+    pixels = [each.pixels for each in loaded if each.pixels is not None]
+    answers = iter(_probabilities(request, ask, pixels) if pixels else ())
+    return [
+        Row(*each.item, code=each.code, detail=each.detail)
+        if each.pixels is None
+        else Row(*each.item, probabilities=next(answers))
+        for each in loaded
+    ]
+
+
+def _probabilities(
+    request: JobRequest, ask: Ask, pixels: list[Pixels]
+) -> list[tuple[float, ...]]:
+    # A lone image gets other last bits than in company: it is sent twice.
+    batch = np.stack(pixels if len(pixels) > 1 else pixels * 2)
+    prediction = ask(batch, ModelRef(request.model, version=request.version))
+    answered = prediction.probabilities[: len(pixels)]
+    if answered.shape != (len(pixels), len(request.labels)):
+        message = (
+            f"model {request.model!r} answered {answered.shape} for {len(pixels)} "
+            f"images and {len(request.labels)} labels: export it again"
+        )
+        raise ModelContractError(message)
+    if prediction.version != request.version:
+        message = f"version {prediction.version} answered instead of {request.version}"
+        raise ModelContractError(message)
+    # The client lets rounding of 1e-6 above 1 pass.
+    return [tuple(map(float, row)) for row in np.clip(answered, 0, 1)]

@@ -1,0 +1,122 @@
+"""What a job's status says, derived from its run directory alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.artefacts import Summary, summarise
+from worker.manifest import MAX_NAMED
+from worker.run import Run
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """One job as its owner sees it.
+
+    Attributes:
+        state: queued, running, succeeded, failed or cancelled.
+        done: images whose shard is finished, unreadable ones included.
+        unreadable_files: id, file, code and detail of the first hundred.
+    """
+
+    id: str
+    state: str
+    model: str
+    version: int
+    input: str
+    format: str
+    clip: float | None
+    done: int
+    total: int
+    unreadable: int
+    images_per_second: float | None
+    eta_seconds: float | None
+    created: str
+    finished: str | None
+    error: str | None
+    unreadable_files: tuple[dict[str, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as the HTTP API answers it."""
+        content = dataclasses.asdict(self)
+        names = ("done", "total", "unreadable")
+        progress = {name: content.pop(name) for name in names}
+        content["unreadable_files"] = list(self.unreadable_files)
+        return {**content, "progress": progress}
+
+
+def read_status(run: Run) -> JobStatus:
+    """The status of *run* now.
+
+    Raises:
+        NotFoundError: its manifest cannot be read.
+    """
+    manifest, request = run.manifest, run.manifest.request
+    summaries = _summaries(run)
+    done = sum(each.images for each in summaries)
+    unreadable = [row for each in summaries for row in each.unreadable]
+    state, ending = _ending(run)
+    state = state or ("running" if summaries or run.start.exists() else "queued")
+    speed = ending.get("images_per_second") or _speed(run, summaries)
+    eta = (manifest.total - done) / speed if speed and state == "running" else None
+    return JobStatus(
+        id=run.id,
+        state=state,
+        model=request.model,
+        version=request.version,
+        input=request.input,
+        format=request.format,
+        clip=request.clip,
+        done=done,
+        total=manifest.total,
+        unreadable=len(unreadable),
+        images_per_second=None if speed is None else round(speed, 2),
+        eta_seconds=None if eta is None else round(eta, 1),
+        created=manifest.created,
+        finished=ending.get("finished"),
+        error=ending.get("reason"),
+        unreadable_files=tuple(row.error_json() for row in unreadable[:MAX_NAMED]),
+    )
+
+
+def _ending(run: Run) -> tuple[str, dict[str, Any]]:
+    markers = (
+        ("succeeded", run.report),
+        ("cancelled", run.cancellation),
+        ("failed", run.failure),
+    )
+    for state, path in markers:
+        if path.exists():
+            return state, _read(path)
+    return "", {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Retried at this moment, or damaged: the marker alone tells the state.
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _summaries(run: Run) -> list[Summary]:
+    paths = sorted((run.folder / "shards").glob("[0-9]*.json"))
+    return [summary for path in paths if (summary := summarise(path)) is not None]
+
+
+def _speed(run: Run, summaries: list[Summary]) -> float | None:
+    # Only what was finished since the (last) start: a run may be resumed days later.
+    try:
+        started = run.start.stat().st_mtime
+    except OSError:
+        return None
+    recent = [each for each in summaries if each.written >= started]
+    if not recent:
+        return None
+    seconds = max(each.written for each in recent) - started
+    return sum(each.images for each in recent) / seconds if seconds > 0 else None
