@@ -88,7 +88,8 @@ def _probabilities(table: _Table, identifier: str) -> NDArray[Any]:
     except ValueError as error:
         message = f"{table.path} id {identifier!r}: {error}"
         raise InvalidRequestError(message) from error
-    if not ((values >= 0) & (values <= 1)).all() or values.sum() == 0:
+    all_zero = len(values) > 1 and values.sum() == 0
+    if all_zero or not ((values >= 0) & (values <= 1)).all():
         message = f"{table.path} id {identifier!r}: {values} are no probabilities"
         raise InvalidRequestError(message)
     return values

@@ -119,7 +119,7 @@ def _fit_head(
         part: keras.utils.to_categorical(each, classes)
         for part, each in targets.items()
     }
-    before = [np.array(each) for each in head.get_weights()]
+    before = head.get_weights()
     history = head.fit(
         np.asarray(features["training"]),
         one_hot["training"],
@@ -157,8 +157,10 @@ def _bar(recipe: Recipe, progress: Progress) -> Any:
 def _check_all_moved(before: Sequence[NDArray[Any]], head: Any) -> None:
     unmoved = [
         variable.path
-        for variable, old in zip(head.weights, before, strict=True)
-        if variable.trainable and np.array_equal(old, np.array(variable))
+        for variable, old, new in zip(
+            head.weights, before, head.get_weights(), strict=True
+        )
+        if variable.trainable and np.array_equal(old, new)
     ]
     if unmoved:
         raise DatasetError(f"training moved no weight of {', '.join(unmoved)}")

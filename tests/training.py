@@ -1,0 +1,62 @@
+"""Training on generated photos: dark cats, bright dogs, and some of each in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from models.networks.runtime import start_tensorflow
+from tests.pictures import encoded
+
+if TYPE_CHECKING:
+    from export.recipes import Recipe
+    from export.runs import TrainedRun
+
+
+def small_recipe() -> Recipe:
+    from export.recipes import Recipe
+
+    return Recipe(
+        "small",
+        taps=("block1_pool",),
+        image_size=(32, 32),
+        batch_size=8,
+        learning_rate=1e-2,
+        epochs=25,
+        patience=25,
+    )
+
+
+def write_class_folders(folder: Path, each: int = 30) -> None:
+    generator = np.random.default_rng(0)
+    for label, level in (("cat", 70), ("dog", 180)):
+        (folder / label).mkdir(parents=True)
+        for number in range(each):
+            noise = generator.integers(-60, 60, (40, 50, 3))
+            pixels = (level + noise).clip(0, 255).astype(np.uint8)
+            image = encoded(Image.fromarray(pixels), "JPEG", quality=90)
+            (folder / label / f"{number}.jpg").write_bytes(image)
+
+
+def train_small(home: Path, name: str = "pets") -> TrainedRun:
+    """A finished run under *home*/runs/train/small, of photos in *home*/photos."""
+    start_tensorflow()
+    from export.photos import list_photos, split_photos
+    from export.progress import silent
+    from export.training import TrainingPlan, train
+
+    write_class_folders(home / "photos")
+    split = split_photos(home / "photos", list_photos(home / "photos"), 0.25, seed=1)
+    plan = TrainingPlan(
+        name=name,
+        split=split,
+        recipe=small_recipe(),
+        folder=home / "runs" / "train" / "small",
+        cache=home / "cache",
+        weights="none",
+        feature_precision="float32",
+    )
+    return train(plan, silent)
