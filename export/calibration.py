@@ -16,6 +16,8 @@ TEMPERATURES: Final = np.geomspace(0.2, 10, 400)
 BOUNDS: Final = 1 - np.geomspace(0.2, 1e-5, 120)
 """Candidate upper bounds, 0.8 to 0.99999."""
 
+UNSEEN_MISTAKES: Final = 0.1
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -44,8 +46,8 @@ def choose_clip_bound(
 ) -> tuple[float | None, str]:
     """The bound with the least log loss expected on new photos, and why.
 
-    A small validation set may just lack the confident mistake that costs most, so one
-    is added to it (Laplace's rule of succession): see `expected_loss`.
+    A small validation set may just lack the confident mistake that costs most, so a
+    tenth of one is added to it: see `expected_loss`.
     """
     classes_count = probabilities.shape[1]
     candidates = BOUNDS[1 / classes_count < BOUNDS]
@@ -63,9 +65,15 @@ def choose_clip_bound(
 def expected_loss(
     probabilities: NDArray[Any], classes: NDArray[np.int64], bound: float
 ) -> float:
-    """Log loss of the clipped rows plus one mistake at full confidence in N + 1."""
+    """Log loss of the clipped rows and of the mistakes at full confidence not seen yet.
+
+    With N photos and M unseen mistakes: (N * observed - M * ln(floor)) / (N + M). M
+    keeps the bound off 1 when there were no mistakes; a whole one (Laplace's rule of
+    succession) would clip well calibrated rows for nothing.
+    """
     clipped = clip(probabilities, bound)
     floor = (1 - bound) / (probabilities.shape[1] - 1)
     observed = log_loss(clipped, classes, normalise=False)
     count = len(classes)
-    return (observed * count - float(np.log(floor))) / (count + 1)
+    unseen = -UNSEEN_MISTAKES * float(np.log(floor))
+    return (observed * count + unseen) / (count + UNSEEN_MISTAKES)

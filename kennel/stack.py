@@ -66,6 +66,7 @@ class LocalStack:
             ),
             "redis": choose_port(options.redis_port, "127.0.0.1", "--redis-port"),
         }
+        self.model_server = f"127.0.0.1:{self._ports['model-server']}"
         self._redis_program = redis_server_program()
 
     def start(self) -> None:
@@ -166,7 +167,7 @@ class LocalStack:
             "RUNS_DIR": str(settings.runs_dir),
             "INPUT_ROOT": str(settings.input_root),
             "MODELS_DIR": str(settings.models_dir),
-            "MODEL_SERVER": f"127.0.0.1:{self._ports['model-server']}",
+            "MODEL_SERVER": self.model_server,
             "MODEL_CONFIG_FILE": str(self._model_config),
             "REDIS_URL": redis_url,
             "HOST": self._options.host,

@@ -22,6 +22,7 @@ from models.errors import (
     QueueUnavailableError,
 )
 from models.wire.client import ModelServerClient
+from worker.assembly import assemble_run
 from worker.attempts import (
     ASSEMBLY,
     attempts_left,
@@ -37,7 +38,6 @@ from worker.run import Run
 from worker.runs import find_run
 from worker.settings import WorkerSettings
 from worker.shards import finish_shard
-from worker.submission import assemble_run
 from worker.worklist import WorkList
 
 LEAVING = threading.Event()

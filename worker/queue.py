@@ -12,6 +12,7 @@ import secrets
 from pathlib import Path
 
 from models.errors import ConflictError, NotFoundError, QueueUnavailableError
+from worker.assembly import broken_shards, unclipped_rows
 from worker.folders import list_folder, resolve_folder
 from worker.manifest import SHARD_SIZE, render_manifest
 from worker.reconciler import reconcile_run
@@ -19,7 +20,6 @@ from worker.request import FAIL, JobRequest
 from worker.run import Run, now
 from worker.runs import all_runs, create_run, find_run
 from worker.status import JobStatus, read_status
-from worker.submission import broken_shards, unclipped_rows
 from worker.worklist import QUEUE_NAME, WorkList
 
 __all__ = ["JobQueue", "JobRequest", "JobStatus"]

@@ -129,6 +129,7 @@ def test_worker_told_to_stop_finishes_its_shard(world: World) -> None:
     expected = oracle(world, request())
     world.model_server.delay_seconds = DELAY_SECONDS
     job = world.queue.submit(request())
+    world.start_reconciler()
     worker = world.start_worker()
     world.wait_for_progress(job)
     worker.send_signal(signal.SIGTERM)
@@ -144,6 +145,7 @@ def test_worker_told_to_stop_does_not_wait_for_a_model(world: World) -> None:
     world.photos_of(SHARD_SIZE)
     world.model_server.stop()
     job = world.queue.submit(request())
+    world.start_reconciler()
     worker = world.start_worker()
     wait_until(lambda: world.queue.status(job.id).state == "running", 20)
     wait_until(lambda: bool(children(worker)), 5)

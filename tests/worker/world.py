@@ -16,6 +16,7 @@ from models.wire.client import ModelServerClient
 from tests.conftest import RedisServer
 from tests.fake_model_server import CARD, FakeModelServer
 from tests.pictures import write_folder
+from worker.assembly import assemble_run
 from worker.attempts import shard_work
 from worker.folders import list_folder
 from worker.manifest import render_manifest
@@ -24,7 +25,6 @@ from worker.queue import JobQueue, JobRequest, JobStatus
 from worker.run import now
 from worker.runs import create_run
 from worker.shards import finish_shard
-from worker.submission import assemble_run
 
 SHARD_SIZE = 8
 PATIENCE = Patience(wait_seconds=5, pause=lambda _: False, is_over=lambda: False)

@@ -1,0 +1,115 @@
+"""What must be waited out, and what ends a job with a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from models.errors import (
+    ConflictError,
+    ModelContractError,
+    ModelUnavailableError,
+)
+from models.images import Pixels
+from models.wire.client import ModelRef, ModelServerClient
+from tests.worker.world import (
+    SHARD_SIZE,
+    World,
+    request,
+)
+from worker.patience import Patience
+
+QUEUE = "rq:queue:kennel"
+
+
+def test_model_that_answers_nonsense_ends_the_job(world: World) -> None:
+    world.photos_of(SHARD_SIZE)
+    job = world.queue.submit(request(labels=("a", "b", "c"), format="full"))
+    world.start_worker()
+
+    failed = world.wait_for(job, "failed")
+
+    assert "3 labels" in str(failed.error)
+    assert not (world.runs_dir / job.id / "submission.csv").exists()
+
+
+def test_version_that_is_not_served_any_more_ends_the_job(world: World) -> None:
+    world.photos_of(SHARD_SIZE)
+    world.model_server.versions = (2, 3)
+    job = world.queue.submit(request(version=1))
+    world.start_worker()
+
+    failed = world.wait_for(job, "failed")
+
+    assert "not served any more" in str(failed.error)
+
+
+def ask(world: World, *, wait_seconds: float = 5, over: bool = False) -> Any:
+    patience = Patience(wait_seconds, pause=lambda _: False, is_over=lambda: over)
+    with ModelServerClient(world.model_server.target) as client:
+        return patience.predict(client, _batch(), ModelRef("pets", version=1))
+
+
+def _batch() -> Pixels:
+    return np.zeros((2, 32, 32, 3), dtype=np.uint8)
+
+
+def test_model_that_comes_back_is_waited_for(world: World) -> None:
+    world.model_server.failure = grpc.StatusCode.UNAVAILABLE
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            world.model_server.failure = None
+        return False
+
+    patience = Patience(60, pause, is_over=lambda: False)
+    with ModelServerClient(world.model_server.target) as client:
+        answer = patience.predict(client, _batch(), ModelRef("pets", version=1))
+
+    assert len(answer.probabilities) == 2
+    assert pauses == [0.2, 0.4, 0.8]
+
+
+@pytest.mark.parametrize("versions", [(), (1,)])
+def test_model_that_is_not_loaded_yet_is_waited_for(
+    world: World, versions: tuple[int, ...]
+) -> None:
+    world.model_server.versions = ()
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        world.model_server.versions = versions if len(pauses) < 3 else (1,)
+        return False
+
+    patience = Patience(60, pause, is_over=lambda: False)
+    with ModelServerClient(world.model_server.target) as client:
+        answer = patience.predict(client, _batch(), ModelRef("pets", version=1))
+
+    assert answer.version == 1
+
+
+def test_model_that_stays_away_is_given_up_at_the_limit(world: World) -> None:
+    world.model_server.failure = grpc.StatusCode.UNAVAILABLE
+
+    with pytest.raises(ModelUnavailableError, match="away"):
+        ask(world, wait_seconds=0.1)
+
+
+def test_broken_model_is_not_waited_for(world: World) -> None:
+    world.model_server.failure = grpc.StatusCode.INVALID_ARGUMENT
+
+    with pytest.raises(ModelContractError):
+        ask(world)
+
+
+def test_ended_run_asks_nothing(world: World) -> None:
+    with pytest.raises(ConflictError):
+        ask(world, over=True)
+
+    assert world.model_server.batches == []

@@ -1,0 +1,92 @@
+"""What the reconciler finds, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+
+from redis import Redis
+from rq import Worker
+
+from tests.worker.world import (
+    SHARD_SIZE,
+    World,
+    oracle,
+    request,
+    wait_until,
+)
+from worker.reconciler import reconcile
+from worker.worklist import WorkList
+
+QUEUE = "rq:queue:kennel"
+
+
+def test_shard_lost_between_queue_and_worker_is_found(world: World) -> None:
+    world.photos_of(2 * SHARD_SIZE)
+    expected = oracle(world, request())
+    job = world.queue.submit(request())
+    with Redis.from_url(world.redis.url) as connection:
+        connection.lmove(QUEUE, f"{QUEUE}:intermediate")
+        for key in (f"{job.id}-s00000", f"{job.id}-s00001"):
+            connection.set(f"rq:kennel:fetched:{key}", "0")
+    reconcile(world.runs_dir, WorkList(world.redis.url))
+    world.start_worker()
+
+    world.wait_for(job, "succeeded")
+
+    assert world.csv(job) == expected
+
+
+def test_reconciling_a_healthy_run_queues_nothing_twice(world: World) -> None:
+    world.photos_of(5 * SHARD_SIZE)
+    world.queue.submit(request())
+    work_list = WorkList(world.redis.url)
+    for _ in range(3):
+        reconcile(world.runs_dir, work_list)
+
+    with Redis.from_url(world.redis.url) as connection:
+        assert connection.llen(QUEUE) == 5
+
+
+def test_damaged_artefact_is_worked_again(world: World) -> None:
+    world.photos_of(3 * SHARD_SIZE)
+    expected = oracle(world, request())
+    job = world.queue.submit(request())
+    (world.runs_dir / job.id / "shards" / "00001.json").write_text('{"rows": [')
+    world.start_reconciler()
+    world.start_worker()
+
+    world.wait_for(job, "succeeded")
+
+    assert world.csv(job) == expected
+
+
+def test_crash_before_the_assembly_is_mended(world: World) -> None:
+    world.photos_of(SHARD_SIZE)
+    expected = oracle(world, request())
+    job = world.queue.submit(request())
+    worker = world.start_worker()
+    world.wait_for(job, "succeeded")
+    worker.kill()
+    worker.wait()
+    (world.runs_dir / job.id / "report.json").unlink()
+    (world.runs_dir / job.id / "submission.csv").write_text("id,la")
+    world.start_reconciler()
+    world.start_worker()
+
+    world.wait_for(job, "succeeded")
+
+    assert world.csv(job) == expected
+    report = json.loads((world.runs_dir / job.id / "report.json").read_text())
+    assert report["images"] == SHARD_SIZE
+
+
+def test_workers_leave_no_stale_entries_in_rq(world: World) -> None:
+    world.photos_of(6 * SHARD_SIZE)
+    job = world.queue.submit(request())
+    for _ in range(2):
+        world.start_worker()
+    world.wait_for(job, "succeeded")
+
+    with Redis.from_url(world.redis.url) as connection:
+        wait_until(lambda: connection.zcard("rq:wip:kennel") == 0, 5)
+        assert len(Worker.all_keys(connection)) == 2

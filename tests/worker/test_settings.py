@@ -1,0 +1,39 @@
+"""Settings of a worker, from the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.errors import (
+    InvalidRequestError,
+)
+from worker.settings import WorkerSettings
+
+QUEUE = "rq:queue:kennel"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "localhost"),
+        ("MODEL_SERVER", "localhost"),
+        ("MODEL_WAIT_SECONDS", "soon"),
+        ("MODEL_WAIT_SECONDS", "100000"),
+        ("RECONCILE_SECONDS", "0"),
+        ("RECONCILE_SECONDS", "nan"),
+        ("QUEUE_NAME", "a b"),
+    ],
+)
+def test_malformed_setting_is_named(name: str, value: str) -> None:
+    with pytest.raises(InvalidRequestError, match=name):
+        WorkerSettings.from_env({name: value})
+
+
+def test_settings_default_below_kennel_home() -> None:
+    settings = WorkerSettings.from_env({"KENNEL_HOME": "/srv/kennel", "RUNS_DIR": ""})
+
+    assert settings.runs_dir == Path("/srv/kennel/runs")
+    assert settings.input_root == Path("/srv/kennel/data")
+    assert settings.model_wait_seconds == 600
