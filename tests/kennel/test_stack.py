@@ -169,15 +169,16 @@ def csv_of(client: ApiClient, job: dict[str, Any]) -> bytes:
 def kennel_up(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`kennel up` on free ports as a process of its own, and the API's address."""
     ports = ("--port", "0", "--model-server-port", "0", "--redis-port", "0")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kennel.cli", "up", *ports, "--workers", "1"],
-        env={**os.environ, "KENNEL_HOME": str(home), "PYTHONUNBUFFERED": "1"},
-        stdout=(home / "up.log").open("w"),
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    log = home / "up.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kennel.cli", "up", *ports, "--workers", "1"],
+            env={**os.environ, "KENNEL_HOME": str(home), "PYTHONUNBUFFERED": "1"},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     try:
-        log = home / "up.log"
         wait_until(lambda: "will be at" in log.read_text(), "the first line")
         found = re.search(r"http://\S+", log.read_text())
         assert found
