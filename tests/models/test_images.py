@@ -1,0 +1,168 @@
+"""One table of what arrives and what the model sees; damaged input is explained."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.errors import InvalidImageError
+from models.images import decode_image, encode_thumbnail, read_image_file
+from tests.pictures import encoded, grey, noise
+
+SIZE = (24, 32)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_each_format_becomes_rgb_of_the_models_size(kind: str) -> None:
+    pixels = decode_image(grey(120, (60, 40), kind), SIZE)
+
+    assert pixels.shape == (24, 32, 3)
+    assert pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - 120).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("image", "colour"),
+    [
+        (Image.new("L", (9, 9), 70), (70, 70, 70)),
+        (Image.new("1", (9, 9), 1), (255, 255, 255)),
+        (Image.new("P", (9, 9), 0), None),
+        (Image.new("I;16", (9, 9), 40000), (156, 156, 156)),
+        (Image.new("RGBA", (9, 9), (200, 0, 0, 0)), (255, 255, 255)),
+        (Image.new("RGBA", (9, 9), (200, 0, 0, 255)), (200, 0, 0)),
+        (Image.new("LA", (9, 9), (10, 0)), (255, 255, 255)),
+    ],
+    ids=["grey", "one-bit", "palette", "16-bit", "transparent", "opaque", "grey-alpha"],
+)
+def test_every_mode_has_its_stated_colour(
+    image: Image.Image, colour: tuple[int, int, int] | None
+) -> None:
+    pixels = decode_image(encoded(image), SIZE)
+
+    expected = colour or tuple(image.convert("RGB").getpixel((0, 0)))  # type: ignore[arg-type]
+    assert (pixels == expected).all()
+
+
+def test_cmyk_jpeg_is_converted() -> None:
+    pixels = decode_image(encoded(Image.new("CMYK", (9, 9)), "JPEG"), SIZE)
+
+    assert (pixels > 250).all()
+
+
+def test_exif_orientation_is_applied() -> None:
+    upright = Image.new("RGB", (40, 20), "black")
+    upright.paste("white", (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = encoded(upright, "PNG", exif=exif)
+
+    pixels = decode_image(lying, (40, 20))
+
+    assert pixels[5].mean() > 250
+    assert pixels[35].mean() < 5
+
+
+def test_first_frame_of_an_animation_counts() -> None:
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+    moving = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+
+    assert (decode_image(moving, SIZE) == (255, 0, 0)).all()
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """A valid header and a small body: 100 megapixels in a few kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(b"\0" * (height * (width // 8 + 1)), 9)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(
+    ("image", "code", "complaint"),
+    [
+        (b"", "empty_image", "0 bytes"),
+        (b"just some text", "unsupported_image", "convert it first"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "unsupported_image", "JPEG, PNG"),
+        (b"GIF89a" + bytes(40), "unsupported_image", "JPEG, PNG"),
+        (noise(1)[: len(noise(1)) // 2], "undecodable_image", "damaged"),
+        (grey(7)[:40], "undecodable_image", "damaged"),
+        (b"\xff\xd8\xff" + bytes(30), "undecodable_image", "damaged"),
+        (huge_png(10_000, 10_000), "too_many_pixels", "10000 x 10000"),
+        (huge_png(40_000, 8), "too_many_pixels", "a side"),
+    ],
+    ids=[
+        "empty",
+        "text",
+        "eps",
+        "gif",
+        "half-jpeg",
+        "half-png",
+        "junk",
+        "100MP",
+        "long",
+    ],
+)
+def test_unusable_image_is_refused_with_code_and_remedy(
+    image: bytes, code: str, complaint: str
+) -> None:
+    with pytest.raises(InvalidImageError, match=complaint) as refused:
+        decode_image(image, SIZE)
+
+    assert refused.value.code == code
+
+
+def test_mutated_images_are_decoded_or_refused_never_more() -> None:
+    generator = np.random.default_rng(11)
+    originals = [noise(2, (40, 30)), grey(9, (40, 30)), grey(9, (40, 30), "WEBP")]
+    for number in range(600):
+        image = bytearray(originals[number % 3])
+        for place in generator.integers(0, len(image), 4):
+            image[place] = generator.integers(0, 256)
+        try:
+            pixels = decode_image(bytes(image), SIZE)
+        except InvalidImageError:
+            continue
+        assert pixels.shape == (24, 32, 3)
+
+
+def test_file_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(grey(1))
+
+    assert read_image_file(tmp_path / "a.png") == grey(1)
+
+
+def test_link_fifo_folder_and_missing_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "real.png").write_bytes(grey(1))
+    (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "folder.png").mkdir()
+
+    for name in ("link.png", "fifo.png", "folder.png", "none.png"):
+        with pytest.raises(InvalidImageError) as refused:
+            read_image_file(tmp_path / name)
+        assert refused.value.code == "unreadable_file"
+
+
+def test_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(bytes(101))
+
+    with pytest.raises(InvalidImageError, match="limit is 100"):
+        read_image_file(tmp_path / "a.png", max_bytes=100)
+
+
+def test_thumbnail_keeps_the_shape() -> None:
+    thumbnail = Image.open(io.BytesIO(encode_thumbnail(noise(1, (400, 200)), 100)))
+
+    assert thumbnail.size == (100, 50)

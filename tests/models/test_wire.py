@@ -1,0 +1,212 @@
+"""Tensors, cards, configuration and errors on their way over the wire."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+import grpc
+import numpy as np
+import pytest
+
+from models.card import ModelCard
+from models.errors import (
+    InvalidRequestError,
+    ModelContractError,
+    ModelOverloadedError,
+    ModelTimeoutError,
+    ModelUnavailableError,
+    NotFoundError,
+)
+from models.wire.client import ModelRef, ModelServerClient
+from models.wire.config import (
+    check_model_name,
+    published_models,
+    published_versions,
+    read_model_config,
+    render_model_config,
+)
+from models.wire.messages import TensorProto, types
+from models.wire.status import ERRORS
+from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
+from tests.fake_model_server import CARD, FakeModelServer
+from tests.processes import wait_until
+
+PETS = ModelRef("pets")
+PIXELS = np.full((3, 32, 32, 3), 51, np.uint8)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int32", "int64", "float32", "float64", "bool"]
+)
+def test_array_survives_the_wire(dtype: str) -> None:
+    array = np.arange(6).reshape(2, 3).astype(dtype)
+
+    assert (from_tensor(to_tensor(array)) == array).all()
+
+
+def test_strings_survive_the_wire() -> None:
+    assert list(from_tensor(to_string_tensor([b"a", b"\xff"]))) == [b"a", b"\xff"]
+
+
+def test_one_value_fills_the_shape() -> None:
+    tensor = TensorProto(dtype=types.DT_FLOAT, float_val=[0.5])
+    for size in (2, 3):
+        tensor.tensor_shape.dim.add(size=size)
+
+    assert (from_tensor(tensor) == np.full((2, 3), 0.5)).all()
+
+
+def test_tensor_that_does_not_fill_its_shape_breaks_the_contract() -> None:
+    tensor = to_tensor(np.zeros(4, np.float32))
+    tensor.tensor_content = tensor.tensor_content[:-1]
+
+    with pytest.raises(ModelContractError, match="holds 15 bytes"):
+        from_tensor(tensor)
+
+
+def test_card_survives_json_and_ignores_what_it_does_not_know() -> None:
+    text = CARD.to_json().replace('"schema": 1', '"schema": 1, "colour": "red"')
+
+    assert ModelCard.from_json(text) == CARD
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", CARD.to_json().replace('"schema": 1', '"schema": 2')]
+)
+def test_card_that_cannot_be_read_breaks_the_contract(text: str) -> None:
+    with pytest.raises(ModelContractError, match="export it again"):
+        ModelCard.from_json(text)
+
+
+def test_every_status_code_has_an_error() -> None:
+    assert set(ERRORS) == set(grpc.StatusCode) - {grpc.StatusCode.OK}
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, ModelUnavailableError),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, ModelOverloadedError),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, ModelTimeoutError),
+        (grpc.StatusCode.NOT_FOUND, NotFoundError),
+        (grpc.StatusCode.INVALID_ARGUMENT, ModelContractError),
+        (grpc.StatusCode.INTERNAL, ModelContractError),
+    ],
+)
+def test_status_code_becomes_our_error(
+    model_server: FakeModelServer,
+    code: grpc.StatusCode,
+    error: type[Exception],
+) -> None:
+    model_server.failure = code
+
+    with ModelServerClient(model_server.target) as client, pytest.raises(error):
+        client.predict(PIXELS, PETS)
+
+
+def test_slow_server_meets_the_deadline(model_server: FakeModelServer) -> None:
+    model_server.delay_seconds = 2
+
+    with (
+        ModelServerClient(model_server.target) as client,
+        pytest.raises(ModelTimeoutError),
+    ):
+        client.predict(PIXELS, PETS, timeout_seconds=0.1)
+
+
+def test_server_that_comes_back_is_found_again(model_server: FakeModelServer) -> None:
+    with ModelServerClient(model_server.target) as client:
+        client.predict(PIXELS, PETS)
+        model_server.stop()
+        with pytest.raises(ModelUnavailableError):
+            client.predict(PIXELS, PETS)
+        model_server.start()
+        wait_until(lambda: is_answering(client), "an answer", 5)
+
+
+def is_answering(client: ModelServerClient) -> bool:
+    try:
+        return client.predict(PIXELS, PETS).version == 1
+    except ModelUnavailableError:
+        return False
+
+
+def test_many_images_are_sent_in_parts_to_one_version(
+    model_server: FakeModelServer,
+) -> None:
+    levels = np.arange(70, dtype=np.uint8)
+    batch = np.broadcast_to(levels[:, None, None, None], (70, 32, 32, 3)).copy()
+
+    with ModelServerClient(model_server.target) as client:
+        answer = client.predict(batch, PETS)
+
+    assert model_server.batches == [32, 32, 6]
+    assert answer.probabilities[:, 1] == pytest.approx(levels / 255, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "batch", [PIXELS[0], PIXELS.astype(np.float32), PIXELS[..., :1], PIXELS[:0]]
+)
+def test_batch_that_could_hurt_the_server_never_leaves(
+    model_server: FakeModelServer,
+    batch: np.ndarray,
+) -> None:
+    with (
+        ModelServerClient(model_server.target) as client,
+        pytest.raises(ModelContractError),
+    ):
+        client.predict(batch, PETS)
+
+    assert model_server.batches == []
+
+
+def test_description_takes_name_and_version_from_the_server(
+    model_server: FakeModelServer,
+) -> None:
+    model_server.versions = (1, 4)
+
+    with ModelServerClient(model_server.target) as client:
+        assert client.describe(PETS) == replace(CARD, version=4)
+
+
+def test_client_imports_no_tensorflow_and_leaves_it_usable() -> None:
+    program = (
+        "import sys, models.wire.client\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "import importlib.util as u\n"
+        "assert u.find_spec('tensorflow').origin is not None"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_model_configuration_is_read_as_written(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(render_model_config(["cats", "pets"], PurePath("/models")))
+
+    entries = read_model_config(file)
+
+    assert [entry.name for entry in entries] == ["cats", "pets"]
+    assert entries[1].base_path == Path("/models/pets")
+    assert entries[1].versions_kept == 2
+    file.write_text("model_config_list { nonsense: 1 }")
+    with pytest.raises(InvalidRequestError, match="not a model server configuration"):
+        read_model_config(file)
+
+
+def test_only_numbered_folders_are_versions(tmp_path: Path) -> None:
+    for name in ("1", "10", "2", "0", "-3", "x", ".tmp-4"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+
+    assert published_versions(tmp_path / "pets") == [10, 2, 1]
+    assert published_models(tmp_path) == ["pets"]
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a b", "x" * 65, "a\0"])
+def test_name_that_cannot_be_a_folder_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequestError, match="is not possible"):
+        check_model_name(name)
