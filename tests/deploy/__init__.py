@@ -1,1 +1,1 @@
-"""Tests of `deploy` and the compose file."""
+"""The container side: what compose and the Dockerfiles promise, without an engine."""

@@ -1,82 +1,138 @@
-"""What can be wrong with the compose file without starting it."""
-
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent.parent
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-RUNNING = sorted(set(SERVICES) - {"embedded-image"})
+from kennel.commands.serving import model_server
+from models.contract import MAX_BATCH_SIZE
+from service.settings import ServiceSettings
+from worker.settings import WorkerSettings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = ROOT / "docker-compose.yml"
+FILES = [COMPOSE, *sorted((ROOT / "deploy").glob("compose.*.yml"))]
+SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"]
+
+_VARIABLE = re.compile(r"\$\{(\w+)(:-|:\?)?((?:[^{}]|\$\{[^}]*\})*)\}")
 
 
-@pytest.mark.parametrize("name", RUNNING)
-def test_service_restarts_is_checked_and_drops_privileges(name: str) -> None:
+class ReadVariables(dict[str, str]):
+    """An environment that remembers which variables were asked for."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def defaults(text: object) -> str:
+    """What compose makes of *text* where no variable is set but the required ones."""
+
+    def value(match: re.Match[str]) -> str:
+        return defaults(match[3]) if match[2] == ":-" else "chosen"
+
+    return _VARIABLE.sub(value, str(text))
+
+
+def images() -> Iterator[tuple[str, bool]]:
+    for file in FILES:
+        for service in yaml.safe_load(file.read_text())["services"].values():
+            yield defaults(service["image"]), "build" in service
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_watched_confined_and_restarted(name: str) -> None:
     service = SERVICES[name]
 
     assert service["restart"] == "unless-stopped"
     assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
+    assert "max-size" in service["logging"]["options"]
+    assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "no-new-privileges:true" in service["security_opt"]
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES))
-def test_image_is_pinned_or_built_here(name: str) -> None:
-    image = re.sub(r"\$\{\w+:-(.*)\}", r"\1", SERVICES[name]["image"])
+def test_images_are_pinned_or_built_here() -> None:
+    for image, built in images():
+        name, _, tag = image.rpartition(":")
 
-    assert image.startswith("kennel-") or re.search(r":\d+\.\d+", image)
-
-
-def test_passwords_come_from_the_environment_without_default() -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
-
-    passwords = re.findall(r"\$\{REDIS_PASSWORD([^}]*)\}", text)
-    assert len(passwords) == 2
-    assert all(each.startswith(":?") for each in passwords)
+        assert name, f"{image} has no tag"
+        assert built or re.match(r"\d+\.\d+", tag), image
 
 
-def test_redis_is_durable_never_evicts_and_is_not_published() -> None:
-    redis = SERVICES["redis"]
+def test_the_only_way_in_is_the_api_on_loopback() -> None:
+    published = {n: s["ports"] for n, s in SERVICES.items() if "ports" in s}
+    networks = yaml.safe_load(COMPOSE.read_text())["networks"]
+    outside = {name for name, network in networks.items() if not network}
 
-    command = " ".join(redis["command"])
-    assert "appendonly yes" in command
-    assert "maxmemory-policy noeviction" in command
-    assert "ports" not in redis
-
-
-def test_api_listens_on_loopback_unless_told_otherwise() -> None:
-    assert SERVICES["api"]["ports"] == ["${API_BIND:-127.0.0.1}:${API_PORT:-8000}:8000"]
+    assert list(published) == ["api"]
+    assert [defaults(port) for port in published["api"]] == ["127.0.0.1:8000:8000"]
+    assert [n for n, s in SERVICES.items() if outside & {*s["networks"]}] == ["api"]
 
 
-def test_every_bind_mount_below_deploy_is_there() -> None:
-    for service in SERVICES.values():
-        for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            if source.startswith("./deploy/"):
-                assert (ROOT / source).is_file(), source
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_passwords_have_no_default(file: Path) -> None:
+    for name, operator, _ in _VARIABLE.findall(file.read_text()):
+        if re.search("PASSWORD|SECRET|TOKEN|KEY", name):
+            assert operator != ":-", f"{file}: {name}"
+    command = SERVICES["redis"]["command"]
+    assert command[command.index("--requirepass") + 1].startswith("${REDIS_PASSWORD:?")
 
 
-def test_no_image_of_ours_copies_tensorflow_code() -> None:
-    text = (ROOT / "deploy" / "Dockerfile").read_text()
+@pytest.mark.parametrize(
+    ("service", "settings"),
+    [
+        ("api", ServiceSettings),
+        ("worker", WorkerSettings),
+        ("reconciler", WorkerSettings),
+    ],
+)
+def test_every_variable_is_one_that_the_process_reads(
+    service: str, settings: type[ServiceSettings | WorkerSettings]
+) -> None:
+    variables = SERVICES[service]["environment"]
+    env = ReadVariables({name: defaults(text) for name, text in variables.items()})
 
-    copied = re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE)
-    assert copied
-    assert not [each for each in copied if "networks" in each or "server" in each]
-    assert "models models" not in text
+    read = settings.from_env(env)
+
+    assert set(variables) <= env.names
+    assert read.redis_url == "redis://:chosen@redis:6379/0"
+    assert read.model_server == "model-server:8500"
+
+
+def test_api_and_workers_share_the_runs() -> None:
+    for name in ("api", "worker", "reconciler"):
+        service = SERVICES[name]
+
+        assert f"runs:{service['environment']['RUNS_DIR']}" in service["volumes"]
+
+
+def test_the_embedded_server_knows_every_flag_of_the_command() -> None:
+    known = {option for each in model_server.params for option in each.opts}
+    used = {flag.partition("=")[0] for flag in SERVICES["model-server"]["command"]}
+
+    assert used <= known
+
+
+def test_mounted_configuration_files_exist() -> None:
+    for file in FILES:
+        for service in yaml.safe_load(file.read_text())["services"].values():
+            for volume in service.get("volumes", []):
+                source = volume.split(":")[0]
+                assert not source.startswith("./deploy/") or (ROOT / source).is_file()
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("name", ["batching.config", "batching-gpu.config"])
-def test_batching_files_are_understood(name: str) -> None:
-    from models.contract import MAX_BATCH_SIZE
-    from models.networks.runtime import start_tensorflow
-
-    start_tensorflow()
+@pytest.mark.parametrize("name", ["batching.config", "batching.gpu.config"])
+def test_a_batch_of_the_clients_fits_the_batching_parameters(name: str) -> None:
     from models.server.batching import read_batching_parameters
 
     parameters = read_batching_parameters(ROOT / "deploy" / name)
