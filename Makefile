@@ -34,6 +34,7 @@ check: .venv/.dev ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/*.py
 	$(BIN)/lint-imports
 
 format: .venv/.dev ## format the code and mend what the linter can

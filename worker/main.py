@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import time
 from typing import Final
@@ -26,6 +25,7 @@ from worker.process import (
     ShardWorker,
 )
 from worker.settings import WorkerSettings
+from worker.signals import end_on_signals
 from worker.worklist import WorkList
 
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -42,9 +42,13 @@ def main() -> int:
     except InvalidRequestError as error:
         _log.error("cannot start: %s", error)
         return 2
-    while not _serve(settings):
-        _log.warning("lost Redis, starting over")
-        time.sleep(FIRST_PAUSE_SECONDS)
+    end_on_signals()
+    try:
+        while not _serve(settings):
+            _log.warning("lost Redis, starting over")
+            time.sleep(FIRST_PAUSE_SECONDS)
+    except KeyboardInterrupt:
+        _log.debug("told to stop while waiting")
     _log.info("stopped")
     return 0
 
@@ -60,8 +64,7 @@ def _serve(settings: WorkerSettings) -> bool:
         _log.debug("Redis: %s", error)
     finally:
         # The worker's handlers would swallow the signal that ends a later wait.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        end_on_signals()
     return worker is not None and worker.leaving
 
 

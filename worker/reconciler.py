@@ -26,6 +26,7 @@ from worker.logs import set_up_logging
 from worker.run import Run
 from worker.runs import all_runs
 from worker.settings import WorkerSettings
+from worker.signals import end_on_signals
 from worker.worklist import WorkList
 
 ABANDONED_SECONDS: Final = 3600.0
@@ -83,10 +84,15 @@ def main() -> int:
         return 2
     work_list = WorkList(settings.redis_url, settings.queue_name)
     _log.info("looking for lost work every %g s", settings.reconcile_seconds)
+    end_on_signals()
     trouble = ""
-    while True:
-        trouble = _reconcile_or_tell(settings.runs_dir, work_list, trouble)
-        time.sleep(settings.reconcile_seconds)
+    try:
+        while True:
+            trouble = _reconcile_or_tell(settings.runs_dir, work_list, trouble)
+            time.sleep(settings.reconcile_seconds)
+    except KeyboardInterrupt:
+        _log.info("stopped")
+    return 0
 
 
 def _reconcile_or_tell(runs_dir: Path, work_list: WorkList, trouble: str) -> str:
