@@ -231,7 +231,7 @@ class Demo:
     def _stage(self, name: str, title: str) -> Iterator[Progress]:
         self._echo(f"{title} ...")
         began = time.monotonic()
-        with progress_bars() as progress:
+        with progress_bars(waiting_for=name) as progress:
             yield progress
         self._seconds[name] = time.monotonic() - began
 

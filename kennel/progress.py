@@ -20,10 +20,11 @@ from export.progress import Progress as Report
 
 
 @contextmanager
-def progress_bars() -> Iterator[Report]:
+def progress_bars(waiting_for: str = "") -> Iterator[Report]:
     """A function (stage, done, total) that draws a bar for each stage on stderr.
 
-    Without a terminal each stage leaves one line when it is complete.
+    A bar without an end moves as long as the block lasts if *waiting_for* names what is
+    going on. Without a terminal each stage leaves one line when it is complete.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -37,7 +38,10 @@ def progress_bars() -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bars:
+        waiting = bars.add_task(waiting_for, total=None) if waiting_for else None
         yield _bars(bars)
+        if waiting is not None:
+            bars.update(waiting, total=1, completed=1)
 
 
 def _bars(bars: Progress) -> Report:

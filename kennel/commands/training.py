@@ -86,10 +86,12 @@ def evaluate(
     from export.evaluation import evaluate_logits
     from export.prediction import predict_photos, write_probabilities
     from export.runs import read_run
+    from kennel.progress import progress_bars
 
     settings = KennelSettings.from_env(os.environ)
     trained = read_run(run, settings.runs_dir)
-    predicted = predict_photos(trained, photos)
+    with progress_bars(waiting_for="evaluate"):
+        predicted = predict_photos(trained, photos)
     metrics = evaluate_logits(predicted.logits, predicted.classes, trained.calibration)
     if probabilities is not None:
         write_probabilities(predicted, trained, probabilities)
@@ -148,9 +150,12 @@ def export(run: str, precision: str) -> None:
     _start_tensorflow()
     from export.publication import publish
     from export.runs import read_run
+    from kennel.progress import progress_bars
 
     settings = KennelSettings.from_env(os.environ)
-    card = publish(read_run(run, settings.runs_dir), settings.models_dir, precision)
+    trained = read_run(run, settings.runs_dir)
+    with progress_bars(waiting_for="export"):
+        card = publish(trained, settings.models_dir, precision)
     folder = settings.models_dir / card.name / str(card.version)
     click.echo(f"Published {card.name} version {card.version}: {folder}")
 
