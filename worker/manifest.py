@@ -15,6 +15,9 @@ SCHEMA: Final = 1
 SHARD_SIZE: Final = 128
 """Images in one unit of work: four full batches, so a lost one costs seconds."""
 
+SMALL_JOB: Final = 16 * SHARD_SIZE
+"""Jobs below this many images get shards of half the size, so that progress shows."""
+
 MAX_NAMED: Final = 100
 """How many file names a report, a status or a reason spells out."""
 
@@ -42,6 +45,11 @@ class Manifest:
         """First item of shard *number* and the one after its last."""
         start = number * self.shard_size
         return start, min(start + self.shard_size, self.total)
+
+
+def choose_shard_size(images: int) -> int:
+    """Images in each shard of a job of so many *images*; full batches either way."""
+    return SHARD_SIZE if images >= SMALL_JOB else SHARD_SIZE // 2
 
 
 def render_manifest(

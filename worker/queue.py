@@ -14,7 +14,7 @@ from pathlib import Path
 from models.errors import ConflictError, NotFoundError, QueueUnavailableError
 from worker.assembly import broken_shards, unclipped_rows
 from worker.folders import list_folder, resolve_folder
-from worker.manifest import SHARD_SIZE, render_manifest
+from worker.manifest import choose_shard_size, render_manifest
 from worker.reconciler import reconcile_run
 from worker.request import FAIL, JobRequest
 from worker.run import Run, now
@@ -37,9 +37,12 @@ class JobQueue:
         input_root: Path,
         *,
         queue_name: str = QUEUE_NAME,
-        shard_size: int = SHARD_SIZE,
+        shard_size: int | None = None,
     ) -> None:
-        """Keep runs in *runs_dir*, read folders below *input_root*."""
+        """Keep runs in *runs_dir*, read folders below *input_root*.
+
+        Shards have *shard_size* images; None lets each job's size decide.
+        """
         self._work_list = WorkList(redis_url, queue_name)
         self._runs_dir = runs_dir
         self._input_root = input_root
@@ -66,9 +69,8 @@ class JobQueue:
             folder = resolve_folder(self._input_root, request.input)
             listing = list_folder(folder, request.input)
             self._work_list.ping()
-            manifest = render_manifest(
-                job_id, request, listing, now(), self._shard_size
-            )
+            size = self._shard_size or choose_shard_size(len(listing.items))
+            manifest = render_manifest(job_id, request, listing, now(), size)
             # Another submit with this key may have been faster: then its run is there.
             known = create_run(self._runs_dir, job_id, manifest)
             self._queue_work(known)

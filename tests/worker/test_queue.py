@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
+from models.contract import MAX_BATCH_SIZE
 from models.errors import (
     ConflictError,
     InvalidRequestError,
@@ -16,6 +17,7 @@ from models.errors import (
     QueueUnavailableError,
 )
 from tests.worker.world import SHARD_SIZE, World, request
+from worker.manifest import choose_shard_size
 from worker.queue import JobQueue
 
 
@@ -183,3 +185,11 @@ def test_clip_counts_between_equal_versions() -> None:
 
     assert asked.asks_the_same(replace(asked, version=2, clip=0.95))
     assert not asked.asks_the_same(replace(asked, clip=0.95))
+
+
+@pytest.mark.parametrize(("images", "shard"), [(1, 64), (2047, 64), (2048, 128)])
+def test_small_jobs_get_small_shards_so_that_progress_shows(
+    images: int, shard: int
+) -> None:
+    assert choose_shard_size(images) == shard
+    assert shard % MAX_BATCH_SIZE == 0
