@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from export.photos import Photo
 from export.progress import Progress
+from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidImageError
 from models.images import PREPROCESSING, Pixels, decode_image, read_image_file
 from models.storage import temporary_beside
 
 DECODING_THREADS = 4
-BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def cached_features(
 
 
 def _batches(pixels: Pixels) -> Iterator[tuple[int, Pixels]]:
-    for start in range(0, len(pixels), BATCH_SIZE):
-        yield start, np.asarray(pixels[start : start + BATCH_SIZE])
+    for start in range(0, len(pixels), MAX_BATCH_SIZE):
+        yield start, np.asarray(pixels[start : start + MAX_BATCH_SIZE])
 
 
 def _copy(values: NDArray[Any], target: NDArray[Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.errors import DatasetError
-from models.storage import write_atomically
+from models.storage import hash_file, write_atomically
 
 PHOTO_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 MANIFEST_SCHEMA: Final = 1
@@ -151,11 +151,6 @@ def _class_photos(folder: Path, class_folder: Path) -> list[Photo]:
         message = f"class folder {class_folder} holds no photos: add some or remove it"
         raise DatasetError(message)
     return [
-        Photo(str(each.relative_to(folder)), class_folder.name, _sha256(each))
+        Photo(str(each.relative_to(folder)), class_folder.name, hash_file(each))
         for each in files
     ]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

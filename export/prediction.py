@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.caches import BATCH_SIZE
 from export.classifier import build_classifier, classify
 from export.photos import classes_of, list_photos
 from export.runs import TrainedRun
+from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError
 from models.images import decode_image, read_image_file
 from models.probabilities import softmax
@@ -71,8 +71,8 @@ def _classify_files(run: TrainedRun, files: Sequence[Path]) -> NDArray[Any]:
     classifier = build_classifier(run)
     size = run.recipe.image_size
     parts = []
-    for start in range(0, len(files), BATCH_SIZE):
-        batch = files[start : start + BATCH_SIZE]
+    for start in range(0, len(files), MAX_BATCH_SIZE):
+        batch = files[start : start + MAX_BATCH_SIZE]
         pixels = [decode_image(read_image_file(file), size) for file in batch]
         parts.append(classify(classifier, np.stack(pixels)))
     return np.concatenate(parts)

@@ -19,8 +19,9 @@ from export.runs import TrainedRun
 from export.savedmodel import check_savedmodel, write_savedmodel
 from models.card import ModelCard
 from models.images import decode_image, read_image_file
+from models.networks.features import POLICIES
 from models.probabilities import softmax
-from models.storage import sync_folder, temporary_beside, write_atomically
+from models.storage import sync_path, temporary_beside, write_atomically
 from models.wire.config import (
     check_model_name,
     published_models,
@@ -54,7 +55,7 @@ def publish(run: TrainedRun, models_dir: Path, precision: str = "float32") -> Mo
             temporary.rename(base / str(number))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        sync_folder(base)
+        sync_path(base)
     config = render_model_config(published_models(models_dir), CONTAINER_MODELS_DIR)
     write_atomically(models_dir / "models.config", config)
     return card
@@ -91,8 +92,7 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
 
 
 def _export(run: TrainedRun, card: ModelCard, folder: Path, precision: str) -> None:
-    dtype = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
-    classifier = build_classifier(run, dtype)
+    classifier = build_classifier(run, POLICIES[precision])
     split = run.split
     pixels = np.stack(
         [

@@ -28,7 +28,7 @@ from models.contract import (
 )
 from models.errors import ModelContractError
 from models.images import Pixels
-from models.storage import sync_folder, write_atomically
+from models.storage import sync_path, write_atomically
 from models.wire import messages
 
 MAX_SKEW = 1e-5
@@ -47,9 +47,9 @@ def write_savedmodel(classifier: Any, card: ModelCard, folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures=signatures)
     write_atomically(folder / CARD_FILE, card.to_json())
     _write_warmup(folder / WARMUP_FILE, card)
+    # TensorFlow does not flush its files; what is renamed into place must be there.
     for each in [*folder.rglob("*"), folder]:
-        if each.is_dir():
-            sync_folder(each)
+        sync_path(each)
 
 
 def serving_signatures(classifier: Any, card: ModelCard) -> dict[str, Any]:

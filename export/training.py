@@ -25,7 +25,7 @@ from export.progress import Progress
 from export.recipes import Recipe
 from export.runs import HEAD_FILE, SPLIT_FILE, VALIDATION_FILE, TrainedRun
 from models.errors import DatasetError
-from models.networks.features import build_features, compute_features
+from models.networks.features import POLICIES, build_features, compute_features
 from models.networks.head import build_head
 from models.networks.weights import PretrainedWeights, load_weights
 
@@ -204,5 +204,5 @@ def _feature_dtype(precision: str) -> str:
         cpu = Path("/proc/cpuinfo")
         flags = cpu.read_text(encoding="utf-8") if cpu.exists() else ""
         fast = any(flag in flags for flag in BFLOAT16_FLAGS)
-        return "mixed_bfloat16" if fast else "float32"
-    return {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
+        precision = "bfloat16" if fast else "float32"
+    return POLICIES[precision]

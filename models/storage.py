@@ -6,6 +6,7 @@ is flushed to the disk and then takes its final name in one rename.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from pathlib import Path
@@ -30,7 +31,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    sync_path(path.parent)
 
 
 def temporary_beside(path: Path) -> Path:
@@ -38,13 +39,23 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex[:12]}")
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in *folder* durable (a rename lives in the folder, not the file).
+def hash_file(path: Path) -> str:
+    """The sha256 of a file's content, in hex.
 
     Raises:
-        OSError: the folder cannot be opened.
+        OSError: it cannot be read.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sync_path(path: Path) -> None:
+    """Make a file's content durable, or a folder's names (a rename lives in the folder).
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import NotFoundError
-from models.storage import TEMPORARY_PREFIX, sync_folder
+from models.storage import TEMPORARY_PREFIX, sync_path
 from models.storage import write_atomically as write
 from worker.folders import Item
 from worker.manifest import MAX_NAMED, Manifest, read_items, read_manifest
@@ -127,7 +127,7 @@ class Run:
             # The ends go last: a crash before leaves the run as it was, to retry again.
             for marker in (self.start, self.failure, self.cancellation):
                 marker.unlink(missing_ok=True)
-            sync_folder(self.folder)
+            sync_path(self.folder)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

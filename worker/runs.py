@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from models.storage import sync_folder, temporary_beside, write_atomically
+from models.storage import sync_path, temporary_beside, write_atomically
 from worker.run import Run, no_such_job
 
 _JOB_ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
@@ -29,7 +29,7 @@ def create_run(runs_dir: Path, job_id: str, manifest: str) -> Run:
             (temporary / name).mkdir(parents=True)
         write_atomically(temporary / "manifest.json", manifest)
         temporary.rename(folder)
-        sync_folder(runs_dir)
+        sync_path(runs_dir)
     except OSError as error:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise

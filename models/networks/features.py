@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import keras
@@ -14,7 +15,8 @@ from models.images import Pixels
 from models.networks.vgg16 import build_vgg16_base, convolution_layer_names
 from models.networks.weights import PretrainedWeights
 
-BATCH_SIZE: Final = 32
+POLICIES: Final = MappingProxyType({"float32": "float32", "bfloat16": "mixed_bfloat16"})
+"""The Keras policy of each precision that users can name."""
 
 
 def build_features(

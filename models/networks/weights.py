@@ -5,7 +5,6 @@ Nothing is downloaded without being named and hash-checked.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from models.errors import DatasetError
 from models.networks.vgg16 import convolution_layer_names
+from models.storage import hash_file
 
 KERAS_URL: Final = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
@@ -108,7 +108,7 @@ def _from_keras_file(path: Path, source: str) -> PretrainedWeights:
     except OSError as error:
         message = f"{path} cannot be read as a Keras .h5 weight file: {error}"
         raise DatasetError(message) from error
-    return PretrainedWeights(source, _sha256(path), "", layers)
+    return PretrainedWeights(source, hash_file(path), "", layers)
 
 
 def _layer_arrays(group: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -124,7 +124,7 @@ def _from_package() -> PretrainedWeights:
         )
         raise DatasetError(message)
     path = Path(spec.origin).parent / PACKAGE_FILE
-    digest = _sha256(path)
+    digest = hash_file(path)
     if digest != PACKAGE_SHA256:
         message = f"{path} has sha256 {digest}, expected {PACKAGE_SHA256}: install "
         raise DatasetError(message + f"{PACKAGE} again")
@@ -151,8 +151,3 @@ def _onnx_layers(
         else:
             biases[name] = array
     return {name: (kernels[name], biases[name]) for name in kernels}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
