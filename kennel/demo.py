@@ -31,7 +31,7 @@ from models.probabilities import log_loss
 from models.storage import write_atomically
 
 if TYPE_CHECKING:
-    from export.runs import TrainedRun
+    from export.training.runs import TrainedRun
 
 MODEL: Final = "solar"
 VALID_SHARE: Final = 0.2
@@ -76,9 +76,9 @@ class Demo:
         from models.networks.runtime import start_tensorflow
 
         start_tensorflow()
-        from export.photos import list_photos, split_photos
-        from export.recipes import POOLED
-        from export.training import TrainingPlan, train
+        from export.data.photos import list_photos, split_photos
+        from export.training.recipes import POOLED
+        from export.training.train import TrainingPlan, train
 
         name = f"{MODEL}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         with self._stage("train", "Train a head on VGG16's features") as progress:
@@ -102,7 +102,7 @@ class Demo:
         return run
 
     def _export(self, run: TrainedRun) -> ModelCard:
-        from export.publication import publish
+        from export.publication.publish import publish
 
         with self._stage("export", "Export and publish the SavedModel"):
             card = publish(run, self._settings.models_dir)
@@ -178,8 +178,8 @@ class Demo:
         job: dict[str, Any],
         raw: np.ndarray[Any, Any],
     ) -> dict[str, Any]:
-        from export.report import ReportedPhotos, write_report
-        from export.scoring import score_submission
+        from export.evaluation.scoring import score_submission
+        from export.report.page import ReportedPhotos, write_report
 
         classes = np.array([card.labels.index(label) for label in photos.answers])
         with self._stage("score", "Score the CSV and write the report"):

@@ -35,7 +35,7 @@ def publish_tiny_model(
     Versions differ by temperature, so that their answers tell them apart.
     """
     classifier = build_brightness_classifier(card)
-    from export.savedmodel import write_savedmodel
+    from export.publication.savedmodel import write_savedmodel
 
     card = replace(card, version=version, temperature=float(version))
     base = models_dir / card.name

@@ -12,12 +12,12 @@ from models.networks.runtime import start_tensorflow
 from tests.pictures import encoded
 
 if TYPE_CHECKING:
-    from export.recipes import Recipe
-    from export.runs import TrainedRun
+    from export.training.recipes import Recipe
+    from export.training.runs import TrainedRun
 
 
 def small_recipe() -> Recipe:
-    from export.recipes import Recipe
+    from export.training.recipes import Recipe
 
     return Recipe(
         "small",
@@ -44,9 +44,9 @@ def write_class_folders(folder: Path, each: int = 30) -> None:
 def train_small(home: Path, name: str = "pets") -> TrainedRun:
     """A finished run under *home*/runs/train/small, of photos in *home*/photos."""
     start_tensorflow()
-    from export.photos import list_photos, split_photos
+    from export.data.photos import list_photos, split_photos
     from export.progress import silent
-    from export.training import TrainingPlan, train
+    from export.training.train import TrainingPlan, train
 
     write_class_folders(home / "photos")
     split = split_photos(home / "photos", list_photos(home / "photos"), 0.25, seed=1)

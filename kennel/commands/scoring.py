@@ -20,7 +20,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print the score as JSON.")
 def score(csv: Path, truth: Path, as_json: bool) -> None:
     """Score a submission CSV against the TRUTH, by Kaggle's rules."""
-    from export.scoring import score_submission
+    from export.evaluation.scoring import score_submission
 
     found = score_submission(csv, truth)
     if as_json:

@@ -13,7 +13,7 @@ import click
 from kennel.settings import KennelSettings
 
 if TYPE_CHECKING:
-    from export.runs import TrainedRun
+    from export.training.runs import TrainedRun
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -44,10 +44,10 @@ def train(
 
     check_model_name(name)
     _start_tensorflow()
-    from export.photos import list_photos, split_photos
-    from export.recipes import find_recipe
-    from export.training import TrainingPlan
-    from export.training import train as train_run
+    from export.data.photos import list_photos, split_photos
+    from export.training.recipes import find_recipe
+    from export.training.train import TrainingPlan
+    from export.training.train import train as train_run
     from kennel.progress import progress_bars
 
     settings = KennelSettings.from_env(os.environ)
@@ -83,9 +83,9 @@ def evaluate(
 ) -> None:
     """Figures of RUN on its validation photos, or on other labelled photos."""
     _start_tensorflow()
-    from export.evaluation import evaluate_logits
-    from export.prediction import predict_photos, write_probabilities
-    from export.runs import read_run
+    from export.evaluation.metrics import evaluate_logits
+    from export.evaluation.prediction import predict_photos, write_probabilities
+    from export.training.runs import read_run
     from kennel.progress import progress_bars
 
     settings = KennelSettings.from_env(os.environ)
@@ -111,8 +111,8 @@ def evaluate(
 )
 def report(run: str, output: Path | None) -> None:
     """Write the HTML report on RUN's validation photos."""
-    from export.report import ReportedPhotos, write_report
-    from export.runs import read_run
+    from export.report.page import ReportedPhotos, write_report
+    from export.training.runs import read_run
     from models.probabilities import softmax
 
     trained = read_run(run, KennelSettings.from_env(os.environ).runs_dir)
@@ -148,8 +148,8 @@ def report(run: str, output: Path | None) -> None:
 def export(run: str, precision: str) -> None:
     """Publish RUN as the next version of its model."""
     _start_tensorflow()
-    from export.publication import publish
-    from export.runs import read_run
+    from export.publication.publish import publish
+    from export.training.runs import read_run
     from kennel.progress import progress_bars
 
     settings = KennelSettings.from_env(os.environ)
@@ -167,7 +167,7 @@ def _start_tensorflow() -> None:
 
 
 def _print_metrics(run: TrainedRun, metrics: dict[str, Any] | Any) -> None:
-    from export.evaluation import format_confusion
+    from export.evaluation.metrics import format_confusion
 
     for name, value in _figures(metrics).items():
         click.echo(f"{name:<24}{value}")

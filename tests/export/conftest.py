@@ -10,7 +10,7 @@ import pytest
 from tests.training import train_small
 
 if TYPE_CHECKING:
-    from export.runs import TrainedRun
+    from export.training.runs import TrainedRun
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
 @pytest.fixture(scope="session")
 def published(small_run: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with two versions of the same run."""
-    from export.publication import publish
+    from export.publication.publish import publish
 
     models_dir = tmp_path_factory.mktemp("published")
     publish(small_run, models_dir)

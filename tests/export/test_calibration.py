@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.calibration import calibrate, choose_clip_bound, fit_temperature
+from export.evaluation.calibration import calibrate, choose_clip_bound, fit_temperature
 from models.probabilities import clip, log_loss, softmax
 
 GENERATOR = np.random.default_rng(5)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from export.photos import list_photos, read_split, split_photos
+from export.data.photos import list_photos, read_split, split_photos
 from models.errors import DatasetError
 
 

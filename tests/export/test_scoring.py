@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from export.scoring import score_submission
+from export.evaluation.scoring import score_submission
 from models.errors import InvalidRequestError
 
 

@@ -18,7 +18,7 @@ from models.wire.config import published_versions, read_model_config
 from tests.training import small_recipe, train_small, write_class_folders
 
 if TYPE_CHECKING:
-    from export.runs import TrainedRun
+    from export.training.runs import TrainedRun
 
 pytestmark = pytest.mark.tensorflow
 
@@ -32,7 +32,7 @@ def test_head_learns_and_figures_are_kept(small_run: TrainedRun) -> None:
 
 
 def test_run_is_read_back_as_it_was(small_run: TrainedRun) -> None:
-    from export.runs import read_run
+    from export.training.runs import read_run
 
     runs_dir = small_run.folder.parent.parent
 
@@ -48,8 +48,8 @@ def test_same_seed_gives_the_same_logits(small_run: TrainedRun, tmp_path: Path) 
 
 
 def test_second_training_uses_the_caches(tmp_path: Path) -> None:
-    from export.photos import read_split
-    from export.training import TrainingPlan, train
+    from export.data.photos import read_split
+    from export.training.train import TrainingPlan, train
 
     first = train_small(tmp_path)
     stages: list[str] = []
@@ -70,8 +70,8 @@ def test_second_training_uses_the_caches(tmp_path: Path) -> None:
 
 
 def test_unreadable_photos_are_all_named(tmp_path: Path) -> None:
-    from export.caches import PixelSource, cached_pixels
-    from export.photos import list_photos
+    from export.data.caches import PixelSource, cached_pixels
+    from export.data.photos import list_photos
     from export.progress import silent
 
     write_class_folders(tmp_path / "photos", each=3)
@@ -102,7 +102,7 @@ def test_versions_count_up_and_are_complete(published: Path) -> None:
 
 
 def test_weights_are_stored_once(published: Path, small_run: TrainedRun) -> None:
-    from export.classifier import build_classifier
+    from export.training.classifier import build_classifier
 
     stored = sum(
         each.stat().st_size for each in (published / "pets/1/variables").iterdir()
@@ -115,11 +115,11 @@ def test_weights_are_stored_once(published: Path, small_run: TrainedRun) -> None
 def test_savedmodel_that_answers_otherwise_is_not_published(
     small_run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import export.savedmodel
-    from export.publication import publish
+    import export.publication.savedmodel
+    from export.publication.publish import publish
     from models.errors import ModelContractError
 
-    monkeypatch.setattr(export.savedmodel, "MAX_SKEW", -1.0)
+    monkeypatch.setattr(export.publication.savedmodel, "MAX_SKEW", -1.0)
 
     with pytest.raises(ModelContractError, match="off by"):
         publish(small_run, tmp_path)
@@ -130,7 +130,7 @@ def test_savedmodel_that_answers_otherwise_is_not_published(
 def test_evaluation_of_a_folder_equals_the_cached_one(
     small_run: TrainedRun, tmp_path: Path
 ) -> None:
-    from export.prediction import predict_photos, write_probabilities
+    from export.evaluation.prediction import predict_photos, write_probabilities
 
     folder = Path(small_run.split.folder)
     predicted = predict_photos(small_run, folder)

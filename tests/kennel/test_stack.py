@@ -45,7 +45,7 @@ class Home:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     path = tmp_path_factory.mktemp("home")
     run = train_small(path)
-    from export.publication import publish
+    from export.publication.publish import publish
 
     settings = KennelSettings.from_env({"KENNEL_HOME": str(path)})
     publish(run, settings.models_dir)

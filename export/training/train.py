@@ -17,13 +17,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.caches import PixelSource, cached_features, cached_pixels
-from export.calibration import calibrate
-from export.evaluation import evaluate_logits
-from export.photos import Photo, Split, classes_of
+from export.data.caches import PixelSource, cached_features, cached_pixels
+from export.data.photos import Photo, Split, classes_of
+from export.evaluation.calibration import calibrate
+from export.evaluation.metrics import evaluate_logits
 from export.progress import Progress
-from export.recipes import Recipe
-from export.runs import HEAD_FILE, SPLIT_FILE, VALIDATION_FILE, TrainedRun
+from export.training.recipes import Recipe
+from export.training.runs import HEAD_FILE, SPLIT_FILE, VALIDATION_FILE, TrainedRun
 from models.errors import DatasetError
 from models.networks.features import POLICIES, build_features, compute_features
 from models.networks.head import build_head

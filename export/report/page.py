@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.evaluation import confusion_matrix
-from export.galleries import Gallery, choose_galleries
+from export.evaluation.metrics import confusion_matrix
+from export.report.galleries import Gallery, choose_galleries
 from models.errors import InvalidImageError
 from models.images import encode_thumbnail, read_image_file
 from models.probabilities import clip, log_loss

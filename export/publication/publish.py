@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from export.classifier import build_classifier, classify
-from export.runs import TrainedRun
-from export.savedmodel import check_savedmodel, write_savedmodel
+from export.publication.savedmodel import check_savedmodel, write_savedmodel
+from export.training.classifier import build_classifier, classify
+from export.training.runs import TrainedRun
 from models.card import ModelCard
 from models.images import decode_image, read_image_file
 from models.networks.features import POLICIES

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.runs import TrainedRun
+from export.training.runs import TrainedRun
 from models.images import Pixels
 from models.networks.features import build_features
 from models.networks.weights import load_weights

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.calibration import Calibration
-from export.photos import Split, read_split
-from export.recipes import Recipe
+from export.data.photos import Split, read_split
+from export.evaluation.calibration import Calibration
+from export.training.recipes import Recipe
 from models.errors import DatasetError, NotFoundError
 from models.storage import write_atomically
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.photos import Photo
+from export.data.photos import Photo
 from export.progress import Progress
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidImageError

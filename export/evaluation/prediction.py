@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.classifier import build_classifier, classify
-from export.photos import classes_of, list_photos
-from export.runs import TrainedRun
+from export.data.photos import classes_of, list_photos
+from export.training.classifier import build_classifier, classify
+from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError
 from models.images import decode_image, read_image_file

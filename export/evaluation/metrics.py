@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.calibration import Calibration
+from export.evaluation.calibration import Calibration
 from models.probabilities import accuracy, clip, log_loss, softmax
 
 

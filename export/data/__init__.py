@@ -1,0 +1,1 @@
+"""Labelled photos: lists, splits and what is cached of them."""

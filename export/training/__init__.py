@@ -1,0 +1,1 @@
+"""From a split and a recipe to a finished training run."""
