@@ -1,28 +1,30 @@
-"""From features to logits: the part that is trained."""
+"""What a recipe puts on a network's base, as data; `heads` builds it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Final
 
-import keras
+TOP: Final = "top"
+NORMALISED: Final = "normalised"
 
 
-def build_head(
-    features: int, classes: int, hidden: Sequence[int], dropout: float
-) -> Any:
-    """[N, F] -> logits [N, K]: batch normalisation and dropout before each Dense.
+@dataclass(frozen=True)
+class Head:
+    """Which layers follow the base.
 
-    Dropout is Keras's inverted one: weights need no rescaling when its rate changes.
+    Attributes:
+        kind: "top": the network's own; "normalised": VGG16's own with batch
+            normalisation after fc1 and fc2; "pooled": mean and maximum over space of the
+            taps' maps, then batch normalisation, dropout and Dense; "flat": flattened
+            maps, then dropout, Dense and batch normalisation; "probabilities": one Dense
+            on the 1,000 ImageNet probabilities of the network's own top.
+        taps: names of the base's layers that "pooled" pools.
+        hidden: units of the Dense layers before the logits, for "pooled" and "flat".
+        dropout: rate before the logits; None: the network's own.
     """
-    layers: list[Any] = [keras.Input((features,), name="features")]
-    for units in hidden:
-        layers += _regularised(dropout)
-        layers.append(keras.layers.Dense(units, activation="relu"))
-    layers += _regularised(dropout)
-    layers.append(keras.layers.Dense(classes, name="logits"))
-    return keras.Sequential(layers, name="head")
 
-
-def _regularised(dropout: float) -> list[Any]:
-    return [keras.layers.BatchNormalization(), keras.layers.Dropout(dropout)]
+    kind: str = TOP
+    taps: tuple[str, ...] = ()
+    hidden: tuple[int, ...] = ()
+    dropout: float | None = None

@@ -1,7 +1,8 @@
-"""VGG16's convolutional base, preprocessing included.
+"""VGG16, preprocessing included.
 
-13 convolutions of 3 x 3 in five blocks, each ending in a 2 x 2 maximum (Simonyan and
-Zisserman 2014, configuration D). Layer names are Keras's, so that its weight files fit.
+13 convolutions of 3 x 3 in five blocks, each ending in a 2 x 2 maximum, then three dense
+layers (Simonyan and Zisserman 2014, configuration D): 138,357,544 parameters at 224 x 224
+and 1,000 classes. Layer names are Keras's, so that its weight files fit.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from typing import Any, Final
 
 import keras
 
+from models.networks.preprocessing import ApplicationPreprocessing
+
 BLOCKS: Final = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """Convolutions and filters of each block."""
 
-IMAGENET_MEANS_BGR: Final = (103.939, 116.779, 123.68)
-"""What the published weights expect to be subtracted ("caffe" mode)."""
+DENSE_LAYERS: Final = ("fc1", "fc2")
+DENSE_UNITS: Final = 4096
+OWN_DROPOUT: Final = 0.5
+IMAGENET_CLASSES: Final = 1000
 
 
 def convolution_layer_names() -> list[str]:
@@ -32,7 +37,7 @@ def build_vgg16_base(image_size: tuple[int, int], dtype: str = "float32") -> Any
     *dtype* is a Keras policy: "float32", or "mixed_bfloat16" for speed.
     """
     pixels = keras.Input((*image_size, 3), name="pixels")
-    maps = _preprocess(pixels)
+    maps = ApplicationPreprocessing("vgg16", name="preprocessing")(pixels)
     for block, (count, filters) in enumerate(BLOCKS, start=1):
         for number in range(1, count + 1):
             maps = keras.layers.Conv2D(
@@ -49,6 +54,37 @@ def build_vgg16_base(image_size: tuple[int, int], dtype: str = "float32") -> Any
     return keras.Model(pixels, maps, name="vgg16")
 
 
-def _preprocess(pixels: Any) -> Any:
-    means = keras.ops.convert_to_tensor(IMAGENET_MEANS_BGR, dtype="float32")
-    return keras.ops.flip(pixels, axis=-1) - means
+def add_vgg16_top(maps: Any, classes: int, dropout: float | None = None) -> Any:
+    """Block 5's maps -> logits [N, K], through fc1 and fc2, each followed by dropout.
+
+    The paper has that dropout (0.5, kept here when *dropout* is None);
+    keras.applications leaves it out.
+    """
+    return keras.layers.Dense(classes, name="logits")(add_vgg16_dense(maps, dropout))
+
+
+def add_vgg16_predictions(maps: Any) -> Any:
+    """Block 5's maps -> probabilities of ImageNet's 1,000 classes, float32 [N, 1000].
+
+    The last layer is called "predictions", as in Keras's weight file.
+    """
+    return keras.layers.Dense(
+        IMAGENET_CLASSES, activation="softmax", name="predictions"
+    )(add_vgg16_dense(maps, None))
+
+
+def add_vgg16_dense(
+    maps: Any, dropout: float | None, *, normalised: bool = False
+) -> Any:
+    """Block 5's maps -> fc2's output [N, 4096], dropout included.
+
+    *normalised*: with batch normalisation after fc1 and fc2, as fast.ai's Vgg16BN.
+    """
+    rate = OWN_DROPOUT if dropout is None else dropout
+    values = keras.layers.Flatten(name="flatten")(maps)
+    for name in DENSE_LAYERS:
+        values = keras.layers.Dense(DENSE_UNITS, activation="relu", name=name)(values)
+        if normalised:
+            values = keras.layers.BatchNormalization(name=f"{name}_bn")(values)
+        values = keras.layers.Dropout(rate, name=f"{name}_dropout")(values)
+    return values

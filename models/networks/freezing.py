@@ -1,0 +1,118 @@
+"""Which layers a stage trains, and the network cut into a frozen part and the rest.
+
+The frozen part always gives the same output for the same pixels, so that output can be
+computed once and kept on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from models.errors import InvalidRequestError
+from models.networks.heads import AssembledNetwork
+
+LAST_LAYER = "logits"
+
+
+@dataclass(frozen=True)
+class CutNetwork:
+    """One network in two models that share its layers.
+
+    ``frozen``: pixels -> one or more tensors; ``trained``: those -> logits. ``frozen``
+    is None when nothing with weights precedes the first trained or random layer; then
+    ``trained`` takes pixels.
+    """
+
+    frozen: Any | None
+    trained: Any
+
+
+def trained_layers(assembled: AssembledNetwork, trains: str) -> frozenset[str]:
+    """Names of the layers that *trains* stands for.
+
+    "last": the logits; "head": all that follows the base; "conv:NAME": the base from the
+    first layer on whose name starts with NAME, and the head; "all": everything.
+
+    Raises:
+        InvalidRequestError: none of these, or no such layer.
+    """
+    everything = [layer.name for layer in assembled.model.layers]
+    head = [name for name in everything if name not in assembled.base]
+    chosen: Mapping[str, Callable[[], list[str]]] = {
+        "last": lambda: [LAST_LAYER],
+        "head": lambda: head,
+        "all": lambda: everything,
+    }
+    if trains in chosen:
+        return frozenset(chosen[trains]())
+    if not trains.startswith("conv:"):
+        message = f"cannot train {trains!r}: use last, head, conv:<layer> or all"
+        raise InvalidRequestError(message)
+    prefix = trains.removeprefix("conv:")
+    starts = [n for n, name in enumerate(assembled.base) if name.startswith(prefix)]
+    if not starts or not prefix:
+        known = ", ".join(assembled.base)
+        raise InvalidRequestError(f"no layer starts with {prefix!r}; there are {known}")
+    return frozenset([*assembled.base[starts[0] :], *head])
+
+
+def freeze_all_but(model: Any, trained: frozenset[str]) -> None:
+    """Set every layer's ``trainable``; the model must be compiled after this."""
+    for layer in model.layers:
+        layer.trainable = layer.name in trained
+
+
+def cut(model: Any, trained: frozenset[str]) -> CutNetwork:
+    """Separate what stays the same while the layers *trained* train.
+
+    A layer is frozen when it has no weights that are trained, draws no random numbers
+    (dropout), and all that feeds it is frozen.
+    """
+    parents = {name: set(found) for name, found in _parents(model)}
+    frozen: set[str] = set()
+    operations = {each.name: each for each in model.operations}
+    for name, each in operations.items():
+        changes = name in trained and _has_weights(each)
+        if not changes and not _is_random(each) and parents[name] <= frozen:
+            frozen.add(name)
+    if not any(_has_weights(operations[name]) for name in frozen):
+        return CutNetwork(None, model)
+    needed = {
+        parent
+        for name, found in parents.items()
+        if name not in frozen
+        for parent in found & frozen
+    }
+    tensors = [each.output for name, each in operations.items() if name in needed]
+    return CutNetwork(
+        keras.Model(model.input, tensors, name="frozen"),
+        keras.Model(tensors, model.output, name="trained"),
+    )
+
+
+def _has_weights(operation: Any) -> bool:
+    return bool(getattr(operation, "weights", ()))
+
+
+def _is_random(operation: Any) -> bool:
+    return getattr(operation, "seed_generator", None) is not None
+
+
+def _parents(model: Any) -> Iterator[tuple[str, list[str]]]:
+    for entry in model.get_config()["layers"]:
+        yield entry["name"], list(_tensor_origins(entry["inbound_nodes"]))
+
+
+def _tensor_origins(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if value.get("class_name") == "__keras_tensor__":
+            yield value["config"]["keras_history"][0]
+            return
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _tensor_origins(each)
