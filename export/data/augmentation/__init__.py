@@ -1,0 +1,1 @@
+"""Training photos varied at random, never validation or test photos."""
