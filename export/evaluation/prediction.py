@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.photos import classes_of, list_photos
+from export.data.photos import list_photos
+from export.data.split import classes_of
+from export.evaluation.calibration import calibrate
+from export.evaluation.metrics import evaluate_logits
 from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
@@ -49,6 +52,24 @@ def predict_photos(run: TrainedRun, folder: Path | None) -> PredictedPhotos:
     files = [each.file for each in photos]
     logits = _classify_files(run, [folder / file for file in files])
     return PredictedPhotos(files, classes_of(photos, split.labels), logits)
+
+
+def validate_views(run: TrainedRun, views: tuple[str, ...]) -> TrainedRun:
+    """*run* averaging these *views* of each photo, validated and calibrated anew.
+
+    Raises:
+        InvalidRequestError: no such view.
+        DatasetError: validation photos are gone, or answers are no numbers.
+    """
+    plan = replace(run.plan, recipe=replace(run.recipe, views=views))
+    changed = replace(run, plan=plan)
+    split = run.split
+    files = [Path(split.folder) / photo.file for photo in split.valid]
+    logits = _classify_files(changed, files)
+    classes = classes_of(split.valid, split.labels)
+    calibration = calibrate(logits, classes)
+    metrics = evaluate_logits(logits, classes, calibration, split.labels)
+    return replace(changed, calibration=calibration, metrics=metrics)
 
 
 def write_probabilities(
