@@ -1,0 +1,1 @@
+"""Looking into a Keras network: filters, activations, Grad-CAM, layers. No HTML here."""

@@ -1,0 +1,1 @@
+"""The report's sections: each takes the content, and is empty without its input."""
