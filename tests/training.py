@@ -12,21 +12,22 @@ from models.networks.runtime import start_tensorflow
 from tests.pictures import encoded
 
 if TYPE_CHECKING:
+    from export.training.plans import TrainingPlan
     from export.training.recipes import Recipe
     from export.training.runs import TrainedRun
 
 
 def small_recipe() -> Recipe:
-    from export.training.recipes import Recipe
+    from export.training.recipes import Recipe, Stage
+    from models.networks.head import Head
 
     return Recipe(
         "small",
-        taps=("block1_pool",),
+        source="a test",
+        head=Head("pooled", taps=("block1_pool",), dropout=0.5),
         image_size=(32, 32),
         batch_size=8,
-        learning_rate=1e-2,
-        epochs=25,
-        patience=25,
+        stages=(Stage("head", epochs=25, patience=25, learning_rate=1e-2),),
     )
 
 
@@ -41,22 +42,36 @@ def write_class_folders(folder: Path, each: int = 30) -> None:
             (folder / label / f"{number}.jpg").write_bytes(image)
 
 
-def train_small(home: Path, name: str = "pets") -> TrainedRun:
-    """A finished run under *home*/runs/train/small, of photos in *home*/photos."""
+def small_plan(home: Path, name: str = "pets", run: str = "small") -> TrainingPlan:
+    """A plan for photos in *home*/photos, to become *home*/runs/train/*run*."""
     start_tensorflow()
     from export.data.photos import list_photos, split_photos
-    from export.progress import silent
-    from export.training.train import TrainingPlan, train
+    from export.training.plans import TrainingPlan
 
-    write_class_folders(home / "photos")
+    if not (home / "photos").exists():
+        write_class_folders(home / "photos")
     split = split_photos(home / "photos", list_photos(home / "photos"), 0.25, seed=1)
-    plan = TrainingPlan(
+    return TrainingPlan(
         name=name,
         split=split,
         recipe=small_recipe(),
-        folder=home / "runs" / "train" / "small",
+        folder=home / "runs" / "train" / run,
         cache=home / "cache",
+        seed=1,
         weights="none",
-        feature_precision="float32",
+        precision="float32",
     )
+
+
+def train_small(home: Path, name: str = "pets") -> TrainedRun:
+    """A finished run under *home*/runs/train/small, of photos in *home*/photos."""
+    return train_plan(small_plan(home, name))
+
+
+def train_plan(plan: TrainingPlan) -> TrainedRun:
+    """A finished run of *plan*."""
+    from export.progress import silent
+    from export.training.train import train
+
+    plan.write()
     return train(plan, silent)

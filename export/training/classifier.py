@@ -1,31 +1,88 @@
-"""A trained run put together again: pixels -> logits, in Keras."""
+"""A trained run put together again: pixels -> logits, in Keras.
+
+Members and views are averaged in probability. The average's logarithm stands in for
+logits, so that temperature and clipping apply to it as to a single model's.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from export.training.assembly import assemble_recipe
+from export.training.members import read_member
+from export.training.recipes import Recipe
 from export.training.runs import TrainedRun
+from models.errors import DatasetError
 from models.images import Pixels
-from models.networks.features import build_features
-from models.networks.weights import load_weights
+from models.networks.freezing import CutNetwork, cut, trained_layers
+from models.networks.heads import AssembledNetwork
+from models.networks.views import flip
 
 
-def build_classifier(run: TrainedRun, dtype: str = "float32") -> Any:
-    """The whole network of *run*: pixels 0..255 [N, H, W, 3] -> logits [N, K].
+def build_member(
+    run: TrainedRun, number: int, policy: str = "float32"
+) -> AssembledNetwork:
+    """Member *number* (from 1) of *run*, with its trained weights.
 
     Raises:
-        DatasetError: the pretrained weights cannot be had any more.
+        DatasetError: its weights are damaged.
     """
-    weights = load_weights(run.weights_choice)
-    # The same seed gives the same random base when there are no pretrained weights.
-    keras.utils.set_random_seed(run.split.seed)
-    features = build_features(run.recipe.taps, run.recipe.image_size, weights, dtype)
-    head = keras.models.load_model(run.head_path, compile=False)
-    return keras.Model(features.input, head(features.output), name="classifier")
+    network = assemble_recipe(run.recipe, len(run.split.labels), policy)
+    member = read_member(run.folder, number)
+    if member is None:
+        raise DatasetError(f"{run.folder} has no member {number}: train again")
+    network.model.set_weights(list(member.weights))
+    return network
+
+
+def build_classifier(
+    run: TrainedRun, policy: str = "float32", views: Sequence[str] | None = None
+) -> Any:
+    """The whole of *run*: pixels 0..255 [N, H, W, 3] -> logits [N, K].
+
+    *views* None: the recipe's. The part that no member trained is there once.
+
+    Raises:
+        DatasetError: weights are damaged.
+    """
+    views = run.recipe.views if views is None else views
+    members = [
+        build_member(run, number, policy) for number in range(1, run.recipe.members + 1)
+    ]
+    if len(members) == 1 and tuple(views) == ("none",):
+        return members[0].model
+    cuts = [cut_trained(run.recipe, member) for member in members]
+    pixels = keras.Input((*run.recipe.image_size, 3), name="pixels")
+    seen = [flip(pixels, view) for view in views]
+    shared = cuts[0].frozen
+    inputs = [shared(each) for each in seen] if shared else seen
+    # Models inside a model need names of their own.
+    rest = [
+        keras.Model(
+            each.trained.inputs, each.trained.outputs[0], name=f"member{number}"
+        )
+        for number, each in enumerate(cuts, start=1)
+    ]
+    logits = [member(values) for member in rest for values in inputs]
+    return keras.Model(pixels, mean_logits(logits), name="classifier")
+
+
+def cut_trained(recipe: Recipe, network: AssembledNetwork) -> CutNetwork:
+    """*network* cut at what no stage of *recipe* trains."""
+    trained = [trained_layers(network, stage.trains) for stage in recipe.stages]
+    return cut(network.model, frozenset().union(*trained))
+
+
+def mean_logits(logits: Sequence[Any]) -> Any:
+    """log of the mean of softmax(each), [N, K]: arrays or tensors."""
+    logs = [keras.ops.log_softmax(each, axis=-1) for each in logits]
+    stacked = keras.ops.stack(logs, axis=0)
+    return keras.ops.logsumexp(stacked, axis=0) - float(np.log(len(logits)))
 
 
 def classify(classifier: Any, batch: Pixels) -> NDArray[np.float32]:

@@ -1,64 +1,71 @@
-"""How a model is trained, as data: one frozen recipe for each way."""
+"""How a model is trained, as data: which network, which head, which stages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final
+from dataclasses import dataclass, field
 
-from models.errors import InvalidRequestError
+from models.networks.head import Head
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One round of training.
+
+    Attributes:
+        trains: "last", "head", "conv:<layer>" or "all"; see models/networks/freezing.py.
+        epochs: at most; training stops early on validation loss.
+        patience: epochs without a better validation loss before it stops.
+        optimizer: a Keras optimizer's name, such as "adamw", "adam", "rmsprop", "sgd".
+        schedule: of the learning rate over the epochs: "constant", or "cosine" to zero.
+        augmentation: a name or text that `parse_augmentation` reads.
+        passes: augmented copies of every photo whose frozen features are computed once,
+            besides a clean one. 0: photos are augmented anew in every epoch, which
+            costs a pass through the whole network.
+        enough_accuracy: validation accuracy at which the stage ends.
+    """
+
+    trains: str = "head"
+    epochs: int = 60
+    patience: int = 8
+    learning_rate: float = 1e-3
+    optimizer: str = "adamw"
+    schedule: str = "constant"
+    augmentation: str = "none"
+    passes: int = 0
+    enough_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A head on frozen VGG16 features.
+    """How one model is made.
 
     Attributes:
-        taps: pooling layers whose maps are averaged and maximised into features.
-        hidden: units of the Dense layers between features and logits.
-        epochs: at most; training stops early on validation loss.
-        patience: epochs without a better validation loss before it stops.
-        label_smoothing: share of each target spread evenly over all labels.
+        source: where the method is described.
+        expects: figures measured with it: on what, mean and range.
+        needs: "base" for pretrained convolutions, "dense" for ImageNet's dense layers
+            too, "nothing" when it starts from random weights.
+        instead: the recipe to name when its weights are not to be had.
+        views: flips of a photo whose probabilities are averaged, at validation and in
+            the exported model: of "none", "horizontal", "vertical", "both".
+        members: models trained from different seeds and averaged into one.
     """
 
     name: str
-    taps: tuple[str, ...]
-    hidden: tuple[int, ...] = ()
+    source: str
+    expects: str = ""
+    network: str = "vgg16"
     image_size: tuple[int, int] = (224, 224)
-    dropout: float = 0.5
-    learning_rate: float = 1e-3
+    head: Head = field(default_factory=Head)
+    stages: tuple[Stage, ...] = (Stage(),)
+    needs: str = "base"
+    instead: str = ""
+    batch_size: int = 64
     weight_decay: float = 1e-2
     label_smoothing: float = 0.0
-    batch_size: int = 64
-    epochs: int = 60
-    patience: int = 8
+    views: tuple[str, ...] = ("none",)
+    members: int = 1
 
-
-POOLED: Final = Recipe(
-    name="pooled", taps=("block4_pool", "block5_pool"), hidden=(128,), dropout=0.6
-)
-"""A small head with batch normalisation on blocks 4 and 5, mean and max pooled.
-
-``kennel train DATA --name N --recipe pooled``; on the demo's photos accuracy 0.86 to
-0.88, log loss 0.29 to 0.35 over three splits (README, "Figures").
-"""
-
-LAST_LAYER: Final = Recipe(name="last-layer", taps=("block5_pool",))
-"""The classic first step: only a new last layer, on what block 5 sees."""
-
-RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
-    {recipe.name: recipe for recipe in (POOLED, LAST_LAYER)}
-)
-
-
-def find_recipe(name: str) -> Recipe:
-    """The recipe called *name*.
-
-    Raises:
-        InvalidRequestError: there is none; it names those that there are.
-    """
-    if name not in RECIPES:
-        known = ", ".join(sorted(RECIPES))
-        raise InvalidRequestError(f"no recipe {name!r}: choose one of {known}")
-    return RECIPES[name]
+    @property
+    def command(self) -> str:
+        """The command that trains it."""
+        return f"kennel train DATA --name NAME --recipe {self.name}"

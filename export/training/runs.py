@@ -1,60 +1,73 @@
-"""A training run: a folder that holds everything needed to evaluate and export it."""
+"""A finished training run: everything needed to evaluate, explain and export it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.photos import Split, read_split
+from export.data.split import Split
 from export.evaluation.calibration import Calibration
+from export.training.history import Epoch
+from export.training.plans import PLAN_FILE, TrainingPlan, read_plan
 from export.training.recipes import Recipe
-from models.errors import DatasetError, NotFoundError
+from export.training.snapshots import Snapshot, read_snapshot, write_snapshot
+from models.errors import ConflictError, DatasetError, NotFoundError
 from models.storage import write_atomically
 
 RUN_FILE: Final = "run.json"
-SPLIT_FILE: Final = "split.json"
-HEAD_FILE: Final = "head.keras"
 VALIDATION_FILE: Final = "validation.npz"
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a finished run knows; arrays and weights lie beside it."""
+    """What a finished run knows; arrays and weights lie beside it in its folder."""
 
-    folder: Path
-    name: str
-    recipe: Recipe
+    plan: TrainingPlan
     weights: Mapping[str, str]
-    weights_choice: str
     calibration: Calibration
     metrics: Mapping[str, Any]
-    history: Mapping[str, list[float]]
+    history: tuple[Epoch, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lies."""
+        return self.plan.folder
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.plan.name
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it was trained."""
+        return self.plan.recipe
 
     @property
     def split(self) -> Split:
         """The photos that it was trained and validated on."""
-        return read_split(self.folder / SPLIT_FILE)
-
-    @property
-    def head_path(self) -> Path:
-        """The trained head, as Keras saves it."""
-        return self.folder / HEAD_FILE
+        return self.plan.split
 
     def validation(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Logits [N, K] and classes [N] of the validation photos, in split order."""
-        with np.load(self.folder / VALIDATION_FILE) as stored:
-            return stored["logits"], stored["classes"]
+        logits, classes = read_snapshot(self.folder / VALIDATION_FILE).arrays
+        return logits, classes
 
-    def write(self) -> None:
-        """Write the run's file, last of all: without it a run is not finished."""
-        content = asdict(replace(self, folder=Path()))
-        del content["folder"]
+    def write(self, logits: NDArray[np.float32], classes: NDArray[np.int64]) -> None:
+        """Write validation and, last of all, the run's file: now it is finished."""
+        write_snapshot(self.folder / VALIDATION_FILE, Snapshot([logits, classes], {}))
+        content = {
+            "weights": dict(self.weights),
+            "calibration": asdict(self.calibration),
+            "metrics": dict(self.metrics),
+            "history": [asdict(epoch) for epoch in self.history],
+        }
         write_atomically(self.folder / RUN_FILE, json.dumps(content, indent=2))
 
 
@@ -63,23 +76,44 @@ def read_run(run: str | Path, runs_dir: Path) -> TrainedRun:
 
     Raises:
         NotFoundError: there is none.
-        DatasetError: its file cannot be read.
+        ConflictError: it is not finished.
+        DatasetError: its files cannot be read.
     """
-    candidates = [Path(run), runs_dir / "train" / run]
-    folder = next((each for each in candidates if (each / RUN_FILE).exists()), None)
-    if folder is None:
-        message = f"no finished training run {str(run)!r}: see {runs_dir / 'train'}"
-        raise NotFoundError(message, code="run_not_found")
+    folder = find_run(run, runs_dir)
+    plan = read_plan(folder)
+    path = folder / RUN_FILE
+    if not path.exists():
+        message = (
+            f"the run {folder} is not finished: kennel train --resume {folder.name}"
+        )
+        raise ConflictError(message, code="run_not_finished")
     try:
-        content = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        recipe: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in content.pop("recipe").items()
-        }
-        calibration = Calibration(**content.pop("calibration"))
+        content = json.loads(path.read_text(encoding="utf-8"))
         return TrainedRun(
-            folder=folder, recipe=Recipe(**recipe), calibration=calibration, **content
+            plan=plan,
+            weights=content["weights"],
+            calibration=Calibration(**content["calibration"]),
+            metrics=content["metrics"],
+            history=_epochs(content["history"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"{folder / RUN_FILE} cannot be read ({error}): train again"
+        message = f"{path} cannot be read ({error}): train again"
         raise DatasetError(message) from error
+
+
+def find_run(run: str | Path, runs_dir: Path) -> Path:
+    """The folder of a run, finished or not: a path, or a name below ``runs_dir/train``.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    candidates = [Path(run), runs_dir / "train" / run]
+    folder = next((each for each in candidates if (each / PLAN_FILE).exists()), None)
+    if folder is None:
+        message = f"no training run {str(run)!r}: see {runs_dir / 'train'}"
+        raise NotFoundError(message, code="run_not_found")
+    return folder
+
+
+def _epochs(history: Sequence[Mapping[str, Any]]) -> tuple[Epoch, ...]:
+    return tuple(Epoch(**each) for each in history)

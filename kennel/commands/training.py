@@ -1,9 +1,10 @@
-"""Commands from labelled photos to a published model."""
+"""Commands that train: `kennel train` and the recipes it knows."""
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,176 +12,215 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kennel.settings import KennelSettings
+from models.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from export.training.runs import TrainedRun
+    from export.training.plans import TrainingPlan
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
+def _recipe_options(command: Any) -> Any:
+    """The options that replace a recipe's values; a comma separates stages' values."""
+    options = [
+        click.option("--network", help="Another network: see kennel networks."),
+        click.option("--image-size", type=int, help="Pixels a side."),
+        click.option("--epochs", help="At most, for example 10 or 3,10."),
+        click.option("--patience", help="Epochs without a better validation loss."),
+        click.option("--optimizer", help="adamw, adam, rmsprop, sgd ..."),
+        click.option("--learning-rate", help="For example 1e-3 or 1e-3,1e-5."),
+        click.option("--schedule", help="Of the learning rate: constant or cosine."),
+        click.option("--dropout", type=float, help="Rate before the last layer."),
+        click.option("--hidden", help="Units of the head's layers, such as 256,128."),
+        click.option("--augmentation", help="A name, or dogscats,rotation=20 ..."),
+        click.option("--passes", help="Augmented copies to cache; 0: anew each epoch."),
+        click.option("--batch-size", type=int, help="Photos in a training step."),
+        click.option("--label-smoothing", type=float, help="Share spread evenly."),
+        click.option("--members", type=int, help="Models to train and average."),
+        click.option("--views", help="Flips to average: none,horizontal ..."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command(
     epilog="Examples: kennel train var/data/pets --name pets; "
-    "kennel train photos --name solar --recipe pooled --seed 7"
+    "kennel train photos --name solar --recipe conv-block5 --epochs 60,12; "
+    "kennel train --resume solar-20260101-120000"
 )
-@click.argument("data", type=_FOLDER)
-@click.option("--name", required=True, help="The model's name.")
-@click.option("--recipe", default="pooled", show_default=True, help="How to train.")
+@click.argument("data", type=_FOLDER, required=False)
+@click.option("--name", help="The model's name.")
+@click.option(
+    "--recipe", default="pooled", show_default=True, help="See kennel recipes; or auto."
+)
+@_recipe_options
 @click.option(
     "--weights",
     default="auto",
     show_default=True,
-    help="Pretrained weights: imagenet, package, none, or a Keras .h5 file.",
+    help="Pretrained weights: imagenet, package, none, or a Keras weight file.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Arithmetic of frozen layers in training; validation is float32.",
 )
 @click.option("--valid", default=0.2, show_default=True, help="Share for validation.")
 @click.option(
     "--seed", default=42, show_default=True, help="Seed of split and training."
 )
+@click.option("--sample", is_flag=True, help="Only the sample that prepare drew.")
+@click.option("--unlabelled", type=_FOLDER, help="Photos to pseudo-label and learn.")
+@click.option("--teacher", help="The run that labels them.")
+@click.option("--overfit", type=int, help="Only check that so many photos are learnt.")
 @click.option("--run", help="The run's name; default: model name and time.")
+@click.option("--resume", help="Go on with this run; nothing else is needed.")
 def train(
-    data: Path, name: str, recipe: str, weights: str, valid: float, seed: int, run: str
+    data: Path | None,
+    name: str | None,
+    recipe: str,
+    weights: str,
+    precision: str,
+    valid: float,
+    seed: int,
+    sample: bool,
+    unlabelled: Path | None,
+    teacher: str | None,
+    overfit: int | None,
+    run: str | None,
+    resume: str | None,
+    **options: Any,
 ) -> None:
-    """Train a model on the photos in DATA's class folders."""
+    """Train a model on the photos in DATA: prepared, or class folders."""
+    from models.networks.runtime import start_tensorflow
+
+    settings = KennelSettings.from_env(os.environ)
+    if resume is not None:
+        start_tensorflow()
+        _train(_planned(resume, settings), fresh=False)
+        return
+    if data is None or name is None:
+        raise click.UsageError("give DATA and --name, or --resume RUN")
+    if (unlabelled is None) != (teacher is None):
+        raise click.UsageError("--unlabelled and --teacher go together")
     from models.wire.config import check_model_name
 
     check_model_name(name)
-    _start_tensorflow()
-    from export.data.photos import list_photos, split_photos
-    from export.training.recipes import find_recipe
-    from export.training.train import TrainingPlan
-    from export.training.train import train as train_run
-    from kennel.progress import progress_bars
+    start_tensorflow()
+    from export.data.photos import find_split
+    from export.training.plans import TrainingPlan
+    from export.training.runs import find_run
 
-    settings = KennelSettings.from_env(os.environ)
     run = run or f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    folder = (data / "sample" if sample else data).absolute()
     plan = TrainingPlan(
         name=name,
-        split=split_photos(data.absolute(), list_photos(data), valid, seed),
-        recipe=find_recipe(recipe),
+        split=find_split(folder, valid, seed),
+        recipe=_recipe("pooled" if recipe == "auto" else recipe, options),
         folder=settings.runs_dir / "train" / run,
         cache=settings.cache_dir,
+        seed=seed,
         weights=weights,
+        precision=precision,
+        teacher=str(find_run(teacher, settings.runs_dir)) if teacher else "",
+        unlabelled=str(unlabelled.absolute()) if unlabelled else "",
     )
-    with progress_bars() as progress:
-        trained = train_run(plan, progress)
-    _print_metrics(trained, trained.metrics)
-    click.echo(f"Run: {trained.folder}\nNext: kennel export {run}")
-
-
-@click.command(
-    epilog="Examples: kennel evaluate pets-20260101-120000; "
-    "kennel evaluate RUN --photos var/data/test-pets --probabilities rows.csv"
-)
-@click.argument("run")
-@click.option("--photos", type=_FOLDER, help="Class folders; default: validation.")
-@click.option(
-    "--probabilities",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write each photo's calibrated, unclipped probabilities to this CSV.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def evaluate(
-    run: str, photos: Path | None, probabilities: Path | None, as_json: bool
-) -> None:
-    """Figures of RUN on its validation photos, or on other labelled photos."""
-    _start_tensorflow()
-    from export.evaluation.metrics import evaluate_logits
-    from export.evaluation.prediction import predict_photos, write_probabilities
-    from export.training.runs import read_run
-    from kennel.progress import progress_bars
-
-    settings = KennelSettings.from_env(os.environ)
-    trained = read_run(run, settings.runs_dir)
-    with progress_bars(waiting_for="evaluate"):
-        predicted = predict_photos(trained, photos)
-    metrics = evaluate_logits(predicted.logits, predicted.classes, trained.calibration)
-    if probabilities is not None:
-        write_probabilities(predicted, trained, probabilities)
-    if as_json:
-        click.echo(json.dumps(metrics))
+    if recipe == "auto":
+        plan = replace(plan, recipe=_chosen_recipe(plan, options))
+    if overfit is not None:
+        _check_overfit(plan, overfit)
         return
-    _print_metrics(trained, metrics)
+    _train(plan, fresh=True)
 
 
-@click.command(epilog="Examples: kennel report RUN; kennel report RUN -o report.html")
-@click.argument("run")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write it; default: report.html in the run's folder.",
-)
-def report(run: str, output: Path | None) -> None:
-    """Write the HTML report on RUN's validation photos."""
-    from export.report.page import ReportedPhotos, write_report
-    from export.training.runs import read_run
-    from models.probabilities import softmax
+@click.command(epilog="Examples: kennel recipes; kennel recipes conv-block5 --json")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def recipes(name: str | None, as_json: bool) -> None:
+    """List the ways to train, or everything about the one called NAME."""
+    from export.training.catalogue import RECIPES, find_recipe
 
-    trained = read_run(run, KennelSettings.from_env(os.environ).runs_dir)
-    logits, classes = trained.validation()
-    split = trained.split
-    path = output or trained.folder / "report.html"
-    write_report(
-        ReportedPhotos(
-            title=f"{trained.name}: {len(classes)} validation photos",
-            labels=split.labels,
-            files=[Path(split.folder) / photo.file for photo in split.valid],
-            classes=classes,
-            probabilities=softmax(logits, trained.calibration.temperature),
-            clip_bound=trained.calibration.clip_bound,
-            figures=_figures(trained.metrics),
-        ),
-        path,
-    )
-    click.echo(path)
+    chosen = [find_recipe(name)] if name else list(RECIPES.values())
+    if as_json or name:
+        click.echo(json.dumps([asdict(each) for each in chosen], indent=2))
+        return
+    for each in chosen:
+        click.echo(f"{each.name:<20}{each.network:<10}{each.source}")
+        click.echo(f"{'':<20}{each.command}")
+        if each.expects:
+            click.echo(f"{'':<20}expect {each.expects}")
 
 
-@click.command(
-    epilog="Examples: kennel export RUN; kennel export RUN --precision bfloat16"
-)
-@click.argument("run")
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="Arithmetic of the network in the graph.",
-)
-def export(run: str, precision: str) -> None:
-    """Publish RUN as the next version of its model."""
-    _start_tensorflow()
-    from export.publication.publish import publish
-    from export.training.runs import read_run
+def _recipe(name: str, options: dict[str, Any]) -> Any:
+    from export.training.catalogue import find_recipe
+    from export.training.overrides import override
+
+    values = dict(options)
+    if values["image_size"] is not None:
+        values["image_size"] = (values["image_size"], values["image_size"])
+    if values["hidden"] is not None:
+        values["hidden"] = _numbers(values["hidden"])
+    if values["views"] is not None:
+        values["views"] = tuple(values["views"].split(","))
+    return override(find_recipe(name), values)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part)
+    except ValueError as error:
+        message = f"--hidden {text!r}: give numbers of units, such as 256,128"
+        raise InvalidRequestError(message) from error
+
+
+def _chosen_recipe(plan: TrainingPlan, options: dict[str, Any]) -> Any:
+    from export.training.choice import choose_recipe, smallest_class
+    from export.training.similarity import measure_similarity
     from kennel.progress import progress_bars
 
-    settings = KennelSettings.from_env(os.environ)
-    trained = read_run(run, settings.runs_dir)
-    with progress_bars(waiting_for="export"):
-        card = publish(trained, settings.models_dir, precision)
-    folder = settings.models_dir / card.name / str(card.version)
-    click.echo(f"Published {card.name} version {card.version}: {folder}")
+    with progress_bars() as progress:
+        similarity = measure_similarity(plan, progress)
+    choice = choose_recipe(smallest_class(plan.split), similarity)
+    click.echo(f"Recipe {choice.recipe}: {choice.reason}.")
+    return _recipe(choice.recipe, options)
 
 
-def _start_tensorflow() -> None:
-    from models.networks.runtime import start_tensorflow
+def _check_overfit(plan: TrainingPlan, count: int) -> None:
+    from export.training.overfit import check_overfit
+    from kennel.progress import progress_bars
 
-    start_tensorflow()
+    with progress_bars() as progress:
+        check = check_overfit(plan, count, progress)
+    click.echo(
+        f"{check.photos} photos: accuracy {check.accuracy:.3f} after {check.epochs} "
+        f"epochs: {'learnt' if check.passed else 'not learnt'}"
+    )
+    for cause in check.causes:
+        click.echo(f"  likely: {cause}")
+    if not check.passed:
+        raise SystemExit(1)
 
 
-def _print_metrics(run: TrainedRun, metrics: dict[str, Any] | Any) -> None:
-    from export.evaluation.metrics import format_confusion
+def _planned(run: str, settings: KennelSettings) -> TrainingPlan:
+    from export.training.plans import read_plan
+    from export.training.runs import find_run
 
-    for name, value in _figures(metrics).items():
-        click.echo(f"{name:<24}{value}")
-    click.echo(f"{'temperature':<24}{run.calibration.temperature:.3f}")
-    click.echo(f"{'clip bound':<24}{run.calibration.clip_bound}")
-    click.echo(format_confusion(metrics["confusion_matrix"], run.split.labels))
+    return read_plan(find_run(run, settings.runs_dir))
 
 
-def _figures(metrics: Any) -> dict[str, str]:
-    return {
-        "images": str(metrics["images"]),
-        "accuracy": f"{metrics['accuracy']:.4f}",
-        "log loss, raw": f"{metrics['log_loss_raw']:.4f}",
-        "log loss, calibrated": f"{metrics['log_loss_calibrated']:.4f}",
-        "log loss, clipped": f"{metrics['log_loss_clipped']:.4f}",
-    }
+def _train(plan: TrainingPlan, *, fresh: bool) -> None:
+    from export.training.train import train as train_plan
+    from kennel.commands.figures import print_diagnosis, print_metrics
+    from kennel.progress import progress_bars
+
+    if fresh:
+        plan.write()
+        click.echo(f"Run: {plan.folder}", err=True)
+    with progress_bars() as progress:
+        trained = train_plan(plan, progress)
+    print_metrics(trained, trained.metrics)
+    print_diagnosis(trained, trained.metrics)
+    click.echo(f"Run: {trained.folder}\nNext: kennel export {plan.folder.name}")

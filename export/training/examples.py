@@ -1,0 +1,112 @@
+"""What a stage learns from: rows of features or pixels, with their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.data.arrays import StoredArray
+from export.data.caches import StoredFeatures
+from export.training.changes import PixelChange
+
+
+@dataclass(frozen=True)
+class Part:
+    """The photos of one side of the split, decoded.
+
+    Attributes:
+        name: "training" or "validation".
+        key: changes with the pixels' content.
+        targets: probabilities float32 [N, K], one-hot where a person gave the label.
+    """
+
+    name: str
+    key: str
+    pixels: StoredArray
+    targets: NDArray[np.float32]
+
+
+Arrays = list[NDArray[np.float32]]
+"""One batch: an array [N, ...] for each of the model's inputs."""
+
+
+class Examples(Protocol):
+    """Inputs and targets that can be read in any order."""
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """Probabilities [N, K]."""
+
+    def inputs(self, rows: NDArray[np.integer], epoch: int) -> Arrays:
+        """What the model sees of these *rows* in this *epoch*."""
+
+
+@dataclass(frozen=True)
+class FeatureExamples:
+    """Cached features: of the clean photos and of augmented passes, in one long list."""
+
+    part: Part
+    passes: Sequence[StoredFeatures]
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """Every photo's, once for each pass."""
+        return np.tile(self.part.targets, (len(self.passes), 1))
+
+    def inputs(self, rows: NDArray[np.integer], epoch: int) -> Arrays:
+        """The cached features of *rows*, the same in every epoch."""
+        del epoch
+        count = len(self.part.targets)
+        parts = [
+            (found, self.passes[number].rows(rows[found] - number * count))
+            for number in np.unique(rows // count)
+            for found in [np.flatnonzero(rows // count == number)]
+        ]
+        shapes = [array.shape[1:] for array in parts[0][1]]
+        merged = [np.empty((len(rows), *shape), np.float32) for shape in shapes]
+        for found, arrays in parts:
+            for target, array in zip(merged, arrays, strict=True):
+                target[found] = array
+        return merged
+
+
+@dataclass(frozen=True)
+class PixelExamples:
+    """Decoded photos; ``change`` says what is done to them in each epoch."""
+
+    part: Part
+    change: Callable[[int], PixelChange]
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """Every photo's."""
+        return self.part.targets
+
+    def inputs(self, rows: NDArray[np.integer], epoch: int) -> Arrays:
+        """Pixels 0..255 of *rows*, as float32."""
+        pixels = self.change(epoch).apply(self.part.pixels.rows(rows), rows)
+        return [pixels.astype(np.float32)]
+
+
+def batches(
+    examples: Examples, order: NDArray[np.integer], size: int, epoch: int
+) -> Iterator[tuple[Arrays, NDArray[np.float32]]]:
+    """(inputs, targets) of each batch; the next is read while the last one trains."""
+    targets = examples.targets
+    chunks = [order[first : first + size] for first in range(0, len(order), size)]
+
+    def read(rows: NDArray[Any]) -> tuple[Arrays, NDArray[np.float32]]:
+        return examples.inputs(rows, epoch), targets[rows]
+
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(read, chunks[0])
+        for rows in chunks[1:]:
+            batch = ahead.result()
+            ahead = reader.submit(read, rows)
+            yield batch
+        yield ahead.result()

@@ -1,0 +1,68 @@
+"""Features from the frozen part of a network, computed once for each set of pixels.
+
+The cache's key is what the features are a function of: pixels, layers, weights,
+arithmetic, and the flip or augmentation before them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from export.data.caches import FeatureSource, StoredFeatures, cached_features
+from export.progress import Progress
+from export.training.changes import PixelChange
+from export.training.examples import Part
+from models.images import Pixels
+
+
+@dataclass(frozen=True)
+class FrozenPart:
+    """A frozen network, pixels -> list of tensors, and the folder of its features.
+
+    ``dtype`` is how they are stored: "float16" to train on, "float32" to validate on.
+    """
+
+    network: Any
+    dtype: str
+    cache: Path
+    progress: Progress
+
+    def features(self, part: Part, change: PixelChange) -> StoredFeatures:
+        """The features of *part* after *change*, from the cache if they are there.
+
+        Raises:
+            DatasetError: the disk is full.
+        """
+        source = FeatureSource(
+            name=f"{part.name} features{change.name}",
+            key=[part.key, self._digest(), list(change.key), keras.__version__],
+            shapes=tuple(tuple(each.shape[1:]) for each in self.network.outputs),
+            dtype=self.dtype,
+            compute=partial(self._compute, change),
+        )
+        return cached_features(part.pixels, source, self.cache, self.progress)
+
+    def _compute(
+        self, change: PixelChange, first: int, pixels: Pixels
+    ) -> list[NDArray[Any]]:
+        rows = np.arange(first, first + len(pixels))
+        changed = change.apply(pixels, rows).astype(np.float32)
+        outputs = self.network.predict_on_batch(keras.ops.convert_to_tensor(changed))
+        arrays = outputs if isinstance(outputs, list) else [outputs]
+        return [np.asarray(each).astype(self.dtype) for each in arrays]
+
+    def _digest(self) -> str:
+        layers = json.dumps(self.network.get_config(), default=str, sort_keys=True)
+        found = hashlib.sha256(layers.encode())
+        for array in self.network.get_weights():
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()[:32]

@@ -1,0 +1,130 @@
+"""The sanity check before hours are spent: a few photos must be learnt by heart.
+
+A network that cannot reach 100 % on 50 photos has a wrong learning rate, wrong labels or
+pixels, or is too weak (Chilamkurthy, crash course part 2).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice, zip_longest
+from typing import Final
+
+import numpy as np
+
+from export.data.split import Photo, Split
+from export.progress import Progress
+from export.training.history import Epoch
+from export.training.plans import TrainingPlan
+from export.training.recipes import Recipe
+from export.training.runs import TrainedRun
+from export.training.train import train
+
+ENOUGH_ACCURACY: Final = 0.98
+EPOCHS: Final = 150
+BATCH_SIZE: Final = 16
+
+
+@dataclass(frozen=True)
+class OverfitCheck:
+    """How far it came, and what the likely causes are where that is not enough."""
+
+    photos: int
+    accuracy: float
+    epochs: int
+    causes: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the photos were learnt."""
+        return self.accuracy >= ENOUGH_ACCURACY
+
+
+def overfit_plan(plan: TrainingPlan, count: int) -> TrainingPlan:
+    """*plan* on *count* training photos, validated on the same, without regularisation."""
+    photos = tuple(_choose(plan.split, count, plan.seed))
+    return replace(
+        plan,
+        split=replace(plan.split, train=photos, valid=photos),
+        recipe=_unregularised(plan.recipe),
+        folder=plan.folder.with_name(f"{plan.folder.name}-overfit"),
+    )
+
+
+def judge_overfit(run: TrainedRun) -> OverfitCheck:
+    """What the run of an `overfit_plan` shows."""
+    best = max(epoch.val_accuracy for epoch in run.history)
+    causes = () if best >= ENOUGH_ACCURACY else tuple(_causes(run))
+    return OverfitCheck(len(run.split.train), best, len(run.history), causes)
+
+
+def _choose(split: Split, count: int, seed: int) -> Iterator[Photo]:
+    # One of each class in turn, so that every class is there.
+    by_label: dict[str, list[Photo]] = {label: [] for label in split.labels}
+    for index in np.random.default_rng(seed).permutation(len(split.train)):
+        photo = split.train[index]
+        by_label[photo.label].append(photo)
+    turns = chain.from_iterable(zip_longest(*by_label.values()))
+    return islice((photo for photo in turns if photo is not None), count)
+
+
+def _unregularised(recipe: Recipe) -> Recipe:
+    stages = tuple(
+        replace(
+            stage,
+            augmentation="none",
+            passes=0,
+            epochs=EPOCHS,
+            patience=EPOCHS,
+            schedule="constant",
+            enough_accuracy=1.0,
+        )
+        for stage in recipe.stages
+    )
+    return replace(
+        recipe,
+        head=replace(recipe.head, dropout=0.0),
+        stages=stages,
+        batch_size=min(recipe.batch_size, BATCH_SIZE),
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        views=("none",),
+        members=1,
+    )
+
+
+def _causes(run: TrainedRun) -> Iterator[str]:
+    labels = defaultdict(set)
+    for photo in run.split.train:
+        labels[photo.sha256].add(photo.label)
+    if contradictory := sum(len(found) > 1 for found in labels.values()):
+        yield f"wrong labels: {contradictory} of these photos have two labels"
+    yield from _learning_rate(run.history)
+    yield "too weak a network: try a recipe that trains more (--recipe conv-block5)"
+    yield "labels or pixels that do not belong together: look at the report's galleries"
+
+
+def _learning_rate(history: Sequence[Epoch]) -> Iterator[str]:
+    rate, losses = history[-1].learning_rate, [epoch.loss for epoch in history]
+    if losses[-1] > losses[0] or min(losses) < losses[-1] / 2:
+        yield f"too large a learning rate ({rate:g}): try {rate / 10:g}"
+    else:
+        yield f"too small a learning rate ({rate:g}): try {rate * 10:g}"
+
+
+def check_overfit(plan: TrainingPlan, count: int, progress: Progress) -> OverfitCheck:
+    """Train on *count* photos of *plan* in a folder that is gone afterwards.
+
+    Raises:
+        DatasetError: as `train`.
+    """
+    small = overfit_plan(plan, count)
+    shutil.rmtree(small.folder, ignore_errors=True)
+    try:
+        small.write()
+        return judge_overfit(train(small, progress))
+    finally:
+        shutil.rmtree(small.folder, ignore_errors=True)

@@ -1,0 +1,92 @@
+"""Recipes changed from the command line, value by value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Final
+
+from export.training.recipes import Recipe, Stage
+from models.errors import InvalidRequestError
+from models.networks.registry import find_network
+
+STAGE_OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = MappingProxyType(
+    {
+        "epochs": int,
+        "patience": int,
+        "learning_rate": float,
+        "optimizer": str,
+        "schedule": str,
+        "passes": int,
+    }
+)
+"""Settings of a stage; a comma separates the stages' values, one value is for all."""
+
+HEAD_OPTIONS: Final = ("dropout", "hidden")
+POSITIVE: Final = ("epochs", "patience", "learning_rate", "batch_size", "members")
+
+
+def override(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
+    """*recipe* with what *options* names replaced; None leaves a value as it is.
+
+    Raises:
+        InvalidRequestError: a value cannot be read or used; it is named.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    head = {name: given.pop(name) for name in HEAD_OPTIONS if name in given}
+    changed = replace(recipe, head=replace(recipe.head, **head))
+    if "augmentation" in given:
+        changed = _each_stage(
+            changed, "augmentation", [given.pop("augmentation")] * len(recipe.stages)
+        )
+    for name, read in STAGE_OPTIONS.items():
+        if name in given:
+            values = _stage_values(name, str(given.pop(name)), read, recipe)
+            changed = _each_stage(changed, name, values)
+    if "network" in given and "image_size" not in given:
+        given["image_size"] = find_network(given["network"]).image_size
+    changed = replace(changed, **given)
+    _check(changed)
+    return changed
+
+
+def _stage_values(
+    name: str, text: str, read: Callable[[str], Any], recipe: Recipe
+) -> Sequence[Any]:
+    option = f"--{name.replace('_', '-')}"
+    try:
+        values = [read(part.strip()) for part in text.split(",")]
+    except ValueError as error:
+        message = f"{option} {text!r}: give a number, or one for each stage (3,10)"
+        raise InvalidRequestError(message) from error
+    if len(values) == 1:
+        values *= len(recipe.stages)
+    if len(values) != len(recipe.stages):
+        message = (
+            f"{option} {text!r} has {len(values)} values, recipe {recipe.name} has "
+            f"{len(recipe.stages)} stages: give one value or one for each"
+        )
+        raise InvalidRequestError(message)
+    return values
+
+
+def _each_stage(recipe: Recipe, name: str, values: Sequence[Any]) -> Recipe:
+    stages: list[Stage] = [
+        replace(stage, **{name: value})
+        for stage, value in zip(recipe.stages, values, strict=True)
+    ]
+    return replace(recipe, stages=tuple(stages))
+
+
+def _check(recipe: Recipe) -> None:
+    values = [(name, getattr(recipe, name, None)) for name in POSITIVE]
+    for stage in recipe.stages:
+        values += [(name, getattr(stage, name, None)) for name in POSITIVE]
+    for name, value in values:
+        if value is not None and not value > 0:
+            option = f"--{name.replace('_', '-')}"
+            raise InvalidRequestError(f"{option} {value}: it must be above 0")
+    rate = recipe.head.dropout
+    if rate is not None and not 0 <= rate < 1:
+        raise InvalidRequestError(f"--dropout {rate}: it must be in [0, 1)")

@@ -1,0 +1,47 @@
+"""Photos of one side of the split made ready to learn from: decoded, with targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.data.caches import PixelSource, cached_pixels
+from export.data.split import Photo, classes_of
+from export.progress import Progress
+from export.training.examples import Part
+from export.training.plans import TrainingPlan
+from export.training.pseudo_labels import PseudoLabelled
+
+
+def prepare_part(
+    name: str,
+    photos: Sequence[Photo],
+    plan: TrainingPlan,
+    progress: Progress,
+    pseudo: PseudoLabelled | None = None,
+) -> Part:
+    """Decode *photos* and *pseudo*-labelled ones, or find them decoded in the cache.
+
+    Raises:
+        DatasetError: some cannot be decoded; it names them.
+    """
+    folder = Path(plan.split.folder)
+    files = [folder / photo.file for photo in photos]
+    hashes = [photo.sha256 for photo in photos]
+    targets = one_hot(classes_of(photos, plan.split.labels), len(plan.split.labels))
+    if pseudo is not None:
+        files += pseudo.files
+        hashes += pseudo.hashes
+        targets = np.concatenate([targets, pseudo.targets])
+    source = PixelSource(name, files, hashes, plan.recipe.image_size)
+    return Part(
+        name, source.key(), cached_pixels(source, plan.cache, progress), targets
+    )
+
+
+def one_hot(classes: NDArray[np.integer], count: int) -> NDArray[np.float32]:
+    """[N] class numbers -> [N, *count*]."""
+    return np.asarray(np.eye(count, dtype=np.float32)[classes])

@@ -1,0 +1,93 @@
+"""What is to be trained, and where: all that a killed run needs to go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from export.data.split import Split, read_split
+from export.training.recipes import Recipe, Stage
+from models.errors import ConflictError, DatasetError, NotFoundError
+from models.networks.head import Head
+from models.storage import write_atomically
+
+PLAN_FILE: Final = "plan.json"
+SPLIT_FILE: Final = "split.json"
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What to train, from what, and where to put it.
+
+    Attributes:
+        precision: of frozen features and of convolutions in training: "float32",
+            "bfloat16", or "auto" (bfloat16 where the processor is faster in it).
+        teacher: a finished run whose predictions label ``unlabelled`` photos.
+        unlabelled: a folder of photos without labels, learnt from as the teacher
+            labels them.
+    """
+
+    name: str
+    split: Split
+    recipe: Recipe
+    folder: Path
+    cache: Path
+    seed: int
+    weights: str = "auto"
+    precision: str = "auto"
+    teacher: str = ""
+    unlabelled: str = ""
+
+    def write(self) -> None:
+        """Begin the run: its folder, its plan and its split.
+
+        Raises:
+            ConflictError: the folder holds another run.
+        """
+        if (self.folder / PLAN_FILE).exists():
+            message = f"{self.folder} holds a run: name another, or --resume it"
+            raise ConflictError(message, code="run_exists")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.split.write(self.folder / SPLIT_FILE)
+        content = asdict(self)
+        del content["split"], content["folder"]
+        text = json.dumps({**content, "cache": str(self.cache)}, indent=2)
+        write_atomically(self.folder / PLAN_FILE, text)
+
+
+def read_plan(folder: Path) -> TrainingPlan:
+    """The plan of the run in *folder*, finished or not.
+
+    Raises:
+        NotFoundError: there is none.
+        DatasetError: it cannot be read.
+    """
+    path = folder / PLAN_FILE
+    if not path.exists():
+        message = f"no training run in {folder}: see `kennel train --help`"
+        raise NotFoundError(message, code="run_not_found")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["recipe"] = recipe_from(content["recipe"])
+        content["cache"] = Path(content["cache"])
+        return TrainingPlan(
+            split=read_split(folder / SPLIT_FILE), folder=folder, **content
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{path} cannot be read ({error}): train again"
+        raise DatasetError(message) from error
+
+
+def recipe_from(content: Mapping[str, Any]) -> Recipe:
+    """A recipe out of the JSON that `dataclasses.asdict` gives."""
+    values = {key: _tuple(value) for key, value in content.items()}
+    values["head"] = Head(**{k: _tuple(v) for k, v in content["head"].items()})
+    values["stages"] = tuple(Stage(**each) for each in content["stages"])
+    return Recipe(**values)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

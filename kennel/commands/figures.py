@@ -1,0 +1,47 @@
+"""A run's figures in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from export.training.runs import TrainedRun
+
+
+def print_metrics(run: TrainedRun, metrics: Mapping[str, Any]) -> None:
+    """Print *metrics* of *run*, on its validation photos or others."""
+    from export.evaluation.metrics import format_confusion
+
+    for name, value in headline(metrics).items():
+        click.echo(f"{name:<28}{value}")
+    click.echo(f"{'temperature':<28}{run.calibration.temperature:.3f}")
+    click.echo(f"{'clip bound':<28}{run.calibration.clip_bound}")
+    click.echo(f"{'':<28}{run.calibration.clip_choice}")
+    click.echo(format_confusion(metrics["confusion_matrix"], run.split.labels))
+
+
+def print_diagnosis(run: TrainedRun, metrics: Mapping[str, Any]) -> None:
+    """Print what is wrong with *run*, if anything is, and the cures in their order."""
+    from export.evaluation.diagnosis import diagnose
+
+    for found in diagnose(run.history, metrics, run.calibration.temperature):
+        click.echo(f"{found.kind}: {found.evidence}. Cures, best first:")
+        for number, cure in enumerate(found.cures, start=1):
+            click.echo(f"  {number}. {cure}")
+
+
+def headline(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The figures that people compare, as text."""
+    return {
+        "images": str(metrics["images"]),
+        "accuracy": f"{metrics['accuracy']:.4f}",
+        "log loss, raw": f"{metrics['log_loss_raw']:.4f}",
+        "log loss, calibrated": f"{metrics['log_loss_calibrated']:.4f}",
+        "log loss, clipped": f"{metrics['log_loss_clipped']:.4f}",
+        "log loss, clipped at 0.95": f"{metrics['log_loss_fixed']:.4f}",
+        "calibration error": f"{metrics['calibration_error_calibrated']:.4f}",
+        "macro F1": f"{metrics['macro_f1']:.4f}",
+    }

@@ -1,0 +1,114 @@
+"""Commands about a finished training run: its figures, its report, its export."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from kennel.commands.figures import print_diagnosis, print_metrics
+from kennel.settings import KennelSettings
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command(
+    epilog="Examples: kennel evaluate pets-20260101-120000; "
+    "kennel evaluate RUN --photos var/data/test-pets --probabilities rows.csv"
+)
+@click.argument("run")
+@click.option("--photos", type=_FOLDER, help="Class folders; default: validation.")
+@click.option(
+    "--probabilities",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write each photo's calibrated, unclipped probabilities to this CSV.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def evaluate(
+    run: str, photos: Path | None, probabilities: Path | None, as_json: bool
+) -> None:
+    """Figures of RUN on its validation photos, or on other labelled photos."""
+    _start_tensorflow()
+    from export.evaluation.metrics import evaluate_logits
+    from export.evaluation.prediction import predict_photos, write_probabilities
+    from export.training.runs import read_run
+    from kennel.progress import progress_bars
+
+    settings = KennelSettings.from_env(os.environ)
+    trained = read_run(run, settings.runs_dir)
+    with progress_bars(waiting_for="evaluate"):
+        predicted = predict_photos(trained, photos)
+    metrics = evaluate_logits(predicted.logits, predicted.classes, trained.calibration)
+    if probabilities is not None:
+        write_probabilities(predicted, trained, probabilities)
+    if as_json:
+        click.echo(json.dumps(metrics))
+        return
+    print_metrics(trained, metrics)
+    print_diagnosis(trained, metrics)
+
+
+@click.command(epilog="Examples: kennel report RUN; kennel report RUN -o report.html")
+@click.argument("run")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write it; default: report.html in the run's folder.",
+)
+def report(run: str, output: Path | None) -> None:
+    """Write the HTML report on RUN's validation photos."""
+    _start_tensorflow()
+    from export.report.page import write_report
+    from export.report.run_content import run_content
+    from export.training.runs import read_run
+    from kennel.progress import progress_bars
+
+    trained = read_run(run, KennelSettings.from_env(os.environ).runs_dir)
+    path = output or trained.folder / "report.html"
+    with progress_bars(waiting_for="report"):
+        write_report(run_content(trained), path)
+    click.echo(path)
+
+
+@click.command(
+    epilog="Examples: kennel export RUN; kennel export RUN --precision bfloat16; "
+    "kennel export RUN --views none,horizontal"
+)
+@click.argument("run")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Arithmetic of the network in the graph.",
+)
+@click.option(
+    "--views",
+    help="Flips to average (test-time augmentation), such as none,horizontal; "
+    "validated and calibrated anew. Default: the recipe's.",
+)
+def export(run: str, precision: str, views: str | None) -> None:
+    """Publish RUN as the next version of its model."""
+    _start_tensorflow()
+    from export.evaluation.prediction import validate_views
+    from export.publication.publish import publish
+    from export.training.runs import read_run
+    from kennel.progress import progress_bars
+
+    settings = KennelSettings.from_env(os.environ)
+    trained = read_run(run, settings.runs_dir)
+    with progress_bars(waiting_for="export"):
+        if views is not None:
+            trained = validate_views(trained, tuple(views.split(",")))
+        card = publish(trained, settings.models_dir, precision)
+    folder = settings.models_dir / card.name / str(card.version)
+    click.echo(f"Published {card.name} version {card.version}: {folder}")
+
+
+def _start_tensorflow() -> None:
+    from models.networks.runtime import start_tensorflow
+
+    start_tensorflow()
