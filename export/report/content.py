@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.evaluation.diagnosis import Diagnosis
 from export.evaluation.expectation import ScoreInterval
 from export.training.history import Epoch
 from models.probabilities import Probabilities, softmax
@@ -61,6 +62,7 @@ class ReportContent:
         figures: further headline figures, name and formatted value.
         expected_score: Kaggle's score to expect of a submission.
         epochs: what training did; the curves.
+        diagnoses: what is wrong, and the cures.
         counts: photos per part ("train", "valid", ...) and label.
         card: the model card's fields, or those known before it is published.
         augmentations: uint8 [rows, columns, H, W, 3]; a row is one photo, varied.
@@ -74,6 +76,7 @@ class ReportContent:
     figures: Mapping[str, str] = field(default_factory=dict)
     expected_score: ScoreInterval | None = None
     epochs: tuple[Epoch, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
     augmentations: NDArray[np.uint8] | None = None

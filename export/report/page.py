@@ -16,6 +16,7 @@ from export.report.sections.card import card_section
 from export.report.sections.classes import classes_section
 from export.report.sections.clipping import clipping_section
 from export.report.sections.confusion import confusion_section
+from export.report.sections.diagnosis import diagnosis_section
 from export.report.sections.headline import headline_section
 from export.report.sections.inside import inside_section
 from export.report.sections.layers import layers_section
@@ -37,6 +38,7 @@ _SECTIONS: Final[Sequence[tuple[str, str, Callable[[ReportContent], Markup]]]] =
     ("figures", "Headline figures", headline_section),
     ("data", "Training data", training_data_section),
     ("curves", "Training curves", training_curves_section),
+    ("diagnosis", "Diagnosis", diagnosis_section),
     ("confusion", "Confusion matrix", confusion_section),
     ("labels", "Figures by label", classes_section),
     ("reliability", "Reliability", reliability_section),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from export.data.augmentation.named import parse_augmentation
 from export.data.augmentation.options import Augmentation
 from export.data.augmentation.pixels import preview_grid
+from export.evaluation.diagnosis import diagnose
 from export.evaluation.expectation import expected_score
 from export.publication.publish import make_card
 from export.report.content import ReportContent, ReportedPhotos
@@ -20,7 +22,6 @@ from models.errors import InvalidImageError
 from models.images import decode_image, read_image_file
 from models.probabilities import softmax
 
-UNPUBLISHED = 0
 PREVIEWED_PHOTOS = 4
 
 
@@ -48,11 +49,18 @@ def run_content(run: TrainedRun) -> ReportContent:
         f"{run.weights['note']}",
         expected_score=expected_score(probabilities, classes, calibration.clip_bound),
         epochs=run.history,
+        diagnoses=diagnose(run.history, run.metrics, calibration.temperature),
         counts=split.counts(),
-        card=dataclasses.asdict(make_card(run, UNPUBLISHED)),
+        card=_unpublished_card(run),
         augmentations=_augmentations(run),
         classifier=build_member(run, 1).model,
     )
+
+
+def _unpublished_card(run: TrainedRun) -> dict[str, Any]:
+    card = dataclasses.asdict(make_card(run, version=0))
+    del card["version"]
+    return card
 
 
 def _augmentations(run: TrainedRun) -> NDArray[np.uint8] | None:

@@ -23,6 +23,20 @@ def print_metrics(run: TrainedRun, metrics: Mapping[str, Any]) -> None:
     click.echo(format_confusion(metrics["confusion_matrix"], run.split.labels))
 
 
+def print_expected_score(run: TrainedRun) -> None:
+    """Print the Kaggle score to expect of *run*, from its validation photos."""
+    from export.evaluation.expectation import expected_score
+    from models.probabilities import softmax
+
+    logits, classes = run.validation()
+    rows = softmax(logits, run.calibration.temperature)
+    score = expected_score(rows, classes, run.calibration.clip_bound)
+    click.echo(
+        f"{'expected Kaggle score':<28}{score.mean:.4f}, nine times in ten "
+        f"{score.low:.4f} to {score.high:.4f}"
+    )
+
+
 def print_diagnosis(run: TrainedRun, metrics: Mapping[str, Any]) -> None:
     """Print what is wrong with *run*, if anything is, and the cures in their order."""
     from export.evaluation.diagnosis import diagnose

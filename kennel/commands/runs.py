@@ -8,7 +8,11 @@ from pathlib import Path
 
 import click
 
-from kennel.commands.figures import print_diagnosis, print_metrics
+from kennel.commands.figures import (
+    print_diagnosis,
+    print_expected_score,
+    print_metrics,
+)
 from kennel.settings import KennelSettings
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -47,6 +51,8 @@ def evaluate(
         click.echo(json.dumps(metrics))
         return
     print_metrics(trained, metrics)
+    if photos is None:
+        print_expected_score(trained)
     print_diagnosis(trained, metrics)
 
 

@@ -1,8 +1,7 @@
-"""Commands about what is served: versions, the local stack, the model server alone."""
+"""Commands that serve: the local stack, the model server alone."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -31,33 +30,6 @@ def up(
         KennelSettings.from_env(os.environ),
         StackOptions(host, port, model_server_port, redis_port, workers),
     )
-
-
-@click.command(epilog="Examples: kennel models; kennel models --json")
-@click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
-def models(as_json: bool) -> None:
-    """List the published models and their versions."""
-    from models.card import ModelCard
-    from models.contract import CARD_FILE
-    from models.wire.config import published_models, published_versions
-
-    folder = KennelSettings.from_env(os.environ).models_dir
-    cards = [
-        ModelCard.from_json((folder / name / str(number) / CARD_FILE).read_bytes())
-        for name in published_models(folder)
-        for number in published_versions(folder / name)
-    ]
-    if as_json:
-        click.echo(json.dumps([json.loads(card.to_json()) for card in cards]))
-        return
-    for card in cards:
-        found = card.metrics.get("validation", {})
-        click.echo(
-            f"{card.name} {card.version}  {', '.join(card.labels)}  "
-            f"accuracy {found.get('accuracy', float('nan')):.3f}  {card.created}"
-        )
-    if not cards:
-        click.echo(f"No models in {folder}: kennel train, then kennel export.")
 
 
 def _path(**settings: Any) -> click.Path:
@@ -105,10 +77,18 @@ def _boolean(text: str) -> bool:
 @click.option(
     "--grpc_max_threads", default=128, show_default=True, help="Calls at once."
 )
+@click.option(
+    "--allow_version_labels_for_unavailable_models",
+    default="true",
+    help="Accepted and ignored: a label waits here until its version is loaded.",
+)
 @click.option("--rest_api_port", default=0, help="Accepted and ignored: gRPC only.")
 @click.option("--monitoring_config_file", type=_path(), help="Accepted and ignored.")
 def model_server(
-    rest_api_port: int, monitoring_config_file: Path | None, **flags: Any
+    allow_version_labels_for_unavailable_models: str,
+    rest_api_port: int,
+    monitoring_config_file: Path | None,
+    **flags: Any,
 ) -> None:
     """Run the embedded model server alone, with TensorFlow Serving's flags."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -213,7 +213,11 @@ def _planned(run: str, settings: KennelSettings) -> TrainingPlan:
 
 def _train(plan: TrainingPlan, *, fresh: bool) -> None:
     from export.training.train import train as train_plan
-    from kennel.commands.figures import print_diagnosis, print_metrics
+    from kennel.commands.figures import (
+        print_diagnosis,
+        print_expected_score,
+        print_metrics,
+    )
     from kennel.progress import progress_bars
 
     if fresh:
@@ -222,5 +226,6 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
     with progress_bars() as progress:
         trained = train_plan(plan, progress)
     print_metrics(trained, trained.metrics)
+    print_expected_score(trained)
     print_diagnosis(trained, trained.metrics)
     click.echo(f"Run: {trained.folder}\nNext: kennel export {plan.folder.name}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from export.evaluation.diagnosis import Diagnosis
 from export.evaluation.expectation import ScoreInterval
 from export.report.content import ReportContent, ReportedPhotos
 from export.training.history import Epoch
@@ -58,6 +59,7 @@ def full_content(folder: Path, classifier: Any = None) -> ReportContent:
         figures={"score of the CSV": "0.1234"},
         expected_score=ScoreInterval(0.4, 0.3, 0.5),
         epochs=some_epochs(),
+        diagnoses=(Diagnosis("overfit", "the gap is <wide>", ("more data", "rest")),),
         counts={"train": {"cat": 1200, "dog": 8}, "valid": {"cat": 3}},
         card=card,
         augmentations=np.zeros((2, 8, 32, 32, 3), np.uint8),

@@ -192,3 +192,12 @@ def test_expected_score_is_left_out_when_unknown() -> None:
 
     assert "Kaggle score" not in headline_section(content)
     assert "Kaggle score" in headline_section(known)
+
+
+def test_diagnosis_lists_cures_in_order_and_escapes(tmp_path: Path) -> None:
+    from export.report.sections.diagnosis import diagnosis_section
+
+    section = diagnosis_section(full_content(tmp_path))
+
+    assert "The gap is &lt;wide&gt;" in section
+    assert section.index("more data") < section.index("rest")

@@ -1,0 +1,146 @@
+"""Commands about published versions: list, roll back, label, prune."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+
+import click
+
+from kennel.settings import KennelSettings
+from models.errors import InvalidRequestError
+
+_ASSIGNMENT = re.compile(r"([A-Za-z0-9._-]{1,64})=([1-9][0-9]{0,17})?")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command(epilog="Examples: kennel models; kennel models pets --json")
+@click.argument("name", required=False)
+@_JSON
+def models(name: str | None, as_json: bool) -> None:
+    """List the published versions of all models, or of NAME.
+
+    answers: takes requests that name no version. loaded: takes requests that name it.
+    rolled back: newer than the one that answers. kept: older, only on the disk.
+    """
+    from export.publication.listing import list_versions
+    from kennel.version_table import as_json as version_as_json
+    from kennel.version_table import render_table
+
+    folder = KennelSettings.from_env(os.environ).models_dir
+    versions = list_versions(folder, name)
+    if as_json:
+        click.echo(json.dumps([version_as_json(each) for each in versions]))
+        return
+    if not versions:
+        click.echo(f"No models in {folder}: kennel train, then kennel export.")
+        return
+    click.echo(render_table(versions))
+    for each in versions:
+        if each.problem:
+            click.echo(f"{each.name} version {each.version}: {each.problem}", err=True)
+
+
+@click.command(epilog="Examples: kennel rollback pets 3; kennel rollback pets 4")
+@click.argument("name")
+@click.argument("version", type=click.IntRange(min=1))
+def rollback(name: str, version: int) -> None:
+    """Let VERSION of the model NAME answer requests that name no version.
+
+    Newer versions are unloaded, and their labels move to VERSION. The next export
+    answers again; so does the newest version after a rollback to it.
+    """
+    from export.publication.operations import roll_back_model
+    from export.publication.served import served_model
+
+    settings = KennelSettings.from_env(os.environ)
+    before = dict(served_model(settings.models_dir, name)[0].labels)
+    entry = roll_back_model(settings.models_dir, name, version)
+    _print_served(settings, name)
+    for label in sorted(set(before) - set(dict(entry.labels))):
+        click.echo(
+            f"kennel: label {label} is gone: {name} version {version} was not loaded; "
+            f"once it answers, kennel label {name} {label}={version}",
+            err=True,
+        )
+    _warn_of_stranded_jobs(settings, name)
+
+
+@click.command(
+    epilog="Examples: kennel label pets canary=4 stable=3; kennel label pets canary="
+)
+@click.argument("name")
+@click.argument("assignments", nargs=-1, metavar="LABEL=VERSION...")
+def label(name: str, assignments: tuple[str, ...]) -> None:
+    """Give labels to served versions of the model NAME; LABEL= takes one away.
+
+    Clients ask by label: POST /v1/predict?label=canary. Without assignments, the
+    labels are shown.
+    """
+    from export.publication.operations import label_model
+
+    settings = KennelSettings.from_env(os.environ)
+    changes = _parse_assignments(assignments)
+    if changes:
+        label_model(settings.models_dir, name, changes)
+    _print_served(settings, name)
+    _warn_of_stranded_jobs(settings, name)
+
+
+@click.command(
+    epilog="Examples: kennel prune pets --keep 3 --dry-run; kennel prune pets --keep 1"
+)
+@click.argument("name")
+@click.option(
+    "--keep", required=True, type=click.IntRange(min=1), help="How many of the newest."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def prune(name: str, keep: int, dry_run: bool) -> None:
+    """Remove old versions of the model NAME, and what killed exports left.
+
+    Versions that are served, labelled or needed by an unfinished job stay.
+    """
+    from export.publication.pruning import prune as remove
+    from kennel.pinned_jobs import unfinished_jobs
+    from kennel.version_table import format_size
+
+    settings = KennelSettings.from_env(os.environ)
+    pinned = {job.version: job.id for job in unfinished_jobs(settings, name)}
+    plan = remove(settings.models_dir, name, keep, pinned, dry_run)
+    verb = "would remove" if dry_run else "removed"
+    for version, size in plan.removed.items():
+        click.echo(f"{verb} {name} version {version} ({format_size(size)})")
+    for path, size in plan.leftovers.items():
+        click.echo(f"{verb} {path} ({format_size(size)}, unfinished)")
+    for version, reason in plan.kept.items():
+        click.echo(f"kept {name} version {version}: {reason}")
+
+
+def _parse_assignments(assignments: Iterable[str]) -> dict[str, int | None]:
+    changes: dict[str, int | None] = {}
+    for text in assignments:
+        found = _ASSIGNMENT.fullmatch(text)
+        if not found:
+            message = f"{text!r} is not LABEL=VERSION (canary=4), nor LABEL= to remove"
+            raise InvalidRequestError(message)
+        if found[1] in changes:
+            raise InvalidRequestError(
+                f"label {found[1]!r} is there twice: give it once"
+            )
+        changes[found[1]] = int(found[2]) if found[2] else None
+    return changes
+
+
+def _print_served(settings: KennelSettings, name: str) -> None:
+    from export.publication.operations import describe_served
+
+    click.echo(describe_served(settings.models_dir, name))
+
+
+def _warn_of_stranded_jobs(settings: KennelSettings, name: str) -> None:
+    from kennel.pinned_jobs import stranded_jobs
+
+    for sentence in stranded_jobs(settings, name):
+        click.echo(f"kennel: {sentence}", err=True)
