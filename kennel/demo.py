@@ -68,7 +68,7 @@ class Demo:
         run = self._train(photos)
         card = self._export(run)
         job, raw = self._serve(photos, card)
-        summary = self._score(photos, card, job, raw)
+        summary = self._score(photos, run, card, job, raw)
         self._tell(summary)
         return summary
 
@@ -76,20 +76,22 @@ class Demo:
         from models.networks.runtime import start_tensorflow
 
         start_tensorflow()
-        from export.data.photos import list_photos, split_photos
-        from export.training.recipes import POOLED
-        from export.training.train import TrainingPlan, train
+        from export.data.photos import find_split
+        from export.training.catalogue import POOLED
+        from export.training.plans import TrainingPlan
+        from export.training.train import train
 
         name = f"{MODEL}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         with self._stage("train", "Train a head on VGG16's features") as progress:
-            listed = list_photos(photos.train)
             plan = TrainingPlan(
                 name=MODEL,
-                split=split_photos(photos.train, listed, VALID_SHARE, SEED),
+                split=find_split(photos.train, VALID_SHARE, SEED),
                 recipe=POOLED,
                 folder=self._settings.runs_dir / "train" / name,
                 cache=self._settings.cache_dir,
+                seed=SEED,
             )
+            plan.write()
             run = train(plan, progress)
         self._echo(f"  Weights: {run.weights['source']}. {run.weights['note']}.")
         metrics = run.metrics
@@ -174,35 +176,38 @@ class Demo:
     def _score(
         self,
         photos: DemoPhotos,
+        run: TrainedRun,
         card: ModelCard,
         job: dict[str, Any],
         raw: np.ndarray[Any, Any],
     ) -> dict[str, Any]:
         from export.evaluation.scoring import score_submission
-        from export.report.page import ReportedPhotos, write_report
+        from export.report.content import ReportedPhotos
+        from export.report.page import write_report
+        from export.report.run_content import run_content
 
         classes = np.array([card.labels.index(label) for label in photos.answers])
         with self._stage("score", "Score the CSV and write the report"):
             score = score_submission(self.folder / "submission.csv", photos.truth)
             raw_loss = log_loss(raw, classes)
             files = [photos.test / f"{n}.png" for n in range(1, len(classes) + 1)]
-            write_report(
-                ReportedPhotos(
-                    title=f"{card.name} {card.version}: {len(classes)} test photos",
-                    labels=card.labels,
-                    files=files,
-                    classes=classes,
-                    probabilities=raw,
-                    clip_bound=card.clip_bound,
-                    figures={
-                        "accuracy": f"{score.accuracy:.4f}",
-                        "log loss of the CSV": f"{score.log_loss:.4f}",
-                        "log loss, unclipped": f"{raw_loss:.4f}",
-                    },
-                    note=f"{DATA_NOTE} Weights: {card.weights.get('note', '')}.",
-                ),
-                self.folder / "report.html",
+            tested = ReportedPhotos(
+                labels=card.labels,
+                files=files,
+                classes=classes,
+                probabilities=raw,
+                clip_bound=card.clip_bound,
+                temperature=card.temperature,
             )
+            content = dataclasses.replace(
+                run_content(run),
+                title=f"{card.name} {card.version}: {len(classes)} test photos",
+                photos=tested,
+                note=f"{DATA_NOTE} Weights: {card.weights.get('note', '')}.",
+                card=dataclasses.asdict(card),
+                figures={"log loss of the CSV": f"{score.log_loss:.4f}"},
+            )
+            write_report(content, self.folder / "report.html")
         summary = {
             "accuracy": score.accuracy,
             "log_loss": score.log_loss,

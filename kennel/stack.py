@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import click
 
 from kennel.client import ApiClient, ApiError
+from kennel.local_config import LocalModelConfig
 from kennel.local_redis import redis_server_program, write_redis_config
 from kennel.ports import choose_port
 from kennel.settings import KennelSettings
 from kennel.supervisor import POLL_SECONDS, Child, Supervisor
 from models.errors import ModelUnavailableError
-from models.storage import write_atomically
-from models.wire.config import published_models, render_model_config
 
 CONFIG_POLL_SECONDS = 1.0
 READY_SECONDS = 120.0
@@ -55,8 +54,9 @@ class LocalStack:
         self._options = options
         self._supervisor = Supervisor(echo)
         self._folder = settings.home / "stack"
-        self._model_config = self._folder / "models.config"
-        self._configured: list[str] | None = None
+        self._model_config = LocalModelConfig(
+            settings.models_dir, self._folder / "models.config", echo
+        )
         port = choose_port(options.port, options.host, "--port")
         self.url = f"http://{options.host}:{port}"
         self._ports = {
@@ -70,7 +70,11 @@ class LocalStack:
         self._redis_program = redis_server_program()
 
     def start(self) -> None:
-        """Start all processes, those that others need first."""
+        """Start all processes, those that others need first.
+
+        Raises:
+            InvalidRequestError: MODELS_DIR/models.config is broken.
+        """
         for folder in (
             self._folder,
             self._settings.models_dir,
@@ -78,14 +82,14 @@ class LocalStack:
             self._settings.input_root,
         ):
             folder.mkdir(parents=True, exist_ok=True)
-        self._write_model_config()
+        self._model_config.write()
         for child in self._children():
             self._supervisor.start(child)
 
     def tend(self) -> None:
-        """Restart what has ended; let the model server know of new models."""
+        """Restart what has ended; tell the model server what is served now."""
         self._supervisor.tend()
-        self._write_model_config()
+        self._model_config.follow()
 
     def stop(self) -> None:
         """Stop all processes; jobs that are under way go on at the next start."""
@@ -127,13 +131,6 @@ class LocalStack:
         """Process ids by name, for those who want to look or to break something."""
         return self._supervisor.pids()
 
-    def _write_model_config(self) -> None:
-        names = published_models(self._settings.models_dir)
-        if names != self._configured:
-            text = render_model_config(names, self._settings.models_dir)
-            write_atomically(self._model_config, text)
-            self._configured = names
-
     def _children(self) -> Iterator[Child]:
         redis_config, redis_url = write_redis_config(
             self._settings.home / "redis", self._ports["redis"]
@@ -154,7 +151,7 @@ class LocalStack:
             "kennel.cli",
             "model-server",
             f"--port={self._ports['model-server']}",
-            f"--model_config_file={self._model_config}",
+            f"--model_config_file={self._model_config.path}",
             f"--model_config_file_poll_wait_seconds={CONFIG_POLL_SECONDS}",
             "--enable_batching",
         )
@@ -168,7 +165,7 @@ class LocalStack:
             "INPUT_ROOT": str(settings.input_root),
             "MODELS_DIR": str(settings.models_dir),
             "MODEL_SERVER": self.model_server,
-            "MODEL_CONFIG_FILE": str(self._model_config),
+            "MODEL_CONFIG_FILE": str(self._model_config.path),
             "REDIS_URL": redis_url,
             "HOST": self._options.host,
             "PORT": str(self._ports["api"]),
@@ -180,7 +177,8 @@ def run_stack(settings: KennelSettings, options: StackOptions) -> None:
     """Run a stack in the foreground until SIGINT or SIGTERM.
 
     Raises:
-        InvalidRequestError: a port is taken, or there is no redis-server.
+        InvalidRequestError: a port is taken, there is no redis-server, or
+            MODELS_DIR/models.config is broken.
     """
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import platform
 import shutil
 import subprocess
@@ -13,51 +12,52 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
+from export.publication.policy import announce
+from export.publication.pruning import remove_dead_exports
 from export.publication.savedmodel import check_savedmodel, write_savedmodel
+from export.publication.served import locked, read_served, write_served
 from export.training.classifier import build_classifier, classify
+from export.training.precision import POLICIES
 from export.training.runs import TrainedRun
 from models.card import ModelCard
+from models.errors import KennelError
 from models.images import decode_image, read_image_file
-from models.networks.features import POLICIES
 from models.probabilities import softmax
-from models.storage import sync_path, temporary_beside, write_atomically
-from models.wire.config import (
-    check_model_name,
-    published_models,
-    published_versions,
-    render_model_config,
-)
+from models.storage import sync_path, temporary_beside
+from models.wire.config import check_model_name, published_versions
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
-CONTAINER_MODELS_DIR = Path("/models")
-"""Where the public tensorflow/serving image expects models."""
 
 
 def publish(run: TrainedRun, models_dir: Path, precision: str = "float32") -> ModelCard:
     """Export *run* as the next version of its model below *models_dir*.
 
-    The version appears complete, loaded once and compared with Keras, or not at all.
+    The version appears complete, loaded once and compared with Keras, or not at all. It
+    answers from then on, also if its model was rolled back; labels stay where they are.
 
     Raises:
         ModelContractError: the SavedModel does not answer as Keras does.
         DatasetError: the run's weights or photos are gone.
-        InvalidRequestError: the model's name cannot be a folder.
+        InvalidRequestError: the model's name cannot be a folder, or models.config is
+            broken.
+        KennelError, OSError: the disk is full or read-only; nothing is left behind.
     """
     base = models_dir / check_model_name(run.name)
     base.mkdir(parents=True, exist_ok=True)
-    with _locked(base):
+    read_served(models_dir)  # a broken file stops us here, not after minutes
+    with locked(base):
+        remove_dead_exports(base)
         number = max(published_versions(base), default=0) + 1
         card = make_card(run, number)
         temporary = temporary_beside(base / str(number))
         try:
-            _export(run, card, temporary, precision)
-            temporary.rename(base / str(number))
+            with _explained(base / str(number)):
+                _export(run, card, temporary, precision)
+            _serve(models_dir, card, temporary)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        sync_path(base)
-    config = render_model_config(published_models(models_dir), CONTAINER_MODELS_DIR)
-    write_atomically(models_dir / "models.config", config)
     return card
 
 
@@ -69,7 +69,7 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
         version=version,
         labels=split.labels,
         image_size=run.recipe.image_size,
-        network="vgg16",
+        network=run.recipe.network,
         recipe=run.recipe.name,
         temperature=run.calibration.temperature,
         clip_bound=run.calibration.clip_bound,
@@ -107,12 +107,33 @@ def _export(run: TrainedRun, card: ModelCard, folder: Path, precision: str) -> N
     check_savedmodel(folder, card, pixels, expected)
 
 
+def _serve(models_dir: Path, card: ModelCard, finished: Path) -> None:
+    base = models_dir / card.name
+    with locked(models_dir):
+        served = read_served(models_dir)
+        known = served.get(card.name)
+        if known is not None:
+            # First the configuration: the rename must not push a labelled version out
+            # of the newest. A server only warns of a named version that is not there.
+            versions = published_versions(base)
+            served[card.name] = announce(known, versions, card.version)
+            write_served(models_dir, served)
+        finished.rename(base / str(card.version))
+        sync_path(base)
+        # A new model comes last: TensorFlow Serving waits for its first version.
+        write_served(models_dir, read_served(models_dir))
+
+
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    # Two exports of one model at once would want the same number.
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def _explained(folder: Path) -> Iterator[None]:
+    try:
         yield
+    except tf.errors.OpError as error:
+        message = (
+            f"{folder} could not be written ({error.message}): is the disk full? "
+            "Nothing was published: make room (kennel prune), then export again"
+        )
+        raise KennelError(message) from error
 
 
 def _git_revision() -> str:

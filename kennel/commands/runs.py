@@ -100,6 +100,7 @@ def export(run: str, precision: str, views: str | None) -> None:
     """Publish RUN as the next version of its model."""
     _start_tensorflow()
     from export.evaluation.prediction import validate_views
+    from export.publication.operations import describe_served
     from export.publication.publish import publish
     from export.training.runs import read_run
     from kennel.progress import progress_bars
@@ -112,6 +113,7 @@ def export(run: str, precision: str, views: str | None) -> None:
         card = publish(trained, settings.models_dir, precision)
     folder = settings.models_dir / card.name / str(card.version)
     click.echo(f"Published {card.name} version {card.version}: {folder}")
+    click.echo(describe_served(settings.models_dir, card.name))
 
 
 def _start_tensorflow() -> None:

@@ -27,7 +27,7 @@ class CutNetwork:
     ``trained`` takes pixels.
     """
 
-    frozen: Any | None
+    frozen: Any
     trained: Any
 
 

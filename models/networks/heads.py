@@ -53,7 +53,7 @@ def assemble(
         raise InvalidRequestError(message)
     base = network.build_base(image_size, dtype)
     logits = _HEADS[head.kind](network, base, head, classes)
-    model = keras.Model(base.input, logits, name="classifier")
+    model = keras.Model(base.input, logits, name=network.name)
     used = {layer.name for layer in model.layers}
     names = (layer.name for layer in base.layers if layer.name in used)
     return AssembledNetwork(model, tuple(names))

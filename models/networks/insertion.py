@@ -1,8 +1,8 @@
-"""A copy of a network with layers put in or changed; every weight is copied by name."""
+"""A copy of a network with layers put in; every weight is copied by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -30,15 +30,5 @@ def insert_layers(model: Any, after: Mapping[str, Any]) -> Any:
         return after[layer.name](output) if layer.name in after else output
 
     changed = keras.models.clone_model(model, call_function=call)
-    copy_weights(model, changed)
-    return changed
-
-
-def change_layers(model: Any, change: Callable[[Any], Any]) -> Any:
-    """A copy of *model* in which ``change(layer)`` stands for each layer, same weights.
-
-    *change* returns a new layer with the same name and shapes of weights.
-    """
-    changed = keras.models.clone_model(model, clone_function=change)
     copy_weights(model, changed)
     return changed

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-import keras
-
 from models.errors import InvalidRequestError
 from models.networks.applications import application_names, find_application
+from models.networks.head import Head
+from models.networks.heads import assemble
 from models.networks.lenet5 import add_lenet5_top, build_lenet5_base
 from models.networks.network import Network
 from models.networks.scratch import (
@@ -94,12 +94,4 @@ def build_network(
         InvalidRequestError: the image is smaller than the network can take.
     """
     size = image_size or network.image_size
-    if min(size) < network.smallest_image:
-        message = (
-            f"{network.name} needs images of at least {network.smallest_image} pixels a "
-            f"side, not {size[0]} x {size[1]}"
-        )
-        raise InvalidRequestError(message)
-    base = network.build_base(size, dtype)
-    logits = network.add_top(base.output, classes, dropout)
-    return keras.Model(base.input, logits, name=network.name)
+    return assemble(network, Head(dropout=dropout), classes, size, dtype).model

@@ -10,38 +10,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import grpc
 import tensorflow as tf
 
 from models.server.batching import BatchingParameters
+from models.server.loaded import LoadedModel, VersionState
 from models.server.servable import Servable, ServingError
-from models.wire.config import ModelEntry, published_versions
+from models.wire.config import ModelEntry
 
 log = logging.getLogger(__name__)
 
 MAX_LOAD_ATTEMPTS = 5
 LOAD_RETRY_SECONDS = 60.0
 """TensorFlow Serving's ``max_num_load_retries`` and its interval."""
-
-
-@dataclass
-class VersionState:
-    """What GetModelStatus says of one version."""
-
-    state: str
-    error: str = ""
-    attempts: int = 0
-    next_attempt: float = 0.0
-
-
-@dataclass
-class _Model:
-    entry: ModelEntry
-    servables: dict[int, Servable] = field(default_factory=dict)
-    states: dict[int, VersionState] = field(default_factory=dict)
 
 
 class VersionManager:
@@ -55,7 +37,7 @@ class VersionManager:
         """Serve what *entries* returns; it is asked again at each poll."""
         self._entries = entries
         self._batching = batching
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, LoadedModel] = {}
         self._lock = threading.Lock()
 
     def poll(self) -> None:
@@ -66,7 +48,7 @@ class VersionManager:
                 log.info("model %s: no longer served", name)
                 del self._models[name]
             for name, entry in entries.items():
-                self._models.setdefault(name, _Model(entry)).entry = entry
+                self._models.setdefault(name, LoadedModel(entry)).entry = entry
             models = list(self._models.values())
         for model in models:
             self._update(model)
@@ -80,7 +62,7 @@ class VersionManager:
         with self._lock:
             model = self._models.get(name)
             servables = dict(model.servables) if model else {}
-            labels = dict(model.entry.labels) if model else {}
+            labels = dict(model.labels) if model else {}
         if model is not None and label is not None:
             if label not in labels:
                 raise ServingError(
@@ -114,8 +96,8 @@ class VersionManager:
             raise ServingError(grpc.StatusCode.NOT_FOUND, message)
         return {version: states[version]}
 
-    def _update(self, model: _Model) -> None:
-        wanted = _wanted_versions(model.entry)
+    def _update(self, model: LoadedModel) -> None:
+        wanted = model.wanted_versions()
         if not wanted and model.servables:
             return  # the storage looks empty: what is loaded goes on answering
         for version in wanted:
@@ -124,13 +106,21 @@ class VersionManager:
         for version in wanted:
             if version not in model.servables:
                 self._load(model, version)
-        loaded = [version for version in wanted if version in model.servables]
-        if not loaded:
-            return
-        for version in set(model.servables) - set(wanted):
-            self._unload(model, version)
+        self._swap(model, wanted)
 
-    def _load(self, model: _Model, version: int) -> None:
+    def _swap(self, model: LoadedModel, wanted: Sequence[int]) -> None:
+        # In one step: no request is answered by a version that is on its way out.
+        with self._lock:
+            loaded = [version for version in wanted if version in model.servables]
+            model.labels = model.effective_labels()
+            leaving = set(model.servables) - set(wanted) if loaded else set()
+            for version in leaving:
+                del model.servables[version]
+                model.states[version] = VersionState("END")
+        for version in sorted(leaving):
+            log.info("model %s version %d: unloaded", model.entry.name, version)
+
+    def _load(self, model: LoadedModel, version: int) -> None:
         state = model.states[version]
         exhausted = state.attempts > MAX_LOAD_ATTEMPTS
         if exhausted or time.monotonic() < state.next_attempt:
@@ -159,34 +149,13 @@ class VersionManager:
         )
 
     def _failed(
-        self, model: _Model, version: int, attempts: int, error: Exception
+        self, model: LoadedModel, version: int, attempts: int, error: Exception
     ) -> None:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         next_attempt = time.monotonic() + LOAD_RETRY_SECONDS
         self._set(model, version, VersionState("END", reason, attempts, next_attempt))
         log.error("model %s version %d: %s", model.entry.name, version, reason)
 
-    def _unload(self, model: _Model, version: int) -> None:
-        with self._lock:
-            del model.servables[version]
-            model.states[version] = VersionState("END")
-        log.info("model %s version %d: unloaded", model.entry.name, version)
-
-    def _set(self, model: _Model, version: int, state: VersionState) -> None:
+    def _set(self, model: LoadedModel, version: int, state: VersionState) -> None:
         with self._lock:
             model.states[version] = state
-
-
-def _wanted_versions(entry: ModelEntry) -> list[int]:
-    complete = [
-        version
-        for version in published_versions(entry.base_path)
-        if _is_savedmodel(entry.base_path / str(version))
-    ]
-    if entry.specific_versions:
-        return [version for version in complete if version in entry.specific_versions]
-    return complete[: entry.versions_kept]
-
-
-def _is_savedmodel(folder: Path) -> bool:
-    return (folder / "saved_model.pb").exists()

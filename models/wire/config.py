@@ -1,4 +1,4 @@
-"""TensorFlow Serving's configuration files: written for it, read by our own server."""
+"""TensorFlow Serving's ``models.config``: written for it, read by our own server too."""
 
 from __future__ import annotations
 
@@ -18,17 +18,34 @@ VERSIONS_KEPT: Final = 2
 finish during a rollout."""
 
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ALL: Final = 10**9
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model of a server: where its versions lie, which are kept, their labels."""
+    """One model of a server: where its versions lie, which are kept, their labels.
+
+    Attributes:
+        versions_kept: so many of the newest are loaded, if none is named.
+        specific_versions: these are loaded and no others.
+        labels: other names of versions, for clients that ask by label.
+    """
 
     name: str
     base_path: Path
     versions_kept: int = 1
     specific_versions: tuple[int, ...] = ()
     labels: tuple[tuple[str, int], ...] = ()
+
+    def loaded(self, versions: Iterable[int]) -> list[int]:
+        """Those of *versions* that a server loads, newest first.
+
+        The first one answers requests that name no version.
+        """
+        newest = sorted(versions, reverse=True)
+        if self.specific_versions:
+            return [each for each in newest if each in self.specific_versions]
+        return newest[: self.versions_kept]
 
 
 def check_model_name(name: str) -> str:
@@ -64,15 +81,32 @@ def published_versions(base_path: Path) -> list[int]:
     return sorted((number for number in numbers if number > 0), reverse=True)
 
 
+def default_entry(name: str, base: PurePath) -> ModelEntry:
+    """The model *name* below *base*, its newest versions loaded."""
+    return ModelEntry(name, Path(base / name), VERSIONS_KEPT)
+
+
 def render_model_config(names: Iterable[str], base: PurePath) -> str:
     """A ``models.config`` that serves each model below *base* (absolute)."""
+    return render_entries(default_entry(name, base) for name in names)
+
+
+def render_entries(entries: Iterable[ModelEntry]) -> str:
+    """A ``models.config`` that serves *entries*, in their order."""
     config = ModelServerConfig()
-    for name in names:
-        entry = config.model_config_list.config.add()
-        entry.name = name
-        entry.base_path = str(base / name)
-        entry.model_platform = "tensorflow"
-        entry.model_version_policy.latest.num_versions = VERSIONS_KEPT
+    for entry in entries:
+        message = config.model_config_list.config.add()
+        message.name = entry.name
+        message.base_path = str(entry.base_path)
+        message.model_platform = "tensorflow"
+        policy = message.model_version_policy
+        if entry.specific_versions:
+            policy.specific.versions.extend(entry.specific_versions)
+        elif entry.versions_kept == _ALL:
+            policy.all.SetInParent()
+        else:
+            policy.latest.num_versions = entry.versions_kept
+        message.version_labels.update(dict(entry.labels))
     return str(text_format.MessageToString(config))
 
 
@@ -92,12 +126,18 @@ def read_model_config(path: Path) -> list[ModelEntry]:
 
 
 def _entry(config: Any) -> ModelEntry:
-    policy = config.model_version_policy
-    kept = 10**9 if policy.HasField("all") else policy.latest.num_versions or 1
     return ModelEntry(
         name=config.name,
         base_path=Path(config.base_path),
-        versions_kept=int(kept),
-        specific_versions=tuple(policy.specific.versions),
-        labels=tuple(config.version_labels.items()),
+        versions_kept=_versions_kept(config.model_version_policy),
+        specific_versions=tuple(config.model_version_policy.specific.versions),
+        labels=tuple(sorted(config.version_labels.items())),
     )
+
+
+def _versions_kept(policy: Any) -> int:
+    if policy.HasField("all"):
+        return _ALL
+    if policy.HasField("specific"):
+        return VERSIONS_KEPT  # for when it is back to the newest
+    return int(policy.latest.num_versions or 1)

@@ -1,0 +1,144 @@
+"""MODELS_DIR/models.config: the one truth about what is served, and its only writer.
+
+Every change reads, decides and replaces the file under a lock, in one rename: a model
+server never reads half a configuration, and two commands do not undo each other's work.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import Final, TypeAlias
+
+from models.errors import ConflictError, NotFoundError
+from models.storage import write_atomically
+from models.wire.config import (
+    ModelEntry,
+    check_model_name,
+    default_entry,
+    published_models,
+    published_versions,
+    read_model_config,
+    render_entries,
+)
+
+CONFIG_FILE: Final = "models.config"
+CONTAINER_MODELS_DIR: Final = PurePath("/models")
+"""Where the public tensorflow/serving image expects models."""
+
+SETTLE_SECONDS: Final = 30.0
+"""How long a model server may take to read a new configuration and to load from it."""
+
+Change: TypeAlias = Callable[[ModelEntry, Sequence[int]], ModelEntry]
+"""Decides: an entry and its model's versions, newest first -> the new entry."""
+
+
+def read_served(models_dir: Path) -> dict[str, ModelEntry]:
+    """What is served from *models_dir*, by name, with paths as the servers see them.
+
+    A published model that the file does not name is served by default.
+
+    Raises:
+        InvalidRequestError: the file is not a model server configuration.
+    """
+    path = models_dir / CONFIG_FILE
+    entries = read_model_config(path) if path.exists() else []
+    published = published_models(models_dir)
+    found = {each.name: each for each in entries if _is_kept(each, published)}
+    for name in published:
+        found.setdefault(name, default_entry(name, CONTAINER_MODELS_DIR))
+    return dict(sorted(found.items()))
+
+
+def local_entries(models_dir: Path) -> list[ModelEntry]:
+    """What `read_served` says, for a server that sees *models_dir* where we do.
+
+    Raises:
+        InvalidRequestError: the file is not a model server configuration.
+    """
+    return [
+        replace(each, base_path=models_dir / each.name) if _is_ours(each) else each
+        for each in read_served(models_dir).values()
+    ]
+
+
+def served_model(models_dir: Path, name: str) -> tuple[ModelEntry, list[int]]:
+    """The entry of the model *name* and its published versions, newest first.
+
+    Raises:
+        InvalidRequestError: no possible name, or the file is broken.
+        NotFoundError: no version of it is published.
+    """
+    served = read_served(models_dir)
+    versions = published_versions(models_dir / check_model_name(name))
+    if name not in served or not versions:
+        there = ", ".join(published_models(models_dir)) or "none: kennel export"
+        message = f"no model {name!r} in {models_dir}: there are {there}"
+        raise NotFoundError(message)
+    return served[name], versions
+
+
+def change_served(models_dir: Path, name: str, change: Change) -> ModelEntry:
+    """Replace the entry of the model *name* by what *change* makes of it.
+
+    Raises:
+        InvalidRequestError, NotFoundError: as `served_model`; nothing is changed.
+        OSError: the disk is full or read-only; nothing is changed.
+    """
+    with locked(models_dir):
+        entry, versions = served_model(models_dir, name)
+        changed = change(entry, versions)
+        write_served(models_dir, {**read_served(models_dir), name: changed})
+    return changed
+
+
+def write_served(models_dir: Path, entries: dict[str, ModelEntry]) -> None:
+    """Replace the file, unless it says the same; the caller holds the lock.
+
+    Raises:
+        OSError: the disk is full or read-only; the file is as it was.
+    """
+    path = models_dir / CONFIG_FILE
+    text = render_entries(entries.values())
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomically(path, text)
+
+
+def check_settled(models_dir: Path, entry: ModelEntry) -> None:
+    """See that servers have had the time to load the versions that *entry* names.
+
+    Raises:
+        ConflictError: the file changed too short a time ago; it says how long to wait.
+    """
+    path = models_dir / CONFIG_FILE
+    if not entry.specific_versions or not path.exists():
+        return
+    age_seconds = time.time() - path.stat().st_mtime
+    if 0 <= age_seconds < SETTLE_SECONDS:
+        message = (
+            f"{path} changed {age_seconds:.0f} s ago and model servers may still be "
+            f"loading: try again in {SETTLE_SECONDS - age_seconds:.0f} s (TensorFlow "
+            "Serving refuses a label of a version that it has not loaded)"
+        )
+        raise ConflictError(message)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be alone among those who change *folder*; a killed holder lets go."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_ours(entry: ModelEntry) -> bool:
+    return entry.base_path == Path(CONTAINER_MODELS_DIR / entry.name)
+
+
+def _is_kept(entry: ModelEntry, published: Sequence[str]) -> bool:
+    # TensorFlow Serving waits for ever for a model that has no version.
+    return entry.name in published or not _is_ours(entry)

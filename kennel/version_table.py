@@ -1,0 +1,59 @@
+"""Published versions as a table for people and as JSON for scripts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Final
+
+from export.publication.listing import PublishedVersion
+
+_HEADINGS: Final = (
+    *("model", "version", "state", "labels"),
+    *("accuracy", "log loss", "recipe", "created", "size"),
+)
+
+
+def render_table(versions: Sequence[PublishedVersion]) -> str:
+    """A line for each of *versions* under a line of headings, columns aligned.
+
+    The figures are those of the card: on validation photos, calibrated, not clipped.
+    """
+    lines = [_HEADINGS, *(_row(each) for each in versions)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def as_json(version: PublishedVersion) -> dict[str, Any]:
+    """The card's members, and beside them the state; a broken version has no card's."""
+    found = dataclasses.asdict(version)
+    card = found.pop("card") or {}
+    return {**card, **found}
+
+
+def format_size(size_bytes: int) -> str:
+    """A number of bytes as people say it: 812 B, 14.2 MB."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _row(version: PublishedVersion) -> tuple[str, ...]:
+    card = version.card
+    figures = card.metrics.get("validation", {}) if card else {}
+    return (
+        *(version.name, str(version.version), version.state),
+        ", ".join(version.version_labels) or "-",
+        _figure(figures.get("accuracy")),
+        _figure(figures.get("log_loss_calibrated")),
+        card.recipe if card else "-",
+        card.created if card else "-",
+        format_size(version.size_bytes),
+    )
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, int | float) else "-"

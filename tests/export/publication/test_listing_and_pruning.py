@@ -1,0 +1,106 @@
+"""What is published, and what may go."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from export.publication.listing import list_versions
+from export.publication.pruning import prune
+from export.publication.served import locked
+from models.contract import CARD_FILE
+from models.errors import ConflictError
+from models.wire.config import published_versions
+from tests.export.publication.versions import serve, write_versions
+
+DEAD_EXPORT = ".tmp-9-0123456789ab"
+
+
+def states(models_dir: Path) -> dict[int, str]:
+    return {each.version: each.state for each in list_versions(models_dir)}
+
+
+def test_each_version_has_a_state(tmp_path: Path) -> None:
+    write_versions(tmp_path, 1, 2, 3, 4, 5)
+    serve(tmp_path, 4, 2, old=2)
+
+    found = list_versions(tmp_path, "pets")
+
+    assert states(tmp_path) == {
+        5: "rolled back",
+        4: "answers",
+        3: "kept",
+        2: "loaded",
+        1: "kept",
+    }
+    assert [each.version_labels for each in found if each.version == 2] == [("old",)]
+    assert found[0].size_bytes > 0
+
+
+def test_broken_folders_are_marked(tmp_path: Path) -> None:
+    write_versions(tmp_path, 1, 2, 3)
+    (tmp_path / "pets" / "1" / "saved_model.pb").unlink()
+    (tmp_path / "pets" / "2" / CARD_FILE).unlink()
+    (tmp_path / "pets" / "3" / CARD_FILE).write_text("{")
+
+    found = list_versions(tmp_path)
+
+    assert {each.state for each in found} == {"broken"}
+    assert [each.problem.split(" in ")[0] for each in found[1:]] == [
+        "no readable card.json",
+        "no saved_model.pb",
+    ]
+
+
+def test_only_versions_that_nobody_needs_are_pruned(tmp_path: Path) -> None:
+    write_versions(tmp_path, 1, 2, 3, 4, 5, 6)
+    serve(tmp_path, 5, 2, old=2)
+
+    plan = prune(tmp_path, "pets", 1, {3: "j1"})
+
+    assert set(plan.removed) == {1, 4}
+    assert plan.kept == {
+        6: "among the newest 1",
+        5: "served",
+        3: "needed by job j1",
+        2: "served",
+    }
+    assert published_versions(tmp_path / "pets") == [6, 5, 3, 2]
+    assert not list((tmp_path / "pets").glob(".tmp-*"))
+
+
+def test_dry_run_removes_nothing(tmp_path: Path) -> None:
+    write_versions(tmp_path, 1, 2, 3)
+
+    plan = prune(tmp_path, "pets", 1, {}, dry_run=True)
+
+    assert set(plan.removed) == {1}
+    assert published_versions(tmp_path / "pets") == [3, 2, 1]
+
+
+def test_what_killed_exports_left_goes_and_what_may_be_copied_now_stays(
+    tmp_path: Path,
+) -> None:
+    write_versions(tmp_path, 1)
+    base = tmp_path / "pets"
+    for name in (DEAD_EXPORT, ".tmp-young", ".tmp-old"):
+        (base / name).mkdir()
+        (base / name / "variables").write_bytes(b"x" * 10)
+    (tmp_path / ".tmp-models.config-0123456789ab").write_text("")
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(base / ".tmp-old", (two_days_ago, two_days_ago))
+
+    plan = prune(tmp_path, "pets", 1, {})
+
+    assert [each.name for each in base.glob(".tmp-*")] == [".tmp-young"]
+    assert plan.leftovers[base / DEAD_EXPORT] == 10
+
+
+def test_pruning_during_an_export_is_refused(tmp_path: Path) -> None:
+    write_versions(tmp_path, 1)
+
+    with locked(tmp_path / "pets"), pytest.raises(ConflictError, match="under way"):
+        prune(tmp_path, "pets", 1, {})

@@ -1,0 +1,268 @@
+"""kennel models, rollback, label, prune; and servers that follow what they wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from kennel.commands import versions
+from kennel.local_config import LocalModelConfig
+from kennel.settings import KennelSettings
+from models.contract import CARD_FILE
+from models.errors import ConflictError, NotFoundError
+from models.wire.client import ModelRef, ModelServerClient
+from models.wire.config import published_versions, read_model_config
+from service.app import create_app
+from service.settings import ServiceSettings
+from tests.export.publication.versions import serve, write_versions
+from tests.pictures import grey, write_folder
+from tests.processes import free_port, running, wait_until
+from tests.tiny_model import publish_tiny_model
+from worker.folders import list_folder
+from worker.manifest import render_manifest
+from worker.queue import JobQueue, JobRequest
+from worker.run import now
+from worker.runs import create_run
+
+PETS = ModelRef("pets")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KennelSettings:
+    monkeypatch.setenv("KENNEL_HOME", str(tmp_path))
+    return KennelSettings.from_env(os.environ)
+
+
+def run(command: str, *arguments: str) -> Result:
+    result = CliRunner().invoke(
+        getattr(versions, command), arguments, catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def queue_job(settings: KennelSettings, version: int) -> str:
+    write_folder(settings.input_root / "test", 3)
+    request = JobRequest("pets", version, ("cat", "dog"), (32, 32), "test")
+    listing = list_folder(settings.input_root / "test", "test")
+    job = f"job{version}"
+    create_run(settings.runs_dir, job, render_manifest(job, request, listing, now(), 8))
+    return job
+
+
+def test_models_are_listed_with_figures_and_trouble(settings: KennelSettings) -> None:
+    write_versions(settings.models_dir, 1, 2, 3)
+    serve(settings.models_dir, 2, stable=2)
+    (settings.models_dir / "pets" / "1" / CARD_FILE).write_text("{")
+
+    result = run("models", "pets")
+
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[1][:5] == ["pets", "3", "rolled", "back", "-"]
+    assert rows[2][:6] == ["pets", "2", "answers", "stable", "0.9000", "0.2500"]
+    assert rows[3][:3] == ["pets", "1", "broken"]
+    assert "pets version 1: the model's card cannot be read" in result.stderr
+
+
+def test_models_as_json_are_cards_with_states(settings: KennelSettings) -> None:
+    write_versions(settings.models_dir, 1)
+    serve(settings.models_dir, stable=1)
+
+    found = json.loads(run("models", "--json").stdout)
+
+    assert found[0]["labels"] == ["cat", "dog"]
+    assert found[0]["version_labels"] == ["stable"]
+    assert found[0]["state"] == "answers"
+
+
+def test_rollback_names_jobs_that_will_fail(settings: KennelSettings) -> None:
+    write_versions(settings.models_dir, 1, 2)
+    job = queue_job(settings, 2)
+    queue_job(settings, 1)
+
+    result = run("rollback", "pets", "1")
+
+    assert result.stdout.startswith("pets version 1 answers")
+    assert result.stderr.count("kennel: job") == 1
+    assert f"job {job} (queued) is pinned to version 2" in result.stderr
+
+
+def test_rollback_tells_of_a_label_that_could_not_move(
+    settings: KennelSettings,
+) -> None:
+    write_versions(settings.models_dir, 1, 2, 3)
+    serve(settings.models_dir, canary=3)
+
+    result = run("rollback", "pets", "1")
+
+    assert "kennel label pets canary=1" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["canary", "=3", "canary=0", "ca nary=1", "a=x"])
+def test_label_that_cannot_be_is_refused(settings: KennelSettings, text: str) -> None:
+    write_versions(settings.models_dir, 1)
+
+    with pytest.raises(Exception, match="is not LABEL=VERSION"):
+        run("label", "pets", text)
+
+
+def test_labels_are_set_and_shown(settings: KennelSettings) -> None:
+    write_versions(settings.models_dir, 1, 2)
+
+    run("label", "pets", "canary=2", "stable=1")
+    run("label", "pets", "canary=")
+
+    assert run("label", "pets").stdout.endswith("labels: stable=1\n")
+
+
+def test_versions_of_unfinished_jobs_are_not_pruned(settings: KennelSettings) -> None:
+    write_versions(settings.models_dir, 1, 2, 3, 4, 5)
+    serve(settings.models_dir, 5)
+    queue_job(settings, 2)
+
+    dry = run("prune", "pets", "--keep", "1", "--dry-run").stdout
+    wet = run("prune", "pets", "--keep", "1").stdout
+
+    assert "would remove pets version 4" in dry
+    assert "kept pets version 2: needed by job job2" in wet
+    assert published_versions(settings.models_dir / "pets") == [5, 2]
+
+
+def test_local_configuration_follows_and_survives_a_broken_one(
+    settings: KennelSettings,
+) -> None:
+    write_versions(settings.models_dir, 1, 2)
+    said: list[str] = []
+    local = LocalModelConfig(
+        settings.models_dir, settings.home / "local.config", said.append
+    )
+    local.write()
+    run("rollback", "pets", "1")
+
+    local.follow()
+    (settings.models_dir / "models.config").write_text("nonsense")
+    local.follow()
+    local.follow()
+
+    entry = read_model_config(local.path)[0]
+    assert entry.base_path == settings.models_dir / "pets"
+    assert entry.specific_versions == (1,)
+    assert len(said) == 1
+
+
+@pytest.fixture
+def target(settings: KennelSettings) -> Iterator[str]:
+    """An embedded server that follows the local configuration of three versions."""
+    for version in (1, 2, 3):
+        publish_tiny_model(settings.models_dir, version)
+    local = LocalModelConfig(settings.models_dir, settings.home / "local.config", print)
+    local.write()
+    target = f"127.0.0.1:{free_port()}"
+    arguments = (
+        *("kennel.cli", "model-server", f"--port={target.split(':')[1]}"),
+        f"--model_config_file={local.path}",
+        "--model_config_file_poll_wait_seconds=0.1",
+        "--file_system_poll_wait_seconds=0.1",
+    )
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.wait(0.05):
+            local.follow()
+
+    with ExitStack() as stack:
+        log = settings.home / "server.log"
+        stack.enter_context(running(*arguments, env=os.environ, log=log))
+        following = threading.Thread(target=follow)
+        following.start()
+        stack.callback(following.join)
+        stack.callback(stop.set)
+        yield target
+
+
+def answering(client: ModelServerClient, model: ModelRef = PETS) -> int:
+    return client.predict(np.full((1, 32, 32, 3), 90, np.uint8), model).version
+
+
+@pytest.mark.tensorflow
+def test_rollback_and_labels_are_followed_without_a_failed_request(
+    settings: KennelSettings, target: str
+) -> None:
+    failures: list[Exception] = []
+    done = threading.Event()
+
+    def keep_asking(ask: Callable[[], object]) -> None:
+        while not done.is_set():
+            try:
+                ask()
+            except Exception as error:
+                failures.append(error)
+
+    with ExitStack() as stack:
+        client = stack.enter_context(ModelServerClient(target))
+        stable = ModelRef("pets", label="stable")
+        wait_until(lambda: is_answering(client, PETS, 3), "version 3", 60)
+        run("label", "pets", "stable=3")
+        wait_until(lambda: is_answering(client, stable, 3), "the label")
+        for ask in (lambda: answering(client), lambda: answering(client, stable)):
+            asking = threading.Thread(target=keep_asking, args=(ask,))
+            asking.start()
+            stack.callback(asking.join)
+        stack.callback(done.set)
+        run("rollback", "pets", "2")
+        wait_until(lambda: answering(client) == 2, "the rollback")
+        publish_tiny_model(settings.models_dir, 4)
+        run("rollback", "pets", "4")
+        wait_until(lambda: answering(client) == 4, "the way forward")
+
+        assert answering(client, stable) == 2
+    assert failures == []
+
+
+def is_answering(client: ModelServerClient, model: ModelRef, version: int) -> bool:
+    try:
+        return answering(client, model) == version
+    except Exception:
+        return False
+
+
+@pytest.mark.tensorflow
+def test_clients_of_the_api_ask_by_label(settings: KennelSettings, target: str) -> None:
+    run("label", "pets", "stable=2")
+    with ModelServerClient(target) as model:
+        wait_until(
+            lambda: is_answering(model, ModelRef("pets", label="stable"), 2), "2", 60
+        )
+        service = ServiceSettings.from_env({"MODEL_NAMES": "pets"})
+        queue = JobQueue("redis://", settings.runs_dir, settings.input_root)
+        client = create_app(service, model, queue).test_client()
+
+        def ask(query: str) -> tuple[int, dict[str, object]]:
+            response = client.post(
+                f"/v1/predict?{query}", data=grey(90), content_type="image/png"
+            )
+            return response.status_code, response.get_json()
+
+        assert ask("label=stable")[1]["version"] == 2
+        assert ask("")[1]["version"] == 3
+        assert ask("label=nightly")[0] == 404
+        assert ask("label=nightly")[1]["code"] == "label_not_found"
+
+
+def test_errors_are_of_the_kind_that_the_command_line_prints(
+    settings: KennelSettings,
+) -> None:
+    write_versions(settings.models_dir, 1, 2, 3)
+
+    with pytest.raises(NotFoundError, match="there are 3, 2, 1"):
+        run("rollback", "pets", "9")
+    with pytest.raises(ConflictError, match="served: 3, 2"):
+        run("label", "pets", "old=1")

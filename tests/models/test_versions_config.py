@@ -1,0 +1,44 @@
+"""Version policies and labels of models.config, as TensorFlow Serving reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.wire.config import ModelEntry, read_model_config, render_entries
+
+BASE = Path("/models/pets")
+
+
+@pytest.mark.parametrize(
+    ("entry", "loaded"),
+    [
+        (ModelEntry("pets", BASE, 2), [4, 3]),
+        (ModelEntry("pets", BASE, 10**9), [4, 3, 2, 1]),
+        (ModelEntry("pets", BASE, 2, (3, 1), (("canary", 3), ("old", 1))), [3, 1]),
+        (ModelEntry("pets", BASE, 2, (5, 3)), [3]),
+    ],
+    ids=["latest", "all", "specific", "announced"],
+)
+def test_entry_is_read_as_written(
+    tmp_path: Path, entry: ModelEntry, loaded: list[int]
+) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(render_entries([entry]))
+
+    assert read_model_config(file) == [entry]
+    assert entry.loaded([1, 2, 3, 4]) == loaded
+
+
+def test_file_without_a_policy_serves_the_newest(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(
+        "model_config_list { config { name: 'pets' base_path: '/models/pets' "
+        "version_labels { key: 'stable' value: 2 } } }"
+    )
+
+    entry = read_model_config(file)[0]
+
+    assert entry.loaded([1, 2]) == [2]
+    assert entry.labels == (("stable", 2),)
