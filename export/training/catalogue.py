@@ -128,8 +128,9 @@ LENET5: Final = Recipe(
     source="LeCun et al. 1998, as on the slides: 61,706 parameters",
     network="lenet5",
     image_size=(28, 28),
-    stages=(Stage("all", 10, 5, 1e-3, "adam", "cosine"),),
+    stages=(Stage("all", 10, 5, 2e-3, "adam", "cosine"),),
     needs="nothing",
+    batch_size=128,
 )
 
 SCRATCH: Final = Recipe(
@@ -137,8 +138,9 @@ SCRATCH: Final = Recipe(
     source="fast.ai course 2016, MNIST notebook: VGG-style with batch normalisation",
     network="mnist-bn",
     image_size=(28, 28),
-    stages=(Stage("all", 12, 5, 1e-3, "adam", "cosine"),),
+    stages=(Stage("all", 8, 5, 1e-3, "adam", "cosine"),),
     needs="nothing",
+    batch_size=128,
 )
 
 SCRATCH_PHOTOS: Final = Recipe(

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.threads import map_files
 from export.data.sources.files import PHOTO_SUFFIXES
 from export.data.split import Split
+from export.data.threads import map_files
 from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
 from export.training.snapshots import Snapshot, read_snapshot, write_snapshot

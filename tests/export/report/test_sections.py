@@ -15,6 +15,7 @@ from export.report.content import ReportContent, ReportedPhotos
 from export.report.sections.card import card_section
 from export.report.sections.clipping import clipping_section
 from export.report.sections.confusion import confusion_section
+from export.report.sections.diagnosis import diagnosis_section
 from export.report.sections.headline import headline_section, wilson_interval
 from export.report.sections.photos import photos_section
 from export.report.sections.reliability import reliability_section
@@ -195,8 +196,6 @@ def test_expected_score_is_left_out_when_unknown() -> None:
 
 
 def test_diagnosis_lists_cures_in_order_and_escapes(tmp_path: Path) -> None:
-    from export.report.sections.diagnosis import diagnosis_section
-
     section = diagnosis_section(full_content(tmp_path))
 
     assert "The gap is &lt;wide&gt;" in section

@@ -79,3 +79,18 @@ def test_layers_that_are_not_there_are_refused(network: Any, trains: str) -> Non
 
     with pytest.raises(InvalidRequestError, match=r"cannot train|no layer starts"):
         trained_layers(network, trains)
+
+
+def test_other_dropout_needs_no_other_weights(network: Any) -> None:
+    # Keras's dropout is inverted: halving weights, as the course did, would be wrong.
+    from models.networks.head import Head
+    from models.networks.heads import assemble
+    from models.networks.registry import find_network
+
+    head = Head("pooled", taps=("block1_pool", "block2_pool"), dropout=0.0)
+    without = assemble(find_network("vgg16"), head, 2, (32, 32)).model
+    without.set_weights(network.model.get_weights())
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
+
+    expected = network.model.predict_on_batch(pixels)
+    assert np.abs(without.predict_on_batch(pixels) - expected).max() < 1e-6

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from export.data.photos import list_photos, read_split, split_photos
+from export.data.photos import find_split, list_photos, read_split, split_photos
 from models.errors import DatasetError
+from tests.export.data.sources import prepared, write_flat
 
 
 def make_classes(folder: Path, **counts: int) -> Path:
@@ -82,3 +83,60 @@ def test_broken_manifest_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DatasetError, match="not a split manifest"):
         read_split(tmp_path / "split.json")
+
+
+def test_prepared_folder_keeps_its_split(tmp_path: Path) -> None:
+    made = prepared(write_flat(tmp_path / "redux"))
+
+    split = find_split(made.folder, 0.5, seed=9)
+
+    assert split.counts()["valid"] == {"cat": 5, "dog": 5}
+    assert split.seed == 42
+    assert {photo.file for photo in split.train} == {
+        file.file for file in made.manifest.part("train")
+    }
+    assert split.train[0].file.startswith("train/")
+
+
+def test_prepared_folder_with_a_missing_photo_is_refused(tmp_path: Path) -> None:
+    made = prepared(write_flat(tmp_path / "redux"))
+    (made.folder / made.manifest.part("train")[0].file).unlink()
+
+    with pytest.raises(DatasetError, match="1 files"):
+        find_split(made.folder, 0.5, seed=9)
+
+
+def test_train_and_valid_folders_are_a_split(tmp_path: Path) -> None:
+    make_classes(tmp_path / "train", cat=6, dog=6)
+    make_classes(tmp_path / "valid", cat=2, dog=3)
+
+    split = find_split(tmp_path, 0.5, seed=9)
+
+    assert split.counts() == {
+        "train": {"cat": 6, "dog": 6},
+        "valid": {"cat": 2, "dog": 3},
+    }
+
+
+def test_class_folders_are_split_with_groups_and_duplicates_together(
+    tmp_path: Path,
+) -> None:
+    folder = make_classes(tmp_path, cat=20, dog=20)
+    (folder / "cat" / "0.png").write_bytes((folder / "cat" / "1.png").read_bytes())
+    groups = {f"dog/{number}.png": f"walk {number // 4}" for number in range(20)}
+
+    split = find_split(folder, 0.25, seed=3, groups=groups)
+
+    valid = {photo.file for photo in split.valid}
+    assert ("cat/0.png" in valid) == ("cat/1.png" in valid)
+    walks = {groups[file] for file in valid if file in groups}
+    assert all(file in valid for file, walk in groups.items() if walk in walks)
+    assert split.counts()["valid"]["dog"] == 4
+
+
+def test_class_folders_without_groups_are_split_as_ever(tmp_path: Path) -> None:
+    folder = make_classes(tmp_path, cat=20, dog=20)
+
+    split = find_split(folder, 0.25, seed=3)
+
+    assert split == split_photos(folder, list_photos(folder), 0.25, seed=3)

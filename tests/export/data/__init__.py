@@ -1,0 +1,1 @@
+"""Tests of what becomes a split: sources, checks, preparation."""

@@ -1,0 +1,177 @@
+"""What is wrong with photos is found, reported, and refused where that is asked for."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.data.checks.likeness import find_like_pairs
+from export.data.preparation.prepare import Prepared
+from export.data.preparation.refusals import StrictError
+from models.errors import DatasetError
+from tests.export.data.sources import photo, prepared, write_flat
+from tests.pictures import encoded
+
+
+def kinds(made: Prepared) -> dict[str, int]:
+    return {finding.kind: finding.count for finding in made.manifest.findings}
+
+
+def write_classes(folder: Path, **counts: int) -> Path:
+    for first, (label, count) in enumerate(counts.items()):
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            path = folder / label / f"{number}.png"
+            path.write_bytes(photo(first * 1000 + number))
+    return folder
+
+
+def test_clean_photos_have_no_findings(tmp_path: Path) -> None:
+    assert kinds(prepared(write_flat(tmp_path / "redux"), strict=True)) == {}
+
+
+def test_unreadable_photo_is_listed_and_left_out(tmp_path: Path) -> None:
+    source = write_flat(tmp_path / "redux")
+    broken = source / "train" / "cat.3.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    (source / "train" / "dog.1.png").write_bytes(b"")
+
+    made = prepared(source)
+
+    assert kinds(made) == {"unreadable photo": 2}
+    names = {Path(file.file).name for file in made.manifest.files}
+    assert not names & {"cat.3.png", "dog.1.png"}
+    assert len(made.manifest.part("train")) + len(made.manifest.part("valid")) == 38
+
+
+def test_odd_folders_are_reported_and_are_no_classes(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", cat=50, dog=50, odd=2)
+    (source / ".ipynb_checkpoints").mkdir()
+    (source / ".ipynb_checkpoints" / "1.png").write_bytes(photo(7777))
+    (source / "results").mkdir()
+
+    made = prepared(source)
+
+    assert made.manifest.labels == ("cat", "dog", "odd")
+    assert kinds(made) == {
+        "hidden folder": 1,
+        "empty class folder": 1,
+        "tiny class": 1,
+    }
+
+
+def test_names_alike_but_for_case_are_reported(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", Cat=8, cat=8, dog=8)
+    (source / "dog" / "a.PNG").write_bytes(photo(7000))
+    (source / "dog" / "a.png").write_bytes(photo(7001))
+
+    found = kinds(prepared(source))
+
+    assert found == {
+        "labels alike but for case": 1,
+        "file names alike but for case": 1,
+    }
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="at least two"):
+        prepared(write_flat(tmp_path / "redux", dogs=0))
+
+
+def test_two_photos_are_refused_by_the_class_that_is_too_small(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="class 'cat' has 1 photos"):
+        prepared(write_flat(tmp_path / "redux", cats=1, dogs=1))
+
+
+def test_exact_duplicates_stay_on_one_side(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", cat=20, dog=20)
+    for number in range(10):
+        content = (source / "cat" / f"{number}.png").read_bytes()
+        (source / "cat" / f"again-{number}.png").write_bytes(content)
+
+    made = prepared(source)
+
+    hashes = {
+        part: {file.sha256 for file in made.manifest.part(part)}
+        for part in ("train", "valid")
+    }
+    assert not hashes["train"] & hashes["valid"]
+    found = kinds(made)
+    assert sum(found.values()) == 10
+    assert set(found) <= {"exact duplicates in train", "exact duplicates in valid"}
+
+
+def test_photo_with_two_labels_is_the_first_finding(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", cat=10, dog=10)
+    (source / "dog" / "cat.png").write_bytes((source / "cat" / "1.png").read_bytes())
+
+    finding = prepared(source).manifest.findings[0]
+
+    assert finding.kind == "exact duplicates with two labels"
+    assert finding.examples == ("cat/1.png = dog/cat.png (cat, dog)",)
+
+
+def test_photo_saved_again_smaller_is_a_near_duplicate(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "pets", cat=10, dog=10)
+    rows, columns = np.mgrid[0:90, 0:120]
+    pixels = 128 + 60 * np.sin(rows / 15) + 50 * np.cos(columns / 20)
+    image = Image.fromarray(pixels.astype(np.uint8))
+    (source / "cat" / "big.png").write_bytes(encoded(image))
+    again = encoded(image.resize((60, 45)), "JPEG", quality=60)
+    (source / "cat" / "small.jpg").write_bytes(again)
+
+    made = prepared(source)
+
+    assert [x.count for x in made.manifest.findings if "near" in x.kind] == [1]
+    assert "cat/big.png ~ cat/small.jpg" in made.manifest.findings[0].examples[0]
+
+
+def test_alike_digits_do_not_drown_the_report() -> None:
+    generator = np.random.default_rng(0)
+    strokes = np.zeros((400, 24, 24), np.uint8)
+    for stroke, start in zip(strokes, generator.integers(2, 16, 400), strict=True):
+        stroke[start : start + 6, 8:16] = generator.integers(100, 255, (6, 8))
+
+    assert len(list(find_like_pairs(strokes))) == 0
+
+
+def test_strict_refuses_before_anything_is_written(tmp_path: Path) -> None:
+    source = write_flat(tmp_path / "redux")
+    (source / "train" / "cat.3.png").write_bytes(b"no photo")
+
+    with pytest.raises(StrictError, match="1 unreadable photo"):
+        prepared(source, strict=True)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_prints_findings_and_the_next_step(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from kennel.commands.preparing import prepare
+
+    source = write_flat(tmp_path / "redux")
+    (source / "train" / "cat.3.png").write_bytes(b"no photo")
+
+    done = CliRunner().invoke(prepare, [str(source), str(tmp_path / "out")])
+
+    assert done.exit_code == 0, done.output
+    assert "1  unreadable photo" in done.stdout
+    assert "train/cat.3.png: not a JPEG" in done.stdout
+    assert f"Next: kennel train {tmp_path / 'out'}" in done.stdout
+
+
+def test_thumbnail_decoding_refuses_what_decoding_refuses() -> None:
+    from models.errors import InvalidImageError
+    from models.images import decode_grey
+
+    stream = io.BytesIO()
+    Image.new("RGB", (400, 300), "red").save(stream, "JPEG")
+
+    assert decode_grey(stream.getvalue(), (24, 24)).shape == (24, 24)
+    with pytest.raises(InvalidImageError):
+        decode_grey(stream.getvalue()[:-300], (24, 24))
