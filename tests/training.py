@@ -45,7 +45,8 @@ def write_class_folders(folder: Path, each: int = 30) -> None:
 def small_plan(home: Path, name: str = "pets", run: str = "small") -> TrainingPlan:
     """A plan for photos in *home*/photos, to become *home*/runs/train/*run*."""
     start_tensorflow()
-    from export.data.photos import list_photos, split_photos
+    from export.data.class_folders import list_photos
+    from export.data.photos import split_photos
     from export.training.plans import TrainingPlan
 
     if not (home / "photos").exists():

@@ -1,156 +1,126 @@
 """Labelled photos in class folders, split into training and validation.
 
-The split is stratified and depends on nothing but the seed and the files' names; the
-manifest that it writes names every file with its hash.
+A folder that `kennel prepare` made keeps its split. Otherwise the split is stratified
+and depends on nothing but the seed and the files.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 
+from export.data.class_folders import list_photos
+from export.data.manifest import (
+    MANIFEST_FILE,
+    PLAN_FILE,
+    check_files,
+    read_manifest,
+)
+from export.data.split import Photo, Split
+from export.data.splitting import choose_groups, join_groups, share_of, shuffle_strata
 from models.errors import DatasetError
-from models.storage import hash_file, write_atomically
-
-PHOTO_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-MANIFEST_SCHEMA: Final = 1
 
 
-@dataclass(frozen=True)
-class Photo:
-    """One labelled file; the path is relative to the data folder."""
+def find_split(
+    folder: Path,
+    valid_fraction: float,
+    seed: int,
+    groups: Mapping[str, str] | None = None,
+) -> Split:
+    """The split of *folder* if it has one, else a new one of its class folders.
 
-    file: str
-    label: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which photos train and which validate."""
-
-    folder: str
-    labels: tuple[str, ...]
-    seed: int
-    grouping: str
-    train: tuple[Photo, ...]
-    valid: tuple[Photo, ...]
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Photos per part and label."""
-        parts = {"train": self.train, "valid": self.valid}
-        return {
-            part: dict(Counter(photo.label for photo in photos))
-            for part, photos in parts.items()
-        }
-
-    def digest(self) -> str:
-        """Sha256 over the file lists of both parts, contents included."""
-        lines = [
-            f"{part} {photo.sha256} {photo.file}\n"
-            for part, photos in (("train", self.train), ("valid", self.valid))
-            for photo in photos
-        ]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-    def write(self, path: Path) -> None:
-        """Write the manifest; `read_split` reads it back."""
-        content = {"schema": MANIFEST_SCHEMA, **asdict(self)}
-        write_atomically(path, json.dumps(content, indent=1))
-
-
-def read_split(path: Path) -> Split:
-    """Read a manifest.
+    A folder made by `kennel prepare` has one, and so has one with class folders below
+    ``train`` and ``valid``; then *valid_fraction* and *groups* do not matter. In a new
+    split, exact duplicates and photos that *groups* (file to group) joins stay together.
 
     Raises:
-        DatasetError: it is missing or not one.
+        DatasetError: no photos, files are missing, or a class is too small to split.
     """
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        content.pop("schema")
-        for part in ("train", "valid"):
-            content[part] = tuple(Photo(**photo) for photo in content[part])
-        content["labels"] = tuple(content["labels"])
-        return Split(**content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"{path} is not a split manifest ({error}): train again"
-        raise DatasetError(message) from error
-
-
-def list_photos(folder: Path) -> list[Photo]:
-    """The photos in *folder*'s class folders, by label and name.
-
-    Raises:
-        DatasetError: no folder, fewer than two classes, or an empty class folder.
-    """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder: give one with class folders")
-    classes = sorted(
-        each for each in folder.iterdir() if each.is_dir() and each.name[0] != "."
-    )
-    if len(classes) < 2:
-        message = (
-            f"{folder} holds {len(classes)} class folders: at least two are needed"
-        )
-        raise DatasetError(message)
-    return [photo for each in classes for photo in _class_photos(folder, each)]
+    if (folder / MANIFEST_FILE).exists() or (folder / PLAN_FILE).exists():
+        return _prepared_split(folder)
+    if (folder / "train").is_dir() and (folder / "valid").is_dir():
+        return _folder_split(folder, seed)
+    return split_photos(folder, list_photos(folder), valid_fraction, seed, groups or {})
 
 
 def split_photos(
-    folder: Path, photos: Sequence[Photo], valid_fraction: float, seed: int
+    folder: Path,
+    photos: Sequence[Photo],
+    valid_fraction: float,
+    seed: int,
+    groups: Mapping[str, str] | None = None,
 ) -> Split:
     """Cut a seeded, stratified share of *photos* off for validation.
+
+    With *groups* (file to group), these and exact duplicates stay on one side.
 
     Raises:
         DatasetError: a class is too small to have photos in both parts.
     """
+    photos = sorted(photos, key=lambda photo: (photo.label, photo.file))
+    strata = [photo.label for photo in photos]
+    targets = share_of(strata, valid_fraction)
+    _check_targets(Counter(strata), targets, valid_fraction)
     generator = np.random.default_rng(seed)
-    train: list[Photo] = []
-    valid: list[Photo] = []
-    labels = sorted({photo.label for photo in photos})
-    for label in labels:
-        members = sorted(
-            (photo for photo in photos if photo.label == label),
-            key=lambda photo: photo.file,
+    joined = _groups(photos, groups) if groups is not None else []
+    if any(joined):
+        names = [name or photo.file for name, photo in zip(joined, photos, strict=True)]
+        chosen = set(choose_groups(strata, names, targets, generator))
+        valid = [photos[index] for index in sorted(chosen)]
+        train = [photo for index, photo in enumerate(photos) if index not in chosen]
+    else:
+        order = shuffle_strata(strata, generator)
+        valid = [photos[i] for name in order for i in order[name][: targets[name]]]
+        train = [photos[i] for name in order for i in order[name][targets[name] :]]
+    grouping = "stratified, groups kept together" if any(joined) else "stratified"
+    return _split(folder, seed, grouping, train, valid)
+
+
+def _split(
+    folder: Path, seed: int, grouping: str, train: list[Photo], valid: list[Photo]
+) -> Split:
+    labels = tuple(sorted({photo.label for photo in train}))
+    if not train or {photo.label for photo in valid} != set(labels):
+        only = {photo.label for photo in train} ^ {photo.label for photo in valid}
+        message = (
+            f"classes {', '.join(sorted(only)) or '(none)'} of {folder} have photos in "
+            "one part of the split only: add photos or groups, or split with another seed"
         )
-        count = round(len(members) * valid_fraction)
-        if not 0 < count < len(members):
+        raise DatasetError(message)
+    return Split(str(folder), labels, seed, grouping, tuple(train), tuple(valid))
+
+
+def _prepared_split(folder: Path) -> Split:
+    manifest = read_manifest(folder)
+    parts = [manifest.part("train"), manifest.part("valid")]
+    check_files(folder, [file for part in parts for file in part])
+    train, valid = (
+        [Photo(file.file, file.label, file.sha256) for file in part] for part in parts
+    )
+    return _split(folder, manifest.seed, manifest.grouping, train, valid)
+
+
+def _folder_split(folder: Path, seed: int) -> Split:
+    train, valid = list_photos(folder, "train"), list_photos(folder, "valid")
+    return _split(folder, seed, "folders train and valid", train, valid)
+
+
+def _groups(photos: Sequence[Photo], groups: Mapping[str, str]) -> list[str]:
+    seen = Counter(photo.sha256 for photo in photos)
+    same = [photo.sha256 if seen[photo.sha256] > 1 else "" for photo in photos]
+    return join_groups([groups.get(photo.file, "") for photo in photos], same)
+
+
+def _check_targets(
+    sizes: Mapping[str, int], targets: Mapping[str, int], share: float
+) -> None:
+    for label, size in sizes.items():
+        if not 0 < targets[label] < size:
             message = (
-                f"class {label!r} has {len(members)} photos: too few to keep "
-                f"{valid_fraction:.0%} for validation"
+                f"class {label!r} has {size} photos: too few to keep "
+                f"{share:.0%} for validation"
             )
             raise DatasetError(message)
-        order = generator.permutation(len(members))
-        valid += [members[index] for index in order[:count]]
-        train += [members[index] for index in order[count:]]
-    return Split(
-        str(folder), tuple(labels), seed, "stratified", tuple(train), tuple(valid)
-    )
-
-
-def classes_of(photos: Iterable[Photo], labels: Sequence[str]) -> Any:
-    """The class number of each photo, int64 [N]."""
-    numbers = {label: number for number, label in enumerate(labels)}
-    return np.array([numbers[photo.label] for photo in photos], dtype=np.int64)
-
-
-def _class_photos(folder: Path, class_folder: Path) -> list[Photo]:
-    files = sorted(
-        each
-        for each in class_folder.iterdir()
-        if each.suffix.lower() in PHOTO_SUFFIXES and each.is_file()
-    )
-    if not files:
-        message = f"class folder {class_folder} holds no photos: add some or remove it"
-        raise DatasetError(message)
-    return [
-        Photo(str(each.relative_to(folder)), class_folder.name, hash_file(each))
-        for each in files
-    ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.photos import list_photos
+from export.data.class_folders import list_photos
 from export.data.split import classes_of
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +57,11 @@ class TrainingPlan:
         del content["split"], content["folder"]
         text = json.dumps({**content, "cache": str(self.cache)}, indent=2)
         write_atomically(self.folder / PLAN_FILE, text)
+
+    def forget_unless_begun(self) -> None:
+        """Remove the run's folder if nothing has been trained in it yet."""
+        if not list(self.folder.glob("*.npz")):
+            shutil.rmtree(self.folder)
 
 
 def read_plan(folder: Path) -> TrainingPlan:

@@ -32,8 +32,8 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--csv",
     "csv_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A CSV with img and classname; default: the one in SRC.",
+    type=_PATH,
+    help="A CSV with img and classname, also relative to SRC; default: the one in SRC.",
 )
 @click.option("--group-by", help="The CSV's column that the split keeps together.")
 @click.option("--labels", default="", help="Names of IDX classes, comma-separated.")
@@ -77,7 +77,7 @@ def prepare(
     from kennel.progress import progress_bars
 
     names = tuple(name.strip() for name in labels.split(",")) if labels else ()
-    csv_path = csv_file.absolute() if csv_file else None
+    csv_path = _find_csv(csv_file, source) if csv_file else None
     request = PrepareRequest(
         source=source.absolute(),
         dest=dest.absolute(),
@@ -99,6 +99,22 @@ def prepare(
     _print_parts(prepared)
 
 
+def _find_csv(given: Path, source: Path) -> Path:
+    from models.errors import InvalidRequestError
+
+    for path in (given, source / given):
+        if path.is_file():
+            return path.absolute()
+    message = f"--csv {given}: there is no such file, neither here nor in {source}"
+    raise InvalidRequestError(message)
+
+
+def _printable(text: str) -> str:
+    # File names may hold anything but a slash.
+    shown = text.encode(errors="backslashreplace").decode()
+    return shown if shown.isprintable() else ascii(shown)
+
+
 def _print_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
     from export.data.checks.findings import MAX_NAMED
 
@@ -108,7 +124,7 @@ def _print_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
     for finding in findings:
         click.echo(f"{finding.count:>7,}  {finding.kind}: {finding.remedy}")
         for example in finding.examples[:MAX_NAMED]:
-            click.echo(f"{'':9}{example!r}" if "\n" in example else f"{'':9}{example}")
+            click.echo(f"{'':9}{_printable(example)}")
         if finding.count > MAX_NAMED:
             click.echo(f"{'':9}... and {finding.count - MAX_NAMED:,} more")
 

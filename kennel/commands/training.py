@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kennel.settings import KennelSettings
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, KennelError
 
 if TYPE_CHECKING:
     from export.training.plans import TrainingPlan
@@ -223,8 +223,13 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
     if fresh:
         plan.write()
         click.echo(f"Run: {plan.folder}", err=True)
-    with progress_bars() as progress:
-        trained = train_plan(plan, progress)
+    try:
+        with progress_bars() as progress:
+            trained = train_plan(plan, progress)
+    except KennelError:
+        if fresh:
+            plan.forget_unless_begun()
+        raise
     print_metrics(trained, trained.metrics)
     print_expected_score(trained)
     print_diagnosis(trained, trained.metrics)

@@ -11,7 +11,9 @@ def diagnosis_section(content: ReportContent) -> Markup:
     parts: list[Markup] = []
     for found in content.diagnoses:
         cures = join(Markup(f"<li>{text(cure)}</li>") for cure in found.cures)
-        evidence = f"{found.evidence[:1].upper()}{found.evidence[1:]}. Cures, best first:"
+        evidence = (
+            f"{found.evidence[:1].upper()}{found.evidence[1:]}. Cures, best first:"
+        )
         parts += [
             heading(3, str(found.kind).capitalize()),
             paragraph(evidence),

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from export.data.photos import find_split, list_photos, read_split, split_photos
+from export.data.class_folders import list_photos
+from export.data.photos import find_split, split_photos
+from export.data.split import read_split
 from models.errors import DatasetError
 from tests.export.data.sources import prepared, write_flat
 

@@ -1,0 +1,145 @@
+"""What `kennel prepare` knows of a folder that it made: every file, and why it is there.
+
+The manifest is written last of all: a folder with one is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from export.data.checks.findings import Finding
+from models.errors import DatasetError
+from models.storage import write_atomically
+
+MANIFEST_FILE: Final = "manifest.json"
+PLAN_FILE: Final = ".plan.json"
+"""There while a folder is being made; what it says is done again after a crash."""
+
+MANIFEST_KIND: Final = "prepared photos"
+MANIFEST_SCHEMA: Final = 1
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """One file: where it lies, what it is, and where it came from.
+
+    ``part`` is train, valid, test, sample/train or sample/valid; ``source`` is the path
+    below the source as if its archives were unpacked; ``size`` is in bytes.
+    """
+
+    file: str
+    part: str
+    label: str
+    group: str
+    source: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A prepared folder: the arguments, the outcome of the checks, and the files."""
+
+    seed: int
+    options: Mapping[str, Any]
+    grouping: str
+    labels: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    files: tuple[PreparedFile, ...]
+
+    def part(self, name: str) -> list[PreparedFile]:
+        """The files of one part."""
+        return [file for file in self.files if file.part == name]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Files per part and label; test photos have no label here."""
+        counts: dict[str, dict[str, int]] = {}
+        for file in self.files:
+            label = "" if file.part == "test" else file.label
+            part = counts.setdefault(file.part, {})
+            part[label] = part.get(label, 0) + 1
+        return counts
+
+    def content(self) -> dict[str, Any]:
+        """As JSON, the files last."""
+        # vars, not asdict: that copies deeply, seconds for 60,000 files.
+        kind = {"kind": MANIFEST_KIND, "schema": MANIFEST_SCHEMA}
+        findings = [vars(finding) for finding in self.findings]
+        files = [vars(file) for file in self.files]
+        return {**kind, **vars(self), "findings": findings, "files": files}
+
+    def write(self, folder: Path) -> None:
+        """Seal *folder*.
+
+        Raises:
+            OSError: the disk is full or read-only.
+        """
+        content = self.content()
+        files = ",\n  ".join(json.dumps(file) for file in content.pop("files"))
+        head = json.dumps(content, indent=1).removesuffix("\n}")
+        text = f'{head},\n "files": [\n  {files}\n ]\n}}\n'
+        write_atomically(folder / MANIFEST_FILE, text)
+
+
+def parse_manifest(content: dict[str, Any]) -> Manifest:
+    """A manifest from its JSON.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not one.
+    """
+    rest = dict(content)
+    if rest.pop("kind") != MANIFEST_KIND or rest.pop("schema") != MANIFEST_SCHEMA:
+        raise ValueError("another kind of file, or of another version")
+    rest["labels"] = tuple(rest["labels"])
+    rest["files"] = tuple(PreparedFile(**each) for each in rest["files"])
+    rest["findings"] = tuple(
+        Finding(**each | {"examples": tuple(each["examples"])})
+        for each in rest["findings"]
+    )
+    return Manifest(**rest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a prepared folder.
+
+    Raises:
+        DatasetError: `kennel prepare` has not finished, or the file is damaged.
+    """
+    if (folder / PLAN_FILE).exists():
+        message = (
+            f"kennel prepare has not finished {folder}: run the same command again"
+        )
+        raise DatasetError(message)
+    path = folder / MANIFEST_FILE
+    try:
+        return parse_manifest(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"{path} is no manifest of kennel prepare ({error}): prepare anew"
+        raise DatasetError(message) from error
+
+
+def check_files(folder: Path, files: Iterable[PreparedFile]) -> None:
+    """See that *files* are there with the size that the manifest says; reads none.
+
+    Raises:
+        DatasetError: some are not; it names the first.
+    """
+    wrong = [each for each in (_complaint(folder, file) for file in files) if each]
+    if wrong:
+        message = (
+            f"{len(wrong)} files of {folder} are not as {MANIFEST_FILE} says, the first: "
+            f"{wrong[0]}. Put them back, or kennel prepare ... --force"
+        )
+        raise DatasetError(message)
+
+
+def _complaint(folder: Path, file: PreparedFile) -> str:
+    try:
+        size = (folder / file.file).stat().st_size
+    except OSError as error:
+        return f"{file.file} ({error.strerror})"
+    return "" if size == file.size else f"{file.file} ({size} bytes, not {file.size})"

@@ -1,0 +1,85 @@
+"""A split: which photos train and which validate, written down with their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from models.errors import DatasetError
+from models.storage import write_atomically
+
+MANIFEST_SCHEMA: Final = 1
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One labelled file; the path is relative to the data folder."""
+
+    file: str
+    label: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which photos train and which validate."""
+
+    folder: str
+    labels: tuple[str, ...]
+    seed: int
+    grouping: str
+    train: tuple[Photo, ...]
+    valid: tuple[Photo, ...]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Photos per part and label."""
+        parts = {"train": self.train, "valid": self.valid}
+        return {
+            part: dict(Counter(photo.label for photo in photos))
+            for part, photos in parts.items()
+        }
+
+    def digest(self) -> str:
+        """Sha256 over the file lists of both parts, contents included."""
+        lines = [
+            f"{part} {photo.sha256} {photo.file}\n"
+            for part, photos in (("train", self.train), ("valid", self.valid))
+            for photo in photos
+        ]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the manifest; `read_split` reads it back."""
+        content = {"schema": MANIFEST_SCHEMA, **asdict(self)}
+        write_atomically(path, json.dumps(content, indent=1))
+
+
+def read_split(path: Path) -> Split:
+    """Read a manifest.
+
+    Raises:
+        DatasetError: it is missing or not one.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content.pop("schema")
+        for part in ("train", "valid"):
+            content[part] = tuple(Photo(**photo) for photo in content[part])
+        content["labels"] = tuple(content["labels"])
+        return Split(**content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{path} is not a split manifest ({error}): train again"
+        raise DatasetError(message) from error
+
+
+def classes_of(photos: Iterable[Photo], labels: Sequence[str]) -> Any:
+    """The class number of each photo, int64 [N]."""
+    numbers = {label: number for number, label in enumerate(labels)}
+    return np.array([numbers[photo.label] for photo in photos], dtype=np.int64)
