@@ -44,11 +44,21 @@ def override(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
         if name in given:
             values = _stage_values(name, str(given.pop(name)), read, recipe)
             changed = _each_stage(changed, name, values)
-    if "network" in given and "image_size" not in given:
-        given["image_size"] = find_network(given["network"]).image_size
+    if "network" in given:
+        _check_taps(recipe, given["network"])
+        given.setdefault("image_size", find_network(given["network"]).image_size)
     changed = replace(changed, **given)
     _check(changed)
     return changed
+
+
+def _check_taps(recipe: Recipe, network: str) -> None:
+    if recipe.head.taps and network != recipe.network:
+        message = (
+            f"recipe {recipe.name} taps layers of {recipe.network}: use --recipe "
+            f"backbone --network {network}"
+        )
+        raise InvalidRequestError(message)
 
 
 def _stage_values(

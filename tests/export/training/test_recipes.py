@@ -1,0 +1,116 @@
+"""Recipes: what they are, how they are changed, and which one ``auto`` takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.training.catalogue import RECIPES, find_recipe
+from export.training.choice import choose_recipe
+from models.errors import DatasetError, InvalidRequestError
+from models.networks.runtime import start_tensorflow
+
+pytestmark = pytest.mark.tensorflow
+
+
+def changed(name: str, **options: Any) -> Any:
+    start_tensorflow()
+    from export.training.overrides import override
+
+    return override(find_recipe(name), options)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_recipe_has_source_stages_and_a_way_out(recipe: Any) -> None:
+    assert recipe.source
+    assert recipe.stages
+    if recipe.needs == "dense":
+        assert recipe.instead.split()[0] in RECIPES
+
+
+def test_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(InvalidRequestError, match=r"no recipe 'poled'.*pooled"):
+        find_recipe("poled")
+
+
+def test_one_value_is_for_all_stages_and_a_list_for_each() -> None:
+    recipe = changed("conv-block5", epochs="7", learning_rate="1e-3,1e-5")
+
+    assert [stage.epochs for stage in recipe.stages] == [7, 7]
+    assert [stage.learning_rate for stage in recipe.stages] == [1e-3, 1e-5]
+
+
+def test_head_and_recipe_values_are_replaced() -> None:
+    recipe = changed("pooled", dropout=0.0, hidden=(32,), members=3, batch_size=8)
+
+    assert (recipe.head.dropout, recipe.head.hidden) == (0.0, (32,))
+    assert (recipe.members, recipe.batch_size) == (3, 8)
+
+
+def test_another_network_brings_its_own_image_size() -> None:
+    assert changed("scratch", network="conv1").image_size == (224, 224)
+    assert changed("backbone", network="xception").image_size == (299, 299)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("conv-block5", {"epochs": "1,2,3"}, "has 3 values, recipe conv-block5 has 2"),
+        ("pooled", {"epochs": "ten"}, "--epochs 'ten': give a number"),
+        ("pooled", {"epochs": "0"}, "--epochs 0: it must be above 0"),
+        ("pooled", {"dropout": 1.0}, r"--dropout 1.0: it must be in \[0, 1\)"),
+        ("pooled", {"members": 0}, "--members 0: it must be above 0"),
+        ("pooled", {"network": "resnet50"}, "--recipe backbone --network resnet50"),
+        ("scratch", {"network": "vgg61"}, "no network 'vgg61'"),
+    ],
+)
+def test_values_that_cannot_be_are_named(
+    name: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        changed(name, **options)
+
+
+def test_recipe_without_its_dense_weights_names_another() -> None:
+    start_tensorflow()
+    from export.training.assembly import recipe_weights
+
+    with pytest.raises(DatasetError, match="--recipe pooled instead of dense"):
+        recipe_weights(find_recipe("dense"), "package")
+
+
+@pytest.mark.parametrize(
+    ("photos", "similarity", "recipe"),
+    [
+        (10, 0.9, "linear"),
+        (500, 0.9, "pooled"),
+        (500, 0.2, "pooled"),
+        (20_000, 0.9, "pooled"),
+        (2_000, 0.3, "conv-block5"),
+        (20_000, 0.3, "conv-block4"),
+        (20_000, 0.05, "everything"),
+        (500, None, "scratch-photos"),
+    ],
+)
+def test_depth_follows_similarity_and_amount_of_data(
+    photos: int, similarity: float | None, recipe: str
+) -> None:
+    choice = choose_recipe(photos, similarity)
+
+    assert choice.recipe == recipe
+    assert choice.reason
+
+
+def test_class_means_tell_what_features_know() -> None:
+    start_tensorflow()
+    from export.training.similarity import class_mean_skill
+
+    generator = np.random.default_rng(0)
+    classes = generator.integers(0, 3, 400)
+    noise = generator.normal(size=(400, 5))
+    telling = noise + 8 * np.eye(5)[classes]
+
+    assert class_mean_skill(telling, classes, 0) > 0.95
+    assert class_mean_skill(noise, classes, 0) < 0.2
