@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 TEMPORARY_PREFIX = ".tmp-"
 """What unfinished files and folders are called; readers and listings skip them."""
@@ -21,11 +24,21 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Raises:
         OSError: the disk is full or read-only; *path* is as it was before.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with open_atomically(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content *path* gets when the block ends without an error.
+
+    Raises:
+        OSError: the disk is full or read-only; *path* is as it was before.
+    """
     temporary = temporary_beside(path)
     try:
         with temporary.open("xb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

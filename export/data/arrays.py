@@ -8,22 +8,18 @@ for the first.
 from __future__ import annotations
 
 import fcntl
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export.data.partial import PartialArray
 from models.errors import DatasetError
-from models.storage import TEMPORARY_PREFIX, sync_path, write_atomically
-
-_HEADROOM_BYTES: Final = 64 * 1024 * 1024
-_MARK_EVERY_BYTES: Final = 256 * 1024 * 1024
+from models.storage import TEMPORARY_PREFIX
 
 
 @dataclass(frozen=True)
@@ -85,11 +81,11 @@ def stored_array(
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path):
         if not path.exists():
-            _complete(_PartialArray(path, shape, dtype), compute)
+            _complete(PartialArray(path, shape, dtype), compute)
     return open_array(path)
 
 
-def _complete(partial: _PartialArray, compute: Callable[[int], Rows]) -> None:
+def _complete(partial: PartialArray, compute: Callable[[int], Rows]) -> None:
     try:
         for first, rows in compute(partial.done()):
             partial.write(first, rows)
@@ -97,60 +93,6 @@ def _complete(partial: _PartialArray, compute: Callable[[int], Rows]) -> None:
         partial.discard()
         raise
     partial.finish()
-
-
-class _PartialArray:
-    """An unfinished array beside its final name, and how many of its rows are safe."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
-        self._path = path
-        self._array = path.with_name(f"{TEMPORARY_PREFIX}{path.name}")
-        self._mark = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.rows")
-        self._row_bytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
-        self._unmarked_bytes = 0
-        if not self.done():
-            self._allocate(shape, dtype)
-
-    def done(self) -> int:
-        """Rows that are on the disk for certain."""
-        if not self._mark.exists():
-            return 0
-        return int(self._mark.read_text(encoding="ascii") or 0)
-
-    def write(self, first: int, rows: NDArray[Any]) -> None:
-        target = np.load(self._array, mmap_mode="r+")
-        target[first : first + len(rows)] = rows
-        self._unmarked_bytes += len(rows) * self._row_bytes
-        if self._unmarked_bytes >= _MARK_EVERY_BYTES:
-            target.flush()
-            write_atomically(self._mark, str(first + len(rows)))
-            self._unmarked_bytes = 0
-
-    def finish(self) -> None:
-        sync_path(self._array)
-        self._array.replace(self._path)
-        self._mark.unlink(missing_ok=True)
-
-    def discard(self) -> None:
-        self._mark.unlink(missing_ok=True)
-        self._array.unlink(missing_ok=True)
-
-    def _allocate(self, shape: tuple[int, ...], dtype: str) -> None:
-        # A full disk under a memory map is a SIGBUS, so the blocks are taken first.
-        needed = shape[0] * self._row_bytes
-        free = shutil.disk_usage(self._path.parent).free
-        if needed + _HEADROOM_BYTES > free:
-            message = (
-                f"the cache {self._path.parent} needs {needed / 1e6:,.0f} MB and has "
-                f"{free / 1e6:,.0f} MB: free some, or set CACHE_DIR to a larger disk"
-            )
-            raise DatasetError(message)
-        np.lib.format.open_memmap(self._array, mode="w+", dtype=dtype, shape=shape)
-        descriptor = os.open(self._array, os.O_RDWR)
-        try:
-            os.posix_fallocate(descriptor, 0, self._array.stat().st_size)
-        finally:
-            os.close(descriptor)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
+from export.training.answers import evaluate
 from export.training.assembly import assemble_recipe, initial_weights
 from export.training.checkpoints import CheckpointFolder
 from export.training.history import Epoch
@@ -20,7 +21,7 @@ from export.training.inputs import MemberTraining, stage_inputs
 from export.training.precision import training_policy
 from export.training.recipes import Stage
 from export.training.snapshots import Snapshot, read_snapshot, write_snapshot
-from export.training.stages import StageRun, evaluate, run_stage
+from export.training.stages import StageRun, run_stage
 from models.contract import MAX_BATCH_SIZE
 from models.networks.freezing import freeze_all_but, trained_layers
 from models.networks.weights import PretrainedWeights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DatasetError
-from models.storage import sync_path, temporary_beside
+from models.storage import open_atomically
 
 _FACTS: Final = "facts"
 
@@ -35,16 +34,8 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """
     named = {f"{number:05d}": array for number, array in enumerate(snapshot.arrays)}
     named[_FACTS] = np.frombuffer(json.dumps(snapshot.facts).encode(), np.uint8)
-    temporary = temporary_beside(path)
-    try:
-        with temporary.open("xb") as stream:
-            np.savez(stream, allow_pickle=False, **named)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_path(path.parent)
+    with open_atomically(path) as stream:
+        np.savez(stream, allow_pickle=False, **named)
 
 
 def read_snapshot(path: Path) -> Snapshot:

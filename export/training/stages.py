@@ -15,16 +15,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from export.training.answers import evaluate, unwrap
 from export.training.checkpoints import CheckpointFolder, StageProgress
-from export.training.examples import Arrays, Examples, batches
+from export.training.examples import Examples, batches
 from export.training.history import Epoch
 from export.training.movement import check_moved
 from export.training.optimizers import build_optimizer, learning_rate
 from export.training.recipes import Recipe, Stage
 from models.errors import DatasetError
-from models.probabilities import log_loss, softmax
-
-VALIDATION_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -71,24 +69,6 @@ def run_stage(run: StageRun, model: Any, baseline: float) -> tuple[Epoch, ...]:
     return progress.epochs
 
 
-def evaluate(model: Any, examples: Examples) -> tuple[float, float]:
-    """(log loss, accuracy) of *model* on *examples*, for their likeliest labels."""
-    logits = predict_logits(model, examples)
-    classes = examples.targets.argmax(axis=1)
-    right = logits.argmax(axis=1) == classes
-    return log_loss(softmax(logits), classes), float(right.mean())
-
-
-def predict_logits(model: Any, examples: Examples) -> NDArray[np.float32]:
-    """Logits [N, K] of all *examples*, in their order."""
-    order = np.arange(len(examples.targets))
-    parts = [
-        np.asarray(model.predict_on_batch(_unwrap(inputs)), np.float32)
-        for inputs, _ in batches(examples, order, VALIDATION_BATCH, epoch=0)
-    ]
-    return np.concatenate(parts)
-
-
 def _compile(model: Any, run: StageRun) -> None:
     # After every change of `trainable`: Keras reads it here and never again.
     model.compile(
@@ -112,7 +92,7 @@ def _train_epoch(run: StageRun, model: Any, progress: StageProgress) -> StagePro
     model.reset_metrics()
     logs: dict[str, float] = {}
     for inputs, targets in batches(run.train, order, run.recipe.batch_size, number):
-        logs = model.train_on_batch(_unwrap(inputs), targets, return_dict=True)
+        logs = model.train_on_batch(unwrap(inputs), targets, return_dict=True)
         _check_finite(float(logs["loss"]), run, number, rate)
     loss, accuracy = evaluate(model, run.valid)
     _check_finite(loss, run, number, rate)
@@ -144,11 +124,6 @@ def _check_finite(loss: float, run: StageRun, epoch: int, rate: float) -> None:
         f"{rate:g}): lower --learning-rate, for example to {rate / 10:g}"
     )
     raise DatasetError(message)
-
-
-def _unwrap(inputs: Arrays) -> Any:
-    # Keras warns where a list of one array meets a model with one input.
-    return inputs[0] if len(inputs) == 1 else inputs
 
 
 def _reseed(model: Any, entropy: np.random.SeedSequence) -> None:

@@ -8,13 +8,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from export.training.answers import predict_logits
 from export.training.changes import seen_from
 from export.training.classifier import cut_trained, mean_logits
 from export.training.examples import Examples, FeatureExamples, PixelExamples
 from export.training.frozen import FrozenPart
 from export.training.inputs import MemberTraining
 from export.training.members import Member
-from export.training.stages import predict_logits
 from models.networks.freezing import CutNetwork
 
 

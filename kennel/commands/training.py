@@ -11,37 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kennel.commands.recipe_options import read_recipe, recipe_options
 from kennel.settings import KennelSettings
-from models.errors import InvalidRequestError, KennelError
+from models.errors import KennelError
 
 if TYPE_CHECKING:
     from export.training.plans import TrainingPlan
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-
-
-def _recipe_options(command: Any) -> Any:
-    """The options that replace a recipe's values; a comma separates stages' values."""
-    options = [
-        click.option("--network", help="Another network: see kennel networks."),
-        click.option("--image-size", type=int, help="Pixels a side."),
-        click.option("--epochs", help="At most, for example 10 or 3,10."),
-        click.option("--patience", help="Epochs without a better validation loss."),
-        click.option("--optimizer", help="adamw, adam, rmsprop, sgd ..."),
-        click.option("--learning-rate", help="For example 1e-3 or 1e-3,1e-5."),
-        click.option("--schedule", help="Of the learning rate: constant or cosine."),
-        click.option("--dropout", type=float, help="Rate before the last layer."),
-        click.option("--hidden", help="Units of the head's layers, such as 256,128."),
-        click.option("--augmentation", help="A name, or dogscats,rotation=20 ..."),
-        click.option("--passes", help="Augmented copies to cache; 0: anew each epoch."),
-        click.option("--batch-size", type=int, help="Photos in a training step."),
-        click.option("--label-smoothing", type=float, help="Share spread evenly."),
-        click.option("--members", type=int, help="Models to train and average."),
-        click.option("--views", help="Flips to average: none,horizontal ..."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.command(
@@ -54,7 +31,7 @@ def _recipe_options(command: Any) -> Any:
 @click.option(
     "--recipe", default="pooled", show_default=True, help="See kennel recipes; or auto."
 )
-@_recipe_options
+@recipe_options
 @click.option(
     "--weights",
     default="auto",
@@ -119,7 +96,7 @@ def train(
     plan = TrainingPlan(
         name=name,
         split=find_split(folder, valid, seed),
-        recipe=_recipe("pooled" if recipe == "auto" else recipe, options),
+        recipe=read_recipe("pooled" if recipe == "auto" else recipe, options),
         folder=settings.runs_dir / "train" / run,
         cache=settings.cache_dir,
         seed=seed,
@@ -154,28 +131,6 @@ def recipes(name: str | None, as_json: bool) -> None:
             click.echo(f"{'':<20}expect {each.expects}")
 
 
-def _recipe(name: str, options: dict[str, Any]) -> Any:
-    from export.training.catalogue import find_recipe
-    from export.training.overrides import override
-
-    values = dict(options)
-    if values["image_size"] is not None:
-        values["image_size"] = (values["image_size"], values["image_size"])
-    if values["hidden"] is not None:
-        values["hidden"] = _numbers(values["hidden"])
-    if values["views"] is not None:
-        values["views"] = tuple(values["views"].split(","))
-    return override(find_recipe(name), values)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(",") if part)
-    except ValueError as error:
-        message = f"--hidden {text!r}: give numbers of units, such as 256,128"
-        raise InvalidRequestError(message) from error
-
-
 def _chosen_recipe(plan: TrainingPlan, options: dict[str, Any]) -> Any:
     from export.training.choice import choose_recipe, smallest_class
     from export.training.similarity import measure_similarity
@@ -185,7 +140,7 @@ def _chosen_recipe(plan: TrainingPlan, options: dict[str, Any]) -> Any:
         similarity = measure_similarity(plan, progress)
     choice = choose_recipe(smallest_class(plan.split), similarity)
     click.echo(f"Recipe {choice.recipe}: {choice.reason}.")
-    return _recipe(choice.recipe, options)
+    return read_recipe(choice.recipe, options)
 
 
 def _check_overfit(plan: TrainingPlan, count: int) -> None:

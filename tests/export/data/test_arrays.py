@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.data import arrays
+from export.data import partial
 from export.data.arrays import Rows, stored_array
 from models.errors import DatasetError
 
@@ -47,7 +47,7 @@ def test_second_call_computes_nothing(tmp_path: Path) -> None:
 def test_interrupted_computation_goes_on_from_what_is_safe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrays, "_MARK_EVERY_BYTES", 1)
+    monkeypatch.setattr(partial, "_MARK_EVERY_BYTES", 1)
     calls: list[int] = []
 
     def interrupted(start: int) -> Iterator[tuple[int, Any]]:

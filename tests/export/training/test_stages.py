@@ -81,8 +81,9 @@ def stage_run(tmp_path: Path) -> Callable[..., StageRun]:
 
 
 def test_best_weights_by_validation_loss_are_kept(stage_run: Any) -> None:
+    from export.training.answers import evaluate
     from export.training.recipes import Stage
-    from export.training.stages import evaluate, run_stage
+    from export.training.stages import run_stage
 
     model = dense_model()
     run = stage_run(Stage(epochs=30, patience=30, learning_rate=0.3, optimizer="adam"))
