@@ -24,7 +24,7 @@ from models.networks.runtime import start_tensorflow
 
 if TYPE_CHECKING:
     from export.training.examples import Examples
-    from export.training.inputs import MemberTraining
+    from export.training.member_training import MemberTraining
     from export.training.plans import TrainingPlan
 
 FLAT_MAPS = (7, 7, 512)
@@ -58,11 +58,13 @@ def measure_epochs(folder: Path, photos: int) -> None:
     trained = trained_layers(network, "head")
     freeze_all_but(network.model, trained)
     parts = cut(network.model, trained)
-    pixels = training.train.pixels.rows(np.arange(MAX_BATCH_SIZE)).astype(np.float32)
+    pixels = training.train.photos.pixels.rows(np.arange(MAX_BATCH_SIZE)).astype(
+        np.float32
+    )
     bare = _seconds(lambda: parts.frozen.predict_on_batch(pixels)) / MAX_BATCH_SIZE
     frozen = FrozenPart(parts.frozen, "float16", folder / "cache", silent)
     began = time.perf_counter()
-    features = frozen.features(training.train, seen_from("none"))
+    features = frozen.features(training.train.photos, seen_from("none"))
     extraction = (decoding + time.perf_counter() - began) / photos
     print(
         f"feature extraction: {1 / extraction:.2f} images/s with decoding, "
@@ -131,11 +133,11 @@ def _plan(folder: Path, photos: int) -> TrainingPlan:
 
 def _training(plan: TrainingPlan) -> MemberTraining:
     from export.progress import silent
-    from export.training.inputs import MemberTraining
-    from export.training.parts import prepare_part
+    from export.training.member_training import MemberTraining
+    from export.training.photo_sets import prepare_photos
 
-    part = prepare_part("training", plan.split.train, plan, silent)
-    return MemberTraining(plan, 1, part, part, silent)
+    photos = prepare_photos("training", plan.split.train, plan, silent)
+    return MemberTraining(plan, 1, photos.whole(), photos.whole(), silent)
 
 
 def _epoch_seconds(model: Any, examples: Examples) -> float:

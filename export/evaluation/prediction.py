@@ -19,7 +19,7 @@ from export.evaluation.metrics import evaluate_logits
 from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
-from models.errors import DatasetError
+from models.errors import DatasetError, InvalidRequestError
 from models.images import decode_image, read_image_file
 from models.probabilities import softmax
 from models.storage import write_atomically
@@ -58,9 +58,15 @@ def validate_views(run: TrainedRun, views: tuple[str, ...]) -> TrainedRun:
     """*run* averaging these *views* of each photo, validated and calibrated anew.
 
     Raises:
-        InvalidRequestError: no such view.
+        InvalidRequestError: no such view, or the run has folds.
         DatasetError: validation photos are gone, or answers are no numbers.
     """
+    if run.recipe.folds:
+        message = (
+            f"each photo of {run.folder.name} trained members of it, so other views "
+            "cannot be validated: train with --views"
+        )
+        raise InvalidRequestError(message)
     plan = replace(run.plan, recipe=replace(run.recipe, views=views))
     changed = replace(run, plan=plan)
     split = run.split

@@ -19,7 +19,7 @@ from export.training.recipes import Recipe
 from export.training.runs import TrainedRun
 from models.errors import DatasetError
 from models.images import Pixels
-from models.networks.freezing import CutNetwork, cut, trained_layers
+from models.networks.freezing import cut, trained_layers
 from models.networks.heads import AssembledNetwork
 from models.networks.views import flip
 
@@ -56,7 +56,7 @@ def build_classifier(
     ]
     if len(members) == 1 and tuple(views) == ("none",):
         return members[0].model
-    cuts = [cut_trained(run.recipe, member) for member in members]
+    cuts = [cut(member.model, ever_trained(run.recipe, member)) for member in members]
     pixels = keras.Input((*run.recipe.image_size, 3), name="pixels")
     seen = [flip(pixels, view) for view in views]
     shared = cuts[0].frozen
@@ -72,10 +72,10 @@ def build_classifier(
     return keras.Model(pixels, mean_logits(logits), name="classifier")
 
 
-def cut_trained(recipe: Recipe, network: AssembledNetwork) -> CutNetwork:
-    """*network* cut at what no stage of *recipe* trains."""
+def ever_trained(recipe: Recipe, network: AssembledNetwork) -> frozenset[str]:
+    """Names of the layers that some stage of *recipe* trains."""
     trained = [trained_layers(network, stage.trains) for stage in recipe.stages]
-    return cut(network.model, frozenset().union(*trained))
+    return frozenset[str]().union(*trained)
 
 
 def mean_logits(logits: Sequence[Any]) -> Any:

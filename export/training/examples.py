@@ -16,11 +16,11 @@ from export.training.changes import PixelChange
 
 
 @dataclass(frozen=True)
-class Part:
-    """The photos of one side of the split, decoded.
+class PhotoSet:
+    """Decoded photos with what they should be called.
 
     Attributes:
-        name: "training" or "validation".
+        name: "training", "validation" ...; for progress bars.
         key: changes with the pixels' content.
         targets: probabilities float32 [N, K], one-hot where a person gave the label.
     """
@@ -29,6 +29,23 @@ class Part:
     key: str
     pixels: StoredArray
     targets: NDArray[np.float32]
+
+    def whole(self) -> Part:
+        """All of them as one part."""
+        return Part(self, np.arange(len(self.targets)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """The photos in those *rows* of a set: features are computed for all of it once."""
+
+    photos: PhotoSet
+    rows: NDArray[np.int64]
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """Probabilities [n, K] of the part's photos."""
+        return self.photos.targets[self.rows]
 
 
 Arrays = list[NDArray[np.float32]]
@@ -48,7 +65,7 @@ class Examples(Protocol):
 
 @dataclass(frozen=True)
 class FeatureExamples:
-    """Cached features: of the clean photos and of augmented passes, in one long list."""
+    """Cached features of a part, in several passes (views, augmented) one after another."""
 
     part: Part
     passes: Sequence[StoredFeatures]
@@ -61,9 +78,9 @@ class FeatureExamples:
     def inputs(self, rows: NDArray[np.integer], epoch: int) -> Arrays:
         """The cached features of *rows*, the same in every epoch."""
         del epoch
-        count = len(self.part.targets)
+        count = len(self.part.rows)
         parts = [
-            (found, self.passes[number].rows(rows[found] - number * count))
+            (found, self.passes[number].rows(self.part.rows[rows[found] % count]))
             for number in np.unique(rows // count)
             for found in [np.flatnonzero(rows // count == number)]
         ]
@@ -89,8 +106,9 @@ class PixelExamples:
 
     def inputs(self, rows: NDArray[np.integer], epoch: int) -> Arrays:
         """Pixels 0..255 of *rows*, as float32."""
-        pixels = self.change(epoch).apply(self.part.pixels.rows(rows), rows)
-        return [pixels.astype(np.float32)]
+        photos = self.part.rows[rows]
+        pixels = self.part.photos.pixels.rows(photos)
+        return [self.change(epoch).apply(pixels, photos).astype(np.float32)]
 
 
 def batches(

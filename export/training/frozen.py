@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from export.data.caches import FeatureSource, StoredFeatures, cached_features
 from export.progress import Progress
 from export.training.changes import PixelChange
-from export.training.examples import Part
+from export.training.examples import PhotoSet
 from models.images import Pixels
 
 
@@ -36,20 +36,20 @@ class FrozenPart:
     cache: Path
     progress: Progress
 
-    def features(self, part: Part, change: PixelChange) -> StoredFeatures:
-        """The features of *part* after *change*, from the cache if they are there.
+    def features(self, photos: PhotoSet, change: PixelChange) -> StoredFeatures:
+        """The features of all *photos* after *change*, from the cache if they are there.
 
         Raises:
             DatasetError: the disk is full.
         """
         source = FeatureSource(
-            name=f"{part.name} features{change.name}",
-            key=[part.key, self._digest(), list(change.key), keras.__version__],
+            name=f"{photos.name} features{change.name}",
+            key=[photos.key, self._digest(), list(change.key), keras.__version__],
             shapes=tuple(tuple(each.shape[1:]) for each in self.network.outputs),
             dtype=self.dtype,
             compute=partial(self._compute, change),
         )
-        return cached_features(part.pixels, source, self.cache, self.progress)
+        return cached_features(photos.pixels, source, self.cache, self.progress)
 
     def _compute(
         self, change: PixelChange, first: int, pixels: Pixels

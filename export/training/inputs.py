@@ -6,44 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from export.data.augmentation.named import parse_augmentation
 from export.data.augmentation.options import Augmentation
-from export.progress import Progress
-from export.training.assembly import assemble_recipe
-from export.training.changes import PixelChange, augmented, seen_from
-from export.training.examples import Examples, FeatureExamples, Part, PixelExamples
-from export.training.frozen import FrozenPart
-from export.training.plans import TrainingPlan
-from export.training.precision import feature_policy
+from export.training.changes import augmented, seen_from
+from export.training.examples import Examples, FeatureExamples, PixelExamples
+from export.training.member_training import MemberTraining
 from export.training.recipes import Stage
 from models.networks.freezing import cut
 
 UNCHANGED = Augmentation()
-
-
-@dataclass(frozen=True)
-class MemberTraining:
-    """What the stages of one member share."""
-
-    plan: TrainingPlan
-    number: int
-    train: Part
-    valid: Part
-    progress: Progress
-
-    @property
-    def seed(self) -> int:
-        """The plan's for the first member, drawn from it for the others."""
-        if self.number == 1:
-            return self.plan.seed
-        entropy = np.random.SeedSequence([self.plan.seed, self.number])
-        return int(entropy.generate_state(1)[0])
-
-    def network(self, policy: str) -> Any:
-        """The plan's network with random weights, its base in that *policy*."""
-        return assemble_recipe(self.plan.recipe, len(self.plan.split.labels), policy)
 
 
 @dataclass(frozen=True)
@@ -74,24 +45,19 @@ def stage_inputs(
             model,
         )
     numbers = range(1, stage.passes + 1)
-    changes = [augmented(augmentation, training.seed, number) for number in numbers]
-    policy = feature_policy(training.plan.precision, training.plan.recipe)
+    seed = training.plan.seed  # not the member's: all of them share the passes
+    changes = [
+        *(seen_from(view) for view in stage.views),
+        *(augmented(augmentation, seed, number) for number in numbers),
+    ]
     weights = model.get_weights()
-
-    def examples(
-        part: Part, policy: str, dtype: str, *changes: PixelChange
-    ) -> Examples:
-        again = training.network(policy).model
-        again.set_weights(weights)
-        frozen = cut(again, trained).frozen
-        cache, progress = training.plan.cache, training.progress
-        features = FrozenPart(frozen, dtype, cache, progress)
-        return FeatureExamples(
-            part, [features.features(part, each) for each in changes]
-        )
-
+    fast = training.frozen_part(weights, trained, exact=False)
+    exact = training.frozen_part(weights, trained, exact=True)
+    # A fold validates on what others train on, so those features are there already.
+    judge = fast if training.is_fold else exact
+    train, valid = training.train, training.valid
+    learnt = [fast.features(train.photos, change) for change in changes]
+    judged = judge.features(valid.photos, seen_from("none"))
     return StageInputs(
-        examples(training.train, policy, "float16", seen_from("none"), *changes),
-        examples(training.valid, "float32", "float32", seen_from("none")),
-        parts.trained,
+        FeatureExamples(train, learnt), FeatureExamples(valid, [judged]), parts.trained
     )

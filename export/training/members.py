@@ -17,7 +17,8 @@ from export.training.answers import evaluate
 from export.training.assembly import assemble_recipe, initial_weights
 from export.training.checkpoints import CheckpointFolder
 from export.training.history import Epoch
-from export.training.inputs import MemberTraining, stage_inputs
+from export.training.inputs import stage_inputs
+from export.training.member_training import MemberTraining
 from export.training.precision import training_policy
 from export.training.recipes import Stage
 from export.training.snapshots import Snapshot, read_snapshot, write_snapshot
@@ -107,7 +108,7 @@ def _after(training: MemberTraining, stage: Stage, member: Member) -> Member:
 def _initial_weights(
     training: MemberTraining, pretrained: PretrainedWeights | None
 ) -> Sequence[NDArray[Any]]:
-    plan, pixels = training.plan, training.train.pixels
+    plan, pixels = training.plan, training.train.photos.pixels
     photos = (batch for _, batch in pixels.batches(MAX_BATCH_SIZE))
     return initial_weights(
         plan.recipe,

@@ -77,6 +77,7 @@ def _unregularised(recipe: Recipe) -> Recipe:
             stage,
             augmentation="none",
             passes=0,
+            views=("none",),
             epochs=EPOCHS,
             patience=EPOCHS,
             schedule="constant",
@@ -93,6 +94,7 @@ def _unregularised(recipe: Recipe) -> Recipe:
         label_smoothing=0.0,
         views=("none",),
         members=1,
+        folds=False,
     )
 
 

@@ -91,7 +91,9 @@ def recipe_from(content: Mapping[str, Any]) -> Recipe:
     """A recipe out of the JSON that `dataclasses.asdict` gives."""
     values = {key: _tuple(value) for key, value in content.items()}
     values["head"] = Head(**{k: _tuple(v) for k, v in content["head"].items()})
-    values["stages"] = tuple(Stage(**each) for each in content["stages"])
+    values["stages"] = tuple(
+        Stage(**{k: _tuple(v) for k, v in each.items()}) for each in content["stages"]
+    )
     return Recipe(**values)
 
 

@@ -17,6 +17,7 @@ class Stage:
         patience: epochs without a better validation loss before it stops.
         optimizer: a Keras optimizer's name, such as "adamw", "adam", "rmsprop", "sgd".
         schedule: of the learning rate over the epochs: "constant", or "cosine" to zero.
+        views: flips of every photo to learn from, where features are cached.
         augmentation: a name or text that `parse_augmentation` reads.
         passes: augmented copies of every photo whose frozen features are computed once,
             besides a clean one. 0: photos are augmented anew in every epoch, which
@@ -30,6 +31,7 @@ class Stage:
     learning_rate: float = 1e-3
     optimizer: str = "adamw"
     schedule: str = "constant"
+    views: tuple[str, ...] = ("none",)
     augmentation: str = "none"
     passes: int = 0
     enough_accuracy: float | None = None
@@ -48,6 +50,8 @@ class Recipe:
         views: flips of a photo whose probabilities are averaged, at validation and in
             the exported model: of "none", "horizontal", "vertical", "both".
         members: models trained from different seeds and averaged into one.
+        folds: each member holds out another part of all photos, instead of all members
+            the same validation photos.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Recipe:
     label_smoothing: float = 0.0
     views: tuple[str, ...] = ("none",)
     members: int = 1
+    folds: bool = False
 
     @property
     def command(self) -> str:

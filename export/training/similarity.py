@@ -12,12 +12,10 @@ from export.progress import Progress
 from export.training.assembly import initial_weights, recipe_weights
 from export.training.catalogue import LINEAR
 from export.training.changes import seen_from
-from export.training.classifier import cut_trained
-from export.training.frozen import FrozenPart
-from export.training.inputs import MemberTraining
-from export.training.parts import prepare_part
+from export.training.classifier import ever_trained
+from export.training.member_training import MemberTraining
+from export.training.photo_sets import prepare_photos
 from export.training.plans import TrainingPlan
-from export.training.precision import feature_policy
 
 PROBE_PHOTOS: Final = 200
 
@@ -37,17 +35,15 @@ def measure_similarity(plan: TrainingPlan, progress: Progress) -> float | None:
         return None
     order = np.random.default_rng(plan.seed).permutation(len(plan.split.train))
     photos = [plan.split.train[index] for index in order[:PROBE_PHOTOS]]
-    part = prepare_part("probe", photos, probe, progress)
-    training = MemberTraining(probe, 1, part, part, progress)
-    network = training.network(feature_policy(plan.precision, recipe))
+    found = prepare_photos("probe", photos, probe, progress)
+    training = MemberTraining(probe, 1, found.whole(), found.whole(), progress)
     seeds = (plan.seed, plan.seed)
     classes = len(plan.split.labels)
-    network.model.set_weights(initial_weights(recipe, classes, seeds, weights, ()))
-    frozen = FrozenPart(
-        cut_trained(recipe, network).frozen, "float16", plan.cache, progress
-    )
-    features = frozen.features(part, seen_from("none")).rows(np.arange(len(photos)))[0]
-    return class_mean_skill(features, part.targets.argmax(axis=1), plan.seed)
+    initial = initial_weights(recipe, classes, seeds, weights, ())
+    trained = ever_trained(recipe, training.network("float32"))
+    frozen = training.frozen_part(initial, trained, exact=False)
+    features = frozen.features(found, seen_from("none")).rows(np.arange(len(photos)))
+    return class_mean_skill(features[0], found.targets.argmax(axis=1), plan.seed)
 
 
 def class_mean_skill(

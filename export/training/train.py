@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import tensorflow as tf
 
+from export.data.split import classes_of
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits
 from export.progress import Progress
 from export.training.assembly import recipe_weights
-from export.training.inputs import MemberTraining
+from export.training.examples import Part, PhotoSet
+from export.training.folds import held_out_rows
+from export.training.member_training import MemberTraining
 from export.training.members import Member, train_member
-from export.training.parts import prepare_part
+from export.training.photo_sets import prepare_photos
 from export.training.plans import TrainingPlan
 from export.training.pseudo_labels import (
     PseudoLabelled,
@@ -40,15 +44,34 @@ def train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
     tf.config.experimental.enable_op_determinism()
     weights = recipe_weights(plan.recipe, plan.weights)
     pseudo = _pseudo_labels(plan)
-    train_part = prepare_part("training", plan.split.train, plan, progress, pseudo)
-    valid_part = prepare_part("validation", plan.split.valid, plan, progress)
-    numbers = range(1, plan.recipe.members + 1)
-    trainings = [
-        MemberTraining(plan, number, train_part, valid_part, progress)
-        for number in numbers
-    ]
+    train_set = prepare_photos("training", plan.split.train, plan, progress, pseudo)
+    if plan.recipe.folds:
+        trainings = _folds(plan, train_set, progress)
+    else:
+        valid_set = prepare_photos("validation", plan.split.valid, plan, progress)
+        trainings = [
+            MemberTraining(plan, number, train_set.whole(), valid_set.whole(), progress)
+            for number in range(1, plan.recipe.members + 1)
+        ]
     members = [train_member(training, weights) for training in trainings]
     return _finish(plan, weights, trainings, members)
+
+
+def _folds(
+    plan: TrainingPlan, photos: PhotoSet, progress: Progress
+) -> list[MemberTraining]:
+    folds = held_out_rows(plan.split.train, plan.recipe.members, plan.seed)
+    every = np.arange(len(photos.targets))
+    return [
+        MemberTraining(
+            plan,
+            number,
+            Part(photos, np.setdiff1d(every, fold)),
+            Part(photos, fold),
+            progress,
+        )
+        for number, fold in enumerate(folds, start=1)
+    ]
 
 
 def _pseudo_labels(plan: TrainingPlan) -> PseudoLabelled | None:
@@ -68,7 +91,7 @@ def _finish(
     members: Sequence[Member],
 ) -> TrainedRun:
     logits = validation_logits(trainings, members)
-    classes = trainings[0].valid.targets.argmax(axis=1)
+    classes = classes_of(plan.split.valid, plan.split.labels)
     calibration = calibrate(logits, classes)
     run = TrainedRun(
         plan=plan,

@@ -10,26 +10,35 @@ from numpy.typing import NDArray
 
 from export.training.answers import predict_logits
 from export.training.changes import seen_from
-from export.training.classifier import cut_trained, mean_logits
+from export.training.classifier import ever_trained, mean_logits
 from export.training.examples import Examples, FeatureExamples, PixelExamples
-from export.training.frozen import FrozenPart
-from export.training.inputs import MemberTraining
+from export.training.member_training import MemberTraining
 from export.training.members import Member
-from models.networks.freezing import CutNetwork
+from models.networks.freezing import cut
 
 
 def validation_logits(
     trainings: Sequence[MemberTraining], members: Sequence[Member]
 ) -> NDArray[np.float32]:
-    """Logits [N, K] of the validation photos, averaged over members and views."""
-    logits = [
-        each
+    """Logits [N, K] of the validation photos: members and views averaged.
+
+    Folds are not averaged: each photo is judged by the member that has not seen it.
+    """
+    found = [
+        _member_logits(training, member)
         for training, member in zip(trainings, members, strict=True)
-        for each in _member_logits(training, member)
     ]
-    if len(logits) == 1:
-        return logits[0]
-    return np.asarray(mean_logits(logits), np.float32)
+    if not trainings[0].is_fold:
+        return _mean([each for logits in found for each in logits])
+    rows = np.concatenate([training.valid.rows for training in trainings])
+    merged = np.concatenate([_mean(logits) for logits in found])
+    return np.asarray(merged[np.argsort(rows)])
+
+
+def _mean(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return (
+        logits[0] if len(logits) == 1 else np.asarray(mean_logits(logits), np.float32)
+    )
 
 
 def _member_logits(
@@ -39,16 +48,17 @@ def _member_logits(
     recipe = training.plan.recipe
     network = training.network("float32")
     network.model.set_weights(list(member.weights))
-    parts = cut_trained(recipe, network)
-    return [
-        predict_logits(parts.trained, _examples(training, parts, view))
-        for view in recipe.views
-    ]
+    trained = ever_trained(recipe, network)
+    parts = cut(network.model, trained)
 
+    def examples(view: str) -> Examples:
+        change = seen_from(view)
+        if parts.frozen is None:
+            return PixelExamples(training.valid, lambda _epoch: change)
+        frozen = training.frozen_part(
+            member.weights, trained, exact=not training.is_fold
+        )
+        features = frozen.features(training.valid.photos, change)
+        return FeatureExamples(training.valid, [features])
 
-def _examples(training: MemberTraining, parts: CutNetwork, view: str) -> Examples:
-    change = seen_from(view)
-    if parts.frozen is None:
-        return PixelExamples(training.valid, lambda _epoch: change)
-    frozen = FrozenPart(parts.frozen, "float32", training.plan.cache, training.progress)
-    return FeatureExamples(training.valid, [frozen.features(training.valid, change)])
+    return [predict_logits(parts.trained, examples(view)) for view in recipe.views]

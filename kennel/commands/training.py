@@ -88,6 +88,7 @@ def train(
     check_model_name(name)
     start_tensorflow()
     from export.data.photos import find_split
+    from export.training.folds import join_parts
     from export.training.plans import TrainingPlan
     from export.training.runs import find_run
 
@@ -107,6 +108,8 @@ def train(
     )
     if recipe == "auto":
         plan = replace(plan, recipe=_chosen_recipe(plan, options))
+    if plan.recipe.folds:
+        plan = replace(plan, split=join_parts(plan.split, plan.recipe.members))
     if overfit is not None:
         _check_overfit(plan, overfit)
         return

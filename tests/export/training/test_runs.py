@@ -206,3 +206,36 @@ def test_run_file_is_json_that_tells_each_epoch(trained: TrainedRun) -> None:
     assert content["history"][0]["stage"] == 1
     assert content["history"][-1]["stage"] == 2
     assert content["history"][-1]["learning_rate"] < 1e-3
+
+
+def test_each_fold_is_judged_by_the_member_that_has_not_seen_it(
+    plan: TrainingPlan,
+) -> None:
+    from export.training.classifier import build_member, classify
+    from export.training.folds import held_out_rows, join_parts
+    from export.training.recipes import Stage
+    from models.images import decode_image, read_image_file
+
+    stage = Stage("head", 3, 3, 1e-2, views=("none", "vertical"))
+    recipe = replace(plan.recipe, members=3, folds=True, stages=(stage,))
+    split = join_parts(plan.split, folds=3)
+    run = train_plan(
+        replace(plan, split=split, recipe=recipe, folder=plan.folder.with_name("folds"))
+    )
+    folds = held_out_rows(split.train, 3, plan.seed)
+    files = [Path(split.folder) / split.train[row].file for row in folds[1]]
+    pixels = np.stack([decode_image(read_image_file(each), (32, 32)) for each in files])
+
+    assert sorted(row for fold in folds for row in fold) == list(range(60))
+    assert [len(fold) for fold in folds] == [20, 20, 20]
+    second = classify(build_member(run, 2).model, pixels)
+    assert run.validation()[0][folds[1]] == pytest.approx(second, abs=0.02)
+    assert run.metrics["images"] == 60
+
+
+def test_folds_do_not_tear_groups_apart(plan: TrainingPlan) -> None:
+    from export.training.folds import join_parts
+    from models.errors import DatasetError
+
+    with pytest.raises(DatasetError, match=r"'by subject', folds would not keep"):
+        join_parts(replace(plan.split, grouping="by subject"), folds=3)

@@ -1,4 +1,4 @@
-"""Photos of one side of the split made ready to learn from: decoded, with targets."""
+"""Photos of a split made ready to learn from: decoded, with targets."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from export.data.caches import PixelSource, cached_pixels
 from export.data.split import Photo, classes_of
 from export.progress import Progress
-from export.training.examples import Part
+from export.training.examples import PhotoSet
 from export.training.plans import TrainingPlan
 from export.training.pseudo_labels import PseudoLabelled
 
 
-def prepare_part(
+def prepare_photos(
     name: str,
     photos: Sequence[Photo],
     plan: TrainingPlan,
     progress: Progress,
     pseudo: PseudoLabelled | None = None,
-) -> Part:
+) -> PhotoSet:
     """Decode *photos* and *pseudo*-labelled ones, or find them decoded in the cache.
 
     Raises:
@@ -37,9 +37,8 @@ def prepare_part(
         hashes += pseudo.hashes
         targets = np.concatenate([targets, pseudo.targets])
     source = PixelSource(name, files, hashes, plan.recipe.image_size)
-    return Part(
-        name, source.key(), cached_pixels(source, plan.cache, progress), targets
-    )
+    pixels = cached_pixels(source, plan.cache, progress)
+    return PhotoSet(name, source.key(), pixels, targets)
 
 
 def one_hot(classes: NDArray[np.integer], count: int) -> NDArray[np.float32]:
