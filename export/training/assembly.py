@@ -80,8 +80,8 @@ def initial_weights(
         model.set_weights(initial_weights(plain, classes, seeds, pretrained, ()))
         normalised = insert_batch_normalisation(model, DENSE_LAYERS, photos)
         return list(normalised.get_weights())
-    shared = _random(recipe, classes, seeds[0])
     network = _random(recipe, classes, seeds[1])
+    shared = network if seeds[0] == seeds[1] else _random(recipe, classes, seeds[0])
     trained = frozenset[str]().union(
         *(trained_layers(network, stage.trains) for stage in recipe.stages)
     )

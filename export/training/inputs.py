@@ -11,6 +11,7 @@ from export.data.augmentation.options import Augmentation
 from export.training.changes import augmented, seen_from
 from export.training.examples import Examples, FeatureExamples, PixelExamples
 from export.training.member_training import MemberTraining
+from export.training.precision import training_policy
 from export.training.recipes import Stage
 from models.networks.freezing import cut
 
@@ -50,11 +51,12 @@ def stage_inputs(
         *(seen_from(view) for view in stage.views),
         *(augmented(augmentation, seed, number) for number in numbers),
     ]
-    weights = model.get_weights()
-    fast = training.frozen_part(weights, trained, exact=False)
-    exact = training.frozen_part(weights, trained, exact=True)
-    # A fold validates on what others train on, so those features are there already.
-    judge = fast if training.is_fold else exact
+    policy = training_policy(training.plan.precision, training.plan.recipe, stage)
+    fast = training.frozen_part(model, trained, policy, exact=False)
+    judge = fast
+    if not training.is_fold:
+        # A fold validates on what others train on, so those features are there already.
+        judge = training.frozen_part(model, trained, policy, exact=True)
     train, valid = training.train, training.valid
     learnt = [fast.features(train.photos, change) for change in changes]
     judged = judge.features(valid.photos, seen_from("none"))

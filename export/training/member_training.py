@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from export.progress import Progress
 from export.training.assembly import assemble_recipe
@@ -47,19 +45,18 @@ class MemberTraining:
         return assemble_recipe(self.plan.recipe, len(self.plan.split.labels), policy)
 
     def frozen_part(
-        self,
-        weights: Sequence[NDArray[Any]],
-        trained: frozenset[str],
-        *,
-        exact: bool,
+        self, model: Any, trained: frozenset[str], policy: str, *, exact: bool
     ) -> FrozenPart:
-        """What stays the same while *trained* trains, with the network's *weights*.
+        """What stays the same of *model*, in that *policy*, while *trained* trains.
 
         *exact*: float32 in and out, as the model will be served; else the plan's
         precision, kept as float16.
         """
-        policy = feature_policy(self.plan.precision, self.plan.recipe)
-        model = self.network("float32" if exact else policy).model
-        model.set_weights(list(weights))
-        frozen, dtype = cut(model, trained).frozen, "float32" if exact else "float16"
+        fast = feature_policy(self.plan.precision, self.plan.recipe)
+        wanted, dtype = ("float32", "float32") if exact else (fast, "float16")
+        if wanted != policy:
+            weights = model.get_weights()
+            model = self.network(wanted).model
+            model.set_weights(weights)
+        frozen = cut(model, trained).frozen
         return FrozenPart(frozen, dtype, self.plan.cache, self.progress)

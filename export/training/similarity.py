@@ -39,9 +39,10 @@ def measure_similarity(plan: TrainingPlan, progress: Progress) -> float | None:
     training = MemberTraining(probe, 1, found.whole(), found.whole(), progress)
     seeds = (plan.seed, plan.seed)
     classes = len(plan.split.labels)
-    initial = initial_weights(recipe, classes, seeds, weights, ())
-    trained = ever_trained(recipe, training.network("float32"))
-    frozen = training.frozen_part(initial, trained, exact=False)
+    network = training.network("float32")
+    network.model.set_weights(initial_weights(recipe, classes, seeds, weights, ()))
+    trained = ever_trained(recipe, network)
+    frozen = training.frozen_part(network.model, trained, "float32", exact=False)
     features = frozen.features(found, seen_from("none")).rows(np.arange(len(photos)))
     return class_mean_skill(features[0], found.targets.argmax(axis=1), plan.seed)
 

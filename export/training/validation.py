@@ -55,9 +55,8 @@ def _member_logits(
         change = seen_from(view)
         if parts.frozen is None:
             return PixelExamples(training.valid, lambda _epoch: change)
-        frozen = training.frozen_part(
-            member.weights, trained, exact=not training.is_fold
-        )
+        exact = not training.is_fold
+        frozen = training.frozen_part(network.model, trained, "float32", exact=exact)
         features = frozen.features(training.valid.photos, change)
         return FeatureExamples(training.valid, [features])
 
