@@ -41,9 +41,10 @@ format: .venv/.dev ## format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.run ## speed against the bare SavedModel, as ratios
+bench: .venv/.run ## speed against the bare SavedModel and bare forward pass
 	$(BIN)/python -m benchmarks.online
 	$(BIN)/python -m benchmarks.job
+	$(BIN)/python -m benchmarks.training
 
 conformance: .venv/.dev ## the wire suite against MODEL_SERVER=host:port MODEL=name
 	MODEL_SERVER=$(MODEL_SERVER) MODEL=$(MODEL) $(BIN)/python -m pytest tests/models/test_conformance.py

@@ -62,8 +62,8 @@ def lay_out_photos(folder: Path, *, quick: bool) -> DemoPhotos:
     Raises:
         DatasetError: the package with the photos is not installed.
     """
-    root = _package_folder()
-    by_label = _read_labels(root)
+    root = package_folder()
+    by_label = label_photos(root)
     generator = np.random.default_rng(SEED)
     shutil.rmtree(folder, ignore_errors=True)
     test: list[tuple[Path, str]] = []
@@ -96,7 +96,8 @@ def _copy_all(photos: list[Path], folder: Path) -> None:
         shutil.copyfile(photo, folder / photo.name)
 
 
-def _read_labels(root: Path) -> dict[str, list[Path]]:
+def label_photos(root: Path) -> dict[str, list[Path]]:
+    """The package's photos below *root* by label; `package_folder` finds it."""
     by_label: dict[str, list[Path]] = {label: [] for label in LABELS}
     for line in (root / "labels.csv").read_text(encoding="utf-8").splitlines():
         name, probability, _ = line.split()
@@ -104,7 +105,12 @@ def _read_labels(root: Path) -> dict[str, list[Path]]:
     return by_label
 
 
-def _package_folder() -> Path:
+def package_folder() -> Path:
+    """Where the package keeps its photos.
+
+    Raises:
+        DatasetError: it is not installed.
+    """
     spec = find_spec("elpv_dataset")
     if spec is None or spec.origin is None:
         message = f"{PHOTOS_PACKAGE} is not installed: pip install kennel[demo]"

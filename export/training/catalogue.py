@@ -30,6 +30,30 @@ POOLED: Final = Recipe(
 )
 """A small head with batch normalisation on blocks 4 and 5: the default."""
 
+BAGGED: Final = Recipe(
+    name="bagged",
+    source="our own; bagging by folds (Breiman 1996), flips in training and at test",
+    head=Head(
+        "pooled",
+        taps=("block3_pool", "block4_pool", "block5_pool"),
+        hidden=(128,),
+        dropout=0.6,
+    ),
+    stages=(
+        Stage(
+            "head",
+            20,
+            20,
+            1e-3,
+            schedule="cosine",
+            views=("none", "horizontal", "vertical", "both"),
+        ),
+    ),
+    views=("none", "horizontal", "vertical", "both"),
+    members=5,
+    folds=True,
+)
+
 LINEAR: Final = Recipe(
     name="linear",
     source="the course's first step, on pooled maps instead of dense layers",
@@ -169,6 +193,7 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
         recipe.name: recipe
         for recipe in (
             POOLED,
+            BAGGED,
             LINEAR,
             IMAGENET_LINEAR,
             LAST_LAYER,

@@ -25,7 +25,7 @@ def validation_logits(
     Folds are not averaged: each photo is judged by the member that has not seen it.
     """
     found = [
-        _member_logits(training, member)
+        member_logits(training, member)
         for training, member in zip(trainings, members, strict=True)
     ]
     if not trainings[0].is_fold:
@@ -41,9 +41,10 @@ def _mean(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     )
 
 
-def _member_logits(
+def member_logits(
     training: MemberTraining, member: Member
 ) -> list[NDArray[np.float32]]:
+    """Logits [N, K] of the photos that *training* validates on, for each view."""
     keras.backend.clear_session()
     recipe = training.plan.recipe
     network = training.network("float32")
