@@ -26,7 +26,7 @@ from models.storage import hash_file
 
 if TYPE_CHECKING:
     from export.data.split import Photo
-    from export.training.examples import Part
+    from export.stages.examples import Part
     from export.training.member_training import MemberTraining
     from export.training.members import Member
     from export.training.plans import TrainingPlan
@@ -61,8 +61,8 @@ class SolarBench:
 
     def __init__(self, recipe: str, folder: Path, cache: Path | None) -> None:
         from export.data.split import Photo, Split
+        from export.recipes.catalogue import find_recipe
         from export.training.assembly import recipe_weights
-        from export.training.catalogue import find_recipe
         from export.training.photo_sets import prepare_photos
         from export.training.plans import TrainingPlan
         from kennel.progress import progress_bars
@@ -152,7 +152,7 @@ class SolarBench:
         return np.flatnonzero(~is_held), np.flatnonzero(is_held)
 
     def _part(self, rows: NDArray[np.int64]) -> Part:
-        from export.training.examples import Part
+        from export.stages.examples import Part
 
         return Part(self._set, rows)
 

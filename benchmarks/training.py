@@ -23,7 +23,7 @@ from models.contract import MAX_BATCH_SIZE
 from models.networks.runtime import start_tensorflow
 
 if TYPE_CHECKING:
-    from export.training.examples import Examples
+    from export.stages.examples import Examples
     from export.training.member_training import MemberTraining
     from export.training.plans import TrainingPlan
 
@@ -44,9 +44,9 @@ def main() -> None:
 
 def measure_epochs(folder: Path, photos: int) -> None:
     from export.progress import silent
-    from export.training.changes import seen_from
-    from export.training.examples import FeatureExamples, PixelExamples
-    from export.training.frozen import FrozenPart
+    from export.stages.changes import seen_from
+    from export.stages.examples import FeatureExamples, PixelExamples
+    from export.stages.frozen import FrozenPart
     from models.networks.freezing import cut, freeze_all_but, trained_layers
 
     plan = _plan(folder, photos)
@@ -119,7 +119,7 @@ def measure_memory(folder: Path, rows: int) -> None:
 def _plan(folder: Path, photos: int) -> TrainingPlan:
     from export.data.class_folders import list_photos
     from export.data.split import Split
-    from export.training.catalogue import POOLED
+    from export.recipes.catalogue import POOLED
     from export.training.plans import TrainingPlan
 
     data = folder / "photos"
@@ -143,7 +143,7 @@ def _training(plan: TrainingPlan) -> MemberTraining:
 def _epoch_seconds(model: Any, examples: Examples) -> float:
     import keras
 
-    from export.training.examples import batches
+    from export.stages.examples import batches
 
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     model.compile("adamw", loss, jit_compile=False)

@@ -77,7 +77,7 @@ class Demo:
 
         start_tensorflow()
         from export.data.photos import find_split
-        from export.training.catalogue import POOLED
+        from export.recipes.catalogue import POOLED
         from export.training.plans import TrainingPlan
         from export.training.train import train
 

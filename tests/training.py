@@ -12,13 +12,13 @@ from models.networks.runtime import start_tensorflow
 from tests.pictures import encoded
 
 if TYPE_CHECKING:
+    from export.recipes.recipe import Recipe
     from export.training.plans import TrainingPlan
-    from export.training.recipes import Recipe
     from export.training.runs import TrainedRun
 
 
 def small_recipe() -> Recipe:
-    from export.training.recipes import Recipe, Stage
+    from export.recipes.recipe import Recipe, Stage
     from models.networks.head import Head
 
     return Recipe(

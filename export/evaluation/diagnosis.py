@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from export.evaluation.cures import CURES, Kind
-from export.training.history import Epoch
+from export.stages.history import Epoch
 
 RISE: Final = 1.05
 """Validation loss over its best that is no accident of one epoch any more."""

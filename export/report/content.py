@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from export.evaluation.diagnosis import Diagnosis
 from export.evaluation.expectation import ScoreInterval
-from export.training.history import Epoch
+from export.stages.history import Epoch
 from models.probabilities import Probabilities, softmax
 
 _SMALLEST = float(np.finfo(np.float64).tiny)

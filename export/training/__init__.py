@@ -1,1 +1,1 @@
-"""From a split and a recipe to a finished training run."""
+"""From a plan to a finished run: members, their stages in order, validation."""

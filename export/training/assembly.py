@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.training.recipes import Recipe
+from export.recipes.recipe import Recipe
 from models.errors import DatasetError
 from models.networks.batch_normalisation import insert_batch_normalisation
 from models.networks.freezing import trained_layers

@@ -13,9 +13,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from export.recipes.recipe import Recipe
 from export.training.assembly import assemble_recipe
 from export.training.members import read_member
-from export.training.recipes import Recipe
 from export.training.runs import TrainedRun
 from models.errors import DatasetError
 from models.images import Pixels

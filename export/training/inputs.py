@@ -8,11 +8,11 @@ from typing import Any
 
 from export.data.augmentation.named import parse_augmentation
 from export.data.augmentation.options import Augmentation
-from export.training.changes import augmented, seen_from
-from export.training.examples import Examples, FeatureExamples, PixelExamples
+from export.recipes.recipe import Stage
+from export.stages.changes import augmented, seen_from
+from export.stages.examples import Examples, FeatureExamples, PixelExamples
 from export.training.member_training import MemberTraining
 from export.training.precision import training_policy
-from export.training.recipes import Stage
 from models.networks.freezing import cut
 
 UNCHANGED = Augmentation()

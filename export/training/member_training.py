@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from export.progress import Progress
+from export.stages.examples import Part
+from export.stages.frozen import FrozenPart
 from export.training.assembly import assemble_recipe
-from export.training.examples import Part
-from export.training.frozen import FrozenPart
 from export.training.plans import TrainingPlan
 from export.training.precision import feature_policy
 from models.networks.freezing import cut

@@ -13,16 +13,16 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from export.training.answers import evaluate
+from export.recipes.recipe import Stage
+from export.stages.answers import evaluate
+from export.stages.checkpoints import CheckpointFolder
+from export.stages.history import Epoch
+from export.stages.loop import StageRun, run_stage
+from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
 from export.training.assembly import assemble_recipe, initial_weights
-from export.training.checkpoints import CheckpointFolder
-from export.training.history import Epoch
 from export.training.inputs import stage_inputs
 from export.training.member_training import MemberTraining
 from export.training.precision import training_policy
-from export.training.recipes import Stage
-from export.training.snapshots import Snapshot, read_snapshot, write_snapshot
-from export.training.stages import StageRun, run_stage
 from models.contract import MAX_BATCH_SIZE
 from models.networks.freezing import freeze_all_but, trained_layers
 from models.networks.weights import PretrainedWeights

@@ -17,9 +17,9 @@ import numpy as np
 
 from export.data.split import Photo, Split
 from export.progress import Progress
-from export.training.history import Epoch
+from export.recipes.recipe import Recipe
+from export.stages.history import Epoch
 from export.training.plans import TrainingPlan
-from export.training.recipes import Recipe
 from export.training.runs import TrainedRun
 from export.training.train import train
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from export.data.caches import PixelSource, cached_pixels
 from export.data.split import Photo, classes_of
 from export.progress import Progress
-from export.training.examples import PhotoSet
+from export.stages.examples import PhotoSet
 from export.training.plans import TrainingPlan
 from export.training.pseudo_labels import PseudoLabelled
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from export.data.split import Split, read_split
-from export.training.recipes import Recipe, Stage
+from export.recipes.recipe import Recipe, Stage
 from models.errors import ConflictError, DatasetError, NotFoundError
 from models.networks.head import Head
 from models.storage import write_atomically

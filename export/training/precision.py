@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from export.training.recipes import Recipe, Stage
+from export.recipes.recipe import Recipe, Stage
 
 POLICIES: Final[Mapping[str, str]] = MappingProxyType(
     {

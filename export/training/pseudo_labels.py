@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from export.data.sources.files import PHOTO_SUFFIXES
 from export.data.split import Split
 from export.data.threads import map_files
+from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
 from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
-from export.training.snapshots import Snapshot, read_snapshot, write_snapshot
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidImageError
 from models.images import Pixels, decode_image, read_image_file

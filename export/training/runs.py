@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from export.data.split import Split
 from export.evaluation.calibration import Calibration
-from export.training.history import Epoch
+from export.recipes.recipe import Recipe
+from export.stages.history import Epoch
+from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
 from export.training.plans import PLAN_FILE, TrainingPlan, read_plan
-from export.training.recipes import Recipe
-from export.training.snapshots import Snapshot, read_snapshot, write_snapshot
 from models.errors import ConflictError, DatasetError, NotFoundError
 from models.storage import write_atomically
 

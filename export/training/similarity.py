@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.progress import Progress
+from export.recipes.catalogue import LINEAR
+from export.stages.changes import seen_from
 from export.training.assembly import initial_weights, recipe_weights
-from export.training.catalogue import LINEAR
-from export.training.changes import seen_from
 from export.training.classifier import ever_trained
 from export.training.member_training import MemberTraining
 from export.training.photo_sets import prepare_photos

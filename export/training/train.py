@@ -13,8 +13,8 @@ from export.data.split import classes_of
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits
 from export.progress import Progress
+from export.stages.examples import Part, PhotoSet
 from export.training.assembly import recipe_weights
-from export.training.examples import Part, PhotoSet
 from export.training.folds import held_out_rows
 from export.training.member_training import MemberTraining
 from export.training.members import Member, train_member

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.training.answers import predict_logits
-from export.training.changes import seen_from
+from export.stages.answers import predict_logits
+from export.stages.changes import seen_from
+from export.stages.examples import Examples, FeatureExamples, PixelExamples
 from export.training.classifier import ever_trained, mean_logits
-from export.training.examples import Examples, FeatureExamples, PixelExamples
 from export.training.member_training import MemberTraining
 from export.training.members import Member
 from models.networks.freezing import cut

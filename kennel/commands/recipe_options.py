@@ -10,7 +10,7 @@ import click
 from models.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from export.training.recipes import Recipe
+    from export.recipes.recipe import Recipe
 
 
 def recipe_options(command: Any) -> Any:
@@ -46,8 +46,8 @@ def read_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
     Raises:
         InvalidRequestError: no such recipe, or a value that cannot be.
     """
-    from export.training.catalogue import find_recipe
-    from export.training.overrides import override
+    from export.recipes.catalogue import find_recipe
+    from export.recipes.overrides import override
 
     values = dict(options)
     if values["image_size"] is not None:

@@ -22,12 +22,12 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command(
-    epilog="Examples: kennel train var/data/pets --name pets; "
+    epilog="Examples: kennel train var/data/pets --recipe auto; "
     "kennel train photos --name solar --recipe conv-block5 --epochs 60,12; "
     "kennel train --resume solar-20260101-120000"
 )
 @click.argument("data", type=_FOLDER, required=False)
-@click.option("--name", help="The model's name.")
+@click.option("--name", help="The model's name; default: DATA's.")
 @click.option(
     "--recipe", default="pooled", show_default=True, help="See kennel recipes; or auto."
 )
@@ -79,13 +79,13 @@ def train(
         start_tensorflow()
         _train(_planned(resume, settings), fresh=False)
         return
-    if data is None or name is None:
-        raise click.UsageError("give DATA and --name, or --resume RUN")
+    if data is None:
+        raise click.UsageError("give DATA, or --resume RUN")
     if (unlabelled is None) != (teacher is None):
         raise click.UsageError("--unlabelled and --teacher go together")
     from models.wire.config import check_model_name
 
-    check_model_name(name)
+    name = check_model_name(name or data.absolute().name)
     start_tensorflow()
     from export.data.photos import find_split
     from export.training.folds import join_parts
@@ -121,7 +121,7 @@ def train(
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def recipes(name: str | None, as_json: bool) -> None:
     """List the ways to train, or everything about the one called NAME."""
-    from export.training.catalogue import RECIPES, find_recipe
+    from export.recipes.catalogue import RECIPES, find_recipe
 
     chosen = [find_recipe(name)] if name else list(RECIPES.values())
     if as_json or name:
@@ -135,7 +135,7 @@ def recipes(name: str | None, as_json: bool) -> None:
 
 
 def _chosen_recipe(plan: TrainingPlan, options: dict[str, Any]) -> Any:
-    from export.training.choice import choose_recipe, smallest_class
+    from export.recipes.choice import choose_recipe, smallest_class
     from export.training.similarity import measure_similarity
     from kennel.progress import progress_bars
 
@@ -188,6 +188,9 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
         if fresh:
             plan.forget_unless_begun()
         raise
+    except KeyboardInterrupt as interrupt:
+        click.echo(f"Go on with: kennel train --resume {plan.folder.name}", err=True)
+        raise click.Abort from interrupt
     print_metrics(trained, trained.metrics)
     print_expected_score(trained)
     print_diagnosis(trained, trained.metrics)

@@ -19,7 +19,7 @@ from export.report.drawing.markup import (
 )
 from export.report.drawing.numbers import loss, percent, plural
 from export.report.drawing.svg import chart_figure
-from export.training.history import Epoch
+from export.stages.history import Epoch
 
 
 def training_curves_section(content: ReportContent) -> Markup:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from export.evaluation.diagnosis import diagnose
-from export.training.history import Epoch
+from export.stages.history import Epoch
 
 Figures = tuple[float, float, float, float]
 

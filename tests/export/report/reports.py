@@ -10,7 +10,7 @@ import numpy as np
 from export.evaluation.diagnosis import Diagnosis
 from export.evaluation.expectation import ScoreInterval
 from export.report.content import ReportContent, ReportedPhotos
-from export.training.history import Epoch
+from export.stages.history import Epoch
 from models.probabilities import softmax
 from tests.pictures import grey, noise
 

@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plan(home: Path) -> TrainingPlan:
     """Two stages, the second of which trains convolutions; short."""
     plan = small_plan(home, run="two-stages")
-    from export.training.recipes import Stage
+    from export.recipes.recipe import Stage
 
     stages = (
         Stage("head", 2, 2, 1e-2),
@@ -219,9 +219,9 @@ def test_run_file_is_json_that_tells_each_epoch(trained: TrainedRun) -> None:
 def test_each_fold_is_judged_by_the_member_that_has_not_seen_it(
     plan: TrainingPlan,
 ) -> None:
+    from export.recipes.recipe import Stage
     from export.training.classifier import build_member, classify
     from export.training.folds import held_out_rows, join_parts
-    from export.training.recipes import Stage
     from models.images import decode_image, read_image_file
 
     stage = Stage("head", 3, 3, 1e-2, views=("none", "vertical"))

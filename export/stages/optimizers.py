@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from export.training.recipes import Recipe, Stage
+from export.recipes.recipe import Recipe, Stage
 from models.errors import InvalidRequestError
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from export.training.recipes import Recipe, Stage
+from export.recipes.recipe import Recipe, Stage
 from models.errors import InvalidRequestError
 from models.networks.registry import find_network
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from export.training.history import Epoch
-from export.training.snapshots import Snapshot, read_snapshot, write_snapshot
+from export.stages.history import Epoch
+from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
 
 Weights = Sequence[NDArray[Any]]
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from export.data.caches import FeatureSource, StoredFeatures, cached_features
 from export.progress import Progress
-from export.training.changes import PixelChange
-from export.training.examples import PhotoSet
+from export.stages.changes import PixelChange
+from export.stages.examples import PhotoSet
 from models.images import Pixels
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.training.catalogue import RECIPES, find_recipe
-from export.training.choice import choose_recipe
+from export.recipes.catalogue import RECIPES, find_recipe
+from export.recipes.choice import choose_recipe
 from models.errors import DatasetError, InvalidRequestError
 from models.networks.runtime import start_tensorflow
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.tensorflow
 
 def changed(name: str, **options: Any) -> Any:
     start_tensorflow()
-    from export.training.overrides import override
+    from export.recipes.overrides import override
 
     return override(find_recipe(name), options)
 

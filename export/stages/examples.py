@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from export.data.arrays import StoredArray
 from export.data.caches import StoredFeatures
-from export.training.changes import PixelChange
+from export.stages.changes import PixelChange
 
 
 @dataclass(frozen=True)

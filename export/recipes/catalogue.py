@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from export.training.recipes import Recipe, Stage
+from export.recipes.recipe import Recipe, Stage
 from models.errors import InvalidRequestError
 from models.networks.head import Head
 

@@ -15,13 +15,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.training.answers import evaluate, unwrap
-from export.training.checkpoints import CheckpointFolder, StageProgress
-from export.training.examples import Examples, batches
-from export.training.history import Epoch
-from export.training.movement import check_moved
-from export.training.optimizers import build_optimizer, learning_rate
-from export.training.recipes import Recipe, Stage
+from export.recipes.recipe import Recipe, Stage
+from export.stages.answers import evaluate, unwrap
+from export.stages.checkpoints import CheckpointFolder, StageProgress
+from export.stages.examples import Examples, batches
+from export.stages.history import Epoch
+from export.stages.movement import check_moved
+from export.stages.optimizers import build_optimizer, learning_rate
 from models.errors import DatasetError
 
 

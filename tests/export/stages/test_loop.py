@@ -15,7 +15,7 @@ from models.errors import DatasetError, InvalidRequestError
 from models.networks.runtime import start_tensorflow
 
 if TYPE_CHECKING:
-    from export.training.stages import StageRun
+    from export.stages.loop import StageRun
 
 pytestmark = pytest.mark.tensorflow
 
@@ -60,9 +60,9 @@ def dense_model(*, frozen: bool = False) -> Any:
 @pytest.fixture
 def stage_run(tmp_path: Path) -> Callable[..., StageRun]:
     start_tensorflow()
-    from export.training.checkpoints import CheckpointFolder
-    from export.training.recipes import Recipe, Stage
-    from export.training.stages import StageRun
+    from export.recipes.recipe import Recipe, Stage
+    from export.stages.checkpoints import CheckpointFolder
+    from export.stages.loop import StageRun
 
     def make(stage: Stage, valid: Points | None = None) -> StageRun:
         return StageRun(
@@ -81,9 +81,9 @@ def stage_run(tmp_path: Path) -> Callable[..., StageRun]:
 
 
 def test_best_weights_by_validation_loss_are_kept(stage_run: Any) -> None:
-    from export.training.answers import evaluate
-    from export.training.recipes import Stage
-    from export.training.stages import run_stage
+    from export.recipes.recipe import Stage
+    from export.stages.answers import evaluate
+    from export.stages.loop import run_stage
 
     model = dense_model()
     run = stage_run(Stage(epochs=30, patience=30, learning_rate=0.3, optimizer="adam"))
@@ -95,8 +95,8 @@ def test_best_weights_by_validation_loss_are_kept(stage_run: Any) -> None:
 
 
 def test_training_stops_when_patience_is_over(stage_run: Any) -> None:
-    from export.training.recipes import Stage
-    from export.training.stages import run_stage
+    from export.recipes.recipe import Stage
+    from export.stages.loop import run_stage
 
     wrong = clouds(2)
     opposite = replace(wrong, targets=wrong.targets[:, ::-1].copy())
@@ -108,8 +108,8 @@ def test_training_stops_when_patience_is_over(stage_run: Any) -> None:
 
 
 def test_stage_that_makes_it_worse_leaves_the_weights(stage_run: Any) -> None:
-    from export.training.recipes import Stage
-    from export.training.stages import run_stage
+    from export.recipes.recipe import Stage
+    from export.stages.loop import run_stage
 
     model = dense_model()
     before = model.get_weights()
@@ -119,8 +119,8 @@ def test_stage_that_makes_it_worse_leaves_the_weights(stage_run: Any) -> None:
 
 
 def test_frozen_layers_stand_still_and_the_others_move(stage_run: Any) -> None:
-    from export.training.recipes import Stage
-    from export.training.stages import run_stage
+    from export.recipes.recipe import Stage
+    from export.stages.loop import run_stage
 
     model = dense_model(frozen=True)
     before = model.get_weights()
@@ -132,7 +132,7 @@ def test_frozen_layers_stand_still_and_the_others_move(stage_run: Any) -> None:
 
 
 def test_weights_that_should_have_moved_are_named() -> None:
-    from export.training.movement import check_moved
+    from export.stages.movement import check_moved
 
     model = dense_model()
 
@@ -141,7 +141,7 @@ def test_weights_that_should_have_moved_are_named() -> None:
 
 
 def test_weights_that_should_not_have_moved_are_named() -> None:
-    from export.training.movement import check_moved
+    from export.stages.movement import check_moved
 
     model = dense_model(frozen=True)
     before = [array + 1 for array in model.get_weights()]
@@ -151,8 +151,8 @@ def test_weights_that_should_not_have_moved_are_named() -> None:
 
 
 def test_loss_that_is_no_number_stops_at_once(stage_run: Any) -> None:
-    from export.training.recipes import Stage
-    from export.training.stages import run_stage
+    from export.recipes.recipe import Stage
+    from export.stages.loop import run_stage
 
     run = stage_run(Stage(epochs=50, learning_rate=1e30, optimizer="sgd"))
 
@@ -161,8 +161,8 @@ def test_loss_that_is_no_number_stops_at_once(stage_run: Any) -> None:
 
 
 def test_cosine_falls_from_the_rate_towards_zero() -> None:
-    from export.training.optimizers import learning_rate
-    from export.training.recipes import Stage
+    from export.recipes.recipe import Stage
+    from export.stages.optimizers import learning_rate
 
     stage = Stage(epochs=10, learning_rate=0.1, schedule="cosine")
     rates = [learning_rate(stage, epoch) for epoch in range(1, 11)]
@@ -174,8 +174,8 @@ def test_cosine_falls_from_the_rate_towards_zero() -> None:
 
 def test_unknown_optimizer_and_schedule_are_named() -> None:
     start_tensorflow()
-    from export.training.optimizers import build_optimizer, learning_rate
-    from export.training.recipes import Recipe, Stage
+    from export.recipes.recipe import Recipe, Stage
+    from export.stages.optimizers import build_optimizer, learning_rate
 
     with pytest.raises(InvalidRequestError, match="no optimizer 'adum'"):
         build_optimizer(Recipe("test", "a test"), Stage(optimizer="adum"))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.training.examples import Arrays, Examples, batches
+from export.stages.examples import Arrays, Examples, batches
 from models.probabilities import log_loss, softmax
 
 VALIDATION_BATCH = 128

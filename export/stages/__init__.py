@@ -1,0 +1,1 @@
+"""One stage of training: examples, epochs, checkpoints, and what moved."""
