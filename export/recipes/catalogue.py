@@ -30,26 +30,19 @@ POOLED: Final = Recipe(
 )
 """A small head with batch normalisation on blocks 4 and 5: the default."""
 
-BAGGED: Final = Recipe(
-    name="bagged",
-    source="our own; bagging by folds (Breiman 1996), flips in training and at test",
+_ALL_FLIPS: Final = ("none", "horizontal", "vertical", "both")
+
+SECOND_ORDER: Final = Recipe(
+    name="second-order",
+    source="our own; bilinear pooling (Lin et al. 2015) beside means and maxima, all "
+    "flips, five folds, logistic regression solved exactly",
     head=Head(
-        "pooled",
+        "second-order",
         taps=("block3_pool", "block4_pool", "block5_pool"),
-        hidden=(128,),
-        dropout=0.6,
+        products="block4_pool",
     ),
-    stages=(
-        Stage(
-            "head",
-            20,
-            20,
-            1e-3,
-            schedule="cosine",
-            views=("none", "horizontal", "vertical", "both"),
-        ),
-    ),
-    views=("none", "horizontal", "vertical", "both"),
+    stages=(Stage("head", 4, 4, 1e-4, "exact", views=_ALL_FLIPS),),
+    views=_ALL_FLIPS,
     members=5,
     folds=True,
 )
@@ -193,7 +186,7 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
         recipe.name: recipe
         for recipe in (
             POOLED,
-            BAGGED,
+            SECOND_ORDER,
             LINEAR,
             IMAGENET_LINEAR,
             LAST_LAYER,

@@ -15,7 +15,9 @@ class Stage:
         trains: "last", "head", "conv:<layer>" or "all"; see models/networks/freezing.py.
         epochs: at most; training stops early on validation loss.
         patience: epochs without a better validation loss before it stops.
-        optimizer: a Keras optimizer's name, such as "adamw", "adam", "rmsprop", "sgd".
+        optimizer: a Keras optimizer's name, such as "adamw", "adam", "rmsprop", "sgd";
+            or "exact" for second-order heads, whose learning rate is the strength of
+            regularisation, halved in each epoch.
         schedule: of the learning rate over the epochs: "constant", or "cosine" to zero.
         views: flips of every photo to learn from, where features are cached.
         augmentation: a name or text that `parse_augmentation` reads.

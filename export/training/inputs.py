@@ -13,18 +13,18 @@ from export.stages.changes import augmented, seen_from
 from export.stages.examples import Examples, FeatureExamples, PixelExamples
 from export.training.member_training import MemberTraining
 from export.training.precision import training_policy
-from models.networks.freezing import cut
+from models.networks.freezing import CutNetwork, cut
 
 UNCHANGED = Augmentation()
 
 
 @dataclass(frozen=True)
 class StageInputs:
-    """The examples of a stage, and the model that takes them: all of it or the rest."""
+    """The examples of a stage, and the network whose ``trained`` part takes them."""
 
     train: Examples
     valid: Examples
-    model: Any
+    network: CutNetwork
 
 
 def stage_inputs(
@@ -43,7 +43,7 @@ def stage_inputs(
                 training.train, partial(augmented, augmentation, training.seed)
             ),
             PixelExamples(training.valid, lambda _epoch: seen_from("none")),
-            model,
+            CutNetwork(None, model, model),
         )
     numbers = range(1, stage.passes + 1)
     seed = training.plan.seed  # not the member's: all of them share the passes
@@ -61,5 +61,5 @@ def stage_inputs(
     learnt = [fast.features(train.photos, change) for change in changes]
     judged = judge.features(valid.photos, seen_from("none"))
     return StageInputs(
-        FeatureExamples(train, learnt), FeatureExamples(valid, [judged]), parts.trained
+        FeatureExamples(train, learnt), FeatureExamples(valid, [judged]), parts
     )

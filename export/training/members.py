@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from export.recipes.recipe import Stage
 from export.stages.answers import evaluate
 from export.stages.checkpoints import CheckpointFolder
+from export.stages.exact import EXACT, run_exact_stage
 from export.stages.history import Epoch
 from export.stages.loop import StageRun, run_stage
 from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
@@ -99,8 +100,12 @@ def _after(training: MemberTraining, stage: Stage, member: Member) -> Member:
         checkpoints=CheckpointFolder(plan.folder),
         report=partial(training.progress, _title(training, member.stages + 1)),
     )
-    baseline = evaluate(inputs.model, inputs.valid)[0] if member.stages else math.inf
-    epochs = run_stage(run, inputs.model, baseline)
+    if stage.optimizer == EXACT:
+        epochs = run_exact_stage(run, inputs.network)
+    else:
+        model = inputs.network.trained
+        start = evaluate(model, inputs.valid)[0] if member.stages else math.inf
+        epochs = run_stage(run, model, start)
     weights = network.model.get_weights()
     return Member(weights, (*member.epochs, *epochs), member.stages + 1)
 

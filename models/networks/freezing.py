@@ -24,11 +24,18 @@ class CutNetwork:
 
     ``frozen``: pixels -> one or more tensors; ``trained``: those -> logits. ``frozen``
     is None when nothing with weights precedes the first trained or random layer; then
-    ``trained`` takes pixels.
+    ``trained`` takes pixels. ``whole`` is the network that was cut.
     """
 
     frozen: Any
     trained: Any
+    whole: Any
+
+    def up_to(self, tensor: Any) -> Any:
+        """What ``trained`` takes -> a *tensor* of ``whole``: its first layers."""
+        inputs = self.whole.inputs if self.frozen is None else self.frozen.outputs
+        # Keras wants an operation in every model, also where the tensor is an input.
+        return keras.Model(inputs, keras.layers.Identity()(tensor))
 
 
 def trained_layers(assembled: AssembledNetwork, trains: str) -> frozenset[str]:
@@ -80,7 +87,7 @@ def cut(model: Any, trained: frozenset[str]) -> CutNetwork:
         if not changes and not _is_random(each) and parents[name] <= frozen:
             frozen.add(name)
     if not any(_has_weights(operations[name]) for name in frozen):
-        return CutNetwork(None, model)
+        return CutNetwork(None, model, model)
     needed = {
         parent
         for name, found in parents.items()
@@ -91,6 +98,7 @@ def cut(model: Any, trained: frozenset[str]) -> CutNetwork:
     return CutNetwork(
         keras.Model(model.input, tensors, name="frozen"),
         keras.Model(tensors, model.output, name="trained"),
+        model,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 TOP: Final = "top"
 NORMALISED: Final = "normalised"
+SECOND_ORDER: Final = "second-order"
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,20 @@ class Head:
         kind: "top": the network's own; "normalised": VGG16's own with batch
             normalisation after fc1 and fc2; "pooled": mean and maximum over space of the
             taps' maps, then batch normalisation, dropout and Dense; "flat": flattened
-            maps, then dropout, Dense and batch normalisation; "probabilities": one Dense
+            maps, then dropout, Dense and batch normalisation; "second-order": taps
+            pooled as above and one of them by products of channels, standardised, then
+            one Dense; "probabilities": one Dense
             on the 1,000 ImageNet probabilities of the network's own top.
         taps: names of the base's layers that "pooled" pools.
+        products: the layer whose channels "second-order" multiplies, projected to
+            ``channels`` before.
         hidden: units of the Dense layers before the logits, for "pooled" and "flat".
         dropout: rate before the logits; None: the network's own.
     """
 
     kind: str = TOP
     taps: tuple[str, ...] = ()
+    products: str = ""
+    channels: int = 128
     hidden: tuple[int, ...] = ()
     dropout: float | None = None

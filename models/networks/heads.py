@@ -14,9 +14,16 @@ from typing import Any, Final
 import keras
 
 from models.errors import InvalidRequestError
-from models.networks.head import NORMALISED, TOP, Head
+from models.networks.head import NORMALISED, SECOND_ORDER, TOP, Head
 from models.networks.network import Network
+from models.networks.second_order import SecondOrderPooling, Standardisation
 from models.networks.vgg16 import add_vgg16_dense, add_vgg16_predictions
+
+FEATURES: Final = "features"
+PROJECTION: Final = "head_projection"
+PRODUCTS: Final = "head_products"
+STANDARDISATION: Final = "head_standardised"
+"""Layers of heads that are fitted to data, not trained by gradients."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ def _normalised(network: Network, base: Any, head: Head, classes: int) -> Any:
 
 def _pooled(_network: Network, base: Any, head: Head, classes: int) -> Any:
     vectors = [vector for tap in head.taps for vector in _pool(base, tap)]
-    values = keras.layers.Concatenate(name="features", dtype="float32")(vectors)
+    values = keras.layers.Concatenate(name=FEATURES, dtype="float32")(vectors)
     for number, units in enumerate(head.hidden, start=1):
         values = _regularised(values, number, head.dropout)
         dense = keras.layers.Dense(units, activation="relu", name=f"head_dense{number}")
@@ -81,18 +88,31 @@ def _pooled(_network: Network, base: Any, head: Head, classes: int) -> Any:
     return keras.layers.Dense(classes, name="logits")(values)
 
 
+def _second_order(_network: Network, base: Any, head: Head, classes: int) -> Any:
+    vectors = [vector for tap in head.taps for vector in _pool(base, tap)]
+    maps = _tap(base, head.products, f"{head.products}_products")
+    projection = keras.layers.Conv2D(head.channels, 1, name=PROJECTION)
+    products = SecondOrderPooling(name=PRODUCTS)(projection(maps))
+    values = keras.layers.Concatenate(name=FEATURES)([*vectors, products])
+    values = Standardisation(name=STANDARDISATION)(values)
+    return keras.layers.Dense(classes, name="logits")(values)
+
+
 def _pool(base: Any, tap: str) -> list[Any]:
-    names = [layer.name for layer in base.layers]
-    if tap not in names:
-        message = f"no layer {tap!r} to tap: choose one of {', '.join(names)}"
-        raise InvalidRequestError(message)
-    maps = keras.layers.Activation("linear", dtype="float32", name=f"{tap}_tap")(
-        base.get_layer(tap).output
-    )
+    maps = _tap(base, tap, f"{tap}_tap")
     return [
         keras.layers.GlobalAveragePooling2D(name=f"{tap}_mean")(maps),
         keras.layers.GlobalMaxPooling2D(name=f"{tap}_max")(maps),
     ]
+
+
+def _tap(base: Any, tap: str, name: str) -> Any:
+    names = [layer.name for layer in base.layers]
+    if tap not in names:
+        message = f"no layer {tap!r} to tap: choose one of {', '.join(names)}"
+        raise InvalidRequestError(message)
+    copy = keras.layers.Activation("linear", dtype="float32", name=name)
+    return copy(base.get_layer(tap).output)
 
 
 def _regularised(values: Any, number: int, dropout: float | None) -> Any:
@@ -139,6 +159,7 @@ _HEADS: Final[Mapping[str, _Builder]] = MappingProxyType(
         NORMALISED: _normalised,
         "pooled": _pooled,
         "flat": _flat,
+        SECOND_ORDER: _second_order,
         "probabilities": _probabilities,
     }
 )

@@ -1,0 +1,146 @@
+"""A second-order head fitted exactly: principal components, scales, then logistic regression.
+
+Deterministic and done in seconds: no learning rate, no epochs. What early stopping is to
+training by gradients, the path of falling regularisation is here: its steps are recorded
+as epochs, and the one with the least validation loss is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.recipes.recipe import Stage
+from export.stages.answers import unwrap
+from export.stages.examples import Examples, FeatureExamples
+from export.stages.history import Epoch
+from export.stages.logistic import MAX_ROWS, Solution, fit_logistic
+from export.stages.loop import StageRun
+from export.stages.movement import check_moved
+from models.errors import DatasetError
+from models.networks.freezing import CutNetwork
+from models.networks.heads import FEATURES, PRODUCTS, PROJECTION, STANDARDISATION
+from models.probabilities import log_loss, softmax
+
+EXACT: Final = "exact"
+"""What a stage names as its optimizer to be fitted here."""
+
+PROJECTION_PHOTOS: Final = 300
+PRODUCTS_WEIGHT: Final = 0.5
+"""Share of the products of channels against the pooled vectors, in squared distance."""
+
+BATCH: Final = 64
+
+
+def run_exact_stage(run: StageRun, network: CutNetwork) -> tuple[Epoch, ...]:
+    """Fit the head of *network* in place; it ends with the best step's weights.
+
+    Raises:
+        DatasetError: more than `MAX_ROWS` photos, or no cached features.
+    """
+    train = run.train
+    if not isinstance(train, FeatureExamples) or len(train.part.rows) > MAX_ROWS:
+        message = (
+            f"recipe {run.recipe.name} is solved exactly, on cached features of at most "
+            f"{MAX_ROWS:,} photos without fresh augmentation: use --recipe pooled"
+        )
+        raise DatasetError(message)
+    model = network.whole
+    before = model.get_weights()
+    _fit_projection(network, train, run.seed)
+    extractor = network.up_to(model.get_layer(FEATURES).output)
+    features = _mean_features(extractor, train)
+    _fit_scales(model, features)
+    offset, scale = model.get_layer(STANDARDISATION).get_weights()
+    rows = np.asarray((features - offset) * scale, np.float32)
+    valid = (_features(extractor, run.valid) - offset) * scale
+    epochs: list[Epoch] = []
+    solutions: list[Solution] = []
+    strengths = _path(run.stage)
+    for strength, solution in fit_logistic(rows, train.part.targets, strengths):
+        learnt = _judge(rows, train.part.targets, solution)
+        held_out = _judge(valid, run.valid.targets, solution)
+        place = (run.member, run.number, len(epochs) + 1)
+        epochs.append(Epoch(*place, strength, *learnt, *held_out))
+        solutions.append(solution)
+        run.report(len(epochs), len(strengths))
+        if _is_over(run.stage, epochs):
+            break
+    best = int(np.argmin([epoch.val_loss for epoch in epochs]))
+    model.get_layer("logits").set_weights(solutions[best])
+    check_moved(model, before)
+    run.report(len(strengths), len(strengths))
+    return tuple(epochs)
+
+
+def _fit_projection(network: CutNetwork, train: FeatureExamples, seed: int) -> None:
+    # Principal components of unit variance, from some photos' positions.
+    layer = network.whole.get_layer(PROJECTION)
+    maps = network.up_to(layer.input)
+    order = np.random.default_rng(seed).permutation(len(train.part.rows))
+    found = _predict(maps, train, np.sort(order[:PROJECTION_PHOTOS]))
+    rows = found.reshape(-1, found.shape[-1]).astype(np.float64)
+    mean = rows.mean(axis=0)
+    variances, axes = np.linalg.eigh(np.cov((rows - mean).T))
+    largest = np.argsort(variances)[::-1][: layer.filters]
+    scales = np.sqrt(variances[largest] + 1e-3 * variances.max())
+    kernel = axes[:, largest] / scales
+    layer.set_weights([kernel[None, None], -mean @ kernel])
+
+
+def _mean_features(extractor: Any, train: FeatureExamples) -> NDArray[np.float32]:
+    # Every photo once: what its views have in common.
+    views = [replace(train, passes=[each]) for each in train.passes]
+    return np.asarray(sum(_features(extractor, view) for view in views) / len(views))
+
+
+def _features(extractor: Any, examples: Examples) -> NDArray[np.float32]:
+    return _predict(extractor, examples, np.arange(len(examples.targets)))
+
+
+def _fit_scales(model: Any, features: NDArray[np.float32]) -> None:
+    # Unit variance, and each kind of feature shares in the distance as a whole.
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    products = model.get_layer(PRODUCTS).output.shape[-1]
+    pooled = features.shape[1] - products
+    share = np.concatenate(
+        [np.full(pooled, 1 / pooled), np.full(products, PRODUCTS_WEIGHT / products)]
+    )
+    scale = np.sqrt(share) / (deviation + 1e-3 * deviation.mean() + 1e-6)
+    model.get_layer(STANDARDISATION).set_weights([mean, scale.astype(np.float32)])
+
+
+def _predict(
+    model: Any, examples: Examples, rows: NDArray[np.integer]
+) -> NDArray[np.float32]:
+    batches = (rows[first : first + BATCH] for first in range(0, len(rows), BATCH))
+    return np.concatenate(
+        [
+            np.asarray(model.predict_on_batch(unwrap(examples.inputs(batch, epoch=0))))
+            for batch in batches
+        ]
+    )
+
+
+def _path(stage: Stage) -> list[float]:
+    return [stage.learning_rate / 2**step for step in range(stage.epochs)]
+
+
+def _judge(
+    rows: NDArray[np.float32], targets: NDArray[np.float32], solution: Solution
+) -> tuple[float, float]:
+    kernel, bias = solution
+    logits, classes = rows @ kernel + bias, targets.argmax(axis=1)
+    right = logits.argmax(axis=1) == classes
+    return log_loss(softmax(logits), classes), float(right.mean())
+
+
+def _is_over(stage: Stage, epochs: list[Epoch]) -> bool:
+    best = int(np.argmin([each.val_loss for each in epochs]))
+    enough = stage.enough_accuracy
+    if enough is not None and epochs[-1].val_accuracy >= enough:
+        return True
+    return len(epochs) - 1 - best >= stage.patience
