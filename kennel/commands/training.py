@@ -125,7 +125,8 @@ def recipes(name: str | None, as_json: bool) -> None:
 
     chosen = [find_recipe(name)] if name else list(RECIPES.values())
     if as_json or name:
-        click.echo(json.dumps([asdict(each) for each in chosen], indent=2))
+        shown = [{"command": each.command, **asdict(each)} for each in chosen]
+        click.echo(json.dumps(shown, indent=2))
         return
     for each in chosen:
         click.echo(f"{each.name:<20}{each.network:<10}{each.source}")
