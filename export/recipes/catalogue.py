@@ -121,6 +121,7 @@ SMALL_BN_AUGMENTED: Final = Recipe(
 CONV_BLOCK5: Final = Recipe(
     name="conv-block5",
     source=f"{_LESSON3}: late convolutions, after the new head",
+    expects="CONV5",
     head=POOLED.head,
     stages=(Stage("head"), Stage("conv:block5", 10, 4, 2e-4, schedule="cosine")),
 )
@@ -128,6 +129,7 @@ CONV_BLOCK5: Final = Recipe(
 CONV_BLOCK4: Final = Recipe(
     name="conv-block4",
     source=f"{_LESSON3}: for tasks unlike ImageNet with many photos",
+    expects="not measured: it is for thousands of photos a class",
     head=POOLED.head,
     stages=(Stage("head"), Stage("conv:block4", 10, 4, 1e-4, schedule="cosine")),
 )
@@ -135,6 +137,7 @@ CONV_BLOCK4: Final = Recipe(
 EVERYTHING: Final = Recipe(
     name="everything",
     source="the slides' third principle: much data and a task of another kind",
+    expects="not measured: it is for thousands of photos a class",
     head=POOLED.head,
     stages=(Stage("head"), Stage("all", 10, 4, 5e-5, schedule="cosine")),
     batch_size=32,
@@ -152,6 +155,7 @@ BACKBONE: Final = Recipe(
 LENET5: Final = Recipe(
     name="lenet5",
     source="LeCun et al. 1998, as on the slides: 61,706 parameters",
+    expects="Fashion-MNIST test set: accuracy 0.904, log loss 0.267, in 94 s on 2 cores",
     network="lenet5",
     image_size=(28, 28),
     stages=(Stage("all", 10, 5, 2e-3, "adam", "cosine"),),
@@ -162,6 +166,7 @@ LENET5: Final = Recipe(
 SCRATCH: Final = Recipe(
     name="scratch",
     source="fast.ai course 2016, MNIST notebook: VGG-style with batch normalisation",
+    expects="Fashion-MNIST test set: accuracy 0.925, log loss 0.211",
     network="mnist-bn",
     image_size=(28, 28),
     stages=(Stage("all", 8, 5, 1e-3, "adam", "cosine"),),

@@ -56,64 +56,58 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--run", help="The run's name; default: model name and time.")
 @click.option("--resume", help="Go on with this run; nothing else is needed.")
 def train(
-    data: Path | None,
-    name: str | None,
-    recipe: str,
-    weights: str,
-    precision: str,
-    valid: float,
-    seed: int,
-    sample: bool,
-    unlabelled: Path | None,
-    teacher: str | None,
-    overfit: int | None,
-    run: str | None,
-    resume: str | None,
-    **options: Any,
+    data: Path | None, overfit: int | None, resume: str | None, **options: Any
 ) -> None:
     """Train a model on the photos in DATA: prepared, or class folders."""
+    if data is None and resume is None:
+        raise click.UsageError("give DATA, or --resume RUN")
+    if (options["unlabelled"] is None) != (options["teacher"] is None):
+        raise click.UsageError("--unlabelled and --teacher go together")
     from models.networks.runtime import start_tensorflow
 
+    start_tensorflow()
     settings = KennelSettings.from_env(os.environ)
     if resume is not None:
-        start_tensorflow()
         _train(_planned(resume, settings), fresh=False)
         return
-    if data is None:
-        raise click.UsageError("give DATA, or --resume RUN")
-    if (unlabelled is None) != (teacher is None):
-        raise click.UsageError("--unlabelled and --teacher go together")
-    from models.wire.config import check_model_name
+    plan = _new_plan(settings, data or Path(), options)
+    if overfit is not None:
+        _check_overfit(plan, overfit)
+        return
+    _train(plan, fresh=True)
 
-    name = check_model_name(name or data.absolute().name)
-    start_tensorflow()
+
+def _new_plan(
+    settings: KennelSettings, data: Path, options: dict[str, Any]
+) -> TrainingPlan:
     from export.data.photos import find_split
     from export.training.folds import join_parts
     from export.training.plans import TrainingPlan
-    from export.training.runs import find_run
+    from models.wire.config import check_model_name
 
-    run = run or f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    folder = (data / "sample" if sample else data).absolute()
+    name = check_model_name(options.pop("name") or data.absolute().name)
+    run = options.pop("run") or f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    folder = (data / "sample" if options.pop("sample") else data).absolute()
+    recipe, seed = options.pop("recipe"), options.pop("seed")
+    teacher, unlabelled = options.pop("teacher"), options.pop("unlabelled")
+    split = find_split(folder, options.pop("valid"), seed)
     plan = TrainingPlan(
         name=name,
-        split=find_split(folder, valid, seed),
+        split=split,
+        weights=options.pop("weights"),
+        precision=options.pop("precision"),
         recipe=read_recipe("pooled" if recipe == "auto" else recipe, options),
         folder=settings.runs_dir / "train" / run,
         cache=settings.cache_dir,
         seed=seed,
-        weights=weights,
-        precision=precision,
-        teacher=str(find_run(teacher, settings.runs_dir)) if teacher else "",
+        teacher=str(_run_folder(teacher, settings)) if teacher else "",
         unlabelled=str(unlabelled.absolute()) if unlabelled else "",
     )
     if recipe == "auto":
         plan = replace(plan, recipe=_chosen_recipe(plan, options))
     if plan.recipe.folds:
         plan = replace(plan, split=join_parts(plan.split, plan.recipe.members))
-    if overfit is not None:
-        _check_overfit(plan, overfit)
-        return
-    _train(plan, fresh=True)
+    return plan
 
 
 @click.command(epilog="Examples: kennel recipes; kennel recipes conv-block5 --json")
@@ -165,9 +159,14 @@ def _check_overfit(plan: TrainingPlan, count: int) -> None:
 
 def _planned(run: str, settings: KennelSettings) -> TrainingPlan:
     from export.training.plans import read_plan
+
+    return read_plan(_run_folder(run, settings))
+
+
+def _run_folder(run: str, settings: KennelSettings) -> Path:
     from export.training.runs import find_run
 
-    return read_plan(find_run(run, settings.runs_dir))
+    return find_run(run, settings.runs_dir).absolute()
 
 
 def _train(plan: TrainingPlan, *, fresh: bool) -> None:

@@ -1,0 +1,97 @@
+"""`kennel train`, `evaluate`, `report` and `export` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kennel.cli import main
+from tests.training import write_class_folders
+
+FAST = ("--weights", "none", "--image-size", "32", "--epochs", "2", "--seed", "1")
+
+
+def kennel(home: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, env={"KENNEL_HOME": str(home)})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "give DATA, or --resume RUN"),
+        (["train", ".", "--teacher", "x"], "--unlabelled and --teacher go together"),
+    ],
+)
+def test_misuse_is_told_before_anything_is_loaded(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = kennel(tmp_path, *arguments)
+
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_recipes_are_listed_with_their_commands(tmp_path: Path) -> None:
+    listed = kennel(tmp_path, "recipes")
+    shown = json.loads(kennel(tmp_path, "recipes", "conv-block5").output)
+
+    assert "kennel train DATA --name NAME --recipe second-order" in listed.output
+    assert shown[0]["stages"][1]["trains"] == "conv:block5"
+
+
+@pytest.mark.tensorflow
+def test_photos_become_a_run_a_report_and_a_version(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "pets")
+    data = str(tmp_path / "pets")
+
+    trained = kennel(tmp_path, "train", data, "--run", "one", *FAST)
+    evaluated = kennel(tmp_path, "evaluate", "one", "--json")
+    reported = kennel(tmp_path, "report", "one")
+    exported = kennel(tmp_path, "export", "one", "--views", "none,horizontal")
+
+    assert trained.exit_code == 0, trained.output
+    assert "expected Kaggle score" in trained.output
+    assert json.loads(evaluated.stdout)["images"] == 12
+    assert Path(reported.stdout.strip()).read_text().startswith("<!doctype html>")
+    assert "Published pets version 1" in exported.output
+    assert "answers requests that name no version" in exported.output
+
+
+@pytest.mark.tensorflow
+def test_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "pets", each=10)
+
+    result = kennel(
+        tmp_path,
+        *("train", str(tmp_path / "pets"), "--recipe", "dense"),
+        *("--weights", "package"),
+    )
+
+    assert result.exit_code == 1
+    assert "--recipe pooled instead of dense" in result.output
+    assert list((tmp_path / "runs" / "train").iterdir()) == []
+
+
+@pytest.mark.tensorflow
+def test_overfit_check_that_fails_exits_1_with_causes(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "pets", each=10)
+    twins = zip(
+        sorted((tmp_path / "pets" / "cat").iterdir()),
+        sorted((tmp_path / "pets" / "dog").iterdir()),
+        strict=True,
+    )
+    for cat, dog in twins:
+        dog.write_bytes(cat.read_bytes() + b"\0")
+
+    result = kennel(
+        tmp_path,
+        *("train", str(tmp_path / "pets"), "--overfit", "12", "--weights", "none"),
+        *("--image-size", "32"),
+    )
+
+    assert result.exit_code == 1
+    assert "not learnt" in result.output
+    assert "likely:" in result.output
