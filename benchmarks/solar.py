@@ -27,9 +27,9 @@ from models.storage import hash_file
 if TYPE_CHECKING:
     from export.data.split import Photo
     from export.stages.examples import Part
+    from export.training.folds import CrossValidated
     from export.training.member_training import MemberTraining
     from export.training.members import Member
-    from export.training.plans import TrainingPlan
 
 TEST_SHARE = 0.25
 VALID_SHARE = 0.2
@@ -90,7 +90,7 @@ class SolarBench:
     def measure(self, seed: int) -> tuple[float, float]:
         """Test accuracy and log loss of one split."""
         from export.evaluation.calibration import calibrate
-        from export.training.members import train_member
+        from export.training.member_training import MemberTraining
         from export.training.validation import validation_logits
         from kennel.progress import progress_bars
 
@@ -98,16 +98,15 @@ class SolarBench:
         plan = replace(self._plan, seed=seed, folder=self._plan.folder / f"run{seed}")
         plan.write()
         with progress_bars() as progress:
-            trainings = self._trainings(plan, rest, progress)
-            members = [train_member(each, self._weights) for each in trainings]
-            logits = validation_logits(trainings, members)
-            rows = np.sort(np.concatenate([each.valid.rows for each in trainings]))
+            whole = MemberTraining(
+                plan, 1, self._part(rest), self._part(rest), progress
+            )
+            done = self._train(whole)
+            logits = validation_logits(done.folds, done.judged)
+            rows = np.sort(np.concatenate([each.valid.rows for each in done.folds]))
             calibration = calibrate(logits, self._classes(rows))
-            tested = [
-                replace(each, train=self._part(test), valid=self._part(test))
-                for each in trainings
-            ]
-            answers = mean_of_members(tested, members)
+            tested = [replace(each, valid=self._part(test)) for each in done.trainings]
+            answers = mean_of_members(tested, done.members)
         probabilities = softmax(answers, calibration.temperature)
         clipped = clip(probabilities, calibration.clip_bound)
         classes = self._classes(test)
@@ -117,29 +116,20 @@ class SolarBench:
         )
         return found
 
-    def _trainings(
-        self, plan: TrainingPlan, rest: NDArray[np.int64], progress: Any
-    ) -> list[MemberTraining]:
-        from export.training.folds import held_out_rows
-        from export.training.member_training import MemberTraining
+    def _train(self, whole: MemberTraining) -> CrossValidated:
+        from export.training.folds import CrossValidated, cross_validate
+        from export.training.members import train_member
 
-        if plan.recipe.folds:
-            photos = [self._photos[row] for row in rest]
-            folds = held_out_rows(photos, plan.recipe.members, plan.seed)
-            held = [rest[fold] for fold in folds]
-        else:
-            chosen = [self._photos[row] for row in rest]
-            held = [rest[self._cut(chosen, VALID_SHARE, plan.seed)[1]]]
-        return [
-            MemberTraining(
-                plan,
-                number,
-                self._part(np.setdiff1d(rest, rows)),
-                self._part(rows),
-                progress,
-            )
-            for number, rows in enumerate(held, start=1)
-        ]
+        photos = [self._photos[row] for row in whole.train.rows]
+        if whole.plan.recipe.folds:
+            return cross_validate(whole, photos, self._weights)
+        train, valid = self._cut(photos, VALID_SHARE, whole.plan.seed)
+        rows = whole.train.rows
+        one = replace(
+            whole, train=self._part(rows[train]), valid=self._part(rows[valid])
+        )
+        member = train_member(one, self._weights)
+        return CrossValidated([one], [member], [one], [member])
 
     def _cut(
         self, photos: list[Photo], share: float, seed: int

@@ -35,7 +35,7 @@ _ALL_FLIPS: Final = ("none", "horizontal", "vertical", "both")
 SECOND_ORDER: Final = Recipe(
     name="second-order",
     source="our own; bilinear pooling (Lin et al. 2015) beside means and maxima, all "
-    "flips, five folds, logistic regression solved exactly",
+    "flips, logistic regression solved exactly on all photos, judged by five folds",
     head=Head(
         "second-order",
         taps=("block3_pool", "block4_pool", "block5_pool"),
@@ -43,8 +43,7 @@ SECOND_ORDER: Final = Recipe(
     ),
     stages=(Stage("head", 4, 4, 1e-4, "exact", views=_ALL_FLIPS),),
     views=_ALL_FLIPS,
-    members=5,
-    folds=True,
+    folds=5,
 )
 
 LINEAR: Final = Recipe(

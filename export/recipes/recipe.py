@@ -25,6 +25,7 @@ class Stage:
             besides a clean one. 0: photos are augmented anew in every epoch, which
             costs a pass through the whole network.
         enough_accuracy: validation accuracy at which the stage ends.
+        keep: "best" weights by validation loss, or those of the "last" epoch.
     """
 
     trains: str = "head"
@@ -37,6 +38,7 @@ class Stage:
     augmentation: str = "none"
     passes: int = 0
     enough_accuracy: float | None = None
+    keep: str = "best"
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ class Recipe:
         views: flips of a photo whose probabilities are averaged, at validation and in
             the exported model: of "none", "horizontal", "vertical", "both".
         members: models trained from different seeds and averaged into one.
-        folds: each member holds out another part of all photos, instead of all members
-            the same validation photos.
+        folds: parts of all photos; for each a model is trained without it and judged on
+            it. Then the members are trained on all photos, as long as was best for those.
+            0: no folds, but validation photos that no member learns from.
     """
 
     name: str
@@ -70,7 +73,7 @@ class Recipe:
     label_smoothing: float = 0.0
     views: tuple[str, ...] = ("none",)
     members: int = 1
-    folds: bool = False
+    folds: int = 0
 
     @property
     def command(self) -> str:

@@ -70,7 +70,8 @@ def run_exact_stage(run: StageRun, network: CutNetwork) -> tuple[Epoch, ...]:
         if _is_over(run.stage, epochs):
             break
     best = int(np.argmin([epoch.val_loss for epoch in epochs]))
-    model.get_layer("logits").set_weights(solutions[best])
+    kept = best if run.stage.keep == "best" else -1
+    model.get_layer("logits").set_weights(solutions[kept])
     check_moved(model, before)
     run.report(len(strengths), len(strengths))
     return tuple(epochs)

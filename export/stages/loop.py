@@ -64,7 +64,8 @@ def run_stage(run: StageRun, model: Any, baseline: float) -> tuple[Epoch, ...]:
         run.report(len(progress.epochs), run.stage.epochs)
     check_moved(model, before)
     best = progress.best_epoch
-    model.set_weights(run.checkpoints.read_best(best) if best else before)
+    if run.stage.keep == "best":
+        model.set_weights(run.checkpoints.read_best(best) if best else before)
     run.report(run.stage.epochs, run.stage.epochs)
     return progress.epochs
 

@@ -94,7 +94,7 @@ def _unregularised(recipe: Recipe) -> Recipe:
         label_smoothing=0.0,
         views=("none",),
         members=1,
-        folds=False,
+        folds=0,
     )
 
 

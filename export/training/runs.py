@@ -26,7 +26,11 @@ VALIDATION_FILE: Final = "validation.npz"
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a finished run knows; arrays and weights lie beside it in its folder."""
+    """What a finished run knows; arrays and weights lie beside it in its folder.
+
+    ``history`` is of the models that were judged on photos they had not seen: the
+    members, or those that held out the folds (numbered after the members).
+    """
 
     plan: TrainingPlan
     weights: Mapping[str, str]

@@ -8,14 +8,14 @@ from typing import Final
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from export.data.split import classes_of
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits
 from export.progress import Progress
-from export.stages.examples import Part, PhotoSet
 from export.training.assembly import recipe_weights
-from export.training.folds import held_out_rows
+from export.training.folds import cross_validate
 from export.training.member_training import MemberTraining
 from export.training.members import Member, train_member
 from export.training.photo_sets import prepare_photos
@@ -44,34 +44,19 @@ def train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
     tf.config.experimental.enable_op_determinism()
     weights = recipe_weights(plan.recipe, plan.weights)
     pseudo = _pseudo_labels(plan)
-    train_set = prepare_photos("training", plan.split.train, plan, progress, pseudo)
+    learnt = prepare_photos("training", plan.split.train, plan, progress, pseudo)
     if plan.recipe.folds:
-        trainings = _folds(plan, train_set, progress)
-    else:
-        valid_set = prepare_photos("validation", plan.split.valid, plan, progress)
-        trainings = [
-            MemberTraining(plan, number, train_set.whole(), valid_set.whole(), progress)
-            for number in range(1, plan.recipe.members + 1)
-        ]
-    members = [train_member(training, weights) for training in trainings]
-    return _finish(plan, weights, trainings, members)
-
-
-def _folds(
-    plan: TrainingPlan, photos: PhotoSet, progress: Progress
-) -> list[MemberTraining]:
-    folds = held_out_rows(plan.split.train, plan.recipe.members, plan.seed)
-    every = np.arange(len(photos.targets))
-    return [
-        MemberTraining(
-            plan,
-            number,
-            Part(photos, np.setdiff1d(every, fold)),
-            Part(photos, fold),
-            progress,
-        )
-        for number, fold in enumerate(folds, start=1)
+        whole = MemberTraining(plan, 1, learnt.whole(), learnt.whole(), progress)
+        done = cross_validate(whole, plan.split.train, weights)
+        logits = validation_logits(done.folds, done.judged)
+        return _finish(plan, weights, done.judged, logits)
+    judged = prepare_photos("validation", plan.split.valid, plan, progress)
+    trainings = [
+        MemberTraining(plan, number, learnt.whole(), judged.whole(), progress)
+        for number in range(1, plan.recipe.members + 1)
     ]
+    members = [train_member(training, weights) for training in trainings]
+    return _finish(plan, weights, members, validation_logits(trainings, members))
 
 
 def _pseudo_labels(plan: TrainingPlan) -> PseudoLabelled | None:
@@ -87,10 +72,9 @@ def _pseudo_labels(plan: TrainingPlan) -> PseudoLabelled | None:
 def _finish(
     plan: TrainingPlan,
     weights: PretrainedWeights | None,
-    trainings: Sequence[MemberTraining],
     members: Sequence[Member],
+    logits: NDArray[np.float32],
 ) -> TrainedRun:
-    logits = validation_logits(trainings, members)
     classes = classes_of(plan.split.valid, plan.split.labels)
     calibration = calibrate(logits, classes)
     run = TrainedRun(

@@ -30,9 +30,7 @@ def recipe_options(command: Any) -> Any:
         click.option("--batch-size", type=int, help="Photos in a training step."),
         click.option("--label-smoothing", type=float, help="Share spread evenly."),
         click.option("--members", type=int, help="Models to train and average."),
-        click.option(
-            "--folds/--no-folds", default=None, help="Members hold out other photos."
-        ),
+        click.option("--folds", type=int, help="Cross-validate; then train on all."),
         click.option("--views", help="Flips to average: none,horizontal ..."),
     ]
     for option in reversed(options):

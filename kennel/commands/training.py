@@ -106,7 +106,7 @@ def _new_plan(
     if recipe == "auto":
         plan = replace(plan, recipe=_chosen_recipe(plan, options))
     if plan.recipe.folds:
-        plan = replace(plan, split=join_parts(plan.split, plan.recipe.members))
+        plan = replace(plan, split=join_parts(plan.split, plan.recipe.folds))
     return plan
 
 

@@ -69,9 +69,7 @@ def test_second_order_run_is_fitted_joined_and_exported_whole(tmp_path: Path) ->
     head = replace(
         recipe.head, taps=("block1_pool",), products="block1_pool", channels=8
     )
-    recipe = replace(
-        recipe, head=head, image_size=(32, 32), members=1, folds=False, views=("none",)
-    )
+    recipe = replace(recipe, head=head, image_size=(32, 32), folds=0, views=("none",))
     run = train_plan(replace(plan, recipe=recipe))
 
     predicted = predict_photos(run, Path(run.split.folder))

@@ -216,29 +216,54 @@ def test_run_file_is_json_that_tells_each_epoch(trained: TrainedRun) -> None:
     assert content["history"][-1]["learning_rate"] < 1e-3
 
 
-def test_each_fold_is_judged_by_the_member_that_has_not_seen_it(
-    plan: TrainingPlan,
-) -> None:
+@pytest.fixture(scope="module")
+def folded(plan: TrainingPlan) -> TrainedRun:
     from export.recipes.recipe import Stage
-    from export.training.classifier import build_member, classify
-    from export.training.folds import held_out_rows, join_parts
-    from models.images import decode_image, read_image_file
+    from export.training.folds import join_parts
 
     stage = Stage("head", 3, 3, 1e-2, views=("none", "vertical"))
-    recipe = replace(plan.recipe, members=3, folds=True, stages=(stage,))
+    recipe = replace(plan.recipe, folds=3, stages=(stage,))
     split = join_parts(plan.split, folds=3)
-    run = train_plan(
-        replace(plan, split=split, recipe=recipe, folder=plan.folder.with_name("folds"))
-    )
-    folds = held_out_rows(split.train, 3, plan.seed)
+    folder = plan.folder.with_name("folds")
+    return train_plan(replace(plan, split=split, recipe=recipe, folder=folder))
+
+
+def test_each_fold_is_judged_by_a_model_that_has_not_seen_it(
+    folded: TrainedRun,
+) -> None:
+    from export.training.classifier import build_member, classify
+    from export.training.folds import held_out_rows
+    from models.images import decode_image, read_image_file
+
+    split = folded.split
+    folds = held_out_rows(split.train, 3, folded.plan.seed)
     files = [Path(split.folder) / split.train[row].file for row in folds[1]]
     pixels = np.stack([decode_image(read_image_file(each), (32, 32)) for each in files])
+    second = classify(build_member(folded, 3).model, pixels)
 
     assert sorted(row for fold in folds for row in fold) == list(range(60))
     assert [len(fold) for fold in folds] == [20, 20, 20]
-    second = classify(build_member(run, 2).model, pixels)
-    assert run.validation()[0][folds[1]] == pytest.approx(second, abs=0.02)
-    assert run.metrics["images"] == 60
+    assert folded.validation()[0][folds[1]] == pytest.approx(second, abs=0.02)
+    assert folded.metrics["images"] == 60
+
+
+def test_exported_member_learns_from_all_photos_as_long_as_was_best(
+    folded: TrainedRun,
+) -> None:
+    from export.training.members import read_member
+
+    best = [
+        min(
+            (epoch for epoch in folded.history if epoch.member == fold),
+            key=lambda epoch: epoch.val_loss,
+        ).number
+        for fold in (2, 3, 4)
+    ]
+    exported = read_member(folded.folder, 1)
+
+    assert exported is not None
+    assert len(exported.epochs) == round(float(np.median(best)))
+    assert {epoch.member for epoch in folded.history} == {2, 3, 4}
 
 
 def test_folds_do_not_tear_groups_apart(plan: TrainingPlan) -> None:
