@@ -36,6 +36,8 @@ SECOND_ORDER: Final = Recipe(
     name="second-order",
     source="our own; bilinear pooling (Lin et al. 2015) beside means and maxima, all "
     "flips, logistic regression solved exactly on all photos, judged by five folds",
+    expects="solar cells, 75/25 split, 3 seeds: accuracy 0.886 (0.884 to 0.890), log "
+    "loss 0.288 (0.269 to 0.299); 1,968 photos in about 11 minutes on 2 cores",
     head=Head(
         "second-order",
         taps=("block3_pool", "block4_pool", "block5_pool"),
@@ -45,10 +47,14 @@ SECOND_ORDER: Final = Recipe(
     views=_ALL_FLIPS,
     folds=5,
 )
+"""The best on the demo's photos: `python -m benchmarks.solar --recipe second-order`, seeds
+0, 1, 2, 2 cores: accuracy 0.886 (0.884 to 0.890), log loss 0.288 (0.269 to 0.299); the
+published, finetuned VGG-19 reached 0.8842. docs/training.md lists what else was tried."""
 
 LINEAR: Final = Recipe(
     name="linear",
     source="the course's first step, on pooled maps instead of dense layers",
+    expects="solar cells: accuracy about 0.84, log loss about 0.36",
     head=Head("pooled", taps=("block5_pool",)),
 )
 """Only a new last layer, on what block 5 sees: needs no dense weights."""
@@ -120,7 +126,7 @@ SMALL_BN_AUGMENTED: Final = Recipe(
 CONV_BLOCK5: Final = Recipe(
     name="conv-block5",
     source=f"{_LESSON3}: late convolutions, after the new head",
-    expects="CONV5",
+    expects="not measured in full: on solar cells one trial was worse than a frozen base",
     head=POOLED.head,
     stages=(Stage("head"), Stage("conv:block5", 10, 4, 2e-4, schedule="cosine")),
 )
