@@ -90,22 +90,29 @@ def _train_epoch(run: StageRun, model: Any, progress: StageProgress) -> StagePro
     order = np.random.default_rng(entropy).permutation(len(run.train.targets))
     rate = learning_rate(run.stage, number)
     model.optimizer.learning_rate = rate
-    model.reset_metrics()
-    logs: dict[str, float] = {}
-    for inputs, targets in batches(run.train, order, run.recipe.batch_size, number):
-        logs = model.train_on_batch(unwrap(inputs), targets, return_dict=True)
-        _check_finite(float(logs["loss"]), run, number, rate)
+    learnt = _learn(run, model, order, number)
     loss, accuracy = evaluate(model, run.valid)
     _check_finite(loss, run, number, rate)
-    epoch = Epoch(
-        run.member, run.number, number, rate, float(logs["loss"]),
-        float(logs["accuracy"]), loss, accuracy,
-    )  # fmt: skip
+    place = (run.member, run.number, number)
+    epoch = Epoch(*place, rate, *learnt, loss, accuracy)
     progress = replace(progress, epochs=(*progress.epochs, epoch))
     if loss < progress.best_loss:
         run.checkpoints.write_best(number, model.get_weights())
         return replace(progress, best_epoch=number, best_loss=loss)
     return progress
+
+
+def _learn(
+    run: StageRun, model: Any, order: NDArray[np.int64], epoch: int
+) -> tuple[float, float]:
+    totals = np.zeros(2)
+    for inputs, targets in batches(run.train, order, run.recipe.batch_size, epoch):
+        logs = model.train_on_batch(unwrap(inputs), targets, return_dict=True)
+        _check_finite(float(logs["loss"]), run, epoch, learning_rate(run.stage, epoch))
+        # Keras forgets the batches before this one.
+        totals += len(targets) * np.array([logs["loss"], logs["accuracy"]])
+    loss, accuracy = totals / len(order)
+    return float(loss), float(accuracy)
 
 
 def _is_over(stage: Stage, progress: StageProgress) -> bool:

@@ -94,6 +94,23 @@ def test_best_weights_by_validation_loss_are_kept(stage_run: Any) -> None:
     assert evaluate(model, run.valid)[0] == pytest.approx(best)
 
 
+def test_training_figures_are_of_the_whole_epoch(stage_run: Any) -> None:
+    import keras
+
+    from export.recipes.recipe import Stage
+    from export.stages.answers import evaluate
+    from export.stages.loop import run_stage
+
+    dense = [each for each in dense_model().layers if "dropout" not in each.name]
+    model = keras.Sequential([keras.Input((3,)), *dense])
+    run = stage_run(Stage(epochs=1, learning_rate=1e-6, optimizer="sgd"))
+    before = evaluate(model, run.train)
+    epochs = run_stage(run, model, float("inf"))
+
+    assert epochs[0].loss == pytest.approx(before[0], abs=1e-3)
+    assert epochs[0].accuracy == pytest.approx(before[1])
+
+
 def test_training_stops_when_patience_is_over(stage_run: Any) -> None:
     from export.recipes.recipe import Stage
     from export.stages.loop import run_stage
