@@ -1,8 +1,8 @@
 """A second-order head fitted exactly: principal components, scales, then logistic regression.
 
 Deterministic and done in seconds: no learning rate, no epochs. What early stopping is to
-training by gradients, the path of falling regularisation is here: its steps are recorded
-as epochs, and the one with the least validation loss is kept.
+training by gradients, the path of falling regularisation is here: its steps up to the one
+with the least validation loss are recorded as epochs, and that one is kept.
 """
 
 from __future__ import annotations
@@ -41,8 +41,12 @@ def run_exact_stage(run: StageRun, network: CutNetwork) -> tuple[Epoch, ...]:
     Raises:
         DatasetError: more than `MAX_ROWS` photos, or no cached features.
     """
-    train = run.train
-    if not isinstance(train, FeatureExamples) or len(train.part.rows) > MAX_ROWS:
+    train, judge = run.train, run.valid
+    if not (
+        isinstance(train, FeatureExamples)
+        and isinstance(judge, FeatureExamples)
+        and len(train.part.rows) <= MAX_ROWS
+    ):
         message = (
             f"recipe {run.recipe.name} is solved exactly, on cached features of at most "
             f"{MAX_ROWS:,} photos without fresh augmentation: use --recipe pooled"
@@ -56,13 +60,13 @@ def run_exact_stage(run: StageRun, network: CutNetwork) -> tuple[Epoch, ...]:
     _fit_scales(model, features)
     offset, scale = model.get_layer(STANDARDISATION).get_weights()
     rows = np.asarray((features - offset) * scale, np.float32)
-    valid = (_features(extractor, run.valid) - offset) * scale
+    valid = (_mean_features(extractor, judge) - offset) * scale
     epochs: list[Epoch] = []
     solutions: list[Solution] = []
     strengths = _path(run.stage)
     for strength, solution in fit_logistic(rows, train.part.targets, strengths):
         learnt = _judge(rows, train.part.targets, solution)
-        held_out = _judge(valid, run.valid.targets, solution)
+        held_out = _judge(valid, judge.part.targets, solution)
         place = (run.member, run.number, len(epochs) + 1)
         epochs.append(Epoch(*place, strength, *learnt, *held_out))
         solutions.append(solution)
@@ -70,11 +74,11 @@ def run_exact_stage(run: StageRun, network: CutNetwork) -> tuple[Epoch, ...]:
         if _is_over(run.stage, epochs):
             break
     best = int(np.argmin([epoch.val_loss for epoch in epochs]))
-    kept = best if run.stage.keep == "best" else -1
+    kept = best if run.stage.keep == "best" else len(epochs) - 1
     model.get_layer("logits").set_weights(solutions[kept])
     check_moved(model, before)
     run.report(len(strengths), len(strengths))
-    return tuple(epochs)
+    return tuple(epochs[: kept + 1])
 
 
 def _fit_projection(network: CutNetwork, train: FeatureExamples, seed: int) -> None:
@@ -92,9 +96,9 @@ def _fit_projection(network: CutNetwork, train: FeatureExamples, seed: int) -> N
     layer.set_weights([kernel[None, None], -mean @ kernel])
 
 
-def _mean_features(extractor: Any, train: FeatureExamples) -> NDArray[np.float32]:
+def _mean_features(extractor: Any, examples: FeatureExamples) -> NDArray[np.float32]:
     # Every photo once: what its views have in common.
-    views = [replace(train, passes=[each]) for each in train.passes]
+    views = [replace(examples, passes=[each]) for each in examples.passes]
     return np.asarray(sum(_features(extractor, view) for view in views) / len(views))
 
 

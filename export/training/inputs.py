@@ -10,6 +10,7 @@ from export.data.augmentation.named import parse_augmentation
 from export.data.augmentation.options import Augmentation
 from export.recipes.recipe import Stage
 from export.stages.changes import augmented, seen_from
+from export.stages.exact import EXACT
 from export.stages.examples import Examples, FeatureExamples, PixelExamples
 from export.training.member_training import MemberTraining
 from export.training.precision import training_policy
@@ -59,7 +60,9 @@ def stage_inputs(
         judge = training.frozen_part(model, trained, policy, exact=True)
     train, valid = training.train, training.valid
     learnt = [fast.features(train.photos, change) for change in changes]
-    judged = judge.features(valid.photos, seen_from("none"))
+    # Judging every view in every epoch is dear; an exact fit is judged a few times.
+    views = training.plan.recipe.views if stage.optimizer == EXACT else ("none",)
+    judged = [judge.features(valid.photos, seen_from(view)) for view in views]
     return StageInputs(
-        FeatureExamples(train, learnt), FeatureExamples(valid, [judged]), parts
+        FeatureExamples(train, learnt), FeatureExamples(valid, judged), parts
     )
