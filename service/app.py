@@ -8,19 +8,19 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
 from models.wire.client import ModelServerClient
-from service.admission import Admission
-from service.catalog import Catalog
-from service.decoding import Decoder
 from service.headers import register_headers
 from service.health import HealthViews
-from service.jobs import JobViews
-from service.models import ModelViews
-from service.names import ModelNames
-from service.predictions import PredictionViews
-from service.predictor import Predictor
+from service.jobs.views import JobViews
+from service.predictions.admission import Admission
+from service.predictions.decoding import Decoder
+from service.predictions.predictor import Predictor
+from service.predictions.uploads import UploadRequest
+from service.predictions.views import PredictionViews
 from service.problems import register_problems
+from service.served.catalog import Catalog
+from service.served.names import ModelNames
+from service.served.views import ModelViews
 from service.settings import ServiceSettings
-from service.uploads import UploadRequest
 from worker.queue import JobQueue
 
 _SPARE_PARTS: Final = 16

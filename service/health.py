@@ -13,8 +13,8 @@ from flask import Blueprint, Response, jsonify
 
 from models.errors import KennelError, ModelUnavailableError
 from service.budget import Budget
-from service.catalog import AVAILABLE, Catalog
 from service.problems import RETRY_AFTER_SECONDS
+from service.served.catalog import AVAILABLE, Catalog
 from worker.queue import JobQueue
 
 PROBE_SECONDS: Final = 2.0

@@ -5,12 +5,18 @@ What a model *is* (labels, size, clip bound) is in its card, never here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from models.environment import (
+    read_address,
+    read_integer,
+    read_path,
+    read_redis_url,
+    read_seconds,
+)
 from models.errors import InvalidRequestError
 from models.wire.config import check_model_name
 
@@ -57,30 +63,35 @@ class ServiceSettings:
         """
         home = Path(env.get("KENNEL_HOME") or "var").absolute()
         config_file = env.get("MODEL_CONFIG_FILE")
-        max_images = _integer(env, "MAX_IMAGES", cls.max_images, (1, 1024))
+        max_images = read_integer(env, "MAX_IMAGES", cls.max_images, (1, 1024))
         return cls(
-            model_server=_address(env, "MODEL_SERVER", cls.model_server),
+            model_server=read_address(env, "MODEL_SERVER", cls.model_server),
             model_names=_names(env, "MODEL_NAMES"),
             model_config_file=Path(config_file) if config_file else None,
             default_model=next(iter(_names(env, "DEFAULT_MODEL")), None),
-            redis_url=env.get("REDIS_URL") or cls.redis_url,
-            runs_dir=Path(env.get("RUNS_DIR") or home / "runs").absolute(),
-            input_root=Path(env.get("INPUT_ROOT") or home / "data").absolute(),
-            request_timeout_seconds=_timeout(env, "REQUEST_TIMEOUT_SECONDS"),
-            max_request_bytes=_integer(
+            redis_url=read_redis_url(env, "REDIS_URL", cls.redis_url),
+            runs_dir=read_path(env, "RUNS_DIR", home / "runs"),
+            input_root=read_path(env, "INPUT_ROOT", home / "data"),
+            request_timeout_seconds=read_seconds(
+                env,
+                "REQUEST_TIMEOUT_SECONDS",
+                cls.request_timeout_seconds,
+                (MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS),
+            ),
+            max_request_bytes=read_integer(
                 env, "MAX_REQUEST_BYTES", cls.max_request_bytes, (1024, _GIBIBYTE)
             ),
             max_images=max_images,
-            max_in_flight=_integer(
+            max_in_flight=read_integer(
                 env,
                 "MAX_IN_FLIGHT",
                 max(cls.max_in_flight, max_images),
                 (max_images, 1_000_000),
             ),
             host=env.get("HOST") or cls.host,
-            port=_integer(env, "PORT", cls.port, (1, 65_535)),
-            web_workers=_integer(env, "WEB_WORKERS", cls.web_workers, (1, 256)),
-            web_threads=_integer(env, "WEB_THREADS", cls.web_threads, (1, 1024)),
+            port=read_integer(env, "PORT", cls.port, (1, 65_535)),
+            web_workers=read_integer(env, "WEB_WORKERS", cls.web_workers, (1, 256)),
+            web_threads=read_integer(env, "WEB_THREADS", cls.web_threads, (1, 1024)),
         )
 
     @property
@@ -88,41 +99,6 @@ class ServiceSettings:
         """Where gunicorn listens."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
-
-
-def _integer(
-    env: Mapping[str, str], name: str, default: int, limits: tuple[int, int]
-) -> int:
-    text = env.get(name) or str(default)
-    lowest, highest = limits
-    digits = text.isascii() and text.isdigit() and len(text) < 16
-    if not digits or not lowest <= int(text) <= highest:
-        message = f"{name}={text!r} is not a whole number from {lowest} to {highest}"
-        raise InvalidRequestError(message)
-    return int(text)
-
-
-def _timeout(env: Mapping[str, str], name: str) -> float:
-    text = env.get(name) or str(ServiceSettings.request_timeout_seconds)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not MIN_TIMEOUT_SECONDS <= seconds <= MAX_TIMEOUT_SECONDS:
-        message = (
-            f"{name}={text!r} is not a number of seconds "
-            f"from {MIN_TIMEOUT_SECONDS:g} to {MAX_TIMEOUT_SECONDS:g}"
-        )
-        raise InvalidRequestError(message)
-    return seconds
-
-
-def _address(env: Mapping[str, str], name: str, default: str) -> str:
-    text = env.get(name) or default
-    host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit():
-        raise InvalidRequestError(f"{name}={text!r} is not host:port, as in {default}")
-    return text
 
 
 def _names(env: Mapping[str, str], variable: str) -> tuple[str, ...]:

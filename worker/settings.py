@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from models.environment import (
+    read_address,
+    read_path,
+    read_redis_url,
+    read_seconds,
+)
 from models.errors import InvalidRequestError
 from worker.worklist import QUEUE_NAME
 
@@ -16,7 +21,6 @@ LONGEST_MODEL_WAIT_SECONDS: Final = 1200.0
 """Below the time limit of a job, or waiting would end as a hung shard."""
 
 _QUEUE_NAME: Final = re.compile("[A-Za-z0-9_-]{1,64}")
-_ADDRESS: Final = re.compile(r"[^\s/]+:[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -45,30 +49,21 @@ class WorkerSettings:
         """
         home = Path(env.get("KENNEL_HOME") or "var").absolute()
         return cls(
-            redis_url=_redis_url(env, "REDIS_URL", cls.redis_url),
-            runs_dir=Path(env.get("RUNS_DIR") or home / "runs").absolute(),
-            input_root=Path(env.get("INPUT_ROOT") or home / "data").absolute(),
-            model_server=_matching(env, "MODEL_SERVER", cls.model_server, _ADDRESS),
-            model_wait_seconds=_seconds(
+            redis_url=read_redis_url(env, "REDIS_URL", cls.redis_url),
+            runs_dir=read_path(env, "RUNS_DIR", home / "runs"),
+            input_root=read_path(env, "INPUT_ROOT", home / "data"),
+            model_server=read_address(env, "MODEL_SERVER", cls.model_server),
+            model_wait_seconds=read_seconds(
                 env,
                 "MODEL_WAIT_SECONDS",
                 cls.model_wait_seconds,
-                LONGEST_MODEL_WAIT_SECONDS,
+                (0.1, LONGEST_MODEL_WAIT_SECONDS),
             ),
-            reconcile_seconds=_seconds(
-                env, "RECONCILE_SECONDS", cls.reconcile_seconds, 60.0
+            reconcile_seconds=read_seconds(
+                env, "RECONCILE_SECONDS", cls.reconcile_seconds, (0.1, 60.0)
             ),
             queue_name=_matching(env, "QUEUE_NAME", cls.queue_name, _QUEUE_NAME),
         )
-
-
-def _redis_url(env: Mapping[str, str], name: str, default: str) -> str:
-    url = env.get(name) or default
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        # The value stays out of the message: it may hold a password.
-        message = f"{name} is no Redis URL: use for example {default}"
-        raise InvalidRequestError(message)
-    return url
 
 
 def _matching(
@@ -79,17 +74,3 @@ def _matching(
         message = f"{name}={text!r} is not possible: use for example {default}"
         raise InvalidRequestError(message)
     return text
-
-
-def _seconds(
-    env: Mapping[str, str], name: str, default: float, longest: float
-) -> float:
-    text = env.get(name) or str(default)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0.1 <= seconds <= longest:
-        message = f"{name}={text!r} is not a number of seconds from 0.1 to {longest:g}"
-        raise InvalidRequestError(message)
-    return seconds

@@ -13,7 +13,7 @@ from models.errors import ModelTimeoutError
 from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.budget import Budget
-from service.decoding import Decoder
+from service.predictions.decoding import Decoder
 from service.settings import ServiceSettings
 from tests.pictures import grey
 from tests.processes import wait_until

@@ -12,7 +12,7 @@ from models.errors import InvalidRequestError
 from models.wire.client import ModelServerClient
 from models.wire.config import render_model_config
 from service.app import create_app
-from service.names import ModelNames
+from service.served.names import ModelNames
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.service.served_model import ServedModel

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from models.wire.client import ModelServerClient
-from service.admission import Admission
 from service.app import create_app
+from service.predictions.admission import Admission
 from service.settings import ServiceSettings
 from tests.pictures import encoded, grey, noise
 from tests.service.conftest import post_image, post_images

@@ -12,8 +12,8 @@ from models.errors import InvalidRequestError
 from models.probabilities import check_clip_bound, parse_clip
 from models.wire.client import ModelRef
 from service.budget import Budget
-from service.catalog import Catalog
-from service.uploads import BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE
+from service.predictions.uploads import BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE
+from service.served.catalog import Catalog
 from worker.queue import JobRequest
 
 MEMBERS: Final = ("model", "input", "format", "clip", "on_unreadable", "positive")

@@ -11,8 +11,8 @@ from flask import Blueprint, Response, jsonify, request, send_file, url_for
 
 from models.errors import InvalidRequestError
 from service.budget import TIMEOUT_HEADER, Budget, read_timeout
-from service.catalog import Catalog
-from service.job_request import read_job_request, read_json
+from service.jobs.job_request import read_job_request, read_json
+from service.served.catalog import Catalog
 from service.settings import ServiceSettings
 from worker.queue import JobQueue
 

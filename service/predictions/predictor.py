@@ -19,8 +19,8 @@ from models.errors import InvalidImageError, ModelContractError, NotFoundError
 from models.images import Pixels
 from models.wire.client import ModelRef, ModelServerClient, Prediction
 from service.budget import Budget
-from service.catalog import Catalog
-from service.decoding import Decoder
+from service.predictions.decoding import Decoder
+from service.served.catalog import Catalog
 
 Rows: TypeAlias = tuple[int | InvalidImageError, ...]
 """For each image its row number in the prediction, or what is wrong with it."""

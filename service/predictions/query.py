@@ -17,7 +17,7 @@ from models.card import ModelCard
 from models.errors import InvalidRequestError
 from models.probabilities import check_clip_bound, parse_clip
 from models.wire.client import ModelRef
-from service.catalog import Catalog
+from service.served.catalog import Catalog
 
 PARAMETERS: Final = ("model", "version", "label", "clip", "top")
 

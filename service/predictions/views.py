@@ -14,13 +14,13 @@ from models.card import ModelCard
 from models.errors import InvalidImageError
 from models.probabilities import clip
 from models.wire.client import Prediction
-from service.admission import Admission
 from service.budget import TIMEOUT_HEADER, Budget, read_timeout
-from service.predictor import Answer, Predictor
+from service.predictions.admission import Admission
+from service.predictions.predictor import Answer, Predictor
+from service.predictions.query import PredictionQuery, read_query
+from service.predictions.uploads import Upload, read_uploads
 from service.problems import RejectedImagesError
-from service.query import PredictionQuery, read_query
 from service.settings import ServiceSettings
-from service.uploads import Upload, read_uploads
 
 
 @dataclass(frozen=True)

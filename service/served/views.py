@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from models.wire.client import VersionStatus
 from service.budget import TIMEOUT_HEADER, Budget, read_timeout
-from service.catalog import AVAILABLE, Catalog
+from service.served.catalog import AVAILABLE, Catalog
 from service.settings import ServiceSettings
 
 

@@ -1,0 +1,111 @@
+"""Reads settings from environment variables; an empty variable counts as unset.
+
+A value that cannot be used stops the start, with the variable's name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from models.errors import InvalidRequestError
+
+_ADDRESS: Final = re.compile(r"[^\s/]+:[0-9]{1,5}")
+
+
+def read_integer(
+    env: Mapping[str, str], name: str, default: int, limits: tuple[int, int]
+) -> int:
+    """A whole number within *limits*, both included.
+
+    Raises:
+        InvalidRequestError: it is not one.
+    """
+    text = env.get(name) or str(default)
+    lowest, highest = limits
+    digits = text.isascii() and text.isdigit() and len(text) < 16
+    if not digits or not lowest <= int(text) <= highest:
+        message = f"{name}={text!r} is not a whole number from {lowest} to {highest}"
+        raise InvalidRequestError(message)
+    return int(text)
+
+
+def read_seconds(
+    env: Mapping[str, str], name: str, default: float, limits: tuple[float, float]
+) -> float:
+    """A number of seconds within *limits*, both included.
+
+    Raises:
+        InvalidRequestError: it is not one.
+    """
+    text = env.get(name) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    lowest, highest = limits
+    if not lowest <= seconds <= highest:
+        message = (
+            f"{name}={text!r} is not a number of seconds from {lowest:g} to {highest:g}"
+        )
+        raise InvalidRequestError(message)
+    return seconds
+
+
+def read_flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:
+    """``true`` or ``false``.
+
+    Raises:
+        InvalidRequestError: it is neither.
+    """
+    text = env.get(name) or str(default).lower()
+    if text not in {"true", "false"}:
+        raise InvalidRequestError(f"{name}={text!r} is not true or false")
+    return text == "true"
+
+
+def read_choice(
+    env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]
+) -> str:
+    """One of *choices*.
+
+    Raises:
+        InvalidRequestError: it is none of them.
+    """
+    text = env.get(name) or default
+    if text not in choices:
+        raise InvalidRequestError(f"{name}={text!r} is not one of {', '.join(choices)}")
+    return text
+
+
+def read_path(env: Mapping[str, str], name: str, default: Path) -> Path:
+    """An absolute path."""
+    return Path(env.get(name) or default).absolute()
+
+
+def read_address(env: Mapping[str, str], name: str, default: str) -> str:
+    """A gRPC address, ``host:port``.
+
+    Raises:
+        InvalidRequestError: it is not one.
+    """
+    text = env.get(name) or default
+    if not _ADDRESS.fullmatch(text):
+        raise InvalidRequestError(f"{name}={text!r} is not host:port, as in {default}")
+    return text
+
+
+def read_redis_url(env: Mapping[str, str], name: str, default: str) -> str:
+    """Where Redis is.
+
+    Raises:
+        InvalidRequestError: it is no Redis URL; the value stays out of the message,
+            because it may hold a password.
+    """
+    url = env.get(name) or default
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise InvalidRequestError(f"{name} is no Redis URL: use for example {default}")
+    return url

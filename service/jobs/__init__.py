@@ -1,0 +1,1 @@
+"""Folder jobs over HTTP; the work is done by worker."""

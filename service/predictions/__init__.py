@@ -1,0 +1,1 @@
+"""Images in, labels and probabilities out: POST /v1/predict."""

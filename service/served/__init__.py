@@ -1,0 +1,1 @@
+"""What is served: the models, their versions and cards."""
