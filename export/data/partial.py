@@ -53,8 +53,9 @@ class PartialArray:
     def finish(self) -> None:
         """Give the array its name: it is complete."""
         sync_path(self._array)
-        self._array.replace(self._path)
+        # First the mark: it must never speak of an array that is not there.
         self._mark.unlink(missing_ok=True)
+        self._array.replace(self._path)
 
     def discard(self) -> None:
         """Remove it: what it was computed from cannot be used."""

@@ -97,6 +97,18 @@ def _check(recipe: Recipe) -> None:
         if value is not None and not value > 0:
             option = f"--{name.replace('_', '-')}"
             raise InvalidRequestError(f"{option} {value}: it must be above 0")
-    rate = recipe.head.dropout
-    if rate is not None and not 0 <= rate < 1:
-        raise InvalidRequestError(f"--dropout {rate}: it must be in [0, 1)")
+    _check_ranges(recipe)
+
+
+def _check_ranges(recipe: Recipe) -> None:
+    for name, share in (
+        ("dropout", recipe.head.dropout),
+        ("label-smoothing", recipe.label_smoothing),
+    ):
+        if share is not None and not 0 <= share < 1:
+            raise InvalidRequestError(f"--{name} {share}: it must be in [0, 1)")
+    if recipe.folds < 0 or recipe.folds == 1:
+        raise InvalidRequestError(f"--folds {recipe.folds}: use 2 or more, 0 for none")
+    for passes in (stage.passes for stage in recipe.stages):
+        if passes < 0:
+            raise InvalidRequestError(f"--passes {passes}: use 0 or more")

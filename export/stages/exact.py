@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.recipes.recipe import Stage
-from export.stages.answers import unwrap
+from export.stages.answers import judge, predict
 from export.stages.examples import Examples, FeatureExamples
 from export.stages.history import Epoch
 from export.stages.logistic import MAX_ROWS, Solution, fit_logistic
 from export.stages.loop import StageRun
 from export.stages.movement import check_moved
+from export.stages.stopping import is_over
 from models.errors import DatasetError
 from models.networks.freezing import CutNetwork
 from models.networks.heads import FEATURES, PRODUCTS, PROJECTION, STANDARDISATION
-from models.probabilities import log_loss, softmax
 
 EXACT: Final = "exact"
 """What a stage names as its optimizer to be fitted here."""
@@ -71,9 +71,9 @@ def run_exact_stage(run: StageRun, network: CutNetwork) -> tuple[Epoch, ...]:
         epochs.append(Epoch(*place, strength, *learnt, *held_out))
         solutions.append(solution)
         run.report(len(epochs), len(strengths))
-        if _is_over(run.stage, epochs):
+        best = int(np.argmin([epoch.val_loss for epoch in epochs]))
+        if is_over(run.stage, epochs, best + 1):
             break
-    best = int(np.argmin([epoch.val_loss for epoch in epochs]))
     kept = best if run.stage.keep == "best" else len(epochs) - 1
     model.get_layer("logits").set_weights(solutions[kept])
     check_moved(model, before)
@@ -86,7 +86,7 @@ def _fit_projection(network: CutNetwork, train: FeatureExamples, seed: int) -> N
     layer = network.whole.get_layer(PROJECTION)
     maps = network.up_to(layer.input)
     order = np.random.default_rng(seed).permutation(len(train.part.rows))
-    found = _predict(maps, train, np.sort(order[:PROJECTION_PHOTOS]))
+    found = predict(maps, train, np.sort(order[:PROJECTION_PHOTOS]), BATCH)
     rows = found.reshape(-1, found.shape[-1]).astype(np.float64)
     mean = rows.mean(axis=0)
     variances, axes = np.linalg.eigh(np.cov((rows - mean).T))
@@ -103,7 +103,7 @@ def _mean_features(extractor: Any, examples: FeatureExamples) -> NDArray[np.floa
 
 
 def _features(extractor: Any, examples: Examples) -> NDArray[np.float32]:
-    return _predict(extractor, examples, np.arange(len(examples.targets)))
+    return predict(extractor, examples, np.arange(len(examples.targets)), BATCH)
 
 
 def _fit_scales(model: Any, features: NDArray[np.float32]) -> None:
@@ -118,18 +118,6 @@ def _fit_scales(model: Any, features: NDArray[np.float32]) -> None:
     model.get_layer(STANDARDISATION).set_weights([mean, scale.astype(np.float32)])
 
 
-def _predict(
-    model: Any, examples: Examples, rows: NDArray[np.integer]
-) -> NDArray[np.float32]:
-    batches = (rows[first : first + BATCH] for first in range(0, len(rows), BATCH))
-    return np.concatenate(
-        [
-            np.asarray(model.predict_on_batch(unwrap(examples.inputs(batch, epoch=0))))
-            for batch in batches
-        ]
-    )
-
-
 def _path(stage: Stage) -> list[float]:
     return [stage.learning_rate / 2**step for step in range(stage.epochs)]
 
@@ -138,14 +126,4 @@ def _judge(
     rows: NDArray[np.float32], targets: NDArray[np.float32], solution: Solution
 ) -> tuple[float, float]:
     kernel, bias = solution
-    logits, classes = rows @ kernel + bias, targets.argmax(axis=1)
-    right = logits.argmax(axis=1) == classes
-    return log_loss(softmax(logits), classes), float(right.mean())
-
-
-def _is_over(stage: Stage, epochs: list[Epoch]) -> bool:
-    best = int(np.argmin([each.val_loss for each in epochs]))
-    enough = stage.enough_accuracy
-    if enough is not None and epochs[-1].val_accuracy >= enough:
-        return True
-    return len(epochs) - 1 - best >= stage.patience
+    return judge(rows @ kernel + bias, targets)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class FrozenPart:
         """
         source = FeatureSource(
             name=f"{photos.name} features{change.name}",
-            key=[photos.key, self._digest(), list(change.key), keras.__version__],
+            key=[photos.key, self._digest, list(change.key), keras.__version__],
             shapes=tuple(tuple(each.shape[1:]) for each in self.network.outputs),
             dtype=self.dtype,
             compute=partial(self._compute, change),
@@ -60,6 +60,7 @@ class FrozenPart:
         arrays = outputs if isinstance(outputs, list) else [outputs]
         return [np.asarray(each).astype(self.dtype) for each in arrays]
 
+    @cached_property
     def _digest(self) -> str:
         layers = json.dumps(self.network.get_config(), default=str, sort_keys=True)
         found = hashlib.sha256(layers.encode())

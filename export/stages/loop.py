@@ -22,6 +22,7 @@ from export.stages.examples import Examples, batches
 from export.stages.history import Epoch
 from export.stages.movement import check_moved
 from export.stages.optimizers import build_optimizer, learning_rate
+from export.stages.stopping import is_over
 from models.errors import DatasetError
 
 
@@ -57,7 +58,7 @@ def run_stage(run: StageRun, model: Any, baseline: float) -> tuple[Epoch, ...]:
     if interrupted is not None:
         progress, state = interrupted
         _restore(model, state)
-    while not _is_over(run.stage, progress):
+    while not is_over(run.stage, progress.epochs, progress.best_epoch):
         progress = _train_epoch(run, model, progress)
         state = [*model.get_weights(), *_optimizer_state(model)]
         run.checkpoints.write(progress, state)
@@ -113,15 +114,6 @@ def _learn(
         totals += len(targets) * np.array([logs["loss"], logs["accuracy"]])
     loss, accuracy = totals / len(order)
     return float(loss), float(accuracy)
-
-
-def _is_over(stage: Stage, progress: StageProgress) -> bool:
-    # On loss, not accuracy: overconfidence grows while accuracy stays flat.
-    done = len(progress.epochs)
-    enough = stage.enough_accuracy
-    if done and enough is not None and progress.epochs[-1].val_accuracy >= enough:
-        return True
-    return done >= stage.epochs or done - progress.best_epoch >= stage.patience
 
 
 def _check_finite(loss: float, run: StageRun, epoch: int, rate: float) -> None:

@@ -40,21 +40,19 @@ def build_member(
     return network
 
 
-def build_classifier(
-    run: TrainedRun, policy: str = "float32", views: Sequence[str] | None = None
-) -> Any:
+def build_classifier(run: TrainedRun, policy: str = "float32") -> Any:
     """The whole of *run*: pixels 0..255 [N, H, W, 3] -> logits [N, K].
 
-    *views* None: the recipe's. The part that no member trained is there once.
+    The part that no member trained is there once.
 
     Raises:
         DatasetError: weights are damaged.
     """
-    views = run.recipe.views if views is None else views
+    views = run.recipe.views
     members = [
         build_member(run, number, policy) for number in range(1, run.recipe.members + 1)
     ]
-    if len(members) == 1 and tuple(views) == ("none",):
+    if len(members) == 1 and views == ("none",):
         return members[0].model
     cuts = [cut(member.model, ever_trained(run.recipe, member)) for member in members]
     pixels = keras.Input((*run.recipe.image_size, 3), name="pixels")

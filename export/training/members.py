@@ -20,7 +20,7 @@ from export.stages.exact import EXACT, run_exact_stage
 from export.stages.history import Epoch
 from export.stages.loop import StageRun, run_stage
 from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
-from export.training.assembly import assemble_recipe, initial_weights
+from export.training.assembly import initial_weights
 from export.training.inputs import stage_inputs
 from export.training.member_training import MemberTraining
 from export.training.precision import training_policy
@@ -84,7 +84,7 @@ def _after(training: MemberTraining, stage: Stage, member: Member) -> Member:
     plan = training.plan
     keras.backend.clear_session()
     policy = training_policy(plan.precision, plan.recipe, stage)
-    network = assemble_recipe(plan.recipe, len(plan.split.labels), policy)
+    network = training.network(policy)
     network.model.set_weights(list(member.weights))
     trained = trained_layers(network, stage.trains)
     freeze_all_but(network.model, trained)
@@ -129,7 +129,9 @@ def _title(training: MemberTraining, stage: int) -> str:
     title = f"train {recipe.stages[stage - 1].trains}"
     if len(recipe.stages) > 1:
         title += f", stage {stage} of {len(recipe.stages)}"
-    if recipe.members > 1:
+    if training.number > recipe.members:
+        title += f", fold {training.number - recipe.members} of {recipe.folds}"
+    elif recipe.members > 1:
         title += f", member {training.number} of {recipe.members}"
     return title
 

@@ -25,6 +25,7 @@ from export.training.pseudo_labels import (
     pseudo_label,
     read_pseudo_labels,
 )
+from export.training.recipe_check import check_recipe
 from export.training.runs import TrainedRun, read_run
 from export.training.validation import validation_logits
 from models.networks.weights import PretrainedWeights
@@ -40,8 +41,10 @@ def train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
 
     Raises:
         DatasetError: photos or weights do not fit; the message names them.
+        InvalidRequestError: the recipe names what there is not.
     """
     tf.config.experimental.enable_op_determinism()
+    check_recipe(plan.recipe, len(plan.split.labels))
     weights = recipe_weights(plan.recipe, plan.weights)
     pseudo = _pseudo_labels(plan)
     learnt = prepare_photos("training", plan.split.train, plan, progress, pseudo)

@@ -52,12 +52,17 @@ def member_logits(
     trained = ever_trained(recipe, network)
     parts = cut(network.model, trained)
 
+    exact = not training.is_fold
+    frozen = (
+        training.frozen_part(network.model, trained, "float32", exact=exact)
+        if parts.frozen
+        else None
+    )
+
     def examples(view: str) -> Examples:
         change = seen_from(view)
-        if parts.frozen is None:
+        if frozen is None:
             return PixelExamples(training.valid, lambda _epoch: change)
-        exact = not training.is_fold
-        frozen = training.frozen_part(network.model, trained, "float32", exact=exact)
         features = frozen.features(training.valid.photos, change)
         return FeatureExamples(training.valid, [features])
 

@@ -86,11 +86,6 @@ def default_entry(name: str, base: PurePath) -> ModelEntry:
     return ModelEntry(name, Path(base / name), VERSIONS_KEPT)
 
 
-def render_model_config(names: Iterable[str], base: PurePath) -> str:
-    """A ``models.config`` that serves each model below *base* (absolute)."""
-    return render_entries(default_entry(name, base) for name in names)
-
-
 def render_entries(entries: Iterable[ModelEntry]) -> str:
     """A ``models.config`` that serves *entries*, in their order."""
     config = ModelServerConfig()

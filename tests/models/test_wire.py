@@ -23,10 +23,11 @@ from models.errors import (
 from models.wire.client import ModelRef, ModelServerClient
 from models.wire.config import (
     check_model_name,
+    default_entry,
     published_models,
     published_versions,
     read_model_config,
-    render_model_config,
+    render_entries,
 )
 from models.wire.messages import TensorProto, types
 from models.wire.status import ERRORS
@@ -185,7 +186,8 @@ def test_client_imports_no_tensorflow_and_leaves_it_usable() -> None:
 
 def test_model_configuration_is_read_as_written(tmp_path: Path) -> None:
     file = tmp_path / "models.config"
-    file.write_text(render_model_config(["cats", "pets"], PurePath("/models")))
+    entries = [default_entry(name, PurePath("/models")) for name in ("cats", "pets")]
+    file.write_text(render_entries(entries))
 
     entries = read_model_config(file)
 

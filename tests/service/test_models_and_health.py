@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from models.errors import InvalidRequestError
 from models.wire.client import ModelServerClient
-from models.wire.config import render_model_config
+from models.wire.config import default_entry, render_entries
 from service.app import create_app
 from service.served.names import ModelNames
 from service.settings import ServiceSettings
@@ -60,7 +60,8 @@ def test_names_follow_the_configuration_file(tmp_path: Path) -> None:
     names = ModelNames(("pets",), path)
     assert names() == ("pets",)
 
-    path.write_text(render_model_config(["drivers", "pets"], PurePath("/models")))
+    entries = [default_entry(name, PurePath("/models")) for name in ("drivers", "pets")]
+    path.write_text(render_entries(entries))
     assert names() == ("pets", "drivers")
 
     path.write_text("model_config_list {")

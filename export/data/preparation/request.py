@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from export.data.sources.layouts import Reading
 from models.errors import InvalidRequestError
-
-TRANSFERS: Final = ("link", "copy", "move")
 
 
 @dataclass(frozen=True)

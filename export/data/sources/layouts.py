@@ -16,7 +16,6 @@ from export.data.sources.photos import Collection
 from export.data.sources.shape import class_photos, find_shape, flat_photos
 from models.errors import DatasetError, InvalidImageError, InvalidRequestError
 
-LAYOUTS: Final = ("flat", "classes", "csv", "idx")
 _SUBMISSION: Final = "sample_submission"  # has id and label, but no labels
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from export.stages.logistic import fit_logistic
 from models.errors import DatasetError
 from models.probabilities import softmax
 from tests.training import small_plan, train_plan
+
+if TYPE_CHECKING:
+    from export.recipes.recipe import Recipe
 
 
 def test_solution_has_no_slope_left() -> None:
@@ -63,14 +67,8 @@ def test_products_of_channels_are_pooled_over_positions() -> None:
 def test_second_order_run_is_fitted_joined_and_exported_whole(tmp_path: Path) -> None:
     plan = small_plan(tmp_path)
     from export.evaluation.prediction import predict_photos
-    from export.recipes.catalogue import find_recipe
 
-    recipe = find_recipe("second-order")
-    head = replace(
-        recipe.head, taps=("block1_pool",), products="block1_pool", channels=8
-    )
-    recipe = replace(recipe, head=head, image_size=(32, 32), folds=0, views=("none",))
-    run = train_plan(replace(plan, recipe=recipe))
+    run = train_plan(replace(plan, recipe=small_second_order()))
 
     predicted = predict_photos(run, Path(run.split.folder))
     rows = [predicted.files.index(photo.file) for photo in run.split.valid]
@@ -84,9 +82,18 @@ def test_second_order_run_is_fitted_joined_and_exported_whole(tmp_path: Path) ->
 @pytest.mark.tensorflow
 def test_exact_fit_refuses_photos_augmented_anew(tmp_path: Path) -> None:
     plan = small_plan(tmp_path)
-    from export.recipes.recipe import Stage
-
-    stages = (Stage("head", 2, 2, 1e-4, "exact", augmentation="flips"),)
+    recipe = small_second_order()
+    stages = (replace(recipe.stages[0], augmentation="flips"),)
 
     with pytest.raises(DatasetError, match="without fresh augmentation"):
-        train_plan(replace(plan, recipe=replace(plan.recipe, stages=stages)))
+        train_plan(replace(plan, recipe=replace(recipe, stages=stages)))
+
+
+def small_second_order() -> Recipe:
+    from export.recipes.catalogue import find_recipe
+
+    recipe = find_recipe("second-order")
+    head = replace(
+        recipe.head, taps=("block1_pool",), products="block1_pool", channels=8
+    )
+    return replace(recipe, head=head, image_size=(32, 32), folds=0, views=("none",))

@@ -1,0 +1,48 @@
+"""What a recipe names wrongly is said before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import InvalidRequestError
+from tests.training import small_plan, small_recipe, train_plan
+
+pytestmark = pytest.mark.tensorflow
+
+WRONG = [
+    ({"trains": "conv:block9"}, "no layer starts with 'block9'"),
+    ({"views": ("sideways",)}, "no view 'sideways'"),
+    ({"views": ()}, "no view ''"),
+    ({"augmentation": "swirl"}, "swirl"),
+    ({"schedule": "linear"}, "no schedule 'linear'"),
+    ({"optimizer": "magic"}, "no optimizer 'magic'"),
+    ({"optimizer": "exact"}, "second-order"),
+    ({"keep": "first"}, "keeps 'first'"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG)
+def test_a_later_stage_is_checked_before_training(
+    change: dict[str, Any], message: str
+) -> None:
+    from export.training.recipe_check import check_recipe
+
+    recipe = small_recipe()
+    stages = (*recipe.stages, replace(recipe.stages[0], **change))
+
+    with pytest.raises(InvalidRequestError, match=message):
+        check_recipe(replace(recipe, stages=stages), classes=2)
+
+
+def test_training_begins_with_the_check(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path)
+    wrong = replace(plan, recipe=replace(plan.recipe, views=("sideways",)))
+
+    with pytest.raises(InvalidRequestError, match="sideways"):
+        train_plan(wrong)
+
+    assert not plan.cache.exists()
