@@ -8,6 +8,8 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
 from models.wire.client import ModelServerClient
+from service.documents.document import open_document
+from service.documents.views import DocumentViews
 from service.headers import register_headers
 from service.health import HealthViews
 from service.jobs.views import JobViews
@@ -45,6 +47,7 @@ def create_app(
     predictor = Predictor(client, catalog, Decoder())
     admission = Admission(settings.max_in_flight)
     app = _flask(settings)
+    document = open_document(app)
     register_headers(app)
     register_problems(app)
     for views in (
@@ -53,7 +56,8 @@ def create_app(
         JobViews(settings, catalog, queue),
         HealthViews(catalog, queue),
     ):
-        app.register_blueprint(views.blueprint())
+        document.register_blueprint(views.blueprint())
+    app.register_blueprint(DocumentViews(document.spec.to_dict).blueprint())
     return app
 
 

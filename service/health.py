@@ -9,10 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flask import Blueprint, Response, jsonify
+from flask import Response, jsonify
+from flask_smorest import Blueprint
 
 from models.errors import KennelError, ModelUnavailableError
 from service.budget import Budget
+from service.documents.health import LIVE, READY
+from service.documents.operations import documented
 from service.problems import RETRY_AFTER_SECONDS
 from service.served.catalog import AVAILABLE, Catalog
 from worker.queue import JobQueue
@@ -36,10 +39,12 @@ class HealthViews:
         routes.add_url_rule("/readyz", view_func=self.ready)
         return routes
 
+    @documented(LIVE)
     def alive(self) -> Response:
         """The process answers."""
         return jsonify(status="alive")
 
+    @documented(READY)
     def ready(self) -> Response:
         """The default model can be asked; 503 with the reason if it cannot."""
         model_server = _part(self._probe_model_server)

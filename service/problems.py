@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 STATUSES: Final[dict[str | type[KennelError], int]] = {
     "bad_request": 400,
     "no_image": 400,
+    "unknown_signature": 400,
+    "method_not_allowed": 405,
     "too_large": 413,
     "too_many_images": 413,
     "too_many_pixels": 413,

@@ -7,10 +7,20 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from flask import Blueprint, Response, jsonify, request, send_file, url_for
+from flask import Response, jsonify, request, send_file, url_for
+from flask_smorest import Blueprint
 
 from models.errors import InvalidRequestError
 from service.budget import TIMEOUT_HEADER, Budget, read_timeout
+from service.documents.jobs import (
+    CANCEL_JOB,
+    FETCH_SUBMISSION,
+    LIST_JOBS,
+    RETRY_JOB,
+    SHOW_JOB,
+    SUBMIT_JOB,
+)
+from service.documents.operations import documented
 from service.jobs.job_request import read_job_request, read_json
 from service.served.catalog import Catalog
 from service.settings import ServiceSettings
@@ -41,6 +51,7 @@ class JobViews:
         routes.add_url_rule("/<job>/retry", view_func=self.retry, methods=["POST"])
         return routes
 
+    @documented(SUBMIT_JOB)
     def submit(self) -> tuple[Response, int]:
         """Queue a folder, pinned to the version that serves the model now."""
         request.max_content_length = MAX_BODY_BYTES
@@ -54,22 +65,27 @@ class JobViews:
         response.headers["Location"] = url_for("jobs.job", job=status.id)
         return response, 202
 
+    @documented(LIST_JOBS)
     def all_jobs(self) -> Response:
         """Every job that the queue knows."""
         return jsonify(jobs=[job.to_json() for job in self.queue.jobs()])
 
+    @documented(SHOW_JOB)
     def status(self, job: str) -> Response:
         """One job's state and progress."""
         return jsonify(self.queue.status(job).to_json())
 
+    @documented(CANCEL_JOB)
     def cancel(self, job: str) -> Response:
         """End a job that has not finished."""
         return jsonify(self.queue.cancel(job).to_json())
 
+    @documented(RETRY_JOB)
     def retry(self, job: str) -> Response:
         """Put a failed or cancelled job back to work."""
         return jsonify(self.queue.retry(job).to_json())
 
+    @documented(FETCH_SUBMISSION)
     def submission(self, job: str) -> Response:
         """The finished CSV; its ETag is the content's."""
         path = self.queue.submission(job).resolve()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flask import Blueprint, Response, jsonify, request
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
 from numpy.typing import NDArray
 
 from models.card import ModelCard
@@ -15,6 +16,8 @@ from models.errors import InvalidImageError
 from models.probabilities import clip
 from models.wire.client import Prediction
 from service.budget import TIMEOUT_HEADER, Budget, read_timeout
+from service.documents.operations import documented
+from service.documents.predictions import PREDICT
 from service.predictions.admission import Admission
 from service.predictions.predictor import Answer, Predictor
 from service.predictions.query import PredictionQuery, read_query
@@ -37,6 +40,7 @@ class PredictionViews:
         routes.add_url_rule("/v1/predict", view_func=self.predict, methods=["POST"])
         return routes
 
+    @documented(PREDICT)
     def predict(self) -> Response:
         """Answer the images of one request."""
         default_timeout = self.settings.request_timeout_seconds

@@ -6,10 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
 
 from models.wire.client import VersionStatus
 from service.budget import TIMEOUT_HEADER, Budget, read_timeout
+from service.documents.operations import documented
+from service.documents.served import LIST_MODELS, SHOW_MODEL
 from service.served.catalog import AVAILABLE, Catalog
 from service.settings import ServiceSettings
 
@@ -28,12 +31,14 @@ class ModelViews:
         routes.add_url_rule("/v1/models/<name>", view_func=self.one_model)
         return routes
 
+    @documented(LIST_MODELS)
     def all_models(self) -> Response:
         """Every model with its versions."""
         budget = self._budget()
         names = self.catalog.names()
         return jsonify(models=[self._render(name, budget) for name in names])
 
+    @documented(SHOW_MODEL)
     def one_model(self, name: str) -> Response:
         """One model with its versions."""
         return jsonify(self._render(self.catalog.find(name), self._budget()))

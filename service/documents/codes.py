@@ -1,0 +1,131 @@
+"""Every ``code`` of an error answer, and what it means to the one who reads it.
+
+The statuses are those of service/problems.py: this table knows only the class that
+carries a code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from models.errors import (
+    ConflictError,
+    InvalidImageError,
+    InvalidRequestError,
+    KennelError,
+    ModelContractError,
+    ModelOverloadedError,
+    ModelTimeoutError,
+    ModelUnavailableError,
+    NotFoundError,
+    QueueUnavailableError,
+)
+from service.problems import status_of
+
+
+@dataclass(frozen=True)
+class ErrorCode:
+    """The class of the errors with one code, and a sentence about them."""
+
+    kind: type[KennelError]
+    meaning: str
+
+
+CODES: Final = {
+    "bad_request": ErrorCode(InvalidRequestError, "the body cannot be read"),
+    "no_image": ErrorCode(InvalidRequestError, "the request holds no image"),
+    "unknown_signature": ErrorCode(
+        InvalidRequestError, "the model has no signature of that name"
+    ),
+    "not_found": ErrorCode(NotFoundError, "there is nothing at this path"),
+    "model_not_found": ErrorCode(NotFoundError, "there is no model of that name"),
+    "version_not_found": ErrorCode(NotFoundError, "the model has no such version"),
+    "label_not_found": ErrorCode(NotFoundError, "no version has that label"),
+    "job_not_found": ErrorCode(NotFoundError, "there is no job of that id"),
+    "method_not_allowed": ErrorCode(
+        InvalidRequestError, "the path has other methods: see Allow"
+    ),
+    "job_finished": ErrorCode(ConflictError, "a job that has ended stays as it is"),
+    "job_not_finished": ErrorCode(ConflictError, "the job has not succeeded (yet)"),
+    "job_not_retryable": ErrorCode(
+        ConflictError, "only failed or cancelled jobs go on"
+    ),
+    "idempotency_conflict": ErrorCode(
+        ConflictError, "the key was used for another request"
+    ),
+    "too_large": ErrorCode(InvalidRequestError, "the body or an image is too large"),
+    "too_many_images": ErrorCode(InvalidRequestError, "too many images in one request"),
+    "too_many_pixels": ErrorCode(InvalidImageError, "an image has too many pixels"),
+    "unsupported_media_type": ErrorCode(
+        InvalidRequestError, "the Content-Type is not read here"
+    ),
+    "invalid_parameter": ErrorCode(
+        InvalidRequestError, "a parameter, header or member cannot be used"
+    ),
+    "invalid_input": ErrorCode(InvalidRequestError, "the folder cannot be used"),
+    "undecodable_image": ErrorCode(InvalidImageError, "an image is damaged"),
+    "unsupported_image": ErrorCode(InvalidImageError, "no JPEG, PNG, WebP or BMP"),
+    "empty_image": ErrorCode(InvalidImageError, "an image has no bytes"),
+    "invalid_base64": ErrorCode(InvalidImageError, "a text is not base64"),
+    "internal": ErrorCode(KennelError, "something failed here; the log has the rest"),
+    "bad_upstream_reply": ErrorCode(
+        ModelContractError, "the model server's answer cannot be used"
+    ),
+    "model_not_ready": ErrorCode(ModelUnavailableError, "the model cannot answer now"),
+    "overloaded": ErrorCode(ModelOverloadedError, "too much is in work already"),
+    "queue_unavailable": ErrorCode(QueueUnavailableError, "no job can be queued now"),
+    "deadline_exceeded": ErrorCode(
+        ModelTimeoutError, "the answer took longer than the request allows"
+    ),
+}
+
+MODEL_CODES: Final = (
+    *("model_not_found", "version_not_found", "label_not_found"),
+    *("model_not_ready", "overloaded", "bad_upstream_reply", "deadline_exceeded"),
+)
+"""Whatever asks the model server may end so."""
+
+IMAGE_CODES: Final = (
+    *("undecodable_image", "unsupported_image", "empty_image"),
+    *("too_large", "too_many_pixels"),
+)
+"""Whatever decodes images may end so."""
+
+
+def status(code: str) -> int:
+    """The HTTP status that an error of *code* is answered with."""
+    return status_of(CODES[code].kind("", code=code))
+
+
+def by_status(codes: tuple[str, ...]) -> dict[int, list[str]]:
+    """*codes*, each once, by their statuses in ascending order."""
+    found: dict[int, list[str]] = {}
+    for code in sorted(dict.fromkeys(codes), key=status):
+        found.setdefault(status(code), []).append(code)
+    return found
+
+
+def example(code: str) -> dict[str, Any]:
+    """A problem with *code* as a client sees it."""
+    number = status(code)
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(number).phrase,
+        "status": number,
+        "detail": CODES[code].meaning,
+        "instance": "/v1/...",
+        "code": code,
+        "request_id": "6fb2a4c0d1e94b0f9d3a6a1f0c7e5b21",
+    }
+
+
+def table() -> str:
+    """All codes as a Markdown table."""
+    rows = [
+        f"| {number} | `{code}` | {CODES[code].meaning} |"
+        for number, codes in by_status(tuple(CODES)).items()
+        for code in codes
+    ]
+    return "\n".join(["| status | code | meaning |", "|---|---|---|", *rows])

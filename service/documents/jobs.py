@@ -1,0 +1,168 @@
+"""/v1/jobs, described."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from marshmallow import fields
+
+from service.budget import TIMEOUT_HEADER
+from service.documents.codes import MODEL_CODES
+from service.documents.members import Members, choice, count, number, several, text
+from service.documents.operations import Answer, Content, Operation
+
+STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
+FORMATS: Final = ("kaggle-binary", "kaggle-multiclass", "full")
+
+
+class ProgressSchema(Members):
+    """How far a job is."""
+
+    done = count("Images that are finished, the unreadable ones included")
+    total = count("Images in the folder")
+    unreadable = count("Images that cannot be decoded")
+
+
+class UnreadableSchema(Members):
+    """A file that cannot be decoded."""
+
+    id = text("As in the CSV")
+    file = text("Path in the folder")
+    code = text("Stable, for programs")
+    detail = text("For people")
+
+
+class JobSchema(Members):
+    """A job as its owner sees it."""
+
+    id = text("Id of the job")
+    state = choice("What became of it", STATES)
+    model = text("The model")
+    version = count("Its version, pinned when the job was submitted", 1)
+    input = text("The folder below INPUT_ROOT")
+    format = choice("Form of the CSV", FORMATS)
+    clip = number("Upper bound of a probability; null: none", allow_none=True)
+    progress = fields.Nested(ProgressSchema, required=True)
+    images_per_second = number("Speed so far", allow_none=True)
+    eta_seconds = number("Left, while it runs", allow_none=True)
+    created = text("ISO 8601")
+    finished = text("ISO 8601", allow_none=True)
+    error = text("Why it failed", allow_none=True)
+    unreadable_files = several(UnreadableSchema)
+
+
+class JobsSchema(Members):
+    """Every job, newest first."""
+
+    jobs = several(JobSchema)
+
+
+NEW_JOB: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["input"],
+    "properties": {
+        "input": {"type": "string", "description": "Folder below INPUT_ROOT"},
+        "model": {"type": ["string", "null"], "description": "Default: the default"},
+        "format": {"enum": [*FORMATS, None], "description": "Default: kaggle-binary"},
+        "clip": {
+            "type": ["number", "string", "null"],
+            "description": "Upper bound of a probability, or `off`; default: the card's",
+        },
+        "on_unreadable": {
+            "enum": ["prior", "fail", None],
+            "description": "Write 1/K for a file that is no image (default), or fail",
+        },
+        "positive": {
+            "type": ["string", "null"],
+            "description": "Label of the CSV's probability; default: the last one",
+        },
+    },
+    "additionalProperties": False,
+}
+
+_EXAMPLE: Final = {
+    "id": "0c5d1c9f5e4b7a21",
+    "state": "running",
+    "model": "dogscats",
+    "version": 3,
+    "input": "test",
+    "format": "kaggle-binary",
+    "clip": 0.985,
+    "progress": {"done": 5120, "total": 12500, "unreadable": 0},
+    "images_per_second": 31.5,
+    "eta_seconds": 234.3,
+    "created": "2026-11-21T09:30:00+00:00",
+    "finished": None,
+    "error": None,
+    "unreadable_files": [],
+}
+_QUEUED: Final = {
+    **_EXAMPLE,
+    "state": "queued",
+    "progress": {"done": 0, "total": 12500, "unreadable": 0},
+    "images_per_second": None,
+    "eta_seconds": None,
+}
+_UNKNOWN: Final = ("not_found", "job_not_found")
+
+
+def _job(description: str, example: dict[str, Any], status: int = 200) -> Answer:
+    headers = ("Location", "RateLimit") if status == 202 else ()
+    content = Content(JobSchema, example=example)
+    return Answer(description, (content,), status, headers)
+
+
+SUBMIT_JOB: Final = Operation(
+    summary="Classify a folder into a CSV",
+    description=(
+        "The job is pinned to the version that serves the model now. Once it is "
+        "accepted it ends with one complete CSV or with a reason."
+    ),
+    parameters=("Idempotency-Key", TIMEOUT_HEADER),
+    bodies=(Content(NEW_JOB, example={"input": "test", "model": "dogscats"}),),
+    answers=(_job("Accepted; follow it at Location", _QUEUED, 202),),
+    errors=(
+        *("bad_request", "too_large", "unsupported_media_type", "invalid_parameter"),
+        *("invalid_input", "idempotency_conflict", "queue_unavailable"),
+        *MODEL_CODES,
+    ),
+)
+
+LIST_JOBS: Final = Operation(
+    summary="List the jobs",
+    answers=(
+        Answer("Newest first", (Content(JobsSchema, example={"jobs": [_EXAMPLE]}),)),
+    ),
+)
+
+SHOW_JOB: Final = Operation(
+    summary="Show a job's state and progress",
+    answers=(_job("The job now", _EXAMPLE),),
+    errors=_UNKNOWN,
+)
+
+CANCEL_JOB: Final = Operation(
+    summary="End a job without a CSV",
+    answers=(_job("The job, cancelled", {**_EXAMPLE, "state": "cancelled"}),),
+    errors=(*_UNKNOWN, "job_finished"),
+)
+
+RETRY_JOB: Final = Operation(
+    summary="Let a failed or cancelled job go on",
+    answers=(_job("The job, queued again", _QUEUED),),
+    errors=(*_UNKNOWN, "job_not_retryable", "queue_unavailable"),
+)
+
+FETCH_SUBMISSION: Final = Operation(
+    summary="Fetch the finished CSV",
+    parameters=("If-None-Match",),
+    answers=(
+        Answer(
+            "The CSV",
+            (Content({"type": "string"}, "text/csv", "id,label\n1,0.985\n2,0.015\n"),),
+            headers=("ETag",),
+        ),
+        Answer("The client has this CSV already", status=304, headers=("ETag",)),
+    ),
+    errors=(*_UNKNOWN, "job_not_finished"),
+)

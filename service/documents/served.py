@@ -1,0 +1,116 @@
+"""GET /v1/models and /v1/models/{name}, described."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from marshmallow import fields
+
+from service.budget import TIMEOUT_HEADER
+from service.documents.codes import MODEL_CODES
+from service.documents.members import (
+    Members,
+    choice,
+    count,
+    number,
+    several,
+    text,
+    texts,
+)
+from service.documents.operations import Answer, Content, Operation
+
+STATES: Final = ("START", "LOADING", "AVAILABLE", "UNLOADING", "END", "UNKNOWN")
+
+
+class CardSchema(Members):
+    """What a model says of itself."""
+
+    name = text("Name of the model")
+    version = count("Its version", 1)
+    labels = texts("In the order of the model's outputs")
+    image_size = fields.List(fields.Integer(), required=True)
+    network = text("Name of the network")
+    recipe = text("How it was trained")
+    temperature = number("Divides the logits; fitted on validation data")
+    clip_bound = number("Default of `clip`; null: no clipping", allow_none=True)
+    clip_choice = text("How the bound was chosen")
+    weights = fields.Dict(required=True)
+    training = fields.Dict(required=True)
+    metrics = fields.Dict(required=True)
+    libraries = fields.Dict(required=True)
+    created = text("When it was exported, ISO 8601")
+    git_revision = text("Of the code that exported it")
+    schema = count("Version of the card's form", 1)
+
+
+class VersionSchema(Members):
+    """One version; its card is there when it is AVAILABLE."""
+
+    version = count("Its number", 1)
+    state = choice("As TensorFlow Serving names it", STATES)
+    error = text("Why it cannot be loaded", required=False)
+    card = fields.Nested(CardSchema)
+
+
+class ServedModelSchema(Members):
+    """A model and its versions, newest first."""
+
+    name = text("Name of the model")
+    versions = several(VersionSchema)
+
+
+class ServedModelsSchema(Members):
+    """Every model."""
+
+    models = several(ServedModelSchema)
+
+
+_CARD: Final = {
+    "name": "dogscats",
+    "version": 3,
+    "labels": ["cat", "dog"],
+    "image_size": [224, 224],
+    "network": "vgg16",
+    "recipe": "finetune",
+    "temperature": 1.31,
+    "clip_bound": 0.985,
+    "clip_choice": "lowest expected log loss on validation data",
+    "weights": {"source": "imagenet"},
+    "training": {"images": {"cat": 11250, "dog": 11250}},
+    "metrics": {"accuracy": 0.988},
+    "libraries": {"tensorflow": "2.21.0"},
+    "created": "2026-11-21T09:30:00+00:00",
+    "git_revision": "92a1e5e",
+    "schema": 1,
+}
+_EXAMPLE: Final = {
+    "name": "dogscats",
+    "versions": [
+        {"version": 4, "state": "LOADING"},
+        {"version": 3, "state": "AVAILABLE", "card": _CARD},
+    ],
+}
+
+LIST_MODELS: Final = Operation(
+    summary="List the served models",
+    parameters=(TIMEOUT_HEADER,),
+    answers=(
+        Answer(
+            "Every model with its versions, newest first",
+            (Content(ServedModelsSchema, example={"models": [_EXAMPLE]}),),
+        ),
+    ),
+    errors=("invalid_parameter", *MODEL_CODES[3:]),
+)
+
+SHOW_MODEL: Final = Operation(
+    summary="Show one model",
+    parameters=(TIMEOUT_HEADER,),
+    answers=(
+        Answer(
+            "The model's versions, newest first",
+            (Content(ServedModelSchema, example=_EXAMPLE),),
+        ),
+    ),
+    errors=("not_found", "model_not_found", "invalid_parameter", *MODEL_CODES[3:]),
+)
