@@ -10,6 +10,7 @@ from flask.json.provider import DefaultJSONProvider
 from models.wire.client import ModelServerClient
 from service.documents.document import open_document
 from service.documents.views import DocumentViews
+from service.gate import register_gate
 from service.headers import register_headers
 from service.health import HealthViews
 from service.jobs.views import JobViews
@@ -23,6 +24,7 @@ from service.served.catalog import Catalog
 from service.served.names import ModelNames
 from service.served.views import ModelViews
 from service.settings import ServiceSettings
+from service.unread import register_unread
 from worker.queue import JobQueue
 
 _SPARE_PARTS: Final = 16
@@ -48,6 +50,8 @@ def create_app(
     admission = Admission(settings.max_in_flight)
     app = _flask(settings)
     document = open_document(app)
+    register_gate(app, settings.web_threads, admission.queue_seconds)
+    register_unread(app)
     register_headers(app)
     register_problems(app)
     for views in (

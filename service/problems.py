@@ -95,9 +95,14 @@ def _explained(error: KennelError) -> Response:
     status = status_of(error)
     if status == 500:
         return _unknown(error)
-    if status > 500:
+    retry_after_seconds = getattr(error, "retry_after_seconds", None)
+    # Who is told when to come back was turned away on purpose: one line would be many.
+    if status > 500 and retry_after_seconds is None:
         logger.warning("%s %s: %s", request_id(), error.code, error)
-    return _problem(status, error.code, str(error), getattr(error, "errors", None))
+    response = _problem(status, error.code, str(error), getattr(error, "errors", None))
+    if retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(retry_after_seconds)
+    return response
 
 
 def _http(error: HTTPException) -> Response:

@@ -52,7 +52,7 @@ class ServiceSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     web_workers: int = 2
-    web_threads: int = 32
+    web_threads: int = 48
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:

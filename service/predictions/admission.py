@@ -1,51 +1,92 @@
-"""Bounds the images that one process works on, so that overload answers at once."""
+"""Turns requests away that would wait too long, so that overload is answered at once.
+
+What the next image has to wait is the images in work divided by the rate at which this
+process answers them (Little's law). The sender is told when to try again.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from models.errors import ModelOverloadedError
+from service.budget import Budget
+from service.predictions.drain import DrainRate
+
+MAX_QUEUE_SECONDS: Final = 4.0
+"""Nobody waits longer for the images before: twice what 32 clients of VGG16 on two
+cores wait anyway, and well below the time that a request is given."""
+
+_MAX_RETRY_SECONDS: Final = 30
+
+
+class OverloadedError(ModelOverloadedError):
+    """This process has enough to do; ``retry_after_seconds`` is the Retry-After."""
+
+    def __init__(self, message: str, wait_seconds: float) -> None:
+        """Suggest to try again after *wait_seconds*, in whole seconds from 1 to 30."""
+        super().__init__(f"{message}: try again, or send a folder job")
+        bounded = min(max(wait_seconds, 1.0), _MAX_RETRY_SECONDS)
+        self.retry_after_seconds = math.ceil(bounded)
 
 
 class Admission:
-    """Counts images in flight; thread-safe."""
+    """Knows the images in work in this process; thread-safe."""
 
     def __init__(self, limit: int) -> None:
-        """Let *limit* images in at the same time."""
+        """Let in at most *limit* images at the same time, however fast they go."""
         self._limit = limit
-        self._count = 0
+        self._drain = DrainRate()
         self._lock = threading.Lock()
 
-    def check_room(self) -> None:
-        """Make sure that at least one more image may come in.
+    def check_room(self, seconds: float) -> None:
+        """Make sure that one more image could be answered within *seconds*.
 
         Raises:
-            ModelOverloadedError: the limit is reached.
-        """
-        if self._count >= self._limit:
-            raise self._refusal(1)
-
-    @contextmanager
-    def enter(self, count: int) -> Iterator[None]:
-        """Hold places for *count* images.
-
-        Raises:
-            ModelOverloadedError: there are not that many.
+            OverloadedError: it could not.
         """
         with self._lock:
-            if self._count + count > self._limit:
-                raise self._refusal(count)
-            self._count += count
+            self._check(1, seconds, time.monotonic())
+
+    @contextmanager
+    def enter(self, count: int, budget: Budget) -> Iterator[None]:
+        """Work on *count* images, which should be answered within *budget*.
+
+        Raises:
+            OverloadedError: they would not be, or there is no place for them.
+            ModelTimeoutError: the budget is spent.
+        """
+        seconds = budget.left()
+        with self._lock:
+            now = time.monotonic()
+            self._check(count, seconds, now)
+            self._drain.enter(count, now)
+        answered = False
         try:
             yield
+            answered = True
         finally:
             with self._lock:
-                self._count -= count
+                self._drain.leave(count, time.monotonic(), answered=answered)
 
-    def _refusal(self, count: int) -> ModelOverloadedError:
-        return ModelOverloadedError(
-            f"{self._count} images are in work and {self._limit} is the limit, so "
-            f"{count} more must wait: try again, or send a folder job"
-        )
+    def queue_seconds(self) -> float:
+        """How long the images in work are likely to take; 0 if unknown."""
+        with self._lock:
+            return self._drain.seconds_for(self._drain.in_work, time.monotonic())
+
+    def _check(self, count: int, seconds: float, now: float) -> None:
+        in_work = self._drain.in_work
+        queue = self._drain.seconds_for(in_work, now)
+        if in_work + count > self._limit:
+            message = f"{in_work} images are in work and {self._limit} is the limit"
+            raise OverloadedError(message, queue)
+        if in_work == 0:
+            return  # somebody has to find out how fast it goes
+        total = self._drain.seconds_for(in_work + count, now)
+        if queue > MAX_QUEUE_SECONDS or total > seconds:
+            message = f"{in_work} images are in work, about {queue:.1f} s"
+            raise OverloadedError(message, queue)

@@ -46,12 +46,12 @@ class PredictionViews:
         default_timeout = self.settings.request_timeout_seconds
         timeout = read_timeout(request.headers.get(TIMEOUT_HEADER), default_timeout)
         query = read_query(request.args, self.predictor.catalog)
-        self.admission.check_room()
+        self.admission.check_room(timeout)
         uploads = read_uploads(request, self.settings.max_images)
         images = [upload.image for upload in uploads]
         # From here on: how long an upload takes is up to its sender's line.
         budget = Budget(timeout)
-        with self.admission.enter(len(images)):
+        with self.admission.enter(len(images), budget):
             answer = self.predictor.predict(images, query.model, query.accept, budget)
         response = jsonify(render_answer(answer, uploads, query))
         response.headers["X-Model-Name"] = answer.card.name

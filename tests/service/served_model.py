@@ -20,6 +20,7 @@ class ServedModel(FakeModelServer):
         sizes: image size by version, where it is not the card's.
         version_labels: version by label.
         loading: versions that are not available yet.
+        before_answer: called before each answer for images.
         after_answer: called once, after the next answer for images.
         calls: signature names (or "status") of all calls so far.
     """
@@ -29,6 +30,7 @@ class ServedModel(FakeModelServer):
         self.sizes: dict[int, tuple[int, int]] = {}
         self.version_labels: dict[str, int] = {}
         self.loading: tuple[int, ...] = ()
+        self.before_answer: Callable[[], None] | None = None
         self.after_answer: Callable[[], None] | None = None
         self.calls: list[str] = []
 
@@ -45,6 +47,8 @@ class ServedModel(FakeModelServer):
             shape = request.inputs[IMAGES_INPUT].tensor_shape.dim
             if (shape[1].size, shape[2].size) != size:
                 context.abort(grpc.StatusCode.ABORTED, "Incompatible shapes")
+        if signature != DESCRIBE_SIGNATURE and self.before_answer is not None:
+            self.before_answer()
         answer = super().Predict(request, context)
         call = self.after_answer
         if signature != DESCRIBE_SIGNATURE and call is not None:

@@ -13,7 +13,6 @@ from PIL import Image
 
 from models.wire.client import ModelServerClient
 from service.app import create_app
-from service.predictions.admission import Admission
 from service.settings import ServiceSettings
 from tests.pictures import encoded, grey, noise
 from tests.service.conftest import post_image, post_images
@@ -174,13 +173,3 @@ def test_too_many_images_in_flight_are_turned_away(
     assert (response.status_code, response.get_json()["code"]) == (503, "overloaded")
     assert int(response.headers["Retry-After"]) > 0
     assert post_images(client, [grey(9)] * 2).status_code == 200
-
-
-def test_places_are_free_again_after_an_error() -> None:
-    admission = Admission(1)
-
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), admission.enter(1):
-            raise ZeroDivisionError
-
-    admission.check_room()

@@ -1,0 +1,167 @@
+"""More work than a process can do: some are answered, the others told when to return."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from models.wire.client import ModelServerClient
+from service.app import create_app
+from service.settings import ServiceSettings
+from tests.pictures import grey, noise
+from tests.processes import free_port, is_listening, running, wait_until
+from tests.service.conftest import post_image, post_images
+from tests.service.served_model import ServedModel
+from worker.queue import JobQueue
+
+IMAGE = {"Content-Type": "image/jpeg"}
+
+
+@contextmanager
+def in_work(client: FlaskClient, served: ServedModel, count: int) -> Iterator[None]:
+    """While *count* requests wait for a slow model server."""
+    arrived = threading.Semaphore(0)
+    go_on = threading.Event()
+
+    def hold() -> None:
+        arrived.release()
+        go_on.wait(20)
+
+    served.before_answer = hold
+    with ThreadPoolExecutor(count) as pool:
+        answers = [pool.submit(post_image, client, grey(9)) for _ in range(count)]
+        for _ in range(count):
+            assert arrived.acquire(timeout=20)
+        try:
+            yield
+        finally:
+            served.before_answer = None
+            go_on.set()
+    assert {answer.result().status_code for answer in answers} == {200}
+
+
+@pytest.fixture
+def small_client(
+    settings: ServiceSettings, model_client: ModelServerClient
+) -> FlaskClient:
+    """Of a process with 12 threads: 8 predict at a time, 2 do other things."""
+    small = replace(settings, web_threads=12)
+    queue = JobQueue(small.redis_url, small.runs_dir, small.input_root)
+    return create_app(small, model_client, queue).test_client()
+
+
+def test_prediction_too_many_is_refused_and_the_rest_answered(
+    small_client: FlaskClient, served: ServedModel
+) -> None:
+    with in_work(small_client, served, 8):
+        refused = post_image(small_client, grey(9))
+        others = [
+            small_client.get(path).status_code
+            for path in ("/livez", "/readyz", "/v1/models")
+        ]
+
+    assert (refused.status_code, refused.get_json()["code"]) == (503, "overloaded")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert others == [200, 200, 200]
+    assert post_image(small_client, grey(9)).status_code == 200
+
+
+def test_wait_beyond_the_budget_is_refused_at_once(
+    small_client: FlaskClient, served: ServedModel
+) -> None:
+    served.delay_seconds = 0.2
+    post_image(small_client, grey(9))
+    served.delay_seconds = 0.0
+
+    with in_work(small_client, served, 1):
+        response = post_images(
+            small_client, [grey(9)] * 40, headers={"X-Request-Timeout-Ms": "2000"}
+        )
+
+    assert (response.status_code, response.get_json()["code"]) == (503, "overloaded")
+    assert "in work" in response.get_json()["detail"]
+
+
+def test_idle_process_lets_anything_in(
+    small_client: FlaskClient, served: ServedModel
+) -> None:
+    served.delay_seconds = 0.2
+    post_image(small_client, grey(9))
+    served.delay_seconds = 0.0
+
+    headers = {"X-Request-Timeout-Ms": "2000"}
+    assert post_images(small_client, [grey(9)] * 40, headers=headers).status_code == 200
+
+
+@pytest.fixture
+def port(served: ServedModel, tmp_path: Path) -> Iterator[int]:
+    """Where gunicorn with one small worker listens."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "PORT": str(port),
+        "MODEL_SERVER": served.target,
+        "MODEL_NAMES": "pets",
+        "KENNEL_HOME": str(tmp_path),
+        "WEB_WORKERS": "1",
+        "WEB_THREADS": "12",
+    }
+    with running("service.main", env=environment, log=tmp_path / "api.log"):
+        wait_until(lambda: is_listening(port), "gunicorn listens")
+        yield port
+
+
+@contextmanager
+def connected(port: int) -> Iterator[Callable[..., tuple[int, str | None]]]:
+    """Ask again and again over one connection: status and Retry-After."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+
+    def ask(method: str, path: str, body: bytes = b"") -> tuple[int, str | None]:
+        connection.request(method, path, body, IMAGE)
+        response = connection.getresponse()
+        response.read()
+        return response.status, response.headers["Retry-After"]
+
+    with closing(connection):
+        yield ask
+
+
+def test_overloaded_process_answers_everybody(port: int, served: ServedModel) -> None:
+    photo = noise(1, size=(500, 375))
+    served.delay_seconds = 0.1
+
+    def send(_: int) -> list[tuple[int, str | None]]:
+        with connected(port) as ask:
+            return [ask("POST", "/v1/predict", photo) for _ in range(10)]
+
+    with ThreadPoolExecutor(41) as pool:
+        clients = [pool.submit(send, number) for number in range(40)]
+        with connected(port) as watch:
+            watched = [watch("GET", path)[0] for path in ("/livez", "/readyz") * 5]
+    answers = [each for client in clients for each in client.result()]
+
+    statuses = Counter(status for status, _ in answers)
+    assert set(statuses) == {200, 503}
+    assert statuses[200] >= 8
+    assert all(after for status, after in answers if status == 503)
+    assert set(watched) == {200}
+
+
+def test_connection_outlives_a_refused_large_photo(port: int) -> None:
+    large = bytes(5_000_000)
+
+    with connected(port) as ask:
+        statuses = [ask("POST", "/v1/predict?colour=red", large)[0] for _ in range(5)]
+        statuses.append(ask("POST", "/v1/predict", noise(1))[0])
+
+    assert statuses == [422] * 5 + [200]
