@@ -30,6 +30,7 @@ class ModelCard:
         clip_bound: default upper bound of a probability; None means no clipping.
         clip_choice: how the bound was chosen.
         metrics: on validation data: accuracy, log losses, confusion matrix.
+        explains: whether it can say where in a photo it sees a class.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelCard:
     libraries: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     git_revision: str = ""
+    explains: bool = False
     schema: int = SCHEMA
 
     def to_json(self) -> str:

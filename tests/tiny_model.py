@@ -12,13 +12,17 @@ from tests.fake_model_server import CARD
 
 
 def build_brightness_classifier(card: ModelCard) -> Any:
-    """Pixels -> two logits: P(last label) grows with the mean of the pixels."""
+    """Pixels -> two logits: P(last label) grows with the mean of the pixels.
+
+    Its maps are means of 8 x 8 pixels: the heat for the last label is brightness.
+    """
     start_tensorflow()
     import keras
     import numpy as np
 
     pixels = keras.Input((*card.image_size, 3))
-    mean = keras.layers.GlobalAveragePooling2D()(pixels)
+    maps = keras.layers.AveragePooling2D(8)(pixels)
+    mean = keras.layers.GlobalAveragePooling2D()(maps)
     logits = keras.layers.Dense(2)
     model = keras.Model(pixels, logits(mean))
     logits.set_weights(
@@ -36,11 +40,12 @@ def publish_tiny_model(
     """
     classifier = build_brightness_classifier(card)
     from export.publication.savedmodel import write_savedmodel
+    from export.training.classifier import single
 
     card = replace(card, version=version, temperature=float(version))
     base = models_dir / card.name
     base.mkdir(parents=True, exist_ok=True)
     unfinished = base / f".tmp-{version}"
-    write_savedmodel(classifier, card, unfinished)
+    card = write_savedmodel(single(classifier), card, unfinished)
     unfinished.rename(base / str(version))
     return card

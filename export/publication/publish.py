@@ -18,13 +18,12 @@ from export.publication.policy import announce
 from export.publication.pruning import remove_dead_exports
 from export.publication.savedmodel import check_savedmodel, write_savedmodel
 from export.publication.served import locked, read_served, write_served
-from export.training.classifier import build_classifier, classify
+from export.training.classifier import build_ensemble
 from export.training.precision import POLICIES
 from export.training.runs import TrainedRun
 from models.card import ModelCard
 from models.errors import KennelError
 from models.images import decode_image, read_image_file
-from models.probabilities import softmax
 from models.storage import sync_path, temporary_beside
 from models.wire.config import check_model_name, published_versions
 
@@ -54,7 +53,7 @@ def publish(run: TrainedRun, models_dir: Path, precision: str = "float32") -> Mo
         temporary = temporary_beside(base / str(number))
         try:
             with _explained(base / str(number)):
-                _export(run, card, temporary, precision)
+                card = _export(run, card, temporary, precision)
             _serve(models_dir, card, temporary)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -91,20 +90,17 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
     )
 
 
-def _export(run: TrainedRun, card: ModelCard, folder: Path, precision: str) -> None:
-    classifier = build_classifier(run, POLICIES[precision])
-    split = run.split
+def _export(
+    run: TrainedRun, card: ModelCard, folder: Path, precision: str
+) -> ModelCard:
+    ensemble = build_ensemble(run, POLICIES[precision])
+    photos = [Path(run.split.folder) / photo.file for photo in run.split.valid[:4]]
     pixels = np.stack(
-        [
-            decode_image(
-                read_image_file(Path(split.folder) / photo.file), card.image_size
-            )
-            for photo in split.valid[:4]
-        ]
+        [decode_image(read_image_file(photo), card.image_size) for photo in photos]
     )
-    expected = softmax(classify(classifier, pixels), card.temperature)
-    write_savedmodel(classifier, card, folder)
-    check_savedmodel(folder, card, pixels, expected)
+    card = write_savedmodel(ensemble, card, folder)
+    check_savedmodel(folder, card, pixels, ensemble)
+    return card
 
 
 def _serve(models_dir: Path, card: ModelCard, finished: Path) -> None:

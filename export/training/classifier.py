@@ -7,6 +7,7 @@ logits, so that temperature and clipping apply to it as to a single model's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ from export.training.members import read_member
 from export.training.runs import TrainedRun
 from models.errors import DatasetError
 from models.images import Pixels
-from models.networks.freezing import cut, trained_layers
+from models.networks.freezing import CutNetwork, cut, trained_layers
 from models.networks.heads import AssembledNetwork
 from models.networks.views import flip
 
@@ -40,6 +41,59 @@ def build_member(
     return network
 
 
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks whose probabilities are averaged over views; the frozen part is shared."""
+
+    members: tuple[CutNetwork, ...]
+    views: tuple[str, ...] = ("none",)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is nothing to average."""
+        return len(self.members) == 1 and self.views == ("none",)
+
+    def average(self, logits: Sequence[Any]) -> Any:
+        """The logits of the whole from those of each member for each view."""
+        return logits[0] if self.is_single else mean_logits(logits)
+
+    def join(self) -> Any:
+        """One Keras model: pixels 0..255 [N, H, W, 3] -> logits [N, K]."""
+        first = self.members[0]
+        if self.is_single:
+            return first.whole
+        pixels = keras.Input(first.whole.input.shape[1:], name="pixels")
+        seen = [flip(pixels, view) for view in self.views]
+        inputs = [first.frozen(each) for each in seen] if first.frozen else seen
+        # Models inside a model need names of their own.
+        rest = [
+            keras.Model(
+                each.trained.inputs, each.trained.outputs[0], name=f"member{number}"
+            )
+            for number, each in enumerate(self.members, start=1)
+        ]
+        logits = [member(values) for member in rest for values in inputs]
+        return keras.Model(pixels, mean_logits(logits), name="classifier")
+
+
+def single(model: Any) -> Ensemble:
+    """The ensemble of one flat Keras *model*."""
+    return Ensemble((CutNetwork(None, model, model),))
+
+
+def build_ensemble(run: TrainedRun, policy: str = "float32") -> Ensemble:
+    """The members of *run*.
+
+    Raises:
+        DatasetError: weights are damaged.
+    """
+    members = [
+        build_member(run, number, policy) for number in range(1, run.recipe.members + 1)
+    ]
+    cuts = [cut(member.model, ever_trained(run.recipe, member)) for member in members]
+    return Ensemble(tuple(cuts), run.recipe.views)
+
+
 def build_classifier(run: TrainedRun, policy: str = "float32") -> Any:
     """The whole of *run*: pixels 0..255 [N, H, W, 3] -> logits [N, K].
 
@@ -48,26 +102,7 @@ def build_classifier(run: TrainedRun, policy: str = "float32") -> Any:
     Raises:
         DatasetError: weights are damaged.
     """
-    views = run.recipe.views
-    members = [
-        build_member(run, number, policy) for number in range(1, run.recipe.members + 1)
-    ]
-    if len(members) == 1 and views == ("none",):
-        return members[0].model
-    cuts = [cut(member.model, ever_trained(run.recipe, member)) for member in members]
-    pixels = keras.Input((*run.recipe.image_size, 3), name="pixels")
-    seen = [flip(pixels, view) for view in views]
-    shared = cuts[0].frozen
-    inputs = [shared(each) for each in seen] if shared else seen
-    # Models inside a model need names of their own.
-    rest = [
-        keras.Model(
-            each.trained.inputs, each.trained.outputs[0], name=f"member{number}"
-        )
-        for number, each in enumerate(cuts, start=1)
-    ]
-    logits = [member(values) for member in rest for values in inputs]
-    return keras.Model(pixels, mean_logits(logits), name="classifier")
+    return build_ensemble(run, policy).join()
 
 
 def ever_trained(recipe: Recipe, network: AssembledNetwork) -> frozenset[str]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import keras
 
-from models.errors import InvalidRequestError
+from models.networks.maps import output_shape, refuse_model, spatial_layers
 
 _CONVOLUTIONS: Final = (
     keras.layers.Conv2D,
@@ -36,7 +36,7 @@ def list_layers(model: Any) -> tuple[LayerRow, ...]:
 
 def can_look_inside(model: Any) -> bool:
     """Whether *model* has convolutions over a plane, and so filters and maps."""
-    return any(isinstance(layer, _CONVOLUTIONS) for layer in _spatial(model))
+    return any(isinstance(layer, _CONVOLUTIONS) for layer in spatial_layers(model))
 
 
 def find_convolutions(model: Any) -> list[Any]:
@@ -47,39 +47,8 @@ def find_convolutions(model: Any) -> list[Any]:
     Raises:
         InvalidRequestError: there are none.
     """
-    found = [each for each in _spatial(model) if isinstance(each, _CONVOLUTIONS)]
-    return found or _refuse(model)
-
-
-def find_last_maps(model: Any) -> Any:
-    """The last layer whose output still has a place: [N, h, w, C].
-
-    Raises:
-        InvalidRequestError: there is none.
-    """
-    found = _spatial(model)
-    return found[-1] if found else _refuse(model)
-
-
-def _refuse(model: Any) -> Any:
-    message = (
-        f"network {model.name!r} has no convolution's maps to look at: "
-        f"give one that is a flat functional model"
-    )
-    raise InvalidRequestError(message)
-
-
-def _spatial(model: Any) -> list[Any]:
-    return [
-        layer
-        for layer in model.layers
-        if not isinstance(layer, keras.layers.InputLayer | keras.Model)
-        and _has_place(_output_shape(layer))
-    ]
-
-
-def _has_place(shape: tuple[int | None, ...]) -> bool:
-    return len(shape) == 3 and math.prod(side or 2 for side in shape[:2]) > 1
+    found = [each for each in spatial_layers(model) if isinstance(each, _CONVOLUTIONS)]
+    return found or refuse_model(model)
 
 
 def _flat(model: Any) -> Iterator[Any]:
@@ -95,13 +64,7 @@ def _row(layer: Any) -> LayerRow:
     return LayerRow(
         name=layer.name,
         kind=type(layer).__name__,
-        output_shape=_output_shape(layer),
+        output_shape=output_shape(layer),
         parameters=layer.count_params(),
         trainable=trainable,
     )
-
-
-def _output_shape(layer: Any) -> tuple[int | None, ...]:
-    output = layer.output
-    first = output[0] if isinstance(output, list | tuple) else output
-    return tuple(first.shape[1:])

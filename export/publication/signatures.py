@@ -1,0 +1,101 @@
+"""The graph functions of a SavedModel: what its signatures compute.
+
+Preprocessing and temperature are in the graph, clipping is not: the bound is in the card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from export.training.classifier import Ensemble
+from models.card import ModelCard
+from models.contract import (
+    CARD_OUTPUT,
+    CLASSES_INPUT,
+    CLASSES_OUTPUT,
+    DESCRIBE_SIGNATURE,
+    ENCODED_SIGNATURE,
+    EXPLAIN_SIGNATURE,
+    HEATMAPS_OUTPUT,
+    IMAGES_INPUT,
+    LOGITS_OUTPUT,
+    PROBABILITIES_OUTPUT,
+    REQUEST_INPUT,
+    SERVING_SIGNATURE,
+)
+from models.errors import InvalidRequestError
+from models.networks.grad_cam import GradCam, build_grad_cam, heatmaps
+
+
+def serving_signatures(classifier: Any, card: ModelCard) -> dict[str, Any]:
+    """The graph functions of predictions and of the card, by signature name."""
+    height, width = card.image_size
+    described = card.to_json()
+
+    def predict(images: Any) -> dict[str, Any]:
+        logits = classifier(tf.cast(images, tf.float32), training=False)
+        return _answer(logits, card)
+
+    def decode(image: Any) -> Any:
+        pixels = tf.io.decode_image(image, channels=3, expand_animations=False)
+        resized = tf.image.resize(pixels, card.image_size, antialias=True)
+        return tf.cast(tf.round(tf.clip_by_value(resized, 0, 255)), tf.uint8)
+
+    def predict_encoded(images: Any) -> dict[str, Any]:
+        pixels = tf.map_fn(decode, images, fn_output_signature=tf.uint8)
+        return predict(tf.ensure_shape(pixels, [None, height, width, 3]))
+
+    def describe(request: Any) -> dict[str, Any]:
+        return {CARD_OUTPUT: tf.fill(tf.shape(request), described)}
+
+    encoded = tf.TensorSpec([None], tf.string, name=IMAGES_INPUT)
+    request = tf.TensorSpec([None], tf.int32, name=REQUEST_INPUT)
+    return {
+        SERVING_SIGNATURE: _graph(predict, _pixels(card)),
+        ENCODED_SIGNATURE: _graph(predict_encoded, encoded),
+        DESCRIBE_SIGNATURE: _graph(describe, request),
+    }
+
+
+def explaining_signatures(ensemble: Ensemble, card: ModelCard) -> dict[str, Any]:
+    """The graph function of explanations; none if the network has no maps."""
+    try:
+        cam = build_grad_cam(ensemble.views, ensemble.members)
+    except InvalidRequestError:
+        return {}
+    classes = tf.TensorSpec([None], tf.int32, name=CLASSES_INPUT)
+    explain = _explainer(ensemble, cam, card)
+    return {EXPLAIN_SIGNATURE: _graph(explain, _pixels(card), classes)}
+
+
+def _explainer(
+    ensemble: Ensemble, cam: GradCam, card: ModelCard
+) -> Callable[[Any, Any], dict[str, Any]]:
+    def explain(images: Any, classes: Any) -> dict[str, Any]:
+        looks = cam.look(tf.cast(images, tf.float32))
+        answer = _answer(ensemble.average([each.logits() for each in looks]), card)
+        best = tf.argmax(answer[LOGITS_OUTPUT], axis=1, output_type=tf.int32)
+        # Whatever is no class: an error here would be that of the whole batch.
+        known = (classes >= 0) & (classes < len(card.labels))
+        chosen = tf.where(known, classes, best)
+        heat = heatmaps(looks, chosen)
+        return {**answer, HEATMAPS_OUTPUT: heat, CLASSES_OUTPUT: chosen}
+
+    return explain
+
+
+def _answer(logits: Any, card: ModelCard) -> dict[str, Any]:
+    logits = tf.cast(logits, tf.float32)
+    probabilities = tf.nn.softmax(logits / card.temperature)
+    return {PROBABILITIES_OUTPUT: probabilities, LOGITS_OUTPUT: logits}
+
+
+def _pixels(card: ModelCard) -> Any:
+    return tf.TensorSpec([None, *card.image_size, 3], tf.uint8, name=IMAGES_INPUT)
+
+
+def _graph(function: Any, *specs: Any) -> Any:
+    return tf.function(function, input_signature=specs, autograph=False)
