@@ -10,6 +10,7 @@ KennelError                     whatever we can explain; the command line prints
 |   |-- ModelOverloadedError    the model server sheds load
 |   `-- ModelTimeoutError       the deadline passed
 |-- ModelContractError          the model server's answer is not what we agreed on
+|   `-- MissingSignatureError   the version was exported without what is asked of it
 `-- QueueUnavailableError       probabilities -> CSV: Redis cannot be reached
 
 Each carries a stable ``code`` for machines; the message names the value and the remedy.
@@ -85,6 +86,10 @@ class ModelContractError(KennelError):
     """The model server answered with something that the contract does not allow."""
 
     code = "bad_upstream_reply"
+
+
+class MissingSignatureError(ModelContractError):
+    """The version of the model has no such signature; exporting it again may mend it."""
 
 
 class QueueUnavailableError(KennelError):

@@ -16,6 +16,8 @@ from service.health import HealthViews
 from service.jobs.views import JobViews
 from service.predictions.admission import Admission
 from service.predictions.decoding import Decoder
+from service.predictions.explainer import Explainer
+from service.predictions.explanations import ExplanationViews
 from service.predictions.predictor import Predictor
 from service.predictions.uploads import UploadRequest
 from service.predictions.views import PredictionViews
@@ -46,7 +48,9 @@ def create_app(
     """
     names = ModelNames(settings.model_names, settings.model_config_file)
     catalog = Catalog(client, names, settings.default_model)
-    predictor = Predictor(client, catalog, Decoder())
+    decoder = Decoder()
+    predictor = Predictor(client, catalog, decoder)
+    explainer = Explainer(client, catalog, decoder)
     admission = Admission(settings.max_in_flight)
     app = _flask(settings)
     document = open_document(app)
@@ -56,6 +60,7 @@ def create_app(
     register_problems(app)
     for views in (
         PredictionViews(settings, predictor, admission),
+        ExplanationViews(settings, explainer, admission),
         ModelViews(settings, catalog),
         JobViews(settings, catalog, queue),
         HealthViews(catalog, queue),

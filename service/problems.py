@@ -37,6 +37,7 @@ STATUSES: Final[dict[str | type[KennelError], int]] = {
     "too_many_images": 413,
     "too_many_pixels": 413,
     "unsupported_media_type": 415,
+    "not_implemented": 501,
     InvalidImageError: 422,
     InvalidRequestError: 422,
     NotFoundError: 404,

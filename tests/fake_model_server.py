@@ -18,7 +18,11 @@ import numpy as np
 from models.card import ModelCard
 from models.contract import (
     CARD_OUTPUT,
+    CLASSES_INPUT,
+    CLASSES_OUTPUT,
     DESCRIBE_SIGNATURE,
+    EXPLAIN_SIGNATURE,
+    HEATMAPS_OUTPUT,
     IMAGES_INPUT,
     LOGITS_OUTPUT,
     MAX_MESSAGE_BYTES,
@@ -40,6 +44,19 @@ CARD = ModelCard(
 )
 
 
+CELL = 8
+"""Pixels to a side of a place in a heat map."""
+
+
+def brightness_heat(batch: Any) -> Any:
+    """Mean brightness of each 8 x 8 pixels; the brightest place of an image is 1."""
+    count, height, width, _ = batch.shape
+    cells = batch.reshape(count, height // CELL, CELL, width // CELL, CELL * 3)
+    heat = cells.mean(axis=(2, 4))
+    hottest = np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-9)
+    return (heat / hottest).astype(np.float32)
+
+
 def brightness_probabilities(batch: Any, classes: int) -> Any:
     bright = batch.reshape(len(batch), -1).mean(axis=1) / 255
     rest = np.repeat(((1 - bright) / (classes - 1))[:, None], classes - 1, axis=1)
@@ -56,6 +73,7 @@ class FakeModelServer(
         failure: answer every Predict with this status code; None: answer properly.
         delay_seconds: wait this long before each Predict of images.
         batches: sizes of the batches answered so far.
+        explains: whether there is a signature for explanations.
     """
 
     def __init__(
@@ -66,6 +84,7 @@ class FakeModelServer(
         self.failure: grpc.StatusCode | None = None
         self.delay_seconds = 0.0
         self.batches: list[int] = []
+        self.explains = True
         self._lock = threading.Lock()
         self.port = port
         self._server: Any = None
@@ -111,8 +130,21 @@ class FakeModelServer(
             card = replace(self.card, version=version).to_json().encode()
             response.outputs[CARD_OUTPUT].CopyFrom(to_string_tensor([card]))
             return response
-        self._answer(from_tensor(request.inputs[IMAGES_INPUT]), response)
+        batch = from_tensor(request.inputs[IMAGES_INPUT])
+        self._answer(batch, response)
+        if request.model_spec.signature_name == EXPLAIN_SIGNATURE:
+            self._explain(batch, request, response, context)
         return response
+
+    def _explain(self, batch: Any, request: Any, response: Any, context: Any) -> None:
+        if not self.explains:
+            message = 'Serving signature key "explain" not found.'
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, message)
+        asked = from_tensor(request.inputs[CLASSES_INPUT])
+        best = from_tensor(response.outputs[PROBABILITIES_OUTPUT]).argmax(axis=1)
+        classes = np.where(asked < 0, best, asked).astype(np.int32)
+        response.outputs[CLASSES_OUTPUT].CopyFrom(to_tensor(classes))
+        response.outputs[HEATMAPS_OUTPUT].CopyFrom(to_tensor(brightness_heat(batch)))
 
     def _answer(self, batch: Any, response: Any) -> None:
         time.sleep(self.delay_seconds)

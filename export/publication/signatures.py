@@ -27,7 +27,8 @@ from models.contract import (
     SERVING_SIGNATURE,
 )
 from models.errors import InvalidRequestError
-from models.networks.grad_cam import GradCam, build_grad_cam, heatmaps
+from models.networks.grad_cam import heatmaps
+from models.networks.last_maps import CutEnsemble, cut_at_last_maps
 
 
 def serving_signatures(classifier: Any, card: ModelCard) -> dict[str, Any]:
@@ -63,19 +64,19 @@ def serving_signatures(classifier: Any, card: ModelCard) -> dict[str, Any]:
 def explaining_signatures(ensemble: Ensemble, card: ModelCard) -> dict[str, Any]:
     """The graph function of explanations; none if the network has no maps."""
     try:
-        cam = build_grad_cam(ensemble.views, ensemble.members)
+        network = cut_at_last_maps(ensemble.views, ensemble.members)
     except InvalidRequestError:
         return {}
     classes = tf.TensorSpec([None], tf.int32, name=CLASSES_INPUT)
-    explain = _explainer(ensemble, cam, card)
+    explain = _explainer(ensemble, network, card)
     return {EXPLAIN_SIGNATURE: _graph(explain, _pixels(card), classes)}
 
 
 def _explainer(
-    ensemble: Ensemble, cam: GradCam, card: ModelCard
+    ensemble: Ensemble, network: CutEnsemble, card: ModelCard
 ) -> Callable[[Any, Any], dict[str, Any]]:
     def explain(images: Any, classes: Any) -> dict[str, Any]:
-        looks = cam.look(tf.cast(images, tf.float32))
+        looks = network.look(tf.cast(images, tf.float32))
         answer = _answer(ensemble.average([each.logits() for each in looks]), card)
         best = tf.argmax(answer[LOGITS_OUTPUT], axis=1, output_type=tf.int32)
         # Whatever is no class: an error here would be that of the whole batch.

@@ -20,7 +20,11 @@ from numpy.typing import NDArray
 from models.card import ModelCard
 from models.contract import (
     CARD_OUTPUT,
+    CLASSES_INPUT,
+    CLASSES_OUTPUT,
     DESCRIBE_SIGNATURE,
+    EXPLAIN_SIGNATURE,
+    HEATMAPS_OUTPUT,
     IMAGES_INPUT,
     LOGITS_OUTPUT,
     MAX_BATCH_SIZE,
@@ -29,9 +33,10 @@ from models.contract import (
     REQUEST_INPUT,
     SERVING_SIGNATURE,
 )
-from models.errors import ModelContractError, NotFoundError
+from models.errors import MissingSignatureError, ModelContractError, NotFoundError
 from models.images import Pixels
 from models.wire import messages
+from models.wire.explanations import Explanation, check_classes, check_explanation
 from models.wire.status import translate
 from models.wire.tensors import from_tensor, to_tensor
 
@@ -132,6 +137,42 @@ class ModelServerClient:
             parts.append(self._predict_once(part, model, left))
             model = ModelRef(model.name, version=parts[0].version)
         return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def explain(
+        self,
+        batch: Pixels,
+        classes: NDArray[np.int32],
+        model: ModelRef,
+        timeout_seconds: float | None = None,
+    ) -> Explanation:
+        """Where in each image of a *batch* of up to 32 the *classes* [N] are seen.
+
+        A class of -1 stands for the image's most probable one.
+
+        Raises:
+            MissingSignatureError: the version explains nothing.
+            NotFoundError, ModelUnavailableError, ModelContractError: as `predict`.
+        """
+        _check_batch(batch)
+        check_classes(classes, len(batch))
+        inputs = {IMAGES_INPUT: to_tensor(batch), CLASSES_INPUT: to_tensor(classes)}
+        try:
+            response = self._call_predict(
+                model, EXPLAIN_SIGNATURE, inputs, timeout_seconds
+            )
+        except MissingSignatureError as error:
+            message = f"{model} cannot explain itself: export it again"
+            raise MissingSignatureError(message, code="not_implemented") from error
+        explanation = Explanation(
+            heatmaps=_output(response, HEATMAPS_OUTPUT),
+            probabilities=_output(response, PROBABILITIES_OUTPUT),
+            logits=_output(response, LOGITS_OUTPUT),
+            classes=_output(response, CLASSES_OUTPUT),
+            version=_effective_version(response),
+        )
+        _check_answer(explanation.probabilities, explanation.logits, len(batch), model)
+        check_explanation(explanation, classes)
+        return explanation
 
     def describe(
         self, model: ModelRef, timeout_seconds: float | None = None

@@ -8,6 +8,7 @@ import grpc
 
 from models.errors import (
     KennelError,
+    MissingSignatureError,
     ModelContractError,
     ModelOverloadedError,
     ModelTimeoutError,
@@ -51,6 +52,8 @@ def translate(error: grpc.RpcError, target: str) -> KennelError:
         return ModelOverloadedError(_explain(ModelOverloadedError, target, details))
     if code is _Code.INVALID_ARGUMENT and "version label" in details:
         return NotFoundError(details, code="label_not_found")
+    if code is _Code.FAILED_PRECONDITION and "signature" in details.lower():
+        return MissingSignatureError(_explain(MissingSignatureError, target, details))
     kind = ERRORS[code]
     return kind(_explain(kind, target, details))
 

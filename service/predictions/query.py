@@ -56,15 +56,19 @@ class PredictionQuery:
             raise InvalidRequestError(message)
 
 
-def read_query(arguments: MultiDict[str, str], catalog: Catalog) -> PredictionQuery:
-    """The query in the URL's *arguments*.
+def read_query(
+    arguments: MultiDict[str, str],
+    catalog: Catalog,
+    known: tuple[str, ...] = PARAMETERS,
+) -> PredictionQuery:
+    """The query in the URL's *arguments*; *known* are the parameters that it may have.
 
     Raises:
         InvalidRequestError: unknown or repeated parameters, or impossible values.
         NotFoundError: there is no such model.
         ModelUnavailableError: none is named and none is known yet.
     """
-    query = _once_each(arguments)
+    query = _once_each(arguments, known)
     version = _positive(query, "version")
     label = query.get("label")
     if version is not None and label is not None:
@@ -78,11 +82,13 @@ def read_query(arguments: MultiDict[str, str], catalog: Catalog) -> PredictionQu
     return PredictionQuery(model, query.get("clip"), top)
 
 
-def _once_each(arguments: MultiDict[str, str]) -> dict[str, str]:
+def _once_each(
+    arguments: MultiDict[str, str], known: tuple[str, ...]
+) -> dict[str, str]:
     for name, values in arguments.lists():
-        if name not in PARAMETERS:
-            known = ", ".join(PARAMETERS)
-            raise InvalidRequestError(f"unknown parameter {name!r}: known are {known}")
+        if name not in known:
+            names = ", ".join(known)
+            raise InvalidRequestError(f"unknown parameter {name!r}: known are {names}")
         if len(values) > 1:
             raise InvalidRequestError(
                 f"parameter {name!r} is there twice: send it once"

@@ -86,8 +86,12 @@ def post_images(
 
 
 def post_image(
-    client: FlaskClient, image: bytes, query: str = "", **options: Any
+    client: FlaskClient,
+    image: bytes,
+    query: str = "",
+    path: str = "/v1/predict",
+    **options: Any,
 ) -> TestResponse:
     """POST one *image* as the raw body."""
     options.setdefault("content_type", "image/png")
-    return client.post(f"/v1/predict{query}", data=image, **options)
+    return client.post(f"{path}{query}", data=image, **options)

@@ -42,7 +42,7 @@ class ServedModel(FakeModelServer):
         version = self._version(request.model_spec, context)
         size = self.sizes.get(version, CARD.image_size)
         if signature == DESCRIBE_SIGNATURE:
-            self.card = replace(CARD, image_size=size)
+            self.card = replace(self.card, image_size=size)
         else:
             shape = request.inputs[IMAGES_INPUT].tensor_shape.dim
             if (shape[1].size, shape[2].size) != size:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from models.images import Pixels
 from models.networks.freezing import CutNetwork
-from models.networks.grad_cam import build_grad_cam, heatmaps
+from models.networks.grad_cam import heatmaps
+from models.networks.last_maps import cut_at_last_maps
 
 BATCH: Final = 8
 
@@ -35,11 +36,11 @@ def grad_cams(
     Raises:
         InvalidRequestError: as `grad_cam`.
     """
-    cam = build_grad_cam(["none"], [CutNetwork(None, model, model)])
+    network = cut_at_last_maps(["none"], [CutNetwork(None, model, model)])
     heats: list[list[NDArray[np.float32]]] = [[] for _ in choices]
     for start in range(0, len(pixels), BATCH):
         batch = slice(start, start + BATCH)
-        looks = cam.look(tf.constant(pixels[batch], tf.float32))
+        looks = network.look(tf.constant(pixels[batch], tf.float32))
         for parts, classes in zip(heats, choices, strict=True):
             parts.append(np.asarray(heatmaps(looks, classes[batch])))
     return [np.concatenate(parts) for parts in heats]

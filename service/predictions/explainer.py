@@ -1,0 +1,138 @@
+"""From one image to where a model sees a class in it, across hot swaps.
+
+The class is a column of one version's labels, so the whole answer must be that version's:
+when another one answered than was assumed, it is asked again by its number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.card import ModelCard
+from models.contract import MOST_PROBABLE
+from models.errors import (
+    InvalidImageError,
+    InvalidRequestError,
+    ModelContractError,
+    NotFoundError,
+)
+from models.images import Pixels
+from models.wire.client import ModelRef, ModelServerClient
+from models.wire.explanations import Explanation
+from service.budget import Budget
+from service.predictions.decoding import Decoder
+from service.predictions.query import PredictionQuery
+from service.predictions.uploads import Upload
+from service.problems import RejectedImagesError
+from service.served.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class ExplanationQuery:
+    """What to explain: of which prediction, and which label (None: the best)."""
+
+    prediction: PredictionQuery
+    label: str | None = None
+
+    def column(self, card: ModelCard) -> int:
+        """The class to ask *card*'s version for.
+
+        Raises:
+            InvalidRequestError: it has no such label, or the clip bound does not fit.
+        """
+        self.prediction.accept(card)
+        if self.label is None:
+            return MOST_PROBABLE
+        if self.label not in card.labels:
+            known = ", ".join(card.labels)
+            message = f"class={self.label!r}: {card.name!r} has the labels {known}"
+            raise InvalidRequestError(message)
+        return card.labels.index(self.label)
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """Explains with the models of one model server; shared by all threads."""
+
+    client: ModelServerClient
+    catalog: Catalog
+    decoder: Decoder
+
+    def explain(
+        self, upload: Upload, query: ExplanationQuery, budget: Budget
+    ) -> tuple[ModelCard, Explanation]:
+        """The explanation of one image, and the card of the version that gave it.
+
+        Raises:
+            RejectedImagesError: the image cannot be decoded.
+            InvalidRequestError: the query does not fit the model's labels.
+            MissingSignatureError: the version explains nothing.
+            NotFoundError: no such model, version or label.
+            ModelUnavailableError: not now (also: overloaded, budget spent).
+            ModelContractError: the model server's answer cannot be used.
+        """
+        attempt = _Attempt(self, upload, query, budget)
+        model = query.prediction.model
+        card = self.catalog.card(model, budget.left())
+        try:
+            explanation = attempt.run(model, card)
+        except (ModelContractError, NotFoundError, InvalidRequestError):
+            # Perhaps the card is that of the previous version.
+            current = self.catalog.describe(model, budget.left())
+            if current == card:
+                raise
+        else:
+            if explanation.version == card.version:
+                return card, explanation
+            answered = ModelRef(model.name, version=explanation.version)
+            current = self.catalog.card(answered, budget.left())
+            self.catalog.assume(model, current)
+        pinned = ModelRef(model.name, version=current.version)
+        return current, attempt.run(pinned, current)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    explainer: Explainer
+    upload: Upload
+    query: ExplanationQuery
+    budget: Budget
+
+    def run(self, model: ModelRef, card: ModelCard) -> Explanation:
+        classes = np.array([self.query.column(card)], np.int32)
+        with self.budget.measure("decode"):
+            [pixels] = self.explainer.decoder.decode(
+                [self.upload.image], card.image_size, self.budget
+            )
+        if isinstance(pixels, InvalidImageError):
+            raise RejectedImagesError([(self.upload.name, pixels)])
+        with self.budget.measure("infer"):
+            explanation = self._ask(pixels[None], classes, model)
+        if explanation.version == card.version:
+            _check_columns(explanation, card)
+        elif model.version is not None:
+            message = f"asked for {model}, version {explanation.version} answered"
+            raise ModelContractError(message)
+        return explanation
+
+    def _ask(
+        self, batch: Pixels, classes: NDArray[np.int32], model: ModelRef
+    ) -> Explanation:
+        client, catalog = self.explainer.client, self.explainer.catalog
+        try:
+            return client.explain(batch, classes, model, self.budget.left())
+        except NotFoundError as error:
+            raise catalog.explain(error, model, self.budget.left()) from error
+
+
+def _check_columns(explanation: Explanation, card: ModelCard) -> None:
+    columns = explanation.probabilities.shape[1]
+    if columns != len(card.labels):
+        message = (
+            f"{card.name!r} version {card.version} answered {columns} columns for "
+            f"{len(card.labels)} labels: export it again"
+        )
+        raise ModelContractError(message)
