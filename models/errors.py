@@ -11,7 +11,8 @@ KennelError                     whatever we can explain; the command line prints
 |   `-- ModelTimeoutError       the deadline passed
 |-- ModelContractError          the model server's answer is not what we agreed on
 |   `-- MissingSignatureError   the version was exported without what is asked of it
-`-- QueueUnavailableError       probabilities -> CSV: Redis cannot be reached
+|-- QueueUnavailableError       probabilities -> CSV: Redis cannot be reached
+`-- StorageFullError            no room on the disk for an upload or a job
 
 Each carries a stable ``code`` for machines; the message names the value and the remedy.
 """
@@ -96,3 +97,9 @@ class QueueUnavailableError(KennelError):
     """Redis cannot be reached, so no job can be queued."""
 
     code = "queue_unavailable"
+
+
+class StorageFullError(KennelError):
+    """The disk has no room for what was sent; nothing of it is kept."""
+
+    code = "insufficient_storage"

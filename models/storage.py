@@ -6,6 +6,7 @@ is flushed to the disk and then takes its final name in one rename.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import uuid
@@ -14,8 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from models.errors import StorageFullError
+
 TEMPORARY_PREFIX = ".tmp-"
 """What unfinished files and folders are called; readers and listings skip them."""
+
+
+_CHUNK_BYTES = 1024 * 1024
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""No room on the disk, in a quota, or for a file of that size."""
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -47,6 +55,22 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     sync_path(path.parent)
 
 
+@contextmanager
+def explained_full_disk(variable: str) -> Iterator[None]:
+    """Explain a full disk below the folder that *variable* names.
+
+    Raises:
+        StorageFullError: an `OSError` inside said that there is no room.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        message = f"the disk that holds {variable} is full: make room, then try again"
+        raise StorageFullError(message) from error
+
+
 def temporary_beside(path: Path) -> Path:
     """A name in *path*'s folder that nobody else uses and that readers skip."""
     return path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex[:12]}")
@@ -59,7 +83,19 @@ def hash_file(path: Path) -> str:
         OSError: it cannot be read.
     """
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hash_stream(stream)
+
+
+def hash_stream(stream: BinaryIO) -> str:
+    """The sha256 of what is left in *stream*, in hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def sync_path(path: Path) -> None:

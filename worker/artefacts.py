@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from worker.folders import Item
+from worker.items import Item
 
 
 @dataclass(frozen=True)

@@ -1,38 +1,12 @@
-"""From a folder's name to its images in stable order; nothing outside INPUT_ROOT.
-
-Order: numeric ids by number, then the rest by natural sort. Links are never followed.
-"""
+"""From a folder's name to its images; nothing outside INPUT_ROOT, links never followed."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
 
 from models.errors import InvalidRequestError
-
-_IGNORED_NAMES: Final = frozenset({"thumbs.db", "desktop.ini"})
-_IGNORED_ENDINGS: Final = (".csv", ".txt", ".json", ".md")
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
-_DIGITS: Final = re.compile("([0-9]+)")
-
-
-class Item(NamedTuple):
-    """One image: its id (the file's name without extension) and its file."""
-
-    id: str
-    file: str
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The images of a folder in submission order, and the names left out."""
-
-    items: tuple[Item, ...]
-    ignored: tuple[str, ...]
+from worker.items import Listing, has_control, is_sidecar, is_writable, order_items
 
 
 def resolve_folder(input_root: Path, name: str) -> Path:
@@ -41,7 +15,7 @@ def resolve_folder(input_root: Path, name: str) -> Path:
     Raises:
         InvalidRequestError: not a relative path of a directory strictly inside.
     """
-    if not name.strip() or _CONTROL.search(name) or "\\" in name:
+    if not name.strip() or has_control(name) or "\\" in name:
         raise _invalid(name, "it is empty or holds a backslash or control character")
     if name.startswith("/") or ".." in name.split("/"):
         raise _invalid(name, "it is absolute or holds '..'")
@@ -65,14 +39,10 @@ def list_folder(folder: Path, name: str) -> Listing:
             written into a CSV.
     """
     files, ignored = _scan(folder, name)
-    for file in files:
-        _check_name(file)
-    items = [Item(os.path.splitext(file)[0], file) for file in files]  # noqa: PTH122
+    items = order_items(files)
     if not items:
         raise _invalid(name, "it holds no image")
-    _check_unique(items)
-    items.sort(key=_natural_key)
-    return Listing(tuple(items), tuple(sorted(ignored)))
+    return Listing(items, tuple(sorted(ignored)))
 
 
 def _scan(folder: Path, name: str) -> tuple[list[str], list[str]]:
@@ -84,60 +54,12 @@ def _scan(folder: Path, name: str) -> tuple[list[str], list[str]]:
                 if entry.name.startswith("."):
                     continue
                 usable = entry.is_file(follow_symlinks=False)
-                wanted = usable and not _is_sidecar(entry.name)
+                wanted = usable and not is_sidecar(entry.name)
                 (files if wanted else ignored).append(entry.name)
     except OSError as error:
         raise _invalid(name, f"it cannot be read ({error.strerror})") from error
     # A name that is no UTF-8 could not be written into the report.
-    return files, [ascii(each)[1:-1] if _odd(each) else each for each in ignored]
-
-
-def _is_sidecar(name: str) -> bool:
-    lower = name.lower()
-    return lower in _IGNORED_NAMES or lower.endswith(_IGNORED_ENDINGS)
-
-
-def _odd(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return True
-    return _CONTROL.search(name) is not None
-
-
-def _check_name(file: str) -> None:
-    if _odd(file):
-        message = (
-            f"file name {file!a} is not UTF-8 or holds control characters: "
-            "rename the file"
-        )
-        raise InvalidRequestError(message, code="invalid_input")
-
-
-def _check_unique(items: Iterable[Item]) -> None:
-    seen: dict[str | int, str] = {}
-    for item in items:
-        key = int(item.id) if _is_number(item.id) else item.id
-        other = seen.setdefault(key, item.file)
-        if other is not item.file:
-            first, second = sorted((other, item.file))
-            message = (
-                f"files {first!r} and {second!r} have the same id: remove or rename one"
-            )
-            raise InvalidRequestError(message, code="invalid_input")
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
-
-
-def _natural_key(item: Item) -> tuple[bool, list[str | int], str]:
-    # split() alternates text and digits, so equal positions compare equal types.
-    parts: list[str | int] = [
-        int(part) if index % 2 else part
-        for index, part in enumerate(_DIGITS.split(item.id))
-    ]
-    return not _is_number(item.id), parts, item.file
+    return files, [each if is_writable(each) else ascii(each)[1:-1] for each in ignored]
 
 
 def _invalid(name: str, reason: str) -> InvalidRequestError:

@@ -31,8 +31,8 @@ from worker.attempts import (
     record_failure,
     shard_work,
 )
-from worker.folders import resolve_folder
 from worker.patience import Patience
+from worker.photos import photos_folder
 from worker.reconciler import reconcile_run
 from worker.run import Run
 from worker.runs import find_run
@@ -96,7 +96,7 @@ def _unfinished(settings: WorkerSettings, job_id: str) -> Run | None:
 
 def _work(run: Run, number: int, settings: WorkerSettings) -> None:
     run.begin()
-    folder = resolve_folder(settings.input_root, run.manifest.request.input)
+    folder = photos_folder(run, settings.input_root)
     over = threading.Event()
     patience = Patience(
         wait_seconds=settings.model_wait_seconds,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from models.errors import NotFoundError
-from worker.folders import Item, Listing
+from worker.items import Item, Listing
 from worker.request import JobRequest
 
 SCHEMA: Final = 1

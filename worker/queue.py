@@ -1,33 +1,33 @@
-"""The front of the queue: submit a folder, follow the job, fetch its CSV.
+"""The front of the queue: submit a folder or an archive, follow the job, fetch its CSV.
 
-All that other packages may use of the workers. Answers about jobs come from the run
-directories alone, so they are there when Redis is not.
+All that other packages may use of the workers.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import secrets
+import dataclasses
+import threading
 from pathlib import Path
+from typing import BinaryIO
 
-from models.errors import ConflictError, NotFoundError, QueueUnavailableError
-from worker.assembly import broken_shards, unclipped_rows
+from models.errors import ConflictError
+from models.storage import hash_stream
+from worker.archives.bounds import MAX_UNPACKED_BYTES, Bounds
+from worker.archives.unpacking import unpack_archive
+from worker.assembly import broken_shards
 from worker.folders import list_folder, resolve_folder
-from worker.manifest import choose_shard_size, render_manifest
-from worker.reconciler import reconcile_run
+from worker.intake import Intake
+from worker.items import Listing
+from worker.records import JobRecords
 from worker.request import FAIL, JobRequest
-from worker.run import Run, now
-from worker.runs import all_runs, create_run, find_run
+from worker.runs import find_run
 from worker.status import JobStatus, read_status
 from worker.worklist import QUEUE_NAME, WorkList
 
-__all__ = ["JobQueue", "JobRequest", "JobStatus"]
-
-_log = logging.getLogger("kennel.queue")
+__all__ = ["MAX_UNPACKED_BYTES", "JobQueue", "JobRequest", "JobStatus"]
 
 
-class JobQueue:
+class JobQueue(JobRecords):
     """Folder jobs of one kennel; cheap to make, connects when it must, thread-safe."""
 
     def __init__(
@@ -38,15 +38,19 @@ class JobQueue:
         *,
         queue_name: str = QUEUE_NAME,
         shard_size: int | None = None,
+        max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     ) -> None:
         """Keep runs in *runs_dir*, read folders below *input_root*.
 
-        Shards have *shard_size* images; None lets each job's size decide.
+        Shards have *shard_size* images; None lets each job's size decide. The photos of
+        an archive may have *max_unpacked_bytes* together.
         """
+        super().__init__(runs_dir, input_root)
         self._work_list = WorkList(redis_url, queue_name)
-        self._runs_dir = runs_dir
-        self._input_root = input_root
-        self._shard_size = shard_size
+        self._intake = Intake(runs_dir, self._work_list, shard_size)
+        self._bounds = Bounds(total_bytes=max_unpacked_bytes)
+        # One at a time: a list of 200,000 files takes 150 MB while it is read.
+        self._unpacking = threading.Lock()
 
     def submit(
         self, request: JobRequest, idempotency_key: str | None = None
@@ -60,45 +64,41 @@ class JobQueue:
             InvalidRequestError: the request or its folder cannot be used.
             ConflictError: the key was used for another request.
             QueueUnavailableError: Redis is away; nothing was started.
-            OSError: the disk is full or read-only; nothing was started.
+            StorageFullError, OSError: the disk is full or read-only; nothing was
+                started.
         """
-        request.check()
-        job_id = _job_id(idempotency_key)
-        known = self._find(job_id)
-        if known is None:
-            folder = resolve_folder(self._input_root, request.input)
-            listing = list_folder(folder, request.input)
-            self._work_list.ping()
-            size = self._shard_size or choose_shard_size(len(listing.items))
-            manifest = render_manifest(job_id, request, listing, now(), size)
-            # Another submit with this key may have been faster: then its run is there.
-            known = create_run(self._runs_dir, job_id, manifest)
-            self._queue_work(known)
-        if not known.manifest.request.asks_the_same(request):
-            message = (
-                f"Idempotency-Key {idempotency_key!r} was used for another request "
-                f"(job {job_id}): use a new key"
-            )
-            raise ConflictError(message, code="idempotency_conflict")
-        return read_status(known)
 
-    def status(self, job_id: str) -> JobStatus:
-        """The job now.
+        def list_photos(_: Path) -> Listing:
+            folder = resolve_folder(self._input_root, request.input)
+            return list_folder(folder, request.input)
+
+        return read_status(self._intake.admit(request, idempotency_key, list_photos))
+
+    def submit_archive(
+        self,
+        request: JobRequest,
+        archive: BinaryIO,
+        idempotency_key: str | None = None,
+    ) -> JobStatus:
+        """Start a job for the photos in *archive*, a zip, tar or tar.gz; as `submit`.
+
+        *archive* can be sought; it is not needed any more when this returns, because
+        its photos are in the run. With the same key it has to be the same archive.
 
         Raises:
-            NotFoundError: there is no such job.
+            InvalidRequestError: the request or the archive cannot be used.
+            ConflictError, QueueUnavailableError, StorageFullError, OSError: as
+                `submit`.
         """
-        return read_status(find_run(self._runs_dir, job_id))
+        archive.seek(0)
+        digest = hash_stream(archive)
 
-    def jobs(self) -> list[JobStatus]:
-        """All jobs, newest first."""
-        found = []
-        for run in all_runs(self._runs_dir):
-            try:
-                found.append(read_status(run))
-            except NotFoundError as error:
-                _log.warning("run %s is left out: %s", run.id, error)
-        return sorted(found, key=lambda job: (job.created, job.id), reverse=True)
+        def unpack_photos(draft: Path) -> Listing:
+            with self._unpacking:
+                return unpack_archive(archive, draft / "photos", self._bounds)
+
+        asked = dataclasses.replace(request, archive=digest)
+        return read_status(self._intake.admit(asked, idempotency_key, unpack_photos))
 
     def cancel(self, job_id: str) -> JobStatus:
         """End a job without a CSV; once more changes nothing.
@@ -132,34 +132,8 @@ class JobQueue:
         self._work_list.ping()
         mended = run.manifest.request.on_unreadable == FAIL
         run.reopen(broken_shards(run, with_unreadable=mended))
-        self._queue_work(run)
+        self._intake.queue_work(run)
         return read_status(run)
-
-    def submission(self, job_id: str) -> Path:
-        """The finished CSV.
-
-        Raises:
-            NotFoundError: there is no such job.
-            ConflictError: it has not succeeded (code "job_not_finished").
-        """
-        run = find_run(self._runs_dir, job_id)
-        state = read_status(run).state
-        if state != "succeeded":
-            message = f"job {job_id} is {state}: its submission.csv is not there"
-            raise ConflictError(message, code="job_not_finished")
-        return run.csv
-
-    def raw_probabilities(self, job_id: str) -> dict[str, tuple[float, ...]]:
-        """Each image's probabilities before clipping, by id, in the CSV's order.
-
-        An image that could not be read has the uniform prior, as in the CSV.
-
-        Raises:
-            NotFoundError: there is no such job.
-            ConflictError: it has not succeeded (code "job_not_finished").
-        """
-        self.submission(job_id)
-        return unclipped_rows(find_run(self._runs_dir, job_id))
 
     def ping(self, timeout_seconds: float) -> None:
         """See that jobs can be queued.
@@ -168,22 +142,3 @@ class JobQueue:
             QueueUnavailableError: they cannot; the message says why.
         """
         self._work_list.ping(timeout_seconds)
-
-    def _find(self, job_id: str) -> Run | None:
-        try:
-            return find_run(self._runs_dir, job_id)
-        except NotFoundError:
-            return None
-
-    def _queue_work(self, run: Run) -> None:
-        try:
-            reconcile_run(run, self._work_list)
-        except QueueUnavailableError as error:
-            # The run is there, so it counts: the reconciler queues what is missing.
-            _log.warning("run %s is left to the reconciler: %s", run.id, error)
-
-
-def _job_id(idempotency_key: str | None) -> str:
-    if idempotency_key is None:
-        return secrets.token_hex(8)
-    return hashlib.sha256(idempotency_key.encode()).hexdigest()[:32]

@@ -11,26 +11,21 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from models.errors import InvalidRequestError, NotFoundError, QueueUnavailableError
-from models.storage import TEMPORARY_PREFIX
 from worker.attempts import ASSEMBLY, attempts_left, give_up, shard_work
+from worker.drafts import remove_abandoned
 from worker.logs import set_up_logging
 from worker.run import Run
 from worker.runs import all_runs
 from worker.settings import WorkerSettings
 from worker.signals import end_on_signals
 from worker.worklist import WorkList
-
-ABANDONED_SECONDS: Final = 3600.0
-"""A run directory that is still being made after so long was left by a killed submit."""
 
 _log = logging.getLogger("kennel.reconciler")
 
@@ -45,7 +40,7 @@ def reconcile(runs_dir: Path, work_list: WorkList) -> None:
     with _alone(runs_dir) as alone:
         if not alone:
             return
-        _remove_abandoned(runs_dir)
+        remove_abandoned(runs_dir)
         work_list.clear_stuck()
         for run in all_runs(runs_dir):
             if not run.is_over:
@@ -124,16 +119,6 @@ def _alone(runs_dir: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def _remove_abandoned(runs_dir: Path) -> None:
-    for folder in runs_dir.glob(f"{TEMPORARY_PREFIX}*"):
-        try:
-            age_seconds = time.time() - folder.stat().st_mtime
-        except FileNotFoundError:
-            continue
-        if age_seconds > ABANDONED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

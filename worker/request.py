@@ -25,11 +25,13 @@ class JobRequest:
     """A folder to classify, the pinned model version, and what the CSV looks like.
 
     Attributes:
-        input: folder below INPUT_ROOT, as the user wrote it.
+        input: folder below INPUT_ROOT, as the user wrote it; of an upload its name.
         clip: upper bound of a probability; None means no clipping.
         on_unreadable: "prior" writes 1/K for a file that is no image, "fail" ends
             the job naming all of them.
         positive: label whose probability kaggle-binary writes; None means the last.
+        pin: how the user named the version, as in "label=canary"; None: the newest.
+        archive: sha256 of the archive that was uploaded; None: a folder.
     """
 
     model: str
@@ -41,6 +43,8 @@ class JobRequest:
     clip: float | None = None
     on_unreadable: str = PRIOR
     positive: str | None = None
+    pin: str | None = None
+    archive: str | None = None
 
     def check(self) -> None:
         """Accept the request; the folder is looked at when it is listed.
@@ -64,13 +68,11 @@ class JobRequest:
     def asks_the_same(self, other: JobRequest) -> bool:
         """Whether a user who repeats a submit asked for the same.
 
-        The version is not compared: whoever submits gets the newest, and a repeated
-        submit during a rollout must find its job. A clip bound may come from the
-        version's card, so it counts only between equal versions.
+        The version is compared as the user named it: whoever submits gets the newest,
+        and a repeated submit during a rollout must find its job. A clip bound may come
+        from the version's card, so it counts only between equal versions.
         """
-        mine = (self.model, self.input, self.format, self.on_unreadable, self.positive)
-        theirs = (other.model, other.input, other.format, other.on_unreadable)
-        if mine != (*theirs, other.positive):
+        if self._asked() != other._asked():
             return False
         return self.version != other.version or self.clip == other.clip
 
@@ -89,6 +91,11 @@ class JobRequest:
         labels = tuple(str(label) for label in values["labels"])
         rest = {**values, "image_size": (int(height), int(width)), "labels": labels}
         return cls(**rest)
+
+    def _asked(self) -> tuple[str | None, ...]:
+        photos = self.archive or self.input
+        choices = (self.format, self.on_unreadable, self.positive)
+        return (self.model, self.pin, photos, *choices)
 
     def _check_positive(self) -> None:
         known = ", ".join(self.labels)

@@ -5,6 +5,8 @@ RUNS_DIR/<job>/
     started           the first shard has begun
     attempts/<what>   a line for each begun attempt, and why it broke off
     shards/00000.json a finished shard's rows
+    photos/           what was uploaded; not there for a folder below INPUT_ROOT
+    scores.json       what the result looks like, once somebody asked
     submission.csv    the result, complete once report.json is there
     report.json | failed.json | cancelled    how the run ended: at most one of them
 """
@@ -24,7 +26,7 @@ from typing import Any
 from models.errors import NotFoundError
 from models.storage import TEMPORARY_PREFIX, sync_path
 from models.storage import write_atomically as write
-from worker.folders import Item
+from worker.items import Item
 from worker.manifest import MAX_NAMED, Manifest, read_items, read_manifest
 
 
@@ -40,6 +42,8 @@ class Run:
         self.failure = folder / "failed.json"
         self.cancellation = folder / "cancelled"
         self.start = folder / "started"
+        self.photos = folder / "photos"
+        self.scores = folder / "scores.json"
 
     @property
     def manifest(self) -> Manifest:

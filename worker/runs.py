@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Final
 
-from models.storage import sync_path, temporary_beside, write_atomically
+from worker.drafts import drafted_run, publish_draft
 from worker.run import Run, no_such_job
 
 _JOB_ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
@@ -21,21 +19,8 @@ def create_run(runs_dir: Path, job_id: str, manifest: str) -> Run:
     Raises:
         OSError: the disk is full or read-only; nothing is left behind.
     """
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    folder = runs_dir / job_id
-    temporary = temporary_beside(folder)
-    try:
-        for name in ("shards", "attempts"):
-            (temporary / name).mkdir(parents=True)
-        write_atomically(temporary / "manifest.json", manifest)
-        temporary.rename(folder)
-        sync_path(runs_dir)
-    except OSError as error:
-        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return Run(folder)
+    with drafted_run(runs_dir, job_id) as draft:
+        return Run(publish_draft(draft, job_id, manifest))
 
 
 def find_run(runs_dir: Path, job_id: str) -> Run:

@@ -25,7 +25,7 @@ from models.images import Pixels, decode_image, read_image_file
 from models.storage import write_atomically
 from models.wire.client import ModelRef, Prediction
 from worker.artefacts import Row, load_artefact, render_artefact
-from worker.folders import Item
+from worker.items import Item
 from worker.request import JobRequest
 from worker.run import Run
 

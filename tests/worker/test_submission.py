@@ -14,7 +14,8 @@ from models.wire.client import ModelServerClient
 from tests.pictures import grey
 from tests.worker.world import PATIENCE, World, oracle, request
 from worker.artefacts import Row, load_artefact, render_artefact
-from worker.folders import Item, list_folder
+from worker.folders import list_folder
+from worker.items import Item
 from worker.queue import JobRequest
 from worker.shards import predict_items
 from worker.submission import render_csv

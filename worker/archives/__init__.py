@@ -1,0 +1,1 @@
+"""Uploaded archives: read as hostile, unpacked flat into a run's own folder."""

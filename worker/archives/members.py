@@ -1,0 +1,98 @@
+"""The files in a zip, tar or tar.gz, one after the other, each name checked first.
+
+Anything that is neither a plain file nor a folder is refused, wherever it lies: an
+archive with a link or a device in it was not made of photos.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Final
+
+from worker.archives.bounds import OutsideError, refusal
+from worker.items import is_writable
+
+_DRIVE: Final = re.compile("[A-Za-z]:")
+_MAX_NAME_BYTES: Final = 255
+_PARSER_ERRORS: Final = (
+    OutsideError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    RecursionError,
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive.
+
+    Attributes:
+        path: its folders, then its name.
+        size: in bytes, as the archive claims.
+        open: its content, until the next member is asked for.
+    """
+
+    path: tuple[str, ...]
+    size: int
+    open: Callable[[], IO[bytes]]
+
+    @property
+    def name(self) -> str:
+        """The path as people write it."""
+        return "/".join(self.path)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it is a hidden file, or what macOS adds: left out without a word."""
+        return any(part.startswith(".") or part == "__MACOSX" for part in self.path)
+
+
+def split_path(name: str) -> tuple[str, ...]:
+    """The folders and the name of a member, relative to where an archive is unpacked.
+
+    Raises:
+        InvalidRequestError: it would lead elsewhere, or cannot be a file's name.
+    """
+    if "\\" in name or not is_writable(name):
+        raise refusal(
+            f"the name {name!a} is not UTF-8, or holds a backslash or control "
+            "character: rename the file and pack it again"
+        )
+    if name.startswith("/") or _DRIVE.match(name) or ".." in name.split("/"):
+        raise refusal(f"{name!r} is absolute or holds '..': pack relative paths")
+    path = tuple(part for part in name.split("/") if part not in {"", "."})
+    if any(len(part.encode()) > _MAX_NAME_BYTES for part in path):
+        raise refusal(f"the name {name[:80]!r}... is too long: rename the file")
+    return path
+
+
+@contextmanager
+def explained_damage() -> Iterator[None]:
+    """Turn what the parsers raise into a refusal.
+
+    Raises:
+        InvalidRequestError: the archive is damaged, or is none.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        reason = f"the name {error.object!r} is not UTF-8: pack it again with UTF-8"
+        raise refusal(reason) from error
+    except _PARSER_ERRORS as error:
+        reason = f"it is damaged, or no zip, tar or tar.gz ({error}): pack it again"
+        raise refusal(reason) from error

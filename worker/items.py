@@ -1,0 +1,104 @@
+"""The images of a job: their ids and their order, whether from a folder or an archive.
+
+Order: numeric ids by number, then the rest by natural sort.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from models.errors import InvalidRequestError
+
+_IGNORED_NAMES: Final = frozenset({"thumbs.db", "desktop.ini"})
+_IGNORED_ENDINGS: Final = (".csv", ".txt", ".json", ".md")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+_DIGITS: Final = re.compile("([0-9]+)")
+
+
+class Item(NamedTuple):
+    """One image: its id (the file's name without extension) and its file."""
+
+    id: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a folder in submission order, and the names left out."""
+
+    items: tuple[Item, ...]
+    ignored: tuple[str, ...]
+
+
+def order_items(files: Iterable[str]) -> tuple[Item, ...]:
+    """The images in *files*, the names of one folder, in submission order.
+
+    Raises:
+        InvalidRequestError: two images of one id, or a name that cannot be written
+            into a CSV.
+    """
+    items = []
+    for file in files:
+        _check_name(file)
+        items.append(Item(os.path.splitext(file)[0], file))  # noqa: PTH122
+    _check_unique(items)
+    return tuple(sorted(items, key=_natural_key))
+
+
+def is_sidecar(name: str) -> bool:
+    """Whether a file of that name is left out because it is known to be no image."""
+    lower = name.lower()
+    return lower in _IGNORED_NAMES or lower.endswith(_IGNORED_ENDINGS)
+
+
+def has_control(name: str) -> bool:
+    """Whether *name* holds a character that breaks lines or cannot be seen."""
+    return _CONTROL.search(name) is not None
+
+
+def is_writable(name: str) -> bool:
+    """Whether a CSV or a report can hold *name*: UTF-8 without control characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return not has_control(name)
+
+
+def _check_name(file: str) -> None:
+    if not is_writable(file):
+        message = (
+            f"file name {file!a} is not UTF-8 or holds control characters: "
+            "rename the file"
+        )
+        raise InvalidRequestError(message, code="invalid_input")
+
+
+def _check_unique(items: Iterable[Item]) -> None:
+    seen: dict[str | int, str] = {}
+    for item in items:
+        key = int(item.id) if _is_number(item.id) else item.id
+        other = seen.setdefault(key, item.file)
+        if other is not item.file:
+            first, second = sorted((other, item.file))
+            message = (
+                f"files {first!r} and {second!r} have the same id: remove or rename one"
+            )
+            raise InvalidRequestError(message, code="invalid_input")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _natural_key(item: Item) -> tuple[bool, list[str | int], str]:
+    # split() alternates text and digits, so equal positions compare equal types.
+    parts: list[str | int] = [
+        int(part) if index % 2 else part
+        for index, part in enumerate(_DIGITS.split(item.id))
+    ]
+    return not _is_number(item.id), parts, item.file

@@ -1,0 +1,44 @@
+"""Where the photos of a run lie: below INPUT_ROOT, or in the run when they were uploaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.errors import InvalidImageError, InvalidRequestError, NotFoundError
+from models.images import read_image_file
+from worker.folders import resolve_folder
+from worker.run import Run
+
+
+def photos_folder(run: Run, input_root: Path) -> Path:
+    """The folder that holds the photos of *run*.
+
+    Raises:
+        InvalidRequestError: it is not there any more.
+        NotFoundError: the manifest cannot be read.
+    """
+    request = run.manifest.request
+    if request.archive is None:
+        return resolve_folder(input_root, request.input)
+    if not run.photos.is_dir():
+        message = f"the photos of {request.input!r} are gone: upload them again"
+        raise InvalidRequestError(message, code="invalid_input")
+    return run.photos
+
+
+def read_photo(run: Run, input_root: Path, image_id: str) -> bytes:
+    """The file of one image of *run*, as it is.
+
+    Raises:
+        NotFoundError: there is no such image, or its file cannot be read any more
+            (code "image_not_found").
+    """
+    file = next((item.file for item in run.items() if item.id == image_id), None)
+    if file is None:
+        message = f"job {run.id} has no image {image_id[:80]!r}"
+        raise NotFoundError(message, code="image_not_found")
+    try:
+        return read_image_file(photos_folder(run, input_root) / file)
+    except (InvalidImageError, InvalidRequestError) as error:
+        message = f"image {image_id!r} of job {run.id} cannot be read: {error}"
+        raise NotFoundError(message, code="image_not_found") from error

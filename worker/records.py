@@ -1,0 +1,106 @@
+"""What the run directories tell about jobs; nothing here needs Redis or a model server."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from models.errors import ConflictError, NotFoundError
+from models.storage import write_atomically
+from worker.assembly import unclipped_rows
+from worker.photos import read_photo
+from worker.run import Run
+from worker.runs import all_runs, find_run
+from worker.scores import score_run
+from worker.status import JobStatus, read_status
+
+_log = logging.getLogger("kennel.queue")
+
+
+class JobRecords:
+    """Folder jobs of one kennel, to be looked at."""
+
+    def __init__(self, runs_dir: Path, input_root: Path) -> None:
+        """Look at the runs in *runs_dir*, whose folders lie below *input_root*."""
+        self._runs_dir = runs_dir
+        self._input_root = input_root
+
+    def status(self, job_id: str) -> JobStatus:
+        """The job now.
+
+        Raises:
+            NotFoundError: there is no such job.
+        """
+        return read_status(find_run(self._runs_dir, job_id))
+
+    def jobs(self) -> list[JobStatus]:
+        """All jobs, newest first."""
+        found = []
+        for run in all_runs(self._runs_dir):
+            try:
+                found.append(read_status(run))
+            except NotFoundError as error:
+                _log.warning("run %s is left out: %s", run.id, error)
+        return sorted(found, key=lambda job: (job.created, job.id), reverse=True)
+
+    def submission(self, job_id: str) -> Path:
+        """The finished CSV.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ConflictError: it has not succeeded (code "job_not_finished").
+        """
+        return self._succeeded(job_id, "submission.csv is").csv
+
+    def raw_probabilities(self, job_id: str) -> dict[str, tuple[float, ...]]:
+        """Each image's probabilities before clipping, by id, in the CSV's order.
+
+        An image that could not be read has the uniform prior, as in the CSV.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ConflictError: it has not succeeded (code "job_not_finished").
+        """
+        return unclipped_rows(self._succeeded(job_id, "probabilities are"))
+
+    def scores(self, job_id: str) -> dict[str, Any]:
+        """What the result looks like, as a JSON object; computed once.
+
+        Histograms of the raw probabilities, counts, and the least certain images.
+
+        Raises:
+            NotFoundError: there is no such job, or its shards are damaged.
+            ConflictError: it has not succeeded (code "job_not_finished").
+        """
+        run = self._succeeded(job_id, "scores are")
+        try:
+            known: dict[str, Any] = json.loads(run.scores.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = score_run(run)
+            self._keep(run, known)
+        return known
+
+    def photo(self, job_id: str, image_id: str) -> bytes:
+        """The file of one of the job's images, as it was sent.
+
+        Raises:
+            NotFoundError: there is no such job or image, or its file is gone.
+        """
+        run = find_run(self._runs_dir, job_id)
+        return read_photo(run, self._input_root, image_id)
+
+    def _succeeded(self, job_id: str, what: str) -> Run:
+        run = find_run(self._runs_dir, job_id)
+        state = read_status(run).state
+        if state != "succeeded":
+            message = f"job {job_id} is {state}: its {what} not there"
+            raise ConflictError(message, code="job_not_finished")
+        return run
+
+    def _keep(self, run: Run, scores: dict[str, Any]) -> None:
+        try:
+            write_atomically(run.scores, json.dumps(scores, ensure_ascii=False))
+        except OSError as error:
+            _log.warning("run %s: scores are not kept: %s", run.id, error)
