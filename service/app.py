@@ -14,6 +14,10 @@ from service.gate import register_gate
 from service.headers import register_headers
 from service.health import HealthViews
 from service.jobs.views import JobViews
+from service.observation.hooks import register_observation
+from service.observation.metrics.metrics import Exposition
+from service.observation.observation import Observation
+from service.observation.views import ObservationViews
 from service.predictions.admission import Admission
 from service.predictions.decoding import Decoder
 from service.predictions.explainer import Explainer
@@ -39,9 +43,14 @@ class _OrderedJSON(DefaultJSONProvider):
 
 
 def create_app(
-    settings: ServiceSettings, client: ModelServerClient, queue: JobQueue
+    settings: ServiceSettings,
+    client: ModelServerClient,
+    queue: JobQueue,
+    observation: Observation | None = None,
 ) -> Flask:
     """The API in front of one model server and one queue; it owns neither.
+
+    *observation* watches its requests, and *client* if that was made with it.
 
     Raises:
         InvalidRequestError: the model configuration file cannot be read.
@@ -51,9 +60,13 @@ def create_app(
     decoder = Decoder()
     predictor = Predictor(client, catalog, decoder)
     explainer = Explainer(client, catalog, decoder)
-    admission = Admission(settings.max_in_flight)
+    observation = observation or Observation()
+    metrics = observation.metrics
+    admission = Admission(settings.max_in_flight, metrics.inference.queue_depth.inc)
     app = _flask(settings)
     document = open_document(app)
+    # The first: what the others refuse is counted and logged as well.
+    register_observation(app, observation)
     register_gate(app, settings.web_threads, admission.queue_seconds)
     register_unread(app)
     register_headers(app)
@@ -64,6 +77,7 @@ def create_app(
         ModelViews(settings, catalog),
         JobViews(settings, catalog, queue),
         HealthViews(catalog, queue),
+        ObservationViews(settings, Exposition(metrics, catalog, queue)),
     ):
         document.register_blueprint(views.blueprint())
     app.register_blueprint(DocumentViews(document.spec.to_dict).blueprint())

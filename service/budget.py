@@ -21,12 +21,18 @@ _ANSWER_SECONDS: Final = 0.05
 
 
 class Budget:
-    """One request's deadline and stop-watch; not shared between requests."""
+    """One request's deadline and stop-watch; not shared between requests.
+
+    Attributes:
+        spent: seconds by part.
+        begun: when each part was first met, by `time.perf_counter`.
+    """
 
     def __init__(self, seconds: float) -> None:
         """Start now; the deadline is in *seconds*."""
         self.seconds = seconds
         self.spent: dict[str, float] = {}
+        self.begun: dict[str, float] = {}
         self._deadline = time.monotonic() + seconds - _ANSWER_SECONDS
 
     def left(self) -> float:
@@ -52,6 +58,7 @@ class Budget:
     def measure(self, part: str) -> Iterator[None]:
         """Add the time inside to what *part* has spent."""
         start = time.perf_counter()
+        self.begun.setdefault(part, start)
         try:
             yield
         finally:

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+from models.logs import LogSettings, logging_config
+from service.observation.metrics.shared_folder import (
+    forget_process,
+    remove_shared_folder,
+    shared_folder,
+)
 from service.settings import ServiceSettings
 
 _settings = ServiceSettings.from_env(os.environ)
@@ -26,6 +33,25 @@ keepalive = 5
 # The heartbeat's file in memory: a slow disk must not look like a hung worker.
 worker_tmp_dir = str(_shared_memory) if _shared_memory.is_dir() else None
 control_socket_disable = True
-loglevel = "warning"
-accesslog = "-"
-access_log_format = "%(h)s %(r)s %(s)s %(B)s bytes %(M)s ms %({x-request-id}o)s"
+# The application writes a line for each request; gunicorn, only what troubles it.
+accesslog = None
+logconfig_dict = {
+    **logging_config(LogSettings.from_env(os.environ)),
+    "loggers": {
+        "gunicorn.error": {"level": "WARNING", "handlers": [], "propagate": True}
+    },
+}
+
+_metrics_folder = shared_folder(os.environ)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Drop the gauges of a worker, however it ended."""
+    if _metrics_folder is not None:
+        forget_process(_metrics_folder, worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    """Remove the metrics, unless a successor (SIGUSR2) goes on with them."""
+    if _metrics_folder is not None and server.reexec_pid == 0:
+        remove_shared_folder(_metrics_folder)

@@ -7,6 +7,10 @@ import sys
 from typing import Final
 
 from models.errors import InvalidRequestError
+from models.logs import LogSettings
+from service.observation.metrics.shared_folder import VARIABLE as METRICS_FOLDER
+from service.observation.metrics.shared_folder import make_shared_folder
+from service.observation.tracing import TracingSettings
 from service.settings import ServiceSettings
 
 GUNICORN_ARGUMENTS: Final = (
@@ -30,10 +34,14 @@ def main() -> None:
     """Serve until a signal ends it; exit with 2 if a setting cannot be used."""
     try:
         ServiceSettings.from_env(os.environ)
+        LogSettings.from_env(os.environ)
+        TracingSettings.from_env(os.environ)
     except InvalidRequestError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from error
-    environment = {**_MALLOC, **os.environ}
+    # prometheus_client looks for its folder when it is imported, so here is the place.
+    folder = {METRICS_FOLDER: str(make_shared_folder())}
+    environment = {**_MALLOC, **os.environ, **folder}
     command = [sys.executable, "-m", "gunicorn", *GUNICORN_ARGUMENTS]
     os.execve(sys.executable, command, environment)
 

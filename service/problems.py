@@ -25,6 +25,7 @@ from models.errors import (
     QueueUnavailableError,
 )
 from service.headers import request_id
+from service.observation.record import current_record
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def register_problems(app: Flask) -> None:
 
 
 def _explained(error: KennelError) -> Response:
+    current_record().error = error
     status = status_of(error)
     if status == 500:
         return _unknown(error)
@@ -134,6 +136,7 @@ def _unknown(error: Exception) -> Response:
 def _problem(
     status: int, code: str, detail: str, errors: list[dict[str, Any]] | None = None
 ) -> Response:
+    current_record().code = code
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,

@@ -11,8 +11,14 @@ import os
 
 from flask import Flask
 
+from models.logs import LogSettings, set_up_logging
 from models.wire.client import ModelServerClient
 from service.app import create_app
+from service.observation.access_log import RequestIds
+from service.observation.metrics.metrics import Metrics
+from service.observation.metrics.shared_folder import shared_folder
+from service.observation.observation import Observation
+from service.observation.tracing import TracingSettings, start_spans
 from service.settings import ServiceSettings
 from worker.queue import JobQueue
 
@@ -23,10 +29,21 @@ def create() -> Flask:
     Raises:
         InvalidRequestError: a variable cannot be used; the message names it.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    _set_up_logging()
     settings = ServiceSettings.from_env(os.environ)
+    tracing = TracingSettings.from_env(os.environ)
+    metrics = Metrics(shared_folder(os.environ))
+    observation = Observation(metrics, start_spans(tracing))
     client = ModelServerClient(
-        settings.model_server, timeout_seconds=settings.request_timeout_seconds
+        settings.model_server,
+        timeout_seconds=settings.request_timeout_seconds,
+        observer=observation,
     )
     queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
-    return create_app(settings, client, queue)
+    return create_app(settings, client, queue, observation)
+
+
+def _set_up_logging() -> None:
+    set_up_logging(LogSettings.from_env(os.environ))
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RequestIds())

@@ -1,16 +1,22 @@
-"""One line an event on stderr, for worker and reconciler alike."""
+"""How worker and reconciler log: as every process does, and RQ only its troubles."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from redis.exceptions import RedisError
 
+from models.logs import LogSettings, set_up_logging
 
-def set_up_logging() -> None:
-    """Send what kennel says at INFO and what RQ says at WARNING to stderr."""
-    layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.INFO, format=layout)
+
+def set_up_worker_logging(env: Mapping[str, str]) -> None:
+    """Log as LOG_FORMAT and LOG_LEVEL in *env* say, RQ at WARNING.
+
+    Raises:
+        InvalidRequestError: a variable cannot be used; the message names it.
+    """
+    set_up_logging(LogSettings.from_env(env))
     for name in ("rq.worker", "rq.job", "rq.queue"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.WARNING)

@@ -18,7 +18,7 @@ from rq.serializers import JSONSerializer
 
 from models.errors import InvalidRequestError, QueueUnavailableError
 from worker.allowed import AllowedJob
-from worker.logs import set_up_logging
+from worker.logs import set_up_worker_logging
 from worker.process import (
     HEARTBEAT_INTERVAL_SECONDS,
     WORKER_TTL_SECONDS,
@@ -36,8 +36,8 @@ _log = logging.getLogger("kennel.worker")
 
 def main() -> int:
     """Work until told to stop; the entry of the process."""
-    set_up_logging()
     try:
+        set_up_worker_logging(os.environ)
         settings = WorkerSettings.from_env(os.environ)
     except InvalidRequestError as error:
         _log.error("cannot start: %s", error)

@@ -15,6 +15,7 @@ from models.storage import hash_stream
 from worker.archives.bounds import MAX_UNPACKED_BYTES, Bounds
 from worker.archives.unpacking import unpack_archive
 from worker.assembly import broken_shards
+from worker.figures import JobFigures, read_figures
 from worker.folders import list_folder, resolve_folder
 from worker.intake import Intake
 from worker.items import Listing
@@ -24,7 +25,7 @@ from worker.runs import find_run
 from worker.status import JobStatus, read_status
 from worker.worklist import QUEUE_NAME, WorkList
 
-__all__ = ["MAX_UNPACKED_BYTES", "JobQueue", "JobRequest", "JobStatus"]
+__all__ = ["MAX_UNPACKED_BYTES", "JobFigures", "JobQueue", "JobRequest", "JobStatus"]
 
 
 class JobQueue(JobRecords):
@@ -142,3 +143,20 @@ class JobQueue(JobRecords):
             QueueUnavailableError: they cannot; the message says why.
         """
         self._work_list.ping(timeout_seconds)
+
+    @property
+    def name(self) -> str:
+        """The name of the queue that jobs are put into."""
+        return self._work_list.queue_name
+
+    def figures(self) -> list[JobFigures]:
+        """What monitoring needs to know of all jobs; cheap to ask again."""
+        return read_figures(self._runs_dir)
+
+    def last_heartbeat(self, timeout_seconds: float) -> float | None:
+        """When a worker was heard of last, in seconds since the epoch; None: never.
+
+        Raises:
+            QueueUnavailableError: Redis is away.
+        """
+        return self._work_list.last_heartbeat(timeout_seconds)

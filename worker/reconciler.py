@@ -20,7 +20,7 @@ from pathlib import Path
 from models.errors import InvalidRequestError, NotFoundError, QueueUnavailableError
 from worker.attempts import ASSEMBLY, attempts_left, give_up, shard_work
 from worker.drafts import remove_abandoned
-from worker.logs import set_up_logging
+from worker.logs import set_up_worker_logging
 from worker.run import Run
 from worker.runs import all_runs
 from worker.settings import WorkerSettings
@@ -71,8 +71,8 @@ def reconcile_run(run: Run, work_list: WorkList) -> None:
 
 def main() -> int:
     """Reconcile for ever; the entry of the process."""
-    set_up_logging()
     try:
+        set_up_worker_logging(os.environ)
         settings = WorkerSettings.from_env(os.environ)
     except InvalidRequestError as error:
         _log.error("cannot start: %s", error)

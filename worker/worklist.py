@@ -20,12 +20,12 @@ from redis.retry import Retry as ConnectionRetry
 from rq import Queue, Retry
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
-from rq.utils import utcparse
 
 from models.errors import QueueUnavailableError
 from worker import stuck
 from worker.allowed import ASSEMBLE, PREDICT_SHARD, AllowedJob
 from worker.attempts import ASSEMBLY
+from worker.heartbeats import last_heartbeat, read_moment
 
 QUEUE_NAME: Final = "kennel"
 JOB_TIMEOUT_SECONDS: Final = 1800
@@ -46,7 +46,7 @@ class WorkList:
     def __init__(self, redis_url: str, queue_name: str = QUEUE_NAME) -> None:
         """Use the queue *queue_name* of the Redis at *redis_url*."""
         self._redis_url = redis_url
-        self._queue_name = queue_name
+        self.queue_name = queue_name
 
     def ping(self, timeout_seconds: float = _CONNECT_SECONDS) -> None:
         """See that Redis answers and takes writes.
@@ -54,16 +54,20 @@ class WorkList:
         Raises:
             QueueUnavailableError: it does not; nothing can be queued now.
         """
-        with _translated():
-            probe = Redis.from_url(
-                self._redis_url,
-                socket_timeout=timeout_seconds,
-                socket_connect_timeout=timeout_seconds,
-                retry=ConnectionRetry(NoBackoff(), 0),
-            )
-            with probe:
-                # A full or read-only Redis answers PING, but queues nothing.
-                probe.set("rq:kennel:ping", "1", ex=60)
+        with _translated(), self._probe(timeout_seconds) as probe:
+            # A full or read-only Redis answers PING, but queues nothing.
+            probe.set("rq:kennel:ping", "1", ex=60)
+
+    def last_heartbeat(self, timeout_seconds: float) -> float | None:
+        """When a worker of the queue spoke last, in seconds since the epoch.
+
+        None: no worker is registered.
+
+        Raises:
+            QueueUnavailableError: Redis is away.
+        """
+        with _translated(), self._probe(timeout_seconds) as probe:
+            return last_heartbeat(probe, self.queue_name)
 
     def add(self, job_id: str, works: Iterable[str]) -> None:
         """Queue shards (by number) or the assembly, none of which is `live`.
@@ -105,6 +109,14 @@ class WorkList:
         with _translated():
             stuck.clear(self._queue)
 
+    def _probe(self, timeout_seconds: float) -> Redis:
+        return Redis.from_url(
+            self._redis_url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=ConnectionRetry(NoBackoff(), 0),
+        )
+
     @cached_property
     def _connection(self) -> Redis:
         # One quick retry: a pooled connection may be from before Redis' restart.
@@ -118,7 +130,7 @@ class WorkList:
     @cached_property
     def _queue(self) -> Queue:
         return Queue(
-            self._queue_name,
+            self.queue_name,
             connection=self._connection,
             job_class=AllowedJob,
             serializer=JSONSerializer,
@@ -163,10 +175,8 @@ def _translated() -> Iterator[None]:
 
 
 def _beats(answer: Any) -> bool:
-    if not isinstance(answer, list) or answer[0] != b"started" or answer[1] is None:
+    if not isinstance(answer, list) or answer[0] != b"started":
         return False
-    try:
-        last = utcparse(answer[1].decode())
-    except ValueError:
-        return False
-    return datetime.now(UTC) - last < timedelta(seconds=HEARTBEAT_SECONDS)
+    last = read_moment(answer[1])
+    age_limit = timedelta(seconds=HEARTBEAT_SECONDS)
+    return last is not None and datetime.now(UTC) - last < age_limit

@@ -37,6 +37,7 @@ from models.errors import MissingSignatureError, ModelContractError, NotFoundErr
 from models.images import Pixels
 from models.wire import messages
 from models.wire.explanations import Explanation, check_classes, check_explanation
+from models.wire.observer import CallObserver, observed_call
 from models.wire.status import translate
 from models.wire.tensors import from_tensor, to_tensor
 
@@ -87,11 +88,19 @@ class ModelServerClient:
     """One channel to a model server; thread-safe; a context manager."""
 
     def __init__(
-        self, target: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+        self,
+        target: str,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        observer: CallObserver | None = None,
     ) -> None:
-        """Open a channel to *target* ("host:port"); the first call connects."""
+        """Open a channel to *target* ("host:port"); the first call connects.
+
+        *observer* is told of every call.
+        """
         self.target = target
         self._timeout = timeout_seconds
+        self._observer = observer
         self._channel = grpc.insecure_channel(target, options=list(CHANNEL_OPTIONS))
         self._predictions = messages.prediction_service.PredictionServiceStub(
             self._channel
@@ -248,8 +257,11 @@ class ModelServerClient:
         model: ModelRef,
         timeout_seconds: float | None,
     ) -> Any:
+        timeout = timeout_seconds or self._timeout
         try:
-            return method(request, timeout=timeout_seconds or self._timeout)
+            if self._observer is None:
+                return method(request, timeout=timeout)
+            return observed_call(self._observer, method, request, timeout)
         except grpc.RpcError as error:
             translated = translate(error, self.target)
             if isinstance(translated, NotFoundError):

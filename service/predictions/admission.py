@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -37,9 +37,15 @@ class OverloadedError(ModelOverloadedError):
 class Admission:
     """Knows the images in work in this process; thread-safe."""
 
-    def __init__(self, limit: int) -> None:
-        """Let in at most *limit* images at the same time, however fast they go."""
+    def __init__(
+        self, limit: int, changed: Callable[[int], object] = lambda _: None
+    ) -> None:
+        """Let in at most *limit* images at the same time, however fast they go.
+
+        *changed* is told by how many their number has grown (or, below zero, fallen).
+        """
         self._limit = limit
+        self._changed = changed
         self._drain = DrainRate()
         self._lock = threading.Lock()
 
@@ -65,11 +71,13 @@ class Admission:
             now = time.monotonic()
             self._check(count, seconds, now)
             self._drain.enter(count, now)
+        self._changed(count)
         answered = False
         try:
             yield
             answered = True
         finally:
+            self._changed(-count)
             with self._lock:
                 self._drain.leave(count, time.monotonic(), answered=answered)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from flask import Blueprint, Response, jsonify, request
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
 from numpy.typing import NDArray
 from werkzeug.datastructures import MultiDict
 
@@ -14,6 +15,7 @@ from models.card import ModelCard
 from models.wire.client import Prediction
 from models.wire.explanations import Explanation
 from service.budget import TIMEOUT_HEADER, Budget, read_timeout
+from service.observation.record import current_record
 from service.predictions.admission import Admission
 from service.predictions.explainer import Explainer, ExplanationQuery
 from service.predictions.predictor import Answer
@@ -48,11 +50,15 @@ class ExplanationViews:
         default_timeout = self.settings.request_timeout_seconds
         timeout = read_timeout(request.headers.get(TIMEOUT_HEADER), default_timeout)
         query = read_explanation_query(request.args, self.explainer.catalog)
-        self.admission.check_room()
+        record = current_record()
+        record.model = query.prediction.model.name
+        self.admission.check_room(timeout)
         [upload] = read_uploads(request, max_images=1)
-        budget = Budget(timeout)
-        with self.admission.enter(1):
+        budget = record.budget = Budget(timeout)
+        record.images = 1
+        with self.admission.enter(1, budget):
             card, explanation = self.explainer.explain(upload, query, budget)
+        record.note_answer(card.version, 1)
         response = jsonify(render_explanation(card, explanation, upload, query))
         response.headers["X-Model-Name"] = card.name
         response.headers["X-Model-Version"] = str(card.version)

@@ -40,6 +40,11 @@ class Answer:
     images: Rows
     prediction: Prediction | None
 
+    @property
+    def good(self) -> int:
+        """How many images could be decoded."""
+        return 0 if self.prediction is None else len(self.prediction.probabilities)
+
 
 @dataclass(frozen=True)
 class Predictor:

@@ -18,6 +18,7 @@ from models.wire.client import Prediction
 from service.budget import TIMEOUT_HEADER, Budget, read_timeout
 from service.documents.operations import documented
 from service.documents.predictions import PREDICT
+from service.observation.record import current_record
 from service.predictions.admission import Admission
 from service.predictions.predictor import Answer, Predictor
 from service.predictions.query import PredictionQuery, read_query
@@ -46,13 +47,17 @@ class PredictionViews:
         default_timeout = self.settings.request_timeout_seconds
         timeout = read_timeout(request.headers.get(TIMEOUT_HEADER), default_timeout)
         query = read_query(request.args, self.predictor.catalog)
+        record = current_record()
+        record.model = query.model.name
         self.admission.check_room(timeout)
         uploads = read_uploads(request, self.settings.max_images)
         images = [upload.image for upload in uploads]
         # From here on: how long an upload takes is up to its sender's line.
-        budget = Budget(timeout)
+        budget = record.budget = Budget(timeout)
+        record.images = len(images)
         with self.admission.enter(len(images), budget):
             answer = self.predictor.predict(images, query.model, query.accept, budget)
+        record.note_answer(answer.card.version, answer.good)
         response = jsonify(render_answer(answer, uploads, query))
         response.headers["X-Model-Name"] = answer.card.name
         response.headers["X-Model-Version"] = str(answer.card.version)

@@ -86,8 +86,8 @@ def test_log_is_one_line_a_request(api: Api) -> None:
     api.stop()
 
     lines = api.log.read_text().splitlines()
-    assert all(" HTTP/1.1 " in line for line in lines)
-    assert "GET /v1/nothing%0Ahere HTTP/1.1 404" in lines[-1]
+    assert all(" kennel.access: 127.0.0.1 " in line for line in lines)
+    assert " GET /v1/nothing%0Ahere 404 " in lines[-1]
 
 
 def test_composed_application_never_imports_tensorflow(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""One line an event on stderr, for every process: text for people, JSON for machines."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+from pythonjsonlogger.json import JsonFormatter
+
+from models.environment import read_choice
+
+FORMATS: Final = ("text", "json")
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+_CONTROL_CHARACTERS: Final = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))
+}
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """How a process logs.
+
+    Attributes:
+        format: ``text`` or ``json``, one object a line.
+        level: the least serious level that is written.
+    """
+
+    format: str = "text"
+    level: str = "info"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read LOG_FORMAT and LOG_LEVEL; an empty variable counts as unset.
+
+        Raises:
+            InvalidRequestError: a value cannot be used; the message names the variable.
+        """
+        return cls(
+            format=read_choice(env, "LOG_FORMAT", cls.format, FORMATS),
+            level=read_choice(env, "LOG_LEVEL", cls.level, LEVELS),
+        )
+
+
+class TextLines(logging.Formatter):
+    """Time, level, logger and message; only a traceback takes further lines."""
+
+    def __init__(self) -> None:
+        """Lay the line out."""
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatTime(  # noqa: N802
+        self, record: logging.LogRecord, datefmt: str | None = None
+    ) -> str:
+        """The record's time, as in JSON."""
+        return _utc(record.created)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The line; what a client sent cannot end it and forge another."""
+        return super().formatMessage(record).translate(_CONTROL_CHARACTERS)
+
+
+class JsonLines(JsonFormatter):
+    """The same as members of an object, beside those that the event brings along."""
+
+    def __init__(self) -> None:
+        """Name the members."""
+        names = {
+            "asctime": "time",
+            "levelname": "level",
+            "name": "logger",
+            "exc_info": "traceback",
+        }
+        fields = ("asctime", "levelname", "name", "message")
+        super().__init__(fields, rename_fields=names)
+
+    def formatTime(  # noqa: N802
+        self, record: logging.LogRecord, datefmt: str | None = None
+    ) -> str:
+        """The record's time in UTC."""
+        return _utc(record.created)
+
+
+def logging_config(settings: LogSettings) -> dict[str, Any]:
+    """What `logging.config.dictConfig` (and gunicorn) take to log by *settings*."""
+    lines = JsonLines if settings.format == "json" else TextLines
+    handler = {"class": "logging.StreamHandler", "formatter": "lines"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"lines": {"()": lines}},
+        "handlers": {"stderr": handler},
+        "root": {"level": settings.level.upper(), "handlers": ["stderr"]},
+    }
+
+
+def set_up_logging(settings: LogSettings) -> None:
+    """Log by *settings* from here on, Python's warnings too."""
+    logging.config.dictConfig(logging_config(settings))
+    logging.captureWarnings(capture=True)
+
+
+def _utc(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"

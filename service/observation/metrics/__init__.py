@@ -1,0 +1,1 @@
+"""The Prometheus metrics, a module for each thing that is measured."""

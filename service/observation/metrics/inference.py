@@ -1,0 +1,107 @@
+"""``inference_*`` and the parts of a prediction, by model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from service.observation.metrics.buckets import HTTP_SECONDS, PART_SECONDS
+from service.observation.record import OUT_OF_MEMORY, REJECTED, RequestRecord
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """The instruments of answered requests for one version of a model."""
+
+    requests: Counter
+    images: Counter
+    infer: Histogram
+    queue: Histogram
+    decode: Histogram
+    render: Histogram
+
+
+class InferenceMetrics:
+    """Requests for predictions of one process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the instruments."""
+        self._registry = registry
+        self._requests = self._counter(
+            "inference_requests_total",
+            "Requests for predictions: ok, invalid, timeout, rejected, upstream, oom.",
+            ("model", "version", "outcome"),
+        )
+        self._images = self._counter(
+            "inference_images_total", "Images answered.", ("model", "version")
+        )
+        self._rejected = self._counter(
+            "inference_rejected_total",
+            "Requests turned away: of api, model_server, or a limit's code.",
+            ("model", "reason"),
+        )
+        self._infer = self._seconds(
+            "inference_duration_seconds", "The model server's part.", HTTP_SECONDS
+        )
+        self._queue = self._seconds(
+            "inference_queue_seconds", "Waiting for a place in a batch.", PART_SECONDS
+        )
+        self._decode = self._seconds(
+            "preprocess_seconds", "Decoding and resizing.", PART_SECONDS
+        )
+        self._render = self._seconds(
+            "postprocess_seconds", "From probabilities to JSON.", PART_SECONDS
+        )
+        self.queue_depth = Gauge(
+            "inference_queue_depth",
+            "Images let in and not yet answered.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._answers: dict[tuple[str, str], _Answers] = {}
+
+    def end(self, record: RequestRecord) -> None:
+        """A request has been answered, with probabilities or with a problem."""
+        if record.answered_at is not None and record.status < 400:
+            self._end_well(record, record.answered_at)
+            return
+        outcome = record.outcome
+        self._requests.labels(record.model, record.version, outcome).inc()
+        if outcome in {REJECTED, OUT_OF_MEMORY}:
+            self._rejected.labels(record.model, _reason(record)).inc()
+
+    def _end_well(self, record: RequestRecord, answered_at: float) -> None:
+        instruments = self._of(record.model, record.version)
+        instruments.requests.inc()
+        instruments.images.inc(record.answered)
+        instruments.infer.observe(record.spent("infer") or 0.0)
+        instruments.queue.observe(record.spent("queue") or 0.0)
+        instruments.decode.observe(record.spent("decode") or 0.0)
+        instruments.render.observe(record.ended - answered_at)
+
+    def _of(self, model: str, version: str) -> _Answers:
+        key = (model, version)
+        if key not in self._answers:
+            self._answers[key] = _Answers(
+                self._requests.labels(model, version, "ok"),
+                self._images.labels(model, version),
+                self._infer.labels(model),
+                self._queue.labels(model),
+                self._decode.labels(model),
+                self._render.labels(model),
+            )
+        return self._answers[key]
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def _seconds(self, name: str, text: str, bounds: tuple[float, ...]) -> Histogram:
+        registry = self._registry
+        return Histogram(name, text, ("model",), registry=registry, buckets=bounds)
+
+
+def _reason(record: RequestRecord) -> str:
+    if record.code != "overloaded":
+        return record.code
+    return "api" if record.spent("infer") is None else "model_server"

@@ -1,0 +1,121 @@
+"""``job_*`` and ``jobs_*``: read from the run directories when somebody asks.
+
+Run directories tell states; counters want events. So what was seen of each job is kept,
+and what is new is counted, by whichever process looks first: a retried job does not
+take its failure back, and images that are worked on again count again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from models.errors import QueueUnavailableError
+from service.observation.metrics.buckets import JOB_SECONDS
+from service.observation.metrics.recent import Recent
+from service.observation.metrics.seen_jobs import NOTHING_SEEN, SeenJob, SeenJobs
+from worker.queue import JobFigures, JobQueue
+
+logger = logging.getLogger(__name__)
+
+_ENDS: Final = ("succeeded", "failed", "cancelled")
+_REDIS_SECONDS: Final = 0.5
+_QUEUE: Final = ("queue",)
+
+
+class JobMetrics:
+    """The jobs of all processes; `collect` also counts what is new."""
+
+    def __init__(
+        self, registry: CollectorRegistry, queue: JobQueue, seen: SeenJobs
+    ) -> None:
+        """Register the counters; *seen* is shared by the service's processes."""
+        self._queue = queue
+        self._seen = seen
+        self._recent = Recent(self._look)
+        self._heartbeat = Recent(self._last_heartbeat)
+        self._ended = Counter(
+            "jobs_total", "Jobs that ended.", ("queue", "state"), registry=registry
+        )
+        self._images = Counter(
+            "job_images_total",
+            "Images of jobs, answered (ok) or unreadable.",
+            ("queue", "outcome"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "job_duration_seconds",
+            "From a succeeded job's first shard to its CSV.",
+            _QUEUE,
+            registry=registry,
+            buckets=JOB_SECONDS,
+        )
+        for state in _ENDS:
+            self._ended.labels(queue.name, state)
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges of this moment."""
+        jobs = self._recent()
+        if jobs is not None:
+            yield from self._states(jobs)
+        heartbeat = self._heartbeat()
+        if heartbeat is not None:
+            name = "worker_last_heartbeat_timestamp_seconds"
+            yield self._gauge(name, "When a worker was heard of last.", heartbeat)
+
+    def _states(self, jobs: list[JobFigures]) -> Iterator[Metric]:
+        queued = [job for job in jobs if job.state == "queued"]
+        running = sum(job.state == "running" for job in jobs)
+        oldest = min((job.created for job in queued), default=None)
+        age = 0.0 if oldest is None else max(time.time() - oldest, 0.0)
+        yield self._gauge(
+            "jobs_queued", "Jobs of which nothing has begun.", len(queued)
+        )
+        yield self._gauge("jobs_running", "Jobs that have begun.", running)
+        yield self._gauge("job_oldest_queued_seconds", "Age of the oldest queued.", age)
+
+    def _look(self) -> list[JobFigures] | None:
+        try:
+            # Looked at under the lock: older figures must not come after newer ones.
+            with self._seen.locked() as seen:
+                jobs = self._queue.figures()
+                self._count(jobs, seen)
+        except OSError as error:
+            logger.warning("no figures of jobs: %s", error)
+            return None
+        return jobs
+
+    def _count(self, jobs: Iterable[JobFigures], seen: dict[str, SeenJob]) -> None:
+        now = {job.id: SeenJob(job.ended, job.done, job.unreadable) for job in jobs}
+        for job in jobs:
+            before, after = seen.get(job.id, NOTHING_SEEN), now[job.id]
+            self._count_images("ok", after.answered - before.answered)
+            self._count_images("unreadable", after.unreadable - before.unreadable)
+            if job.ended is not None and job.ended != before.ended:
+                self._count_end(job, job.ended)
+        # Those that are gone stay seen: a volume may come back.
+        seen.update(now)
+
+    def _count_images(self, outcome: str, more: int) -> None:
+        self._images.labels(self._queue.name, outcome).inc(max(more, 0))
+
+    def _count_end(self, job: JobFigures, ended: float) -> None:
+        self._ended.labels(self._queue.name, job.state).inc()
+        if job.state == "succeeded" and job.started is not None:
+            self._seconds.labels(self._queue.name).observe(ended - job.started)
+
+    def _last_heartbeat(self) -> float | None:
+        try:
+            return self._queue.last_heartbeat(_REDIS_SECONDS)
+        except QueueUnavailableError:
+            return None
+
+    def _gauge(self, name: str, text: str, value: float) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(name, text, labels=_QUEUE)
+        family.add_metric((self._queue.name,), value)
+        return family

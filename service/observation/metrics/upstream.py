@@ -1,0 +1,42 @@
+"""``upstream_grpc_*`` and the sizes of the batches sent, told by the client."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from models.wire.observer import UpstreamCall
+from service.observation.metrics.buckets import BATCH_SIZES, HTTP_SECONDS
+
+
+class UpstreamMetrics:
+    """Calls of one process to the model server."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the instruments."""
+        self._handled = Counter(
+            "upstream_grpc_handled_total",
+            "Calls to the model server that have ended.",
+            ("method", "code"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "upstream_grpc_duration_seconds",
+            "From a call to the model server to its end.",
+            ("method",),
+            registry=registry,
+            buckets=HTTP_SECONDS,
+        )
+        self._batch_size = Histogram(
+            "inference_batch_size",
+            "Images in one call to the model server.",
+            ("model",),
+            registry=registry,
+            buckets=BATCH_SIZES,
+        )
+
+    def ended(self, call: UpstreamCall) -> None:
+        """Count one call."""
+        self._handled.labels(call.method, call.code).inc()
+        self._seconds.labels(call.method).observe(call.seconds)
+        if call.images:
+            self._batch_size.labels(call.model).observe(call.images)

@@ -1,0 +1,80 @@
+"""What monitoring needs to know of all jobs; cheap to ask again every few seconds.
+
+A job that is over does not change, unless it is retried: its figures are kept for as
+long as the marker of its end is the same file.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+from models.errors import NotFoundError
+from worker.run import Run
+from worker.runs import all_runs
+from worker.status import read_status
+
+_log = logging.getLogger("kennel.queue")
+
+
+@dataclass(frozen=True)
+class JobFigures:
+    """One job; times are seconds since the epoch.
+
+    Attributes:
+        state: queued, running, succeeded, failed or cancelled.
+        done: images whose shard is finished, unreadable ones included.
+        started: when its first shard began (again, after a retry); None if none has.
+        ended: None while it is queued or running.
+    """
+
+    id: str
+    state: str
+    done: int
+    unreadable: int
+    created: float
+    started: float | None
+    ended: float | None
+
+
+def read_figures(runs_dir: Path) -> list[JobFigures]:
+    """The figures of every job in *runs_dir* whose manifest can be read."""
+    found = []
+    for run in all_runs(runs_dir):
+        try:
+            found.append(_of_run(run))
+        except NotFoundError as error:
+            _log.debug("run %s has no figures: %s", run.id, error)
+    return found
+
+
+def _of_run(run: Run) -> JobFigures:
+    for marker in (run.report, run.cancellation, run.failure):
+        try:
+            ended_ns = marker.stat().st_mtime_ns
+        except OSError:
+            continue
+        return _of_ended_run(run.folder, ended_ns)
+    return _figures(run, None)
+
+
+@lru_cache(maxsize=16_384)
+def _of_ended_run(folder: Path, ended_ns: int) -> JobFigures:
+    return _figures(Run(folder), ended_ns / 1e9)
+
+
+def _figures(run: Run, ended: float | None) -> JobFigures:
+    status = read_status(run)
+    started = run.started()
+    return JobFigures(
+        id=run.id,
+        state=status.state,
+        done=status.done,
+        unreadable=status.unreadable,
+        created=datetime.fromisoformat(status.created).timestamp(),
+        started=datetime.fromisoformat(started).timestamp() if started else None,
+        ended=ended,
+    )
