@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from models.logs import LogSettings, logging_config
+from service.gunicorn_worker import BoundedWorker
 from service.observation.metrics.shared_folder import (
     forget_process,
     remove_shared_folder,
     shared_folder,
 )
+from service.protection.patience import Patience
 from service.settings import ServiceSettings
 
 _settings = ServiceSettings.from_env(os.environ)
 _shared_memory = Path("/dev/shm")
 
 bind = _settings.bind
-worker_class = "gthread"
+worker_class = BoundedWorker.with_patience(
+    Patience.of(_settings.protection.body_timeout_seconds)
+)
 workers = _settings.web_workers
 threads = _settings.web_threads
 # gRPC does not survive a fork: each worker builds the application for itself.
@@ -33,6 +37,12 @@ keepalive = 5
 # The heartbeat's file in memory: a slow disk must not look like a hung worker.
 worker_tmp_dir = str(_shared_memory) if _shared_memory.is_dir() else None
 control_socket_disable = True
+# More than browsers and proxies send; cookies may be long where ports share a host.
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
+# TRUSTED_PROXIES says whose X-Forwarded-* count; gunicorn would believe all of loopback.
+forwarded_allow_ips = ""
 # The application writes a line for each request; gunicorn, only what troubles it.
 accesslog = None
 logconfig_dict = {

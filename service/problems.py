@@ -34,11 +34,15 @@ STATUSES: Final[dict[str | type[KennelError], int]] = {
     "no_image": 400,
     "unknown_signature": 400,
     "method_not_allowed": 405,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "request_timeout": 408,
     "too_large": 413,
     "too_many_images": 413,
     "too_many_pixels": 413,
     "unsupported_media_type": 415,
     "not_implemented": 501,
+    "rate_limited": 429,
     InvalidImageError: 422,
     InvalidRequestError: 422,
     NotFoundError: 404,
@@ -105,6 +109,7 @@ def _explained(error: KennelError) -> Response:
     response = _problem(status, error.code, str(error), getattr(error, "errors", None))
     if retry_after_seconds is not None:
         response.headers["Retry-After"] = str(retry_after_seconds)
+    response.headers.update(getattr(error, "headers", {}))
     return response
 
 

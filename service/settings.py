@@ -6,7 +6,7 @@ What a model *is* (labels, size, clip bound) is in its card, never here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -19,6 +19,7 @@ from models.environment import (
 )
 from models.errors import InvalidRequestError
 from models.wire.config import check_model_name
+from service.protection.settings import ProtectionSettings
 
 MIN_TIMEOUT_SECONDS: Final = 0.1
 MAX_TIMEOUT_SECONDS: Final = 25.0
@@ -53,6 +54,7 @@ class ServiceSettings:
     port: int = 8000
     web_workers: int = 2
     web_threads: int = 48
+    protection: ProtectionSettings = field(default_factory=ProtectionSettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -92,6 +94,7 @@ class ServiceSettings:
             port=read_integer(env, "PORT", cls.port, (1, 65_535)),
             web_workers=read_integer(env, "WEB_WORKERS", cls.web_workers, (1, 256)),
             web_threads=read_integer(env, "WEB_THREADS", cls.web_threads, (1, 1024)),
+            protection=ProtectionSettings.from_env(env),
         )
 
     @property
