@@ -18,6 +18,10 @@ from service.observation.hooks import register_observation
 from service.observation.metrics.metrics import Exposition
 from service.observation.observation import Observation
 from service.observation.views import ObservationViews
+from service.pages.assets import STATIC, Assets
+from service.pages.problem_pages import register_problem_pages
+from service.pages.reports import Reports
+from service.pages.views import PageViews
 from service.predictions.admission import Admission
 from service.predictions.decoding import Decoder
 from service.predictions.explainer import Explainer
@@ -71,6 +75,7 @@ def create_app(
     register_unread(app)
     register_headers(app)
     register_problems(app)
+    register_problem_pages(app)
     for views in (
         PredictionViews(settings, predictor, admission),
         ExplanationViews(settings, explainer, admission),
@@ -80,7 +85,12 @@ def create_app(
         ObservationViews(settings, Exposition(metrics, catalog, queue)),
     ):
         document.register_blueprint(views.blueprint())
-    app.register_blueprint(DocumentViews(document.spec.to_dict).blueprint())
+    for undocumented in (
+        DocumentViews(document.spec.to_dict),
+        Assets.read(STATIC),
+        PageViews(settings, catalog, queue, Reports(lambda *_: None, "")),
+    ):
+        app.register_blueprint(undocumented.blueprint())
     return app
 
 

@@ -102,14 +102,12 @@ def _explained(error: KennelError) -> Response:
     status = status_of(error)
     if status == 500:
         return _unknown(error)
-    retry_after_seconds = getattr(error, "retry_after_seconds", None)
+    headers = getattr(error, "headers", {})
     # Who is told when to come back was turned away on purpose: one line would be many.
-    if status > 500 and retry_after_seconds is None:
+    if status > 500 and not headers:
         logger.warning("%s %s: %s", request_id(), error.code, error)
     response = _problem(status, error.code, str(error), getattr(error, "errors", None))
-    if retry_after_seconds is not None:
-        response.headers["Retry-After"] = str(retry_after_seconds)
-    response.headers.update(getattr(error, "headers", {}))
+    response.headers.update(headers)
     return response
 
 

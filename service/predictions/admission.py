@@ -17,7 +17,7 @@ from models.errors import ModelOverloadedError
 from service.budget import Budget
 from service.predictions.drain import DrainRate
 
-MAX_QUEUE_SECONDS: Final = 4.0
+MAX_QUEUE_SECONDS: Final = 8.0
 """Nobody waits longer for the images before: twice what 32 clients of VGG16 on two
 cores wait anyway, and well below the time that a request is given."""
 
@@ -25,13 +25,13 @@ _MAX_RETRY_SECONDS: Final = 30
 
 
 class OverloadedError(ModelOverloadedError):
-    """This process has enough to do; ``retry_after_seconds`` is the Retry-After."""
+    """This process has enough to do; ``headers`` say when to try again."""
 
     def __init__(self, message: str, wait_seconds: float) -> None:
         """Suggest to try again after *wait_seconds*, in whole seconds from 1 to 30."""
         super().__init__(f"{message}: try again, or send a folder job")
         bounded = min(max(wait_seconds, 1.0), _MAX_RETRY_SECONDS)
-        self.retry_after_seconds = math.ceil(bounded)
+        self.headers = {"Retry-After": str(math.ceil(bounded))}
 
 
 class Admission:

@@ -73,4 +73,4 @@ def test_places_are_free_again_after_an_error() -> None:
 
 @pytest.mark.parametrize(("wait_seconds", "header"), [(0.0, 1), (1.2, 2), (1000.0, 30)])
 def test_refusal_says_when_to_try_again(wait_seconds: float, header: int) -> None:
-    assert OverloadedError("busy", wait_seconds).retry_after_seconds == header
+    assert OverloadedError("busy", wait_seconds).headers == {"Retry-After": str(header)}

@@ -1,0 +1,78 @@
+/** Talks to the service's own HTTP API; whatever goes wrong becomes a Problem in words. */
+
+const LONGEST_WAIT_SECONDS = 20;
+const UNREACHABLE = "The service cannot be reached: is it running, and are you online?";
+
+/** An error that a person can be told; from problem+json where the API sent one. */
+export class Problem extends Error {
+  constructor(detail, { status = 0, code = "", errors = [], retryAfter = null } = {}) {
+    super(detail);
+    Object.assign(this, { status, code, errors, retryAfter });
+  }
+
+  /** Whether the same request may succeed a little later, and when is known. */
+  get passes() {
+    const waits = this.retryAfter !== null && this.retryAfter <= LONGEST_WAIT_SECONDS;
+    return waits && (this.status === 429 || this.status === 503);
+  }
+}
+
+/**
+ * The JSON that *path* answers. A service that is full and says for how long is asked
+ * once more; *onWait* is told the seconds. Throws Problem, or AbortError when cancelled.
+ */
+export async function ask(path, { onWait = () => {}, ...options } = {}) {
+  try {
+    return await (await send(path, options)).json();
+  } catch (problem) {
+    if (!(problem instanceof Problem && problem.passes)) throw problem;
+    onWait(problem.retryAfter);
+    await pause(1000 * problem.retryAfter, options.signal);
+    return await (await send(path, options)).json();
+  }
+}
+
+/** POST a JSON *body* (or none); the answer's JSON. */
+export function post(path, body, headers = {}) {
+  const json = { "Content-Type": "application/json", ...headers };
+  const content = body === undefined ? {} : { body: JSON.stringify(body), headers: json };
+  return ask(path, { method: "POST", ...content });
+}
+
+/** The answer to one request, if it is a good one. Throws Problem or AbortError. */
+export async function send(path, options) {
+  let response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(UNREACHABLE);
+  }
+  if (response.ok) return response;
+  const retryAfter = response.headers.get("Retry-After");
+  throw readProblem(response.status, await response.text(), retryAfter);
+}
+
+/** The Problem that an answer of that status and text is. */
+export function readProblem(status, text, retryAfter = null) {
+  if (status === 0) return new Problem(UNREACHABLE);
+  const seconds = /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : null;
+  const facts = { status, retryAfter: seconds };
+  try {
+    const { detail, code, errors } = JSON.parse(text);
+    return new Problem(detail ?? `The service answered ${status}.`, { ...facts, code, errors });
+  } catch {
+    return new Problem(`The service answered ${status}.`, facts);
+  }
+}
+
+/** Resolves after that many milliseconds; rejects with AbortError when cancelled. */
+export function pause(milliseconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(new DOMException("cancelled", "AbortError"));
+    });
+  });
+}

@@ -1,0 +1,58 @@
+/** The page of folder jobs: a live table, and the form for another job. */
+
+import { ask } from "./api.js";
+import { byId, copyTemplate } from "./markup.js";
+import { showProblem } from "./notices.js";
+import { poll } from "./polling.js";
+import { MOVING, showProgress, showState, speed, timeLeft } from "./progress.js";
+import { setUpForm } from "./submit.js";
+import { grouped, moment } from "./wording.js";
+
+const SOON = 1_500;
+const LATER = 8_000;
+const SHOWN = 100;
+
+const rows = new Map();
+
+setUpForm();
+poll(look, (problem) => showProblem(byId("jobs-problem"), problem));
+
+async function look() {
+  const { jobs } = await ask("/v1/jobs");
+  showJobs(jobs);
+  return jobs.some((job) => MOVING.has(job.state)) ? SOON : LATER;
+}
+
+function showJobs(jobs) {
+  const shown = jobs.slice(0, SHOWN);
+  const made = shown.map(showJob);
+  // Rows that stay are not touched: the focus may be in one of them.
+  if (made.some((row, index) => byId("job-rows").children[index] !== row)) {
+    byId("job-rows").replaceChildren(...made);
+  }
+  byId("jobs").hidden = jobs.length === 0;
+  byId("jobs-empty").hidden = jobs.length > 0;
+  byId("jobs-older").hidden = jobs.length <= SHOWN;
+  byId("jobs-older").textContent =
+    `and ${grouped(jobs.length - SHOWN)} older ones: kennel jobs list`;
+}
+
+function showJob(job) {
+  if (!rows.has(job.id)) rows.set(job.id, newRow(job));
+  const parts = rows.get(job.id);
+  showState(parts.state, job.state);
+  showProgress(parts.progress, parts.counts, job.progress);
+  parts.speed.textContent = speed(job);
+  parts.left.textContent = timeLeft(job);
+  return parts.root;
+}
+
+function newRow(job) {
+  const parts = copyTemplate("job-template");
+  parts.link.href = `/jobs/${encodeURIComponent(job.id)}`;
+  parts.link.textContent = job.input;
+  parts.progress.setAttribute("aria-label", `Progress of ${job.input}`);
+  parts.model.textContent = `${job.model} ${job.version}`;
+  parts.created.append(moment(job.created));
+  return parts;
+}

@@ -1,0 +1,114 @@
+/** The form for a new job: a folder on the server, or an archive that is uploaded. */
+
+import { ask, post } from "./api.js";
+import { byId, element } from "./markup.js";
+import { showProblem } from "./notices.js";
+import { upload } from "./upload.js";
+import { percent } from "./wording.js";
+
+const PATH = "/v1/jobs";
+
+const form = byId("submit");
+let work = null;
+let key = newKey();
+
+/** Bring the page's form to life. */
+export function setUpForm() {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (work === null) submit();
+  });
+  // The same answers sent twice are one job; other answers are another.
+  form.addEventListener("input", () => { key = newKey(); });
+  form.addEventListener("change", showChoices);
+  byId("model").addEventListener("change", showLabels);
+  byId("submit-cancel").addEventListener("click", () => work?.abort());
+  showChoices();
+  showLabels();
+}
+
+async function submit() {
+  work = new AbortController();
+  showWork();
+  try {
+    const job = source() === "archive" ? await sendArchive() : await sendFolder();
+    location.assign(`/jobs/${encodeURIComponent(job.id)}`);
+  } catch (problem) {
+    if (problem.name !== "AbortError") showProblem(byId("submit-problem"), problem);
+  } finally {
+    work = null;
+    showWork();
+  }
+}
+
+function sendFolder() {
+  const members = Object.fromEntries(answers());
+  return post(PATH, { ...members, input: byId("input").value.trim() }, headers());
+}
+
+function sendArchive() {
+  const body = new FormData();
+  for (const [name, value] of answers()) body.append(name, value);
+  const file = byId("archive").files[0];
+  body.append("archive", file, file.name);
+  return upload(PATH, body, headers(), { signal: work.signal, onProgress: showUpload });
+}
+
+const headers = () => ({ "Idempotency-Key": key });
+const source = () => form.elements.source.value;
+
+function answers() {
+  const names = ["model", "format", "clip", "on_unreadable"];
+  if (needsPositive()) names.push("positive");
+  const given = names.map((name) => [name, form.elements[name].value.trim()]);
+  return given.filter(([, value]) => value);
+}
+
+const needsPositive = () => form.elements.format.value === "kaggle-binary";
+
+function showChoices() {
+  for (const field of form.querySelectorAll("[data-source]")) {
+    const isChosen = field.dataset.source === source();
+    field.hidden = !isChosen;
+    field.querySelector("input").required = isChosen;
+  }
+  byId("positive-field").hidden = !needsPositive();
+  byId("format-hint").textContent = byId("format").selectedOptions[0].dataset.hint;
+}
+
+async function showLabels() {
+  const labels = await labelsOf(byId("model").value);
+  const options = labels.map((label) => element("option", {}, label));
+  byId("positive").replaceChildren(...options);
+  byId("positive").selectedIndex = labels.length - 1;
+}
+
+async function labelsOf(model) {
+  try {
+    const { versions } = await ask(`/v1/models/${encodeURIComponent(model)}`);
+    return versions.find((version) => version.card)?.card.labels ?? [];
+  } catch {
+    // Without labels the last one counts; whatever is wrong shows when it is sent.
+    return [];
+  }
+}
+
+function showWork() {
+  const isBusy = work !== null;
+  byId("submit-button").disabled = isBusy;
+  byId("submit-cancel").hidden = byId("upload").hidden = !(isBusy && source() === "archive");
+  byId("submit-status").textContent = isBusy ? "Starting" : "";
+  if (isBusy) showProblem(byId("submit-problem"), null);
+}
+
+function showUpload(share) {
+  byId("upload").value = share;
+  byId("submit-status").textContent =
+    share < 1 ? `${percent(share)} sent` : "Sent; the service is unpacking it";
+}
+
+function newKey() {
+  // randomUUID() is there on https and localhost only.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

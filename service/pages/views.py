@@ -1,0 +1,108 @@
+"""The pages: /, /jobs, /jobs/ID, /models, /models/NAME and a version's report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, render_template
+
+from models.errors import KennelError, NotFoundError
+from service.budget import Budget
+from service.pages.folders import suggest_folders
+from service.pages.readable_card import read_card
+from service.pages.reports import Reports
+from service.pages.versions import VersionRow, version_labels, version_rows
+from service.served.catalog import Catalog
+from service.settings import ServiceSettings
+from worker.queue import JobQueue
+
+
+@dataclass(frozen=True)
+class PageViews:
+    """The pages and what they show."""
+
+    settings: ServiceSettings
+    catalog: Catalog
+    queue: JobQueue
+    reports: Reports
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("pages", __name__, template_folder="templates")
+        routes.add_url_rule("/", view_func=self.photos)
+        routes.add_url_rule("/jobs", view_func=self.jobs)
+        routes.add_url_rule("/jobs/<job>", "job", self.one_job)
+        routes.add_url_rule("/models", view_func=self.models)
+        one_model = "/models/<name>"
+        one_version = f"{one_model}/versions/<int:version>"
+        routes.add_url_rule(one_model, "model", self.one_model)
+        routes.add_url_rule(one_version, "version", self.one_model)
+        routes.add_url_rule(f"{one_version}/report", "report", self.report)
+        return routes
+
+    def photos(self) -> str:
+        """Send photos, see what they are."""
+        return render_template(
+            "photos.html",
+            **self._known_models(),
+            max_images=self.settings.max_images,
+            max_bytes=self.settings.max_request_bytes,
+        )
+
+    def jobs(self) -> str:
+        """All folder jobs, and the form for another one."""
+        return render_template(
+            "jobs.html",
+            **self._known_models(),
+            folders=suggest_folders(self.settings.input_root),
+        )
+
+    def one_job(self, job: str) -> str:
+        """One folder job."""
+        return render_template("job.html", job=self.queue.status(job))
+
+    def models(self) -> str:
+        """The names of the served models."""
+        return render_template("models.html", **self._known_models())
+
+    def one_model(self, name: str, version: int | None = None) -> str:
+        """One model: its versions, and the card of one of them."""
+        name = self.catalog.find(name)
+        budget = Budget(self.settings.request_timeout_seconds)
+        labels = version_labels(self.settings.model_config_file, name)
+        rows = version_rows(self.catalog, name, labels, budget)
+        shown = _choose(rows, name, version)
+        return render_template(
+            "model.html",
+            name=name,
+            versions=rows,
+            shown=shown,
+            readable=read_card(shown.card) if shown and shown.card else None,
+            has_report=shown is not None and self.reports.has(name, shown.version),
+        )
+
+    def report(self, name: str, version: int) -> Response:
+        """The training report of one version."""
+        return self.reports.send(self.catalog.find(name), version)
+
+    def _known_models(self) -> dict[str, Any]:
+        names = self.catalog.names()
+        try:
+            default = self.catalog.default_name()
+        except KennelError:
+            return {"models": names, "default_model": None}
+        return {"models": dict.fromkeys([*names, default]), "default_model": default}
+
+
+def _choose(
+    rows: list[VersionRow], name: str, version: int | None
+) -> VersionRow | None:
+    if version is None:
+        answering = [row for row in rows if row.answers]
+        return next(iter(answering or rows), None)
+    for row in rows:
+        if row.version == version:
+            return row
+    message = f"model {name!r} has no version {version} that is served"
+    raise NotFoundError(message, code="version_not_found")

@@ -1,0 +1,137 @@
+"""A browser, and a site for it to visit: real HTTP, Redis and model server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from flask import Response
+from werkzeug.serving import make_server
+
+from models.wire.client import ModelServerClient
+from service.app import create_app
+from service.settings import ServiceSettings
+from tests.conftest import RedisServer
+from tests.service.pages.stand_ins import add_stand_ins
+from tests.service.served_model import ServedModel
+from tests.worker.world import World
+from worker.queue import JobQueue
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob: data:; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+QUIET = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium: a desk without one skips, CI fails."""
+    binary = shutil.which("chromium") or shutil.which("chromium-browser")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright: pip install playwright")
+    if binary is None:
+        _missing("chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=binary, args=[*QUIET])
+        yield launched
+        launched.close()
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"no {what}")
+    pytest.skip(f"no {what}")
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, redis_server: RedisServer, served: ServedModel
+) -> Iterator[World]:
+    made = World(tmp_path, redis_server, served)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def queue(settings: ServiceSettings) -> JobQueue:
+    """Jobs of a site whose Redis is away, unless a test replaces it."""
+    return JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
+
+
+@pytest.fixture
+def site(
+    settings: ServiceSettings, model_client: ModelServerClient, queue: JobQueue
+) -> Iterator[str]:
+    """The address of the site."""
+    app = create_app(settings, model_client, queue)
+    add_stand_ins(app, queue)
+    app.after_request(_restrict)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _restrict(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    return response
+
+
+@pytest.fixture
+def page(browser: Browser, site: str) -> Iterator[Page]:
+    """A page that must log no error, break no policy and ask no other host."""
+    context = browser.new_context(
+        base_url=site, viewport={"width": 1280, "height": 900}
+    )
+    context.set_default_timeout(15_000)
+    opened = context.new_page()
+    faults: list[str] = []
+    watch(opened, site, faults)
+    yield opened
+    context.close()
+    assert faults == []
+
+
+def watch(page: Page, site: str, faults: list[str]) -> None:
+    """Append to *faults* what no page may do."""
+
+    def is_ours(url: str) -> bool:
+        return urlsplit(url).scheme in {"blob", "data"} or url.startswith(site)
+
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console",
+        lambda message: (
+            faults.append(message.text)
+            # The browser's own line about an answer of 400 or more is not an error.
+            if message.type in {"error", "warning"}
+            and "Failed to load resource" not in message.text
+            else None
+        ),
+    )
+    page.on(
+        "request",
+        lambda request: None if is_ours(request.url) else faults.append(request.url),
+    )
