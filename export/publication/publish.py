@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from export.publication.cards import make_card
 from export.publication.policy import announce
 from export.publication.pruning import remove_dead_exports
 from export.publication.savedmodel import check_savedmodel, write_savedmodel
@@ -26,8 +23,6 @@ from models.errors import KennelError
 from models.images import decode_image, read_image_file
 from models.storage import sync_path, temporary_beside
 from models.wire.config import check_model_name, published_versions
-
-LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 
 
 def publish(run: TrainedRun, models_dir: Path, precision: str = "float32") -> ModelCard:
@@ -58,36 +53,6 @@ def publish(run: TrainedRun, models_dir: Path, precision: str = "float32") -> Mo
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return card
-
-
-def make_card(run: TrainedRun, version: int) -> ModelCard:
-    """The card of *run* as that *version*."""
-    split = run.split
-    return ModelCard(
-        name=run.name,
-        version=version,
-        labels=split.labels,
-        image_size=run.recipe.image_size,
-        network=run.recipe.network,
-        recipe=run.recipe.name,
-        temperature=run.calibration.temperature,
-        clip_bound=run.calibration.clip_bound,
-        clip_choice=run.calibration.clip_choice,
-        weights=dict(run.weights),
-        training={
-            "counts": split.counts(),
-            "seed": split.seed,
-            "grouping": split.grouping,
-            "files_sha256": split.digest(),
-        },
-        metrics={"validation": dict(run.metrics)},
-        libraries={
-            "python": platform.python_version(),
-            **{name: installed_version(name) for name in LIBRARIES},
-        },
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        git_revision=_git_revision(),
-    )
 
 
 def _export(
@@ -130,17 +95,3 @@ def _explained(folder: Path) -> Iterator[None]:
             "Nothing was published: make room (kennel prune), then export again"
         )
         raise KennelError(message) from error
-
-
-def _git_revision() -> str:
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return answer.stdout.strip()

@@ -78,7 +78,7 @@ def _explainer(
     def explain(images: Any, classes: Any) -> dict[str, Any]:
         looks = network.look(tf.cast(images, tf.float32))
         answer = _answer(ensemble.average([each.logits() for each in looks]), card)
-        best = tf.argmax(answer[LOGITS_OUTPUT], axis=1, output_type=tf.int32)
+        best = tf.argmax(answer[PROBABILITIES_OUTPUT], axis=1, output_type=tf.int32)
         # Whatever is no class: an error here would be that of the whole batch.
         known = (classes >= 0) & (classes < len(card.labels))
         chosen = tf.where(known, classes, best)

@@ -14,7 +14,7 @@ from export.data.augmentation.options import Augmentation
 from export.data.augmentation.pixels import preview_grid
 from export.evaluation.diagnosis import diagnose
 from export.evaluation.expectation import expected_score
-from export.publication.publish import make_card
+from export.publication.cards import make_card
 from export.report.content import ReportContent, ReportedPhotos
 from export.training.classifier import build_member
 from export.training.runs import TrainedRun

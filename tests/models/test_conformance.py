@@ -15,8 +15,10 @@ import pytest
 
 from models.contract import (
     CARD_OUTPUT,
+    CLASSES_INPUT,
     DESCRIBE_SIGNATURE,
     ENCODED_SIGNATURE,
+    EXPLAIN_SIGNATURE,
     IMAGES_INPUT,
     LOGITS_OUTPUT,
     PROBABILITIES_OUTPUT,
@@ -128,6 +130,41 @@ def test_encoded_agrees_with_pixels_to_its_tolerance(
     assert encoded == pytest.approx(direct, abs=0.02)
 
 
+def test_explanation_is_of_the_classes_asked_for(
+    client: ModelServerClient, server: RunningServer, batch: Any
+) -> None:
+    if not client.describe(ModelRef(server.model)).explains:
+        pytest.skip("this model has no explain signature")
+    best = client.predict(batch, ModelRef(server.model)).probabilities.argmax(axis=1)
+
+    answer = client.explain(batch, np.array([-1, 0], np.int32), ModelRef(server.model))
+
+    assert answer.classes.tolist() == [best[0], 0]
+    assert answer.heatmaps.ndim == 3
+    assert answer.version >= 1
+
+
+def test_concurrent_explanations_are_not_mixed_up(
+    client: ModelServerClient, server: RunningServer, batch: Any
+) -> None:
+    model = ModelRef(server.model)
+    if not client.describe(model).explains:
+        pytest.skip("this model has no explain signature")
+    last = np.array([1], np.int32)
+    generator = np.random.default_rng(4)
+    shape = (16, 1, *batch.shape[1:])
+    batches = list(generator.integers(0, 256, shape, dtype=np.uint8))
+    alone = [client.explain(each, last, model).heatmaps for each in batches]
+
+    with ThreadPoolExecutor(16) as pool:
+        together = list(
+            pool.map(lambda each: client.explain(each, last, model), batches)
+        )
+
+    for expected, answer in zip(alone, together, strict=True):
+        assert answer.heatmaps == pytest.approx(expected, abs=1e-3)
+
+
 def test_one_value_stands_for_a_whole_tensor(
     channel: grpc.Channel, request_message: Any, batch: Any
 ) -> None:
@@ -198,6 +235,11 @@ def _wrong_height(request: Any) -> None:
     request.inputs[IMAGES_INPUT].CopyFrom(to_tensor(pixels))
 
 
+def _unequal_batches(request: Any) -> None:
+    request.model_spec.signature_name = EXPLAIN_SIGNATURE
+    request.inputs[CLASSES_INPUT].CopyFrom(to_tensor(np.zeros(3, np.int32)))
+
+
 def _bad_filter(request: Any) -> None:
     request.output_filter.append("no_such_output")
 
@@ -216,6 +258,7 @@ def _bad_filter(request: Any) -> None:
         (_wrong_dtype, "INVALID_ARGUMENT"),
         (_wrong_height, "ABORTED"),
         (_bad_filter, "INVALID_ARGUMENT"),
+        (_unequal_batches, "INVALID_ARGUMENT"),
     ],
     ids=lambda value: getattr(value, "__name__", value).strip("_"),
 )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import Any
 
 import grpc
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from models.card import ModelCard
 from models.errors import (
     InvalidRequestError,
+    MissingSignatureError,
     ModelContractError,
     ModelOverloadedError,
     ModelTimeoutError,
@@ -29,6 +31,7 @@ from models.wire.config import (
     read_model_config,
     render_entries,
 )
+from models.wire.explanations import Explanation, check_explanation
 from models.wire.messages import TensorProto, types
 from models.wire.status import ERRORS
 from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
@@ -162,6 +165,80 @@ def test_batch_that_could_hurt_the_server_never_leaves(
         client.predict(batch, PETS)
 
     assert model_server.batches == []
+
+
+def test_explanation_comes_whole(model_server: FakeModelServer) -> None:
+    with ModelServerClient(model_server.target) as client:
+        answer = client.explain(PIXELS, np.array([-1, 1, 0], np.int32), PETS)
+
+    assert answer.classes.tolist() == [0, 1, 0]
+    assert answer.heatmaps.shape == (3, 4, 4)
+    assert answer.probabilities[:, 1] == pytest.approx([0.2] * 3, abs=1e-6)
+    assert answer.version == 1
+
+
+@pytest.mark.parametrize("classes", [[0], [[0, 0, 0]], [0.0] * 3, [-2, 0, 0]])
+def test_classes_that_do_not_fit_never_leave(
+    model_server: FakeModelServer, classes: list[float]
+) -> None:
+    array = np.array(classes)
+    array = array.astype(np.int32) if array.dtype == np.int64 else array
+
+    with ModelServerClient(model_server.target) as client:
+        with pytest.raises(ModelContractError):
+            client.explain(PIXELS, array, PETS)
+
+    assert model_server.batches == []
+
+
+def test_one_call_explains_no_more_than_a_batch(model_server: FakeModelServer) -> None:
+    many = np.repeat(PIXELS, 11, axis=0)
+
+    with (
+        ModelServerClient(model_server.target) as client,
+        pytest.raises(ModelContractError, match="32 go into one call"),
+    ):
+        client.explain(many, np.zeros(33, np.int32), PETS)
+
+
+def test_version_without_explanations_says_what_to_do(
+    model_server: FakeModelServer,
+) -> None:
+    model_server.explains = False
+
+    with (
+        ModelServerClient(model_server.target) as client,
+        pytest.raises(MissingSignatureError, match="export it again") as missing,
+    ):
+        client.explain(PIXELS, np.zeros(3, np.int32), PETS)
+    assert missing.value.code == "not_implemented"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"heatmaps": np.zeros((2, 4, 4), np.float32)},
+        {"heatmaps": np.zeros((1, 4), np.float32)},
+        {"heatmaps": np.full((1, 4, 4), np.nan, np.float32)},
+        {"heatmaps": np.full((1, 4, 4), 2, np.float32)},
+        {"classes": np.array([0], np.int32)},
+    ],
+    ids=["count", "rank", "nan", "range", "class"],
+)
+def test_explanation_of_something_else_breaks_the_contract(
+    change: dict[str, Any],
+) -> None:
+    answer = Explanation(
+        np.zeros((1, 4, 4), np.float32),
+        np.array([[0.2, 0.8]], np.float32),
+        np.zeros((1, 2), np.float32),
+        np.array([1], np.int32),
+        version=1,
+    )
+    check_explanation(answer, np.array([-1], np.int32))
+
+    with pytest.raises(ModelContractError):
+        check_explanation(replace(answer, **change), np.array([-1], np.int32))
 
 
 def test_description_takes_name_and_version_from_the_server(

@@ -1,0 +1,58 @@
+"""The card of a trained run: what a published version will say of itself."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from export.training.runs import TrainedRun
+from models.card import ModelCard
+
+LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
+
+
+def make_card(run: TrainedRun, version: int) -> ModelCard:
+    """The card of *run* as that *version*."""
+    split = run.split
+    return ModelCard(
+        name=run.name,
+        version=version,
+        labels=split.labels,
+        image_size=run.recipe.image_size,
+        network=run.recipe.network,
+        recipe=run.recipe.name,
+        temperature=run.calibration.temperature,
+        clip_bound=run.calibration.clip_bound,
+        clip_choice=run.calibration.clip_choice,
+        weights=dict(run.weights),
+        training={
+            "counts": split.counts(),
+            "seed": split.seed,
+            "grouping": split.grouping,
+            "files_sha256": split.digest(),
+        },
+        metrics={"validation": dict(run.metrics)},
+        libraries={
+            "python": platform.python_version(),
+            **{name: installed_version(name) for name in LIBRARIES},
+        },
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        git_revision=_git_revision(),
+    )
+
+
+def _git_revision() -> str:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()

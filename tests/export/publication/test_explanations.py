@@ -1,0 +1,201 @@
+"""The explain signature of what recipes train: Grad-CAM, and weights stored once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from models.card import ModelCard
+from models.contract import BATCH_SIZES, EXPLAIN_SIGNATURE, SERVING_SIGNATURE
+from models.networks.head import Head
+from models.networks.runtime import start_tensorflow
+from tests.fake_model_server import CARD
+
+if TYPE_CHECKING:
+    from export.training.classifier import Ensemble
+
+pytestmark = pytest.mark.tensorflow
+
+POOLED = Head("pooled", taps=("block1_conv2", "block1_pool"), dropout=0.5)
+SECOND_ORDER = Head(
+    "second-order", taps=("block1_pool",), products="block1_pool", channels=4
+)
+FLIPS = ("none", "horizontal", "vertical", "both")
+
+
+def build(
+    network: str = "vgg16",
+    head: Head = POOLED,
+    trains: str = "head",
+    members: int = 1,
+    views: tuple[str, ...] = ("none",),
+    policy: str = "float32",
+) -> Ensemble:
+    start_tensorflow()
+    import keras
+
+    from export.training.classifier import Ensemble
+    from models.networks.freezing import cut, trained_layers
+    from models.networks.heads import assemble
+    from models.networks.registry import find_network
+
+    keras.utils.set_random_seed(3)
+    cuts = []
+    for _ in range(members):
+        made = assemble(find_network(network), head, 2, (32, 32), policy)
+        cuts.append(cut(made.model, trained_layers(made, trains)))
+        cuts[-1].whole.set_weights(_alike(cuts, trained_layers(made, trains)))
+    return Ensemble(tuple(cuts), views)
+
+
+def _alike(cuts: list[Any], trained: frozenset[str]) -> list[Any]:
+    """Members share what no stage trained."""
+    first, last = cuts[0].whole, cuts[-1].whole
+    return [
+        weight
+        for ours, theirs in zip(last.layers, first.layers, strict=True)
+        for weight in (ours if ours.name in trained else theirs).get_weights()
+    ]
+
+
+def photos(count: int = 3) -> Any:
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+
+
+def graph(ensemble: Ensemble) -> dict[str, Any]:
+    """The signatures as they are before they are saved."""
+    from export.publication.signatures import explaining_signatures, serving_signatures
+
+    return {
+        **serving_signatures(ensemble.join(), CARD),
+        **explaining_signatures(ensemble, CARD),
+    }
+
+
+def publish(ensemble: Ensemble, folder: Path) -> tuple[ModelCard, dict[str, Any]]:
+    """Write, compare with Keras, load."""
+    import tensorflow as tf
+
+    from export.publication.savedmodel import check_savedmodel, write_savedmodel
+
+    card = write_savedmodel(ensemble, CARD, folder)
+    check_savedmodel(folder, card, photos(), ensemble)
+    return card, dict(tf.saved_model.load(str(folder)).signatures)
+
+
+def explain(signatures: dict[str, Any], classes: list[int]) -> dict[str, Any]:
+    import tensorflow as tf
+
+    answers = signatures[EXPLAIN_SIGNATURE](
+        images=tf.constant(photos(len(classes))),
+        classes=tf.constant(classes, tf.int32),
+    )
+    return {name: answer.numpy() for name, answer in answers.items()}
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({}, (16, 16)),
+        ({"trains": "last"}, (16, 16)),
+        ({"trains": "conv:block1_conv2"}, (16, 16)),
+        ({"head": SECOND_ORDER}, (16, 16)),
+        ({"head": SECOND_ORDER, "views": FLIPS}, (16, 16)),
+        ({"members": 2, "views": FLIPS[:2]}, (16, 16)),
+        ({"trains": "conv:block1_conv2", "members": 2}, (16, 16)),
+        ({"network": "lenet5", "head": Head(), "trains": "all"}, (6, 6)),
+        ({"network": "lenet5", "head": Head(), "trains": "last", "members": 2}, (6, 6)),
+        ({"network": "mnist-bn", "head": Head(), "trains": "all"}, (5, 5)),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if type(value) is dict else "",
+)
+def test_explanation_agrees_with_the_prediction(
+    options: dict[str, Any], shape: tuple[int, int]
+) -> None:
+    signatures = graph(build(**options))
+    import tensorflow as tf
+
+    predicted = signatures[SERVING_SIGNATURE](images=tf.constant(photos()))
+    explained = explain(signatures, [-1, 0, 99])
+
+    probabilities = explained["probabilities"]
+    assert probabilities == pytest.approx(predicted["probabilities"].numpy(), abs=1e-5)
+    best = probabilities.argmax(axis=1)
+    assert explained["classes"].tolist() == [best[0], 0, best[2]]
+    heat = explained["heatmaps"]
+    assert heat.shape == (3, *shape)
+    assert np.isfinite(heat).all()
+    assert set(heat.max(axis=(1, 2)).tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize("trains", ["head", "conv:block1_conv2"])
+def test_saved_heat_is_the_mean_over_members_and_views(
+    trains: str, tmp_path: Path
+) -> None:
+    ensemble = build(members=2, views=("none", "horizontal"), trains=trains)
+    from export.report.network.grad_cam import grad_cam
+    from models.networks.views import flip
+
+    card, signatures = publish(ensemble, tmp_path / "1")
+    heat = explain(signatures, [1, 0])["heatmaps"]
+
+    each = [
+        flip(grad_cam(member.whole, flip(photos(2), view), np.array([1, 0])), view)
+        for member in ensemble.members
+        for view in ensemble.views
+    ]
+    mean = np.mean(each, axis=0)
+    assert card.explains
+    assert heat == pytest.approx(mean / mean.max(axis=(1, 2), keepdims=True), abs=1e-4)
+    stored = (tmp_path / "1/variables/variables.data-00000-of-00001").stat().st_size
+    assert stored < 1.2 * 4 * ensemble.join().count_params() + 4096
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_shows_the_same_places(policy: str) -> None:
+    exact, rough = build(), build(policy=policy)
+    rough.members[0].whole.set_weights(exact.members[0].whole.get_weights())
+
+    heat = explain(graph(exact), [0, 1, 1])["heatmaps"]
+
+    assert explain(graph(rough), [0, 1, 1])["heatmaps"] == pytest.approx(heat, abs=0.1)
+
+
+def test_network_without_maps_says_so_on_its_card(tmp_path: Path) -> None:
+    start_tensorflow()
+    import keras
+
+    from export.training.classifier import single
+
+    pixels = keras.Input((32, 32, 3))
+    values = keras.layers.GlobalAveragePooling2D()(pixels)
+    model = keras.Model(pixels, keras.layers.Dense(2)(values))
+    card, signatures = publish(single(model), tmp_path / "1")
+
+    assert not card.explains
+    assert EXPLAIN_SIGNATURE not in signatures
+
+
+def test_one_explanation_is_warmed_up(tmp_path: Path) -> None:
+    start_tensorflow()
+    import tensorflow as tf
+
+    from export.publication.warmup import write_warmup
+
+    for explains in (False, True):
+        path = tmp_path / str(explains) / "requests"
+        write_warmup(path, replace(CARD, explains=explains))
+        records = list(tf.data.TFRecordDataset(str(path)))
+        assert len(records) == len(BATCH_SIZES) + explains
+
+
+def test_card_of_an_older_export_explains_nothing() -> None:
+    text = CARD.to_json().replace('"explains": false,', "")
+
+    assert "explains" not in text
+    assert not ModelCard.from_json(text).explains
