@@ -35,6 +35,8 @@ class ServiceSettings:
     Attributes:
         model_names: models that are served; those in *model_config_file* come after.
         model_config_file: the model server's own configuration, read for its names.
+        models_dir: where versions were published; it need not be there, only training
+            reports are read from it.
         default_model: answers when a request names none; None: the first known name.
         max_in_flight: images that one process works on at the same time.
     """
@@ -44,6 +46,7 @@ class ServiceSettings:
     model_config_file: Path | None = None
     default_model: str | None = None
     redis_url: str = "redis://127.0.0.1:6379/0"
+    models_dir: Path = Path("var/models")
     runs_dir: Path = Path("var/runs")
     input_root: Path = Path("var/data")
     request_timeout_seconds: float = 10.0
@@ -72,6 +75,7 @@ class ServiceSettings:
             model_config_file=Path(config_file) if config_file else None,
             default_model=next(iter(_names(env, "DEFAULT_MODEL")), None),
             redis_url=read_redis_url(env, "REDIS_URL", cls.redis_url),
+            models_dir=read_path(env, "MODELS_DIR", home / "models"),
             runs_dir=read_path(env, "RUNS_DIR", home / "runs"),
             input_root=read_path(env, "INPUT_ROOT", home / "data"),
             request_timeout_seconds=read_seconds(

@@ -75,7 +75,8 @@ def validate_views(run: TrainedRun, views: tuple[str, ...]) -> TrainedRun:
     classes = classes_of(split.valid, split.labels)
     calibration = calibrate(logits, classes)
     metrics = evaluate_logits(logits, classes, calibration, split.labels)
-    return replace(changed, calibration=calibration, metrics=metrics)
+    answers = (logits, classes)
+    return replace(changed, calibration=calibration, metrics=metrics, answers=answers)
 
 
 def write_probabilities(

@@ -13,6 +13,7 @@ import tensorflow as tf
 from export.publication.cards import make_card
 from export.publication.policy import announce
 from export.publication.pruning import remove_dead_exports
+from export.publication.reports import write_version_report
 from export.publication.savedmodel import check_savedmodel, write_savedmodel
 from export.publication.served import locked, read_served, write_served
 from export.training.classifier import build_ensemble
@@ -65,6 +66,7 @@ def _export(
     )
     card = write_savedmodel(ensemble, card, folder)
     check_savedmodel(folder, card, pixels, ensemble)
+    write_version_report(run, card, folder)
     return card
 
 

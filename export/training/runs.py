@@ -29,7 +29,8 @@ class TrainedRun:
     """What a finished run knows; arrays and weights lie beside it in its folder.
 
     ``history`` is of the models that were judged on photos they had not seen: the
-    members, or those that held out the folds (numbered after the members).
+    members, or those that held out the folds (numbered after the members). ``answers``
+    are logits and classes of the validation photos where they are not those on the disk.
     """
 
     plan: TrainingPlan
@@ -37,6 +38,7 @@ class TrainedRun:
     calibration: Calibration
     metrics: Mapping[str, Any]
     history: tuple[Epoch, ...]
+    answers: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
 
     @property
     def folder(self) -> Path:
@@ -60,6 +62,8 @@ class TrainedRun:
 
     def validation(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Logits [N, K] and classes [N] of the validation photos, in split order."""
+        if self.answers is not None:
+            return self.answers
         logits, classes = read_snapshot(self.folder / VALIDATION_FILE).arrays
         return logits, classes
 

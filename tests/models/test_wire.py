@@ -184,9 +184,11 @@ def test_classes_that_do_not_fit_never_leave(
     array = np.array(classes)
     array = array.astype(np.int32) if array.dtype == np.int64 else array
 
-    with ModelServerClient(model_server.target) as client:
-        with pytest.raises(ModelContractError):
-            client.explain(PIXELS, array, PETS)
+    with (
+        ModelServerClient(model_server.target) as client,
+        pytest.raises(ModelContractError),
+    ):
+        client.explain(PIXELS, array, PETS)
 
     assert model_server.batches == []
 

@@ -16,7 +16,9 @@ def test_empty_environment_gives_the_defaults() -> None:
     here = Path.cwd()
 
     assert ServiceSettings.from_env({"PORT": ""}) == ServiceSettings(
-        runs_dir=here / "var/runs", input_root=here / "var/data"
+        models_dir=here / "var/models",
+        runs_dir=here / "var/runs",
+        input_root=here / "var/data",
     )
 
 

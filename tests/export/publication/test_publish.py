@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from models.card import ModelCard
-from models.contract import CARD_FILE, WARMUP_FILE
+from models.contract import CARD_FILE, REPORT_FILE, WARMUP_FILE
 from models.wire.config import published_versions, read_model_config
 
 if TYPE_CHECKING:
@@ -43,6 +43,15 @@ def test_weights_are_stored_once(published: Path, small_run: TrainedRun) -> None
 
     parameters = build_classifier(small_run).count_params()
     assert stored < 1.2 * 4 * parameters + 4096
+
+
+def test_report_goes_with_the_version(published: Path) -> None:
+    report = published / "pets" / "2" / REPORT_FILE
+
+    page = report.read_text()
+
+    assert "<title>pets 2: 16 validation photos</title>" in page
+    assert '<section id="card"' in page
 
 
 def test_savedmodel_that_answers_otherwise_is_not_published(
