@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from flask import Flask
@@ -32,6 +33,7 @@ from service.predictions.views import PredictionViews
 from service.problems import register_problems
 from service.served.catalog import Catalog
 from service.served.names import ModelNames
+from service.served.reports import REPORT_POLICY, find_report
 from service.served.views import ModelViews
 from service.settings import ServiceSettings
 from service.unread import register_unread
@@ -88,7 +90,12 @@ def create_app(
     for undocumented in (
         DocumentViews(document.spec.to_dict),
         Assets.read(STATIC),
-        PageViews(settings, catalog, queue, Reports(lambda *_: None, "")),
+        PageViews(
+            settings,
+            catalog,
+            queue,
+            Reports(partial(find_report, settings.models_dir), REPORT_POLICY),
+        ),
     ):
         app.register_blueprint(undocumented.blueprint())
     return app
