@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "predict": "kennel.commands.requests:predict",
     "submit": "kennel.commands.requests:submit",
     "jobs": "kennel.commands.requests:jobs",
+    "keys": "kennel.commands.keys:keys",
     "score": "kennel.commands.scoring:score",
 }
 """Imported when asked for, so that `kennel --help` is instant."""

@@ -28,9 +28,10 @@ class ApiError(KennelError):
 class ApiClient:
     """Talks to one Kennel API."""
 
-    def __init__(self, url: str) -> None:
-        """Use the API at *url*, for example ``http://127.0.0.1:8000``."""
+    def __init__(self, url: str, key: str | None = None) -> None:
+        """Use the API at *url*, for example ``http://127.0.0.1:8000``, with an API key."""
         self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
         self._http = urllib3.PoolManager(timeout=timeout, retries=False)
 
@@ -75,6 +76,7 @@ class ApiClient:
         return answer
 
     def _request(self, method: str, path: str, **options: Any) -> bytes:
+        options["headers"] = {**self._headers, **options.get("headers", {})}
         try:
             response = self._http.request(method, self._url + path, **options)
         except urllib3.exceptions.HTTPError as error:

@@ -98,6 +98,15 @@ def hash_stream(stream: BinaryIO) -> str:
     return digest.hexdigest()
 
 
+def fingerprint_file(path: Path) -> tuple[int, int, int] | None:
+    """What changes when the file does, without reading it; None: there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 def sync_path(path: Path) -> None:
     """Make a file's content durable, or a folder's names (a rename lives in the folder).
 

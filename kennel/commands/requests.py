@@ -1,8 +1,12 @@
-"""Commands that talk to a running API: one photo, one folder, the jobs."""
+"""Commands that talk to a running API: one photo, one folder, the jobs.
+
+An API that asks for a key is given the one in KENNEL_API_KEY.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +30,8 @@ JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def _client(url: str) -> ApiClient:
     from kennel.client import ApiClient
 
-    return ApiClient(url)
+    # Not an option: command lines are there for every process to see.
+    return ApiClient(url, os.environ.get("KENNEL_API_KEY"))
 
 
 @click.command(

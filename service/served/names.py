@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 from models.errors import InvalidRequestError
+from models.storage import fingerprint_file
 from models.wire.config import read_model_config
 
 logger = logging.getLogger(__name__)
@@ -54,10 +55,4 @@ class ModelNames:
 
 
 def _fingerprint(path: Path | None) -> tuple[int, int, int] | None:
-    if path is None:
-        return None
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return None if path is None else fingerprint_file(path)
