@@ -31,6 +31,7 @@ from service.predictions.predictor import Predictor
 from service.predictions.uploads import UploadRequest
 from service.predictions.views import PredictionViews
 from service.problems import register_problems
+from service.protection.setup import protect
 from service.served.catalog import Catalog
 from service.served.names import ModelNames
 from service.served.reports import REPORT_POLICY, find_report
@@ -78,6 +79,7 @@ def create_app(
     register_headers(app)
     register_problems(app)
     register_problem_pages(app)
+    protect(app, settings.protection, settings.redis_url)
     for views in (
         PredictionViews(settings, predictor, admission),
         ExplanationViews(settings, explainer, admission),

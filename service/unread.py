@@ -13,6 +13,8 @@ from typing import Final
 from flask import Flask, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
+from models.errors import KennelError
+
 _CHUNK_BYTES: Final = 64 * 1024
 _MAX_SECONDS: Final = 2.0
 """A thread has better things to do than to listen to a slow sender any longer."""
@@ -36,6 +38,6 @@ def _discard(unread: Request) -> None:
     try:
         while unread.stream.read(_CHUNK_BYTES) and time.monotonic() < deadline:
             pass
-    except (OSError, ValueError, HTTPException):
+    except (OSError, ValueError, HTTPException, KennelError):
         # The sender has gone, or sends more than we would ever have read.
         return

@@ -24,6 +24,7 @@ from service.predictions.predictor import Answer, Predictor
 from service.predictions.query import PredictionQuery, read_query
 from service.predictions.uploads import Upload, read_uploads
 from service.problems import RejectedImagesError
+from service.protection.quota import charge_images
 from service.settings import ServiceSettings
 
 
@@ -51,6 +52,7 @@ class PredictionViews:
         record.model = query.model.name
         self.admission.check_room(timeout)
         uploads = read_uploads(request, self.settings.max_images)
+        charge_images(len(uploads))
         images = [upload.image for upload in uploads]
         # From here on: how long an upload takes is up to its sender's line.
         budget = record.budget = Budget(timeout)

@@ -267,7 +267,10 @@ def test_trickling_bodies_are_given_up(api: Api) -> None:
             except TimeoutError:
                 waiting.append(connection)
 
-    assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in answers)
+    # The rest are refused at once: one of the two threads stays free.
+    statuses = {answer.split(b" ")[1] for answer in answers}
+    assert b"408" in statuses
+    assert statuses <= {b"408", b"503"}
 
 
 def test_silent_connections_hold_no_thread(api: Api) -> None:

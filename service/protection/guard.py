@@ -1,0 +1,141 @@
+"""Looks at every request before its view does: who sends it, may they, is it too much."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+
+from flask import Response, g, redirect, request, url_for
+from limits import RateLimitItem
+from werkzeug.wrappers import Response as BaseResponse
+
+from service.protection.access import SAFE_METHODS, Need, need_of
+from service.protection.errors import ForbiddenError, UnauthenticatedError
+from service.protection.keyring import KeyRing
+from service.protection.keys import Key
+from service.protection.limiter import Limiter
+from service.protection.quota import Quota
+from service.protection.sessions import (
+    SESSION_COOKIE,
+    comes_from_our_pages,
+    read_session,
+)
+
+KEY_HEADER: Final = "X-API-Key"
+_HOW: Final = f"send Authorization: Bearer KEY, or {KEY_HEADER}: KEY"
+
+
+@dataclass(frozen=True)
+class KeyGuard:
+    """Lets requests pass that show a key with the right scope.
+
+    Leaves the key's name in ``g.key_name``.
+    """
+
+    ring: KeyRing
+    limiter: Limiter
+    rate: RateLimitItem | None
+
+    def check(self) -> BaseResponse | None:
+        """None for a request that may pass, else where its browser should go.
+
+        Raises:
+            UnauthenticatedError: it shows no valid key.
+            ForbiddenError: the key may not do this, or another site's page sent it.
+            RateLimitedError: the key's quota is used up.
+        """
+        need = _need()
+        if need is None or need.open:
+            return None
+        key = self._shown_key()
+        if key is None and need.page:
+            return redirect(url_for("login.form", next=_wanted()), 303)
+        if key is None:
+            raise UnauthenticatedError(f"this needs an API key: {_HOW}")
+        if need.scope is not None and not key.allows(need.scope):
+            message = (
+                f"key {key.name!r} has no scope {need.scope!r}: ask for one that has"
+            )
+            raise ForbiddenError(message)
+        g.key_name = key.name
+        _charge(self.limiter, key.rate or self.rate, f"key/{key.name}")
+        return None
+
+    def _shown_key(self) -> Key | None:
+        secret = _sent_secret()
+        if secret is not None:
+            key = self.ring.find(secret)
+            if key is None:
+                message = "this API key is not known: it is mistyped or was removed"
+                raise UnauthenticatedError(message, invalid=True)
+            return key
+        key = read_session(request.cookies.get(SESSION_COOKIE, ""), self.ring)
+        if key and request.method not in SAFE_METHODS:
+            check_origin()
+        return key
+
+
+@dataclass(frozen=True)
+class AddressGuard:
+    """Lets everybody pass, but not too often from one address."""
+
+    limiter: Limiter
+    rate: RateLimitItem
+
+    def check(self) -> Response | None:
+        """None: the request may pass.
+
+        Raises:
+            RateLimitedError: its address's quota is used up.
+        """
+        need = _need()
+        if need is not None and not need.open:
+            _charge(self.limiter, self.rate, f"address/{client_network()}")
+        return None
+
+
+def check_origin() -> None:
+    """Make sure that the request in work comes from one of our own pages.
+
+    Raises:
+        ForbiddenError: another site's page may have sent it.
+    """
+    if not comes_from_our_pages(request):
+        message = "only our own pages may use a session to change something: send a key"
+        raise ForbiddenError(message)
+
+
+def client_network() -> str:
+    """The client's address; for IPv6 its /64, which is what one customer is given."""
+    text = request.remote_addr or ""
+    if ":" not in text:
+        return text
+    try:
+        return str(ipaddress.ip_network(f"{text.partition('%')[0]}/64", strict=False))
+    except ValueError:
+        return text
+
+
+def _need() -> Need | None:
+    if request.endpoint is None:
+        # Nothing is there; saying so gives nothing away.
+        return None
+    return need_of(request.endpoint, request.method)
+
+
+def _sent_secret() -> str | None:
+    authorization = request.authorization
+    if authorization is not None:
+        return authorization.token or ""
+    return request.headers.get(KEY_HEADER)
+
+
+def _wanted() -> str:
+    return request.full_path if request.query_string else request.path
+
+
+def _charge(limiter: Limiter, rate: RateLimitItem | None, sender: str) -> None:
+    if rate is not None:
+        g.quota = Quota(limiter, rate, sender)
+        g.quota.charge(1)

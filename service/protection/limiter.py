@@ -1,0 +1,104 @@
+"""Counts what each sender used, in Redis, so that all processes count together.
+
+While Redis is away each process counts for itself: predictions do not depend on Redis.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Final, TypeVar
+
+from limits import RateLimitItem, WindowStats
+from limits.errors import StorageError
+from limits.storage import MemoryStorage, RedisStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from models.errors import InvalidRequestError
+
+REDIS_SECONDS: Final = 0.05
+"""The longest wait for Redis: a request may lose this, and only one in each pause."""
+
+PAUSE_SECONDS: Final = 5.0
+_KEY_PREFIX: Final = "kennel:limits"
+
+_Answer = TypeVar("_Answer")
+_Counters = SlidingWindowCounterRateLimiter
+
+logger = logging.getLogger(__name__)
+
+
+class Limiter:
+    """The counters of one service; connects when it is first asked; thread-safe."""
+
+    def __init__(self, redis_url: str) -> None:
+        """Count in the Redis at *redis_url*.
+
+        Raises:
+            InvalidRequestError: it is no Redis URL; the value stays out of the message.
+        """
+        try:
+            self._shared = _Counters(_redis_storage(redis_url))
+        except ValueError as error:
+            message = (
+                "REDIS_URL is no Redis URL: use for example redis://127.0.0.1:6379/0"
+            )
+            raise InvalidRequestError(message) from error
+        self._lock = threading.Lock()
+        self._away_until: float | None = None
+
+    def charge(self, rate: RateLimitItem, sender: str, cost: int = 1) -> bool:
+        """Take *cost* from what *rate* leaves *sender*; False: it leaves less."""
+        return self._ask(lambda counters: counters.hit(rate, sender, cost=cost))
+
+    def left(self, rate: RateLimitItem, sender: str) -> WindowStats:
+        """What *rate* leaves *sender*, and when (Unix time) it will be more."""
+        return self._ask(lambda counters: counters.get_window_stats(rate, sender))
+
+    @cached_property
+    def _own(self) -> _Counters:
+        return _Counters(MemoryStorage())
+
+    def _ask(self, question: Callable[[_Counters], _Answer]) -> _Answer:
+        if not self._may_try_redis():
+            return question(self._own)
+        try:
+            answer = question(self._shared)
+        except StorageError as error:
+            self._pause(error)
+            return question(self._own)
+        if self._away_until is not None:
+            self._away_until = None
+            logger.info("rate limits are counted in Redis again")
+        return answer
+
+    def _may_try_redis(self) -> bool:
+        if self._away_until is None:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            if self._away_until is not None and now < self._away_until:
+                return False
+            # Only this request tries; the others need not wait for its outcome.
+            self._away_until = now + PAUSE_SECONDS
+            return True
+
+    def _pause(self, error: StorageError) -> None:
+        if self._away_until is None:
+            reason = error.storage_error
+            logger.warning("rate limits are counted by process: no Redis (%s)", reason)
+        self._away_until = time.monotonic() + PAUSE_SECONDS
+
+
+def _redis_storage(url: str) -> RedisStorage:
+    return RedisStorage(
+        # limits has its own name for the scheme of sockets in the file system.
+        url.replace("unix://", "redis+unix://", 1) if url.startswith("unix") else url,
+        key_prefix=_KEY_PREFIX,
+        wrap_exceptions=True,
+        socket_timeout=REDIS_SECONDS,
+        socket_connect_timeout=REDIS_SECONDS,
+    )

@@ -1,0 +1,113 @@
+"""/login and /logout: people at the web pages show a key once, then a cookie."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from limits import RateLimitItem, RateLimitItemPerMinute
+from werkzeug.wrappers import Response
+
+from service.protection.guard import check_origin, client_network
+from service.protection.keyring import KeyRing
+from service.protection.keys import Key
+from service.protection.limiter import Limiter
+from service.protection.sessions import (
+    SESSION_COOKIE,
+    SESSION_SECONDS,
+    sign_session,
+)
+
+FAILED_LOGINS: Final[RateLimitItem] = RateLimitItemPerMinute(10)
+"""By address. Keys cannot be guessed; this keeps those who try from costing much."""
+
+MAX_BODY_BYTES: Final = 8 * 1024
+_TEMPLATES: Final = Path(__file__).parents[1] / "pages" / "templates"
+_LOCAL_PATH: Final = re.compile(r"/(?!/)[!-\[\]-~]*")
+"""ASCII without backslashes, which browsers read as slashes."""
+
+
+@dataclass(frozen=True)
+class LoginViews:
+    """The views of signing in and out; without keys there is nothing to sign in to."""
+
+    ring: KeyRing | None
+    limiter: Limiter | None
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("login", __name__, template_folder=str(_TEMPLATES))
+        routes.add_url_rule("/login", "form", self.form)
+        routes.add_url_rule("/login", "sign_in", self.sign_in, methods=["POST"])
+        routes.add_url_rule("/logout", "sign_out", self.sign_out, methods=["POST"])
+        return routes
+
+    def form(self) -> Response:
+        """The page that asks for a key."""
+        next_path = local_path(request.args.get("next"))
+        if self.ring is None:
+            return redirect(next_path, 303)
+        return _page(next_path, None, 200)
+
+    def sign_in(self) -> Response:
+        """A session for whoever shows a key, then the page that was wanted."""
+        request.max_content_length = MAX_BODY_BYTES
+        check_origin()
+        next_path = local_path(request.form.get("next"))
+        if self.ring is None or self.limiter is None:
+            return redirect(next_path, 303)
+        sender = f"login/{client_network()}"
+        left = self.limiter.left(FAILED_LOGINS, sender)
+        if left.remaining < 1:
+            return _too_often(next_path, left.reset_time)
+        key = self.ring.find(request.form.get("key", "").strip())
+        if key is None:
+            self.limiter.charge(FAILED_LOGINS, sender)
+            problem = "This key is not known: it is mistyped or was removed."
+            return _page(next_path, problem, 403)
+        return _signed_in(next_path, key)
+
+    def sign_out(self) -> Response:
+        """No session any more; back to the login page."""
+        check_origin()
+        response = redirect(url_for("login.form"), 303)
+        response.delete_cookie(
+            SESSION_COOKIE, secure=request.is_secure, httponly=True, samesite="Strict"
+        )
+        return response
+
+
+def local_path(text: str | None) -> str:
+    """*text* if it is a path of ours, else the first page."""
+    return text if text and _LOCAL_PATH.fullmatch(text) else "/"
+
+
+def _page(next_path: str, problem: str | None, status: int) -> Response:
+    page = render_template("login.html", problem=problem, next_path=next_path)
+    return make_response(page, status)
+
+
+def _too_often(next_path: str, until: float) -> Response:
+    wait = max(1, math.ceil(until - time.time()))
+    problem = f"Too many wrong keys from your address: try again in {wait} s."
+    response = _page(next_path, problem, 429)
+    response.headers["Retry-After"] = str(wait)
+    return response
+
+
+def _signed_in(next_path: str, key: Key) -> Response:
+    response = redirect(next_path, 303)
+    response.set_cookie(
+        SESSION_COOKIE,
+        sign_session(key),
+        max_age=SESSION_SECONDS,
+        secure=request.is_secure,
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
