@@ -92,15 +92,13 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Refuse what could not be read; no more than the kind of trouble is told."""
         refusal = render_refusal(exc)
+        host = addr[0] if addr else "-"
+        # Not the exception's text: it may quote a header, and that may be a key.
+        line = f"{refusal.request_id} {host}: {refusal.status}, {type(exc).__name__}"
         if refusal.status == 500:
-            self.log.error("%s failed", refusal.request_id, exc_info=exc)
+            self.log.error(line, exc_info=exc)
         else:
-            # Not the exception's text: it may quote a header, and that may be a key.
-            kind = type(exc).__name__
-            host = addr[0] if addr else "-"
-            self.log.warning(
-                "%s %s: %d, %s", *(refusal.request_id, host, refusal.status, kind)
-            )
+            self.log.warning(line)
         with suppress(OSError):
             client.sendall(refusal.response)
 

@@ -6,9 +6,9 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
-from flask import Response, g, redirect, request, url_for
+from flask import g, redirect, request, url_for
 from limits import RateLimitItem
-from werkzeug.wrappers import Response as BaseResponse
+from werkzeug.wrappers import Response
 
 from service.protection.access import SAFE_METHODS, Need, need_of
 from service.protection.errors import ForbiddenError, UnauthenticatedError
@@ -18,7 +18,7 @@ from service.protection.limiter import Limiter
 from service.protection.quota import Quota
 from service.protection.sessions import (
     SESSION_COOKIE,
-    comes_from_our_pages,
+    check_origin,
     read_session,
 )
 
@@ -37,7 +37,7 @@ class KeyGuard:
     limiter: Limiter
     rate: RateLimitItem | None
 
-    def check(self) -> BaseResponse | None:
+    def check(self) -> Response | None:
         """None for a request that may pass, else where its browser should go.
 
         Raises:
@@ -72,7 +72,7 @@ class KeyGuard:
             return key
         key = read_session(request.cookies.get(SESSION_COOKIE, ""), self.ring)
         if key and request.method not in SAFE_METHODS:
-            check_origin()
+            check_origin(request)
         return key
 
 
@@ -83,8 +83,8 @@ class AddressGuard:
     limiter: Limiter
     rate: RateLimitItem
 
-    def check(self) -> Response | None:
-        """None: the request may pass.
+    def check(self) -> None:
+        """Let the request pass.
 
         Raises:
             RateLimitedError: its address's quota is used up.
@@ -92,29 +92,18 @@ class AddressGuard:
         need = _need()
         if need is not None and not need.open:
             _charge(self.limiter, self.rate, f"address/{client_network()}")
-        return None
-
-
-def check_origin() -> None:
-    """Make sure that the request in work comes from one of our own pages.
-
-    Raises:
-        ForbiddenError: another site's page may have sent it.
-    """
-    if not comes_from_our_pages(request):
-        message = "only our own pages may use a session to change something: send a key"
-        raise ForbiddenError(message)
 
 
 def client_network() -> str:
     """The client's address; for IPv6 its /64, which is what one customer is given."""
     text = request.remote_addr or ""
-    if ":" not in text:
-        return text
     try:
-        return str(ipaddress.ip_network(f"{text.partition('%')[0]}/64", strict=False))
+        address = ipaddress.IPv6Address(text)
     except ValueError:
         return text
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
 
 
 def _need() -> Need | None:
@@ -126,7 +115,7 @@ def _need() -> Need | None:
 
 def _sent_secret() -> str | None:
     authorization = request.authorization
-    if authorization is not None:
+    if authorization is not None and authorization.type == "bearer":
         return authorization.token or ""
     return request.headers.get(KEY_HEADER)
 

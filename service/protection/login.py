@@ -13,13 +13,14 @@ from flask import Blueprint, make_response, redirect, render_template, request, 
 from limits import RateLimitItem, RateLimitItemPerMinute
 from werkzeug.wrappers import Response
 
-from service.protection.guard import check_origin, client_network
+from service.protection.guard import client_network
 from service.protection.keyring import KeyRing
 from service.protection.keys import Key
 from service.protection.limiter import Limiter
 from service.protection.sessions import (
     SESSION_COOKIE,
     SESSION_SECONDS,
+    check_origin,
     sign_session,
 )
 
@@ -57,7 +58,7 @@ class LoginViews:
     def sign_in(self) -> Response:
         """A session for whoever shows a key, then the page that was wanted."""
         request.max_content_length = MAX_BODY_BYTES
-        check_origin()
+        check_origin(request)
         next_path = local_path(request.form.get("next"))
         if self.ring is None or self.limiter is None:
             return redirect(next_path, 303)
@@ -74,7 +75,7 @@ class LoginViews:
 
     def sign_out(self) -> Response:
         """No session any more; back to the login page."""
-        check_origin()
+        check_origin(request)
         response = redirect(url_for("login.form"), 303)
         response.delete_cookie(
             SESSION_COOKIE, secure=request.is_secure, httponly=True, samesite="Strict"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flask import Response, g
-from limits import RateLimitItem, WindowStats
+from limits import RateLimitItem
 
 from models.errors import InvalidRequestError
 from service.protection.errors import RateLimitedError
@@ -55,7 +55,7 @@ class Quota:
 
     def headers(self) -> dict[str, str]:
         """The policy and what it leaves, as answers state them."""
-        stats = self._stats()
+        stats = self.limiter.left(self.rate, self.sender)
         policy = f"q={self.rate.amount};w={self.rate.get_expiry()}"
         left = f"r={max(0, stats.remaining)};t={_seconds_until(stats.reset_time)}"
         return {
@@ -63,11 +63,8 @@ class Quota:
             "RateLimit": f'"{_POLICY}";{left}',
         }
 
-    def _stats(self) -> WindowStats:
-        return self.limiter.left(self.rate, self.sender)
-
     def _wait(self, cost: int) -> int:
-        stats = self._stats()
+        stats = self.limiter.left(self.rate, self.sender)
         missing = cost - max(0, stats.remaining)
         refill = missing * self.rate.get_expiry() / self.rate.amount
         return max(1, math.ceil(refill), _seconds_until(stats.reset_time))

@@ -12,6 +12,7 @@ from typing import Final
 from flask import Request
 from itsdangerous import BadSignature, TimestampSigner
 
+from service.protection.errors import ForbiddenError
 from service.protection.keyring import KeyRing
 from service.protection.keys import Key
 
@@ -37,15 +38,22 @@ def read_session(cookie: str, ring: KeyRing) -> Key | None:
     return key
 
 
-def comes_from_our_pages(request: Request) -> bool:
-    """Whether a browser sent *request* for one of our own pages, not for another site's.
+def check_origin(request: Request) -> None:
+    """Make sure that a browser sent *request* for one of our own pages.
 
-    Browsers send `Sec-Fetch-Site` over https and to localhost, else `Origin`.
+    Raises:
+        ForbiddenError: another site's page may have sent it.
     """
+    # Browsers send this one over https and to localhost, else only the other.
     site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "same-origin"
-    return request.headers.get("Origin") == f"{request.scheme}://{request.host}"
+    origin = request.headers.get("Origin")
+    if site is None:
+        ours = origin == f"{request.scheme}://{request.host}"
+    else:
+        ours = site == "same-origin"
+    if not ours:
+        message = "only our own pages may use a session to change something: send a key"
+        raise ForbiddenError(message)
 
 
 def _signer(key: Key) -> TimestampSigner:

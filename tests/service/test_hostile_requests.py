@@ -1,7 +1,7 @@
 """What bad clients send over the wire, against the real gunicorn.
 
-After each of them the service must answer a good request at once, with two threads:
-one that is still held would show.
+After each of them the service must answer a good request at once, with four threads:
+some that are still held would show.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from tests.pictures import grey, noise
 from tests.processes import free_port, is_listening, running, wait_until
 from tests.service.served_model import ServedModel
 from tests.service.test_process import Api
+
+pytestmark = pytest.mark.usefixtures("unharmed")
 
 BODY_SECONDS = 1.0
 BAD = 400
@@ -153,7 +155,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             "KENNEL_HOME": str(folder),
             "TMPDIR": str(spool),
             "WEB_WORKERS": "1",
-            "WEB_THREADS": "2",
+            "WEB_THREADS": "4",
             "BODY_TIMEOUT_SECONDS": str(BODY_SECONDS),
         }
         with running("service.main", env=environment, log=log) as process:
@@ -161,7 +163,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             yield Api(process, port, log)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def unharmed(api: Api) -> Iterator[None]:
     """After each test the service answers a good request, and has cleaned up."""
     yield

@@ -112,6 +112,7 @@ def test_addresses_are_counted_apart_behind_a_trusted_proxy(
     assert left("192.0.2.1") == 4
     assert left("192.0.2.2") == 4
     assert left("192.0.2.9, 192.0.2.1") == 3
+    assert left("::ffff:192.0.2.1") == 2
     assert left("2001:db8::1") == 4
     assert left("2001:db8::2") == 3
 
