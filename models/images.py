@@ -67,7 +67,8 @@ def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
     height, width = size
     upright = _decode(image)
     resized = upright.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized.convert("RGB"))
+    # To convert is to copy, even from RGB.
+    return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
 
 
 def encode_thumbnail(image: bytes, longest_side: int = 240) -> bytes:
@@ -153,7 +154,9 @@ def _decode(image: bytes, draft: tuple[int, int] | None = None) -> Image.Image:
         if draft is not None:
             opened.draft("L", draft)
         opened.load()
-        return _flatten(ImageOps.exif_transpose(opened))
+        # In place, because it copies an image that is upright already.
+        ImageOps.exif_transpose(opened, in_place=True)
+        return _flatten(opened)
     except _DECODER_ERRORS as error:
         message = f"the image is damaged ({_reason(error)}): send the whole file again"
         raise InvalidImageError(message) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from models.errors import InvalidImageError
 from models.images import decode_image, encode_thumbnail, read_image_file
@@ -67,6 +67,34 @@ def test_exif_orientation_is_applied() -> None:
 
     assert pixels[5].mean() > 250
     assert pixels[35].mean() < 5
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 2, 3, 6, 8])
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("RGB", "JPEG"),
+        ("L", "JPEG"),
+        ("CMYK", "JPEG"),
+        ("RGB", "PNG"),
+        ("P", "PNG"),
+        ("L", "PNG"),
+        ("RGB", "WEBP"),
+    ],
+)
+def test_pixels_are_those_of_pillows_plain_steps(
+    mode: str, kind: str, orientation: int | None
+) -> None:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    photo = Image.open(io.BytesIO(noise(1, (61, 37), "PNG"))).convert(mode)
+    sent = encoded(photo, kind, exif=exif)
+
+    plain = ImageOps.exif_transpose(Image.open(io.BytesIO(sent)))
+    plain = plain if mode == "L" else plain.convert("RGB")
+    plain = plain.resize(SIZE[::-1], Image.Resampling.BILINEAR).convert("RGB")
+    assert (decode_image(sent, SIZE) == np.asarray(plain)).all()
 
 
 def test_first_frame_of_an_animation_counts() -> None:
