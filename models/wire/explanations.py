@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract import MAX_BATCH_SIZE, MOST_PROBABLE
+from models.contract import (
+    CLASSES_OUTPUT,
+    HEATMAPS_OUTPUT,
+    MAX_BATCH_SIZE,
+    MOST_PROBABLE,
+)
 from models.errors import ModelContractError
+from models.wire.answers import effective_version, read_output, read_rows
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,26 @@ def check_classes(classes: NDArray[np.int32], count: int) -> None:
         raise ModelContractError(message)
     if classes.min() < MOST_PROBABLE:
         raise ModelContractError(f"{classes.min()} is no class")
+
+
+def read_explanation(
+    response: Any, asked: NDArray[np.int32], model: object
+) -> Explanation:
+    """What a PredictResponse of *model* says of the classes *asked*.
+
+    Raises:
+        ModelContractError: it is not what the contract says.
+    """
+    probabilities, logits = read_rows(response, len(asked), model)
+    explanation = Explanation(
+        heatmaps=read_output(response, HEATMAPS_OUTPUT),
+        probabilities=probabilities,
+        logits=logits,
+        classes=read_output(response, CLASSES_OUTPUT),
+        version=effective_version(response),
+    )
+    check_explanation(explanation, asked)
+    return explanation
 
 
 def check_explanation(explanation: Explanation, asked: NDArray[np.int32]) -> None:

@@ -9,8 +9,6 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
 
-from models.contract import IMAGES_INPUT
-
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 """gRPC's name for headers: lower case names, ASCII values."""
 
@@ -19,21 +17,27 @@ _UNKNOWN: Final = "UNKNOWN"
 
 
 @dataclass(frozen=True)
-class UpstreamCall:
-    """One gRPC call that has ended.
+class Subject:
+    """What a call is about.
 
     Attributes:
         method: Predict or GetModelStatus.
-        model: the name that was asked for.
-        code: the name of gRPC's status code.
-        images: in the batch that was sent; 0 for calls that send none.
+        model: the name that is asked for.
+        images: in the batch that is sent; 0 for calls that send none.
     """
 
     method: str
     model: str
+    images: int = 0
+
+
+@dataclass(frozen=True)
+class UpstreamCall:
+    """One gRPC call that has ended; *code* is the name of gRPC's status code."""
+
+    subject: Subject
     code: str
     seconds: float
-    images: int
 
 
 class CallObserver(Protocol):
@@ -47,31 +51,17 @@ class CallObserver(Protocol):
 
 
 def observed_call(
-    observer: CallObserver, method: Callable[..., Any], request: Any, timeout: float
+    observer: CallObserver, subject: Subject, call: Callable[..., Any]
 ) -> Any:
-    """The answer to *request*, or the error that *method* raises; both are observed."""
+    """The answer of *call*, or the error that it raises; both are observed."""
     code, started = _UNKNOWN, perf_counter()
     try:
-        answer = method(request, timeout=timeout, metadata=observer.metadata())
+        answer = call(metadata=observer.metadata())
         code = _OK
     except grpc.RpcError as error:
         if isinstance(error, grpc.Call):
             code = error.code().name
         raise
     finally:
-        seconds = perf_counter() - started
-        observer.ended(_ended(request, code, seconds))
+        observer.ended(UpstreamCall(subject, code, perf_counter() - started))
     return answer
-
-
-def _ended(request: Any, code: str, seconds: float) -> UpstreamCall:
-    method = type(request).__name__.removesuffix("Request")
-    model = request.model_spec.name
-    return UpstreamCall(method, model, code, seconds, _images(request))
-
-
-def _images(request: Any) -> int:
-    inputs = getattr(request, "inputs", {})
-    if IMAGES_INPUT not in inputs:
-        return 0
-    return int(inputs[IMAGES_INPUT].tensor_shape.dim[0].size)

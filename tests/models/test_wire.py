@@ -32,7 +32,8 @@ from models.wire.config import (
     render_entries,
 )
 from models.wire.explanations import Explanation, check_explanation
-from models.wire.messages import TensorProto, types
+from models.wire.messages import PredictRequest, TensorProto, types
+from models.wire.requests import images_request
 from models.wire.status import ERRORS
 from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
 from tests.fake_model_server import CARD, FakeModelServer
@@ -151,8 +152,40 @@ def test_many_images_are_sent_in_parts_to_one_version(
     assert answer.probabilities[:, 1] == pytest.approx(levels / 255, abs=1e-6)
 
 
+@pytest.mark.parametrize(("count", "side"), [(1, 1), (1, 224), (3, 32), (32, 7)])
 @pytest.mark.parametrize(
-    "batch", [PIXELS[0], PIXELS.astype(np.float32), PIXELS[..., :1], PIXELS[:0]]
+    "spec",
+    [
+        {"name": "pets"},
+        {"name": "pets", "version": {"value": 2**40}},
+        {"name": "pets", "version_label": "canary"},
+    ],
+)
+def test_request_made_by_hand_is_protobufs_byte_for_byte(
+    spec: dict[str, Any], count: int, side: int
+) -> None:
+    spec["signature_name"] = "serving_default"
+    batch = np.random.default_rng(count).integers(
+        0, 256, (count, side, side + 1, 3), np.uint8
+    )
+
+    request = PredictRequest(model_spec=spec, inputs={"images": to_tensor(batch)})
+
+    assert images_request(request.model_spec, batch) == request.SerializeToString()
+    assert images_request(request.model_spec, list(batch[:, ::-1])) == images_request(
+        request.model_spec, batch[:, ::-1].copy()
+    )
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        PIXELS[0],
+        PIXELS.astype(np.float32),
+        PIXELS[..., :1],
+        PIXELS[:0],
+        [PIXELS[0], PIXELS[0, 1:]],
+    ],
 )
 def test_batch_that_could_hurt_the_server_never_leaves(
     model_server: FakeModelServer,

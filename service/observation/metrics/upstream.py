@@ -36,7 +36,7 @@ class UpstreamMetrics:
 
     def ended(self, call: UpstreamCall) -> None:
         """Count one call."""
-        self._handled.labels(call.method, call.code).inc()
-        self._seconds.labels(call.method).observe(call.seconds)
-        if call.images:
-            self._batch_size.labels(call.model).observe(call.images)
+        self._handled.labels(call.subject.method, call.code).inc()
+        self._seconds.labels(call.subject.method).observe(call.seconds)
+        if call.subject.images:
+            self._batch_size.labels(call.subject.model).observe(call.subject.images)
