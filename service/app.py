@@ -24,9 +24,11 @@ from service.pages.problem_pages import register_problem_pages
 from service.pages.reports import Reports
 from service.pages.views import PageViews
 from service.predictions.admission import Admission
+from service.predictions.batching import CALLS_A_LANE, Batcher
 from service.predictions.decoding import Decoder
 from service.predictions.explainer import Explainer
 from service.predictions.explanations import ExplanationViews
+from service.predictions.lanes import Lanes
 from service.predictions.predictor import Predictor
 from service.predictions.uploads import UploadRequest
 from service.predictions.views import PredictionViews
@@ -65,7 +67,8 @@ def create_app(
     names = ModelNames(settings.model_names, settings.model_config_file)
     catalog = Catalog(client, names, settings.default_model)
     decoder = Decoder()
-    predictor = Predictor(client, catalog, decoder)
+    batcher = Batcher(client, Lanes(CALLS_A_LANE))
+    predictor = Predictor(batcher, catalog, decoder)
     explainer = Explainer(client, catalog, decoder)
     observation = observation or Observation()
     metrics = observation.metrics

@@ -62,8 +62,11 @@ class Budget:
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
-            self.spent[part] = self.spent.get(part, 0.0) + spent
+            self.add(part, time.perf_counter() - start)
+
+    def add(self, part: str, seconds: float) -> None:
+        """Add *seconds* to what *part* has spent."""
+        self.spent[part] = self.spent.get(part, 0.0) + seconds
 
     def server_timing(self) -> str:
         """The parts as a ``Server-Timing`` header, in milliseconds."""

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TypeAlias
 
-import numpy as np
-
 from models.card import ModelCard
 from models.errors import InvalidImageError, ModelContractError, NotFoundError
 from models.images import Pixels
-from models.wire.client import ModelRef, ModelServerClient, Prediction
+from models.wire.client import ModelRef, Prediction
 from service.budget import Budget
+from service.predictions.batching import Batcher
 from service.predictions.decoding import Decoder
 from service.served.catalog import Catalog
 
@@ -50,7 +49,7 @@ class Answer:
 class Predictor:
     """Predicts with the models of one model server; shared by all threads."""
 
-    client: ModelServerClient
+    batcher: Batcher
     catalog: Catalog
     decoder: Decoder
 
@@ -92,10 +91,10 @@ class _Attempt:
 
     def run(self, model: ModelRef, card: ModelCard) -> Answer:
         self.accept(card)
-        rows, batch = self._decode(card.image_size)
-        if batch is None:
+        rows, pixels = self._decode(card.image_size)
+        if not pixels:
             return Answer(card, rows, None)
-        prediction = self._infer(batch, model)
+        prediction = self._infer(pixels, model)
         if prediction.version == card.version:
             return Answer(card, rows, _checked(prediction, card))
         newer = self._card_of(prediction.version, model)
@@ -104,27 +103,24 @@ class _Attempt:
         self.accept(newer)
         return Answer(newer, rows, _checked(prediction, newer))
 
-    def _decode(self, size: tuple[int, int]) -> tuple[Rows, Pixels | None]:
+    def _decode(self, size: tuple[int, int]) -> tuple[Rows, list[Pixels]]:
         with self.budget.measure("decode"):
             decoder = self.predictor.decoder
             decoded = decoder.decode(self.images, size, self.budget)
-            good = [each for each in decoded if not isinstance(each, InvalidImageError)]
-            numbers = count()
-            rows = tuple(
-                each if isinstance(each, InvalidImageError) else next(numbers)
-                for each in decoded
-            )
-            # One image needs no copy: while 32 requests wait, copies are the memory.
-            batch = good[0][None] if len(good) == 1 else _stack(good)
-        return rows, batch
+        good = [each for each in decoded if not isinstance(each, InvalidImageError)]
+        numbers = count()
+        rows = tuple(
+            each if isinstance(each, InvalidImageError) else next(numbers)
+            for each in decoded
+        )
+        return rows, good
 
-    def _infer(self, batch: Pixels, model: ModelRef) -> Prediction:
-        with self.budget.measure("infer"):
-            try:
-                return self.predictor.client.predict(batch, model, self.budget.left())
-            except NotFoundError as error:
-                catalog = self.predictor.catalog
-                raise catalog.explain(error, model, self.budget.left()) from error
+    def _infer(self, pixels: list[Pixels], model: ModelRef) -> Prediction:
+        try:
+            return self.predictor.batcher.predict(pixels, model, self.budget)
+        except NotFoundError as error:
+            catalog = self.predictor.catalog
+            raise catalog.explain(error, model, self.budget.left()) from error
 
     def _card_of(self, version: int, model: ModelRef) -> ModelCard:
         if model.version is not None:
@@ -134,10 +130,6 @@ class _Attempt:
         card = catalog.card(ModelRef(model.name, version=version), self.budget.left())
         catalog.assume(model, card)
         return card
-
-
-def _stack(good: list[Pixels]) -> Pixels | None:
-    return np.stack(good) if good else None
 
 
 def _checked(prediction: Prediction, card: ModelCard) -> Prediction:

@@ -124,6 +124,7 @@ def test_prediction_headers(client: FlaskClient) -> None:
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert [part.split(";")[0] for part in headers["Server-Timing"].split(", ")] == [
         "decode",
+        "queue",
         "infer",
     ]
 

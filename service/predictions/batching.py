@@ -1,0 +1,123 @@
+"""Sends the images of several requests in one call to the model server.
+
+A call costs about as much for one image as for ten. While one is under way, images for
+the same model and of the same size gather in their lane, and the next call takes all of
+them. A request that finds its lane idle is sent at once by its own thread: there is no
+timer and no hand-over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from queue import Empty
+from typing import Final
+
+from models.contract import MAX_BATCH_SIZE
+from models.errors import KennelError, ModelContractError, ModelUnavailableError
+from models.images import Pixels
+from models.wire.client import ModelRef, ModelServerClient, Prediction
+from service.budget import Budget
+from service.predictions.lanes import Group, Key, Lanes, Share, Waiting
+
+CALLS_A_LANE: Final = 1
+"""Calls under way at a time, for one model and image size, in one process."""
+
+
+@dataclass(frozen=True)
+class Batcher:
+    """Predicts through *client*, several requests at a time; thread-safe."""
+
+    client: ModelServerClient
+    lanes: Lanes
+
+    def predict(
+        self, images: Sequence[Pixels], model: ModelRef, budget: Budget
+    ) -> Prediction:
+        """The answer of *model* for *images* of one size, all by the same version.
+
+        Raises:
+            NotFoundError: no such model, version or label.
+            ModelUnavailableError: not now (also: overloaded, budget spent).
+            ModelContractError: the model server's answer cannot be used.
+        """
+        if len(images) >= MAX_BATCH_SIZE:
+            return self._predict_alone(images, model, budget)
+        share = self._share(images, model, budget)
+        if isinstance(share.outcome, Prediction):
+            return share.outcome
+        if isinstance(share.outcome, ModelContractError) and share.group_size > 1:
+            # Perhaps a neighbour's images were refused, not ours.
+            return self._predict_alone(images, model, budget)
+        # A new one: several threads raise it, and each adds its own traceback.
+        error = share.outcome
+        raise type(error)(str(error), code=error.code) from error
+
+    def _predict_alone(
+        self, images: Sequence[Pixels], model: ModelRef, budget: Budget
+    ) -> Prediction:
+        with budget.measure("infer"):
+            return self.client.predict(images, model, budget.left())
+
+    def _share(
+        self, images: Sequence[Pixels], model: ModelRef, budget: Budget
+    ) -> Share:
+        request = Waiting(images, time.monotonic() + budget.left())
+        key = Key(model, images[0].shape)
+        with budget.measure("queue"):
+            turn = self.lanes.enter(key, request) or self._wait(key, request, budget)
+        if isinstance(turn, Share):
+            budget.add("queue", -turn.seconds)
+        else:
+            turn = self._send(key, turn, request)
+        budget.add("infer", turn.seconds)
+        return turn
+
+    def _wait(self, key: Key, request: Waiting, budget: Budget) -> Group | Share:
+        try:
+            return request.inbox.get(timeout=request.seconds_left())
+        except Empty:
+            self.lanes.leave(key, request)
+        try:
+            # A group that was handed over in the last moment must still be sent.
+            return request.inbox.get_nowait()
+        except Empty:
+            raise budget.exhausted() from None
+
+    def _send(self, key: Key, group: Group, leader: Waiting) -> Share:
+        outcome: Prediction | KennelError = ModelUnavailableError(
+            "the call to the model server broke off: try again"
+        )
+        images = [image for each in group for image in each.images]
+        began = time.perf_counter()
+        try:
+            outcome = self.client.predict(images, key.model, leader.seconds_left())
+        except KennelError as error:
+            outcome = error
+        finally:
+            seconds = time.perf_counter() - began
+            self.lanes.advance(key)
+            shares = dict(zip(group, _shares(group, outcome, seconds), strict=True))
+            mine = shares.pop(leader)
+            for request, share in shares.items():
+                request.inbox.put(share)
+        return mine
+
+
+def _shares(
+    group: Group, outcome: Prediction | KennelError, seconds: float
+) -> Iterator[Share]:
+    start = 0
+    for request in group:
+        end = start + len(request.images)
+        part = outcome
+        if isinstance(outcome, Prediction) and len(group) > 1:
+            rows = slice(start, end)
+            part = replace(
+                outcome,
+                probabilities=outcome.probabilities[rows],
+                logits=outcome.logits[rows],
+            )
+        yield Share(part, seconds, len(group))
+        start = end
