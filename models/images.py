@@ -113,6 +113,13 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
+def encode_bmp(pixels: Pixels) -> bytes:
+    """A BMP of *pixels*: `decode_image` gives exactly them, and encoding costs nothing."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "BMP")
+    return stream.getvalue()
+
+
 def read_image_file(path: Path, max_bytes: int = MAX_IMAGE_BYTES) -> bytes:
     """The bytes of a regular file; links and FIFOs are never followed or waited on.
 

@@ -9,6 +9,9 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
 from models.wire.client import ModelServerClient
+from service.compatible.classifier import Classifier
+from service.compatible.open_inference import OpenInferenceViews
+from service.compatible.tensorflow_serving import TensorFlowServingViews
 from service.documents.document import open_document
 from service.documents.views import DocumentViews
 from service.gate import register_gate
@@ -30,10 +33,12 @@ from service.predictions.explainer import Explainer
 from service.predictions.explanations import ExplanationViews
 from service.predictions.lanes import Lanes
 from service.predictions.predictor import Predictor
+from service.predictions.reception import Reception
 from service.predictions.uploads import UploadRequest
 from service.predictions.views import PredictionViews
 from service.problems import register_problems
 from service.protection.setup import protect
+from service.routing import register_converters
 from service.served.catalog import Catalog
 from service.served.names import ModelNames
 from service.served.reports import REPORT_POLICY, find_report
@@ -74,6 +79,7 @@ def create_app(
     metrics = observation.metrics
     admission = Admission(settings.max_in_flight, metrics.inference.queue_depth.inc)
     app = _flask(settings)
+    register_converters(app)
     document = open_document(app)
     # The first: what the others refuse is counted and logged as well.
     register_observation(app, observation)
@@ -83,10 +89,14 @@ def create_app(
     register_problems(app)
     register_problem_pages(app)
     protect(app, settings.protection, settings.redis_url)
+    reception = Reception(admission, settings.request_timeout_seconds)
+    classifier = Classifier(predictor, reception, settings.max_images)
     for views in (
-        PredictionViews(settings, predictor, admission),
-        ExplanationViews(settings, explainer, admission),
+        PredictionViews(predictor, reception, settings.max_images),
+        ExplanationViews(explainer, reception),
         ModelViews(settings, catalog),
+        TensorFlowServingViews(classifier),
+        OpenInferenceViews(classifier),
         JobViews(settings, catalog, queue),
         HealthViews(catalog, queue),
         ObservationViews(settings, Exposition(metrics, catalog, queue)),

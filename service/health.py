@@ -12,12 +12,13 @@ from typing import Any, Final
 from flask import Response, jsonify
 from flask_smorest import Blueprint
 
-from models.errors import KennelError, ModelUnavailableError
+from models.errors import KennelError
 from service.budget import Budget
 from service.documents.health import LIVE, READY
 from service.documents.operations import documented
 from service.problems import RETRY_AFTER_SECONDS
-from service.served.catalog import AVAILABLE, Catalog
+from service.served.catalog import Catalog
+from service.served.readiness import available_versions
 from worker.queue import JobQueue
 
 PROBE_SECONDS: Final = 2.0
@@ -63,13 +64,8 @@ class HealthViews:
     def _probe_model_server(self) -> dict[str, Any]:
         budget = Budget(PROBE_SECONDS - _QUEUE_SECONDS)
         name = self.catalog.default_name()
-        versions = self.catalog.versions(name, budget.left())
-        available = [each.version for each in versions if each.state == AVAILABLE]
-        if not available:
-            states = ", ".join(f"{each.version} {each.state}" for each in versions)
-            message = f"no version of {name!r} is available ({states or 'none known'})"
-            raise ModelUnavailableError(message)
-        return {"model": name, "versions": available}
+        versions = available_versions(self.catalog, name, budget.left())
+        return {"model": name, "versions": versions}
 
     def _probe_redis(self) -> dict[str, Any]:
         self.queue.ping(_QUEUE_SECONDS)

@@ -56,6 +56,9 @@ STATUSES: Final[dict[str | type[KennelError], int]] = {
 
 RETRY_AFTER_SECONDS: Final = {503: 2, 504: 1}
 
+_FOREIGN_PATHS: Final = ("/v1/models/", "/v2")
+"""Clients of other protocols look for the text in a member ``error``."""
+
 _HTTP_CODES: Final = {413: "too_large", 500: "internal"}
 
 
@@ -149,6 +152,7 @@ def _problem(
         "code": code,
         "request_id": request_id(),
         **({"errors": errors} if errors else {}),
+        **({"error": detail} if request.path.startswith(_FOREIGN_PATHS) else {}),
     }
     response = Response(json.dumps(body), status, mimetype="application/problem+json")
     if status in RETRY_AFTER_SECONDS:

@@ -14,6 +14,7 @@ from flask_smorest import Api
 
 from service.documents import codes
 from service.documents.parameters import HEADERS, PARAMETERS, PATHS
+from service.routing import WordConverter, describe_word
 
 OPENAPI_VERSION: Final = "3.1.0"
 
@@ -63,6 +64,7 @@ def open_document(app: Flask) -> Api:
     # Operations list their errors, and flask-smorest's form of them is not ours.
     api.DEFAULT_ERROR_RESPONSE_NAME = None
     api.spec.components.schemas.clear()
+    api.register_converter(WordConverter, describe_word)
     _add_components(api.spec.components)
     return api
 

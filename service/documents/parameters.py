@@ -54,6 +54,11 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "description": "1 to 200 visible characters: the same key gives the same job",
         "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
     },
+    "Inference-Header-Content-Length": {
+        "in": "header",
+        "description": "Bytes of JSON, where tensors follow them as bytes",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 10**12 - 1},
+    },
     "If-None-Match": {
         "in": "header",
         "description": "ETag of the copy that the client has",

@@ -32,7 +32,7 @@ FILES: Final[dict[str, Any]] = {
     },
     "additionalProperties": False,
 }
-_BASE64: Final[dict[str, Any]] = {
+BASE64: Final[dict[str, Any]] = {
     "type": "string",
     "contentEncoding": "base64",
     "description": "The file in base64: the standard alphabet, padded, on one line",
@@ -40,7 +40,7 @@ _BASE64: Final[dict[str, Any]] = {
 _NAMED_BASE64: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["b64"],
-    "properties": {"b64": _BASE64, "name": {"type": ["string", "null"]}},
+    "properties": {"b64": BASE64, "name": {"type": ["string", "null"]}},
     "additionalProperties": False,
 }
 TEXTS: Final[dict[str, Any]] = {
@@ -49,7 +49,7 @@ TEXTS: Final[dict[str, Any]] = {
     "properties": {
         "images": {
             "type": "array",
-            "items": {"anyOf": [_BASE64, _NAMED_BASE64]},
+            "items": {"anyOf": [BASE64, _NAMED_BASE64]},
             "minItems": 1,
         }
     },

@@ -18,8 +18,11 @@ from service.documents.members import (
     texts,
 )
 from service.documents.operations import Answer, Content, Operation
-
-STATES: Final = ("START", "LOADING", "AVAILABLE", "UNLOADING", "END", "UNKNOWN")
+from service.documents.version_status import (
+    STATES,
+    STATUS_EXAMPLE,
+    VersionStatusSchema,
+)
 
 
 class CardSchema(Members):
@@ -57,6 +60,12 @@ class ServedModelSchema(Members):
 
     name = text("Name of the model")
     versions = several(VersionSchema)
+
+
+class StatedModelSchema(ServedModelSchema):
+    """The same, also as TensorFlow Serving tells it."""
+
+    model_version_status = several(VersionStatusSchema)
 
 
 class ServedModelsSchema(Members):
@@ -109,7 +118,12 @@ SHOW_MODEL: Final = Operation(
     answers=(
         Answer(
             "The model's versions, newest first",
-            (Content(ServedModelSchema, example=_EXAMPLE),),
+            (
+                Content(
+                    StatedModelSchema,
+                    example={**_EXAMPLE, "model_version_status": STATUS_EXAMPLE},
+                ),
+            ),
         ),
     ),
     errors=("not_found", "model_not_found", "invalid_parameter", *MODEL_CODES[3:]),

@@ -14,16 +14,14 @@ from werkzeug.datastructures import MultiDict
 from models.card import ModelCard
 from models.wire.client import Prediction
 from models.wire.explanations import Explanation
-from service.budget import TIMEOUT_HEADER, Budget, read_timeout
-from service.observation.record import current_record
-from service.predictions.admission import Admission
 from service.predictions.explainer import Explainer, ExplanationQuery
+from service.predictions.json_images import read_images
 from service.predictions.predictor import Answer
 from service.predictions.query import read_query
-from service.predictions.uploads import Upload, read_uploads
+from service.predictions.reception import Reception, note_answer, with_headers
+from service.predictions.uploads import Upload
 from service.predictions.views import render_answer
 from service.served.catalog import Catalog
-from service.settings import ServiceSettings
 
 METHOD: Final = "grad-cam"
 PARAMETERS: Final = ("model", "version", "label", "class", "clip")
@@ -35,9 +33,8 @@ DECIMALS: Final = 3
 class ExplanationViews:
     """The view of explanations and what it works with."""
 
-    settings: ServiceSettings
     explainer: Explainer
-    admission: Admission
+    reception: Reception
 
     def blueprint(self) -> Blueprint:
         """The routes."""
@@ -47,23 +44,14 @@ class ExplanationViews:
 
     def explain(self) -> Response:
         """Explain the one image of a request."""
-        default_timeout = self.settings.request_timeout_seconds
-        timeout = read_timeout(request.headers.get(TIMEOUT_HEADER), default_timeout)
         query = read_explanation_query(request.args, self.explainer.catalog)
-        record = current_record()
-        record.model = query.prediction.model.name
-        self.admission.check_room(timeout)
-        [upload] = read_uploads(request, max_images=1)
-        budget = record.budget = Budget(timeout)
-        record.images = 1
-        with self.admission.enter(1, budget):
+        timeout = self.reception.receive(query.prediction.model)
+        [upload] = read_images(request, max_images=1)
+        with self.reception.admit(1, timeout) as budget:
             card, explanation = self.explainer.explain(upload, query, budget)
-        record.note_answer(card.version, 1)
+        note_answer(card, 1)
         response = jsonify(render_explanation(card, explanation, upload, query))
-        response.headers["X-Model-Name"] = card.name
-        response.headers["X-Model-Version"] = str(card.version)
-        response.headers["Server-Timing"] = budget.server_timing()
-        return response
+        return with_headers(response, card, budget)
 
 
 def read_explanation_query(

@@ -8,7 +8,7 @@ from typing import IO, Any, Final
 from flask import Request
 from werkzeug.datastructures import FileStorage
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidImageError, InvalidRequestError
 
 IMAGE_FIELD: Final = "image"
 BAD_REQUEST: Final = "bad_request"
@@ -18,16 +18,22 @@ UNSUPPORTED_MEDIA_TYPE: Final = "unsupported_media_type"
 
 _HOW: Final = (
     f"send files in the multipart field {IMAGE_FIELD!r} (curl -F {IMAGE_FIELD}=@FILE), "
-    "or one image as the body with Content-Type image/*"
+    "one image as the body with Content-Type image/*, or base64 in JSON "
+    '({"images": ["..."]})'
 )
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One encoded image, and the file name that its sender gave it."""
+    """One encoded image, and the file name that its sender gave it.
+
+    Attributes:
+        error: why *image* is empty, where the sender could not have known.
+    """
 
     name: str | None
     image: bytes
+    error: InvalidImageError | None = None
 
 
 class UploadRequest(Request):
@@ -63,6 +69,22 @@ def read_uploads(request: Request, max_images: int) -> list[Upload]:
     raise InvalidRequestError(message, code=UNSUPPORTED_MEDIA_TYPE)
 
 
+def check_image_count(count: int, max_images: int) -> None:
+    """Accept *count* images in one request.
+
+    Raises:
+        InvalidRequestError: there are more than *max_images*, or none.
+    """
+    if count == 0:
+        raise InvalidRequestError(f"no image in the request: {_HOW}", code=NO_IMAGE)
+    if count > max_images:
+        message = (
+            f"{count} images, the limit is {max_images} in one request: send "
+            "several requests, or the whole folder as a job (POST /v1/jobs)"
+        )
+        raise InvalidRequestError(message, code=TOO_MANY_IMAGES)
+
+
 def _from_fields(request: Request, max_images: int) -> list[Upload]:
     files = request.files.getlist(IMAGE_FIELD)
     others = sorted({*request.files, *request.form} - {IMAGE_FIELD})
@@ -76,12 +98,7 @@ def _from_fields(request: Request, max_images: int) -> list[Upload]:
             "parameters into the URL's query"
         )
         raise InvalidRequestError(message)
-    if len(files) > max_images:
-        message = (
-            f"{len(files)} images, the limit is {max_images} in one request: send "
-            "several requests, or the whole folder as a job (POST /v1/jobs)"
-        )
-        raise InvalidRequestError(message, code=TOO_MANY_IMAGES)
+    check_image_count(len(files), max_images)
     return [_read(file) for file in files]
 
 

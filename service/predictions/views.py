@@ -15,26 +15,23 @@ from models.card import ModelCard
 from models.errors import InvalidImageError
 from models.probabilities import clip
 from models.wire.client import Prediction
-from service.budget import TIMEOUT_HEADER, Budget, read_timeout
 from service.documents.operations import documented
 from service.documents.predictions import PREDICT
-from service.observation.record import current_record
-from service.predictions.admission import Admission
+from service.predictions.json_images import read_images
 from service.predictions.predictor import Answer, Predictor
 from service.predictions.query import PredictionQuery, read_query
-from service.predictions.uploads import Upload, read_uploads
+from service.predictions.reception import Reception, note_answer, with_headers
+from service.predictions.uploads import Upload
 from service.problems import RejectedImagesError
-from service.protection.quota import charge_images
-from service.settings import ServiceSettings
 
 
 @dataclass(frozen=True)
 class PredictionViews:
     """The views of predictions and what they work with."""
 
-    settings: ServiceSettings
     predictor: Predictor
-    admission: Admission
+    reception: Reception
+    max_images: int
 
     def blueprint(self) -> Blueprint:
         """The routes."""
@@ -45,26 +42,15 @@ class PredictionViews:
     @documented(PREDICT)
     def predict(self) -> Response:
         """Answer the images of one request."""
-        default_timeout = self.settings.request_timeout_seconds
-        timeout = read_timeout(request.headers.get(TIMEOUT_HEADER), default_timeout)
         query = read_query(request.args, self.predictor.catalog)
-        record = current_record()
-        record.model = query.model.name
-        self.admission.check_room(timeout)
-        uploads = read_uploads(request, self.settings.max_images)
-        charge_images(len(uploads))
+        timeout = self.reception.receive(query.model)
+        uploads = read_images(request, self.max_images)
         images = [upload.image for upload in uploads]
-        # From here on: how long an upload takes is up to its sender's line.
-        budget = record.budget = Budget(timeout)
-        record.images = len(images)
-        with self.admission.enter(len(images), budget):
+        with self.reception.admit(len(images), timeout) as budget:
             answer = self.predictor.predict(images, query.model, query.accept, budget)
-        record.note_answer(answer.card.version, answer.good)
+        note_answer(answer.card, answer.good)
         response = jsonify(render_answer(answer, uploads, query))
-        response.headers["X-Model-Name"] = answer.card.name
-        response.headers["X-Model-Version"] = str(answer.card.version)
-        response.headers["Server-Timing"] = budget.server_timing()
-        return response
+        return with_headers(response, answer.card, budget)
 
 
 def render_answer(
@@ -75,8 +61,11 @@ def render_answer(
     Raises:
         RejectedImagesError: not one of the images could be decoded.
     """
-    rejected = [each for each in answer.images if isinstance(each, InvalidImageError)]
     names = [upload.name for upload in uploads]
+    # An upload that was no image to begin with came out as an empty one.
+    pairs = zip(uploads, answer.images, strict=True)
+    images = [upload.error or image for upload, image in pairs]
+    rejected = [each for each in images if isinstance(each, InvalidImageError)]
     if answer.prediction is None:
         raise RejectedImagesError(list(zip(names, rejected, strict=True)))
     rows = _render_rows(answer.card, answer.prediction, query)
@@ -86,7 +75,7 @@ def render_answer(
         "labels": answer.card.labels,
         "predictions": [
             {"name": name, **_entry(image, rows)}
-            for name, image in zip(names, answer.images, strict=True)
+            for name, image in zip(names, images, strict=True)
         ],
     }
 

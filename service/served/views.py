@@ -14,6 +14,7 @@ from service.budget import TIMEOUT_HEADER, Budget, read_timeout
 from service.documents.operations import documented
 from service.documents.served import LIST_MODELS, SHOW_MODEL
 from service.served.catalog import AVAILABLE, Catalog
+from service.served.version_status import model_version_status
 from service.settings import ServiceSettings
 
 
@@ -28,27 +29,34 @@ class ModelViews:
         """The routes."""
         routes = Blueprint("models", __name__)
         routes.add_url_rule("/v1/models", view_func=self.all_models)
-        routes.add_url_rule("/v1/models/<name>", view_func=self.one_model)
+        routes.add_url_rule("/v1/models/<word:name>", view_func=self.one_model)
         return routes
 
     @documented(LIST_MODELS)
     def all_models(self) -> Response:
         """Every model with its versions."""
         budget = self._budget()
-        names = self.catalog.names()
-        return jsonify(models=[self._render(name, budget) for name in names])
+        models = [
+            self._render(name, self.catalog.versions(name, budget.left()), budget)
+            for name in self.catalog.names()
+        ]
+        return jsonify(models=models)
 
     @documented(SHOW_MODEL)
     def one_model(self, name: str) -> Response:
-        """One model with its versions."""
-        return jsonify(self._render(self.catalog.find(name), self._budget()))
+        """One model with its versions, also as TensorFlow Serving tells them."""
+        budget = self._budget()
+        versions = self.catalog.versions(self.catalog.find(name), budget.left())
+        model = self._render(name, versions, budget)
+        return jsonify(**model, model_version_status=model_version_status(versions))
 
     def _budget(self) -> Budget:
         header = request.headers.get(TIMEOUT_HEADER)
         return Budget(read_timeout(header, self.settings.request_timeout_seconds))
 
-    def _render(self, name: str, budget: Budget) -> dict[str, Any]:
-        versions = self.catalog.versions(name, budget.left())
+    def _render(
+        self, name: str, versions: list[VersionStatus], budget: Budget
+    ) -> dict[str, Any]:
         return {
             "name": name,
             "versions": [self._version(name, each, budget) for each in versions],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import service
 from service.documents.codes import CODES
 
 API = ("/v1", "/v2", "/livez", "/readyz", "/metrics")
-METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+METHODS = {"get", "post", "put", "patch", "delete"}
 
 
 @pytest.fixture
@@ -27,28 +26,24 @@ def document(client: FlaskClient) -> dict[str, Any]:
     return answer
 
 
-def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path, methods in document["paths"].items():
-        for method in METHODS & {each.upper() for each in methods}:
-            yield f"{method} {path}", methods[method.lower()]
-
-
-def openapi_path(rule: str) -> str:
-    return re.sub("<(?:[a-z]+:)?([a-z]+)>", r"{\1}", rule)
+def operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from (path[method] for method in METHODS & set(path))
 
 
 def test_every_route_of_the_api_is_described(
     app: Flask, document: dict[str, Any]
 ) -> None:
     routes = {
-        f"{method} {openapi_path(rule.rule)}"
+        rule.endpoint.replace(".", "_")
         for rule in app.url_map.iter_rules()
         if rule.rule.startswith(API)
-        for method in (rule.methods or set()) & METHODS
     }
 
     described = {
-        name for name, operation in operations(document) if operation.get("responses")
+        operation["operationId"]
+        for operation in operations(document)
+        if operation.get("responses")
     }
     assert described == routes
 
@@ -56,7 +51,7 @@ def test_every_route_of_the_api_is_described(
 def test_operation_has_an_id_of_its_own_and_says_what_it_does(
     document: dict[str, Any],
 ) -> None:
-    described = [operation for _, operation in operations(document)]
+    described = list(operations(document))
 
     assert all(operation["summary"] for operation in described)
     ids = [operation["operationId"] for operation in described]
@@ -76,7 +71,7 @@ def test_document_is_sent_once(client: FlaskClient) -> None:
 
 
 def examples(document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Any]]:
-    for _, operation in operations(document):
+    for operation in operations(document):
         bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
         for content in [
             form for body in bodies for form in body.get("content", {}).values()

@@ -128,7 +128,11 @@ REQUESTS: dict[str, tuple[Send, int, str]] = {
     "200 images": (lambda c: post_images(c, [b"x"] * 200), 413, "too_large"),
     "oversize raw body": (lambda c: post_image(c, bytes(2**20 + 1)), 413, "too_large"),
     "oversize form": (lambda c: post_images(c, [bytes(2**20)]), 413, "too_large"),
-    "JSON": (lambda c: c.post("/v1/predict", json={}), 415, "unsupported_media_type"),
+    "XML": (
+        lambda c: c.post("/v1/predict", data="<a/>", content_type="text/xml"),
+        415,
+        "unsupported_media_type",
+    ),
     "no content type": (
         lambda c: c.post("/v1/predict", data=grey(9)),
         415,

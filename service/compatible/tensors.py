@@ -1,0 +1,116 @@
+"""Tensors of the Open Inference Protocol that hold images: BYTES or UINT8.
+
+BYTES are encoded images: base64 in JSON, or length and bytes in the binary extension.
+UINT8 are pixels [N, H, W, 3]: flat numbers in JSON, or bytes as they are.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+
+from models.errors import InvalidImageError, InvalidRequestError
+from models.images import encode_bmp
+from service.predictions.json_images import decode_base64
+
+BYTES: Final = "BYTES"
+UINT8: Final = "UINT8"
+
+_LENGTH: Final = struct.Struct("<I")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as it was sent: *binary* bytes, or else *data* out of the JSON."""
+
+    datatype: Any
+    shape: Any
+    data: Any = None
+    binary: bytes | None = None
+
+    def count(self) -> int:
+        """How many images it says it holds.
+
+        Raises:
+            InvalidRequestError: its shape is none that we read.
+        """
+        shape = self.shape
+        whole = isinstance(shape, list) and all(type(each) is int for each in shape)
+        if whole and self.datatype == BYTES and shape[1:] in ([], [1]) and shape:
+            return int(shape[0])
+        if whole and self.datatype == UINT8 and len(shape) == 4 and shape[3] == 3:
+            return int(shape[0])
+        message = (
+            f"images: datatype {self.datatype!r} of shape {shape!r} is not read: send "
+            "BYTES [N] (encoded images) or UINT8 [N, H, W, 3] (RGB)"
+        )
+        raise InvalidRequestError(message)
+
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of its pixels; None for encoded images."""
+        return None if self.datatype == BYTES else (self.shape[1], self.shape[2])
+
+    def images(self) -> list[bytes]:
+        """The encoded images in it, as many as it says.
+
+        Raises:
+            InvalidRequestError: its data do not fit its shape.
+            InvalidImageError: a text is not base64; the message says which one.
+        """
+        images = list(self._pixels() if self.datatype == UINT8 else self._encoded())
+        if len(images) != self.count():
+            message = f"images: {len(images)} in the data, {self.count()} in the shape"
+            raise InvalidRequestError(message)
+        return images
+
+    def _encoded(self) -> Iterator[bytes]:
+        if self.binary is not None:
+            yield from _split(self.binary)
+            return
+        if not isinstance(self.data, list):
+            raise InvalidRequestError("images: data is not a list of base64 texts")
+        for number, text in enumerate(self.data):
+            if not isinstance(text, str):
+                message = f"images: data[{number}] is not a text: send base64"
+                raise InvalidRequestError(message)
+            try:
+                yield decode_base64(text)
+            except InvalidImageError as error:
+                message = f"images: data[{number}]: {error}"
+                raise InvalidImageError(message, code=error.code) from error
+
+    def _pixels(self) -> Iterator[bytes]:
+        flat = self.binary if self.binary is not None else _bytes_of(self.data)
+        if min(self.shape) < 1 or prod(self.shape) != len(flat):
+            message = f"images: {len(flat):,} values for the shape {self.shape}"
+            raise InvalidRequestError(message)
+        # The decoder gives exactly these pixels back, and all images go one way.
+        for pixels in np.frombuffer(flat, np.uint8).reshape(self.shape):
+            yield encode_bmp(pixels)
+
+
+def _bytes_of(numbers: Any) -> bytes:
+    try:
+        return bytes(numbers) if isinstance(numbers, list) else b""
+    except (TypeError, ValueError) as error:
+        message = "images: data of UINT8 is one flat list of whole numbers 0 to 255"
+        raise InvalidRequestError(message) from error
+
+
+def _split(packed: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(packed):
+        end = start + _LENGTH.size
+        if end > len(packed):
+            raise InvalidRequestError("images: the last length is cut off")
+        [length] = _LENGTH.unpack(packed[start:end])
+        start, end = end, end + length
+        if end > len(packed):
+            raise InvalidRequestError("images: the last image is cut off")
+        yield packed[start:end]
+        start = end

@@ -1,0 +1,72 @@
+"""What every request for a model goes through, whatever it asks and in which protocol.
+
+`receive` is called before the body is read, `admit` when its images are known: a
+request that cannot be answered in time costs no upload, and each image is charged,
+counted and held a place for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from flask import Response, request
+
+from models.card import ModelCard
+from models.wire.client import ModelRef
+from service.budget import TIMEOUT_HEADER, Budget, read_timeout
+from service.observation.record import current_record
+from service.predictions.admission import Admission
+from service.protection.quota import charge_images
+
+
+@dataclass(frozen=True)
+class Reception:
+    """Where requests for models arrive; shared by all threads."""
+
+    admission: Admission
+    timeout_seconds: float
+
+    def receive(self, model: ModelRef) -> float:
+        """The seconds that the request in work, which asks *model*, may take.
+
+        Raises:
+            InvalidRequestError: its timeout header is no number.
+            OverloadedError: it could not be answered in that time.
+        """
+        header = request.headers.get(TIMEOUT_HEADER)
+        timeout = read_timeout(header, self.timeout_seconds)
+        current_record().model = model.name
+        self.admission.check_room(timeout)
+        return timeout
+
+    @contextmanager
+    def admit(self, images: int, timeout: float) -> Iterator[Budget]:
+        """Work on that many *images* within *timeout* seconds from now.
+
+        How long the upload took is up to its sender's line and does not count.
+
+        Raises:
+            RateLimitedError: the sender's quota is used up.
+            OverloadedError: there is no place for them, or they would wait too long.
+        """
+        charge_images(images)
+        record = current_record()
+        record.images = images
+        budget = record.budget = Budget(timeout)
+        with self.admission.enter(images, budget):
+            yield budget
+
+
+def note_answer(card: ModelCard, images: int) -> None:
+    """Keep for metrics and the log that *card*'s version has answered *images*."""
+    current_record().note_answer(card.version, images)
+
+
+def with_headers(response: Response, card: ModelCard, budget: Budget) -> Response:
+    """*response* with who answered, and where the time went."""
+    response.headers["X-Model-Name"] = card.name
+    response.headers["X-Model-Version"] = str(card.version)
+    response.headers["Server-Timing"] = budget.server_timing()
+    return response

@@ -1,0 +1,24 @@
+"""Whether a model can be asked now."""
+
+from __future__ import annotations
+
+from models.errors import ModelUnavailableError
+from service.served.catalog import AVAILABLE, Catalog
+
+
+def available_versions(
+    catalog: Catalog, name: str, timeout_seconds: float
+) -> list[int]:
+    """The versions of model *name* that answer, newest first, at least one.
+
+    Raises:
+        ModelUnavailableError: there is none, or the model server is away.
+        ModelContractError: the model server's answer cannot be used.
+    """
+    versions = catalog.versions(name, timeout_seconds)
+    available = [each.version for each in versions if each.state == AVAILABLE]
+    if not available:
+        states = ", ".join(f"{each.version} {each.state}" for each in versions)
+        message = f"no version of {name!r} is available ({states or 'none known'})"
+        raise ModelUnavailableError(message)
+    return available
