@@ -16,8 +16,8 @@ from models.wire.client import ModelRef
 from service.compatible.classifier import Classifier
 from service.compatible.inference import OUTPUTS, read_inference
 from service.compatible.tensors import BYTES
+from service.documents.inference import INFER
 from service.documents.open_inference import (
-    INFER,
     SERVER_LIVE,
     SERVER_READY,
     SHOW_INPUTS,

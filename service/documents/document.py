@@ -20,9 +20,7 @@ OPENAPI_VERSION: Final = "3.1.0"
 
 _DESCRIPTION: Final = """Photos in, calibrated and clipped class probabilities out;
 folders in, a CSV out. Errors are `application/problem+json` (RFC 9457); programs look
-at their `code`:
-
-{table}
+at their `code`: the schema `Problem` lists them all.
 """
 _SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -55,7 +53,7 @@ def open_document(app: Flask) -> Api:
         OPENAPI_VERSION=OPENAPI_VERSION,
     )
     options = {
-        "info": {"description": _DESCRIPTION.format(table=codes.table())},
+        "info": {"description": _DESCRIPTION},
         # The empty one: a service without keys is open.
         "security": [{}, {"bearer": []}, {"key": []}],
         "extra_plugins": [_Routes()],

@@ -1,4 +1,4 @@
-"""/v1/jobs, described."""
+"""Jobs and what becomes of them, described."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Any, Final
 
 from marshmallow import fields
 
-from service.budget import TIMEOUT_HEADER
-from service.documents.codes import MODEL_CODES
 from service.documents.members import Members, choice, count, number, several, text
 from service.documents.operations import Answer, Content, Operation
 
@@ -57,29 +55,6 @@ class JobsSchema(Members):
     jobs = several(JobSchema)
 
 
-NEW_JOB: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["input"],
-    "properties": {
-        "input": {"type": "string", "description": "Folder below INPUT_ROOT"},
-        "model": {"type": ["string", "null"], "description": "Default: the default"},
-        "format": {"enum": [*FORMATS, None], "description": "Default: kaggle-binary"},
-        "clip": {
-            "type": ["number", "string", "null"],
-            "description": "Upper bound of a probability, or `off`; default: the card's",
-        },
-        "on_unreadable": {
-            "enum": ["prior", "fail", None],
-            "description": "Write 1/K for a file that is no image (default), or fail",
-        },
-        "positive": {
-            "type": ["string", "null"],
-            "description": "Label of the CSV's probability; default: the last one",
-        },
-    },
-    "additionalProperties": False,
-}
-
 _EXAMPLE: Final = {
     "id": "0c5d1c9f5e4b7a21",
     "state": "running",
@@ -96,7 +71,7 @@ _EXAMPLE: Final = {
     "error": None,
     "unreadable_files": [],
 }
-_QUEUED: Final = {
+QUEUED: Final = {
     **_EXAMPLE,
     "state": "queued",
     "progress": {"done": 0, "total": 12500, "unreadable": 0},
@@ -106,27 +81,9 @@ _QUEUED: Final = {
 _UNKNOWN: Final = ("not_found", "job_not_found")
 
 
-def _job(description: str, example: dict[str, Any], status: int = 200) -> Answer:
-    headers = ("Location", "RateLimit") if status == 202 else ()
-    content = Content(JobSchema, example=example)
-    return Answer(description, (content,), status, headers)
+def _job(description: str, example: dict[str, Any]) -> Answer:
+    return Answer(description, (Content(JobSchema, example=example),))
 
-
-SUBMIT_JOB: Final = Operation(
-    summary="Classify a folder into a CSV",
-    description=(
-        "The job is pinned to the version that serves the model now. Once it is "
-        "accepted it ends with one complete CSV or with a reason."
-    ),
-    parameters=("Idempotency-Key", TIMEOUT_HEADER),
-    bodies=(Content(NEW_JOB, example={"input": "test", "model": "dogscats"}),),
-    answers=(_job("Accepted; follow it at Location", _QUEUED, 202),),
-    errors=(
-        *("bad_request", "too_large", "unsupported_media_type", "invalid_parameter"),
-        *("invalid_input", "idempotency_conflict", "queue_unavailable"),
-        *MODEL_CODES,
-    ),
-)
 
 LIST_JOBS: Final = Operation(
     summary="List the jobs",
@@ -149,7 +106,7 @@ CANCEL_JOB: Final = Operation(
 
 RETRY_JOB: Final = Operation(
     summary="Let a failed or cancelled job go on",
-    answers=(_job("The job, queued again", _QUEUED),),
+    answers=(_job("The job, queued again", QUEUED),),
     errors=(*_UNKNOWN, "job_not_retryable", "queue_unavailable"),
 )
 

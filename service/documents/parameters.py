@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from service.budget import TIMEOUT_HEADER
+from service.compatible.inference import LENGTH_HEADER
 from service.headers import REQUEST_ID_HEADER
 
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
@@ -54,7 +55,7 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "description": "1 to 200 visible characters: the same key gives the same job",
         "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
     },
-    "Inference-Header-Content-Length": {
+    LENGTH_HEADER: {
         "in": "header",
         "description": "Bytes of JSON, where tensors follow them as bytes",
         "schema": {"type": "integer", "minimum": 0, "maximum": 10**12 - 1},

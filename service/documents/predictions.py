@@ -13,8 +13,8 @@ from service.documents.operations import Answer, Content, Operation
 from service.documents.problem import ImageErrorSchema
 
 PIXEL_PNG: Final = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGPg4LcHAADMAHCvoLukAAAA"
-    "AElFTkSuQmCC"
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAA"
+    "AABJRU5ErkJggg=="
 )
 """One grey pixel as a PNG, in base64."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields
 
+from service.documents import codes
 from service.documents.members import Members, count, text
 
 
@@ -29,7 +30,7 @@ class ProblemSchema(Members):
     status = count("The HTTP status", 400)
     detail = text("For people: the value and the remedy")
     instance = text("Path of the request")
-    code = text("Stable, for programs")
+    code = text(f"Stable, for programs:\n\n{codes.table()}")
     request_id = text("As in the header X-Request-ID")
     errors = fields.List(fields.Nested(ListedErrorSchema))
     error = text(

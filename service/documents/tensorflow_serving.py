@@ -7,6 +7,7 @@ from typing import Any, Final
 from marshmallow import fields
 
 from service.budget import TIMEOUT_HEADER
+from service.compatible.instances import SIGNATURES
 from service.documents.codes import IMAGE_CODES, MODEL_CODES
 from service.documents.members import Members, text
 from service.documents.operations import Answer, Content, Operation
@@ -68,7 +69,7 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_signature(body: dict[str, Any]) -> dict[str, Any]:
-    signature = {"enum": ["serving_default", "encoded", "", None]}
+    signature = {"enum": [*SIGNATURES, "", None]}
     return {**body, "properties": {**body["properties"], "signature_name": signature}}
 
 

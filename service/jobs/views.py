@@ -18,8 +18,8 @@ from service.documents.jobs import (
     LIST_JOBS,
     RETRY_JOB,
     SHOW_JOB,
-    SUBMIT_JOB,
 )
+from service.documents.new_job import SUBMIT_JOB
 from service.documents.operations import documented
 from service.jobs.job_request import read_job_request, read_json
 from service.served.catalog import Catalog
