@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Final
 
 from flask import Response, jsonify, request
@@ -25,6 +24,7 @@ from service.documents.open_inference import (
     SHOW_SERVER,
 )
 from service.documents.operations import documented
+from service.release import release
 from service.routing import VERSION
 from service.served.readiness import available_versions
 
@@ -55,7 +55,7 @@ class OpenInferenceViews:
     def server(self) -> Response:
         """Who answers here."""
         extensions = ["binary_tensor_data"]
-        return jsonify(name="kennel", version=version("kennel"), extensions=extensions)
+        return jsonify(name="kennel", version=release(), extensions=extensions)
 
     @documented(SERVER_LIVE)
     def live(self) -> Response:

@@ -81,11 +81,17 @@ CODES: Final = {
     ),
 }
 
-MODEL_CODES: Final = (
-    *("model_not_found", "version_not_found", "label_not_found"),
-    *("model_not_ready", "overloaded", "bad_upstream_reply", "deadline_exceeded"),
+SERVER_CODES: Final = (
+    *("model_not_ready", "overloaded"),
+    *("bad_upstream_reply", "deadline_exceeded"),
 )
 """Whatever asks the model server may end so."""
+
+MODEL_CODES: Final = (
+    *("model_not_found", "version_not_found", "label_not_found"),
+    *SERVER_CODES,
+)
+"""Whatever asks it about a model that the request chooses may end so."""
 
 IMAGE_CODES: Final = (
     *("undecodable_image", "unsupported_image", "empty_image"),

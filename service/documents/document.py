@@ -5,7 +5,6 @@ Register problem+json after it: its own error answers must not replace ours.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any, Final
 
 from apispec import BasePlugin
@@ -14,6 +13,7 @@ from flask_smorest import Api
 
 from service.documents import codes
 from service.documents.parameters import HEADERS, PARAMETERS, PATHS
+from service.release import release
 from service.routing import WordConverter, describe_word
 
 OPENAPI_VERSION: Final = "3.1.0"
@@ -49,7 +49,7 @@ def open_document(app: Flask) -> Api:
     """The document of *app*, empty: blueprints that are registered with it fill it."""
     app.config.update(
         API_TITLE="Kennel",
-        API_VERSION=version("kennel"),
+        API_VERSION=release(),
         OPENAPI_VERSION=OPENAPI_VERSION,
     )
     options = {

@@ -83,6 +83,7 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
 PATHS: Final = {
     "name": "Name of a served model",
     "job": "Id of a job",
+    "image": "Id of an image in a job",
     "version": "Number of a version",
     "label": "Label of a version, as `canary`",
 }

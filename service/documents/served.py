@@ -7,7 +7,7 @@ from typing import Final
 from marshmallow import fields
 
 from service.budget import TIMEOUT_HEADER
-from service.documents.codes import MODEL_CODES
+from service.documents.codes import SERVER_CODES
 from service.documents.members import (
     Members,
     choice,
@@ -109,7 +109,7 @@ LIST_MODELS: Final = Operation(
             (Content(ServedModelsSchema, example={"models": [_EXAMPLE]}),),
         ),
     ),
-    errors=("invalid_parameter", *MODEL_CODES[3:]),
+    errors=("invalid_parameter", *SERVER_CODES),
 )
 
 SHOW_MODEL: Final = Operation(
@@ -126,5 +126,5 @@ SHOW_MODEL: Final = Operation(
             ),
         ),
     ),
-    errors=("not_found", "model_not_found", "invalid_parameter", *MODEL_CODES[3:]),
+    errors=("not_found", "model_not_found", "invalid_parameter", *SERVER_CODES),
 )
