@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Final
 
 VERSION: Final = "0.1.0"
-"""The one in pyproject.toml."""
+"""pyproject.toml takes it from here."""

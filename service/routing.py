@@ -8,7 +8,7 @@ from flask import Flask
 from werkzeug.routing import BaseConverter
 
 WORD: Final = "[A-Za-z0-9._-]{1,64}"
-VERSION: Final = "/versions/<int(min=1, max=999999999999999999):version>"
+PINNED: Final = "/versions/<int(min=1, max=999999999999999999):version>"
 """The part of a path that pins a version: 64 bits on the wire."""
 
 

@@ -11,6 +11,7 @@ from flask_smorest import Blueprint
 from models.card import ModelCard
 from models.contract import IMAGES_INPUT
 from models.errors import InvalidRequestError, ModelUnavailableError
+from models.version import VERSION
 from models.wire.client import ModelRef
 from service.compatible.classifier import Classifier
 from service.compatible.inference import OUTPUTS, read_inference
@@ -24,8 +25,7 @@ from service.documents.open_inference import (
     SHOW_SERVER,
 )
 from service.documents.operations import documented
-from service.release import release
-from service.routing import VERSION
+from service.routing import PINNED
 from service.served.readiness import available_versions
 
 _MODEL: Final = "/models/<word:name>"
@@ -43,7 +43,7 @@ class OpenInferenceViews:
         routes.add_url_rule("", view_func=self.server)
         routes.add_url_rule("/health/live", view_func=self.live)
         routes.add_url_rule("/health/ready", view_func=self.ready)
-        for path, which in ((_MODEL, "newest"), (_MODEL + VERSION, "version")):
+        for path, which in ((_MODEL, "newest"), (_MODEL + PINNED, "version")):
             routes.add_url_rule(path, f"model_{which}", self.model)
             routes.add_url_rule(f"{path}/ready", f"ready_{which}", self.model_ready)
             routes.add_url_rule(
@@ -55,7 +55,7 @@ class OpenInferenceViews:
     def server(self) -> Response:
         """Who answers here."""
         extensions = ["binary_tensor_data"]
-        return jsonify(name="kennel", version=release(), extensions=extensions)
+        return jsonify(name="kennel", version=VERSION, extensions=extensions)
 
     @documented(SERVER_LIVE)
     def live(self) -> Response:

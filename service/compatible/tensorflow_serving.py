@@ -19,7 +19,7 @@ from service.compatible.classifier import Classifier, numbers
 from service.compatible.instances import SIGNATURES, read_instances
 from service.documents.operations import documented
 from service.documents.tensorflow_serving import SHOW_METADATA, SHOW_STATUS, TF_PREDICT
-from service.routing import VERSION
+from service.routing import PINNED
 from service.served.version_status import model_version_status
 
 _MODEL: Final = "/v1/models/<word:name>"
@@ -35,7 +35,7 @@ class TensorFlowServingViews:
     def blueprint(self) -> Blueprint:
         """The routes: each view for the newest version, one by number, one by label."""
         routes = Blueprint("tensorflow-serving", __name__)
-        for end, which in (("", "newest"), (VERSION, "version"), (_LABEL, "label")):
+        for end, which in (("", "newest"), (PINNED, "version"), (_LABEL, "label")):
             path = _MODEL + end
             routes.add_url_rule(f"{path}/metadata", f"metadata_{which}", self.metadata)
             routes.add_url_rule(

@@ -15,6 +15,7 @@ from models.errors import (
     InvalidImageError,
     InvalidRequestError,
     KennelError,
+    MissingSignatureError,
     ModelContractError,
     ModelOverloadedError,
     ModelTimeoutError,
@@ -46,6 +47,16 @@ CODES: Final = {
     "job_not_found": ErrorCode(NotFoundError, "there is no job of that id"),
     "method_not_allowed": ErrorCode(
         InvalidRequestError, "the path has other methods: see Allow"
+    ),
+    "report_not_found": ErrorCode(
+        NotFoundError, "the version came without a training report"
+    ),
+    "unauthenticated": ErrorCode(KennelError, "this needs a valid API key"),
+    "forbidden": ErrorCode(KennelError, "the key lacks the scope for this"),
+    "rate_limited": ErrorCode(KennelError, "the key's quota is used up for now"),
+    "request_timeout": ErrorCode(KennelError, "the request arrived too slowly"),
+    "not_implemented": ErrorCode(
+        MissingSignatureError, "the version was exported without this"
     ),
     "job_finished": ErrorCode(ConflictError, "a job that has ended stays as it is"),
     "job_not_finished": ErrorCode(ConflictError, "the job has not succeeded (yet)"),

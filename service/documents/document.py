@@ -11,9 +11,9 @@ from apispec import BasePlugin
 from flask import Flask
 from flask_smorest import Api
 
+from models.version import VERSION
 from service.documents import codes
 from service.documents.parameters import HEADERS, PARAMETERS, PATHS
-from service.release import release
 from service.routing import WordConverter, describe_word
 
 OPENAPI_VERSION: Final = "3.1.0"
@@ -49,7 +49,7 @@ def open_document(app: Flask) -> Api:
     """The document of *app*, empty: blueprints that are registered with it fill it."""
     app.config.update(
         API_TITLE="Kennel",
-        API_VERSION=release(),
+        API_VERSION=VERSION,
         OPENAPI_VERSION=OPENAPI_VERSION,
     )
     options = {

@@ -60,11 +60,13 @@ _UNAVAILABLE: Final = {
 }
 
 LIVE: Final = Operation(
+    keyless=True,
     summary="Is the process up",
     answers=(Answer("It is", (Content(LifeSchema, example={"status": "alive"}),)),),
 )
 
 READY: Final = Operation(
+    keyless=True,
     summary="Can predictions be answered",
     answers=(
         Answer("They can", (Content(ReadinessSchema, example=_READY),)),

@@ -83,6 +83,7 @@ SHOW_SERVER: Final = Operation(
     ),
 )
 SERVER_LIVE: Final = Operation(
+    keyless=True,
     summary="Is the process up (Open Inference Protocol)",
     answers=(Answer("It is", (Content(LiveSchema, example={"live": True}),)),),
 )

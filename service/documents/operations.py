@@ -21,8 +21,10 @@ from service.problems import RETRY_AFTER_SECONDS
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
 
-EVERYWHERE: Final = ("internal",)
+EVERYWHERE: Final = ("internal", "request_timeout")
 """Codes that any operation may answer."""
+PROTECTED: Final = ("unauthenticated", "forbidden", "rate_limited")
+"""Codes of whatever may need a key."""
 _PARAMETERS: Final = ("X-Request-ID", "traceparent")
 _HEADERS: Final = ("X-Request-ID",)
 
@@ -75,6 +77,7 @@ class Operation:
         parameters: names of components; those in the path are found by themselves.
         bodies: the forms that the request's body may have.
         errors: codes of service/documents/codes.py.
+        keyless: no key is ever asked for.
     """
 
     summary: str
@@ -83,18 +86,21 @@ class Operation:
     parameters: tuple[str, ...] = ()
     bodies: tuple[Content, ...] = ()
     errors: tuple[str, ...] = ()
+    keyless: bool = False
 
     def render(self) -> dict[str, Any]:
         """As OpenAPI writes it."""
+        errors = (*self.errors, *EVERYWHERE, *(() if self.keyless else PROTECTED))
         body = {"requestBody": {"required": True, **_contents(self.bodies)}}
         return {
             "summary": self.summary,
             "description": self.description,
             "parameters": [*self.parameters, *_PARAMETERS],
             **(body if self.bodies else {}),
+            **({"security": [{}]} if self.keyless else {}),
             "responses": {
                 **{str(each.status): each.render() for each in self.answers},
-                **_problems((*self.errors, *EVERYWHERE)),
+                **_problems(errors),
             },
         }
 

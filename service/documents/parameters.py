@@ -24,6 +24,11 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "description": "The version with this label, as `canary`",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     },
+    "class": {
+        "in": "query",
+        "description": "Label to explain; default: the likeliest one",
+        "schema": {"type": "string"},
+    },
     "clip": {
         "in": "query",
         "description": (

@@ -43,6 +43,9 @@ class CardSchema(Members):
     libraries = fields.Dict(required=True)
     created = text("When it was exported, ISO 8601")
     git_revision = text("Of the code that exported it")
+    explains = fields.Boolean(
+        required=True, metadata={"description": "Whether POST /v1/explain can be asked"}
+    )
     schema = count("Version of the card's form", 1)
 
 
@@ -90,6 +93,7 @@ _CARD: Final = {
     "libraries": {"tensorflow": "2.21.0"},
     "created": "2026-11-21T09:30:00+00:00",
     "git_revision": "92a1e5e",
+    "explains": True,
     "schema": 1,
 }
 _EXAMPLE: Final = {

@@ -14,6 +14,8 @@ from prometheus_client.exposition import choose_encoder
 
 from models.contract import MAX_BATCH_SIZE
 from models.version import VERSION
+from service.documents.observation import SHOW_INFO, SHOW_METRICS
+from service.documents.operations import documented
 from service.observation.metrics.metrics import Exposition
 from service.settings import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS, ServiceSettings
 
@@ -36,11 +38,13 @@ class ObservationViews:
         routes.add_url_rule("/v1/info", view_func=self.info)
         return routes
 
+    @documented(SHOW_METRICS)
     def metrics(self) -> Response:
         """Every metric in Prometheus' text format, or OpenMetrics if asked for."""
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(self.exposition), content_type=content_type)
 
+    @documented(SHOW_INFO)
     def info(self) -> Response:
         """Versions, limits, and the settings that are nobody's secret."""
         settings = self.settings

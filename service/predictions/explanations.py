@@ -14,6 +14,8 @@ from werkzeug.datastructures import MultiDict
 from models.card import ModelCard
 from models.wire.client import Prediction
 from models.wire.explanations import Explanation
+from service.documents.explanations import EXPLAIN
+from service.documents.operations import documented
 from service.predictions.explainer import Explainer, ExplanationQuery
 from service.predictions.json_images import read_images
 from service.predictions.predictor import Answer
@@ -42,6 +44,7 @@ class ExplanationViews:
         routes.add_url_rule("/v1/explain", view_func=self.explain, methods=["POST"])
         return routes
 
+    @documented(EXPLAIN)
     def explain(self) -> Response:
         """Explain the one image of a request."""
         query = read_explanation_query(request.args, self.explainer.catalog)

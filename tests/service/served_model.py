@@ -30,7 +30,7 @@ class ServedModel(FakeModelServer):
         self.sizes: dict[int, tuple[int, int]] = {}
         self.version_labels: dict[str, int] = {}
         self.loading: tuple[int, ...] = ()
-        self.before_answer: Callable[[], None] | None = None
+        self.before_answer: Callable[[], object] | None = None
         self.after_answer: Callable[[], None] | None = None
         self.calls: list[str] = []
 

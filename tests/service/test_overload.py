@@ -30,18 +30,12 @@ IMAGE = {"Content-Type": "image/jpeg"}
 @contextmanager
 def in_work(client: FlaskClient, served: ServedModel, count: int) -> Iterator[None]:
     """While *count* requests wait for a slow model server."""
-    arrived = threading.Semaphore(0)
     go_on = threading.Event()
-
-    def hold() -> None:
-        arrived.release()
-        go_on.wait(20)
-
-    served.before_answer = hold
+    served.before_answer = lambda: go_on.wait(20)
+    depth = f"inference_queue_depth {float(count)}\n"
     with ThreadPoolExecutor(count) as pool:
         answers = [pool.submit(post_image, client, grey(9)) for _ in range(count)]
-        for _ in range(count):
-            assert arrived.acquire(timeout=20)
+        wait_until(lambda: depth in client.get("/metrics").text, "all are in work")
         try:
             yield
         finally:
