@@ -45,7 +45,6 @@ def _page_instead(response: Response) -> Response:
     page = render_template("problem.html", problem=problem, headline=headline)
     response.set_data(page)
     response.mimetype = "text/html"
-    response.headers["Vary"] = "Accept"
     return response
 
 

@@ -39,14 +39,15 @@ async function cardOf(model, version) {
   }
 }
 
-function sentence({ name, version, clip_bound: bound, clip_choice: choice, labels }) {
+function sentence({ name, version, clip_bound: bound, labels }) {
   const lowest = (1 - bound) / (labels.length - 1);
-  const reason = element("p", { class: "hint", title: choice || null });
-  reason.append(
+  const card = `/models/${encodeURIComponent(name)}/versions/${version}`;
+  return element("p", { class: "hint" },
     `${name}, version ${version}, keeps its answers between ${percent(lowest)} and `
-    + `${percent(bound)} (its clip bound), because one confident mistake costs more log `
-    + "loss than many right answers earn; the mark ",
+    + `${percent(bound)} (its `,
+    element("a", { href: card }, "clip bound"),
+    "), because one confident mistake costs more log loss than many right answers earn; "
+    + "the mark ",
     element("span", { class: "mark", "aria-hidden": "true" }),
     " is what the network said before, raw.");
-  return reason;
 }

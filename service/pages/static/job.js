@@ -13,6 +13,7 @@ const QUARTER = 0.25;
 
 const path = `/v1/jobs/${encodeURIComponent(byId("job").dataset.job)}`;
 const tell = (problem) => showProblem(byId("problem"), problem);
+let isFollowed = false;
 let spoken = "";
 
 byId("cancel").addEventListener("click", () => change("cancel"));
@@ -20,13 +21,18 @@ byId("retry").addEventListener("click", () => change("retry"));
 for (const time of document.querySelectorAll("time")) time.replaceWith(moment(time.dateTime));
 follow();
 
-function follow() {
-  poll(async () => {
-    const job = await ask(path);
-    showJob(job);
-    if (job.state === "succeeded") await showResult();
-    return MOVING.has(job.state) ? PAUSE : null;
-  }, tell);
+async function follow() {
+  if (isFollowed) return;
+  isFollowed = true;
+  await poll(look, tell);
+  isFollowed = false;
+}
+
+async function look() {
+  const job = await ask(path);
+  showJob(job);
+  if (job.state === "succeeded") await showResult();
+  return MOVING.has(job.state) ? PAUSE : null;
 }
 
 async function change(what) {

@@ -31,7 +31,7 @@ export class Photo {
 
   /** Will not be answered. */
   cancel() {
-    this.#become("cancelled", "Cancelled");
+    this.#become("cancelled", "Not answered");
   }
 
   /** Cannot be answered, and why. */

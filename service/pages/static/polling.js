@@ -7,20 +7,9 @@ const HOPELESS = new Set([401, 403, 404]);
 
 /**
  * Call *look* until it answers null; else it answers the milliseconds until the next
- * time. *tell* is told each Problem, and null when all is well again. The function
- * that is returned looks at once.
+ * time. *tell* is told each Problem, and null when all is well again.
  */
-export function poll(look, tell) {
-  let wake = () => {};
-  const rest = async (milliseconds) => {
-    await Promise.race([pause(milliseconds), new Promise((resolve) => { wake = resolve; })]);
-    if (document.hidden) await shown();
-  };
-  repeat(look, tell, rest);
-  return () => wake();
-}
-
-async function repeat(look, tell, rest) {
+export async function poll(look, tell) {
   let failures = 0;
   for (;;) {
     let milliseconds;
@@ -36,7 +25,8 @@ async function repeat(look, tell, rest) {
       if (HOPELESS.has(problem.status)) return;
     }
     if (milliseconds === null) return;
-    await rest(milliseconds);
+    await pause(milliseconds);
+    if (document.hidden) await shown();
   }
 }
 

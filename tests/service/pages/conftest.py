@@ -6,13 +6,12 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-from flask import Response
-from werkzeug.serving import make_server
+from flask import Flask, Response
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from models.wire.client import ModelServerClient
 from service.app import create_app
@@ -64,9 +63,10 @@ def _missing(what: str) -> None:
 
 @pytest.fixture
 def world(
-    tmp_path: Path, redis_server: RedisServer, served: ServedModel
+    settings: ServiceSettings, redis_server: RedisServer, served: ServedModel
 ) -> Iterator[World]:
-    made = World(tmp_path, redis_server, served)
+    """Workers beside the site, with the same folders."""
+    made = World(settings.runs_dir.parent, redis_server, served)
     yield made
     made.close()
 
@@ -77,16 +77,26 @@ def queue(settings: ServiceSettings) -> JobQueue:
     return JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
 
 
+class _KeepAlive(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+
 @pytest.fixture
-def site(
+def site_app(
     settings: ServiceSettings, model_client: ModelServerClient, queue: JobQueue
-) -> Iterator[str]:
-    """The address of the site."""
+) -> Flask:
+    """The application behind the site; a test may still add to it."""
     app = create_app(settings, model_client, queue)
     add_stand_ins(app, queue)
     app.after_request(_restrict)
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
+    return app
+
+
+@pytest.fixture
+def site(site_app: Flask) -> Iterator[str]:
+    """The address of the site."""
+    server = make_server("127.0.0.1", 0, site_app, True, request_handler=_KeepAlive)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     yield f"http://127.0.0.1:{server.port}"
     server.shutdown()

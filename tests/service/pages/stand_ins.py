@@ -33,7 +33,10 @@ def add_stand_ins(app: Flask, queue: JobQueue) -> None:
     app.register_blueprint(routes)
 
 
-def explain() -> Response:
+def explain() -> Response | tuple[Response, int]:
+    if request.args.get("version") != "1":
+        detail = "this version cannot explain itself: export it again"
+        return jsonify(detail=detail, code="not_implemented"), 501
     file = request.files["image"]
     with file.stream as stream:
         bright = Image.open(io.BytesIO(stream.read())).convert("L").getpixel((0, 0))
