@@ -2,7 +2,7 @@
 
 import { showProbabilities } from "./bars.js";
 import { copyTemplate, element } from "./markup.js";
-import { percent } from "./wording.js";
+import { percent, sentence } from "./wording.js";
 
 /** A photo in the list, waiting until it is answered, failed or cancelled. */
 export class Photo {
@@ -36,7 +36,7 @@ export class Photo {
 
   /** Cannot be answered, and why. */
   fail(reason) {
-    this.#become("failed", reason);
+    this.#become("failed", sentence(reason));
   }
 
   /** Answered: show *prediction*. */

@@ -9,7 +9,7 @@ import { byId, element } from "./markup.js";
 import { showProblem } from "./notices.js";
 import { Photo } from "./photo.js";
 import { predict } from "./prediction.js";
-import { grouped, photos as counted } from "./wording.js";
+import { grouped, photos as counted, sentence } from "./wording.js";
 
 const form = byId("photos");
 const limits = {
@@ -84,7 +84,7 @@ function stopExplaining(prediction, problem) {
   silent.add(versionOf(prediction));
   const isSame = (photo) => versionOf(photo.prediction ?? {}) === versionOf(prediction);
   for (const photo of photos.filter(isSame)) photo.root.querySelector(".explain")?.remove();
-  byId("notes").append(element("p", { class: "hint" }, problem.message));
+  byId("notes").append(element("p", { class: "hint" }, sentence(problem.message)));
 }
 
 const versionOf = ({ model, version }) => `${model} ${version}`;

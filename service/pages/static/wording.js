@@ -13,6 +13,10 @@ export const grouped = (count) => count.toLocaleString("en-GB");
 /** "1 photo", "2 photos". */
 export const photos = (count) => `${grouped(count)} photo${count === 1 ? "" : "s"}`;
 
+/** The API's words as a sentence; what begins with a name or value stays as it is. */
+export const sentence = (text) => text.replace(/^[a-z]+(?=[ ,])/, (word) =>
+  word[0].toUpperCase() + word.slice(1));
+
 /** 4000 seconds as "1 h 7 min". */
 export function duration(seconds) {
   const whole = Math.max(Math.round(seconds), 1);
