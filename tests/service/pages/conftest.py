@@ -83,11 +83,14 @@ class _KeepAlive(WSGIRequestHandler):
 
 @pytest.fixture
 def site_app(
-    settings: ServiceSettings, model_client: ModelServerClient, queue: JobQueue
+    settings: ServiceSettings,
+    model_client: ModelServerClient,
+    queue: JobQueue,
+    served: ServedModel,
 ) -> Flask:
     """The application behind the site; a test may still add to it."""
     app = create_app(settings, model_client, queue)
-    add_stand_ins(app, queue)
+    add_stand_ins(app, queue, served)
     app.after_request(_restrict)
     return app
 

@@ -10,12 +10,13 @@ from PIL import Image
 
 from models.errors import ConflictError
 from tests.pictures import grey
+from tests.service.served_model import ServedModel
 from worker.queue import JobQueue
 
 LABELS = ("cat", "dog")
 
 
-def add_stand_ins(app: Flask, queue: JobQueue) -> None:
+def add_stand_ins(app: Flask, queue: JobQueue, served: ServedModel) -> None:
     """Give *app* the routes below that it lacks."""
     known = {rule.rule for rule in app.url_map.iter_rules()}
     routes = Blueprint("stand_ins", __name__)
@@ -27,16 +28,19 @@ def add_stand_ins(app: Flask, queue: JobQueue) -> None:
     def scores(job: str) -> Response:
         return jsonify(_scores(queue, job))
 
+    def explain() -> Response | tuple[Response, int]:
+        if not getattr(served, "explains", True):
+            detail = "this version cannot explain itself: export it again"
+            return jsonify(detail=detail, code="not_implemented"), 501
+        return _explanation()
+
     add("/v1/explain", explain, "POST")
     add("/v1/jobs/<job>/scores", scores, "GET")
     add("/v1/jobs/<job>/images/<image>", thumbnail, "GET")
     app.register_blueprint(routes)
 
 
-def explain() -> Response | tuple[Response, int]:
-    if request.args.get("version") != "1":
-        detail = "this version cannot explain itself: export it again"
-        return jsonify(detail=detail, code="not_implemented"), 501
+def _explanation() -> Response:
     file = request.files["image"]
     with file.stream as stream:
         bright = Image.open(io.BytesIO(stream.read())).convert("L").getpixel((0, 0))

@@ -115,6 +115,7 @@ def test_model_page_says_who_answers(
 
 def test_sign_in_shows_what_was_wrong(app: Flask) -> None:
     with app.test_request_context():
+        app.preprocess_request()
         text = render_template("login.html", problem="no such key", next_path="/jobs")
 
     assert 'role="alert" id="key-problem">no such key<' in text
@@ -129,6 +130,7 @@ def test_report_comes_with_a_policy_of_its_own(app: Flask, tmp_path: Path) -> No
     )
 
     with app.test_request_context():
+        app.preprocess_request()
         response = reports.send("pets", 1)
         response.direct_passthrough = False
 
