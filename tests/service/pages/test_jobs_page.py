@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.pictures import write_folder
-from tests.worker.world import World
+from tests.worker.world import World, request
 from worker.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def test_job_can_be_cancelled_and_go_on(page: Page) -> None:
 
 
 def test_list_shows_new_jobs_by_itself(page: Page, world: World) -> None:
-    first = submit(page)
+    first = world.queue.submit(request()).id
     page.goto("/jobs")
-    page.wait_for_selector("#job-rows tr")
+    page.wait_for_selector("#job-rows .state:text-is('queued')")
     world.queue.cancel(first)
     page.wait_for_selector("#job-rows .state:text-is('cancelled')")
 

@@ -12,7 +12,7 @@ from tests.pictures import grey
 from tests.service.pages.gestures import choose
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
@@ -75,12 +75,11 @@ def test_answers_fit_a_telephone(page: Page) -> None:
     assert overflow(page) <= 0
 
 
-def test_dark_is_dark(browser: Browser, site: str) -> None:
+def test_dark_is_dark(page: Page) -> None:
+    page.goto("/")
     shots = set()
     for scheme in SCHEMES:
-        page = browser.new_page(color_scheme=scheme)
-        page.goto(site)
+        page.emulate_media(color_scheme=scheme)
         shots.add(page.screenshot())
-        page.close()
 
     assert len(shots) == 2
