@@ -106,4 +106,4 @@ def set_up_logging(settings: LogSettings) -> None:
 
 def _utc(seconds: float) -> str:
     moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -42,7 +42,7 @@ def log_request(record: RequestRecord) -> None:
     logger.log(
         level,
         "%s %s %s %d %.1f ms %s",
-        fields["client"],
+        request.remote_addr or "-",
         record.method,
         fields["path"],
         record.status,

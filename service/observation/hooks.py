@@ -13,7 +13,6 @@ from service.observation.observation import Observation
 from service.observation.record import RequestRecord, current_record
 from service.observation.trace_context import (
     TRACEPARENT,
-    TRACESTATE,
     TraceContext,
     span_below,
 )
@@ -40,8 +39,9 @@ class _Hooks:
 
     def begin(self) -> None:
         method = request.method if request.method in _METHODS else "other"
-        headers = request.headers
-        parent = TraceContext.read(headers.get(TRACEPARENT), headers.get(TRACESTATE))
+        # Not request.headers: they are made anew at each look.
+        given = request.environ.get
+        parent = TraceContext.read(given("HTTP_TRACEPARENT"), given("HTTP_TRACESTATE"))
         spans = self.observation.spans
         span, trace = None, None
         if spans is not None:

@@ -10,6 +10,7 @@ import yaml
 
 from kennel.commands.serving import model_server
 from models.contract import MAX_BATCH_SIZE
+from models.logs import LogSettings
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
 
@@ -102,6 +103,7 @@ def test_every_variable_is_one_that_the_process_reads(
     env = ReadVariables({name: defaults(text) for name, text in variables.items()})
 
     read = settings.from_env(env)
+    assert LogSettings.from_env(env).format == "json"
 
     assert set(variables) <= env.names
     assert read.redis_url == "redis://:chosen@redis:6379/0"

@@ -23,6 +23,7 @@ class ServedModel(FakeModelServer):
         before_answer: called before each answer for images.
         after_answer: called once, after the next answer for images.
         calls: signature names (or "status") of all calls so far.
+        metadata: what came along with each call for predictions.
     """
 
     def __init__(self, versions: tuple[int, ...] = (1,), port: int = 0) -> None:
@@ -33,10 +34,12 @@ class ServedModel(FakeModelServer):
         self.before_answer: Callable[[], object] | None = None
         self.after_answer: Callable[[], None] | None = None
         self.calls: list[str] = []
+        self.metadata: list[dict[str, str]] = []
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
         signature = request.model_spec.signature_name
         self.calls.append(signature)
+        self.metadata.append(dict(context.invocation_metadata()))
         if self.failure is not None:
             context.abort(self.failure, f"told to fail with {self.failure.name}")
         version = self._version(request.model_spec, context)

@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from models.errors import QueueUnavailableError
 from service.observation.metrics.buckets import JOB_SECONDS
-from service.observation.metrics.recent import Recent
+from service.observation.metrics.recent import FRESH_SECONDS, Recent
 from service.observation.metrics.seen_jobs import NOTHING_SEEN, SeenJob, SeenJobs
 from worker.queue import JobFigures, JobQueue
 
@@ -32,13 +32,20 @@ class JobMetrics:
     """The jobs of all processes; `collect` also counts what is new."""
 
     def __init__(
-        self, registry: CollectorRegistry, queue: JobQueue, seen: SeenJobs
+        self,
+        registry: CollectorRegistry,
+        queue: JobQueue,
+        seen: SeenJobs,
+        fresh_seconds: float = FRESH_SECONDS,
     ) -> None:
-        """Register the counters; *seen* is shared by the service's processes."""
+        """Register the counters; *seen* is shared by the service's processes.
+
+        Who asks again within *fresh_seconds* gets what was found before.
+        """
         self._queue = queue
         self._seen = seen
-        self._recent = Recent(self._look)
-        self._heartbeat = Recent(self._last_heartbeat)
+        self._recent = Recent(self._look, fresh_seconds)
+        self._heartbeat = Recent(self._last_heartbeat, fresh_seconds)
         self._ended = Counter(
             "jobs_total", "Jobs that ended.", ("queue", "state"), registry=registry
         )

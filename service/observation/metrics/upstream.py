@@ -33,10 +33,19 @@ class UpstreamMetrics:
             registry=registry,
             buckets=BATCH_SIZES,
         )
+        self._of: dict[tuple[str, str, str], tuple[Counter, Histogram, Histogram]] = {}
 
     def ended(self, call: UpstreamCall) -> None:
         """Count one call."""
-        self._handled.labels(call.subject.method, call.code).inc()
-        self._seconds.labels(call.subject.method).observe(call.seconds)
+        key = (call.subject.method, call.subject.model, call.code)
+        if key not in self._of:
+            self._of[key] = (
+                self._handled.labels(call.subject.method, call.code),
+                self._seconds.labels(call.subject.method),
+                self._batch_size.labels(call.subject.model),
+            )
+        handled, seconds, batch_size = self._of[key]
+        handled.inc()
+        seconds.observe(call.seconds)
         if call.subject.images:
-            self._batch_size.labels(call.subject.model).observe(call.subject.images)
+            batch_size.observe(call.subject.images)

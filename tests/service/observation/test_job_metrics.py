@@ -1,0 +1,140 @@
+"""Job metrics: run directories tell states, GET /metrics counts events."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from redis import Redis
+
+from models.wire.client import ModelServerClient
+from service.observation.metrics.jobs import JobMetrics
+from service.observation.metrics.seen_jobs import SeenJobs
+from tests.conftest import RedisServer
+from tests.fake_model_server import FakeModelServer
+from tests.worker.world import PATIENCE, World, request
+from worker.assembly import assemble_run
+from worker.run import Run
+from worker.runs import find_run
+from worker.shards import finish_shard
+
+PHOTOS = 10
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, redis_server: RedisServer, model_server: FakeModelServer
+) -> World:
+    made = World(tmp_path, redis_server, model_server)
+    made.photos_of(PHOTOS)
+    return made
+
+
+class Process:
+    """One process of a service, which looks anew at every scrape."""
+
+    def __init__(self, world: World, folder: Path | None = None) -> None:
+        self._registry = CollectorRegistry()
+        self._jobs = JobMetrics(self._registry, world.queue, SeenJobs(folder), 0.0)
+
+    def scrape(self) -> dict[str, float]:
+        families = [*self._jobs.collect(), *self._registry.collect()]
+        return {
+            "/".join([each.name, *each.labels.values()]): each.value
+            for family in families
+            for each in family.samples
+        }
+
+
+def submit(world: World) -> Run:
+    return find_run(world.runs_dir, world.queue.submit(request()).id)
+
+
+def work(world: World, run: Run) -> None:
+    """All shards of *run*, as its workers would."""
+    run.begin()
+    with ModelServerClient(world.model_server.target) as client:
+        for number in run.missing_shards():
+            finish_shard(run, number, world.photos, partial(PATIENCE.predict, client))
+
+
+def test_states_are_gauges_and_ends_are_counted(world: World) -> None:
+    queued, running, done = (submit(world) for _ in range(3))
+    running.begin()
+    work(world, done)
+    done.finish("id,label\n", {})
+
+    seen = Process(world).scrape()
+
+    assert queued.id != running.id
+    assert seen["jobs_queued/kennel"] == 1
+    assert seen["jobs_running/kennel"] == 1
+    assert seen["job_oldest_queued_seconds/kennel"] > 0
+    assert seen["jobs_total/kennel/succeeded"] == 1
+    assert seen["jobs_total/kennel/failed"] == 0
+    assert seen["job_images_total/kennel/ok"] == PHOTOS
+    assert seen["job_duration_seconds_count/kennel"] == 1
+
+
+def test_unreadable_images_are_counted_apart(world: World) -> None:
+    (world.photos / "1.png").write_bytes(b"no image")
+    process, run = Process(world), submit(world)
+    work(world, run)
+    running = process.scrape()
+    assemble_run(run)
+    ended = process.scrape()
+
+    for seen in (running, ended):
+        assert seen["job_images_total/kennel/unreadable"] == 1
+        assert seen["job_images_total/kennel/ok"] == PHOTOS - 1
+
+
+def test_retried_job_does_not_take_its_failure_back(world: World) -> None:
+    process, run = Process(world), submit(world)
+    totals = []
+    for _ in range(2):
+        run.fail("told to")
+        totals.append(process.scrape()["jobs_total/kennel/failed"])
+        world.queue.retry(run.id)
+        totals.append(process.scrape()["jobs_total/kennel/failed"])
+
+    assert totals == [1, 1, 2, 2]
+
+
+def test_each_event_is_counted_by_one_process(world: World, tmp_path: Path) -> None:
+    processes = [Process(world, tmp_path), Process(world, tmp_path)]
+    run = submit(world)
+    before = [process.scrape() for process in processes]
+    work(world, run)
+    run.finish("id,label\n", {})
+
+    after = [process.scrape() for process in [*processes, Process(world, tmp_path)]]
+
+    ended, images = "jobs_total/kennel/succeeded", "job_images_total/kennel/ok"
+    assert sum(each[ended] for each in before) == 0
+    assert [each[ended] for each in after] == [1, 0, 0]
+    assert sum(each[images] for each in after) == PHOTOS
+
+
+def test_last_heartbeat_of_any_worker_is_told(world: World) -> None:
+    with Redis.from_url(world.redis.url) as connection:
+        for name, moment in (("a", "2026-01-01T00:00:00.000000Z"), ("b", "")):
+            connection.sadd("rq:workers:kennel", f"rq:worker:{name}")
+            connection.hset(f"rq:worker:{name}", "last_heartbeat", moment)
+
+    seen = Process(world).scrape()
+
+    name = "worker_last_heartbeat_timestamp_seconds/kennel"
+    assert seen[name] == 1_767_225_600
+
+
+def test_jobs_are_told_while_redis_is_away(world: World) -> None:
+    submit(world)
+    world.redis.kill()
+
+    seen = Process(world).scrape()
+
+    assert seen["jobs_queued/kennel"] == 1
+    assert not [name for name in seen if name.startswith("worker_last")]
