@@ -81,7 +81,7 @@ class Spans:
             kind = _KINDS.get(part, SpanKind.INTERNAL)
             span = self._tracer.start_span(part, parent, kind, start_time=start)
             span.set_attribute("kennel.images", record.images)
-            span.end(start + round(record.budget.spent[part] * 1e9))
+            span.end(start + round(record.budget.spent.get(part, 0.0) * 1e9))
 
 
 def _trace_of(span: Span, parent: TraceContext | None) -> TraceContext:
