@@ -1,13 +1,15 @@
 """From encoded bytes to the pixels a model expects.
 
 Training, serving and the batch job all decode here, so they cannot disagree. Formats
-are told by their first bytes, never by name: a renamed EPS reaches no decoder.
+are told by their first bytes, never by name: a renamed EPS reaches no decoder. Colour
+profiles are ignored: the numbers in the file are the model's numbers.
 
 | what arrives            | what the model sees                                |
 |-------------------------|----------------------------------------------------|
 | EXIF orientation        | applied                                            |
 | grey, palette, CMYK     | converted to RGB                                   |
-| 16 bits a channel       | scaled to 8 bits, not cut off                      |
+| 16 bits, grey           | scaled to 8 bits, rounded                          |
+| 16 bits, colour         | the upper 8 of them                                |
 | transparency            | composited on white                                |
 | animated, multi-picture | the first frame                                    |
 | any size                | squashed to the model's, bilinear with antialiasing |
@@ -26,12 +28,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from models.errors import InvalidImageError
+from models.image_formats import (
+    BMP,
+    GIF,
+    JPEG,
+    PNG,
+    START_BYTES,
+    WEBP,
+    identify,
+    refuse,
+)
+from models.image_structure import check_structure
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """[height, width, 3], RGB."""
@@ -39,10 +53,17 @@ Pixels: TypeAlias = NDArray[np.uint8]
 MAX_IMAGE_BYTES: Final = 32 * 1024 * 1024
 MAX_PIXELS: Final = 50_000_000
 MAX_SIDE: Final = 30_000
-FORMATS: Final = "JPEG, PNG, WebP or BMP"
 PREPROCESSING: Final = "exif,white,bilinear-antialias,1"
 """Changes whenever `decode_image` answers otherwise: caches of pixels are keyed by it."""
 
+_DECODERS: Final[dict[str, type[ImageFile]]] = {
+    JPEG: JpegImageFile,
+    PNG: PngImageFile,
+    WEBP: WebPImageFile,
+    GIF: GifImageFile,
+    BMP: BmpImageFile,
+}
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -171,29 +192,18 @@ def _decode(image: bytes, draft: tuple[int, int] | None = None) -> Image.Image:
 
 def _open(image: bytes) -> ImageFile:
     check_image_bytes(len(image), max(len(image), 1))
-    decoder = _decoder_for(image[:16])
-    if decoder is None:
-        message = (
-            f"not a {FORMATS} image (it starts with {image[:8]!r}): convert it first"
-        )
-        raise InvalidImageError(message, code="unsupported_image")
+    name = identify(image[:START_BYTES])
+    if name is None:
+        raise refuse(image[:START_BYTES])
+    check_structure(name, image)
     try:
-        return decoder(io.BytesIO(image))
+        return _DECODERS[name](io.BytesIO(image))
+    except _BOMBS as error:
+        # WebP and GIF: the decoder looks at the canvas before we can.
+        raise _too_many_pixels("far too many") from error
     except _DECODER_ERRORS as error:
         message = f"the image's header is damaged ({_reason(error)}): send it again"
         raise InvalidImageError(message) from error
-
-
-def _decoder_for(start: bytes) -> type[ImageFile] | None:
-    if start.startswith(b"\xff\xd8\xff"):
-        return JpegImageFile
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return WebPImageFile
-    if start.startswith(b"BM"):
-        return BmpImageFile
-    return None
 
 
 def _check_dimensions(size: tuple[int, int]) -> None:
@@ -203,11 +213,15 @@ def _check_dimensions(size: tuple[int, int]) -> None:
     if width < 1 or height < 1:
         raise InvalidImageError(f"the image is {width} x {height} pixels")
     if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
-        message = (
-            f"the image is {width} x {height} pixels, the limit is {MAX_PIXELS:,} "
-            f"pixels and {MAX_SIDE:,} a side: scale it down"
-        )
-        raise InvalidImageError(message, code="too_many_pixels")
+        raise _too_many_pixels(f"{width} x {height}")
+
+
+def _too_many_pixels(count: str) -> InvalidImageError:
+    message = (
+        f"the image is {count} pixels, the limit is {MAX_PIXELS:,} pixels and "
+        f"{MAX_SIDE:,} a side: scale it down"
+    )
+    return InvalidImageError(message, code="too_many_pixels")
 
 
 def _flatten(image: Image.Image) -> Image.Image:

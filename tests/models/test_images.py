@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +12,13 @@ from PIL import Image, ImageOps
 
 from models.errors import InvalidImageError
 from models.images import decode_image, encode_thumbnail, read_image_file
+from tests.models.files import huge_png
 from tests.pictures import encoded, grey, noise
 
 SIZE = (24, 32)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
 def test_each_format_becomes_rgb_of_the_models_size(kind: str) -> None:
     pixels = decode_image(grey(120, (60, 40), kind), SIZE)
 
@@ -104,26 +103,13 @@ def test_first_frame_of_an_animation_counts() -> None:
     assert (decode_image(moving, SIZE) == (255, 0, 0)).all()
 
 
-def huge_png(width: int, height: int) -> bytes:
-    """A valid header and a small body: 100 megapixels in a few kilobytes."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + checksum
-
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    rows = zlib.compress(b"\0" * (height * (width // 8 + 1)), 9)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
 @pytest.mark.parametrize(
     ("image", "code", "complaint"),
     [
         (b"", "empty_image", "0 bytes"),
         (b"just some text", "unsupported_image", "convert it first"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "unsupported_image", "JPEG, PNG"),
-        (b"GIF89a" + bytes(40), "unsupported_image", "JPEG, PNG"),
+        (b"GIF89a" + bytes(40), "undecodable_image", "damaged"),
         (noise(1)[: len(noise(1)) // 2], "undecodable_image", "damaged"),
         (grey(7)[:40], "undecodable_image", "damaged"),
         (b"\xff\xd8\xff" + bytes(30), "undecodable_image", "damaged"),
@@ -149,20 +135,6 @@ def test_unusable_image_is_refused_with_code_and_remedy(
         decode_image(image, SIZE)
 
     assert refused.value.code == code
-
-
-def test_mutated_images_are_decoded_or_refused_never_more() -> None:
-    generator = np.random.default_rng(11)
-    originals = [noise(2, (40, 30)), grey(9, (40, 30)), grey(9, (40, 30), "WEBP")]
-    for number in range(600):
-        image = bytearray(originals[number % 3])
-        for place in generator.integers(0, len(image), 4):
-            image[place] = generator.integers(0, 256)
-        try:
-            pixels = decode_image(bytes(image), SIZE)
-        except InvalidImageError:
-            continue
-        assert pixels.shape == (24, 32, 3)
 
 
 def test_file_is_read_whole(tmp_path: Path) -> None:

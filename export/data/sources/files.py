@@ -16,7 +16,7 @@ from typing import Final
 from models.errors import NotFoundError
 
 ARCHIVE_SUFFIX: Final = ".zip"
-PHOTO_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+PHOTO_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 _TEST_FOLDERS: Final = frozenset({"test", "test1"})
 
 

@@ -1,0 +1,130 @@
+"""Small files that would be large or slow to decode: refused, or decoded at once."""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+
+import pytest
+from PIL import Image
+
+from models.errors import InvalidImageError
+from models.image_structure import MAX_PARTS, MAX_SCANS
+from models.images import decode_image
+from tests.models.files import (
+    bmp,
+    gif,
+    gif_run,
+    huge_png,
+    jpeg_with_scans,
+    png,
+    png_chunk,
+    png_header,
+)
+from tests.pictures import encoded, grey, noise
+
+SIZE = (24, 32)
+FLOOD = 100_000
+SECONDS = 1.0
+"""Of processor time, for what ends within hundredths of one."""
+
+SMALL_GIF = [((4, 4), gif_run(2, 16))]
+PROGRESSIVE = encoded(Image.new("L", (64, 48), 90), "JPEG", progressive=True)
+
+
+def packed_text(kind: bytes, count: int) -> bytes:
+    return png_chunk(kind, b"k\0\0" + zlib.compress(bytes(count), 9))
+
+
+def webp(width: int, height: int) -> bytes:
+    """An animation on a canvas of that size; its frames are small."""
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    image = bytearray(
+        encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    )
+    canvas = image.index(b"VP8X") + 12
+    image[canvas : canvas + 3] = struct.pack("<I", width - 1)[:3]
+    image[canvas + 3 : canvas + 6] = struct.pack("<I", height - 1)[:3]
+    return bytes(image)
+
+
+def padded_jpeg(segment: bytes, count: int = FLOOD) -> bytes:
+    jpeg = grey(9, kind="JPEG")
+    return jpeg[:2] + segment * count + jpeg[2:]
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        (png_header(65_000, 65_000) + png_chunk(b"IDAT"), "too_many_pixels"),
+        (huge_png(10_000, 10_000), "too_many_pixels"),
+        (png(b"\0", 8, 0, packed_text(b"zTXt", 10**7)), "undecodable_image"),
+        (png(b"\0", 8, 0, packed_text(b"iCCP", 10**7)), "undecodable_image"),
+        (png(b"\0", 8, 0, *[packed_text(b"zTXt", 10**6)] * 99), "undecodable_image"),
+        (png(b"\0", 8, 0, *[packed_text(b"iCCP", 10**6)] * 99), "too_complex"),
+        (png(b"\0", 8, 0, png_chunk(b"abCd") * FLOOD), "too_complex"),
+        (gif((65_535, 65_535), SMALL_GIF), "too_many_pixels"),
+        (gif((4, 4), [((65_535, 65_535), b"\x05")]), "too_many_pixels"),
+        (gif((4, 4), SMALL_GIF, b"!\xfe\0" * FLOOD), "too_complex"),
+        (gif((4, 4), SMALL_GIF, b"!\xff" + b"\x01a" * FLOOD + b"\0"), "too_complex"),
+        (gif((4, 4), SMALL_GIF, b"?" * FLOOD), "too_complex"),
+        (padded_jpeg(b"\xff\xfe\0\x02"), "too_complex"),
+        (padded_jpeg(b"\xff"), "too_complex"),
+        (jpeg_with_scans(PROGRESSIVE, 5000), "too_complex"),
+        (webp(16_383, 16_383), "too_many_pixels"),
+        (webp(8_000, 8_000), "too_many_pixels"),
+        (bmp((4000, 4000), 8, b"\0\0" * 4000, compression=1), "too_complex"),
+        (bmp((99, 99), 4, b"\1\1" * 2_500_000, compression=2), "too_complex"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bomb_is_refused_before_it_costs_anything(image: bytes, code: str) -> None:
+    begun = time.process_time()
+
+    with pytest.raises(InvalidImageError) as refused:
+        decode_image(image, SIZE)
+
+    assert refused.value.code == code
+    assert time.process_time() - begun < SECONDS
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        jpeg_with_scans(PROGRESSIVE, MAX_SCANS - PROGRESSIVE.count(b"\xff\xda")),
+        grey(9, kind="JPEG") + b"\xff\xda" * FLOOD,
+        PROGRESSIVE + b"\xff\xda" * FLOOD,
+        padded_jpeg(b"\xff\xfe\0\x02", MAX_PARTS - 100),
+        png(b"\0", 8, 0, png_chunk(b"abCd") * (MAX_PARTS - 100)),
+        png(b"\0", 8, 0, png_chunk(b"acTL", b"\x7f\xff\xff\xff\0\0\0\0")),
+        gif((4, 4), SMALL_GIF * 5000),
+        bmp((99, 99), 8, b"\x63\x05\0\0" * 99 + b"\0\1", 1, bytes(1024)),
+    ],
+    ids=[
+        "most-scans",
+        "video-behind-a-photo",
+        "video-behind-a-progressive-photo",
+        "most-segments",
+        "most-chunks",
+        "two-billion-frames",
+        "many-frames",
+        "run-length-bmp",
+    ],
+)
+def test_unusual_file_is_decoded_at_once(image: bytes) -> None:
+    begun = time.process_time()
+
+    assert decode_image(image, SIZE).shape == (*SIZE, 3)
+    assert time.process_time() - begun < SECONDS
+
+
+def test_ordinary_photo_is_hardly_looked_at() -> None:
+    from models.image_structure import check_structure
+
+    photo = noise(1, (500, 375))
+    begun = time.process_time()
+    for _ in range(1000):
+        check_structure("JPEG", photo)
+
+    assert time.process_time() - begun < 0.1

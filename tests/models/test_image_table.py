@@ -1,0 +1,214 @@
+"""docs/serving.md's table, row by row: what arrives, and what the model sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.errors import InvalidImageError
+from models.image_formats import FORMATS
+from models.images import decode_image
+from tests.models.files import bmp, gif, gif_run, png
+from tests.pictures import encoded, grey, noise
+
+SIZE = (8, 8)
+WHITE, BLACK, RED, BLUE = (255,) * 3, (0,) * 3, (255, 0, 0), (0, 0, 255)
+TURNS = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""What a camera did to an upright photo before it wrote this orientation."""
+
+
+def plain(mode: str, colour: object) -> Image.Image:
+    return Image.new(mode, (8, 8), colour)  # type: ignore[arg-type]
+
+
+def palette_image() -> Image.Image:
+    image = plain("P", 1)
+    image.putpalette([*BLACK, *RED])
+    return image
+
+
+def moving(kind: str) -> bytes:
+    """Red, then blue."""
+    frames = [plain("RGB", RED), plain("RGB", BLUE)]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    return encoded(
+        frames[0], kind, save_all=True, append_images=frames[1:], duration=9, **options
+    )
+
+
+def without_adobe_marker(jpeg: bytes) -> bytes:
+    start = jpeg.index(b"\xff\xee")
+    return (
+        jpeg[:start] + jpeg[start + 2 + int.from_bytes(jpeg[start + 2 : start + 4]) :]
+    )
+
+
+CMYK = encoded(plain("CMYK", (0, 255, 255, 0)), "JPEG", quality=100)
+HALF_RED = (255, 128, 128)
+
+ROWS: dict[str, tuple[bytes, tuple[int, int, int], int]] = {
+    # name: file, colour that the model sees, tolerance of a lossy format
+    "cmyk-jpeg": (CMYK, RED, 3),
+    "cmyk-jpeg-without-adobe-marker": (without_adobe_marker(CMYK), RED, 3),
+    "grey-jpeg": (encoded(plain("L", 70), "JPEG"), (70,) * 3, 1),
+    "progressive-jpeg": (
+        encoded(plain("RGB", (90, 80, 70)), "JPEG", progressive=True),
+        (90, 80, 70),
+        2,
+    ),
+    "mpo": (moving("MPO"), RED, 3),
+    "16-bit-grey-png": (png(b"\x10\xf0", 16, 0), (17,) * 3, 0),
+    "16-bit-rgb-png": (png(b"\x10\xf0" * 3, 16, 2), (16,) * 3, 0),
+    "16-bit-grey-alpha-png": (png(b"\x10\xf0\xff\xff", 16, 4), (16,) * 3, 0),
+    "16-bit-rgba-png": (png(b"\x10\xf0" * 3 + b"\0\0", 16, 6), WHITE, 0),
+    "1-bit-png": (encoded(plain("1", 1)), WHITE, 0),
+    "palette-png": (encoded(palette_image()), RED, 0),
+    "palette-png-transparent": (encoded(palette_image(), transparency=1), WHITE, 0),
+    "grey-transparent-png": (encoded(plain("L", 9), transparency=9), WHITE, 0),
+    "grey-alpha-png": (encoded(plain("LA", (10, 0))), WHITE, 0),
+    "rgba-png-opaque": (encoded(plain("RGBA", (*RED, 255))), RED, 0),
+    "rgba-png-half": (encoded(plain("RGBA", (*RED, 127))), HALF_RED, 0),
+    "rgba-webp": (encoded(plain("RGBA", (*RED, 0)), "WEBP", lossless=True), WHITE, 0),
+    "lossy-webp": (encoded(plain("RGB", (90, 80, 70)), "WEBP"), (90, 80, 70), 4),
+    "apng": (moving("PNG"), RED, 0),
+    "animated-webp": (moving("WEBP"), RED, 0),
+    "gif": (encoded(palette_image(), "GIF"), RED, 0),
+    "animated-gif": (moving("GIF"), RED, 0),
+    "transparent-gif": (encoded(palette_image(), "GIF", transparency=1), WHITE, 0),
+    "gif-87a": (
+        gif((8, 8), [((8, 8), gif_run(2, 64))]).replace(b"GIF89a", b"GIF87a"),
+        RED,
+        0,
+    ),
+    "1-bit-bmp": (encoded(plain("1", 1), "BMP"), WHITE, 0),
+    "8-bit-bmp": (encoded(plain("L", 33), "BMP"), (33,) * 3, 0),
+    "24-bit-bmp": (encoded(plain("RGB", BLUE), "BMP"), BLUE, 0),
+    "32-bit-bmp": (bmp((8, 8), 32, b"\xff\0\0\0" * 64), BLUE, 0),
+    "16-bit-bmp": (bmp((8, 8), 16, b"\0\x7c" * 64), RED, 0),
+    "top-down-bmp": (bmp((8, -8), 24, b"\0\0\xff" * 64), RED, 0),
+    "run-length-bmp": (
+        bmp((8, 8), 8, b"\x08\x01\0\0" * 8 + b"\0\1", 1, b"\0\0\0\0\0\0\xff\0"),
+        RED,
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_row_of_the_table(row: str) -> None:
+    image, colour, tolerance = ROWS[row]
+
+    pixels = decode_image(image, SIZE)
+
+    assert pixels.shape == (8, 8, 3)
+    assert np.abs(pixels.astype(int) - colour).max() <= tolerance
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_orientation_is_undone(orientation: int, kind: str) -> None:
+    upright = Image.new("RGB", (32, 64), RED)
+    upright.paste(BLUE, (0, 0, 16, 32))
+    upright.paste(WHITE, (16, 32, 32, 64))
+    turn = TURNS[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lying = upright.transpose(turn) if turn is not None else upright
+
+    pixels = decode_image(encoded(lying, kind, exif=exif, quality=100), (64, 32))
+
+    corners = pixels[[4, 4, 60, 60], [4, 28, 4, 28]].astype(int)
+    assert np.abs(corners - [BLUE, RED, RED, WHITE]).max() <= 6
+
+
+def test_colour_profile_changes_nothing() -> None:
+    photo = plain("RGB", (90, 80, 70))
+    for kind in ("JPEG", "PNG", "WEBP"):
+        with_profile = encoded(photo, kind, icc_profile=bytes(range(256)) * 2)
+
+        assert (
+            decode_image(with_profile, SIZE) == decode_image(encoded(photo, kind), SIZE)
+        ).all()
+
+
+def test_frame_smaller_than_the_screen_of_a_gif_stands_on_the_palettes_first() -> None:
+    image = gif((8, 8), [((4, 4), gif_run(2, 16)), ((8, 8), gif_run(1, 64))])
+
+    pixels = decode_image(image, SIZE)
+
+    assert (pixels[:4, :4] == RED).all()
+    assert (pixels[4:, 4:] == BLACK).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_file_that_ends_early_is_damaged(kind: str) -> None:
+    whole = noise(3, kind=kind)
+
+    for share in (0.02, 0.3, 0.6, 0.95):
+        with pytest.raises(InvalidImageError) as refused:
+            decode_image(whole[: int(len(whole) * share)], SIZE)
+        assert refused.value.code == "undecodable_image"
+
+
+def test_zip_file_behind_a_photo_is_not_looked_at() -> None:
+    for kind in ("JPEG", "PNG", "GIF"):
+        photo = grey(120, kind=kind)
+
+        pixels = decode_image(photo + b"PK\x03\x04" + bytes(500), SIZE)
+
+        assert (pixels == decode_image(photo, SIZE)).all()
+
+
+def media(brand: bytes) -> bytes:
+    return b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic"
+
+
+@pytest.mark.parametrize(
+    ("start", "complaint"),
+    [
+        (media(b"heic"), "a HEIC photo, .*: convert it to JPEG"),
+        (media(b"hevx"), "a HEIC photo, .*: convert it to JPEG"),
+        (media(b"mif1"), "a HEIF photo, .*: convert it to JPEG"),
+        (media(b"avif"), "an AVIF image, .*: convert it to JPEG"),
+        (media(b"crx "), r"raw photo \(CR3\), .*: convert it to JPEG"),
+        (media(b"isom"), "a video, .*: save one frame"),
+        (b"RIFF\0\0\0\0AVI LIST", "a video, .*: save one frame"),
+        (b"II*\0\x08\0\0\0", "a TIFF image or a camera's raw photo, .*: convert"),
+        (b"MM\0*\0\0\0\x08", "a TIFF image or a camera's raw photo, .*: convert"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image, .*: convert it to JPEG"),
+        (b"\xffO\xffQ", "a JPEG 2000 image, .*: convert it to JPEG"),
+        (b"\xff\n\0", "a JPEG XL image, .*: convert it to JPEG"),
+        (b"\0\0\1\0\1\0", r"an icon \(ICO\), .*: export it as PNG"),
+        (b"8BPS\0\1", "a Photoshop document, .*: export it as PNG"),
+        (bytes(128) + b"DICM", "a DICOM image, .*: export it as PNG"),
+        (b"%PDF-1.7", "a PDF document, .*: export its page"),
+        (b"%!PS-Adobe-3.0", "a PostScript document, .*: export its page"),
+        (b'<svg xmlns="">', "an SVG drawing, .*: export it as PNG"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<svg>', "an SVG drawing"),
+        (b"\r\n<!DOCTYPE HTML>", "a web page, .*: save the image itself"),
+        (b"<html><body>404", "a web page, .*: save the image itself"),
+        (b"data:image/png;base64,iVBO", "a data URL, .*: decode it first"),
+        (b"/9j/4AAQSkZJRg", "a JPEG in base64, .*: decode it first"),
+        (b"version https://git-lfs.github.com", "Git LFS pointer, .*: fetch the file"),
+        (b"PK\x03\x04\x14", "a ZIP archive or an office document, .*: unpack it"),
+        (b"RIFF\0\0\0\0WAVE", r"it starts with b'RIFF.*: convert it first"),
+        (b"\0\0\0\0\0\0\0\0WEBP", "it starts with .*: convert it first"),
+        (b"hello", "it starts with b'hello.*.*: convert it first"),
+    ],
+)
+def test_other_file_is_named_with_a_remedy(start: bytes, complaint: str) -> None:
+    with pytest.raises(InvalidImageError, match=complaint) as refused:
+        decode_image(start + bytes(300), SIZE)
+
+    assert refused.value.code == "unsupported_image"
+    assert FORMATS in str(refused.value)

@@ -1,0 +1,63 @@
+"""Whatever arrives, training, the API and the worker see the same pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from export.data.caches import PixelSource, cached_pixels
+from export.progress import silent
+from models.images import Pixels, decode_image
+from models.wire.client import ModelRef, ModelServerClient, Prediction
+from tests.fake_model_server import CARD, brightness_probabilities
+from tests.models.test_image_table import ROWS
+from tests.service.conftest import post_images
+from worker.folders import Item
+from worker.request import JobRequest
+from worker.shards import predict_items
+
+FILES = [image for image, _, _ in ROWS.values()]
+PIXELS = np.stack([decode_image(image, CARD.image_size) for image in FILES])
+DOGS = brightness_probabilities(PIXELS, 2)[:, 1]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{number}.jpg" for number in range(len(FILES))]
+    for path, image in zip(paths, FILES, strict=True):
+        path.write_bytes(image)
+    return paths
+
+
+def test_api_sees_the_tables_pixels(client: FlaskClient) -> None:
+    answer = post_images(client, FILES).get_json()
+
+    dogs = [each["raw"]["dog"] for each in answer["predictions"]]
+    assert dogs == pytest.approx(DOGS, abs=1e-7)
+
+
+def test_worker_sees_the_tables_pixels(
+    files: list[Path], model_client: ModelServerClient
+) -> None:
+    request = JobRequest("pets", 1, CARD.labels, CARD.image_size, "photos")
+
+    def ask(batch: Pixels, model: ModelRef) -> Prediction:
+        return model_client.predict(batch, model)
+
+    items = [Item(path.stem, path.name) for path in files]
+    rows = predict_items(files[0].parent, items, request, ask)
+
+    assert [row.probabilities[1] for row in rows] == pytest.approx(DOGS, abs=1e-7)
+
+
+def test_training_sees_the_tables_pixels(files: list[Path], tmp_path: Path) -> None:
+    hashes = [path.name for path in files]
+    source = PixelSource("train", files, hashes, CARD.image_size)
+
+    array = cached_pixels(source, tmp_path / "cache", silent)
+
+    batches = [batch for _, batch in array.batches(64)]
+    assert (np.concatenate(batches) == PIXELS).all()
