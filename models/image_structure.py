@@ -39,6 +39,7 @@ _PROGRESSIVE: Final = frozenset(bytes([0xFF, 0xC2 + 4 * each]) for each in range
 _FRAMES: Final = _PROGRESSIVE | {
     bytes([0xFF, kind]) for kind in range(0xC0, 0xD0) if kind not in (0xC4, 0xC8, 0xCC)
 }
+_RUN_LENGTHS: Final = (b"\1\0\0\0", b"\2\0\0\0")
 _WITHOUT_LENGTH: Final = frozenset([0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)])
 
 
@@ -136,8 +137,6 @@ def _check_bmp(image: bytes) -> None:
     if len(image) > MAX_RLE_BYTES or abs(width * height) > MAX_RLE_PIXELS:
         raise _refusal("a run-length coded BMP of this size")
 
-
-_RUN_LENGTHS: Final = (b"\1\0\0\0", b"\2\0\0\0")
 
 _CHECKS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
     {JPEG: _check_jpeg, PNG: _check_png, GIF: _check_gif, BMP: _check_bmp}

@@ -27,20 +27,17 @@ def find_last_maps(model: Any) -> Any:
         InvalidRequestError: there is none.
     """
     found = spatial_layers(model)
-    return found[-1] if found else refuse_model(model)
+    if not found:
+        raise no_maps(model)
+    return found[-1]
 
 
-def refuse_model(model: Any) -> Any:
-    """Say that *model* has no maps.
-
-    Raises:
-        InvalidRequestError: always.
-    """
-    message = (
+def no_maps(model: Any) -> InvalidRequestError:
+    """The error for a *model* without maps."""
+    return InvalidRequestError(
         f"network {model.name!r} has no convolution's maps to look at: "
         f"give one that is a flat functional model"
     )
-    raise InvalidRequestError(message)
 
 
 def output_shape(layer: Any) -> tuple[int | None, ...]:

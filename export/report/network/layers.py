@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import keras
 
-from models.networks.maps import output_shape, refuse_model, spatial_layers
+from models.networks.maps import no_maps, output_shape, spatial_layers
 
 _CONVOLUTIONS: Final = (
     keras.layers.Conv2D,
@@ -48,7 +48,9 @@ def find_convolutions(model: Any) -> list[Any]:
         InvalidRequestError: there are none.
     """
     found = [each for each in spatial_layers(model) if isinstance(each, _CONVOLUTIONS)]
-    return found or refuse_model(model)
+    if not found:
+        raise no_maps(model)
+    return found
 
 
 def _flat(model: Any) -> Iterator[Any]:
