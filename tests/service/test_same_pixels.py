@@ -15,7 +15,7 @@ from models.wire.client import ModelRef, ModelServerClient, Prediction
 from tests.fake_model_server import CARD, brightness_probabilities
 from tests.models.test_image_table import ROWS
 from tests.service.conftest import post_images
-from worker.folders import Item
+from worker.folders import list_folder
 from worker.request import JobRequest
 from worker.shards import predict_items
 
@@ -26,7 +26,9 @@ DOGS = brightness_probabilities(PIXELS, 2)[:, 1]
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    paths = [tmp_path / f"{number}.jpg" for number in range(len(FILES))]
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    paths = [folder / f"{number}.jpg" for number in range(len(FILES))]
     for path, image in zip(paths, FILES, strict=True):
         path.write_bytes(image)
     return paths
@@ -47,8 +49,9 @@ def test_worker_sees_the_tables_pixels(
     def ask(batch: Pixels, model: ModelRef) -> Prediction:
         return model_client.predict(batch, model)
 
-    items = [Item(path.stem, path.name) for path in files]
-    rows = predict_items(files[0].parent, items, request, ask)
+    folder = files[0].parent
+    items = list_folder(folder, "photos").items
+    rows = predict_items(folder, items, request, ask)
 
     assert [row.probabilities[1] for row in rows] == pytest.approx(DOGS, abs=1e-7)
 
