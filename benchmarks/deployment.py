@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.load.process import Target
+from benchmarks.trivial import publish_trivial_model
 from kennel.client import ApiClient
 from kennel.settings import KennelSettings
 from kennel.stack import LocalStack, StackOptions
@@ -20,13 +22,17 @@ def settings() -> KennelSettings:
 
 
 @contextmanager
-def running_stack(input_root: Path, workers: int = 2) -> Iterator[LocalStack]:
+def running_stack(
+    input_root: Path, workers: int = 2, models_dir: Path | None = None
+) -> Iterator[LocalStack]:
+    """A stack for folder jobs below *input_root*, on *models_dir* or this machine's."""
     with tempfile.TemporaryDirectory(prefix="kennel-bench-") as home:
         own = dataclasses.replace(
             settings(),
             home=Path(home),
             runs_dir=Path(home) / "runs",
             input_root=input_root,
+            models_dir=models_dir or settings().models_dir,
         )
         ports = StackOptions(port=0, model_server_port=0, redis_port=0, workers=workers)
         stack = LocalStack(own, ports, lambda _line: None)
@@ -48,3 +54,27 @@ def _wait_until_loaded(client: ApiClient) -> None:
         if not states & {"START", "LOADING"}:
             return
         time.sleep(0.5)
+
+
+@contextmanager
+def trivial_stack() -> Iterator[tuple[LocalStack, Target]]:
+    """A stack whose model costs next to nothing, and where to post photos to."""
+    with tempfile.TemporaryDirectory(prefix="kennel-bench-") as folder:
+        models_dir = Path(folder) / "models"
+        name = publish_trivial_model(models_dir)
+        with running_stack(Path(folder) / "data", 0, models_dir) as stack:
+            target = Target(f"{stack.url}/v1/predict?model={name}")
+            target.clients(2, 1)
+            yield stack, target
+
+
+@contextmanager
+def served_stack(name: str) -> Iterator[tuple[LocalStack, Target]]:
+    """A stack with the published models, and where to post photos for *name* to."""
+    with (
+        tempfile.TemporaryDirectory() as empty,
+        running_stack(Path(empty), workers=0) as stack,
+    ):
+        target = Target(f"{stack.url}/v1/predict?model={name}")
+        target.clients(2, 2)
+        yield stack, target

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 from benchmarks.bare import BareModel
 from benchmarks.deployment import running_stack, settings
-from benchmarks.load import measure_clients
+from benchmarks.load.process import Target
 from benchmarks.photos import camera_jpeg
 
 CLIENTS = 32
@@ -23,16 +22,14 @@ def main() -> None:
     bare = BareModel(settings().models_dir)
     before = bare.images_per_second(32)
     with tempfile.TemporaryDirectory() as empty, running_stack(Path(empty)) as stack:
-        url = f"{stack.url}/v1/predict?model={bare.name}"
-        measure_clients(url, 2, 2)
+        target = Target(f"{stack.url}/v1/predict?model={bare.name}")
+        target.clients(2, 2)
         # In turns, because the machine's speed drifts.
         singles, bare_singles = [], []
         for _ in range(3):
             bare_singles.append(bare.median_seconds(calls=20))
-            singles.append(statistics.median(measure_clients(url, 1, 6)))
-        began = time.perf_counter()
-        taken = measure_clients(url, CLIENTS, SECONDS)
-        rate = len(taken) / (time.perf_counter() - began)
+            singles.append(target.clients(1, 6).milliseconds(50) / 1000)
+        rate = target.clients(CLIENTS, SECONDS).rate
     after = bare.images_per_second(32)
     single, bare_single = statistics.median(singles), statistics.median(bare_singles)
     print(f"photo: JPEG 500x375, {len(camera_jpeg(1)):,} bytes; model {bare.name}")

@@ -1,0 +1,89 @@
+"""Overload: three times what the stack can do, for half a minute.
+
+`python -m benchmarks.overload`: first 32 clients that post without a pause say what it
+can do, then requests come at fixed times: at half of that rate, and at three times it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from benchmarks.deployment import served_stack, trivial_stack
+from benchmarks.load.outcome import LoadResult
+from benchmarks.processes import resident_megabytes, tree
+from kennel.client import ApiClient
+
+CLIENTS = 32
+
+
+@click.command()
+@click.option("--seconds", default=30.0, show_default=True)
+@click.option("--model", help="A published model instead of one that costs nothing.")
+def main(seconds: float, model: str | None) -> None:
+    """Print who was answered, who was refused, and how long each took."""
+    with served_stack(model) if model else trivial_stack() as (stack, target):
+        api = tree(stack.pids()["api"])
+        full = target.clients(CLIENTS, seconds)
+        click.echo(f"{CLIENTS} clients: {full.rate:.1f} requests/s, {_quantiles(full)}")
+        half = target.rate(full.rate / 2, seconds / 2)
+        click.echo(f"half of that rate: {half.statuses}, {_quantiles(half)}")
+        before = sum(map(resident_megabytes, api))
+        with _probed(ApiClient(stack.url)) as probes:
+            over = target.rate(3 * full.rate, seconds)
+        after = sum(map(resident_megabytes, api))
+        _print_overload(over, full)
+        click.echo(
+            f"probes meanwhile: {len(probes)} of /livez and /readyz answered, "
+            f"slowest {max(probes):.0f} ms"
+        )
+        click.echo(f"memory of the API processes: {before:.0f} MB, then {after:.0f} MB")
+
+
+def _print_overload(over: LoadResult, full: LoadResult) -> None:
+    refused = over.of_status(503)
+    told = sum(outcome.retry_after for outcome in refused)
+    worse = over.milliseconds(99) / full.milliseconds(99)
+    click.echo(
+        f"three times that rate: {over.statuses}, {over.rate:.1f} answered/s, "
+        f"{_quantiles(over)}, {worse:.1f} times the p99 of {CLIENTS} clients"
+    )
+    click.echo(
+        f"refused: p50 {over.milliseconds(50, 503):.1f} ms, "
+        f"p99 {over.milliseconds(99, 503):.1f} ms, {told} of {len(refused)} with "
+        f"Retry-After; load used {over.cpu_seconds / over.seconds:.2f} cores"
+    )
+
+
+def _quantiles(result: LoadResult) -> str:
+    return f"p50 {result.milliseconds(50):.1f} ms, p99 {result.milliseconds(99):.1f} ms"
+
+
+@contextmanager
+def _probed(client: ApiClient) -> Iterator[list[float]]:
+    """Milliseconds of the probes that were answered with 200, twice a second."""
+    taken: list[float] = []
+    stopping = threading.Event()
+
+    def probe() -> None:
+        while not stopping.wait(0.5):
+            for path in ("/livez", "/readyz"):
+                began = time.perf_counter()
+                client.get(path)
+                taken.append(1000 * (time.perf_counter() - began))
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    try:
+        yield taken
+    finally:
+        stopping.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Ten thousand requests: does an API process grow?
+
+`python -m benchmarks.soak`: growth is counted from the first tenth on, when every thread
+has worked and every buffer has its size.
+"""
+
+from __future__ import annotations
+
+import click
+
+from benchmarks.deployment import trivial_stack
+from benchmarks.processes import peak_megabytes, resident_megabytes, tree
+
+CLIENTS = 32
+_SECONDS = 5.0
+
+
+@click.command()
+@click.option("--requests", default=10_000, show_default=True)
+def main(requests: int) -> None:
+    """Print the memory of each API process before, after and at its peak."""
+    with trivial_stack() as (stack, target):
+        _, *workers = tree(stack.pids()["api"])
+        done, before = 0, [0.0]
+        while done < requests:
+            if done <= requests / 10:
+                before = [resident_megabytes(pid) for pid in workers]
+            done += len(target.clients(CLIENTS, _SECONDS).outcomes)
+        after = [resident_megabytes(pid) for pid in workers]
+        peaks = [peak_megabytes(pid) for pid in workers]
+    growth = 100 * (sum(after) / sum(before) - 1)
+    click.echo(
+        f"{done:,} requests from {CLIENTS} clients: API processes {_list(before)} MB, "
+        f"then {_list(after)} MB, growth {growth:.1f} %, peaks {_list(peaks)} MB"
+    )
+
+
+def _list(megabytes: list[float]) -> str:
+    return " and ".join(f"{each:.0f}" for each in megabytes)
+
+
+if __name__ == "__main__":
+    main()
