@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from flask import Flask, request
@@ -21,19 +22,20 @@ if TYPE_CHECKING:
 ALWAYS_ANSWERED: Final = frozenset({"/livez", "/readyz", "/metrics"})
 """Paths that take no place: whoever watches must see an overload, not suffer it."""
 
-_JOBS: Final = "/v1/jobs"
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CROWDED: Final = "kennel.crowded"
 
 
 def register_gate(app: Flask, threads: int, queue_seconds: Callable[[], float]) -> None:
-    """Keep a sixth of *threads* free of work, and a sixth for all but predictions.
+    """Let *app* work on fewer requests at a time than it has *threads*.
 
-    Refusals suggest to try again after *queue_seconds*.
+    A tenth stays free. Requests that send something (images, say) leave another tenth to
+    those that only read. Who is refused should try again after *queue_seconds*.
     """
 
     def refuse_if_crowded() -> None:
         if _CROWDED in request.environ:
-            message = "all threads for such requests are in work"
+            message = "this process works on as many requests as it has threads for"
             raise OverloadedError(message, queue_seconds())
 
     app.wsgi_app = _Gate(app.wsgi_app, threads)  # type: ignore[method-assign]
@@ -41,25 +43,37 @@ def register_gate(app: Flask, threads: int, queue_seconds: Callable[[], float]) 
 
 
 class _Gate:
-    """WSGI middleware: a request holds its place until its answer is made."""
+    """WSGI middleware: a request holds its places until its answer is made."""
 
     def __init__(self, application: WSGIApplication, threads: int) -> None:
         self._application = application
-        self._predictions = threading.BoundedSemaphore(max(1, threads * 2 // 3))
-        self._others = threading.BoundedSemaphore(max(1, threads // 6))
+        self._all = _Places(threads * 9 // 10)
+        self._sending = _Places(threads * 8 // 10)
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path in ALWAYS_ANSWERED:
+        if environ.get("PATH_INFO") in ALWAYS_ANSWERED:
             return self._application(environ, start_response)
-        predicts = environ["REQUEST_METHOD"] == "POST" and not path.startswith(_JOBS)
-        places = self._predictions if predicts else self._others
-        if not places.acquire(blocking=False):
-            environ[_CROWDED] = True
+        with ExitStack() as held:
+            places = [self._all]
+            if environ["REQUEST_METHOD"] not in _READING:
+                places.append(self._sending)
+            if not all(each.take(held) for each in places):
+                held.close()
+                environ[_CROWDED] = True
             return self._application(environ, start_response)
-        try:
-            return self._application(environ, start_response)
-        finally:
-            places.release()
+
+
+class _Places:
+    """A number of places, at least one."""
+
+    def __init__(self, count: int) -> None:
+        self._free = threading.BoundedSemaphore(max(1, count))
+
+    def take(self, held: ExitStack) -> bool:
+        """Whether there is one; it is free again when *held* closes."""
+        taken = self._free.acquire(blocking=False)
+        if taken:
+            held.callback(self._free.release)
+        return taken

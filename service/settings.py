@@ -56,7 +56,7 @@ class ServiceSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     web_workers: int = 2
-    web_threads: int = 48
+    web_threads: int = 40
     protection: ProtectionSettings = field(default_factory=ProtectionSettings)
 
     @classmethod

@@ -56,7 +56,7 @@ _INFO: Final[dict[str, Any]] = {
         "max_batch_size": 32,
         "request_timeout_seconds": {"default": 10.0, "min": 0.1, "max": 25.0},
     },
-    "settings": {"default_model": None, "web_workers": 2, "web_threads": 48},
+    "settings": {"default_model": None, "web_workers": 2, "web_threads": 40},
 }
 _METRICS: Final = (
     'http_requests_total{method="POST",route="/v1/predict",status="200"} 9'

@@ -1,7 +1,8 @@
-"""Turns requests away that would wait too long, so that overload is answered at once.
+"""Turns requests away that could not be answered in time, at once.
 
-What the next image has to wait is the images in work divided by the rate at which this
-process answers them (Little's law). The sender is told when to try again.
+What an image has to wait is the images in work divided by the rate at which this process
+answers them (Little's law). If that is above the request's budget, its sender is told
+when to try again, instead of waiting for a timeout and making others wait as well.
 """
 
 from __future__ import annotations
@@ -16,10 +17,6 @@ from typing import Final
 from models.errors import ModelOverloadedError
 from service.budget import Budget
 from service.predictions.drain import DrainRate
-
-MAX_QUEUE_SECONDS: Final = 8.0
-"""Nobody waits longer for the images before: twice what 32 clients of VGG16 on two
-cores wait anyway, and well below the time that a request is given."""
 
 _MAX_RETRY_SECONDS: Final = 30
 
@@ -94,7 +91,6 @@ class Admission:
             raise OverloadedError(message, queue)
         if in_work == 0:
             return  # somebody has to find out how fast it goes
-        total = self._drain.seconds_for(in_work + count, now)
-        if queue > MAX_QUEUE_SECONDS or total > seconds:
-            message = f"{in_work} images are in work, about {queue:.1f} s"
+        if self._drain.seconds_for(in_work + count, now) > seconds:
+            message = f"{in_work} images in work leave no answer within {seconds:.1f} s"
             raise OverloadedError(message, queue)

@@ -48,8 +48,8 @@ def in_work(client: FlaskClient, served: ServedModel, count: int) -> Iterator[No
 def small_client(
     settings: ServiceSettings, model_client: ModelServerClient
 ) -> FlaskClient:
-    """Of a process with 12 threads: 8 predict at a time, 2 do other things."""
-    small = replace(settings, web_threads=12)
+    """Of a process with 10 threads: 8 predict at a time."""
+    small = replace(settings, web_threads=10)
     queue = JobQueue(small.redis_url, small.runs_dir, small.input_root)
     return create_app(small, model_client, queue).test_client()
 
@@ -108,7 +108,7 @@ def port(served: ServedModel, tmp_path: Path) -> Iterator[int]:
         "MODEL_NAMES": "pets",
         "KENNEL_HOME": str(tmp_path),
         "WEB_WORKERS": "1",
-        "WEB_THREADS": "12",
+        "WEB_THREADS": "10",
     }
     with running("service.main", env=environment, log=tmp_path / "api.log"):
         wait_until(lambda: is_listening(port), "gunicorn listens")
