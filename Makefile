@@ -6,7 +6,7 @@ COMPOSE ?= docker compose
 MODEL ?= pets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench conformance rehearse constraints clean
+.PHONY: help demo test check format bench peers conformance rehearse constraints clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -43,8 +43,22 @@ format: .venv/.dev ## format the code and mend what the linter can
 
 bench: .venv/.run ## speed against the bare SavedModel and bare forward pass
 	$(BIN)/python -m benchmarks.online
+	$(BIN)/python -m benchmarks.edge
+	$(BIN)/python -m benchmarks.overload
+	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.job
 	$(BIN)/python -m benchmarks.training
+
+.venv-peers/.done: benchmarks/peers/requirements.txt
+	@echo "Installing LitServe, BentoML and others into .venv-peers (about 2 GB, once) ..."
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install \
+		--requirement benchmarks/peers/requirements.txt
+	@touch $@
+
+peers: .venv/.run .venv-peers/.done ## Kennel beside LitServe, BentoML and plain Flask
+	$(BIN)/python -m benchmarks.compare edge
+	$(BIN)/python -m benchmarks.compare model
 
 conformance: .venv/.dev ## the wire suite against MODEL_SERVER=host:port MODEL=name
 	MODEL_SERVER=$(MODEL_SERVER) MODEL=$(MODEL) $(BIN)/python -m pytest tests/models/test_conformance.py
@@ -59,4 +73,4 @@ constraints: | .venv/bin/python ## pin every dependency anew
 		--output-file constraints.txt pyproject.toml
 
 clean: ## remove what was installed and cached, not var/
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build
+	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build

@@ -27,11 +27,11 @@ class BareModel:
         if not names:
             raise SystemExit(f"no models in {models_dir}: run `make demo` first")
         self.name = name or names[0]
-        folder = models_dir / self.name
-        folder /= str(published_versions(folder)[0])
-        self.card = ModelCard.from_json((folder / CARD_FILE).read_bytes())
+        versions = models_dir / self.name
+        self.folder = versions / str(published_versions(versions)[0])
+        self.card = ModelCard.from_json((self.folder / CARD_FILE).read_bytes())
         self._constant = tf.constant
-        self._model = tf.saved_model.load(str(folder))
+        self._model = tf.saved_model.load(str(self.folder))
         self._signature = self._model.signatures[SERVING_SIGNATURE]
 
     def pixels(self, count: int) -> Any:
