@@ -27,7 +27,7 @@ from service.pages.problem_pages import register_problem_pages
 from service.pages.reports import Reports
 from service.pages.views import PageViews
 from service.predictions.admission import Admission
-from service.predictions.batching import CALLS_A_LANE, Batcher
+from service.predictions.batching import Batcher
 from service.predictions.decoding import Decoder
 from service.predictions.explainer import Explainer
 from service.predictions.explanations import ExplanationViews
@@ -72,7 +72,7 @@ def create_app(
     names = ModelNames(settings.model_names, settings.model_config_file)
     catalog = Catalog(client, names, settings.default_model)
     decoder = Decoder()
-    batcher = Batcher(client, Lanes(CALLS_A_LANE))
+    batcher = Batcher(client, Lanes())
     predictor = Predictor(batcher, catalog, decoder)
     explainer = Explainer(client, catalog, decoder)
     observation = observation or Observation()

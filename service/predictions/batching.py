@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty
-from typing import Final
 
 from models.contract import MAX_BATCH_SIZE
 from models.errors import KennelError, ModelContractError, ModelUnavailableError
@@ -20,9 +19,6 @@ from models.images import Pixels
 from models.wire.client import ModelRef, ModelServerClient, Prediction
 from service.budget import Budget
 from service.predictions.lanes import Group, Key, Lanes, Share, Waiting
-
-CALLS_A_LANE: Final = 1
-"""Calls under way at a time, for one model and image size, in one process."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class Batcher:
             outcome = error
         finally:
             seconds = time.perf_counter() - began
-            self.lanes.advance(key)
+            self.lanes.end(key, group, seconds)
             shares = dict(zip(group, _shares(group, outcome, seconds), strict=True))
             mine = shares.pop(leader)
             for request, share in shares.items():

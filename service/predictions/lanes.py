@@ -1,5 +1,9 @@
 """Who waits with whom: requests that may share one call to the model server.
 
+One call at a time in a lane keeps the calls few, and that is what a fast model is about:
+a call costs more than its images. A slow model is better served by sending each request
+at once: the model server then gathers those of all processes.
+
 A lane exists only while it is used, because clients choose versions and labels. Nothing
 is sent here: see `service.predictions.batching`.
 """
@@ -12,12 +16,15 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from models.contract import MAX_BATCH_SIZE
 from models.errors import KennelError
 from models.images import Pixels
 from models.wire.client import ModelRef, Prediction
+
+SLOW_SECONDS: Final = 0.02
+"""A model that takes longer for an image is slow: ten times what a call costs."""
 
 
 class Key(NamedTuple):
@@ -60,15 +67,30 @@ class Share:
 @dataclass
 class _Lane:
     calls: int = 0
+    images: int = 0
+    slow: bool = False
     waiting: deque[Waiting] = field(default_factory=deque)
+
+    def start(self, group: Group) -> Group:
+        self.calls += 1
+        self.images += _count(group)
+        return group
+
+    def end(self, group: Group, seconds: float) -> None:
+        # As many images as were under way had to share these seconds (Little's law).
+        self.slow = seconds > SLOW_SECONDS * self.images
+        self.calls -= 1
+        self.images -= _count(group)
+
+    def is_open(self) -> bool:
+        return self.calls == 0 or self.slow
 
 
 class Lanes:
     """The lanes of one process; thread-safe."""
 
-    def __init__(self, calls: int) -> None:
-        """Let at most *calls* calls of one lane be under way at a time."""
-        self._calls = calls
+    def __init__(self) -> None:
+        """Nobody waits yet."""
         self._lanes: dict[Key, _Lane] = {}
         self._lock = threading.Lock()
 
@@ -81,11 +103,10 @@ class Lanes:
         """The group to send now; None: wait for what comes into the inbox."""
         with self._lock:
             lane = self._lanes.setdefault(key, _Lane())
-            if lane.calls >= self._calls:
-                lane.waiting.append(request)
-                return None
-            lane.calls += 1
-            return [request]
+            if lane.is_open():
+                return lane.start([request])
+            lane.waiting.append(request)
+            return None
 
     def leave(self, key: Key, request: Waiting) -> None:
         """Wait no longer; whoever was given a group to send keeps that duty."""
@@ -94,19 +115,18 @@ class Lanes:
             if lane is not None and request in lane.waiting:
                 lane.waiting.remove(request)
 
-    def advance(self, key: Key) -> None:
-        """A call has ended: let those who wait make the next one.
+    def end(self, key: Key, group: Group, seconds: float) -> None:
+        """The call for *group* took *seconds*; those who wait may make the next one.
 
         It is made by the request that can wait longest, so that its own deadline is
         the call's, and nobody is held beyond theirs.
         """
         with self._lock:
             lane = self._lanes[key]
-            group = _next_group(lane.waiting)
-            if group:
-                max(group, key=lambda each: each.deadline).inbox.put(group)
-                return
-            lane.calls -= 1
+            lane.end(group, seconds)
+            while lane.is_open() and (following := _next_group(lane.waiting)):
+                leader = max(following, key=lambda each: each.deadline)
+                leader.inbox.put(lane.start(following))
             if lane.calls == 0:
                 del self._lanes[key]
 
@@ -118,3 +138,7 @@ def _next_group(waiting: deque[Waiting]) -> Group:
         group.append(waiting.popleft())
         room -= len(group[-1].images)
     return group
+
+
+def _count(group: Group) -> int:
+    return sum(len(each.images) for each in group)

@@ -66,7 +66,7 @@ def held() -> Iterator[HeldModel]:
 @pytest.fixture
 def requests(held: HeldModel) -> Iterator[Requests]:
     with ModelServerClient(held.target) as client, ThreadPoolExecutor(64) as pool:
-        yield Requests(Batcher(client, Lanes(calls=1)), held, pool)
+        yield Requests(Batcher(client, Lanes()), held, pool)
         held.permits.release(100)
 
 
