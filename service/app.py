@@ -17,6 +17,8 @@ from service.documents.views import DocumentViews
 from service.gate import register_gate
 from service.headers import register_headers
 from service.health import HealthViews
+from service.jobs.archive_upload import ArchiveUploads
+from service.jobs.score_views import ScoreViews
 from service.jobs.views import JobViews
 from service.observation.hooks import register_observation
 from service.observation.metrics.metrics import Exposition
@@ -78,6 +80,7 @@ def create_app(
     observation = observation or Observation()
     metrics = observation.metrics
     admission = Admission(settings.max_in_flight, metrics.inference.queue_depth.inc)
+    uploads = ArchiveUploads(settings.runs_dir, settings.max_upload_bytes)
     app = _flask(settings)
     register_converters(app)
     document = open_document(app)
@@ -97,7 +100,8 @@ def create_app(
         ModelViews(settings, catalog),
         TensorFlowServingViews(classifier),
         OpenInferenceViews(classifier),
-        JobViews(settings, catalog, queue),
+        JobViews(settings, catalog, queue, uploads),
+        ScoreViews(queue),
         HealthViews(catalog, queue),
         ObservationViews(settings, Exposition(metrics, catalog, queue)),
     ):

@@ -23,6 +23,7 @@ from models.errors import (
     ModelUnavailableError,
     NotFoundError,
     QueueUnavailableError,
+    StorageFullError,
 )
 from service.headers import request_id
 from service.observation.record import current_record
@@ -51,6 +52,7 @@ STATUSES: Final[dict[str | type[KennelError], int]] = {
     ModelUnavailableError: 503,
     ModelContractError: 502,
     QueueUnavailableError: 503,
+    StorageFullError: 507,
 }
 """By code where one is listed, else by class, the nearest first. The rest is 500."""
 

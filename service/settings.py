@@ -20,12 +20,14 @@ from models.environment import (
 from models.errors import InvalidRequestError
 from models.wire.config import check_model_name
 from service.protection.settings import ProtectionSettings
+from worker.queue import MAX_UNPACKED_BYTES
 
 MIN_TIMEOUT_SECONDS: Final = 0.1
 MAX_TIMEOUT_SECONDS: Final = 25.0
 """Below gunicorn's graceful timeout, so that a stop never cuts an answer off."""
 
 _GIBIBYTE: Final = 1024**3
+_TEBIBYTE: Final = 1024**4
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class ServiceSettings:
             reports are read from it.
         default_model: answers when a request names none; None: the first known name.
         max_in_flight: images that one process works on at the same time.
+        max_upload_bytes: an archive with the photos of a job.
+        max_unpacked_bytes: those photos together, unpacked.
     """
 
     model_server: str = "127.0.0.1:8500"
@@ -53,6 +57,8 @@ class ServiceSettings:
     max_request_bytes: int = 64 * 1024 * 1024
     max_images: int = 64
     max_in_flight: int = 256
+    max_upload_bytes: int = 4 * _GIBIBYTE
+    max_unpacked_bytes: int = MAX_UNPACKED_BYTES
     host: str = "127.0.0.1"
     port: int = 8000
     web_workers: int = 2
@@ -93,6 +99,12 @@ class ServiceSettings:
                 "MAX_IN_FLIGHT",
                 max(cls.max_in_flight, max_images),
                 (max_images, 1_000_000),
+            ),
+            max_upload_bytes=read_integer(
+                env, "MAX_UPLOAD_BYTES", cls.max_upload_bytes, (1024, _TEBIBYTE)
+            ),
+            max_unpacked_bytes=read_integer(
+                env, "MAX_UNPACKED_BYTES", cls.max_unpacked_bytes, (1024, _TEBIBYTE)
             ),
             host=env.get("HOST") or cls.host,
             port=read_integer(env, "PORT", cls.port, (1, 65_535)),

@@ -39,7 +39,12 @@ def create() -> Flask:
         timeout_seconds=settings.request_timeout_seconds,
         observer=observation,
     )
-    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
+    queue = JobQueue(
+        settings.redis_url,
+        settings.runs_dir,
+        settings.input_root,
+        max_unpacked_bytes=settings.max_unpacked_bytes,
+    )
     return create_app(settings, client, queue, observation)
 
 

@@ -1,4 +1,4 @@
-"""From the JSON of POST /v1/jobs to a request that the queue understands."""
+"""From the members of POST /v1/jobs to a request that the queue understands."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from models.errors import InvalidRequestError
 from models.probabilities import check_clip_bound, parse_clip
 from models.wire.client import ModelRef
 from service.budget import Budget
+from service.predictions.query import read_model
 from service.predictions.uploads import BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE
 from service.served.catalog import Catalog
 from worker.queue import JobRequest
 
-MEMBERS: Final = ("model", "input", "format", "clip", "on_unreadable", "positive")
-_TEXTS: Final = frozenset(MEMBERS) - {"clip"}
+MEMBERS: Final = (
+    *("model", "version", "label", "input"),
+    *("format", "clip", "on_unreadable", "positive"),
+)
+_TEXTS: Final = frozenset(MEMBERS) - {"clip", "version"}
 
 
 def read_json(request: Request) -> Any:
@@ -28,7 +32,11 @@ def read_json(request: Request) -> Any:
         HTTPException: it is above the request's limit.
     """
     if not request.is_json:
-        message = f"Content-Type {request.mimetype!r}: send application/json"
+        message = (
+            f"Content-Type {request.mimetype!r}: send application/json, or an archive "
+            "as multipart/form-data, application/zip, application/x-tar or "
+            "application/gzip"
+        )
         raise InvalidRequestError(message, code=UNSUPPORTED_MEDIA_TYPE)
     try:
         return json.loads(request.get_data())
@@ -38,7 +46,7 @@ def read_json(request: Request) -> Any:
 
 
 def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
-    """The job that *body* asks for, pinned to the model's current version.
+    """The job that *body* asks for, pinned to the version that serves the model now.
 
     Raises:
         InvalidRequestError: not such an object; the message names the member.
@@ -48,20 +56,21 @@ def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
     given = _members(body)
     if "input" not in given:
         raise InvalidRequestError("input is missing: name a folder below INPUT_ROOT")
-    name = catalog.find(given.get("model"))
-    card = catalog.describe(ModelRef(name), budget.left())
+    model = read_model(_selectors(given), catalog)
+    card = catalog.describe(model, budget.left())
     options = {
         member: given[member]
         for member in ("format", "on_unreadable", "positive")
         if member in given
     }
     return JobRequest(
-        model=name,
+        model=model.name,
         version=card.version,
         labels=card.labels,
         image_size=card.image_size,
         input=given["input"],
         clip=_clip(given.get("clip"), card),
+        pin=_pin(model),
         **options,
     )
 
@@ -77,6 +86,20 @@ def _members(body: Any) -> dict[str, Any]:
         if name in _TEXTS and not isinstance(value, str):
             raise InvalidRequestError(f"{name}={value!r} is not a text")
     return given
+
+
+def _selectors(given: dict[str, Any]) -> dict[str, str]:
+    version = given.get("version")
+    if isinstance(version, bool | float | list | dict):
+        raise InvalidRequestError(f"version={version!r} is not a whole number")
+    names = ("model", "version", "label")
+    return {name: str(given[name]) for name in names if name in given}
+
+
+def _pin(model: ModelRef) -> str | None:
+    if model.version is not None:
+        return f"version={model.version}"
+    return None if model.label is None else f"label={model.label}"
 
 
 def _clip(value: Any, card: ModelCard) -> float | None:

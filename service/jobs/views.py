@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from flask import Response, jsonify, request, send_file, url_for
 from flask_smorest import Blueprint
@@ -21,10 +22,11 @@ from service.documents.jobs import (
 )
 from service.documents.new_job import SUBMIT_JOB
 from service.documents.operations import documented
+from service.jobs.archive_upload import ArchiveUploads, holds_archive, input_name
 from service.jobs.job_request import read_job_request, read_json
 from service.served.catalog import Catalog
 from service.settings import ServiceSettings
-from worker.queue import JobQueue
+from worker.queue import JobQueue, JobRequest, JobStatus
 
 IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -39,6 +41,7 @@ class JobViews:
     settings: ServiceSettings
     catalog: Catalog
     queue: JobQueue
+    uploads: ArchiveUploads
 
     def blueprint(self) -> Blueprint:
         """The routes."""
@@ -53,14 +56,10 @@ class JobViews:
 
     @documented(SUBMIT_JOB)
     def submit(self) -> tuple[Response, int]:
-        """Queue a folder, pinned to the version that serves the model now."""
-        request.max_content_length = MAX_BODY_BYTES
-        default_timeout = self.settings.request_timeout_seconds
-        timeout = read_timeout(request.headers.get(TIMEOUT_HEADER), default_timeout)
+        """Queue a folder or an uploaded archive, pinned to the version served now."""
         key = _idempotency_key()
-        body = read_json(request)
-        job_request = read_job_request(body, self.catalog, Budget(timeout))
-        status = self.queue.submit(job_request, key)
+        submit = self._submit_archive if holds_archive(request) else self._submit_folder
+        status = submit(key)
         response = jsonify(status.to_json())
         response.headers["Location"] = url_for("jobs.job", job=status.id)
         return response, 202
@@ -98,6 +97,26 @@ class JobViews:
             download_name="submission.csv",
             etag=digest,
         )
+
+    def _submit_folder(self, key: str | None) -> JobStatus:
+        request.max_content_length = MAX_BODY_BYTES
+        body = read_json(request)
+        return self.queue.submit(self._read(body), key)
+
+    def _submit_archive(self, key: str | None) -> JobStatus:
+        with self.uploads.taking(request):
+            given = self.uploads.members(request)
+            # Before the archive comes in: a mistake should not cost an upload.
+            named = self._read({**given, "input": given.get("input") or "archive"})
+            with self.uploads.archive(request) as (name, archive):
+                shown = input_name(given.get("input") or name)
+                asked = dataclasses.replace(named, input=shown)
+                return self.queue.submit_archive(asked, archive, key)
+
+    def _read(self, members: Any) -> JobRequest:
+        default_timeout = self.settings.request_timeout_seconds
+        timeout = read_timeout(request.headers.get(TIMEOUT_HEADER), default_timeout)
+        return read_job_request(members, self.catalog, Budget(timeout))
 
 
 def _idempotency_key() -> str | None:

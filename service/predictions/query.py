@@ -69,6 +69,19 @@ def read_query(
         ModelUnavailableError: none is named and none is known yet.
     """
     query = _once_each(arguments, known)
+    model = read_model(query, catalog)
+    parse_clip(query.get("clip"), None)
+    return PredictionQuery(model, query.get("clip"), _positive(query, "top"))
+
+
+def read_model(query: Mapping[str, str], catalog: Catalog) -> ModelRef:
+    """Which model, and which version of it, the parameters of *query* name.
+
+    Raises:
+        InvalidRequestError: impossible values, or a version and a label.
+        NotFoundError: there is no such model.
+        ModelUnavailableError: none is named and none is known yet.
+    """
     version = _positive(query, "version")
     label = query.get("label")
     if version is not None and label is not None:
@@ -76,10 +89,7 @@ def read_query(
     if label is not None and not _LABEL.fullmatch(label):
         message = f"label={label!r}: use up to 64 letters, digits, '.', '_' and '-'"
         raise InvalidRequestError(message)
-    parse_clip(query.get("clip"), None)
-    top = _positive(query, "top")
-    model = ModelRef(catalog.find(query.get("model")), version, label)
-    return PredictionQuery(model, query.get("clip"), top)
+    return ModelRef(catalog.find(query.get("model")), version, label)
 
 
 def _once_each(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, cast
 
 from flask import Request
 from werkzeug.datastructures import FileStorage
@@ -37,10 +39,20 @@ class Upload:
 
 
 class UploadRequest(Request):
-    """A request that closes every file it spooled, also when reading it failed."""
+    """A request that closes every file it spooled, also when reading it failed.
+
+    Attributes:
+        spool_folder: on whose disk files are kept; None: in memory or in /tmp.
+    """
+
+    spool_folder: Path | None = None
 
     def _get_file_stream(self, *args: Any, **options: Any) -> IO[bytes]:
-        stream = super()._get_file_stream(*args, **options)
+        if self.spool_folder is not None:
+            spooled = TemporaryFile(dir=self.spool_folder)  # noqa: SIM115 - see `close`
+            stream = cast("IO[bytes]", spooled)
+        else:
+            stream = super()._get_file_stream(*args, **options)
         self.__dict__.setdefault("spooled", []).append(stream)
         return stream
 

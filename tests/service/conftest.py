@@ -39,6 +39,7 @@ def settings(served: ServedModel, tmp_path: Path) -> ServiceSettings:
         runs_dir=tmp_path / "runs",
         input_root=inputs,
         max_request_bytes=1024 * 1024,
+        max_upload_bytes=1_500_000,
     )
 
 
@@ -67,7 +68,12 @@ def jobs_client(
     redis_server: RedisServer,
 ) -> FlaskClient:
     """A client of the API while Redis is there."""
-    queue = JobQueue(redis_server.url, settings.runs_dir, settings.input_root)
+    queue = JobQueue(
+        redis_server.url,
+        settings.runs_dir,
+        settings.input_root,
+        max_unpacked_bytes=4_000_000,
+    )
     return create_app(settings, model_client, queue).test_client()
 
 

@@ -211,13 +211,13 @@ def test_claims_are_not_trusted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_mutated_archive_is_unpacked_or_refused(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
-    for number in range(150):
+    for number in range(60):
         archive = bytearray(dice.choice([ZIP, TAR, GZ]))
         for _ in range(dice.randint(1, 8)):
             archive[dice.randrange(len(archive))] = dice.randrange(256)
         folder = tmp_path / str(number)
         folder.mkdir()
         try:
-            unpack(bytes(archive), folder, SMALL)
+            unpack(bytes(archive), folder)
         except InvalidRequestError:
             continue

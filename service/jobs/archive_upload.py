@@ -1,0 +1,127 @@
+"""An archive in the body of POST /v1/jobs: multipart, or the body itself.
+
+It goes to a nameless file on the disk of the runs while it comes in. Such a file is gone
+with whoever holds it: an upload that breaks off, or a process that is killed, leaves
+nothing to clean up.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from flask import Request
+from werkzeug.datastructures import MultiDict
+
+from models.errors import InvalidRequestError, ModelOverloadedError
+from models.storage import explained_full_disk
+from service.predictions.uploads import BAD_REQUEST, UploadRequest
+
+ARCHIVE_FIELD: Final = "archive"
+MULTIPART: Final = "multipart/form-data"
+ARCHIVE_TYPES: Final = (
+    "application/zip",
+    "application/x-zip-compressed",
+    "application/x-tar",
+    "application/gzip",
+    "application/x-gzip",
+)
+
+_CHUNK_BYTES: Final = 1024 * 1024
+_MAX_NAME: Final = 100
+_HOW: Final = (
+    f"send one zip, tar or tar.gz in the form field {ARCHIVE_FIELD!r} "
+    f"(curl -F {ARCHIVE_FIELD}=@FILE) or as the body"
+)
+
+
+class ArchiveUploads:
+    """Takes archives in, a few at a time; thread-safe."""
+
+    def __init__(self, folder: Path, max_bytes: int, at_once: int = 4) -> None:
+        """Keep what comes in on the disk of *folder*; refuse more than *max_bytes*.
+
+        Threads that wait for uploads answer nobody else, hence *at_once*.
+        """
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._places = threading.BoundedSemaphore(at_once)
+
+    @contextmanager
+    def taking(self, request: Request) -> Iterator[None]:
+        """Let *request* send as much as an archive may have.
+
+        Raises:
+            ModelOverloadedError: as many are coming in already as may.
+        """
+        if not self._places.acquire(blocking=False):
+            message = "too many archives are coming in at the moment: try again"
+            raise ModelOverloadedError(message)
+        try:
+            request.max_content_length = self._max_bytes
+            cast("UploadRequest", request).spool_folder = self._folder
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with explained_full_disk("RUNS_DIR"):
+                yield
+        finally:
+            self._places.release()
+
+    def members(self, request: Request) -> dict[str, str]:
+        """What the form or the query says beside the archive; a form is then read.
+
+        Raises:
+            InvalidRequestError: a member is there twice.
+            HTTPException: the request is too large, or broke off.
+        """
+        form = request.mimetype == MULTIPART
+        if form and request.args:
+            raise InvalidRequestError("send members as form fields, not in the query")
+        return _once_each(request.form if form else request.args)
+
+    @contextmanager
+    def archive(self, request: Request) -> Iterator[tuple[str, BinaryIO]]:
+        """The file's own name, and its content, which can be sought.
+
+        Raises:
+            InvalidRequestError: there is none, or more than one.
+            HTTPException: the request is too large, or broke off.
+        """
+        if request.mimetype == MULTIPART:
+            yield _from_form(request)
+            return
+        with tempfile.TemporaryFile(dir=self._folder) as spooled:
+            shutil.copyfileobj(request.stream, spooled, _CHUNK_BYTES)
+            yield "", cast("BinaryIO", spooled)
+
+
+def holds_archive(request: Request) -> bool:
+    """Whether the body's type says that there is an archive in *request*."""
+    return request.mimetype in {MULTIPART, *ARCHIVE_TYPES}
+
+
+def input_name(name: str) -> str:
+    """What a job's status calls an upload, from the *name* that its sender gave."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    shown = "".join(letter for letter in last if letter.isprintable())
+    return f"upload:{shown[:_MAX_NAME] or 'archive'}"
+
+
+def _from_form(request: Request) -> tuple[str, BinaryIO]:
+    files = request.files.getlist(ARCHIVE_FIELD)
+    if len(files) != 1 or set(request.files) != {ARCHIVE_FIELD}:
+        seen = ", ".join(map(repr, request.files)) or "none"
+        message = f"{len(files)} archives (the file fields: {seen}): {_HOW}"
+        raise InvalidRequestError(message, code=BAD_REQUEST)
+    return files[0].filename or "", cast("BinaryIO", files[0].stream)
+
+
+def _once_each(given: MultiDict[str, str]) -> dict[str, str]:
+    for name, values in given.lists():
+        if len(values) > 1:
+            raise InvalidRequestError(f"{name!r} is there twice: send it once")
+    return given.to_dict()

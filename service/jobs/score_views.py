@@ -1,0 +1,63 @@
+"""What a finished job's result looks like: its scores, and its images as thumbnails."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from flask import Blueprint, Response, jsonify, url_for
+
+from models.errors import InvalidImageError, ModelOverloadedError, NotFoundError
+from models.images import encode_thumbnail
+from worker.queue import JobQueue
+
+DECODERS: Final = 2
+"""A photo of 50 megapixels takes 150 MB while it is decoded."""
+
+_PATIENCE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True)
+class ScoreViews:
+    """The views of finished jobs and what they work with."""
+
+    queue: JobQueue
+    decoders: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(DECODERS)
+    )
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("scores", __name__, url_prefix="/v1/jobs/<job>")
+        routes.add_url_rule("/scores", view_func=self.scores)
+        routes.add_url_rule("/images/<image>", view_func=self.image)
+        return routes
+
+    def scores(self, job: str) -> Response:
+        """Histograms, counts and the least certain images of a job that succeeded."""
+        scores = self.queue.scores(job)
+        entries = [_with_thumbnail(job, entry) for entry in scores["uncertain"]]
+        return jsonify({**scores, "uncertain": entries})
+
+    def image(self, job: str, image: str) -> Response:
+        """One of a job's images as a JPEG of at most 240 pixels a side."""
+        response = Response(self._thumbnail(job, image), mimetype="image/jpeg")
+        response.cache_control.private = True
+        response.cache_control.max_age = 3600
+        return response
+
+    def _thumbnail(self, job: str, image: str) -> bytes:
+        if not self.decoders.acquire(timeout=_PATIENCE_SECONDS):
+            raise ModelOverloadedError("too many thumbnails are asked for: try again")
+        try:
+            return encode_thumbnail(self.queue.photo(job, image))
+        except InvalidImageError as error:
+            message = f"image {image!r} of job {job} cannot be shown: {error}"
+            raise NotFoundError(message, code="image_not_found") from error
+        finally:
+            self.decoders.release()
+
+
+def _with_thumbnail(job: str, entry: dict[str, Any]) -> dict[str, Any]:
+    return {**entry, "thumbnail": url_for("scores.image", job=job, image=entry["id"])}

@@ -1,0 +1,131 @@
+"""The scores of a finished job and its thumbnails, without a worker process."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+
+from service.settings import ServiceSettings
+from tests.pictures import grey
+from worker.artefacts import Row, render_artefact
+from worker.run import Run
+from worker.runs import find_run
+from worker.scores import score_rows
+
+
+def row(number: int, dog: float) -> Row:
+    return Row(str(number), f"{number}.png", (1 - dog, dog))
+
+
+@pytest.fixture
+def job(jobs_client: FlaskClient, settings: ServiceSettings) -> str:
+    folder = settings.input_root / "test"
+    folder.mkdir()
+    for number in range(1, 31):
+        (folder / f"{number}.png").write_bytes(grey(number, size=(600, 300)))
+    (folder / "100 %.png").write_bytes(b"no image")
+    return str(jobs_client.post("/v1/jobs", json={"input": "test"}).get_json()["id"])
+
+
+def finish(settings: ServiceSettings, job: str) -> Run:
+    """What the workers do in the end: 30 is surest, "100 %" cannot be read."""
+    run = find_run(settings.runs_dir, job)
+    rows = [row(number, number / 30) for number in range(1, 31)]
+    rows.append(Row("100 %", "100 %.png", code="undecodable_image", detail="no image"))
+    run.shard_path(0).write_text(render_artefact(rows, 1.0))
+    run.finish("id,label\n", {"images": 31})
+    return run
+
+
+def test_scores_sum_up_what_was_predicted(
+    jobs_client: FlaskClient, settings: ServiceSettings, job: str
+) -> None:
+    finish(settings, job)
+
+    scores = jobs_client.get(f"/v1/jobs/{job}/scores").get_json()
+
+    assert (scores["job"], scores["model"], scores["version"]) == (job, "pets", 1)
+    assert (scores["images"], scores["unreadable"]) == (31, 1)
+    assert (scores["labels"], scores["positive"]) == (["cat", "dog"], "dog")
+    assert scores["predicted"] == {"cat": 15, "dog": 15}
+    edges, counts = scores["histogram"]["edges"], scores["histogram"]["counts"]
+    assert (edges[0], edges[1], edges[-1], len(edges)) == (0, 0.05, 1, 21)
+    assert [sum(counts[label]) for label in ("cat", "dog")] == [30, 30]
+    assert counts["dog"][-1] == 2
+    assert len(scores["uncertain"]) == 24
+    first = scores["uncertain"][0]
+    assert (first["id"], first["file"], first["label"]) == ("15", "15.png", "cat")
+    assert first["probabilities"] == {"cat": 0.5, "dog": 0.5}
+    assert first["thumbnail"] == f"/v1/jobs/{job}/images/15"
+
+
+def test_scores_are_computed_once(
+    jobs_client: FlaskClient, settings: ServiceSettings, job: str
+) -> None:
+    run = finish(settings, job)
+    first = jobs_client.get(f"/v1/jobs/{job}/scores").get_json()
+    run.shard_path(0).unlink()
+
+    assert jobs_client.get(f"/v1/jobs/{job}/scores").get_json() == first
+    run.scores.write_text("{")
+    again = jobs_client.get(f"/v1/jobs/{job}/scores")
+    assert (again.status_code, again.get_json()["code"]) == (404, "scores_not_found")
+
+
+def test_scores_are_a_conflict_until_the_job_has_succeeded(
+    jobs_client: FlaskClient, job: str
+) -> None:
+    response = jobs_client.get(f"/v1/jobs/{job}/scores")
+
+    assert (response.status_code, response.get_json()["code"]) == (
+        409,
+        "job_not_finished",
+    )
+
+
+def test_equally_uncertain_images_stay_in_order_across_shards() -> None:
+    shards = [[row(n, 0.6) for n in range(start, start + 20)] for start in (0, 20)]
+
+    scores = score_rows(shards, 2)
+
+    assert [row.id for row in scores.uncertain] == [str(n) for n in range(24)]
+    assert json.dumps(scores.counts)
+
+
+def test_thumbnail_is_a_small_jpeg_that_browsers_keep(
+    jobs_client: FlaskClient, job: str
+) -> None:
+    response = jobs_client.get(f"/v1/jobs/{job}/images/7")
+
+    assert response.headers["Cache-Control"] == "private, max-age=3600"
+    image = Image.open(io.BytesIO(response.data))
+    assert (image.format, image.size) == ("JPEG", (240, 120))
+
+
+@pytest.mark.parametrize("image", ["31", "nothing", "..", "%2e%2e%2f1", "100%20%25"])
+def test_image_that_cannot_be_shown_is_not_found(
+    jobs_client: FlaskClient, job: str, image: str
+) -> None:
+    response = jobs_client.get(f"/v1/jobs/{job}/images/{image}")
+
+    assert response.status_code == 404
+    assert "max-age" not in response.headers["Cache-Control"]
+
+
+def test_image_that_became_a_link_is_not_followed(
+    jobs_client: FlaskClient, settings: ServiceSettings, job: str
+) -> None:
+    photo = settings.input_root / "test" / "1.png"
+    photo.rename(settings.input_root / "secret.png")
+    photo.symlink_to(settings.input_root / "secret.png")
+
+    response = jobs_client.get(f"/v1/jobs/{job}/images/1")
+
+    assert (response.status_code, response.get_json()["code"]) == (
+        404,
+        "image_not_found",
+    )
