@@ -1,0 +1,176 @@
+"""Uploads through the real gunicorn and real workers: no byte lost, no rubbish kept."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import RedisServer
+from tests.pictures import noise
+from tests.processes import free_port, is_listening, running, wait_until
+from tests.service.served_model import ServedModel
+from tests.worker.packing import tarred, zipped
+
+PHOTOS = {f"{number}.jpg": noise(number) for number in range(1, 41)}
+
+
+@pytest.fixture
+def env(
+    served: ServedModel, redis_server: RedisServer, tmp_path: Path
+) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PORT": str(free_port()),
+        "WEB_WORKERS": "1",
+        "MODEL_SERVER": served.target,
+        "MODEL_NAMES": "pets",
+        "KENNEL_HOME": str(tmp_path),
+        "REDIS_URL": redis_server.url,
+        "RECONCILE_SECONDS": "0.2",
+    }
+
+
+@contextmanager
+def api(env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    log = Path(env["KENNEL_HOME"], "api.log")
+    with running("service.main", env=env, log=log) as process:
+        wait_until(lambda: is_listening(int(env["PORT"])), "gunicorn listens")
+        yield process
+
+
+def ask(
+    env: Mapping[str, str], method: str, path: str, body: bytes = b"", kind: str = ""
+) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", int(env["PORT"]), timeout=60)
+    with closing(connection):
+        connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+def post_archive(env: Mapping[str, str], archive: bytes) -> tuple[int, Any]:
+    status, answer = ask(env, "POST", "/v1/jobs", archive, "application/zip")
+    return status, json.loads(answer)
+
+
+def finished_csv(env: Mapping[str, str], job: str) -> bytes:
+    def ended() -> bool:
+        state = json.loads(ask(env, "GET", f"/v1/jobs/{job}")[1])["state"]
+        return state in {"succeeded", "failed", "cancelled"}
+
+    wait_until(ended, "the end of the job")
+    status, csv = ask(env, "GET", f"/v1/jobs/{job}/submission.csv")
+    assert status == 200, csv
+    return csv
+
+
+def runs(env: Mapping[str, str]) -> list[str]:
+    """What lies in RUNS_DIR, but for the reconciler's lock."""
+    folder = Path(env["KENNEL_HOME"], "runs")
+    if not folder.is_dir():
+        return []
+    return [each.name for each in folder.iterdir() if each.name != ".reconciler.lock"]
+
+
+def test_upload_gives_the_csv_of_the_same_folder(env: dict[str, str]) -> None:
+    home = Path(env["KENNEL_HOME"])
+    (home / "data" / "test").mkdir(parents=True)
+    for name, content in PHOTOS.items():
+        (home / "data" / "test" / name).write_bytes(content)
+    log = home / "worker.log"
+
+    with api(env), running("worker.main", env=env, log=log):
+        by_name = ask(env, "POST", "/v1/jobs", b'{"input": "test"}', "application/json")
+        expected = finished_csv(env, json.loads(by_name[1])["id"])
+        inside = {f"some/test/{name}": content for name, content in PHOTOS.items()}
+        for archive in (zipped(inside), tarred(PHOTOS, "w:gz")):
+            status, job = post_archive(env, archive)
+            assert status == 202
+            assert finished_csv(env, job["id"]) == expected
+        status, scores = ask(env, "GET", f"/v1/jobs/{job['id']}/scores")
+        thumbnail = json.loads(scores)["uncertain"][0]["thumbnail"]
+        assert ask(env, "GET", thumbnail)[0] == 200
+
+    assert len(runs(env)) == 3
+    assert expected.count(b"\n") == 41
+
+
+def children(pid: int) -> list[int]:
+    listing = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listing.split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_kill_in_the_middle_of_unpacking_leaves_nothing(env: dict[str, str]) -> None:
+    photo = os.urandom(2000)
+    archive = zipped({f"{number}.jpg": photo for number in range(10_000)})
+    home = Path(env["KENNEL_HOME"])
+
+    def unpacking() -> bool:
+        return any(home.glob("runs/.tmp-*/photos/*.jpg"))
+
+    with api(env) as process:
+        sending = threading.Thread(target=send_in_vain, args=(env, archive))
+        sending.start()
+        wait_until(unpacking, "unpacking")
+        for pid in [process.pid, *children(process.pid)]:
+            os.kill(pid, signal.SIGKILL)
+        sending.join()
+    left = runs(env)
+    with running("worker.reconciler", env=env, log=home / "reconciler.log"):
+        wait_until(lambda: runs(env) == [], "an empty folder of runs")
+    with api(env):
+        jobs = json.loads(ask(env, "GET", "/v1/jobs")[1])
+
+    assert [name.startswith(".tmp-") for name in left] == [True]
+    assert jobs == {"jobs": []}
+
+
+def send_in_vain(env: Mapping[str, str], archive: bytes) -> None:
+    with suppress(OSError, http.client.HTTPException):
+        post_archive(env, archive)
+
+
+def test_upload_that_breaks_off_leaves_nothing(env: dict[str, str]) -> None:
+    archive = zipped(PHOTOS)
+    head = (
+        "POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: application/zip\r\n"
+        f"Content-Length: {len(archive)}\r\n\r\n"
+    )
+
+    with api(env):
+        with socket.create_connection(("127.0.0.1", int(env["PORT"]))) as connection:
+            connection.sendall(head.encode() + archive[:-1])
+        # The API is as before, and has forgotten it.
+        assert post_archive(env, archive)[0] == 202
+
+    assert len(runs(env)) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+def test_full_disk_is_told_and_leaves_nothing(env: dict[str, str]) -> None:
+    limit = 300_000
+
+    with api(env) as process:
+        wait_until(lambda: children(process.pid), "a worker")
+        for pid in children(process.pid):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, limit))
+        status, problem = post_archive(env, bytes(2 * limit))
+
+    assert (status, problem["code"]) == (507, "insufficient_storage")
+    assert "RUNS_DIR" in problem["detail"]
+    assert env["KENNEL_HOME"] not in problem["detail"]
+    assert runs(env) == []
