@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.load.process import Target
 from benchmarks.trivial import publish_trivial_model
-from kennel.client import ApiClient
+from kennel.client import Client
 from kennel.settings import KennelSettings
 from kennel.stack import LocalStack, StackOptions
 
@@ -39,17 +39,17 @@ def running_stack(
         try:
             stack.start()
             stack.wait_until_ready()
-            _wait_until_loaded(ApiClient(stack.url))
+            _wait_until_loaded(Client(stack.url))
             with stack.tended():
                 yield stack
         finally:
             stack.stop()
 
 
-def _wait_until_loaded(client: ApiClient) -> None:
+def _wait_until_loaded(client: Client) -> None:
     # The newest version serves while an older one still loads; that would be measured.
     while True:
-        models = client.get("/v1/models")["models"]
+        models = client.models()
         states = {each["state"] for model in models for each in model["versions"]}
         if not states & {"START", "LOADING"}:
             return

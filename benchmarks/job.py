@@ -13,9 +13,7 @@ from pathlib import Path
 from benchmarks.bare import BareModel
 from benchmarks.deployment import running_stack, settings
 from benchmarks.photos import write_folder
-from export.progress import silent
-from kennel.client import ApiClient
-from kennel.jobs import download_submission, follow_job
+from kennel.client import Client
 
 IMAGES = 640
 
@@ -27,12 +25,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_folder(Path(folder) / "photos", IMAGES)
         with running_stack(Path(folder), workers) as stack:
-            client = ApiClient(stack.url)
-            body = {"model": bare.name, "input": "photos"}
+            client = Client(stack.url)
             began = time.perf_counter()
-            job = client.post("/v1/jobs", body)
-            job = follow_job(client, job["id"], silent)
-            rows = download_submission(client, job).count(b"\n") - 1
+            job = client.wait(client.submit("photos", model=bare.name).id)
+            rows = client.submission(job.id).count(b"\n") - 1
             rate = IMAGES / (time.perf_counter() - began)
     after = bare.images_per_second(32, batches=6)
     baseline = (before + after) / 2

@@ -16,7 +16,7 @@ import click
 from benchmarks.deployment import served_stack, trivial_stack
 from benchmarks.load.outcome import LoadResult
 from benchmarks.processes import resident_megabytes, tree
-from kennel.client import ApiClient
+from kennel.client import Client
 
 CLIENTS = 32
 
@@ -33,7 +33,7 @@ def main(seconds: float, model: str | None) -> None:
         half = target.rate(full.rate / 2, seconds / 2)
         click.echo(f"half of that rate: {half.statuses}, {_quantiles(half)}")
         before = sum(map(resident_megabytes, api))
-        with _probed(ApiClient(stack.url)) as probes:
+        with _probed(Client(stack.url)) as probes:
             over = target.rate(3 * full.rate, seconds)
         after = sum(map(resident_megabytes, api))
         _print_overload(over, full)
@@ -64,7 +64,7 @@ def _quantiles(result: LoadResult) -> str:
 
 
 @contextmanager
-def _probed(client: ApiClient) -> Iterator[list[float]]:
+def _probed(client: Client) -> Iterator[list[float]]:
     """Milliseconds of the probes that were answered with 200, twice a second."""
     taken: list[float] = []
     stopping = threading.Event()

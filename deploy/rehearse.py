@@ -24,7 +24,8 @@ from typing import Final
 
 import click
 
-from kennel.client import ApiClient, ApiError
+from kennel.api.errors import ApiError
+from kennel.client import Client
 from kennel.ports import choose_port
 from kennel.settings import KennelSettings
 from models.errors import KennelError
@@ -74,16 +75,16 @@ def main() -> int:
 def _rehearse(
     compose: Sequence[str], env: Mapping[str, str], photos: Sequence[Path]
 ) -> str:
-    client = ApiClient(f"http://127.0.0.1:{env['API_PORT']}")
+    client = Client(f"http://127.0.0.1:{env['API_PORT']}")
     began = time.monotonic()
     _run([*compose, "build"], env)
     built = time.monotonic()
     _run([*compose, "up", "--detach"], env)
-    _wait_for("the API is ready", lambda: client.get("/readyz")["status"] == "ready")
+    _wait_for("the API is ready", lambda: client.readiness()["status"] == "ready")
     answer = client.predict(photos[:1])
     first = time.monotonic()
-    label = answer["labels"][-1]
-    probability = answer["predictions"][0]["probabilities"][label]
+    label = answer.labels[-1]
+    probability = answer.predictions[0].probabilities[label]
     rows = _folder_to_csv(client, label)
     if [row[0] for row in rows] != [photo.stem for photo in photos]:
         raise KennelError(f"the CSV's ids are not those of the photos: {rows}")
@@ -91,24 +92,16 @@ def _rehearse(
         raise KennelError(f"POST /v1/predict said {probability}, the CSV {rows[0]}")
     return (
         f"rehearsed: images built in {built - began:.0f} s ({_api_size()}), first "
-        f"prediction {first - built:.0f} s after that: {answer['model']} "
-        f"{answer['version']} says {label} {probability:.4f} of {photos[0].name}; "
+        f"prediction {first - built:.0f} s after that: {answer.model} "
+        f"{answer.version} says {label} {probability:.4f} of {photos[0].name}; "
         f"then {len(rows)} CSV rows, ids in order, in {time.monotonic() - first:.0f} s"
     )
 
 
-def _folder_to_csv(client: ApiClient, positive: str) -> list[list[str]]:
-    body = {"input": "photos", "positive": positive}
-    path = f"/v1/jobs/{client.post('/v1/jobs', body)['id']}"
-
-    def is_over() -> bool:
-        job = client.get(path)
-        if job["state"] == "failed":
-            raise KennelError(f"the job failed: {job['error']}")
-        return bool(job["state"] == "succeeded")
-
-    _wait_for("the job is done", is_over)
-    lines = client.download(f"{path}/submission.csv").decode().splitlines()
+def _folder_to_csv(client: Client, positive: str) -> list[list[str]]:
+    job = client.submit("photos", positive=positive)
+    client.wait(job.id, timeout_seconds=PATIENCE_SECONDS)
+    lines = client.submission(job.id).decode().splitlines()
     return list(csv.reader(lines))[1:]
 
 

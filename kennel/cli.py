@@ -28,9 +28,9 @@ COMMANDS: Final = {
     "prune": "kennel.commands.versions:prune",
     "up": "kennel.commands.serving:up",
     "model-server": "kennel.commands.serving:model_server",
-    "predict": "kennel.commands.requests:predict",
-    "submit": "kennel.commands.requests:submit",
-    "jobs": "kennel.commands.requests:jobs",
+    "predict": "kennel.commands.predicting:predict",
+    "submit": "kennel.commands.submitting:submit",
+    "jobs": "kennel.commands.jobs:jobs",
     "keys": "kennel.commands.keys:keys",
     "score": "kennel.commands.scoring:score",
 }

@@ -1,106 +1,107 @@
-"""The HTTP API's client, as the command line and the demo use it."""
+"""The HTTP API's client: `from kennel.client import Client`.
+
+with Client("http://127.0.0.1:8000") as client:
+    answer = client.predict(["rex.jpg", "tom.jpg"])
+    job = client.wait(client.submit("test").id)
+    client.download(job.id, Path("submission.csv"))
+"""
 
 from __future__ import annotations
 
-import json
-import mimetypes
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, Unpack
 
-import urllib3
-
-from models.errors import KennelError
-
-CONNECT_SECONDS = 5.0
-READ_SECONDS = 60.0
-
-
-class ApiError(KennelError):
-    """The API answered with a problem, or cannot be reached."""
-
-    def __init__(self, message: str, status: int = 0, code: str = "api_error") -> None:
-        """Keep the HTTP *status* (0: no answer) beside message and code."""
-        super().__init__(message, code=code)
-        self.status = status
+from kennel.api.answers import Answer
+from kennel.api.call import Call
+from kennel.api.jobs import JobCalls
+from kennel.api.options import PredictOptions, VersionChoice, query_path
+from kennel.api.predicting import Image, image_form, predict_all
+from kennel.api.transport import Transport
 
 
-class ApiClient:
-    """Talks to one Kennel API."""
+class Client(JobCalls):
+    """One Kennel API; thread-safe; a context manager."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
-        """Use the API at *url*, for example ``http://127.0.0.1:8000``, with an API key."""
-        self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-        self._http = urllib3.PoolManager(timeout=timeout, retries=False)
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_seconds: float = 30,
+        retries: int = 3,
+    ) -> None:
+        """Use the API at *url*, for example ``http://127.0.0.1:8000``.
 
-    def predict(self, files: Sequence[Path], **query: str | None) -> dict[str, Any]:
-        """Probabilities for *files*, in one request.
+        An answer may take *timeout_seconds*. What is safe to repeat is tried again up to
+        *retries* times; all together ends within (1 + retries) such times.
 
         Raises:
-            ApiError: the API refused; OSError: a file cannot be read.
+            InvalidRequestError: the address or the key cannot be one.
         """
-        fields = [("image", _part(file)) for file in files]
-        query_text = "&".join(f"{k}={v}" for k, v in query.items() if v is not None)
-        path = "/v1/predict" + (f"?{query_text}" if query_text else "")
-        return self._json("POST", path, fields=fields)
+        super().__init__(Transport(url, api_key, timeout_seconds, retries))
 
-    def get(self, path: str) -> dict[str, Any]:
-        """The JSON at *path*.
+    def __enter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        self._transport.close()
+
+    def predict(
+        self, images: Image | Iterable[Image], **query: Unpack[PredictOptions]
+    ) -> Answer:
+        """What is on the *images*, any number of paths or contents, in their order.
+
+        One version answers for all; an image that cannot be used has an ``error``.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+            OSError: a file cannot be read.
+        """
+        if isinstance(images, Path | str | bytes):
+            images = [images]
+        return predict_all(self._transport.ask_json, images, {**query})
+
+    def explain(
+        self,
+        image: Image,
+        *,
+        class_name: str | None = None,
+        **query: Unpack[VersionChoice],
+    ) -> dict[str, Any]:
+        """What speaks for *class_name* (default: the most probable) on one image.
+
+        The JSON of POST /v1/explain; ``heatmap`` holds a value from 0 to 1 a cell.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+            OSError: the file cannot be read.
+        """
+        body, kind = image_form(image)
+        path = query_path("/v1/explain", {**query, "class": class_name})
+        return self._transport.ask_json(
+            Call("POST", path, {"Content-Type": kind}, lambda: body)
+        )
+
+    def models(self) -> list[dict[str, Any]]:
+        """What is served: each model with its versions and their cards.
 
         Raises:
             ApiError: the API refused or cannot be reached.
         """
-        return self._json("GET", path)
+        return list(self._transport.ask_json(Call("GET", "/v1/models"))["models"])
 
-    def post(self, path: str, body: object = None) -> dict[str, Any]:
-        """The JSON answer to posting *body* as JSON.
-
-        Raises:
-            ApiError: the API refused or cannot be reached.
-        """
-        headers = {"Content-Type": "application/json"}
-        return self._json("POST", path, body=json.dumps(body or {}), headers=headers)
-
-    def download(self, path: str) -> bytes:
-        """The bytes at *path*.
+    def readiness(self) -> dict[str, Any]:
+        """What GET /readyz says of the parts.
 
         Raises:
-            ApiError: the API refused or cannot be reached.
+            ApiBusyError: the model server cannot answer now.
+            ApiError: the API cannot be reached.
         """
-        return self._request("GET", path)
-
-    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self._request(method, path, **options))
-        return answer
-
-    def _request(self, method: str, path: str, **options: Any) -> bytes:
-        options["headers"] = {**self._headers, **options.get("headers", {})}
-        try:
-            response = self._http.request(method, self._url + path, **options)
-        except urllib3.exceptions.HTTPError as error:
-            message = f"no API at {self._url}: start it with 'kennel up' ({error})"
-            raise ApiError(message) from error
-        if response.status >= 400:
-            raise _problem(response.status, response.data)
-        return response.data
-
-
-def _part(file: Path) -> tuple[str, bytes, str]:
-    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-    return (file.name, file.read_bytes(), kind)
-
-
-def _problem(status: int, body: bytes) -> ApiError:
-    try:
-        problem = json.loads(body)
-        detail, code = problem["detail"], problem["code"]
-    except (ValueError, KeyError, TypeError):
-        return ApiError(f"the API answered {status}: {body[:200]!r}", status)
-    parts = [str(detail), *(_file_problem(each) for each in problem.get("errors", []))]
-    return ApiError("\n  ".join(parts), status, code)
-
-
-def _file_problem(problem: dict[str, Any]) -> str:
-    return f"{problem.get('name') or 'image'}: {problem.get('detail')}"
+        return self._transport.ask_json(Call("GET", "/readyz"))

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from export.progress import Progress
-from kennel.client import ApiClient
+from kennel.api.answers import Job
+from kennel.client import Client
 from kennel.demo_photos import (
     POSITIVE,
     SEED,
@@ -22,7 +23,6 @@ from kennel.demo_photos import (
     install_packages,
     lay_out_photos,
 )
-from kennel.jobs import download_submission, follow_job
 from kennel.progress import progress_bars
 from kennel.settings import KennelSettings
 from kennel.stack import LocalStack, StackOptions
@@ -115,7 +115,7 @@ class Demo:
 
     def _serve(
         self, photos: DemoPhotos, card: ModelCard
-    ) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+    ) -> tuple[Job, np.ndarray[Any, Any]]:
         # A state of its own, so that a stack that is running already is left alone.
         own = dataclasses.replace(
             self._settings,
@@ -132,7 +132,7 @@ class Demo:
                 with self._stage("start", "Start Redis, model server, API and workers"):
                     stack.start()
                     stack.wait_until_ready()
-                client = ApiClient(stack.url)
+                client = Client(stack.url)
                 with stack.tended():
                     self._predict_one(client, photos)
                     job = self._submit(client, card)
@@ -141,44 +141,37 @@ class Demo:
                     stack.stop()
         return job, self._raw_probabilities(own, job)
 
-    def _predict_one(self, client: ApiClient, photos: DemoPhotos) -> None:
+    def _predict_one(self, client: Client, photos: DemoPhotos) -> None:
         with self._stage("predict", "Send one photo to POST /v1/predict"):
             answer = client.predict([photos.test / "1.png"], model=MODEL)
-        self._echo("  " + json.dumps(answer))
+        self._echo("  " + json.dumps(answer.to_json()))
 
-    def _submit(self, client: ApiClient, card: ModelCard) -> dict[str, Any]:
+    def _submit(self, client: Client, card: ModelCard) -> Job:
         with self._stage("job", "Submit the test folder as a job") as progress:
-            body = {
-                "model": MODEL,
-                "input": "test",
-                "format": "kaggle-binary",
-                "positive": POSITIVE,
-            }
-            job = follow_job(client, client.post("/v1/jobs", body)["id"], progress)
-            path = self.folder / "submission.csv"
-            write_atomically(path, download_submission(client, job))
-        self._echo(
-            f"  {job['progress']['done']} images by {card.name} version "
-            f"{job['version']}: {path}"
-        )
+            job = client.submit("test", model=MODEL, positive=POSITIVE)
+            job = client.wait(
+                job.id, lambda now: progress("classify the folder", now.done, now.total)
+            )
+            path = client.download(job.id, self.folder / "submission.csv")
+        self._echo(f"  {job.done} images by {card.name} version {job.version}: {path}")
         return job
 
     def _raw_probabilities(
-        self, settings: KennelSettings, job: dict[str, Any]
+        self, settings: KennelSettings, job: Job
     ) -> np.ndarray[Any, Any]:
         from worker.queue import JobQueue
 
         queue = JobQueue(
             "redis://127.0.0.1:1/0", settings.runs_dir, settings.input_root
         )
-        return np.array(list(queue.raw_probabilities(job["id"]).values()))
+        return np.array(list(queue.raw_probabilities(job.id).values()))
 
     def _score(
         self,
         photos: DemoPhotos,
         run: TrainedRun,
         card: ModelCard,
-        job: dict[str, Any],
+        job: Job,
         raw: np.ndarray[Any, Any],
     ) -> dict[str, Any]:
         from export.evaluation.scoring import score_submission
@@ -213,7 +206,7 @@ class Demo:
             "log_loss": score.log_loss,
             "log_loss_raw": raw_loss,
             "images": score.images,
-            "unreadable": job["progress"]["unreadable"],
+            "unreadable": job.unreadable,
             "model": card.name,
             "version": card.version,
             "seconds": {key: round(value, 2) for key, value in self._seconds.items()},

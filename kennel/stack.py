@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import click
 
-from kennel.client import ApiClient, ApiError
+from kennel.api.errors import ApiError
+from kennel.client import Client
 from kennel.local_config import LocalModelConfig
 from kennel.local_redis import redis_server_program, write_redis_config
 from kennel.ports import choose_port
@@ -23,6 +24,7 @@ from models.errors import ModelUnavailableError
 
 CONFIG_POLL_SECONDS = 1.0
 READY_SECONDS = 120.0
+READY_ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class LocalStack:
         Raises:
             ModelUnavailableError: it does not within *seconds*; it says which part.
         """
-        client = ApiClient(self.url)
+        client = Client(self.url, timeout_seconds=READY_ANSWER_SECONDS, retries=0)
         deadline = time.monotonic() + seconds
         while reason := _not_ready(client):
             if time.monotonic() > deadline:
@@ -195,9 +197,9 @@ def run_stack(settings: KennelSettings, options: StackOptions) -> None:
     click.echo("kennel       | stopped; unfinished jobs go on at the next start")
 
 
-def _not_ready(client: ApiClient) -> str:
+def _not_ready(client: Client) -> str:
     try:
-        status = client.get("/readyz")["status"]
+        status = client.readiness()["status"]
     except ApiError as error:
         return str(error)
     return "" if status == "ready" else f"the API says it is {status}"

@@ -64,7 +64,7 @@ def _scan(folder: Path, name: str) -> tuple[list[str], list[str]]:
 
 def _invalid(name: str, reason: str) -> InvalidRequestError:
     message = (
-        f"input={name!r} cannot be used ({reason}): name a folder below INPUT_ROOT "
-        "that holds images, for example 'test'"
+        f"input={name!r} cannot be used ({reason}): name a folder that holds images; "
+        "the service looks below INPUT_ROOT"
     )
     return InvalidRequestError(message, code="invalid_input")

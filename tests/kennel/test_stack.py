@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 
-from kennel.client import ApiClient, ApiError
+from kennel.api.answers import Job
+from kennel.api.errors import ApiError
+from kennel.client import Client
 from kennel.settings import KennelSettings
 from kennel.stack import LocalStack, StackOptions
 from models.images import decode_image
@@ -71,31 +73,26 @@ def stack(home: Home) -> Iterator[LocalStack]:
         sys.stdout.write("\n".join(lines))
 
 
-def finished_job(client: ApiClient, **body: Any) -> dict[str, Any]:
-    job = client.post("/v1/jobs", {"input": "test", **body})
-    return ended_job(client, job["id"])
+def finished_job(client: Client, **options: Any) -> Job:
+    return ended_job(client, client.submit("test", **options))
 
 
-def ended_job(client: ApiClient, job_id: str) -> dict[str, Any]:
-    def ended() -> bool:
-        return client.get(f"/v1/jobs/{job_id}")["state"] not in {"queued", "running"}
-
-    wait_until(ended, "the end of the job", 90)
-    return client.get(f"/v1/jobs/{job_id}")
+def ended_job(client: Client, job: Job) -> Job:
+    return client.wait(job.id, timeout_seconds=90)
 
 
 def test_one_photo_gets_one_answer_everywhere(home: Home, stack: LocalStack) -> None:
-    client = ApiClient(stack.url)
+    client = Client(stack.url)
     photos = home.settings.input_root / "test"
     evaluated = evaluate_as_keras(home, photos / "7.jpg")
-    card = client.get("/v1/models/pets")["versions"][0]["card"]
+    card = client.models()[0]["versions"][0]["card"]
     pixels = decode_image((photos / "7.jpg").read_bytes(), tuple(card["image_size"]))
     with ModelServerClient(stack.model_server) as server:
         answer = server.predict(pixels[None], ModelRef("pets"))
     served = answer.probabilities[0]
-    answered = client.predict([photos / "7.jpg"])["predictions"][0]["raw"]
+    answered = client.predict(photos / "7.jpg").predictions[0].raw
     job = finished_job(client, format="full", clip="off")
-    text = client.download(f"/v1/jobs/{job['id']}/submission.csv").decode()
+    text = client.submission(job.id).decode()
     rows = {row["id"]: row for row in csv.DictReader(text.splitlines())}
 
     expected = [evaluated["cat"], evaluated["dog"]]
@@ -134,7 +131,7 @@ def evaluate_as_keras(home: Home, photo: Path) -> dict[str, float]:
 
 
 def test_new_version_is_served_without_a_restart(home: Home, stack: LocalStack) -> None:
-    client = ApiClient(stack.url)
+    client = Client(stack.url)
     base = home.settings.models_dir / "pets"
     newest = max(int(each.name) for each in base.iterdir() if each.name.isdigit())
     shutil.copytree(base / "1", base / ".tmp-copy")
@@ -143,26 +140,25 @@ def test_new_version_is_served_without_a_restart(home: Home, stack: LocalStack) 
 
     photo = home.settings.input_root / "test" / "1.jpg"
     wait_until(
-        lambda: client.predict([photo])["version"] == newest + 1, "the new version", 60
+        lambda: client.predict(photo).version == newest + 1, "the new version", 60
     )
 
 
 def test_restarted_model_server_leaves_the_csv_as_it_was(stack: LocalStack) -> None:
-    client = ApiClient(stack.url)
+    client = Client(stack.url)
     expected = csv_of(client, finished_job(client))
 
-    job = client.post("/v1/jobs", {"input": "test"})
+    job = client.submit("test")
     os.kill(stack.pids()["model-server"], signal.SIGKILL)
     wait_until(lambda: not is_ready(client), "word that the model server is away", 5)
-    again = ended_job(client, job["id"])
+    again = ended_job(client, job)
     stack.wait_until_ready()
 
     assert csv_of(client, again) == expected
 
 
-def csv_of(client: ApiClient, job: dict[str, Any]) -> bytes:
-    assert job["state"] == "succeeded", job
-    return client.download(f"/v1/jobs/{job['id']}/submission.csv")
+def csv_of(client: Client, job: Job) -> bytes:
+    return client.submission(job.id)
 
 
 @contextmanager
@@ -202,9 +198,9 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def is_ready(client: ApiClient) -> bool:
+def is_ready(client: Client) -> bool:
     try:
-        return bool(client.get("/readyz")["status"] == "ready")
+        return bool(client.readiness()["status"] == "ready")
     except ApiError:
         return False
 
@@ -214,23 +210,23 @@ def test_job_cut_off_by_sigterm_goes_on_at_the_next_start(
     home: Home, stack: LocalStack, tmp_path: Path
 ) -> None:
     # A second stack beside the first one, with a home of its own.
-    expected = csv_of(ApiClient(stack.url), finished_job(ApiClient(stack.url)))
+    expected = csv_of(Client(stack.url), finished_job(Client(stack.url)))
     shutil.copytree(home.settings.models_dir / "pets/1", tmp_path / "models/pets/1")
     shutil.copytree(home.settings.input_root / "test", tmp_path / "data/test")
     with kennel_up(tmp_path) as (process, url):
-        client = ApiClient(url)
+        client = Client(url)
         wait_until(lambda: is_ready(client), "readiness", 60)
         family = descendants(process.pid)
-        job = client.post("/v1/jobs", {"input": "test"})
+        job = client.submit("test")
         process.terminate()
         assert process.wait(60) == 0
 
     assert len(family) >= 6
     wait_until(lambda: not any(is_alive(pid) for pid in family), "the end of all")
     with kennel_up(tmp_path) as (_, url):
-        client = ApiClient(url)
+        client = Client(url)
         wait_until(lambda: is_ready(client), "readiness", 60)
-        assert csv_of(client, ended_job(client, job["id"])) == expected
+        assert csv_of(client, ended_job(client, job)) == expected
     log = (tmp_path / "up.log").read_text()
     assert "Traceback" not in log
     assert "oneDNN" not in log

@@ -132,11 +132,8 @@ def test_kill_in_the_middle_of_unpacking_leaves_nothing(env: dict[str, str]) -> 
     left = runs(env)
     with running("worker.reconciler", env=env, log=home / "reconciler.log"):
         wait_until(lambda: runs(env) == [], "an empty folder of runs")
-    with api(env):
-        jobs = json.loads(ask(env, "GET", "/v1/jobs")[1])
 
     assert [name.startswith(".tmp-") for name in left] == [True]
-    assert jobs == {"jobs": []}
 
 
 def send_in_vain(env: Mapping[str, str], archive: bytes) -> None:

@@ -1,0 +1,126 @@
+"""What goes wrong between a client and the API.
+
+ApiError                   the API refused; ``status`` and ``code`` say why
+|-- ApiAccessError         401 and 403: no key, a wrong one, or one that may not
+|-- ApiBusyError           429, 502, 503 and 504: the same call may succeed later
+|-- ApiUnreachableError    no answer (status 0)
+|   `-- ApiTimeoutError    none in time; it may have been done all the same
+`-- JobFailedError         a job that was waited for ended without a CSV
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kennel.api.answers import ImageProblem, Job
+from models.errors import KennelError
+
+BUSY: Final = frozenset({429, 502, 503, 504})
+ACCESS: Final = frozenset({401, 403})
+
+_LONGEST_RETRY_AFTER: Final = 24 * 3600
+
+
+class ApiError(KennelError):
+    """The API answered with a problem, or not at all.
+
+    Attributes:
+        status: HTTP status; 0 without an answer.
+        code: the API's stable name of the problem.
+        request_id: under which the API's log has the request; empty if not known.
+        errors: what is wrong with each image, where it is that.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int = 0,
+        code: str = "api_error",
+        *,
+        request_id: str = "",
+        errors: tuple[ImageProblem, ...] = (),
+    ) -> None:
+        """Keep what the API said beside the message for people."""
+        super().__init__(message, code=code)
+        self.status = status
+        self.request_id = request_id
+        self.errors = errors
+
+
+class ApiAccessError(ApiError):
+    """The API wants a key, another one, or one that may do more."""
+
+
+class ApiBusyError(ApiError):
+    """The API or what it needs cannot answer now.
+
+    Attributes:
+        retry_after_seconds: how long it asks to be left alone.
+    """
+
+    retry_after_seconds: float = 0.0
+
+
+class ApiUnreachableError(ApiError):
+    """There is no API, or the connection broke.
+
+    Attributes:
+        sent: whether the API may have got the request.
+    """
+
+    sent: bool = False
+
+
+class ApiTimeoutError(ApiUnreachableError):
+    """The answer did not come in time; what was asked for may happen all the same."""
+
+    sent = True
+
+
+class JobFailedError(ApiError):
+    """A job failed or was cancelled; ``job`` is its last status."""
+
+    def __init__(self, job: Job) -> None:
+        """Say why *job* ended."""
+        reason = job.error or "no reason is known"
+        super().__init__(f"job {job.id} {job.state}: {reason}", code=f"job_{job.state}")
+        self.job = job
+
+
+def read_problem(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
+    """The error that an answer with that *status* means."""
+    kind = ApiError
+    if status in ACCESS:
+        kind = ApiAccessError
+    elif status in BUSY:
+        kind = ApiBusyError
+    error = _read(kind, status, body)
+    if isinstance(error, ApiBusyError):
+        error.retry_after_seconds = _seconds(headers.get("Retry-After", ""))
+    return error
+
+
+def _read(kind: type[ApiError], status: int, body: bytes) -> ApiError:
+    try:
+        problem = json.loads(body)
+        detail, code = str(problem["detail"]), str(problem["code"])
+        errors = tuple(_image_problem(each) for each in problem.get("errors", ()))
+        request_id = str(problem.get("request_id", ""))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return kind(f"the API answered {status}: {body[:200]!r}", status)
+    if kind is ApiAccessError:
+        detail += " (set KENNEL_API_KEY, or use --key)"
+    files = [f"{each.name or 'image'}: {each.detail}" for each in errors]
+    message = "\n  ".join([detail, *files])
+    return kind(message, status, code, request_id=request_id, errors=errors)
+
+
+def _image_problem(content: Mapping[str, Any]) -> ImageProblem:
+    return ImageProblem(content["name"], content["code"], content["detail"])
+
+
+def _seconds(text: str) -> float:
+    # The other form, a date, is not used by this API.
+    return min(float(text), _LONGEST_RETRY_AFTER) if text.isdecimal() else 0.0

@@ -1,0 +1,140 @@
+"""Folder jobs over HTTP: submit, follow, fetch the CSV."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Unpack
+from urllib.parse import quote
+
+from kennel.api.answers import Job
+from kennel.api.call import Call
+from kennel.api.options import JobOptions
+from kennel.api.transport import Transport
+from kennel.api.uploads import Sent, upload_call
+from kennel.api.waiting import wait_for_job
+from models.storage import write_atomically
+
+
+class JobCalls:
+    """What a client can do with jobs."""
+
+    def __init__(self, transport: Transport) -> None:
+        """Ask through *transport*."""
+        self._transport = transport
+
+    def submit(
+        self,
+        source: str | Path,
+        *,
+        on_sent: Sent | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Job:
+        """Start a job; once this returns, it ends with a CSV or with a reason.
+
+        *source* is the name of a folder below the service's INPUT_ROOT if it is a
+        string; a `Path` is an archive or a folder here, which is uploaded. Repeating is
+        safe: the client makes an Idempotency-Key for each call of this method.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+            InvalidRequestError: there is no such folder or archive here.
+            OSError: it cannot be read.
+        """
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        if isinstance(source, Path):
+            call = upload_call(source, key, on_sent, options)
+        else:
+            given = {
+                name: value for name, value in options.items() if value is not None
+            }
+            body = json.dumps({"input": source, **given}).encode()
+            headers = {**key, "Content-Type": "application/json"}
+            call = Call("POST", "/v1/jobs", headers, lambda: body)
+        return Job.from_json(self._transport.ask_json(call))
+
+    def job(self, job_id: str) -> Job:
+        """One job now.
+
+        Raises:
+            ApiError: there is none, the API refused or cannot be reached.
+        """
+        return Job.from_json(self._transport.ask_json(Call("GET", _job_path(job_id))))
+
+    def jobs(self) -> list[Job]:
+        """All jobs, newest first.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        found = self._transport.ask_json(Call("GET", "/v1/jobs"))["jobs"]
+        return [Job.from_json(each) for each in found]
+
+    def scores(self, job_id: str) -> dict[str, Any]:
+        """What the result of a succeeded job looks like: GET /v1/jobs/{id}/scores.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        return self._transport.ask_json(Call("GET", _job_path(job_id, "/scores")))
+
+    def wait(
+        self,
+        job_id: str,
+        on_progress: Callable[[Job], None] | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Job:
+        """The job when it has succeeded; *on_progress* is called at every look.
+
+        Raises:
+            JobFailedError: it failed or was cancelled.
+            TimeoutError: *timeout_seconds* have passed.
+            ApiError: the API refused, or stays away for a minute.
+        """
+        look = partial(self.job, job_id)
+        return wait_for_job(look, on_progress, timeout_seconds)
+
+    def download(self, job_id: str, to: Path) -> Path:
+        """Write the CSV of a succeeded job to *to*, all of it or nothing.
+
+        Raises:
+            ApiError: it is not there, the API refused or cannot be reached.
+            OSError: it cannot be written.
+        """
+        write_atomically(to, self.submission(job_id))
+        return to
+
+    def submission(self, job_id: str) -> bytes:
+        """The CSV of a succeeded job.
+
+        Raises:
+            ApiError: it is not there, the API refused or cannot be reached.
+        """
+        call = Call("GET", _job_path(job_id, "/submission.csv"))
+        return self._transport.ask(call)
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job without a CSV; what it has computed stays for a retry.
+
+        Raises:
+            ApiError: it is over, the API refused or cannot be reached.
+        """
+        call = Call("POST", _job_path(job_id, "/cancel"), repeatable=False)
+        return Job.from_json(self._transport.ask_json(call))
+
+    def retry(self, job_id: str) -> Job:
+        """Let a failed or cancelled job go on from what is done.
+
+        Raises:
+            ApiError: it is neither, the API refused or cannot be reached.
+        """
+        call = Call("POST", _job_path(job_id, "/retry"), repeatable=False)
+        return Job.from_json(self._transport.ask_json(call))
+
+
+def _job_path(job_id: str, part: str = "") -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}{part}"

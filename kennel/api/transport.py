@@ -1,0 +1,144 @@
+"""HTTP calls that end: every wait has a limit, and only what is safe is tried again.
+
+A call that never reached the API may always be repeated. One that may have been done is
+repeated only if doing it twice is the same as once; one that is slow is not, because the
+next would be as slow.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import count
+from typing import Any, Final
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
+
+from kennel.api.call import Call
+from kennel.api.errors import (
+    ApiError,
+    ApiTimeoutError,
+    ApiUnreachableError,
+    read_problem,
+)
+from kennel.api.repeating import may_repeat, pause_seconds
+from models.errors import InvalidRequestError
+
+_CHUNK_BYTES: Final = 64 * 1024
+_URL: Final = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
+_KEY: Final = re.compile(r"[\x21-\x7e]+")
+
+
+class Transport:
+    """Connections to one API; thread-safe."""
+
+    def __init__(
+        self, url: str, api_key: str | None, timeout_seconds: float, retries: int
+    ) -> None:
+        """Ask the API at *url*, each call at most 1 + *retries* times.
+
+        Raises:
+            InvalidRequestError: the address or the key cannot be one.
+        """
+        if not _URL.fullmatch(url):
+            message = f"url={url!r} is no address: use http://127.0.0.1:8000"
+            raise InvalidRequestError(message)
+        if api_key is not None and not _KEY.fullmatch(api_key):
+            raise InvalidRequestError("the API key holds characters that no key has")
+        self._url = url.rstrip("/")
+        self._timeout = timeout_seconds
+        self._retries = retries
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = urllib3.PoolManager(retries=False)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.clear()
+
+    def ask(self, call: Call) -> bytes:
+        """The body of the API's answer.
+
+        Raises:
+            ApiError: the API refused or cannot be reached, in all attempts.
+        """
+        answer_seconds = call.answer_seconds or self._timeout
+        total_seconds = call.total_seconds or answer_seconds * (1 + self._retries)
+        deadline = time.monotonic() + total_seconds
+        for attempt in count():
+            left = deadline - time.monotonic()
+            try:
+                return self._attempt(call, min(answer_seconds, left))
+            except ApiError as error:
+                pause = pause_seconds(error, attempt)
+                last = attempt >= self._retries or not may_repeat(
+                    error, call.repeatable
+                )
+                if last or time.monotonic() + pause >= deadline:
+                    raise
+            time.sleep(pause)
+        raise AssertionError("count() does not end")
+
+    def ask_json(self, call: Call) -> dict[str, Any]:
+        """The JSON object that the API answers.
+
+        Raises:
+            ApiError: as `ask`; or it is not this API that answers.
+        """
+        content = self.ask(call)
+        try:
+            answer: dict[str, Any] = json.loads(content)
+        except ValueError as error:
+            message = f"{self._url} is no Kennel API: it answered {content[:80]!r}"
+            raise ApiError(message) from error
+        return answer
+
+    def _attempt(self, call: Call, seconds: float) -> bytes:
+        with self._translated(seconds):
+            response = self._http.request(
+                call.method,
+                self._url + call.path,
+                body=None if call.body is None else call.body(),
+                headers={**self._headers, **call.headers},
+                timeout=urllib3.Timeout(connect=seconds, read=seconds),
+                redirect=False,
+                preload_content=False,
+            )
+            deadline = time.monotonic() + seconds
+            with closing(response):
+                content = b"".join(_chunks(response, deadline))
+        if not 200 <= response.status < 300:
+            raise read_problem(response.status, response.headers, content)
+        return content
+
+    @contextmanager
+    def _translated(self, seconds: float) -> Iterator[None]:
+        try:
+            yield
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            message = f"no API at {self._url}: start it with 'kennel up' ({error})"
+            raise ApiUnreachableError(message) from error
+        except (ReadTimeoutError, TimeoutError) as error:
+            message = f"no answer from {self._url} within {seconds:.3g} s: try again"
+            raise ApiTimeoutError(message) from error
+        except HTTPError as error:
+            message = f"the connection to {self._url} broke off ({error}): try again"
+            broken = ApiUnreachableError(message)
+            broken.sent = True
+            raise broken from error
+
+
+def _chunks(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
+    # The socket's own limit begins anew with each byte that trickles in.
+    while chunk := response.read1(_CHUNK_BYTES):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        yield chunk

@@ -1,0 +1,146 @@
+"""Photos on their way to a job: an archive as it is, or a folder packed while it is sent.
+
+The same folder gives the same bytes, so that a repeated upload is known as the same.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from kennel.api.call import Call
+from kennel.api.options import JobOptions, query_path
+from models.errors import InvalidRequestError
+from worker.folders import list_folder
+
+ARCHIVE_TYPES: Final = {
+    ".zip": "application/zip",
+    ".tar": "application/x-tar",
+    ".tar.gz": "application/gzip",
+    ".tgz": "application/gzip",
+}
+
+ANSWER_SECONDS: Final = 900.0
+"""The API unpacks an archive before it answers."""
+
+TOTAL_SECONDS: Final = 24 * 3600.0
+
+Sent: TypeAlias = Callable[[int, int], None]
+"""Called with (bytes sent, bytes in all)."""
+
+_CHUNK_BYTES: Final = 1024 * 1024
+_END: Final = bytes(2 * tarfile.BLOCKSIZE)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A body that can be sent more than once.
+
+    Attributes:
+        name: what the job's status calls it.
+        size: in bytes.
+        chunks: its content, from the start each time.
+    """
+
+    name: str
+    content_type: str
+    size: int
+    chunks: Callable[[], Iterator[bytes]]
+
+
+def upload_call(
+    source: Path, key: Mapping[str, str], on_sent: Sent | None, options: JobOptions
+) -> Call:
+    """What starts a job with the archive or the folder at *source*.
+
+    Raises:
+        InvalidRequestError: it is neither, or a folder without usable images.
+        OSError: it cannot be read.
+    """
+    upload = prepare_upload(source)
+
+    def body() -> Iterator[bytes]:
+        count = 0
+        for chunk in upload.chunks():
+            yield chunk
+            count += len(chunk)
+            if on_sent is not None:
+                on_sent(count, upload.size)
+
+    kind, size = upload.content_type, str(upload.size)
+    return Call(
+        "POST",
+        query_path("/v1/jobs", {"input": upload.name, **options}),
+        {**key, "Content-Type": kind, "Content-Length": size},
+        body,
+        answer_seconds=ANSWER_SECONDS,
+        total_seconds=TOTAL_SECONDS,
+    )
+
+
+def prepare_upload(path: Path) -> Upload:
+    """What sends the archive or the folder at *path*.
+
+    Raises:
+        InvalidRequestError: it is neither, or a folder without usable images.
+        OSError: it cannot be read.
+    """
+    if path.is_dir():
+        return _folder(path)
+    for ending, kind in ARCHIVE_TYPES.items():
+        if path.name.lower().endswith(ending):
+            size = path.stat().st_size
+            return Upload(path.name, kind, size, partial(_read, path, size))
+    known = ", ".join(ARCHIVE_TYPES)
+    raise InvalidRequestError(f"{path} is no folder and no archive ({known})")
+
+
+def _folder(folder: Path) -> Upload:
+    items = list_folder(folder, str(folder)).items
+    files = [(folder / item.file, _size(folder / item.file)) for item in items]
+    heads = (len(_head(file, size)) + _padded(size) for file, size in files)
+    total = sum(heads) + len(_END)
+
+    def chunks() -> Iterator[bytes]:
+        for file, size in files:
+            yield _head(file, size)
+            yield from _read(file, size)
+            yield bytes(_padded(size) - size)
+        yield _END
+
+    return Upload(folder.resolve().name, "application/x-tar", total, chunks)
+
+
+def _size(file: Path) -> int:
+    status = file.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidRequestError(f"{file} is no plain file: remove it")
+    return status.st_size
+
+
+def _head(file: Path, size: int) -> bytes:
+    # Without time and owner: they would make each upload another one.
+    entry = tarfile.TarInfo(file.name)
+    entry.size = size
+    return entry.tobuf(tarfile.PAX_FORMAT)
+
+
+def _padded(size: int) -> int:
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _read(file: Path, size: int) -> Iterator[bytes]:
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
+        left = size
+        while left:
+            chunk = stream.read(min(left, _CHUNK_BYTES))
+            if not chunk:
+                raise InvalidRequestError(f"{file} shrank while it was sent: try again")
+            left -= len(chunk)
+            yield chunk

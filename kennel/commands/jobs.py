@@ -1,0 +1,85 @@
+"""`kennel jobs`: what became of the folders that were submitted."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from kennel.commands.api_options import (
+    JSON_OPTION,
+    KEY_OPTION,
+    URL_OPTION,
+    open_client,
+)
+
+if TYPE_CHECKING:
+    from kennel.api.answers import Job
+
+
+@click.group(epilog="Examples: kennel jobs list; kennel jobs show JOB")
+def jobs() -> None:
+    """List, show, cancel or retry folder jobs."""
+
+
+@jobs.command("list", epilog="Examples: kennel jobs list; kennel jobs list --json")
+@URL_OPTION
+@KEY_OPTION
+@JSON_OPTION
+def list_jobs(url: str, key: str | None, as_json: bool) -> None:
+    """List the jobs, newest first."""
+    with open_client(url, key) as client:
+        found = client.jobs()
+    if as_json:
+        click.echo(json.dumps([job.content for job in found]))
+        return
+    for job in found:
+        click.echo(_line(job))
+
+
+@jobs.command(
+    "show", epilog="Examples: kennel jobs show JOB; kennel jobs show JOB --json"
+)
+@click.argument("job")
+@URL_OPTION
+@KEY_OPTION
+@JSON_OPTION
+def show_job(job: str, url: str, key: str | None, as_json: bool) -> None:
+    """Show one JOB, with the images that could not be read."""
+    with open_client(url, key) as client:
+        found = client.job(job)
+    if as_json:
+        click.echo(json.dumps(found.content))
+        return
+    click.echo(_line(found))
+    for each in found.unreadable_files:
+        click.echo(f"  {each['file']}: {each['detail']}")
+
+
+@jobs.command("cancel", epilog="Examples: kennel jobs cancel JOB")
+@click.argument("job")
+@URL_OPTION
+@KEY_OPTION
+def cancel_job(job: str, url: str, key: str | None) -> None:
+    """Cancel a JOB; what it has computed stays for a retry."""
+    with open_client(url, key) as client:
+        click.echo(_line(client.cancel(job)))
+
+
+@jobs.command("retry", epilog="Examples: kennel jobs retry JOB")
+@click.argument("job")
+@URL_OPTION
+@KEY_OPTION
+def retry_job(job: str, url: str, key: str | None) -> None:
+    """Retry a failed or cancelled JOB, keeping what is finished."""
+    with open_client(url, key) as client:
+        click.echo(_line(client.retry(job)))
+
+
+def _line(job: Job) -> str:
+    error = f"  {job.error}" if job.error else ""
+    return (
+        f"{job.id}  {job.state:<10} {job.done}/{job.total}  "
+        f"{job.model} {job.version}  {job.input}{error}"
+    )

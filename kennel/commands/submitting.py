@@ -1,0 +1,109 @@
+"""`kennel submit`: a folder of photos into a CSV, through the API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kennel.commands.api_options import (
+    CLIP_OPTION,
+    KEY_OPTION,
+    LABEL_OPTION,
+    MODEL_OPTION,
+    URL_OPTION,
+    VERSION_OPTION,
+    open_client,
+)
+
+if TYPE_CHECKING:
+    from export.progress import Progress
+    from kennel.api.answers import Job
+    from kennel.client import Client
+
+
+@click.command(
+    epilog="Examples: kennel submit test -o submission.csv; "
+    "kennel submit --upload photos.zip; "
+    "kennel submit test -o s.csv --format kaggle-multiclass --clip 0.95"
+)
+@click.argument("folder")
+@click.option(
+    "--upload",
+    is_flag=True,
+    help="FOLDER is here, a folder, zip, tar or tar.gz: send it.",
+)
+@click.option(
+    "-o",
+    "--output",
+    default="submission.csv",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the CSV goes.",
+)
+@MODEL_OPTION
+@VERSION_OPTION
+@LABEL_OPTION
+@click.option(
+    "--format",
+    type=click.Choice(["kaggle-binary", "kaggle-multiclass", "full"]),
+    default="kaggle-binary",
+    show_default=True,
+    help="What the CSV looks like.",
+)
+@click.option(
+    "--positive", help="kaggle-binary: whose probability; default: last label."
+)
+@CLIP_OPTION
+@click.option(
+    "--on-unreadable",
+    type=click.Choice(["prior", "fail"]),
+    default="prior",
+    show_default=True,
+    help="An image that cannot be read: uniform prior, or fail the job.",
+)
+@URL_OPTION
+@KEY_OPTION
+def submit(
+    folder: str,
+    upload: bool,
+    output: Path,
+    url: str,
+    key: str | None,
+    **options: Any,
+) -> None:
+    """Turn FOLDER, a name below the service's INPUT_ROOT, into a CSV."""
+    source = Path(folder) if upload else folder
+    with open_client(url, key) as client:
+        job = _follow(client, source, options)
+        client.download(job.id, output)
+    if job.unreadable:
+        click.echo(
+            f"kennel: {job.unreadable} images could not be read and got the uniform "
+            f"prior; kennel jobs show {job.id} names them",
+            err=True,
+        )
+    click.echo(output)
+
+
+def _follow(client: Client, source: str | Path, options: dict[str, Any]) -> Job:
+    from kennel.progress import progress_bars
+
+    with progress_bars() as progress:
+        job = client.submit(source, on_sent=_sent(progress), **options)
+        click.echo(f"Job {job.id}: {job.total} images", err=True)
+        return client.wait(job.id, lambda now: _classified(progress, now))
+
+
+def _sent(progress: Progress) -> Any:
+    mebibyte = 1024**2
+
+    def report(sent: int, size: int) -> None:
+        progress("upload (MiB)", sent // mebibyte, size // mebibyte)
+
+    return report
+
+
+def _classified(progress: Progress, job: Job) -> None:
+    progress("classify the folder", job.done, job.total)
