@@ -33,6 +33,7 @@ from kennel.api.errors import (
 from kennel.api.repeating import may_repeat, pause_seconds
 from models.errors import InvalidRequestError
 
+_LEAST_SECONDS: Final = 0.01
 _CHUNK_BYTES: Final = 64 * 1024
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
@@ -74,15 +75,13 @@ class Transport:
         total_seconds = call.total_seconds or answer_seconds * (1 + self._retries)
         deadline = time.monotonic() + total_seconds
         for attempt in count():
-            left = deadline - time.monotonic()
+            left = max(deadline - time.monotonic(), _LEAST_SECONDS)
             try:
                 return self._attempt(call, min(answer_seconds, left))
             except ApiError as error:
                 pause = pause_seconds(error, attempt)
-                last = attempt >= self._retries or not may_repeat(
-                    error, call.repeatable
-                )
-                if last or time.monotonic() + pause >= deadline:
+                again = attempt < self._retries and may_repeat(error, call.repeatable)
+                if not again or time.monotonic() + pause >= deadline:
                     raise
             time.sleep(pause)
         raise AssertionError("count() does not end")
@@ -108,7 +107,10 @@ class Transport:
                 self._url + call.path,
                 body=None if call.body is None else call.body(),
                 headers={**self._headers, **call.headers},
-                timeout=urllib3.Timeout(connect=seconds, read=seconds),
+                # The first also limits each wait while the body is sent.
+                timeout=urllib3.Timeout(
+                    connect=min(self._timeout, seconds), read=seconds
+                ),
                 redirect=False,
                 preload_content=False,
             )

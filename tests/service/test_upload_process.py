@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from kennel.client import Client
 from tests.conftest import RedisServer
 from tests.pictures import noise
 from tests.processes import free_port, is_listening, running, wait_until
@@ -97,14 +98,17 @@ def test_upload_gives_the_csv_of_the_same_folder(env: dict[str, str]) -> None:
         expected = finished_csv(env, json.loads(by_name[1])["id"])
         inside = {f"some/test/{name}": content for name, content in PHOTOS.items()}
         for archive in (zipped(inside), tarred(PHOTOS, "w:gz")):
-            status, job = post_archive(env, archive)
+            status, accepted = post_archive(env, archive)
             assert status == 202
-            assert finished_csv(env, job["id"]) == expected
-        status, scores = ask(env, "GET", f"/v1/jobs/{job['id']}/scores")
+            assert finished_csv(env, accepted["id"]) == expected
+        with Client(f"http://127.0.0.1:{env['PORT']}") as client:
+            job = client.wait(client.submit(home / "data" / "test").id)
+            assert client.submission(job.id) == expected
+        status, scores = ask(env, "GET", f"/v1/jobs/{job.id}/scores")
         thumbnail = json.loads(scores)["uncertain"][0]["thumbnail"]
         assert ask(env, "GET", thumbnail)[0] == 200
 
-    assert len(runs(env)) == 3
+    assert len(runs(env)) == 4
     assert expected.count(b"\n") == 41
 
 

@@ -1,0 +1,137 @@
+"""kennel predict, submit and jobs: what they print, and how they end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kennel.cli import main
+from tests.kennel.scripted_api import ScriptedApi, refuses, says, scripted
+from tests.pictures import write_folder
+
+JOB = {
+    "id": "j1",
+    "state": "succeeded",
+    "model": "pets",
+    "version": 1,
+    "input": "test",
+    "error": None,
+    "unreadable_files": [{"file": "7.png", "detail": "damaged"}],
+    "progress": {"done": 3, "total": 3, "unreadable": 1},
+}
+ROW = {"cat": 0.25, "dog": 0.75}
+ANSWER = {
+    "model": "pets",
+    "version": 1,
+    "labels": ["cat", "dog"],
+    "predictions": [
+        {"name": "1.png", "label": "dog", "probabilities": ROW, "raw": ROW},
+        {"name": "2.png", "error": {"code": "x", "detail": "it is damaged"}},
+    ],
+}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[str]:
+    write_folder(tmp_path, 2)
+    return [str(tmp_path / "1.png"), str(tmp_path / "2.png")]
+
+
+def run(api: ScriptedApi, *arguments: str, **env: str) -> Result:
+    return CliRunner().invoke(main, arguments, env={"KENNEL_URL": api.url, **env})
+
+
+def test_predict_prints_the_good_and_fails_for_the_bad(photos: list[str]) -> None:
+    with scripted(says(ANSWER)) as api:
+        result = run(api, "predict", *photos, "--top", "2", "--label", "canary")
+
+    assert result.exit_code == 1
+    assert result.stdout == "1.png: dog (cat 0.2500, dog 0.7500)\n"
+    assert result.stderr == "2.png: it is damaged\n"
+    assert api.seen[0].path == "/v1/predict?top=2&label=canary"
+
+
+def test_predict_succeeds_if_every_photo_was_used(photos: list[str]) -> None:
+    good: dict[str, Any] = {**ANSWER, "predictions": ANSWER["predictions"][:1]}  # type: ignore[index]
+    with scripted(says(good)) as api:
+        result = run(api, "predict", photos[0], "--json")
+
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == good
+
+
+def test_key_comes_from_the_environment_or_the_option(photos: list[str]) -> None:
+    with scripted(refuses(401)) as api:
+        first = run(api, "predict", photos[0], KENNEL_API_KEY="secret-1")
+        run(api, "jobs", "list", "--key", "secret-2")
+
+    assert first.exit_code == 1
+    assert first.stderr == "kennel: it is so (set KENNEL_API_KEY, or use --key)\n"
+    keys = [each.headers["Authorization"] for each in api.seen]
+    assert keys == ["Bearer secret-1", "Bearer secret-2"]
+
+
+def test_submit_names_a_folder_of_the_service(tmp_path: Path) -> None:
+    csv = says(b"id,label\n1,0.5\n")
+    target = tmp_path / "s.csv"
+    with scripted(says(JOB, 202), says(JOB), csv) as api:
+        result = run(api, "submit", "test", "-o", str(target), "--clip", "off")
+
+    assert (result.exit_code, result.stdout) == (0, f"{target}\n")
+    assert "1 images could not be read" in result.stderr
+    assert target.read_text() == "id,label\n1,0.5\n"
+    assert json.loads(api.seen[0].body) == {
+        "input": "test",
+        "clip": "off",
+        "format": "kaggle-binary",
+        "on_unreadable": "prior",
+    }
+
+
+def test_submit_uploads_a_folder_from_here(photos: list[str], tmp_path: Path) -> None:
+    with scripted(says(JOB, 202), says(JOB), says(b"id,label\n")) as api:
+        folder, target = str(Path(photos[0]).parent), str(tmp_path / "s.csv")
+        result = run(api, "submit", "--upload", folder, "-o", target)
+
+    assert result.exit_code == 0
+    assert api.seen[0].headers["Content-Type"] == "application/x-tar"
+
+
+def test_submit_of_a_job_that_fails_says_why(tmp_path: Path) -> None:
+    failed = {**JOB, "state": "failed", "error": "no disk"}
+    with scripted(says(JOB, 202), says(failed)) as api:
+        result = run(api, "submit", "test", "-o", str(tmp_path / "s.csv"))
+
+    assert result.exit_code == 1
+    assert result.stderr.endswith("kennel: job j1 failed: no disk\n")
+    assert not (tmp_path / "s.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "words"),
+    [
+        (("list",), {"jobs": [JOB]}, "j1  succeeded  3/3  pets 1  test\n"),
+        (("show", "j1"), JOB, "  7.png: damaged\n"),
+        (("cancel", "j1"), JOB, "j1  succeeded"),
+        (("retry", "j1"), JOB, "j1  succeeded"),
+    ],
+)
+def test_jobs_are_listed_shown_cancelled_and_retried(
+    arguments: tuple[str, ...], answer: Any, words: str
+) -> None:
+    with scripted(says(answer)) as api:
+        result = run(api, "jobs", *arguments)
+
+    assert result.exit_code == 0
+    assert words in result.stdout
+
+
+def test_job_is_shown_as_the_api_tells_it() -> None:
+    with scripted(says(JOB)) as api:
+        result = run(api, "jobs", "show", "j1", "--json")
+
+    assert json.loads(result.stdout) == JOB
