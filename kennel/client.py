@@ -98,10 +98,12 @@ class Client(JobCalls):
         return list(self._transport.ask_json(Call("GET", "/v1/models"))["models"])
 
     def readiness(self) -> dict[str, Any]:
-        """What GET /readyz says of the parts.
+        """What GET /readyz says of the parts at this moment.
 
         Raises:
             ApiBusyError: the model server cannot answer now.
             ApiError: the API cannot be reached.
         """
-        return self._transport.ask_json(Call("GET", "/readyz"))
+        # "Not ready" is an answer: asked again, it would be one to another question.
+        call = Call("GET", "/readyz", repeatable=False)
+        return self._transport.ask_json(call)

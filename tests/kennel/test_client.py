@@ -92,6 +92,16 @@ def test_call_that_may_have_been_done_is_not_repeated(trouble: Step) -> None:
     assert len(api.seen) == 1
 
 
+def test_readiness_is_that_of_the_moment() -> None:
+    with (
+        scripted(refuses(503), says({"status": "ready"})) as api,
+        Client(api.url) as client,
+    ):
+        with pytest.raises(ApiBusyError):
+            client.readiness()
+        assert client.readiness() == {"status": "ready"}
+
+
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 422, 500, 507])
 @pytest.mark.parametrize("ask", GOOD, ids=NAMES)
 def test_refused_call_is_not_repeated(ask: Ask, status: int) -> None:
