@@ -159,12 +159,10 @@ class Demo:
     def _raw_probabilities(
         self, settings: KennelSettings, job: Job
     ) -> np.ndarray[Any, Any]:
-        from worker.queue import JobQueue
+        from worker.records import JobRecords
 
-        queue = JobQueue(
-            "redis://127.0.0.1:1/0", settings.runs_dir, settings.input_root
-        )
-        return np.array(list(queue.raw_probabilities(job.id).values()))
+        records = JobRecords(settings.runs_dir, settings.input_root)
+        return np.array(list(records.raw_probabilities(job.id).values()))
 
     def _score(
         self,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from export.publication.served import served_model
 from kennel.settings import KennelSettings
-from worker.queue import JobQueue, JobStatus
+from worker.records import JobRecords
+from worker.status import JobStatus
 
 
 def unfinished_jobs(settings: KennelSettings, name: str) -> list[JobStatus]:
     """Jobs of the model *name* that are queued or running, newest first."""
-    # Answers about jobs come from the run directories: no Redis is asked.
-    queue = JobQueue("redis://", settings.runs_dir, settings.input_root)
-    unfinished = (job for job in queue.jobs() if job.state in {"queued", "running"})
+    records = JobRecords(settings.runs_dir, settings.input_root)
+    unfinished = (job for job in records.jobs() if job.state in {"queued", "running"})
     return [job for job in unfinished if job.model == name]
 
 

@@ -20,7 +20,6 @@ from models.errors import StorageFullError
 TEMPORARY_PREFIX = ".tmp-"
 """What unfinished files and folders are called; readers and listings skip them."""
 
-
 _CHUNK_BYTES = 1024 * 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """No room on the disk, in a quota, or for a file of that size."""

@@ -75,11 +75,14 @@ def remove_abandoned(runs_dir: Path) -> None:
 
 
 def _make_locked(draft: Path) -> int:
+    # Until it is locked, it may be taken for abandoned and removed: then once more.
     while True:
         draft.mkdir()
-        lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
         fcntl.flock(lock, fcntl.LOCK_EX)
         if draft.exists():
             return lock
-        # Taken for abandoned in the moment before it was locked.
         os.close(lock)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,9 +18,10 @@ from kennel.commands.api_options import (
 )
 
 if TYPE_CHECKING:
-    from export.progress import Progress
     from kennel.api.answers import Job
     from kennel.client import Client
+
+_MEBIBYTE: Final = 1024**2
 
 
 @click.command(
@@ -90,20 +91,14 @@ def submit(
 def _follow(client: Client, source: str | Path, options: dict[str, Any]) -> Job:
     from kennel.progress import progress_bars
 
+    def sent(count: int, size: int) -> None:
+        progress("upload (MiB)", -(-count // _MEBIBYTE), -(-size // _MEBIBYTE))
+
+    def classified(now: Job) -> None:
+        progress("classify the folder", now.done, now.total)
+
     with progress_bars() as progress:
-        job = client.submit(source, on_sent=_sent(progress), **options)
-        click.echo(f"Job {job.id}: {job.total} images", err=True)
-        return client.wait(job.id, lambda now: _classified(progress, now))
-
-
-def _sent(progress: Progress) -> Any:
-    mebibyte = 1024**2
-
-    def report(sent: int, size: int) -> None:
-        progress("upload (MiB)", sent // mebibyte, size // mebibyte)
-
-    return report
-
-
-def _classified(progress: Progress, job: Job) -> None:
-    progress("classify the folder", job.done, job.total)
+        job = client.submit(source, on_sent=sent, **options)
+    click.echo(f"Job {job.id}: {job.total} images", err=True)
+    with progress_bars() as progress:
+        return client.wait(job.id, classified)

@@ -50,6 +50,8 @@ def test_values_are_read() -> None:
         ("MAX_IMAGES", "1.5"),
         ("MAX_IN_FLIGHT", "63"),
         ("MAX_REQUEST_BYTES", "64MB"),
+        ("MAX_UPLOAD_BYTES", "4GB"),
+        ("MAX_UNPACKED_BYTES", "0"),
         ("REQUEST_TIMEOUT_SECONDS", "nan"),
         ("REQUEST_TIMEOUT_SECONDS", "60"),
         ("MODEL_SERVER", "localhost"),
