@@ -15,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from models.contract import WARMUP_FILE
+from models.errors import ModelContractError
 from models.server.batching import BatchingParameters, batched
 from models.wire import messages
-from models.wire.tensors import to_string_tensor, to_tensor
+from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
 
 DEFAULT_SIGNATURE: Final = "serving_default"
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
@@ -146,8 +147,9 @@ class _Signature:
         if proto.dtype != spec.dtype.as_datatype_enum:
             raise _invalid(f"input {name!r} must be {spec.dtype.name}")
         try:
-            array = tf.make_ndarray(proto)
-        except (TypeError, ValueError) as error:
+            # Not tf.make_ndarray: it copies the pixels once more.
+            array = from_tensor(proto)
+        except (ModelContractError, TypeError, ValueError) as error:
             raise _invalid(f"tensor parsing error: {name}") from error
         if array.ndim != spec.shape.rank:
             # A real TensorFlow Serving with oneDNN does not survive this one.

@@ -65,8 +65,8 @@ def from_tensor(tensor: Any) -> NDArray[Any]:
     if tensor.dtype not in _NUMERIC:
         raise ModelContractError(f"tensor has an unsupported dtype {tensor.dtype}")
     dtype, values_field = _NUMERIC[tensor.dtype]
-    if tensor.tensor_content:
-        return _from_content(tensor.tensor_content, dtype, shape)
+    if content := tensor.tensor_content:  # each look at it is a copy
+        return _from_content(content, dtype, shape)
     return _filled(np.array(getattr(tensor, values_field), dtype=dtype), shape)
 
 
