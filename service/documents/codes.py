@@ -22,7 +22,9 @@ from models.errors import (
     ModelUnavailableError,
     NotFoundError,
     QueueUnavailableError,
+    StorageFullError,
 )
+from models.image_formats import FORMATS
 from service.problems import status_of
 
 
@@ -58,6 +60,8 @@ CODES: Final = {
     "not_implemented": ErrorCode(
         MissingSignatureError, "the version was exported without this"
     ),
+    "image_not_found": ErrorCode(NotFoundError, "the job has no such image to show"),
+    "scores_not_found": ErrorCode(NotFoundError, "a part of the job's result is lost"),
     "job_finished": ErrorCode(ConflictError, "a job that has ended stays as it is"),
     "job_not_finished": ErrorCode(ConflictError, "the job has not succeeded (yet)"),
     "job_not_retryable": ErrorCode(
@@ -76,8 +80,14 @@ CODES: Final = {
         InvalidRequestError, "a parameter, header or member cannot be used"
     ),
     "invalid_input": ErrorCode(InvalidRequestError, "the folder cannot be used"),
+    "invalid_archive": ErrorCode(
+        InvalidRequestError, "the archive is damaged, hostile or holds no photos"
+    ),
     "undecodable_image": ErrorCode(InvalidImageError, "an image is damaged"),
-    "unsupported_image": ErrorCode(InvalidImageError, "no JPEG, PNG, WebP or BMP"),
+    "unsupported_image": ErrorCode(InvalidImageError, f"no {FORMATS}"),
+    "too_complex": ErrorCode(
+        InvalidImageError, "an image has too many parts to decode"
+    ),
     "empty_image": ErrorCode(InvalidImageError, "an image has no bytes"),
     "invalid_base64": ErrorCode(InvalidImageError, "a text is not base64"),
     "internal": ErrorCode(KennelError, "something failed here; the log has the rest"),
@@ -86,6 +96,7 @@ CODES: Final = {
     ),
     "model_not_ready": ErrorCode(ModelUnavailableError, "the model cannot answer now"),
     "overloaded": ErrorCode(ModelOverloadedError, "too much is in work already"),
+    "insufficient_storage": ErrorCode(StorageFullError, "the disk has no room for it"),
     "queue_unavailable": ErrorCode(QueueUnavailableError, "no job can be queued now"),
     "deadline_exceeded": ErrorCode(
         ModelTimeoutError, "the answer took longer than the request allows"
@@ -106,7 +117,7 @@ MODEL_CODES: Final = (
 
 IMAGE_CODES: Final = (
     *("undecodable_image", "unsupported_image", "empty_image"),
-    *("too_large", "too_many_pixels"),
+    *("too_large", "too_many_pixels", "too_complex"),
 )
 """Whatever decodes images may end so."""
 

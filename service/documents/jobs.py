@@ -37,7 +37,7 @@ class JobSchema(Members):
     state = choice("What became of it", STATES)
     model = text("The model")
     version = count("Its version, pinned when the job was submitted", 1)
-    input = text("The folder below INPUT_ROOT")
+    input = text("The folder below INPUT_ROOT, or `upload:` and an archive's name")
     format = choice("Form of the CSV", FORMATS)
     clip = number("Upper bound of a probability; null: none", allow_none=True)
     progress = fields.Nested(ProgressSchema, required=True)

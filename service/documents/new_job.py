@@ -8,38 +8,70 @@ from service.budget import TIMEOUT_HEADER
 from service.documents.codes import MODEL_CODES
 from service.documents.jobs import FORMATS, QUEUED, JobSchema
 from service.documents.operations import Answer, Content, Operation
+from service.documents.predictions import BYTES
 
-_NEW_JOB: Final[dict[str, Any]] = {
+_MEMBERS: Final[dict[str, Any]] = {
+    "model": {"type": ["string", "null"], "description": "Default: the default"},
+    "version": {
+        "type": ["integer", "string", "null"],
+        "description": "Pin a version; not together with `label`",
+    },
+    "label": {
+        "type": ["string", "null"],
+        "description": "Pin the version that has this label now",
+    },
+    "format": {"enum": [*FORMATS, None], "description": "Default: kaggle-binary"},
+    "clip": {
+        "type": ["number", "string", "null"],
+        "description": "Upper bound of a probability, or `off`; default: the card's",
+    },
+    "on_unreadable": {
+        "enum": ["prior", "fail", None],
+        "description": "Write 1/K for a file that is no image (default), or fail",
+    },
+    "positive": {
+        "type": ["string", "null"],
+        "description": "Label of the CSV's probability; default: the last one",
+    },
+}
+_FOLDER: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["input"],
     "properties": {
         "input": {"type": "string", "description": "Folder below INPUT_ROOT"},
-        "model": {"type": ["string", "null"], "description": "Default: the default"},
-        "format": {"enum": [*FORMATS, None], "description": "Default: kaggle-binary"},
-        "clip": {
-            "type": ["number", "string", "null"],
-            "description": "Upper bound of a probability, or `off`; default: the card's",
-        },
-        "on_unreadable": {
-            "enum": ["prior", "fail", None],
-            "description": "Write 1/K for a file that is no image (default), or fail",
-        },
-        "positive": {
-            "type": ["string", "null"],
-            "description": "Label of the CSV's probability; default: the last one",
-        },
+        **_MEMBERS,
     },
     "additionalProperties": False,
 }
+_FORM: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["archive"],
+    "properties": {
+        "archive": {
+            **BYTES,
+            "description": "A zip, tar or tar.gz of photos; up to MAX_UPLOAD_BYTES",
+        },
+        "input": {"type": "string", "description": "What to call it in the job"},
+        **_MEMBERS,
+    },
+    "additionalProperties": False,
+}
+_ARCHIVES: Final = ("application/zip", "application/x-tar", "application/gzip")
 
 SUBMIT_JOB: Final = Operation(
     summary="Classify a folder into a CSV",
     description=(
-        "The job is pinned to the version that serves the model now. Once it is "
-        "accepted it ends with one complete CSV or with a reason."
+        "Of a folder below INPUT_ROOT, named in JSON; or of an archive that is sent "
+        "along, as a file of a form or as the body itself, with the members of the JSON "
+        "in the form or the query. The job is pinned to the version that serves the "
+        "model now. Once it is accepted it ends with one complete CSV or with a reason."
     ),
     parameters=("Idempotency-Key", TIMEOUT_HEADER),
-    bodies=(Content(_NEW_JOB, example={"input": "test", "model": "dogscats"}),),
+    bodies=(
+        Content(_FOLDER, example={"input": "test", "model": "dogscats"}),
+        Content(_FORM, "multipart/form-data"),
+        *(Content(BYTES, archive) for archive in _ARCHIVES),
+    ),
     answers=(
         Answer(
             "Accepted; follow it at Location",
@@ -50,7 +82,13 @@ SUBMIT_JOB: Final = Operation(
     ),
     errors=(
         *("bad_request", "too_large", "unsupported_media_type", "invalid_parameter"),
-        *("invalid_input", "idempotency_conflict", "queue_unavailable"),
+        *(
+            "invalid_input",
+            "invalid_archive",
+            "idempotency_conflict",
+            "queue_unavailable",
+        ),
+        "insufficient_storage",
         *MODEL_CODES,
     ),
 )

@@ -6,10 +6,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flask import Blueprint, Response, jsonify, url_for
+from flask import Response, jsonify, url_for
+from flask_smorest import Blueprint
 
 from models.errors import InvalidImageError, ModelOverloadedError, NotFoundError
 from models.images import encode_thumbnail
+from service.documents.operations import documented
+from service.documents.scores import SHOW_IMAGE, SHOW_SCORES
 from worker.queue import JobQueue
 
 DECODERS: Final = 2
@@ -34,12 +37,14 @@ class ScoreViews:
         routes.add_url_rule("/images/<image>", view_func=self.image)
         return routes
 
+    @documented(SHOW_SCORES)
     def scores(self, job: str) -> Response:
         """Histograms, counts and the least certain images of a job that succeeded."""
         scores = self.queue.scores(job)
         entries = [_with_thumbnail(job, entry) for entry in scores["uncertain"]]
         return jsonify({**scores, "uncertain": entries})
 
+    @documented(SHOW_IMAGE)
     def image(self, job: str, image: str) -> Response:
         """One of a job's images as a JPEG of at most 240 pixels a side."""
         response = Response(self._thumbnail(job, image), mimetype="image/jpeg")

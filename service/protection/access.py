@@ -34,6 +34,7 @@ NEEDS: Final[dict[str, Need]] = {
     "predictions": Need(PREDICT),
     "explanations": Need(PREDICT),
     "jobs": Need(JOBS),
+    "scores": Need(JOBS),
     "models": ANY_KEY,
     "tensorflow-serving": Need(PREDICT),
     "open-inference": Need(PREDICT),

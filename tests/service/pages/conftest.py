@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-from flask import Flask, Response
+from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
-from tests.service.pages.stand_ins import add_stand_ins
 from tests.service.served_model import ServedModel
 from tests.worker.world import World
 from worker.queue import JobQueue
@@ -25,11 +24,6 @@ from worker.queue import JobQueue
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob: data:; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
 QUIET = (
     "--no-sandbox",
     "--disable-background-networking",
@@ -89,10 +83,7 @@ def site_app(
     served: ServedModel,
 ) -> Flask:
     """The application behind the site; a test may still add to it."""
-    app = create_app(settings, model_client, queue)
-    add_stand_ins(app, queue, served)
-    app.after_request(_restrict)
-    return app
+    return create_app(settings, model_client, queue)
 
 
 @pytest.fixture
@@ -105,11 +96,6 @@ def site(site_app: Flask) -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-def _restrict(response: Response) -> Response:
-    response.headers.setdefault("Content-Security-Policy", POLICY)
-    return response
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_heat_map_lies_over_the_photo(page: Page) -> None:
 def test_version_that_cannot_explain_itself_is_not_asked_again(
     page: Page, served: ServedModel
 ) -> None:
-    served.__dict__["explains"] = False
+    served.explains = False
     choose(page, {**DOG, **SNOW})
     page.wait_for_selector("text=2 photos answered")
     page.locator("text=What did it look at?").first.click()
