@@ -81,6 +81,10 @@ def _key_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.stat() if path.exists() else None
     with open_atomically(path) as stream:
-        os.fchmod(stream.fileno(), 0o600)
+        if before is not None:
+            # A service of another user may read it by its group: chgrp, chmod 640.
+            os.fchown(stream.fileno(), -1, before.st_gid)
+        os.fchmod(stream.fileno(), before.st_mode & 0o777 if before else 0o600)
         stream.write("".join(f"{line}\n" for line in lines).encode())

@@ -24,6 +24,15 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["keys", *arguments])
 
 
+def test_who_may_read_the_file_stays(path: Path) -> None:
+    run("add", "app", "--scopes", "predict")
+    path.chmod(0o640)
+
+    run("add", "other", "--scopes", "jobs")
+
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 def test_new_key_is_printed_once_and_kept_as_a_hash(path: Path) -> None:
     secret = run("add", "app", "--scopes", "predict", "--rate", "5/hour").stdout.strip()
 

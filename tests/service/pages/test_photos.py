@@ -33,7 +33,7 @@ def opened(page: Page) -> None:
 def test_photos_are_answered_however_they_come(page: Page) -> None:
     for gesture in (choose, drop, paste):
         gesture(page, DOG)
-    page.wait_for_selector("text=3 photos answered")
+    page.wait_for_selector('text="3 photos answered"')
 
     assert page.locator(".verdict").all_inner_texts() == ["dog 60.0 %"] * 3
     photo = page.locator(".photo").last
@@ -99,7 +99,7 @@ def test_version_that_cannot_explain_itself_is_not_asked_again(
 ) -> None:
     served.explains = False
     choose(page, {**DOG, **SNOW})
-    page.wait_for_selector("text=2 photos answered")
+    page.wait_for_selector('text="2 photos answered"')
     page.locator("text=What did it look at?").first.click()
     page.wait_for_selector("text=export it again")
 
