@@ -1,9 +1,9 @@
 """Sends the images of several requests in one call to the model server.
 
-A call costs about as much for one image as for ten. While one is under way, images for
-the same model and of the same size gather in their lane, and the next call takes all of
-them. A request that finds its lane idle is sent at once by its own thread: there is no
-timer and no hand-over.
+A call's first image costs three times as much as each further one (measured: 1.5 ms of a
+core on both sides, and 0.5). While a call is under way, images for the same model and of
+the same size gather in their lane, and the next call takes all of them. A request that
+finds its lane idle is sent at once by its own thread: no timer, no hand-over.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Who waits with whom: requests that may share one call to the model server.
 
-One call at a time in a lane keeps the calls few, and that is what a fast model is about:
-a call costs more than its images. A slow model is better served by sending each request
-at once: the model server then gathers those of all processes.
+One call at a time in a lane keeps the calls few: to a fast model a call costs more than
+its images. With a slow model that hardly matters. It is sent each request at once, and
+its server, which sees those of all processes, fills the batches better.
 
 A lane exists only while it is used, because clients choose versions and labels. Nothing
 is sent here: see `service.predictions.batching`.
@@ -24,7 +24,7 @@ from models.images import Pixels
 from models.wire.client import ModelRef, Prediction
 
 SLOW_SECONDS: Final = 0.02
-"""A model that takes longer for an image is slow: ten times what a call costs."""
+"""A model that takes longer for an image is slow: ten times what a call costs, and more."""
 
 
 class Key(NamedTuple):
