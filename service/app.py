@@ -36,7 +36,6 @@ from service.predictions.explanations import ExplanationViews
 from service.predictions.lanes import Lanes
 from service.predictions.predictor import Predictor
 from service.predictions.reception import Reception
-from service.predictions.uploads import UploadRequest
 from service.predictions.views import PredictionViews
 from service.problems import register_problems
 from service.protection.setup import protect
@@ -47,6 +46,7 @@ from service.served.reports import REPORT_POLICY, find_report
 from service.served.views import ModelViews
 from service.settings import ServiceSettings
 from service.unread import register_unread
+from service.upload_request import UploadRequest
 from worker.queue import JobQueue
 
 _SPARE_PARTS: Final = 16

@@ -20,7 +20,8 @@ from werkzeug.datastructures import MultiDict
 
 from models.errors import InvalidRequestError, ModelOverloadedError
 from models.storage import explained_full_disk
-from service.predictions.uploads import BAD_REQUEST, UploadRequest
+from service.predictions.uploads import BAD_REQUEST
+from service.upload_request import UploadRequest
 
 ARCHIVE_FIELD: Final = "archive"
 MULTIPART: Final = "multipart/form-data"

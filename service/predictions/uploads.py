@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any, Final, cast
+from typing import Final
 
 from flask import Request
 from werkzeug.datastructures import FileStorage
@@ -36,31 +34,6 @@ class Upload:
     name: str | None
     image: bytes
     error: InvalidImageError | None = None
-
-
-class UploadRequest(Request):
-    """A request that closes every file it spooled, also when reading it failed.
-
-    Attributes:
-        spool_folder: on whose disk files are kept; None: in memory or in /tmp.
-    """
-
-    spool_folder: Path | None = None
-
-    def _get_file_stream(self, *args: Any, **options: Any) -> IO[bytes]:
-        if self.spool_folder is not None:
-            spooled = TemporaryFile(dir=self.spool_folder)  # noqa: SIM115 - see `close`
-            stream = cast("IO[bytes]", spooled)
-        else:
-            stream = super()._get_file_stream(*args, **options)
-        self.__dict__.setdefault("spooled", []).append(stream)
-        return stream
-
-    def close(self) -> None:
-        """Close the files; what was read from them stays."""
-        super().close()
-        for stream in self.__dict__.pop("spooled", []):
-            stream.close()
 
 
 def read_uploads(request: Request, max_images: int) -> list[Upload]:
