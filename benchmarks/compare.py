@@ -19,7 +19,7 @@ import click
 
 from benchmarks.bare import BareModel
 from benchmarks.deployment import served_stack, settings, trivial_stack
-from benchmarks.edge import floor_milliseconds
+from benchmarks.floor import floor_milliseconds
 from benchmarks.load.process import Target
 from benchmarks.peers.launch import PEERS, running_peer
 from benchmarks.processes import cpu_seconds, peak_megabytes, tree

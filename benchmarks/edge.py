@@ -7,27 +7,14 @@ The floor is decoding, resizing and averaging that photo, without any server.
 from __future__ import annotations
 
 import statistics
-import time
 
 import click
 
 from benchmarks.deployment import trivial_stack
-from benchmarks.photos import camera_jpeg
+from benchmarks.floor import floor_milliseconds
 from benchmarks.processes import cpu_seconds, peak_megabytes, tree
-from benchmarks.trivial import CARD
-from models.images import decode_image
 
 CLIENTS = 32
-
-
-def floor_milliseconds(seconds: float = 2.0) -> float:
-    """Processor time that one photo takes from bytes to its mean."""
-    image = camera_jpeg(1)
-    count, began = 0, time.process_time()
-    while time.process_time() < began + seconds:
-        decode_image(image, CARD.image_size).mean(axis=(0, 1))
-        count += 1
-    return 1000 * (time.process_time() - began) / count
 
 
 @click.command()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import click
 
 from benchmarks.deployment import trivial_stack
+from benchmarks.load.process import Target
 from benchmarks.processes import peak_megabytes, resident_megabytes, tree
 
 CLIENTS = 32
-_SECONDS = 5.0
+_SECONDS = 2.0
 
 
 @click.command()
@@ -21,11 +22,9 @@ def main(requests: int) -> None:
     """Print the memory of each API process before, after and at its peak."""
     with trivial_stack() as (stack, target):
         _, *workers = tree(stack.pids()["api"])
-        done, before = 0, [0.0]
-        while done < requests:
-            if done <= requests / 10:
-                before = [resident_megabytes(pid) for pid in workers]
-            done += len(target.clients(CLIENTS, _SECONDS).outcomes)
+        done = _post(target, requests // 10)
+        before = [resident_megabytes(pid) for pid in workers]
+        done += _post(target, requests - done)
         after = [resident_megabytes(pid) for pid in workers]
         peaks = [peak_megabytes(pid) for pid in workers]
     growth = 100 * (sum(after) / sum(before) - 1)
@@ -33,6 +32,14 @@ def main(requests: int) -> None:
         f"{done:,} requests from {CLIENTS} clients: API processes {_list(before)} MB, "
         f"then {_list(after)} MB, growth {growth:.1f} %, peaks {_list(peaks)} MB"
     )
+
+
+def _post(target: Target, requests: int) -> int:
+    """Post at least *requests* photos; how many it became."""
+    done = 0
+    while done < requests:
+        done += len(target.clients(CLIENTS, _SECONDS).outcomes)
+    return done
 
 
 def _list(megabytes: list[float]) -> str:
