@@ -14,8 +14,8 @@ from werkzeug.test import TestResponse, encode_multipart
 
 from models.errors import ModelOverloadedError
 from service.jobs.archive_upload import ArchiveUploads, input_name
-from service.predictions.uploads import UploadRequest
 from service.settings import ServiceSettings
+from service.upload_request import UploadRequest
 from tests.pictures import grey
 from tests.service.served_model import ServedModel
 from tests.worker.packing import tarred, zipped
