@@ -58,14 +58,14 @@ class Budget:
     def measure(self, part: str) -> Iterator[None]:
         """Add the time inside to what *part* has spent."""
         start = time.perf_counter()
-        self.begun.setdefault(part, start)
         try:
             yield
         finally:
             self.add(part, time.perf_counter() - start)
 
     def add(self, part: str, seconds: float) -> None:
-        """Add *seconds* to what *part* has spent."""
+        """Add *seconds*, which end now, to what *part* has spent."""
+        self.begun.setdefault(part, time.perf_counter() - seconds)
         self.spent[part] = self.spent.get(part, 0.0) + seconds
 
     def server_timing(self) -> str:

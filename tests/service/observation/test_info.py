@@ -15,7 +15,7 @@ def test_versions_and_limits_are_told(client: FlaskClient) -> None:
     assert info["libraries"]["flask"].startswith("3.")
     assert info["limits"]["max_request_bytes"] == 1024 * 1024
     assert info["limits"]["request_timeout_seconds"]["default"] == 10
-    assert info["settings"]["web_threads"] == 32
+    assert info["settings"]["web_threads"] == 40
 
 
 def test_addresses_and_paths_are_not(

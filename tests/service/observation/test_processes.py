@@ -29,7 +29,7 @@ def serving(served: ServedModel, folder: Path, log: Path) -> Iterator[Api]:
         "MODEL_NAMES": "pets",
         "KENNEL_HOME": str(folder),
         "WEB_WORKERS": "2",
-        "WEB_THREADS": "4",
+        "WEB_THREADS": "60",
         "LOG_FORMAT": "json",
     }
     with running("service.main", env=environment, log=log) as process:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -23,36 +21,6 @@ from worker.queue import JobQueue
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-QUIET = (
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium: a desk without one skips, CI fails."""
-    binary = shutil.which("chromium") or shutil.which("chromium-browser")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        _missing("playwright: pip install playwright")
-    if binary is None:
-        _missing("chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=binary, args=[*QUIET])
-        yield launched
-        launched.close()
-
-
-def _missing(what: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"no {what}")
-    pytest.skip(f"no {what}")
 
 
 @pytest.fixture
