@@ -1,6 +1,6 @@
 """Ten thousand requests: does an API process grow?
 
-`python -m benchmarks.soak`: growth is counted from the first tenth on, when every thread
+`python -m benchmarks.soak`: growth is counted from the first fifth on, when every thread
 has worked and every buffer has its size.
 """
 
@@ -22,7 +22,7 @@ def main(requests: int) -> None:
     """Print the memory of each API process before, after and at its peak."""
     with trivial_stack() as (stack, target):
         _, *workers = tree(stack.pids()["api"])
-        done = _post(target, requests // 10)
+        done = _post(target, requests // 5)
         before = [resident_megabytes(pid) for pid in workers]
         done += _post(target, requests - done)
         after = [resident_megabytes(pid) for pid in workers]

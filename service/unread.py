@@ -26,7 +26,7 @@ def register_unread(app: Flask) -> None:
 
 
 def _read_on_close(response: Response) -> Response:
-    if response.status_code >= 400 and request.method in {"POST", "PUT", "PATCH"}:
+    if response.status_code >= 400:
         # The request itself: its proxy is gone by the time the answer is sent.
         unread = request._get_current_object()  # type: ignore[attr-defined]
         response.call_on_close(partial(_discard, unread))

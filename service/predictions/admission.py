@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from models.errors import ModelOverloadedError
+from models.errors import ModelOverloadedError, ModelUnavailableError
 from service.budget import Budget
 from service.predictions.drain import DrainRate
 
@@ -69,10 +69,12 @@ class Admission:
             self._check(count, seconds, now)
             self._drain.enter(count, now)
         self._changed(count)
-        answered = False
+        answered = True
         try:
             yield
-            answered = True
+        except ModelUnavailableError:
+            answered = False
+            raise
         finally:
             self._changed(-count)
             with self._lock:
@@ -92,5 +94,8 @@ class Admission:
         if in_work == 0:
             return  # somebody has to find out how fast it goes
         if self._drain.seconds_for(in_work + count, now) > seconds:
-            message = f"{in_work} images in work leave no answer within {seconds:.1f} s"
+            message = (
+                f"{in_work} images are in work, too many for an answer within "
+                f"{seconds:.1f} s"
+            )
             raise OverloadedError(message, queue)

@@ -38,7 +38,7 @@ class DrainRate:
         self.in_work += count
 
     def leave(self, count: int, now: float, *, answered: bool) -> None:
-        """Let *count* images out of work, *answered* or given up."""
+        """Let *count* images out of work, *answered* (be it "bad image") or given up."""
         self._advance(now)
         self.in_work -= count
         if answered:
@@ -47,7 +47,7 @@ class DrainRate:
     def seconds_for(self, images: int, now: float) -> float:
         """How long *images* in work at a time are likely to take; 0 if unknown."""
         self._advance(now)
-        if self._answered == 0:
+        if self._answered == 0 or self._seconds == 0:
             return 0.0
         if images <= MAX_BATCH_SIZE:
             # A model server answers a batch as one: until so many were in work at a
