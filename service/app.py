@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
+from flask_smorest import Blueprint
 
 from models.wire.client import ModelServerClient
 from service.compatible.classifier import Classifier
@@ -53,6 +54,10 @@ _SPARE_PARTS: Final = 16
 """Form parts beyond the images: enough to say which field is wrong."""
 
 
+class _Views(Protocol):
+    def blueprint(self) -> Blueprint: ...
+
+
 class _OrderedJSON(DefaultJSONProvider):
     # Labels stay in the card's order.
     sort_keys = False
@@ -73,17 +78,37 @@ def create_app(
     """
     names = ModelNames(settings.model_names, settings.model_config_file)
     catalog = Catalog(client, names, settings.default_model)
-    decoder = Decoder()
-    batcher = Batcher(client, Lanes())
-    predictor = Predictor(batcher, catalog, decoder)
-    explainer = Explainer(client, catalog, decoder)
     observation = observation or Observation()
     metrics = observation.metrics
     admission = Admission(settings.max_in_flight, metrics.inference.queue_depth.inc)
-    uploads = ArchiveUploads(settings.runs_dir, settings.max_upload_bytes)
+    reception = Reception(admission, settings.request_timeout_seconds)
     app = _flask(settings)
-    register_converters(app)
     document = open_document(app)
+    _register_hooks(app, settings, observation, admission)
+    for views in (
+        *_prediction_views(client, catalog, reception, settings.max_images),
+        ModelViews(settings, catalog),
+        *_job_views(settings, catalog, queue),
+        HealthViews(catalog, queue),
+        ObservationViews(settings, Exposition(metrics, catalog, queue)),
+    ):
+        document.register_blueprint(views.blueprint())
+    reports = Reports(partial(find_report, settings.models_dir), REPORT_POLICY)
+    for undocumented in (
+        DocumentViews(document.spec.to_dict),
+        Assets.read(STATIC),
+        PageViews(settings, catalog, queue, reports),
+    ):
+        app.register_blueprint(undocumented.blueprint())
+    return app
+
+
+def _register_hooks(
+    app: Flask,
+    settings: ServiceSettings,
+    observation: Observation,
+    admission: Admission,
+) -> None:
     # The first: what the others refuse is counted and logged as well.
     register_observation(app, observation)
     register_gate(app, settings.web_threads, admission.queue_seconds)
@@ -92,38 +117,34 @@ def create_app(
     register_problems(app)
     register_problem_pages(app)
     protect(app, settings.protection, settings.redis_url)
-    reception = Reception(admission, settings.request_timeout_seconds)
-    classifier = Classifier(predictor, reception, settings.max_images)
-    for views in (
-        PredictionViews(predictor, reception, settings.max_images),
-        ExplanationViews(explainer, reception),
-        ModelViews(settings, catalog),
+
+
+def _prediction_views(
+    client: ModelServerClient, catalog: Catalog, reception: Reception, max_images: int
+) -> tuple[_Views, ...]:
+    decoder = Decoder()
+    predictor = Predictor(Batcher(client, Lanes()), catalog, decoder)
+    classifier = Classifier(predictor, reception, max_images)
+    return (
+        PredictionViews(predictor, reception, max_images),
+        ExplanationViews(Explainer(client, catalog, decoder), reception),
         TensorFlowServingViews(classifier),
         OpenInferenceViews(classifier),
-        JobViews(settings, catalog, queue, uploads),
-        ScoreViews(queue),
-        HealthViews(catalog, queue),
-        ObservationViews(settings, Exposition(metrics, catalog, queue)),
-    ):
-        document.register_blueprint(views.blueprint())
-    for undocumented in (
-        DocumentViews(document.spec.to_dict),
-        Assets.read(STATIC),
-        PageViews(
-            settings,
-            catalog,
-            queue,
-            Reports(partial(find_report, settings.models_dir), REPORT_POLICY),
-        ),
-    ):
-        app.register_blueprint(undocumented.blueprint())
-    return app
+    )
+
+
+def _job_views(
+    settings: ServiceSettings, catalog: Catalog, queue: JobQueue
+) -> tuple[_Views, ...]:
+    uploads = ArchiveUploads(settings.runs_dir, settings.max_upload_bytes)
+    return JobViews(settings, catalog, queue, uploads), ScoreViews(queue)
 
 
 def _flask(settings: ServiceSettings) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.request_class = UploadRequest
     app.json = _OrderedJSON(app)
+    register_converters(app)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_request_bytes,
         # Twice the images: one too many should be told from a flood of parts.
