@@ -25,11 +25,12 @@ def publish_trivial_model(models_dir: Path) -> str:
     import keras
 
     from export.publication.savedmodel import write_savedmodel
+    from export.training.classifier import single
 
     pixels = keras.Input((*CARD.image_size, 3))
     mean = keras.layers.GlobalAveragePooling2D()(pixels)
     classifier = keras.Model(pixels, keras.layers.Dense(2)(mean))
     folder = models_dir / CARD.name
     folder.mkdir(parents=True)
-    write_savedmodel(classifier, CARD, folder / str(CARD.version))
+    write_savedmodel(single(classifier), CARD, folder / str(CARD.version))
     return CARD.name
