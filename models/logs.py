@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from pythonjsonlogger.json import JsonFormatter
 from models.environment import read_choice
 
 FORMATS: Final = ("text", "json")
+STDERR: Final = 2
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 _CONTROL_CHARACTERS: Final = {
@@ -85,10 +87,31 @@ class JsonLines(JsonFormatter):
         return _utc(record.created)
 
 
+class StderrLines(logging.Handler):
+    """Writes each event in one piece, without a lock.
+
+    The lock of logging's own handlers is held while a line is written, and that lets go
+    of the interpreter's: under load every thread would wait for both.
+    """
+
+    def createLock(self) -> None:  # noqa: N802
+        """Need none: one small write is whole or not there."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line of *record*."""
+        try:
+            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
+            while line:
+                line = line[os.write(STDERR, line) :]
+        except Exception:
+            self.handleError(record)
+
+
 def logging_config(settings: LogSettings) -> dict[str, Any]:
     """What `logging.config.dictConfig` (and gunicorn) take to log by *settings*."""
     lines = JsonLines if settings.format == "json" else TextLines
-    handler = {"class": "logging.StreamHandler", "formatter": "lines"}
+    handler = {"()": StderrLines, "formatter": "lines"}
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import Empty
+from typing import Final
 
 from models.contract import MAX_BATCH_SIZE
 from models.errors import KennelError, ModelContractError, ModelUnavailableError
 from models.images import Pixels
 from models.wire.client import ModelRef, ModelServerClient, Prediction
 from service.budget import Budget
-from service.predictions.lanes import Group, Key, Lanes, Share, Waiting
+from service.predictions.lanes import Arrival, Group, Key, Lanes, Share, Waiting
+
+MAX_AWAITED_BYTES: Final = 1024 * 1024
+"""A larger image may take long to decode: nobody waits for it."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,30 @@ class Batcher:
     client: ModelServerClient
     lanes: Lanes
 
+    @contextmanager
+    def expect(
+        self, images: Sequence[bytes], model: ModelRef, size: tuple[int, int]
+    ) -> Iterator[Arrival | None]:
+        """While *images* for *model* become pixels of *size* (height, width).
+
+        Others wait for a small one: it will not be long.
+        """
+        if len(images) > 1 or len(images[0]) > MAX_AWAITED_BYTES:
+            yield None
+            return
+        with self.lanes.expect(Key(model, (*size, 3))) as arrival:
+            yield arrival
+
     def predict(
-        self, images: Sequence[Pixels], model: ModelRef, budget: Budget
+        self,
+        images: Sequence[Pixels],
+        model: ModelRef,
+        budget: Budget,
+        arrival: Arrival | None = None,
     ) -> Prediction:
         """The answer of *model* for *images* of one size, all by the same version.
+
+        *arrival*: of `expect`, if others have been waiting for these.
 
         Raises:
             NotFoundError: no such model, version or label.
@@ -40,7 +65,7 @@ class Batcher:
         """
         if len(images) >= MAX_BATCH_SIZE:
             return self._predict_alone(images, model, budget)
-        share = self._share(images, model, budget)
+        share = self._share(images, model, budget, arrival)
         if isinstance(share.outcome, Prediction):
             return share.outcome
         if isinstance(share.outcome, ModelContractError) and share.group_size > 1:
@@ -57,12 +82,17 @@ class Batcher:
             return self.client.predict(images, model, budget.left())
 
     def _share(
-        self, images: Sequence[Pixels], model: ModelRef, budget: Budget
+        self,
+        images: Sequence[Pixels],
+        model: ModelRef,
+        budget: Budget,
+        arrival: Arrival | None,
     ) -> Share:
         request = Waiting(images, time.monotonic() + budget.left())
         key = Key(model, images[0].shape)
         with budget.measure("queue"):
-            turn = self.lanes.enter(key, request) or self._wait(key, request, budget)
+            group = self.lanes.enter(key, request, arrival)
+            turn = group or self._wait(key, request, budget)
         if isinstance(turn, Share):
             budget.add("queue", -turn.seconds)
         else:

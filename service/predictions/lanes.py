@@ -4,6 +4,10 @@ One call at a time in a lane keeps the calls few: to a fast model a call costs m
 its images. With a slow model that hardly matters. It is sent each request at once, and
 its server, which sees those of all processes, fills the batches better.
 
+While photos of other requests are being decoded, those that are ready for a fast model
+wait for them, so that a busy process makes few calls; there is no timer, and whoever is
+alone goes at once.
+
 A lane exists only while it is used, because clients choose versions and labels. Nothing
 is sent here: see `service.predictions.batching`.
 """
@@ -13,9 +17,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple, TypeAlias
 
 from models.contract import MAX_BATCH_SIZE
@@ -25,6 +30,10 @@ from models.wire.client import ModelRef, Prediction
 
 SLOW_SECONDS: Final = 0.02
 """A model that takes longer for an image is slow: ten times what a call costs, and more."""
+
+
+GATHERED: Final = 8
+"""Images that go without waiting for more: twice as many cost a third less each (measured)."""
 
 
 class Key(NamedTuple):
@@ -65,10 +74,18 @@ class Share:
 
 
 @dataclass
+class Arrival:
+    """A request whose images are being made; others wait for it until it is there."""
+
+    is_awaited: bool = True
+
+
+@dataclass
 class _Lane:
     calls: int = 0
     images: int = 0
     slow: bool = False
+    coming: int = 0
     waiting: deque[Waiting] = field(default_factory=deque)
 
     def start(self, group: Group) -> Group:
@@ -82,8 +99,17 @@ class _Lane:
         self.calls -= 1
         self.images -= _count(group)
 
-    def is_open(self) -> bool:
-        return self.calls == 0 or self.slow
+    def following(self) -> Group:
+        """Those who may make the next call now; none: all have to wait."""
+        if self.slow or (self.calls == 0 and self._has_gathered()):
+            return _next_group(self.waiting)
+        return []
+
+    def is_used(self) -> bool:
+        return bool(self.calls or self.coming or self.waiting)
+
+    def _has_gathered(self) -> bool:
+        return self.coming == 0 or _count(self.waiting) >= GATHERED
 
 
 class Lanes:
@@ -99,14 +125,40 @@ class Lanes:
         with self._lock:
             return {key: len(lane.waiting) for key, lane in self._lanes.items()}
 
-    def enter(self, key: Key, request: Waiting) -> Group | None:
+    @contextmanager
+    def expect(self, key: Key) -> Iterator[Arrival]:
+        """Let those who wait in a lane know that images for it are being made.
+
+        They enter it with the arrival inside the block, or never.
+        """
+        arrival = Arrival()
+        with self._lock:
+            lane = self._lanes.setdefault(key, _Lane())
+            lane.coming += 1
+        try:
+            yield arrival
+        finally:
+            if arrival.is_awaited:
+                with self._lock:
+                    lane.coming -= 1
+                    self._hand_over(key, lane)
+
+    def enter(
+        self, key: Key, request: Waiting, arrival: Arrival | None = None
+    ) -> Group | None:
         """The group to send now; None: wait for what comes into the inbox."""
         with self._lock:
             lane = self._lanes.setdefault(key, _Lane())
-            if lane.is_open():
-                return lane.start([request])
             lane.waiting.append(request)
+            if arrival is not None and arrival.is_awaited:
+                arrival.is_awaited = False
+                lane.coming -= 1
+            self._hand_over(key, lane)
+        try:
+            turn = request.inbox.get_nowait()
+        except Empty:
             return None
+        return turn if isinstance(turn, list) else None
 
     def leave(self, key: Key, request: Waiting) -> None:
         """Wait no longer; whoever was given a group to send keeps that duty."""
@@ -124,11 +176,14 @@ class Lanes:
         with self._lock:
             lane = self._lanes[key]
             lane.end(group, seconds)
-            while lane.is_open() and (following := _next_group(lane.waiting)):
-                leader = max(following, key=lambda each: each.deadline)
-                leader.inbox.put(lane.start(following))
-            if lane.calls == 0:
-                del self._lanes[key]
+            self._hand_over(key, lane)
+
+    def _hand_over(self, key: Key, lane: _Lane) -> None:
+        while following := lane.following():
+            leader = max(following, key=lambda each: each.deadline)
+            leader.inbox.put(lane.start(following))
+        if not lane.is_used():
+            self._lanes.pop(key, None)
 
 
 def _next_group(waiting: deque[Waiting]) -> Group:
@@ -140,5 +195,5 @@ def _next_group(waiting: deque[Waiting]) -> Group:
     return group
 
 
-def _count(group: Group) -> int:
+def _count(group: Iterable[Waiting]) -> int:
     return sum(len(each.images) for each in group)

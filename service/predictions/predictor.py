@@ -19,6 +19,7 @@ from models.wire.client import ModelRef, Prediction
 from service.budget import Budget
 from service.predictions.batching import Batcher
 from service.predictions.decoding import Decoder
+from service.predictions.lanes import Arrival
 from service.served.catalog import Catalog
 
 Rows: TypeAlias = tuple[int | InvalidImageError, ...]
@@ -91,10 +92,12 @@ class _Attempt:
 
     def run(self, model: ModelRef, card: ModelCard) -> Answer:
         self.accept(card)
-        rows, pixels = self._decode(card.image_size)
-        if not pixels:
-            return Answer(card, rows, None)
-        prediction = self._infer(pixels, model)
+        batcher, size = self.predictor.batcher, card.image_size
+        with batcher.expect(self.images, model, size) as arrival:
+            rows, pixels = self._decode(size)
+            if not pixels:
+                return Answer(card, rows, None)
+            prediction = self._infer(pixels, model, arrival)
         if prediction.version == card.version:
             return Answer(card, rows, _checked(prediction, card))
         newer = self._card_of(prediction.version, model)
@@ -115,9 +118,12 @@ class _Attempt:
         )
         return rows, good
 
-    def _infer(self, pixels: list[Pixels], model: ModelRef) -> Prediction:
+    def _infer(
+        self, pixels: list[Pixels], model: ModelRef, arrival: Arrival | None
+    ) -> Prediction:
+        batcher = self.predictor.batcher
         try:
-            return self.predictor.batcher.predict(pixels, model, self.budget)
+            return batcher.predict(pixels, model, self.budget, arrival)
         except NotFoundError as error:
             catalog = self.predictor.catalog
             raise catalog.explain(error, model, self.budget.left()) from error

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
+from typing import Final
 
 from models.errors import InvalidRequestError
 from models.storage import fingerprint_file
@@ -17,23 +19,40 @@ from models.wire.config import read_model_config
 logger = logging.getLogger(__name__)
 
 
-class ModelNames:
-    """The known names, in order; thread-safe; calling it looks at the file again."""
+LOOK_SECONDS: Final = 0.5
+"""A look at the file lets go of the interpreter's lock: not in every request."""
 
-    def __init__(self, fixed: tuple[str, ...], config_file: Path | None = None) -> None:
+
+class ModelNames:
+    """The known names, in order; thread-safe; now and then it looks at the file again."""
+
+    def __init__(
+        self,
+        fixed: tuple[str, ...],
+        config_file: Path | None = None,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         """Know *fixed* and those in *config_file*, which need not exist yet.
+
+        Looks lie *look_seconds* apart.
 
         Raises:
             InvalidRequestError: the file is not a model server configuration.
         """
         self._fixed = fixed
         self._config_file = config_file
+        self._look_seconds = look_seconds
+        self._next_look = 0.0
         self._lock = threading.Lock()
         self._seen = _fingerprint(config_file)
         self._names = self._read()
 
     def __call__(self) -> tuple[str, ...]:
         """The names now; while the file is broken, the last good ones."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return self._names
+        self._next_look = now + self._look_seconds
         fingerprint = _fingerprint(self._config_file)
         with self._lock:
             if fingerprint != self._seen:

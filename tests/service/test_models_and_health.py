@@ -57,7 +57,7 @@ def test_model_that_the_server_does_not_know_has_no_versions(
 
 def test_names_follow_the_configuration_file(tmp_path: Path) -> None:
     path = tmp_path / "models.config"
-    names = ModelNames(("pets",), path)
+    names = ModelNames(("pets",), path, look_seconds=0)
     assert names() == ("pets",)
 
     entries = [default_entry(name, PurePath("/models")) for name in ("drivers", "pets")]
