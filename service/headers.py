@@ -29,7 +29,6 @@ def request_id() -> str:
 
 def _add_headers(response: Response) -> Response:
     response.headers[REQUEST_ID_HEADER] = request_id()
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 
