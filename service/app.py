@@ -87,7 +87,7 @@ def create_app(
     document = open_document(app)
     _register_hooks(app, settings, observation, admission)
     for views in (
-        *_prediction_views(client, catalog, reception, settings.max_images),
+        *_prediction_views(settings, client, catalog, reception),
         ModelViews(settings, catalog),
         *_job_views(settings, catalog, queue),
         HealthViews(catalog, queue),
@@ -121,13 +121,16 @@ def _register_hooks(
 
 
 def _prediction_views(
-    client: ModelServerClient, catalog: Catalog, reception: Reception, max_images: int
+    settings: ServiceSettings,
+    client: ModelServerClient,
+    catalog: Catalog,
+    reception: Reception,
 ) -> tuple[_Views, ...]:
-    decoder = Decoder()
+    decoder = Decoder(settings.web_workers)
     predictor = Predictor(Batcher(client, Lanes()), catalog, decoder)
-    classifier = Classifier(predictor, reception, max_images)
+    classifier = Classifier(predictor, reception, settings.max_images)
     return (
-        PredictionViews(predictor, reception, max_images),
+        PredictionViews(predictor, reception, settings.max_images),
         ExplanationViews(Explainer(client, catalog, decoder), reception),
         TensorFlowServingViews(classifier),
         OpenInferenceViews(classifier),

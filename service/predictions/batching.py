@@ -13,17 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import Empty
-from typing import Final
 
 from models.contract import MAX_BATCH_SIZE
 from models.errors import KennelError, ModelContractError, ModelUnavailableError
 from models.images import Pixels
 from models.wire.client import ModelRef, ModelServerClient, Prediction
 from service.budget import Budget
+from service.predictions.decoding import is_quick
 from service.predictions.lanes import Arrival, Group, Key, Lanes, Share, Waiting
-
-MAX_AWAITED_BYTES: Final = 1024 * 1024
-"""A larger image may take long to decode: nobody waits for it."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +36,9 @@ class Batcher:
     ) -> Iterator[Arrival | None]:
         """While *images* for *model* become pixels of *size* (height, width).
 
-        Others wait for a small one: it will not be long.
+        Others wait for a quick one: it will not be long.
         """
-        if len(images) > 1 or len(images[0]) > MAX_AWAITED_BYTES:
+        if not is_quick(images):
             yield None
             return
         with self.lanes.expect(Key(model, (*size, 3))) as arrival:

@@ -86,7 +86,7 @@ def test_spent_budget_covers_decoding() -> None:
     budget = Budget(0.0)
 
     with pytest.raises(ModelTimeoutError, match="X-Request-Timeout-Ms"):
-        Decoder(1).decode([grey(9)] * 2, (8, 8), budget)
+        Decoder().decode([grey(9)] * 2, (8, 8), budget)
 
 
 def test_unexpected_error_is_bland_and_logged(
