@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Final, NamedTuple, TypeAlias
 
 from models.contract import MAX_BATCH_SIZE
@@ -153,12 +153,7 @@ class Lanes:
             if arrival is not None and arrival.is_awaited:
                 arrival.is_awaited = False
                 lane.coming -= 1
-            self._hand_over(key, lane)
-        try:
-            turn = request.inbox.get_nowait()
-        except Empty:
-            return None
-        return turn if isinstance(turn, list) else None
+            return self._hand_over(key, lane, request)
 
     def leave(self, key: Key, request: Waiting) -> None:
         """Wait no longer; whoever was given a group to send keeps that duty."""
@@ -178,12 +173,19 @@ class Lanes:
             lane.end(group, seconds)
             self._hand_over(key, lane)
 
-    def _hand_over(self, key: Key, lane: _Lane) -> None:
+    def _hand_over(
+        self, key: Key, lane: _Lane, entering: Waiting | None = None
+    ) -> Group | None:
+        own = None
         while following := lane.following():
             leader = max(following, key=lambda each: each.deadline)
-            leader.inbox.put(lane.start(following))
+            if leader is entering:
+                own = lane.start(following)
+            else:
+                leader.inbox.put(lane.start(following))
         if not lane.is_used():
             self._lanes.pop(key, None)
+        return own
 
 
 def _next_group(waiting: deque[Waiting]) -> Group:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.errors import ModelUnavailableError
 from models.wire.client import ModelRef
-from service.predictions.lanes import Group, Key, Lanes, Waiting
+from service.predictions.lanes import GATHERED, Group, Key, Lanes, Share, Waiting
 
 KEY = Key(ModelRef("pets"), (8, 8, 3))
 
@@ -87,3 +88,46 @@ def test_lane_without_calls_is_forgotten() -> None:
     lanes.end(KEY, under_way(lanes), seconds=0.001)
 
     assert lanes.waiting() == {}
+
+
+def test_ready_image_waits_for_one_that_is_being_decoded() -> None:
+    lanes = Lanes()
+    ready, late = request(), request(deadline=1.0)
+
+    with lanes.expect(KEY) as arrival:
+        assert lanes.enter(KEY, ready) is None
+        assert lanes.enter(KEY, late, arrival) == [ready, late]
+
+
+def test_image_that_cannot_be_decoded_holds_up_nobody() -> None:
+    lanes = Lanes()
+    ready = request()
+
+    with lanes.expect(KEY):
+        lanes.enter(KEY, ready)
+
+    assert ready.inbox.get_nowait() == [ready]
+
+
+def test_enough_images_wait_for_no_more() -> None:
+    lanes = Lanes()
+
+    with lanes.expect(KEY):
+        ready = [request(deadline=float(number)) for number in range(GATHERED)]
+        turns = [lanes.enter(KEY, each) for each in ready]
+
+    assert turns == [*[None] * (GATHERED - 1), ready]
+
+
+def test_share_that_came_while_entering_is_kept() -> None:
+    lanes = Lanes()
+    patient, entering = request(deadline=9.0), request()
+    share = Share(ModelUnavailableError("away"), 0.1, 2)
+
+    with lanes.expect(KEY) as arrival:
+        lanes.enter(KEY, patient)
+        entering.inbox.put(share)  # the patient one has made the call by now
+        turn = lanes.enter(KEY, entering, arrival)
+
+    assert turn is None
+    assert entering.inbox.get_nowait() is share
