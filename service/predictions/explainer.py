@@ -108,7 +108,8 @@ class _Attempt:
                 [self.upload.image], card.image_size, self.budget
             )
         if isinstance(pixels, InvalidImageError):
-            raise RejectedImagesError([(self.upload.name, pixels)])
+            # An upload that was no image to begin with came out as an empty one.
+            raise RejectedImagesError([(self.upload.name, self.upload.error or pixels)])
         with self.budget.measure("infer"):
             explanation = self._ask(pixels[None], classes, model)
         if explanation.version == card.version:

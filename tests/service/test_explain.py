@@ -93,6 +93,13 @@ def test_image_that_cannot_be_decoded_is_refused(client: FlaskClient) -> None:
     assert response.get_json()["errors"][0]["code"] == "unsupported_image"
 
 
+def test_text_that_is_no_base64_is_named(client: FlaskClient) -> None:
+    response = client.post("/v1/explain", json={"images": ["no base64!"]})
+
+    assert response.status_code == 422
+    assert response.get_json()["code"] == "invalid_base64"
+
+
 def test_version_without_the_signature_is_not_implemented(
     client: FlaskClient, served: ServedModel
 ) -> None:
