@@ -55,6 +55,19 @@ class ModelCard:
         """The card as JSON text; `from_json` reads it back."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
 
+    def check_columns(self, columns: int) -> None:
+        """Accept an answer of the version with so many *columns*, one a label.
+
+        Raises:
+            ModelContractError: it has another number of labels.
+        """
+        if columns != len(self.labels):
+            message = (
+                f"{self.name!r} version {self.version} answered {columns} columns for "
+                f"{len(self.labels)} labels: export it again"
+            )
+            raise ModelContractError(message)
+
     @classmethod
     def from_json(cls, text: str | bytes) -> ModelCard:
         """Read a card.

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from werkzeug.datastructures import Headers
+
 from models.errors import InvalidRequestError, ModelTimeoutError
 from service.settings import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 
@@ -75,12 +77,22 @@ class Budget:
         )
 
 
-def read_timeout(header: str | None, default_seconds: float) -> float:
-    """The seconds that the timeout *header* asks for, moved into what we allow.
+def read_budget(headers: Headers, default_seconds: float) -> Budget:
+    """What a request with those *headers* may take, from now on.
+
+    Raises:
+        InvalidRequestError: as `read_timeout`.
+    """
+    return Budget(read_timeout(headers, default_seconds))
+
+
+def read_timeout(headers: Headers, default_seconds: float) -> float:
+    """The seconds that a request's *headers* ask for, moved into what we allow.
 
     Raises:
         InvalidRequestError: it is not a whole number.
     """
+    header = headers.get(TIMEOUT_HEADER)
     if header is None:
         return default_seconds
     if not (header.isascii() and header.isdigit()) or len(header) > 12:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from flask import Flask, request
 
 from service.predictions.admission import OverloadedError
+from service.protection.access import SAFE_METHODS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 ALWAYS_ANSWERED: Final = frozenset({"/livez", "/readyz", "/metrics"})
 """Paths that take no place: whoever watches must see an overload, not suffer it."""
 
-_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CROWDED: Final = "kennel.crowded"
 
 
@@ -57,7 +57,7 @@ class _Gate:
             return self._application(environ, start_response)
         with ExitStack() as held:
             places = [self._all]
-            if environ["REQUEST_METHOD"] not in _READING:
+            if environ["REQUEST_METHOD"] not in SAFE_METHODS:
                 places.append(self._sending)
             if not all(each.take(held) for each in places):
                 held.close()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.card import ModelCard
 from models.errors import InvalidImageError, ModelContractError
 from models.wire.client import ModelRef, Prediction
-from service.budget import TIMEOUT_HEADER, Budget, read_timeout
+from service.budget import Budget, read_budget
 from service.predictions.predictor import Predictor
 from service.predictions.reception import Reception, note_answer, with_headers
 from service.served.catalog import Catalog
@@ -51,8 +51,7 @@ class Classifier:
         Raises:
             InvalidRequestError: its header is no number.
         """
-        header = request.headers.get(TIMEOUT_HEADER)
-        return Budget(read_timeout(header, self.reception.timeout_seconds))
+        return read_budget(request.headers, self.reception.timeout_seconds)
 
     def classify(
         self,

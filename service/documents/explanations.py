@@ -7,15 +7,12 @@ from typing import Any, Final
 from marshmallow import fields
 
 from service.budget import TIMEOUT_HEADER
-from service.documents.codes import IMAGE_CODES, MODEL_CODES
 from service.documents.members import Members, choice, count, text, texts
 from service.documents.operations import Answer, Content, Operation
 from service.documents.predictions import (
-    BYTES,
-    FILES,
-    PIXEL_PNG,
+    IMAGE_BODIES,
+    IMAGE_ERRORS,
     PREDICTED,
-    TEXTS,
     PredictionSchema,
 )
 
@@ -72,12 +69,7 @@ EXPLAIN: Final = Operation(
         "what in it speaks for a class."
     ),
     parameters=("model", "version", "label", "class", "clip", TIMEOUT_HEADER),
-    bodies=(
-        Content(FILES, "multipart/form-data"),
-        Content(BYTES, "image/*"),
-        Content(BYTES, "application/octet-stream"),
-        Content(TEXTS, example={"images": [{"name": "rex.png", "b64": PIXEL_PNG}]}),
-    ),
+    bodies=IMAGE_BODIES,
     answers=(
         Answer(
             "The prediction and its heat map",
@@ -85,9 +77,5 @@ EXPLAIN: Final = Operation(
             headers=PREDICTED,
         ),
     ),
-    errors=(
-        *("bad_request", "no_image", "too_many_images", "unsupported_media_type"),
-        *("invalid_parameter", "invalid_base64", "not_implemented"),
-        *(*IMAGE_CODES, *MODEL_CODES),
-    ),
+    errors=(*IMAGE_ERRORS, "not_implemented"),
 )

@@ -80,6 +80,20 @@ class PredictionsSchema(Members):
 PREDICTED: Final = ("X-Model-Name", "X-Model-Version", "Server-Timing", "RateLimit")
 """Headers of an answer for images."""
 
+IMAGE_BODIES: Final = (
+    Content(FILES, "multipart/form-data"),
+    Content(BYTES, "image/*"),
+    Content(BYTES, "application/octet-stream"),
+    Content(TEXTS, example={"images": [{"name": "rex.png", "b64": PIXEL_PNG}]}),
+)
+"""The forms in which images may be sent."""
+IMAGE_ERRORS: Final = (
+    *("bad_request", "no_image", "too_many_images", "unsupported_media_type"),
+    *("invalid_parameter", "invalid_base64"),
+    *(*IMAGE_CODES, *MODEL_CODES),
+)
+"""How a request with images may end."""
+
 _EXAMPLE: Final = {
     "model": "dogscats",
     "version": 3,
@@ -110,12 +124,7 @@ PREDICT: Final = Operation(
         "be decoded the whole request is an error, whose `errors` lists each image."
     ),
     parameters=("model", "version", "label", "clip", "top", TIMEOUT_HEADER),
-    bodies=(
-        Content(FILES, "multipart/form-data"),
-        Content(BYTES, "image/*"),
-        Content(BYTES, "application/octet-stream"),
-        Content(TEXTS, example={"images": [{"name": "rex.png", "b64": PIXEL_PNG}]}),
-    ),
+    bodies=IMAGE_BODIES,
     answers=(
         Answer(
             "In the order of the images",
@@ -123,9 +132,5 @@ PREDICT: Final = Operation(
             headers=PREDICTED,
         ),
     ),
-    errors=(
-        *("bad_request", "no_image", "too_many_images", "unsupported_media_type"),
-        *("invalid_parameter", "invalid_base64"),
-        *(*IMAGE_CODES, *MODEL_CODES),
-    ),
+    errors=IMAGE_ERRORS,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 from flask import Request
@@ -12,8 +11,9 @@ from models.errors import InvalidRequestError
 from models.probabilities import check_clip_bound, parse_clip
 from models.wire.client import ModelRef
 from service.budget import Budget
+from service.predictions.json_body import parse_json
 from service.predictions.query import read_model
-from service.predictions.uploads import BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE
+from service.predictions.uploads import UNSUPPORTED_MEDIA_TYPE
 from service.served.catalog import Catalog
 from worker.queue import JobRequest
 
@@ -38,11 +38,7 @@ def read_json(request: Request) -> Any:
             "application/gzip"
         )
         raise InvalidRequestError(message, code=UNSUPPORTED_MEDIA_TYPE)
-    try:
-        return json.loads(request.get_data())
-    except (ValueError, RecursionError) as error:
-        message = f"the body is not JSON ({error})"
-        raise InvalidRequestError(message, code=BAD_REQUEST) from error
+    return parse_json(request.get_data())
 
 
 def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:

@@ -12,7 +12,7 @@ from flask import Response, jsonify, request, send_file, url_for
 from flask_smorest import Blueprint
 
 from models.errors import InvalidRequestError
-from service.budget import TIMEOUT_HEADER, Budget, read_timeout
+from service.budget import read_budget
 from service.documents.jobs import (
     CANCEL_JOB,
     FETCH_SUBMISSION,
@@ -115,8 +115,8 @@ class JobViews:
 
     def _read(self, members: Any) -> JobRequest:
         default_timeout = self.settings.request_timeout_seconds
-        timeout = read_timeout(request.headers.get(TIMEOUT_HEADER), default_timeout)
-        return read_job_request(members, self.catalog, Budget(timeout))
+        budget = read_budget(request.headers, default_timeout)
+        return read_job_request(members, self.catalog, budget)
 
 
 def _idempotency_key() -> str | None:

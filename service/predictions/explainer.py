@@ -113,7 +113,7 @@ class _Attempt:
         with self.budget.measure("infer"):
             explanation = self._ask(pixels[None], classes, model)
         if explanation.version == card.version:
-            _check_columns(explanation, card)
+            card.check_columns(explanation.probabilities.shape[1])
         elif model.version is not None:
             message = f"asked for {model}, version {explanation.version} answered"
             raise ModelContractError(message)
@@ -127,13 +127,3 @@ class _Attempt:
             return client.explain(batch, classes, model, self.budget.left())
         except NotFoundError as error:
             raise catalog.explain(error, model, self.budget.left()) from error
-
-
-def _check_columns(explanation: Explanation, card: ModelCard) -> None:
-    columns = explanation.probabilities.shape[1]
-    if columns != len(card.labels):
-        message = (
-            f"{card.name!r} version {card.version} answered {columns} columns for "
-            f"{len(card.labels)} labels: export it again"
-        )
-        raise ModelContractError(message)

@@ -40,7 +40,7 @@ def json_members(body: bytes, limits: JsonLimits) -> Iterator[dict[str, Any]]:
     """
     with _one_at_a_time:
         _check_parts(body, limits)
-        members = _parse(body)
+        members = parse_json(body)
         del body
         if not isinstance(members, dict):
             raise InvalidRequestError("the body is not a JSON object")
@@ -72,7 +72,12 @@ def _check_parts(body: bytes, limits: JsonLimits) -> None:
         raise InvalidRequestError(message, code="too_large")
 
 
-def _parse(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
+    """What the JSON in *body* says.
+
+    Raises:
+        InvalidRequestError: it is no JSON.
+    """
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -139,11 +139,5 @@ class _Attempt:
 
 
 def _checked(prediction: Prediction, card: ModelCard) -> Prediction:
-    columns = prediction.probabilities.shape[1]
-    if columns != len(card.labels):
-        message = (
-            f"{card.name!r} version {card.version} answered {columns} columns for "
-            f"{len(card.labels)} labels: export it again"
-        )
-        raise ModelContractError(message)
+    card.check_columns(prediction.probabilities.shape[1])
     return prediction

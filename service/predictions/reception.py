@@ -15,7 +15,7 @@ from flask import Response, request
 
 from models.card import ModelCard
 from models.wire.client import ModelRef
-from service.budget import TIMEOUT_HEADER, Budget, read_timeout
+from service.budget import Budget, read_timeout
 from service.observation.record import current_record
 from service.predictions.admission import Admission
 from service.protection.quota import charge_images
@@ -35,8 +35,7 @@ class Reception:
             InvalidRequestError: its timeout header is no number.
             OverloadedError: it could not be answered in that time.
         """
-        header = request.headers.get(TIMEOUT_HEADER)
-        timeout = read_timeout(header, self.timeout_seconds)
+        timeout = read_timeout(request.headers, self.timeout_seconds)
         current_record().model = model.name
         self.admission.check_room(timeout)
         return timeout

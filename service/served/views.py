@@ -10,7 +10,7 @@ from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
 from models.wire.client import VersionStatus
-from service.budget import TIMEOUT_HEADER, Budget, read_timeout
+from service.budget import Budget, read_budget
 from service.documents.operations import documented
 from service.documents.served import LIST_MODELS, SHOW_MODEL
 from service.served.catalog import AVAILABLE, Catalog
@@ -51,8 +51,7 @@ class ModelViews:
         return jsonify(**model, model_version_status=model_version_status(versions))
 
     def _budget(self) -> Budget:
-        header = request.headers.get(TIMEOUT_HEADER)
-        return Budget(read_timeout(header, self.settings.request_timeout_seconds))
+        return read_budget(request.headers, self.settings.request_timeout_seconds)
 
     def _render(
         self, name: str, versions: list[VersionStatus], budget: Budget
