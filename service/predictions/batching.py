@@ -20,7 +20,8 @@ from models.images import Pixels
 from models.wire.client import ModelRef, ModelServerClient, Prediction
 from service.budget import Budget
 from service.predictions.decoding import is_quick
-from service.predictions.lanes import Arrival, Group, Key, Lanes, Share, Waiting
+from service.predictions.lane import Arrival, Group, Key, Share, Waiting
+from service.predictions.lanes import Lanes
 
 
 @dataclass(frozen=True)

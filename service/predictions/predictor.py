@@ -19,7 +19,7 @@ from models.wire.client import ModelRef, Prediction
 from service.budget import Budget
 from service.predictions.batching import Batcher
 from service.predictions.decoding import Decoder
-from service.predictions.lanes import Arrival
+from service.predictions.lane import Arrival
 from service.served.catalog import Catalog
 
 Rows: TypeAlias = tuple[int | InvalidImageError, ...]

@@ -6,7 +6,8 @@ import numpy as np
 
 from models.errors import ModelUnavailableError
 from models.wire.client import ModelRef
-from service.predictions.lanes import GATHERED, Group, Key, Lanes, Share, Waiting
+from service.predictions.lane import GATHERED, Group, Key, Share, Waiting
+from service.predictions.lanes import Lanes
 
 KEY = Key(ModelRef("pets"), (8, 8, 3))
 
