@@ -16,7 +16,7 @@ from service.compatible.open_inference import OpenInferenceViews
 from service.compatible.tensorflow_serving import TensorFlowServingViews
 from service.documents.document import open_document
 from service.documents.views import DocumentViews
-from service.gate import register_gate
+from service.gate import Gate, register_gate
 from service.headers import register_headers
 from service.health import HealthViews
 from service.jobs.archive_upload import ArchiveUploads
@@ -47,7 +47,7 @@ from service.served.names import ModelNames
 from service.served.reports import REPORT_POLICY, find_report
 from service.served.views import ModelViews
 from service.settings import ServiceSettings
-from service.unread import register_unread
+from service.turn_away import register_turn_away
 from service.upload_request import UploadRequest
 from worker.queue import JobQueue
 
@@ -85,7 +85,7 @@ def create_app(
     reception = Reception(admission, settings.request_timeout_seconds)
     app = _flask(settings)
     document = open_document(app)
-    _register_hooks(app, settings, observation, admission)
+    gate = _register_hooks(app, settings, observation, admission)
     for views in (
         *_prediction_views(settings, client, catalog, reception),
         ModelViews(settings, catalog),
@@ -101,6 +101,7 @@ def create_app(
         PageViews(settings, catalog, queue, reports),
     ):
         app.register_blueprint(undocumented.blueprint())
+    register_turn_away(app, gate, metrics.traffic)
     return app
 
 
@@ -109,15 +110,15 @@ def _register_hooks(
     settings: ServiceSettings,
     observation: Observation,
     admission: Admission,
-) -> None:
+) -> Gate:
     # The first: what the others refuse is counted and logged as well.
     register_observation(app, observation)
-    register_gate(app, settings.web_threads, admission.queue_seconds)
-    register_unread(app)
+    gate = register_gate(app, settings.web_threads, admission.queue_seconds)
     register_headers(app)
     register_problems(app)
     register_problem_pages(app)
     protect(app, settings.protection, settings.redis_url)
+    return gate
 
 
 def _prediction_views(

@@ -26,33 +26,51 @@ ALWAYS_ANSWERED: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _CROWDED: Final = "kennel.crowded"
 
 
-def register_gate(app: Flask, threads: int, queue_seconds: Callable[[], float]) -> None:
+def register_gate(app: Flask, threads: int, queue_seconds: Callable[[], float]) -> Gate:
     """Let *app* work on fewer requests at a time than it has *threads*.
 
     A tenth stays free. Requests that send something (images, say) leave another tenth to
     those that only read. Who is refused should try again after *queue_seconds*.
     """
+    gate = Gate(app.wsgi_app, threads, queue_seconds)
 
     def refuse_if_crowded() -> None:
         if _CROWDED in request.environ:
-            message = "this process works on as many requests as it has threads for"
-            raise OverloadedError(message, queue_seconds())
+            raise gate.refusal()
 
-    app.wsgi_app = _Gate(app.wsgi_app, threads)  # type: ignore[method-assign]
+    app.wsgi_app = gate  # type: ignore[method-assign]
     app.before_request(refuse_if_crowded)
+    return gate
 
 
-class _Gate:
+class Gate:
     """WSGI middleware: a request holds its places until its answer is made."""
 
-    def __init__(self, application: WSGIApplication, threads: int) -> None:
+    def __init__(
+        self,
+        application: WSGIApplication,
+        threads: int,
+        queue_seconds: Callable[[], float],
+    ) -> None:
+        """Let *application* work on fewer requests than there are *threads*."""
         self._application = application
+        self._queue_seconds = queue_seconds
         self._all = _Places(threads * 9 // 10)
         self._sending = _Places(threads * 8 // 10)
+
+    def is_crowded(self) -> bool:
+        """Whether a request that sends something would be refused now."""
+        return self._sending.all_taken() or self._all.all_taken()
+
+    def refusal(self) -> OverloadedError:
+        """Why a request is refused, and when it should come back."""
+        message = "this process works on as many requests as it has threads for"
+        return OverloadedError(message, self._queue_seconds())
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
+        """Answer the request, or have it refused."""
         if environ.get("PATH_INFO") in ALWAYS_ANSWERED:
             return self._application(environ, start_response)
         with ExitStack() as held:
@@ -77,3 +95,7 @@ class _Places:
         if taken:
             held.callback(self._free.release)
         return taken
+
+    def all_taken(self) -> bool:
+        with ExitStack() as held:
+            return not self.take(held)

@@ -1,13 +1,14 @@
 """gunicorn's threaded worker, made to bear bad clients.
 
 It bounds the time that a request may take to arrive, waits for first bytes and for
-leaving clients without stopping others, and refuses what is no HTTP as problem+json.
+leaving clients without stopping others, refuses what is no HTTP as problem+json, and
+under an overload refuses requests without giving them to a thread.
 """
 
 from __future__ import annotations
 
 import selectors
-import time
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Self
@@ -23,9 +24,15 @@ from models.errors import KennelError
 from service.protection.errors import MalformedRequestError
 from service.protection.patience import SEND_SECONDS, Patience, PatientReader
 from service.protection.refusals import render_refusal
+from service.turn_away import turn_away_of
 
 LINGER_SECONDS: Final = 1.0
 """How long a client may take to read its last answer before its line is cut."""
+
+DRAIN_SECONDS: Final = 2.0
+"""A thread has better things to do than to take an unwanted body any longer."""
+
+_CHUNK_BYTES: Final = 64 * 1024
 
 
 class PatientConnection(TConn):  # type: ignore[misc]
@@ -73,6 +80,21 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         wake = partial(self.on_pending_socket_readable, waiting)
         self.poller.register(waiting.sock, selectors.EVENT_READ, wake)
 
+    def on_client_socket_readable(self, conn: TConn, client: Any) -> None:
+        """The next request has come on a connection that stayed open."""
+        if not self._turned_away(conn, self.keepalived_conns):
+            super().on_client_socket_readable(conn, client)
+
+    def on_pending_socket_readable(self, conn: TConn, client: Any) -> None:
+        """The first request has come on a new connection."""
+        if not self._turned_away(conn, self.pending_conns):
+            super().on_pending_socket_readable(conn, client)
+
+    def notify(self) -> None:
+        """Tell gunicorn that the worker lives, and the log whom it has refused."""
+        super().notify()
+        turn_away_of(self.wsgi).tell()
+
     def handle(self, conn: PatientConnection) -> Any:
         """Answer the request that *conn* sends; true: the connection stays open."""
         stays = super().handle(conn)
@@ -87,7 +109,23 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         _check_coding(req)
         conn.parser.unreader.expect_body()
         req.body.reader = _BodyReader(req.body.reader)
-        return super().handle_request(req, conn) and _is_read(conn)
+        stays = super().handle_request(req, conn)
+        # A client that still sends a large photo when its connection is closed would
+        # see a reset connection instead of the answer.
+        conn.parser.unreader.expect_rest(DRAIN_SECONDS)
+        return _is_drained(req.body) and stays
+
+    def _turned_away(self, conn: TConn, waiting: deque[TConn]) -> bool:
+        try:
+            refused = turn_away_of(self.wsgi).refuse(conn.sock)
+        except OSError:
+            return False  # the thread that reads from it will find out
+        if refused:
+            # The one that was heard of last is the last to be given up.
+            waiting.remove(conn)
+            conn.set_timeout()
+            waiting.append(conn)
+        return refused
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Refuse what could not be read; no more than the kind of trouble is told."""
@@ -122,10 +160,11 @@ class _BodyReader:
             raise MalformedRequestError(message) from error
 
 
-def _is_read(conn: PatientConnection) -> bool:
-    deadline = time.monotonic() + LINGER_SECONDS
+def _is_drained(body: Any) -> bool:
     try:
-        return bool(conn.parser.finish_body(deadline=deadline))
-    except KennelError:
+        while body.read(_CHUNK_BYTES):
+            pass
+    except (OSError, errors.ParseException, KennelError):
         # The answer is out: a second one, about the body, would answer nothing.
         return False
+    return True

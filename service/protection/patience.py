@@ -57,13 +57,17 @@ class PatientReader(SocketUnreader):  # type: ignore[misc]
 
     def expect_head(self) -> None:
         """From now on the head of a request is read."""
-        self._deadline = time.monotonic() + self._patience.head_seconds
-        self._bytes_per_second = math.inf
+        self.expect_rest(self._patience.head_seconds)
 
     def expect_body(self) -> None:
         """From now on its body is read."""
         self._deadline = time.monotonic() + self._patience.body_seconds
         self._bytes_per_second = self._patience.body_bytes_per_second
+
+    def expect_rest(self, seconds: float) -> None:
+        """From now on what nobody wanted of the body is read, for that long."""
+        self._deadline = time.monotonic() + seconds
+        self._bytes_per_second = math.inf
 
     def chunk(self, size_hint: int | None = None) -> Any:
         """The next bytes; none at the end of the connection.
@@ -71,9 +75,6 @@ class PatientReader(SocketUnreader):  # type: ignore[misc]
         Raises:
             SlowClientError: they did not come in time.
         """
-        if self.sock.gettimeout() != SEND_SECONDS:
-            # gunicorn discards a body that no view wanted, with a timeout of its own.
-            return super().chunk(size_hint)
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise _too_slow()

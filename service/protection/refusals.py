@@ -10,6 +10,7 @@ from typing import Final
 
 from gunicorn.http import errors  # type: ignore[import-untyped]
 
+from service.predictions.admission import OverloadedError
 from service.protection.errors import SlowClientError
 
 _PARTS: Final[dict[type[Exception], tuple[int, str, str]]] = {
@@ -47,7 +48,7 @@ _INTERNAL: Final = (500, "internal", "something failed here; the log has the det
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer, ready for the connection, which is closed after it."""
+    """A problem as it goes over the line."""
 
     status: int
     request_id: str
@@ -55,11 +56,29 @@ class Refusal:
 
 
 def render_refusal(error: Exception) -> Refusal:
-    """The answer to a request that could not be read because of *error*."""
+    """The answer to a request that could not be read because of *error*.
+
+    The connection has to be closed after it.
+    """
     parts = (parts for kind, parts in _PARTS.items() if isinstance(error, kind))
     status, code, detail = next(parts, _INTERNAL)
+    return _render(status, code, detail, uuid.uuid4().hex, ("Connection: close",))
+
+
+def render_overload(error: OverloadedError, request_id: str | None) -> Refusal:
+    """The answer to a request that was not read because of *error*.
+
+    Another request may follow on the connection.
+    """
+    headers = tuple(f"{name}: {value}" for name, value in error.headers.items())
+    named = request_id or uuid.uuid4().hex
+    return _render(503, error.code, str(error), named, headers)
+
+
+def _render(
+    status: int, code: str, detail: str, request_id: str, headers: tuple[str, ...]
+) -> Refusal:
     title = HTTPStatus(status).phrase
-    request_id = uuid.uuid4().hex
     problem = {
         "type": "about:blank",
         "title": title,
@@ -76,6 +95,6 @@ def render_refusal(error: Exception) -> Refusal:
         f"X-Request-ID: {request_id}",
         "X-Content-Type-Options: nosniff",
         "Cache-Control: no-store",
-        "Connection: close",
+        *headers,
     )
     return Refusal(status, request_id, "\r\n".join((*head, "", "")).encode() + body)

@@ -41,15 +41,23 @@ class TrafficMetrics:
     def end(self, record: RequestRecord) -> None:
         """It has been answered."""
         self._in_progress.dec()
-        requests, seconds = self._instruments(record)
-        requests.inc()
-        seconds.observe(record.seconds)
+        self._answered(record.method, record.route, record.status, record.seconds)
 
-    def _instruments(self, record: RequestRecord) -> tuple[Counter, Histogram]:
+    def refused(self, method: str, route: str, status: int) -> None:
+        """One was answered with *status* before it was read."""
+        self._answered(method, route, status, 0.0)
+
+    def _answered(self, method: str, route: str, status: int, taken: float) -> None:
+        requests, seconds = self._instruments(method, route, status)
+        requests.inc()
+        seconds.observe(taken)
+
+    def _instruments(
+        self, method: str, route: str, status: int
+    ) -> tuple[Counter, Histogram]:
         # prometheus_client finds a labelled child by text, under a lock; we once.
-        key = (record.method, record.route, record.status)
+        key = (method, route, status)
         if key not in self._of:
-            method, route, status = key
             self._of[key] = (
                 self._requests.labels(method, route, str(status)),
                 self._seconds.labels(method, route, f"{status // 100}xx"),
