@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from typing import Final
 
 from flask import Flask
 
@@ -22,6 +24,10 @@ from service.observation.tracing import TracingSettings, start_spans
 from service.settings import ServiceSettings
 from worker.queue import JobQueue
 
+SWITCH_SECONDS: Final = 0.001
+"""How long a busy thread may keep the others from Python: a fifth of Python's own, because
+the thread that accepts and refuses has to come through when forty are at work."""
+
 
 def create() -> Flask:
     """The application as the environment describes it; it lives as long as the process.
@@ -30,6 +36,7 @@ def create() -> Flask:
         InvalidRequestError: a variable cannot be used; the message names it.
     """
     _set_up_logging()
+    sys.setswitchinterval(SWITCH_SECONDS)
     settings = ServiceSettings.from_env(os.environ)
     tracing = TracingSettings.from_env(os.environ)
     metrics = Metrics(shared_folder(os.environ))
