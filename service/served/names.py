@@ -6,18 +6,11 @@ is read again whenever it changes: a newly published model appears without a res
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from pathlib import Path
 from typing import Final
 
-from models.errors import InvalidRequestError
-from models.storage import fingerprint_file
 from models.wire.config import read_model_config
-
-logger = logging.getLogger(__name__)
-
+from service.watched_file import WatchedFile
 
 LOOK_SECONDS: Final = 0.5
 """A look at the file lets go of the interpreter's lock: not in every request."""
@@ -40,38 +33,20 @@ class ModelNames:
             InvalidRequestError: the file is not a model server configuration.
         """
         self._fixed = fixed
-        self._config_file = config_file
-        self._look_seconds = look_seconds
-        self._next_look = 0.0
-        self._lock = threading.Lock()
-        self._seen = _fingerprint(config_file)
-        self._names = self._read()
+        self._configured = (
+            WatchedFile(config_file, _read_names, "model names", look_seconds)
+            if config_file
+            else None
+        )
 
     def __call__(self) -> tuple[str, ...]:
         """The names now; while the file is broken, the last good ones."""
-        now = time.monotonic()
-        if now < self._next_look:
-            return self._names
-        self._next_look = now + self._look_seconds
-        fingerprint = _fingerprint(self._config_file)
-        with self._lock:
-            if fingerprint != self._seen:
-                self._seen = fingerprint
-                self._reread()
-            return self._names
-
-    def _reread(self) -> None:
-        try:
-            self._names = self._read()
-        except InvalidRequestError as error:
-            logger.warning("model names stay as they were: %s", error)
-
-    def _read(self) -> tuple[str, ...]:
-        if self._seen is None or self._config_file is None:
+        if self._configured is None:
             return self._fixed
-        configured = [entry.name for entry in read_model_config(self._config_file)]
-        return tuple(dict.fromkeys([*self._fixed, *configured]))
+        return tuple(dict.fromkeys([*self._fixed, *self._configured()]))
 
 
-def _fingerprint(path: Path | None) -> tuple[int, int, int] | None:
-    return None if path is None else fingerprint_file(path)
+def _read_names(config_file: Path) -> tuple[str, ...]:
+    if not config_file.exists():
+        return ()
+    return tuple(entry.name for entry in read_model_config(config_file))
