@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from models.storage import (
     TEMPORARY_PREFIX,
@@ -20,6 +21,9 @@ from models.storage import (
     temporary_beside,
     write_atomically,
 )
+
+PARTS: Final = ("shards", "attempts")
+"""The folders that every run has."""
 
 
 @contextmanager
@@ -33,7 +37,7 @@ def drafted_run(runs_dir: Path, job_id: str) -> Iterator[Path]:
     draft = temporary_beside(runs_dir / job_id)
     lock = _make_locked(draft)
     try:
-        for name in ("shards", "attempts"):
+        for name in PARTS:
             (draft / name).mkdir()
         yield draft
     finally:

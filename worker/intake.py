@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 from models.errors import ConflictError, NotFoundError, QueueUnavailableError
 from models.storage import explained_full_disk
+from worker.dispatch import top_up
 from worker.drafts import drafted_run, publish_draft
 from worker.items import Listing
 from worker.manifest import choose_shard_size, render_manifest
-from worker.reconciler import reconcile_run
 from worker.request import JobRequest
 from worker.run import Run, now
 from worker.runs import find_run
@@ -64,9 +64,10 @@ class Intake:
         return run
 
     def queue_work(self, run: Run) -> None:
-        """Queue what *run* lacks, now or, while Redis is away, by the reconciler."""
+        """Let *run* have its share; while Redis is away, the reconciler sees to it."""
         try:
-            reconcile_run(run, self.work_list)
+            self.work_list.announce({run.id: run.manifest.request.priority})
+            top_up(self.runs_dir, self.work_list)
         except QueueUnavailableError as error:
             _log.warning("run %s is left to the reconciler: %s", run.id, error)
 

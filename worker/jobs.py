@@ -18,7 +18,6 @@ from models.errors import (
     InvalidRequestError,
     KennelError,
     ModelContractError,
-    NotFoundError,
     QueueUnavailableError,
 )
 from models.wire.client import ModelServerClient
@@ -31,11 +30,12 @@ from worker.attempts import (
     record_failure,
     shard_work,
 )
+from worker.breaking_off import broken_off_when_ended
+from worker.dispatch import queue_assembly, top_up
 from worker.patience import Patience
 from worker.photos import photos_folder
-from worker.reconciler import reconcile_run
 from worker.run import Run
-from worker.runs import find_run
+from worker.runs import find_unfinished
 from worker.settings import WorkerSettings
 from worker.shards import finish_shard
 from worker.worklist import WorkList
@@ -48,13 +48,14 @@ _log = logging.getLogger("kennel.worker")
 
 
 def predict_shard(job_id: str, shard_number: int) -> None:
-    """Work one shard; whoever completes the set queues the assembly.
+    """Work one shard, its place in the queue given on; the last queues the assembly.
 
     Raises:
         KennelError, OSError: trouble that may pass; RQ runs the shard again.
     """
     settings = WorkerSettings.from_env(os.environ)
-    run = _unfinished(settings, job_id)
+    _give_place_on(settings)
+    run = find_unfinished(settings.runs_dir, str(job_id))
     if run is None or not 0 <= shard_number < run.manifest.shard_count:
         return
     with _attempt(run, shard_work(shard_number)) as begun:
@@ -70,7 +71,8 @@ def assemble(job_id: str) -> None:
     Raises:
         KennelError, OSError: trouble that may pass; RQ runs the assembly again.
     """
-    run = _unfinished(WorkerSettings.from_env(os.environ), job_id)
+    settings = WorkerSettings.from_env(os.environ)
+    run = find_unfinished(settings.runs_dir, str(job_id))
     if run is None or run.missing_shards():
         return
     with _attempt(run, ASSEMBLY) as begun:
@@ -79,19 +81,11 @@ def assemble(job_id: str) -> None:
         damaged = assemble_run(run)
         if damaged:
             _log.warning("run %s: shards %s are damaged, again", run.id, damaged)
+            _give_place_on(settings)
         elif run.report.exists():
             _log.info("run %s: submission.csv is complete", run.id)
         else:
             _log.warning("run %s ended without a CSV", run.id)
-
-
-def _unfinished(settings: WorkerSettings, job_id: str) -> Run | None:
-    try:
-        run = find_run(settings.runs_dir, str(job_id))
-    except NotFoundError as error:
-        _log.warning("%s", error)
-        return None
-    return None if run.is_over else run
 
 
 def _work(run: Run, number: int, settings: WorkerSettings) -> None:
@@ -123,7 +117,8 @@ def _attempt(run: Run, work: str) -> Iterator[bool]:
         return
     record_attempt(run, work)
     try:
-        yield True
+        with broken_off_when_ended(run):
+            yield True
     except ConflictError:
         _log.info("run %s has ended, %s stops", run.id, work)
     except (ModelContractError, InvalidRequestError) as error:
@@ -136,8 +131,19 @@ def _attempt(run: Run, work: str) -> Iterator[bool]:
         raise
 
 
+def _give_place_on(settings: WorkerSettings) -> None:
+    try:
+        top_up(settings.runs_dir, _work_list(settings))
+    except (QueueUnavailableError, OSError) as error:
+        _log.warning("what comes next is left to the reconciler: %s", error)
+
+
 def _queue_assembly(run: Run, settings: WorkerSettings) -> None:
     try:
-        reconcile_run(run, WorkList(settings.redis_url, settings.queue_name))
+        queue_assembly(run, _work_list(settings))
     except QueueUnavailableError as error:
         _log.warning("run %s: assembly is left to the reconciler: %s", run.id, error)
+
+
+def _work_list(settings: WorkerSettings) -> WorkList:
+    return WorkList(settings.redis_url, settings.queue_name)

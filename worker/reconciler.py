@@ -3,7 +3,8 @@
     python -m worker.reconciler
 
 A killed worker, a Redis that lost its data, a submit that broke off after the manifest:
-all end in a shard without artefact that nobody works on.
+all end in a shard without artefact that nobody works on. One run that cannot be looked
+after does not keep the others from it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import InvalidRequestError, NotFoundError, QueueUnavailableError
-from worker.attempts import ASSEMBLY, attempts_left, give_up, shard_work
-from worker.drafts import remove_abandoned
+from worker.dispatch import queue_assembly, top_up
+from worker.drafts import PARTS, remove_abandoned
 from worker.logs import set_up_worker_logging
 from worker.run import Run
 from worker.runs import all_runs
@@ -30,43 +31,40 @@ from worker.worklist import WorkList
 _log = logging.getLogger("kennel.reconciler")
 
 
-def reconcile(runs_dir: Path, work_list: WorkList) -> None:
+def reconcile(runs_dir: Path, work_list: WorkList) -> frozenset[str]:
     """Queue what unfinished runs lack; fail those whose attempts are used up.
+
+    Returns what is wrong with runs that nobody can work on; the others are looked after.
 
     Raises:
         QueueUnavailableError: Redis is away; nothing is lost, try again later.
-        OSError: the disk is full or read-only.
+        OSError: *runs_dir* cannot be read, or its disk is full or read-only.
     """
+    troubles = set()
     with _alone(runs_dir) as alone:
         if not alone:
-            return
+            return frozenset()
         remove_abandoned(runs_dir)
         work_list.clear_stuck()
+        unfinished = {}
         for run in all_runs(runs_dir):
-            if not run.is_over:
-                # A run whose manifest is unreadable cannot be queued or failed.
-                _reconcile_readable(run, work_list)
+            try:
+                if not run.is_over:
+                    unfinished[run.id] = _look_after(run, work_list)
+            except (NotFoundError, OSError) as error:
+                troubles.add(f"run {run.id} is left out: {error}")
+        work_list.announce(unfinished)
+        top_up(runs_dir, work_list)
+    return frozenset(troubles)
 
 
-def reconcile_run(run: Run, work_list: WorkList) -> None:
-    """Queue what *run* lacks and nobody works on.
-
-    Raises:
-        NotFoundError: its manifest cannot be read.
-        QueueUnavailableError: Redis is away.
-        OSError: the disk is full or read-only.
-    """
-    missing = [shard_work(number) for number in run.missing_shards()] or [ASSEMBLY]
-    live = work_list.live(run.id, missing)
-    lost = [work for work in missing if work not in live]
-    for work in lost:
-        if attempts_left(run, work) == 0:
-            give_up(run, work)
-            _log.warning("run %s failed: %s has used up its attempts", run.id, work)
-            return
-    if lost:
-        work_list.add(run.id, lost)
-        _log.info("run %s: queued %d pieces of work", run.id, len(lost))
+def _look_after(run: Run, work_list: WorkList) -> str:
+    for name in PARTS:
+        # Somebody who wanted room may have removed them.
+        (run.folder / name).mkdir(exist_ok=True)
+    if not run.missing_shards():
+        queue_assembly(run, work_list)
+    return run.manifest.request.priority
 
 
 def main() -> int:
@@ -80,33 +78,28 @@ def main() -> int:
     work_list = WorkList(settings.redis_url, settings.queue_name)
     _log.info("looking for lost work every %g s", settings.reconcile_seconds)
     end_on_signals()
-    trouble = ""
+    told: frozenset[str] = frozenset()
     try:
         while True:
-            trouble = _reconcile_or_tell(settings.runs_dir, work_list, trouble)
+            told = _reconcile_or_tell(settings.runs_dir, work_list, told)
             time.sleep(settings.reconcile_seconds)
     except KeyboardInterrupt:
         _log.info("stopped")
     return 0
 
 
-def _reconcile_or_tell(runs_dir: Path, work_list: WorkList, trouble: str) -> str:
+def _reconcile_or_tell(
+    runs_dir: Path, work_list: WorkList, told: frozenset[str]
+) -> frozenset[str]:
     try:
-        reconcile(runs_dir, work_list)
+        troubles = reconcile(runs_dir, work_list)
     except (QueueUnavailableError, OSError) as error:
-        if str(error) != trouble:
-            _log.warning("%s", error)
-        return str(error)
-    if trouble:
+        troubles = frozenset({str(error)})
+    for trouble in sorted(troubles - told):
+        _log.warning("%s", trouble)
+    if told and not troubles:
         _log.info("works again")
-    return ""
-
-
-def _reconcile_readable(run: Run, work_list: WorkList) -> None:
-    try:
-        reconcile_run(run, work_list)
-    except NotFoundError as error:
-        _log.debug("run %s: %s", run.id, error)
+    return troubles
 
 
 @contextmanager

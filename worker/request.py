@@ -19,6 +19,11 @@ FORMATS: Final = (KAGGLE_BINARY, KAGGLE_MULTICLASS, FULL)
 PRIOR: Final = "prior"
 FAIL: Final = "fail"
 
+HIGH: Final = "high"
+NORMAL: Final = "normal"
+LOW: Final = "low"
+PRIORITIES: Final = (HIGH, NORMAL, LOW)
+
 
 @dataclass(frozen=True)
 class JobRequest:
@@ -32,6 +37,7 @@ class JobRequest:
         positive: label whose probability kaggle-binary writes; None means the last.
         pin: how the user named the version, as in "label=canary"; None: the newest.
         archive: sha256 of the archive that was uploaded; None: a folder.
+        priority: which job gets workers first; between equal ones they are shared.
     """
 
     model: str
@@ -45,6 +51,7 @@ class JobRequest:
     positive: str | None = None
     pin: str | None = None
     archive: str | None = None
+    priority: str = NORMAL
 
     def check(self) -> None:
         """Accept the request; the folder is looked at when it is listed.
@@ -61,6 +68,7 @@ class JobRequest:
             raise InvalidRequestError(message)
         _check_choice("format", self.format, FORMATS)
         _check_choice("on_unreadable", self.on_unreadable, (PRIOR, FAIL))
+        _check_choice("priority", self.priority, PRIORITIES)
         if self.clip is not None:
             check_clip_bound(self.clip, len(self.labels))
         self._check_positive()
@@ -70,7 +78,8 @@ class JobRequest:
 
         The version is compared as the user named it: whoever submits gets the newest,
         and a repeated submit during a rollout must find its job. A clip bound may come
-        from the version's card, so it counts only between equal versions.
+        from the version's card, so it counts only between equal versions. The priority
+        is no part of what was asked: a repeat finds its job, which keeps its own.
         """
         if self._asked() != other._asked():
             return False

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from models.errors import NotFoundError
 from worker.drafts import drafted_run, publish_draft
 from worker.run import Run, no_such_job
 
@@ -42,5 +43,18 @@ def all_runs(runs_dir: Path) -> list[Run]:
     return [Run(runs_dir / name) for name in names if _is_run(runs_dir / name)]
 
 
+def find_unfinished(runs_dir: Path, job_id: str) -> Run | None:
+    """The run of that id; None if there is none or it is over."""
+    try:
+        run = find_run(runs_dir, job_id)
+    except NotFoundError:
+        return None
+    return None if run.is_over else run
+
+
 def _is_run(folder: Path) -> bool:
-    return (folder / "manifest.json").is_file()
+    try:
+        return (folder / "manifest.json").is_file()
+    except OSError:
+        # Nobody's run: a folder that may not be looked into.
+        return False

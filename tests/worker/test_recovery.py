@@ -14,6 +14,7 @@ from tests.worker.world import (
     request,
     wait_until,
 )
+from worker.dispatch import SMALLEST_WINDOW
 from worker.reconciler import reconcile
 from worker.worklist import WorkList
 
@@ -44,7 +45,7 @@ def test_reconciling_a_healthy_run_queues_nothing_twice(world: World) -> None:
         reconcile(world.runs_dir, work_list)
 
     with Redis.from_url(world.redis.url) as connection:
-        assert connection.llen(QUEUE) == 5
+        assert connection.llen(QUEUE) == SMALLEST_WINDOW
 
 
 def test_damaged_artefact_is_worked_again(world: World) -> None:
