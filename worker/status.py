@@ -10,6 +10,7 @@ from typing import Any
 
 from worker.artefacts import Summary, summarise
 from worker.manifest import MAX_NAMED
+from worker.pace import Step, images_per_second
 from worker.run import Run
 
 
@@ -20,6 +21,8 @@ class JobStatus:
     Attributes:
         state: queued, running, succeeded, failed or cancelled.
         done: images whose shard is finished, unreadable ones included.
+        images_per_second: of the last minute while it runs, of all when it succeeded.
+        eta_seconds: at that speed; None while nothing tells it.
         unreadable_files: id, file, code and detail of the first hundred.
     """
 
@@ -30,6 +33,7 @@ class JobStatus:
     input: str
     format: str
     clip: float | None
+    priority: str
     done: int
     total: int
     unreadable: int
@@ -71,6 +75,7 @@ def read_status(run: Run) -> JobStatus:
         input=request.input,
         format=request.format,
         clip=request.clip,
+        priority=request.priority,
         done=done,
         total=manifest.total,
         unreadable=len(unreadable),
@@ -110,13 +115,9 @@ def _summaries(run: Run) -> list[Summary]:
 
 
 def _speed(run: Run, summaries: list[Summary]) -> float | None:
-    # Only what was finished since the (last) start: a run may be resumed days later.
     try:
-        started = run.start.stat().st_mtime
+        begun = run.start.stat().st_mtime
     except OSError:
         return None
-    recent = [each for each in summaries if each.written >= started]
-    if not recent:
-        return None
-    seconds = max(each.written for each in recent) - started
-    return sum(each.images for each in recent) / seconds if seconds > 0 else None
+    steps = (Step(each.written, each.images) for each in summaries)
+    return images_per_second(steps, begun)

@@ -28,6 +28,7 @@ class JobOptions(VersionChoice, total=False):
     format: str | None
     on_unreadable: str | None
     positive: str | None
+    priority: str | None
 
 
 def query_path(path: str, query: Mapping[str, Any]) -> str:

@@ -64,6 +64,13 @@ _MEBIBYTE: Final = 1024**2
     show_default=True,
     help="An image that cannot be read: uniform prior, or fail the job.",
 )
+@click.option(
+    "--priority",
+    type=click.Choice(["high", "normal", "low"]),
+    default="normal",
+    show_default=True,
+    help="Which job gets workers first; jobs of one priority share them.",
+)
 @URL_OPTION
 @KEY_OPTION
 def submit(

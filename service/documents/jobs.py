@@ -11,6 +11,7 @@ from service.documents.operations import Answer, Content, Operation
 
 STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
 FORMATS: Final = ("kaggle-binary", "kaggle-multiclass", "full")
+PRIORITIES: Final = ("high", "normal", "low")
 
 
 class ProgressSchema(Members):
@@ -40,9 +41,14 @@ class JobSchema(Members):
     input = text("The folder below INPUT_ROOT, or `upload:` and an archive's name")
     format = choice("Form of the CSV", FORMATS)
     clip = number("Upper bound of a probability; null: none", allow_none=True)
+    priority = choice("Which job gets workers first", PRIORITIES)
     progress = fields.Nested(ProgressSchema, required=True)
-    images_per_second = number("Speed so far", allow_none=True)
-    eta_seconds = number("Left, while it runs", allow_none=True)
+    images_per_second = number(
+        "Of the last minute while it runs; null: unknown", allow_none=True
+    )
+    eta_seconds = number(
+        "Left at that speed, while it runs; null: unknown", allow_none=True
+    )
     created = text("ISO 8601")
     finished = text("ISO 8601", allow_none=True)
     error = text("Why it failed", allow_none=True)
@@ -63,6 +69,7 @@ _EXAMPLE: Final = {
     "input": "test",
     "format": "kaggle-binary",
     "clip": 0.985,
+    "priority": "normal",
     "progress": {"done": 5120, "total": 12500, "unreadable": 0},
     "images_per_second": 31.5,
     "eta_seconds": 234.3,

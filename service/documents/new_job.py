@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from service.budget import TIMEOUT_HEADER
 from service.documents.codes import MODEL_CODES
-from service.documents.jobs import FORMATS, QUEUED, JobSchema
+from service.documents.jobs import FORMATS, PRIORITIES, QUEUED, JobSchema
 from service.documents.operations import Answer, Content, Operation
 from service.documents.predictions import BYTES
 
@@ -32,6 +32,13 @@ _MEMBERS: Final[dict[str, Any]] = {
     "positive": {
         "type": ["string", "null"],
         "description": "Label of the CSV's probability; default: the last one",
+    },
+    "priority": {
+        "enum": [*PRIORITIES, None],
+        "description": (
+            "Which job gets workers first, default: normal; jobs of one priority share "
+            "them"
+        ),
     },
 }
 _FOLDER: Final[dict[str, Any]] = {

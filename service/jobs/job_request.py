@@ -19,7 +19,7 @@ from worker.queue import JobRequest
 
 MEMBERS: Final = (
     *("model", "version", "label", "input"),
-    *("format", "clip", "on_unreadable", "positive"),
+    *("format", "clip", "on_unreadable", "positive", "priority"),
 )
 _TEXTS: Final = frozenset(MEMBERS) - {"clip", "version"}
 
@@ -56,7 +56,7 @@ def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
     card = catalog.describe(model, budget.left())
     options = {
         member: given[member]
-        for member in ("format", "on_unreadable", "positive")
+        for member in ("format", "on_unreadable", "positive", "priority")
         if member in given
     }
     return JobRequest(

@@ -89,6 +89,7 @@ def test_submit_names_a_folder_of_the_service(tmp_path: Path) -> None:
         "clip": "off",
         "format": "kaggle-binary",
         "on_unreadable": "prior",
+        "priority": "normal",
     }
 
 

@@ -135,6 +135,7 @@ MEMBERS: dict[str, tuple[dict[str, Any], int, str]] = {
     "NUL": ({"input": "te\0st"}, 422, "invalid_input"),
     "unknown format": ({"format": "xml"}, 422, "invalid_parameter"),
     "unknown choice": ({"on_unreadable": "ignore"}, 422, "invalid_parameter"),
+    "unknown priority": ({"priority": "urgent"}, 422, "invalid_parameter"),
     "unknown label": ({"positive": "cow"}, 422, "invalid_parameter"),
     "clip is a truth value": ({"clip": True}, 422, "invalid_parameter"),
     "clip is a list": ({"clip": []}, 422, "invalid_parameter"),

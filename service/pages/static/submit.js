@@ -58,7 +58,7 @@ const headers = () => ({ "Idempotency-Key": key });
 const source = () => form.elements.source.value;
 
 function answers() {
-  const names = ["model", "format", "clip", "on_unreadable"];
+  const names = ["model", "format", "clip", "on_unreadable", "priority"];
   if (needsPositive()) names.push("positive");
   const given = names.map((name) => [name, form.elements[name].value.trim()]);
   return given.filter(([, value]) => value);
