@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from redis import Redis
 from rq import Worker
@@ -10,12 +11,15 @@ from rq import Worker
 from tests.worker.world import (
     SHARD_SIZE,
     World,
+    begun_attempts,
+    kill_all,
     oracle,
     request,
     wait_until,
 )
 from worker.dispatch import SMALLEST_WINDOW
 from worker.reconciler import reconcile
+from worker.settings import WorkerSettings
 from worker.worklist import WorkList
 
 QUEUE = "rq:queue:kennel"
@@ -91,3 +95,26 @@ def test_workers_leave_no_stale_entries_in_rq(world: World) -> None:
     with Redis.from_url(world.redis.url) as connection:
         wait_until(lambda: connection.zcard("rq:wip:kennel") == 0, 5)
         assert len(Worker.all_keys(connection)) == 2
+
+
+def test_shard_of_a_killed_worker_is_begun_again_within_15_seconds(
+    world: World,
+) -> None:
+    world.photos_of(4 * SHARD_SIZE)
+    expected = oracle(world, request())
+    world.model_server.delay_seconds = 1
+    world.reconcile_seconds = WorkerSettings().reconcile_seconds
+    job = world.queue.submit(request())
+    world.start_reconciler()
+    worker = world.start_worker()
+    wait_until(lambda: begun_attempts(world, job, 0) == 1, 20)
+    world.start_worker()
+    kill_all(worker)
+    killed = time.monotonic()
+    wait_until(lambda: begun_attempts(world, job, 0) == 2, 30)
+    seconds = time.monotonic() - killed
+
+    world.wait_for(job, "succeeded")
+
+    assert seconds <= 15
+    assert world.csv(job) == expected

@@ -45,6 +45,7 @@ class World:
         self.queue = JobQueue(
             redis.url, self.runs_dir, self.input_root, shard_size=SHARD_SIZE
         )
+        self.reconcile_seconds = 0.3
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def photos_of(self, count: int) -> list[int]:
@@ -58,7 +59,7 @@ class World:
             "INPUT_ROOT": str(self.input_root),
             "MODEL_SERVER": self.model_server.target,
             "MODEL_WAIT_SECONDS": "60",
-            "RECONCILE_SECONDS": "0.3",
+            "RECONCILE_SECONDS": str(self.reconcile_seconds),
         }
 
     def start_worker(self) -> subprocess.Popen[bytes]:
