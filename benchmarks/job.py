@@ -1,42 +1,116 @@
-"""A folder job, submit to CSV, against the bare SavedModel at batch 32.
+"""A folder job, submit to CSV, and what it takes besides the model.
 
-`python -m benchmarks.job [WORKERS]`: 640 JPEG photos of 500x375, whole job timed.
+`python -m benchmarks.job`: 640 JPEG photos of 500x375 against the bare SavedModel at
+batch 32. `--trivial --small --images 12500`: a model that costs next to nothing, so that
+the rest shows: time, memory, and the share of fan-out and assembly.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+
+import click
 
 from benchmarks.bare import BareModel
 from benchmarks.deployment import running_stack, settings
-from benchmarks.photos import write_folder
+from benchmarks.footprint import Footprint, watched
+from benchmarks.photos import LARGE, SMALL, link_folder
+from benchmarks.trivial import publish_trivial_model
 from kennel.client import Client
+from kennel.stack import LocalStack
 
-IMAGES = 640
+_FOLDER = "photos"
 
 
-def main() -> None:
-    workers = int(sys.argv[1]) if len(sys.argv) > 1 else 2
-    bare = BareModel(settings().models_dir)
-    before = bare.images_per_second(32, batches=6)
-    with tempfile.TemporaryDirectory() as folder:
-        write_folder(Path(folder) / "photos", IMAGES)
-        with running_stack(Path(folder), workers) as stack:
-            client = Client(stack.url)
-            began = time.perf_counter()
-            job = client.wait(client.submit("photos", model=bare.name).id)
-            rows = client.submission(job.id).count(b"\n") - 1
-            rate = IMAGES / (time.perf_counter() - began)
-    after = bare.images_per_second(32, batches=6)
-    baseline = (before + after) / 2
-    print(f"bare SavedModel, batch 32: {before:.2f} and {after:.2f} images/s")
-    print(
-        f"job of {rows} images, {workers} workers, submit to CSV: {rate:.2f} images/s, "
-        f"ratio {rate / baseline:.3f}"
+@dataclass(frozen=True)
+class JobTimes:
+    """One job, in seconds.
+
+    Attributes:
+        whole: from submit until the CSV is fetched.
+        submit: until the API answered 202: listing, manifest, queueing.
+        assembly: from the last shard to the report.
+    """
+
+    images: int
+    whole: float
+    submit: float
+    assembly: float
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.images / self.whole
+
+
+@click.command()
+@click.option("--images", default=640, show_default=True)
+@click.option("--workers", default=2, show_default=True)
+@click.option("--trivial", is_flag=True, help="A model that costs next to nothing.")
+@click.option("--small", is_flag=True, help="Photos of 160x120 instead of 500x375.")
+@click.option("--name", help="The published model; default: the first there is.")
+def main(
+    images: int, workers: int, trivial: bool, small: bool, name: str | None
+) -> None:
+    """Print what a folder job takes."""
+    with tempfile.TemporaryDirectory(prefix="kennel-photos-") as folder:
+        root = Path(folder)
+        link_folder(root / "data" / _FOLDER, images, SMALL if small else LARGE)
+        if trivial:
+            model = publish_trivial_model(root / "models")
+            _report(*_run(root / "data", workers, model, root / "models"))
+            return
+        bare = BareModel(settings().models_dir, name)
+        before = bare.images_per_second(32, batches=6)
+        times, footprint = _run(root / "data", workers, bare.name, None)
+        after = bare.images_per_second(32, batches=6)
+    _report(times, footprint)
+    click.echo(
+        f"bare SavedModel, batch 32: {before:.2f} and {after:.2f} images/s, "
+        f"ratio {2 * times.rate / (before + after):.3f}"
     )
+
+
+def _run(
+    input_root: Path, workers: int, model: str, models_dir: Path | None
+) -> tuple[JobTimes, Footprint]:
+    with (
+        running_stack(input_root, workers, models_dir) as stack,
+        watched(stack.pids()) as footprint,
+    ):
+        times = _measure(stack, model)
+    return times, footprint
+
+
+def _measure(stack: LocalStack, model: str) -> JobTimes:
+    client = Client(stack.url, timeout_seconds=600)
+    began = time.perf_counter()
+    job = client.submit(_FOLDER, model=model)
+    submitted = time.perf_counter()
+    client.wait(job.id)
+    rows = client.submission(job.id).count(b"\n") - 1
+    ended = time.perf_counter()
+    run = stack.runs_dir / job.id
+    last = max(path.stat().st_mtime for path in (run / "shards").iterdir())
+    assembly = (run / "report.json").stat().st_mtime - last
+    return JobTimes(rows, ended - began, submitted - began, assembly)
+
+
+def _report(times: JobTimes, footprint: Footprint) -> None:
+    share = (times.submit + times.assembly) / times.whole
+    click.echo(
+        f"job of {times.images:,} images, submit to CSV: {times.whole:.1f} s, "
+        f"{times.rate:.2f} images/s"
+    )
+    click.echo(
+        f"fan-out {times.submit:.2f} s, assembly {times.assembly:.2f} s: "
+        f"{100 * share:.1f} % of it"
+    )
+    peaks = ", ".join(f"{name} {mb:.0f} MB" for name, mb in footprint.peaks().items())
+    click.echo(f"largest processes: {peaks}")
 
 
 if __name__ == "__main__":

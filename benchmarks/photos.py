@@ -8,8 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+LARGE = (500, 375)
+SMALL = (160, 120)
 
-def camera_jpeg(seed: int, size: tuple[int, int] = (500, 375)) -> bytes:
+_DISTINCT = 64
+
+
+def camera_jpeg(seed: int, size: tuple[int, int] = LARGE) -> bytes:
     """A JPEG with detail at all scales, about as large as a photo of that size."""
     generator = np.random.default_rng(seed)
     noise = generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
@@ -17,6 +22,17 @@ def camera_jpeg(seed: int, size: tuple[int, int] = (500, 375)) -> bytes:
     stream = io.BytesIO()
     soft.save(stream, "JPEG", quality=88)
     return stream.getvalue()
+
+
+def link_folder(folder: Path, count: int, size: tuple[int, int]) -> None:
+    """*count* photos in *folder*; a few are made, the rest are links to them."""
+    folder.mkdir(parents=True)
+    for number in range(1, count + 1):
+        path = folder / f"{number}.jpg"
+        if number <= _DISTINCT:
+            path.write_bytes(camera_jpeg(number, size))
+        else:
+            path.hardlink_to(folder / f"{1 + number % _DISTINCT}.jpg")
 
 
 def write_folder(folder: Path, count: int) -> None:

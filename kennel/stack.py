@@ -69,6 +69,7 @@ class LocalStack:
             "redis": choose_port(options.redis_port, "127.0.0.1", "--redis-port"),
         }
         self.model_server = f"127.0.0.1:{self._ports['model-server']}"
+        self.runs_dir = settings.runs_dir
         self._redis_program = redis_server_program()
 
     def start(self) -> None:
