@@ -5,16 +5,17 @@ Every image must be there exactly once; a damaged artefact is worked again first
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from worker.artefacts import Row, load_artefact
+from worker.artefacts import Row
+from worker.csv_draft import drafted_csv
 from worker.manifest import MAX_NAMED, Manifest
 from worker.request import FAIL
 from worker.run import Run, now
-from worker.submission import raw_probabilities, render_csv
+from worker.run_items import shard_rows
+from worker.submission import csv_lines, raw_probabilities
 
 
 def assemble_run(run: Run) -> list[int]:
@@ -27,18 +28,17 @@ def assemble_run(run: Run) -> list[int]:
         NotFoundError: the manifest cannot be read.
         OSError: the disk is full or read-only.
     """
-    manifest = run.manifest
-    rows, broken = _collect(run, manifest)
-    if broken:
-        for number in broken:
-            run.shard_path(number).unlink(missing_ok=True)
-        return broken
-    unreadable = [row for row in rows if row.unreadable]
-    if unreadable and manifest.request.on_unreadable == FAIL:
-        run.fail(_explain(unreadable), [row.file for row in unreadable])
-        return []
-    text = render_csv(rows, manifest.request)
-    run.finish(text, _report(run, manifest, unreadable, text))
+    request, survey = run.manifest.request, _Survey()
+    with drafted_csv(run.csv, csv_lines(survey.rows(run), request)) as draft:
+        if survey.broken:
+            for number in survey.broken:
+                run.shard_path(number).unlink(missing_ok=True)
+            return survey.broken
+        unreadable = survey.unreadable
+        if unreadable and request.on_unreadable == FAIL:
+            run.fail(_explain(unreadable), [row.file for row in unreadable])
+            return []
+        run.finish(draft.path, _report(run, run.manifest, unreadable, draft.sha256))
     return []
 
 
@@ -48,12 +48,10 @@ def broken_shards(run: Run, *, with_unreadable: bool) -> list[int]:
     Raises:
         NotFoundError: the manifest cannot be read.
     """
-    manifest, items = run.manifest, run.items()
     broken = []
-    for number in sorted(set(range(manifest.shard_count)) - set(run.missing_shards())):
-        start, stop = manifest.shard_bounds(number)
-        classes = len(manifest.request.labels)
-        rows = load_artefact(run.shard_path(number), items[start:stop], classes)
+    present = set(range(run.manifest.shard_count)) - set(run.missing_shards())
+    for number in sorted(present):
+        rows = shard_rows(run, number)
         if rows is None or (with_unreadable and any(row.unreadable for row in rows)):
             broken.append(number)
     return broken
@@ -65,23 +63,25 @@ def unclipped_rows(run: Run) -> dict[str, tuple[float, ...]]:
     Raises:
         NotFoundError: the manifest cannot be read.
     """
-    manifest = run.manifest
-    rows, _ = _collect(run, manifest)
-    return {row.id: raw_probabilities(row, manifest.request) for row in rows}
+    request = run.manifest.request
+    return {row.id: raw_probabilities(row, request) for row in _Survey().rows(run)}
 
 
-def _collect(run: Run, manifest: Manifest) -> tuple[list[Row], list[int]]:
-    items, classes = run.items(), len(manifest.request.labels)
-    rows: list[Row] = []
-    broken = []
-    for number in range(manifest.shard_count):
-        start, stop = manifest.shard_bounds(number)
-        loaded = load_artefact(run.shard_path(number), items[start:stop], classes)
-        if loaded is None:
-            broken.append(number)
-        else:
-            rows.extend(loaded)
-    return rows, broken
+class _Survey:
+    """What was met while the rows of a run went by."""
+
+    def __init__(self) -> None:
+        self.broken: list[int] = []
+        self.unreadable: list[Row] = []
+
+    def rows(self, run: Run) -> Iterator[Row]:
+        for number in range(run.manifest.shard_count):
+            rows = shard_rows(run, number)
+            if rows is None:
+                self.broken.append(number)
+                continue
+            self.unreadable.extend(row for row in rows if row.unreadable)
+            yield from rows
 
 
 def _explain(unreadable: Sequence[Row]) -> str:
@@ -95,7 +95,7 @@ def _explain(unreadable: Sequence[Row]) -> str:
 
 
 def _report(
-    run: Run, manifest: Manifest, unreadable: Sequence[Row], text: str
+    run: Run, manifest: Manifest, unreadable: Sequence[Row], csv_sha256: str
 ) -> dict[str, Any]:
     request = manifest.request
     moment, started = now(), run.started() or manifest.created
@@ -120,5 +120,5 @@ def _report(
         "started": started,
         "seconds": round(seconds, 3),
         "images_per_second": round(manifest.total / seconds, 2),
-        "csv_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "csv_sha256": csv_sha256,
     }

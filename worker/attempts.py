@@ -9,8 +9,10 @@ import os
 from pathlib import Path
 from typing import Final
 
+from models.errors import NotFoundError
 from worker.manifest import MAX_NAMED
 from worker.run import Run, now
+from worker.run_items import shard_items
 
 MAX_ATTEMPTS: Final = 10
 """A shard that kills its process ends the run after so many; workers that were killed
@@ -70,14 +72,21 @@ def give_up(run: Run, work: str) -> None:
     if work == ASSEMBLY:
         run.fail(f"the CSV could not be written in {MAX_ATTEMPTS} attempts: {reason}")
         return
-    start, stop = run.manifest.shard_bounds(int(work))
-    files = [item.file for item in run.items()[start:stop]]
+    files = _files(run, int(work))
     named = ", ".join(files[:MAX_NAMED])
     message = (
         f"shard {int(work)} did not finish in {MAX_ATTEMPTS} attempts ({reason}); "
         f"its {len(files)} images: {named}. Remedy what is named, then retry the job"
     )
     run.fail(message, files)
+
+
+def _files(run: Run, number: int) -> list[str]:
+    try:
+        return [item.file for item in shard_items(run, number)]
+    except NotFoundError:
+        # What cannot be read may be just why the shard breaks off.
+        return []
 
 
 def _path(run: Run, work: str) -> Path:

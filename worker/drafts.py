@@ -15,12 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from models.storage import (
-    TEMPORARY_PREFIX,
-    sync_path,
-    temporary_beside,
-    write_atomically,
-)
+from models.storage import TEMPORARY_PREFIX, sync_path, temporary_beside
+from worker.manifest import ManifestFiles
 
 PARTS: Final = ("shards", "attempts")
 """The folders that every run has."""
@@ -45,14 +41,14 @@ def drafted_run(runs_dir: Path, job_id: str) -> Iterator[Path]:
         os.close(lock)
 
 
-def publish_draft(draft: Path, job_id: str, manifest: str) -> Path:
+def publish_draft(draft: Path, job_id: str, manifest: ManifestFiles) -> Path:
     """Make *draft* the run of that id at once; the one that is there if there is one.
 
     Raises:
         OSError: the disk is full or read-only; the draft stays one.
     """
     folder = draft.with_name(job_id)
-    write_atomically(draft / "manifest.json", manifest)
+    manifest.write(draft)
     try:
         draft.rename(folder)
     except OSError as error:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from models.errors import NotFoundError
+from models.storage import write_atomically
+from worker.item_file import write_items
 from worker.items import Item, Listing
 from worker.request import JobRequest
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+INLINE_SCHEMA: Final = 1
+"""Before there was an item file, the images stood in the manifest itself."""
+
 SHARD_SIZE: Final = 128
 """Images in one unit of work: four full batches, so a lost one costs seconds."""
 
@@ -26,8 +32,9 @@ _Read = TypeVar("_Read")
 
 @dataclass(frozen=True)
 class Manifest:
-    """The head of a manifest; the images themselves are read by `read_items`."""
+    """What a run is; its images are read by `worker.run_items`."""
 
+    schema: int
     job_id: str
     request: JobRequest
     created: str
@@ -47,6 +54,24 @@ class Manifest:
         return start, min(start + self.shard_size, self.total)
 
 
+@dataclass(frozen=True)
+class ManifestFiles:
+    """What is written of a new run: ``manifest.json`` and the files of its images."""
+
+    text: str
+    items: Sequence[Item]
+    shard_size: int
+
+    def write(self, folder: Path) -> None:
+        """Write all of it into *folder*, durably; the manifest itself last.
+
+        Raises:
+            OSError: the disk is full or read-only.
+        """
+        write_items(folder, self.items, self.shard_size)
+        write_atomically(folder / "manifest.json", self.text)
+
+
 def choose_shard_size(images: int) -> int:
     """Images in each shard of a job of so many *images*; full batches either way."""
     return SHARD_SIZE if images >= SMALL_JOB else SHARD_SIZE // 2
@@ -54,8 +79,8 @@ def choose_shard_size(images: int) -> int:
 
 def render_manifest(
     job_id: str, request: JobRequest, listing: Listing, created: str, shard_size: int
-) -> str:
-    """The text of ``manifest.json``."""
+) -> ManifestFiles:
+    """What is to be written of a new run's manifest."""
     content = {
         "schema": SCHEMA,
         "job": job_id,
@@ -65,13 +90,13 @@ def render_manifest(
         "shard_size": shard_size,
         "ignored": listing.ignored[:MAX_NAMED],
         "ignored_count": len(listing.ignored),
-        "items": listing.items,
     }
-    return json.dumps(content, ensure_ascii=False)
+    text = json.dumps(content, ensure_ascii=False)
+    return ManifestFiles(text, listing.items, shard_size)
 
 
 def read_manifest(text: str) -> Manifest:
-    """The head of a manifest.
+    """What ``manifest.json`` says.
 
     Raises:
         NotFoundError: not a manifest of this program.
@@ -79,8 +104,8 @@ def read_manifest(text: str) -> Manifest:
     return _parse(text, _head)
 
 
-def read_items(text: str) -> tuple[Item, ...]:
-    """All images of a manifest, in submission order.
+def read_inline_items(text: str) -> tuple[Item, ...]:
+    """All images of a manifest of `INLINE_SCHEMA`, in submission order.
 
     Raises:
         NotFoundError: not a manifest of this program.
@@ -91,7 +116,7 @@ def read_items(text: str) -> tuple[Item, ...]:
 def _parse(text: str, read: Callable[[Any], _Read]) -> _Read:
     try:
         content = json.loads(text)
-        if content["schema"] != SCHEMA:
+        if content["schema"] not in (INLINE_SCHEMA, SCHEMA):
             raise ValueError(f"schema {content['schema']}, this program reads {SCHEMA}")
         return read(content)
     except (ValueError, TypeError, KeyError) as error:
@@ -103,6 +128,7 @@ def _parse(text: str, read: Callable[[Any], _Read]) -> _Read:
 
 def _head(content: Any) -> Manifest:
     return Manifest(
+        schema=content["schema"],
         job_id=content["job"],
         request=JobRequest.from_json(content["request"]),
         created=content["created"],

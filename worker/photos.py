@@ -8,6 +8,7 @@ from models.errors import InvalidImageError, InvalidRequestError, NotFoundError
 from models.images import read_image_file
 from worker.folders import resolve_folder
 from worker.run import Run
+from worker.run_items import find_item
 
 
 def photos_folder(run: Run, input_root: Path) -> Path:
@@ -33,12 +34,12 @@ def read_photo(run: Run, input_root: Path, image_id: str) -> bytes:
         NotFoundError: there is no such image, or its file cannot be read any more
             (code "image_not_found").
     """
-    file = next((item.file for item in run.items() if item.id == image_id), None)
-    if file is None:
+    item = find_item(run, image_id)
+    if item is None:
         message = f"job {run.id} has no image {image_id[:80]!r}"
         raise NotFoundError(message, code="image_not_found")
     try:
-        return read_image_file(photos_folder(run, input_root) / file)
+        return read_image_file(photos_folder(run, input_root) / item.file)
     except (InvalidImageError, InvalidRequestError) as error:
         message = f"image {image_id!r} of job {run.id} cannot be read: {error}"
         raise NotFoundError(message, code="image_not_found") from error

@@ -2,6 +2,7 @@
 
 RUNS_DIR/<job>/
     manifest.json     written before anything is queued; what to do, pinned
+    items.jsonl       the images of each shard, in order; items.index finds them
     started           the first shard has begun
     attempts/<what>   a line for each begun attempt, and why it broke off
     shards/00000.json a finished shard's rows
@@ -26,8 +27,7 @@ from typing import Any
 from models.errors import NotFoundError
 from models.storage import TEMPORARY_PREFIX, sync_path
 from models.storage import write_atomically as write
-from worker.items import Item
-from worker.manifest import MAX_NAMED, Manifest, read_items, read_manifest
+from worker.manifest import MAX_NAMED, Manifest, read_manifest
 
 
 class Run:
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest's head.
+        """What the manifest says.
 
         Raises:
             NotFoundError: it cannot be read.
@@ -57,14 +57,6 @@ class Run:
             return _read_head(path, path.stat().st_mtime_ns)
         except OSError as error:
             raise no_such_job(self.id) from error
-
-    def items(self) -> tuple[Item, ...]:
-        """All images in submission order.
-
-        Raises:
-            NotFoundError: the manifest cannot be read.
-        """
-        return read_items((self.folder / "manifest.json").read_text(encoding="utf-8"))
 
     @property
     def is_over(self) -> bool:
@@ -116,12 +108,16 @@ class Run:
                 self.csv.unlink(missing_ok=True)
                 self._end(self.cancellation, {})
 
-    def finish(self, csv: str, report: dict[str, Any]) -> None:
-        """Write the CSV, then the report that makes it count, unless already ended."""
+    def finish(self, draft: Path, report: dict[str, Any]) -> None:
+        """Make *draft* the CSV, then write the report that makes it count.
+
+        *draft* lies beside it. Nothing happens if the run has already ended.
+        """
         with self.locked():
             if not self.is_over:
+                draft.replace(self.csv)
                 self._sweep()
-                write(self.csv, csv)
+                sync_path(self.folder)
                 self._end(self.report, report)
 
     def reopen(self, broken: Sequence[int]) -> None:

@@ -9,12 +9,13 @@ from typing import Final
 
 from models.errors import NotFoundError
 from worker.drafts import drafted_run, publish_draft
+from worker.manifest import ManifestFiles
 from worker.run import Run, no_such_job
 
 _JOB_ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
 
 
-def create_run(runs_dir: Path, job_id: str, manifest: str) -> Run:
+def create_run(runs_dir: Path, job_id: str, manifest: ManifestFiles) -> Run:
     """A new run directory, complete at once; the one that is there if there is one.
 
     Raises:

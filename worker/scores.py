@@ -15,8 +15,9 @@ from typing import Any, Final
 import numpy as np
 
 from models.errors import NotFoundError
-from worker.artefacts import Row, load_artefact
+from worker.artefacts import Row
 from worker.run import Run
+from worker.run_items import shard_rows
 
 BINS: Final = 20
 UNCERTAIN: Final = 24
@@ -72,12 +73,9 @@ def score_run(run: Run) -> dict[str, Any]:
     Raises:
         NotFoundError: its manifest or one of its shards cannot be read any more.
     """
-    manifest, items = run.manifest, run.items()
+    manifest = run.manifest
     request = manifest.request
-    shards = (
-        _rows(run, number, items[slice(*manifest.shard_bounds(number))])
-        for number in range(manifest.shard_count)
-    )
+    shards = (_rows(run, number) for number in range(manifest.shard_count))
     labels = request.labels
     scores = score_rows(shards, len(labels))
     return {
@@ -97,9 +95,8 @@ def score_run(run: Run) -> dict[str, Any]:
     }
 
 
-def _rows(run: Run, number: int, items: Sequence[Any]) -> tuple[Row, ...]:
-    classes = len(run.manifest.request.labels)
-    rows = load_artefact(run.shard_path(number), items, classes)
+def _rows(run: Run, number: int) -> tuple[Row, ...]:
+    rows = shard_rows(run, number)
     if rows is None:
         message = f"shard {number} of job {run.id} is damaged: submit the folder again"
         raise NotFoundError(message, code="scores_not_found")

@@ -24,10 +24,11 @@ from models.errors import InvalidImageError, ModelContractError
 from models.images import Pixels, decode_image, read_image_file
 from models.storage import write_atomically
 from models.wire.client import ModelRef, Prediction
-from worker.artefacts import Row, load_artefact, render_artefact
+from worker.artefacts import Row, render_artefact
 from worker.items import Item
 from worker.request import JobRequest
 from worker.run import Run
+from worker.run_items import shard_items, shard_rows
 
 BATCHES_IN_FLIGHT: Final = 2
 DECODERS: Final = min(4, os.cpu_count() or 1)
@@ -54,14 +55,13 @@ def finish_shard(run: Run, number: int, folder: Path, ask: Ask) -> int:
         NotFoundError: the manifest cannot be read.
         OSError: the disk is full or read-only.
     """
-    manifest = run.manifest
-    start, stop = manifest.shard_bounds(number)
-    items, path = run.items()[start:stop], run.shard_path(number)
-    if load_artefact(path, items, len(manifest.request.labels)) is not None:
+    if shard_rows(run, number) is not None:
         return 0
     begun = time.monotonic()
-    rows = predict_items(folder, items, manifest.request, ask)
-    write_atomically(path, render_artefact(rows, time.monotonic() - begun))
+    rows = predict_items(folder, shard_items(run, number), run.manifest.request, ask)
+    write_atomically(
+        run.shard_path(number), render_artefact(rows, time.monotonic() - begun)
+    )
     return len(rows)
 
 

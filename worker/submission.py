@@ -6,8 +6,7 @@ The text depends on the rows alone, so assembling twice gives the same bytes.
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -22,17 +21,30 @@ def render_csv(rows: Iterable[Row], request: JobRequest) -> str:
     Raises:
         InvalidRequestError: the clip bound is not possible for the labels.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_header(request))
+    return "".join(csv_lines(rows, request))
+
+
+def csv_lines(rows: Iterable[Row], request: JobRequest) -> Iterator[str]:
+    """The submission line by line, as `render_csv`: *rows* may be a million.
+
+    Raises:
+        InvalidRequestError: the clip bound is not possible for the labels.
+    """
+    writer = csv.writer(_Line(), lineterminator="\n")
+    # What the stream's write() returned, though its type does not say so.
+    yield str(writer.writerow(_header(request)))
     for row in rows:
-        writer.writerow(_fields(row, request))
-    return stream.getvalue()
+        yield str(writer.writerow(_fields(row, request)))
 
 
 def raw_probabilities(row: Row, request: JobRequest) -> tuple[float, ...]:
     """The row's probabilities before clipping; the uniform prior if it has none."""
     return row.probabilities or (1 / len(request.labels),) * len(request.labels)
+
+
+class _Line:
+    def write(self, text: str) -> str:
+        return text
 
 
 def _header(request: JobRequest) -> list[str]:

@@ -10,6 +10,7 @@ from werkzeug.test import TestResponse
 
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
+from tests.finished_runs import finish_run
 from tests.pictures import write_folder
 from tests.service.served_model import ServedModel
 from worker.runs import find_run
@@ -28,7 +29,7 @@ def submit(client: FlaskClient, key: str | None = None, **members: Any) -> TestR
 def finish(settings: ServiceSettings, job: str) -> str:
     """What the workers do in the end."""
     csv = "id,label\n1,0.5\n2,0.5\n3,0.5\n"
-    find_run(settings.runs_dir, job).finish(csv, {"images": 3})
+    finish_run(find_run(settings.runs_dir, job), csv, {"images": 3})
     return csv
 
 

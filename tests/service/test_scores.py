@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from service.settings import ServiceSettings
+from tests.finished_runs import finish_run
 from tests.pictures import grey
 from worker.artefacts import Row, render_artefact
 from worker.run import Run
@@ -37,7 +38,7 @@ def finish(settings: ServiceSettings, job: str) -> Run:
     rows = [row(number, number / 30) for number in range(1, 31)]
     rows.append(Row("100 %", "100 %.png", code="undecodable_image", detail="no image"))
     run.shard_path(0).write_text(render_artefact(rows, 1.0))
-    run.finish("id,label\n", {"images": 31})
+    finish_run(run, "id,label\n", {"images": 31})
     return run
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from worker.drafts import drafted_run, publish_draft, remove_abandoned
+from worker.manifest import ManifestFiles
 from worker.runs import all_runs
 
 
@@ -52,7 +53,7 @@ def test_cleaning_never_takes_a_run_from_its_maker(tmp_path: Path) -> None:
     try:
         for number in range(200):
             with drafted_run(tmp_path, f"job-{number}") as draft:
-                publish_draft(draft, f"job-{number}", "{}")
+                publish_draft(draft, f"job-{number}", ManifestFiles("{}", (), 8))
     finally:
         over.set()
         cleaning.join()

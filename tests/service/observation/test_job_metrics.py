@@ -14,6 +14,7 @@ from service.observation.metrics.jobs import JobMetrics
 from service.observation.metrics.seen_jobs import SeenJobs
 from tests.conftest import RedisServer
 from tests.fake_model_server import FakeModelServer
+from tests.finished_runs import finish_run
 from tests.worker.world import PATIENCE, World, request
 from worker.assembly import assemble_run
 from worker.run import Run
@@ -64,7 +65,7 @@ def test_states_are_gauges_and_ends_are_counted(world: World) -> None:
     queued, running, done = (submit(world) for _ in range(3))
     running.begin()
     work(world, done)
-    done.finish("id,label\n", {})
+    finish_run(done, "id,label\n", {})
 
     seen = Process(world).scrape()
 
@@ -108,7 +109,7 @@ def test_each_event_is_counted_by_one_process(world: World, tmp_path: Path) -> N
     run = submit(world)
     before = [process.scrape() for process in processes]
     work(world, run)
-    run.finish("id,label\n", {})
+    finish_run(run, "id,label\n", {})
 
     after = [process.scrape() for process in [*processes, Process(world, tmp_path)]]
 
