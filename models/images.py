@@ -141,15 +141,19 @@ def encode_bmp(pixels: Pixels) -> bytes:
     return stream.getvalue()
 
 
-def read_image_file(path: Path, max_bytes: int = MAX_IMAGE_BYTES) -> bytes:
+def read_image_file(
+    path: Path, max_bytes: int = MAX_IMAGE_BYTES, *, folder: int | None = None
+) -> bytes:
     """The bytes of a regular file; links and FIFOs are never followed or waited on.
+
+    A relative *path* is looked up in *folder*, an open descriptor, if there is one.
 
     Raises:
         InvalidImageError: gone, not a regular file, unreadable or above *max_bytes*.
     """
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        with os.fdopen(os.open(path, flags), "rb") as stream:
+        with os.fdopen(os.open(path, flags, dir_fd=folder), "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidImageError("not a regular file", code="unreadable_file")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Final
 
 from models.errors import InvalidRequestError
+from worker.contained import opened_folder
 from worker.items import Listing, has_control, is_sidecar, is_writable, order_items
+
+_NOT_THERE: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+)
 
 
 def resolve_folder(input_root: Path, name: str) -> Path:
@@ -45,6 +52,30 @@ def list_folder(folder: Path, name: str) -> Listing:
     return Listing(items, tuple(sorted(ignored)))
 
 
+def images_in(folder: Path, inner: str) -> frozenset[str]:
+    """Names of the images in *inner*, a path of folders below *folder* or ``""``.
+
+    None if there is no such folder, or a link is on the way to it.
+
+    Raises:
+        InvalidRequestError: it cannot be read.
+    """
+    try:
+        parts = inner.split("/") if inner else []
+        with opened_folder(folder, parts) as opened, os.scandir(opened) as entries:
+            return frozenset(entry.name for entry in entries if _is_image(entry))
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return frozenset()
+        raise _invalid(inner, f"it cannot be read ({error.strerror})") from error
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    if entry.name.startswith(".") or is_sidecar(entry.name):
+        return False
+    return entry.is_file(follow_symlinks=False)
+
+
 def _scan(folder: Path, name: str) -> tuple[list[str], list[str]]:
     files: list[str] = []
     ignored: list[str] = []
@@ -53,9 +84,7 @@ def _scan(folder: Path, name: str) -> tuple[list[str], list[str]]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                usable = entry.is_file(follow_symlinks=False)
-                wanted = usable and not is_sidecar(entry.name)
-                (files if wanted else ignored).append(entry.name)
+                (files if _is_image(entry) else ignored).append(entry.name)
     except OSError as error:
         raise _invalid(name, f"it cannot be read ({error.strerror})") from error
     # A name that is no UTF-8 could not be written into the report.

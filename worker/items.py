@@ -33,6 +33,10 @@ class Listing:
     items: tuple[Item, ...]
     ignored: tuple[str, ...]
 
+    def images_in(self, inner: str) -> frozenset[str]:
+        """Names of its images in the folder *inner* of it; all are in ``""``."""
+        return frozenset(() if inner else (item.file for item in self.items))
+
 
 def order_items(files: Iterable[str]) -> tuple[Item, ...]:
     """The images in *files*, the names of one folder, in submission order.
@@ -69,6 +73,11 @@ def is_writable(name: str) -> bool:
     return not has_control(name)
 
 
+def id_key(id_: str) -> str | int:
+    """What two ids must not have in common: numbers are compared as numbers."""
+    return int(id_) if _is_number(id_) else id_
+
+
 def _check_name(file: str) -> None:
     if not is_writable(file):
         message = (
@@ -81,8 +90,7 @@ def _check_name(file: str) -> None:
 def _check_unique(items: Iterable[Item]) -> None:
     seen: dict[str | int, str] = {}
     for item in items:
-        key = int(item.id) if _is_number(item.id) else item.id
-        other = seen.setdefault(key, item.file)
+        other = seen.setdefault(id_key(item.id), item.file)
         if other is not item.file:
             first, second = sorted((other, item.file))
             message = (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from models.errors import InvalidImageError, InvalidRequestError, NotFoundError
 from models.images import read_image_file
+from worker.contained import opened_folder
 from worker.folders import resolve_folder
 from worker.run import Run
 from worker.run_items import find_item
@@ -39,7 +40,24 @@ def read_photo(run: Run, input_root: Path, image_id: str) -> bytes:
         message = f"job {run.id} has no image {image_id[:80]!r}"
         raise NotFoundError(message, code="image_not_found")
     try:
-        return read_image_file(photos_folder(run, input_root) / item.file)
+        return read_image_inside(photos_folder(run, input_root), item.file)
     except (InvalidImageError, InvalidRequestError) as error:
         message = f"image {image_id!r} of job {run.id} cannot be read: {error}"
         raise NotFoundError(message, code="image_not_found") from error
+
+
+def read_image_inside(folder: Path, file: str) -> bytes:
+    """The bytes of *file*, a plain file below *folder*; as `read_image_file`.
+
+    Raises:
+        InvalidImageError: gone, not a regular file, behind a link, or too large.
+    """
+    if "/" not in file:
+        return read_image_file(folder / file)
+    *folders, name = file.split("/")
+    try:
+        with opened_folder(folder, folders) as descriptor:
+            return read_image_file(Path(name), folder=descriptor)
+    except OSError as error:
+        message = f"the file cannot be read ({error.strerror})"
+        raise InvalidImageError(message, code="unreadable_file") from error

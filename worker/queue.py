@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,16 +17,24 @@ from worker.archives.bounds import MAX_UNPACKED_BYTES, Bounds
 from worker.archives.unpacking import unpack_archive
 from worker.assembly import broken_shards
 from worker.figures import JobFigures, read_figures
-from worker.folders import list_folder, resolve_folder
+from worker.folders import images_in, list_folder, resolve_folder
 from worker.intake import Intake
 from worker.items import Listing
 from worker.records import JobRecords
 from worker.request import FAIL, JobRequest
 from worker.runs import find_run
+from worker.sheets.job_sheets import NO_SHEETS, Sheets, opened_sheets
 from worker.status import JobStatus, read_status
 from worker.worklist import QUEUE_NAME, WorkList
 
-__all__ = ["MAX_UNPACKED_BYTES", "JobFigures", "JobQueue", "JobRequest", "JobStatus"]
+__all__ = [
+    "MAX_UNPACKED_BYTES",
+    "JobFigures",
+    "JobQueue",
+    "JobRequest",
+    "JobStatus",
+    "Sheets",
+]
 
 
 class JobQueue(JobRecords):
@@ -54,7 +63,10 @@ class JobQueue(JobRecords):
         self._unpacking = threading.Lock()
 
     def submit(
-        self, request: JobRequest, idempotency_key: str | None = None
+        self,
+        request: JobRequest,
+        idempotency_key: str | None = None,
+        sheets: Sheets = NO_SHEETS,
     ) -> JobStatus:
         """Start a job; with the same key and request, the job that is already there.
 
@@ -62,24 +74,32 @@ class JobQueue(JobRecords):
         crashes.
 
         Raises:
-            InvalidRequestError: the request or its folder cannot be used.
+            InvalidRequestError: the request, its folder or a sheet cannot be used.
             ConflictError: the key was used for another request.
             QueueUnavailableError: Redis is away; nothing was started.
             StorageFullError, OSError: the disk is full or read-only; nothing was
                 started.
         """
+        with opened_sheets(sheets, self._input_root, self._runs_dir) as opened:
+            asked = opened.settle(request)
 
-        def list_photos(_: Path) -> Listing:
-            folder = resolve_folder(self._input_root, request.input)
-            return list_folder(folder, request.input)
+            def list_photos(draft: Path) -> Listing:
+                opened.keep(draft)
+                folder = resolve_folder(self._input_root, request.input)
+                return opened.list_images(
+                    asked,
+                    partial(list_folder, folder, request.input),
+                    partial(images_in, folder),
+                )
 
-        return read_status(self._intake.admit(request, idempotency_key, list_photos))
+            return read_status(self._intake.admit(asked, idempotency_key, list_photos))
 
     def submit_archive(
         self,
         request: JobRequest,
         archive: BinaryIO,
         idempotency_key: str | None = None,
+        sheets: Sheets = NO_SHEETS,
     ) -> JobStatus:
         """Start a job for the photos in *archive*, a zip, tar or tar.gz; as `submit`.
 
@@ -87,19 +107,25 @@ class JobQueue(JobRecords):
         its photos are in the run. With the same key it has to be the same archive.
 
         Raises:
-            InvalidRequestError: the request or the archive cannot be used.
+            InvalidRequestError: the request, the archive or a sheet cannot be used.
             ConflictError, QueueUnavailableError, StorageFullError, OSError: as
                 `submit`.
         """
         archive.seek(0)
         digest = hash_stream(archive)
 
-        def unpack_photos(draft: Path) -> Listing:
-            with self._unpacking:
-                return unpack_archive(archive, draft / "photos", self._bounds)
+        with opened_sheets(sheets, self._input_root, self._runs_dir) as opened:
+            asked = dataclasses.replace(opened.settle(request), archive=digest)
 
-        asked = dataclasses.replace(request, archive=digest)
-        return read_status(self._intake.admit(asked, idempotency_key, unpack_photos))
+            def unpack_photos(draft: Path) -> Listing:
+                opened.keep(draft)
+                with self._unpacking:
+                    photos = unpack_archive(archive, draft / "photos", self._bounds)
+                return opened.list_images(asked, lambda: photos, photos.images_in)
+
+            return read_status(
+                self._intake.admit(asked, idempotency_key, unpack_photos)
+            )
 
     def cancel(self, job_id: str) -> JobStatus:
         """End a job without a CSV; once more changes nothing.

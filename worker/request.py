@@ -38,6 +38,9 @@ class JobRequest:
         pin: how the user named the version, as in "label=canary"; None: the newest.
         archive: sha256 of the archive that was uploaded; None: a folder.
         priority: which job gets workers first; between equal ones they are shared.
+        manifest: sha256 of the CSV that lists the images; None: all of them.
+        sample_submission: sha256 of the CSV whose header and ids are wanted.
+        header: that header, to the letter; None: the format's own.
     """
 
     model: str
@@ -52,6 +55,14 @@ class JobRequest:
     pin: str | None = None
     archive: str | None = None
     priority: str = NORMAL
+    manifest: str | None = None
+    sample_submission: str | None = None
+    header: tuple[str, ...] | None = None
+
+    @property
+    def has_own_ids(self) -> bool:
+        """Whether the ids are those of the CSV whatever the format, as a file says."""
+        return self.manifest is not None or self.sample_submission is not None
 
     def check(self) -> None:
         """Accept the request; the folder is looked at when it is listed.
@@ -99,12 +110,15 @@ class JobRequest:
         height, width = values["image_size"]
         labels = tuple(str(label) for label in values["labels"])
         rest = {**values, "image_size": (int(height), int(width)), "labels": labels}
+        if rest.get("header") is not None:
+            rest["header"] = tuple(str(name) for name in rest["header"])
         return cls(**rest)
 
     def _asked(self) -> tuple[str | None, ...]:
         photos = self.archive or self.input
         choices = (self.format, self.on_unreadable, self.positive)
-        return (self.model, self.pin, photos, *choices)
+        sheets = (self.manifest, self.sample_submission)
+        return (self.model, self.pin, photos, *choices, *sheets)
 
     def _check_positive(self) -> None:
         known = ", ".join(self.labels)

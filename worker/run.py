@@ -7,6 +7,7 @@ RUNS_DIR/<job>/
     attempts/<what>   a line for each begun attempt, and why it broke off
     shards/00000.json a finished shard's rows
     photos/           what was uploaded; not there for a folder below INPUT_ROOT
+    manifest.csv, sample_submission.csv      what came with the job, as it came
     scores.json       what the result looks like, once somebody asked
     submission.csv    the result, complete once report.json is there
     report.json | failed.json | cancelled    how the run ended: at most one of them

@@ -21,11 +21,12 @@ import numpy as np
 
 from models.contract import MAX_BATCH_SIZE
 from models.errors import InvalidImageError, ModelContractError
-from models.images import Pixels, decode_image, read_image_file
+from models.images import Pixels, decode_image
 from models.storage import write_atomically
 from models.wire.client import ModelRef, Prediction
 from worker.artefacts import Row, render_artefact
 from worker.items import Item
+from worker.photos import read_image_inside
 from worker.request import JobRequest
 from worker.run import Run
 from worker.run_items import shard_items, shard_rows
@@ -103,7 +104,8 @@ def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 def _load(folder: Path, size: tuple[int, int], item: Item) -> _Loaded:
     try:
-        return _Loaded(item, decode_image(read_image_file(folder / item.file), size))
+        image = read_image_inside(folder, item.file)
+        return _Loaded(item, decode_image(image, size))
     except InvalidImageError as error:
         return _Loaded(item, None, error.code, str(error))
 

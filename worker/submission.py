@@ -6,13 +6,14 @@ The text depends on the rows alone, so assembling twice gives the same bytes.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from models.probabilities import clip
 from worker.artefacts import Row
-from worker.request import KAGGLE_BINARY, KAGGLE_MULTICLASS, JobRequest
+from worker.columns import csv_header, csv_labels
+from worker.request import FULL, KAGGLE_MULTICLASS, JobRequest
 
 
 def render_csv(rows: Iterable[Row], request: JobRequest) -> str:
@@ -31,10 +32,11 @@ def csv_lines(rows: Iterable[Row], request: JobRequest) -> Iterator[str]:
         InvalidRequestError: the clip bound is not possible for the labels.
     """
     writer = csv.writer(_Line(), lineterminator="\n")
+    labels = csv_labels(request)
     # What the stream's write() returned, though its type does not say so.
-    yield str(writer.writerow(_header(request)))
+    yield str(writer.writerow(csv_header(request)))
     for row in rows:
-        yield str(writer.writerow(_fields(row, request)))
+        yield str(writer.writerow(_fields(row, request, labels)))
 
 
 def raw_probabilities(row: Row, request: JobRequest) -> tuple[float, ...]:
@@ -47,23 +49,13 @@ class _Line:
         return text
 
 
-def _header(request: JobRequest) -> list[str]:
-    if request.format == KAGGLE_BINARY:
-        return ["id", "label"]
-    if request.format == KAGGLE_MULTICLASS:
-        return ["img", *request.labels]
-    return ["id", "label", *request.labels]
-
-
-def _fields(row: Row, request: JobRequest) -> list[str]:
+def _fields(row: Row, request: JobRequest, labels: Sequence[int]) -> list[str]:
     raw = raw_probabilities(row, request)
     probabilities = clip(np.array(raw, dtype=np.float64), request.clip)
     # Never 1e-07: some readers of submissions do not know that notation.
-    texts = [f"{value:.8f}" for value in probabilities]
-    if request.format == KAGGLE_BINARY:
-        positive = request.positive or request.labels[-1]
-        return [row.id, texts[request.labels.index(positive)]]
-    if request.format == KAGGLE_MULTICLASS:
-        return [row.file, *texts]
-    best = request.labels[int(np.argmax(raw))] if row.probabilities else ""
-    return [row.id, best, *texts]
+    texts = [f"{probabilities[label]:.8f}" for label in labels]
+    if request.format == FULL:
+        best = request.labels[int(np.argmax(raw))] if row.probabilities else ""
+        return [row.id, best, *texts]
+    by_file = request.format == KAGGLE_MULTICLASS and not request.has_own_ids
+    return [row.file if by_file else row.id, *texts]

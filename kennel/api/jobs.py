@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,8 +11,9 @@ from urllib.parse import quote
 from kennel.api.answers import Job
 from kennel.api.call import Call
 from kennel.api.options import JobOptions
+from kennel.api.submitting import submit_call
 from kennel.api.transport import Transport
-from kennel.api.uploads import Sent, upload_call
+from kennel.api.uploads import Sent
 from kennel.api.waiting import wait_for_job
 from models.storage import write_atomically
 
@@ -36,24 +35,16 @@ class JobCalls:
         """Start a job; once this returns, it ends with a CSV or with a reason.
 
         *source* is the name of a folder below the service's INPUT_ROOT if it is a
-        string; a `Path` is an archive or a folder here, which is uploaded. Repeating is
+        string; a `Path` is an archive or a folder here, which is uploaded. So it is for
+        *manifest* and *sample_submission*: a `Path` is a CSV file here. Repeating is
         safe: the client makes an Idempotency-Key for each call of this method.
 
         Raises:
             ApiError: the API refused or cannot be reached.
-            InvalidRequestError: there is no such folder or archive here.
+            InvalidRequestError: there is no such folder, archive or CSV file here.
             OSError: it cannot be read.
         """
-        key = {"Idempotency-Key": uuid.uuid4().hex}
-        if isinstance(source, Path):
-            call = upload_call(source, key, on_sent, options)
-        else:
-            given = {
-                name: value for name, value in options.items() if value is not None
-            }
-            body = json.dumps({"input": source, **given}).encode()
-            headers = {**key, "Content-Type": "application/json"}
-            call = Call("POST", "/v1/jobs", headers, lambda: body)
+        call = submit_call(source, options, on_sent)
         return Job.from_json(self._transport.ask_json(call))
 
     def job(self, job_id: str) -> Job:

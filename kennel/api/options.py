@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypedDict
 from urllib.parse import urlencode
 
@@ -29,6 +30,8 @@ class JobOptions(VersionChoice, total=False):
     on_unreadable: str | None
     positive: str | None
     priority: str | None
+    manifest: str | Path | None
+    sample_submission: str | Path | None
 
 
 def query_path(path: str, query: Mapping[str, Any]) -> str:

@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from kennel.api.call import Call
-from kennel.api.options import JobOptions, query_path
 from models.errors import InvalidRequestError
 from worker.folders import list_folder
 
@@ -54,36 +52,6 @@ class Upload:
     chunks: Callable[[], Iterator[bytes]]
 
 
-def upload_call(
-    source: Path, key: Mapping[str, str], on_sent: Sent | None, options: JobOptions
-) -> Call:
-    """What starts a job with the archive or the folder at *source*.
-
-    Raises:
-        InvalidRequestError: it is neither, or a folder without usable images.
-        OSError: it cannot be read.
-    """
-    upload = prepare_upload(source)
-
-    def body() -> Iterator[bytes]:
-        count = 0
-        for chunk in upload.chunks():
-            yield chunk
-            count += len(chunk)
-            if on_sent is not None:
-                on_sent(count, upload.size)
-
-    kind, size = upload.content_type, str(upload.size)
-    return Call(
-        "POST",
-        query_path("/v1/jobs", {"input": upload.name, **options}),
-        {**key, "Content-Type": kind, "Content-Length": size},
-        body,
-        answer_seconds=ANSWER_SECONDS,
-        total_seconds=TOTAL_SECONDS,
-    )
-
-
 def prepare_upload(path: Path) -> Upload:
     """What sends the archive or the folder at *path*.
 
@@ -99,6 +67,18 @@ def prepare_upload(path: Path) -> Upload:
             return Upload(path.name, kind, size, partial(_read, path, size))
     known = ", ".join(ARCHIVE_TYPES)
     raise InvalidRequestError(f"{path} is no folder and no archive ({known})")
+
+
+def prepare_sheet(path: Path) -> Upload:
+    """What sends the CSV file at *path*.
+
+    Raises:
+        InvalidRequestError: there is no such file.
+    """
+    if not path.is_file():
+        raise InvalidRequestError(f"{path} is no file: name a CSV file")
+    size = path.stat().st_size
+    return Upload(path.name, "text/csv", size, partial(_read, path, size))
 
 
 def _folder(folder: Path) -> Upload:

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from kennel.client import Client
 
 _MEBIBYTE: Final = 1024**2
+_SHEET: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(
     epilog="Examples: kennel submit test -o submission.csv; "
     "kennel submit --upload photos.zip; "
-    "kennel submit test -o s.csv --format kaggle-multiclass --clip 0.95"
+    "kennel submit test --sample sample_submission.csv --clip 0.95"
 )
 @click.argument("folder")
 @click.option(
@@ -49,9 +50,18 @@ _MEBIBYTE: Final = 1024**2
 @click.option(
     "--format",
     type=click.Choice(["kaggle-binary", "kaggle-multiclass", "full"]),
-    default="kaggle-binary",
-    show_default=True,
-    help="What the CSV looks like.",
+    help="What the CSV looks like; default: as the sample, or kaggle-binary.",
+)
+@click.option(
+    "--sample",
+    "sample_submission",
+    type=_SHEET,
+    help="Kaggle's sample_submission.csv: its header, its ids in its order.",
+)
+@click.option(
+    "--manifest",
+    type=_SHEET,
+    help="A CSV that lists the images: a column file, and perhaps id.",
 )
 @click.option(
     "--positive", help="kaggle-binary: whose probability; default: last label."

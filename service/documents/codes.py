@@ -79,7 +79,9 @@ CODES: Final = {
     "invalid_parameter": ErrorCode(
         InvalidRequestError, "a parameter, header or member cannot be used"
     ),
-    "invalid_input": ErrorCode(InvalidRequestError, "the folder cannot be used"),
+    "invalid_input": ErrorCode(
+        InvalidRequestError, "the folder or a CSV file cannot be used"
+    ),
     "invalid_archive": ErrorCode(
         InvalidRequestError, "the archive is damaged, hostile or holds no photos"
     ),

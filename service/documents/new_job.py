@@ -20,7 +20,10 @@ _MEMBERS: Final[dict[str, Any]] = {
         "type": ["string", "null"],
         "description": "Pin the version that has this label now",
     },
-    "format": {"enum": [*FORMATS, None], "description": "Default: kaggle-binary"},
+    "format": {
+        "enum": [*FORMATS, None],
+        "description": "Default: as the sample has it, or kaggle-binary",
+    },
     "clip": {
         "type": ["number", "string", "null"],
         "description": "Upper bound of a probability, or `off`; default: the card's",
@@ -41,25 +44,57 @@ _MEMBERS: Final[dict[str, Any]] = {
         ),
     },
 }
+_NAMED_SHEETS: Final[dict[str, Any]] = {
+    "manifest": {
+        "type": ["string", "null"],
+        "description": (
+            "Path below INPUT_ROOT of a CSV that lists the images to classify, in its "
+            "order: a column `file` (or `filename`, `image`, `img`, `path`) relative to "
+            "the input, and perhaps `id`"
+        ),
+    },
+    "sample_submission": {
+        "type": ["string", "null"],
+        "description": (
+            "Path below INPUT_ROOT of Kaggle's sample: the CSV gets its header, and its "
+            "ids in its order. It decides the format, unless `format` is given"
+        ),
+    },
+}
+_SENT_SHEETS: Final[dict[str, Any]] = {
+    "manifest": {
+        **BYTES,
+        "description": "A CSV that lists the images, as in JSON; up to 64 MiB",
+    },
+    "sample_submission": {
+        **BYTES,
+        "description": "Kaggle's sample of the CSV to be made; up to 64 MiB",
+    },
+}
 _FOLDER: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["input"],
     "properties": {
         "input": {"type": "string", "description": "Folder below INPUT_ROOT"},
         **_MEMBERS,
+        **_NAMED_SHEETS,
     },
     "additionalProperties": False,
 }
 _FORM: Final[dict[str, Any]] = {
     "type": "object",
-    "required": ["archive"],
+    "anyOf": [{"required": ["archive"]}, {"required": ["input"]}],
     "properties": {
         "archive": {
             **BYTES,
             "description": "A zip, tar or tar.gz of photos; up to MAX_UPLOAD_BYTES",
         },
-        "input": {"type": "string", "description": "What to call it in the job"},
+        "input": {
+            "type": "string",
+            "description": "What to call the archive, or the folder below INPUT_ROOT",
+        },
         **_MEMBERS,
+        **_SENT_SHEETS,
     },
     "additionalProperties": False,
 }
@@ -70,8 +105,10 @@ SUBMIT_JOB: Final = Operation(
     description=(
         "Of a folder below INPUT_ROOT, named in JSON; or of an archive that is sent "
         "along, as a file of a form or as the body itself, with the members of the JSON "
-        "in the form or the query. The job is pinned to the version that serves the "
-        "model now. Once it is accepted it ends with one complete CSV or with a reason."
+        "in the form or the query. A form may also bring the CSV files `manifest` and "
+        "`sample_submission`, for an archive or for a folder. The job is pinned to the "
+        "version that serves the model now. Once it is accepted it ends with one "
+        "complete CSV or with a reason."
     ),
     parameters=("Idempotency-Key", TIMEOUT_HEADER),
     bodies=(
@@ -89,6 +126,7 @@ SUBMIT_JOB: Final = Operation(
     ),
     errors=(
         *("bad_request", "too_large", "unsupported_media_type", "invalid_parameter"),
+        "too_many_images",
         *(
             "invalid_input",
             "invalid_archive",

@@ -20,11 +20,11 @@ from werkzeug.datastructures import MultiDict
 
 from models.errors import InvalidRequestError, ModelOverloadedError
 from models.storage import explained_full_disk
+from service.jobs.sheets import MULTIPART, SHEETS
 from service.predictions.uploads import BAD_REQUEST
 from service.upload_request import UploadRequest
 
 ARCHIVE_FIELD: Final = "archive"
-MULTIPART: Final = "multipart/form-data"
 ARCHIVE_TYPES: Final = (
     "application/zip",
     "application/x-zip-compressed",
@@ -76,12 +76,14 @@ class ArchiveUploads:
         """What the form or the query says beside the archive; a form is then read.
 
         Raises:
-            InvalidRequestError: a member is there twice.
+            InvalidRequestError: a member is there twice, or a file of no use.
             HTTPException: the request is too large, or broke off.
         """
         form = request.mimetype == MULTIPART
         if form and request.args:
             raise InvalidRequestError("send members as form fields, not in the query")
+        if form:
+            _check_files(request)
         return _once_each(request.form if form else request.args)
 
     @contextmanager
@@ -105,6 +107,16 @@ def holds_archive(request: Request) -> bool:
     return request.mimetype in {MULTIPART, *ARCHIVE_TYPES}
 
 
+def names_folder(request: Request) -> bool:
+    """Whether a form names a folder instead of bringing an archive.
+
+    Raises:
+        HTTPException: the form cannot be read.
+    """
+    is_form = request.mimetype == MULTIPART
+    return is_form and ARCHIVE_FIELD not in request.files and "input" in request.form
+
+
 def input_name(name: str) -> str:
     """What a job's status calls an upload, from the *name* that its sender gave."""
     last = name.replace("\\", "/").rpartition("/")[2]
@@ -114,11 +126,19 @@ def input_name(name: str) -> str:
 
 def _from_form(request: Request) -> tuple[str, BinaryIO]:
     files = request.files.getlist(ARCHIVE_FIELD)
-    if len(files) != 1 or set(request.files) != {ARCHIVE_FIELD}:
+    if len(files) != 1:
         seen = ", ".join(map(repr, request.files)) or "none"
         message = f"{len(files)} archives (the file fields: {seen}): {_HOW}"
         raise InvalidRequestError(message, code=BAD_REQUEST)
     return files[0].filename or "", cast("BinaryIO", files[0].stream)
+
+
+def _check_files(request: Request) -> None:
+    for name in request.files:
+        if name not in {ARCHIVE_FIELD, *SHEETS}:
+            known = ", ".join(SHEETS)
+            message = f"unknown file field {name!r}: {_HOW}; CSV files are {known}"
+            raise InvalidRequestError(message, code=BAD_REQUEST)
 
 
 def _once_each(given: MultiDict[str, str]) -> dict[str, str]:

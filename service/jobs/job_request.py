@@ -11,6 +11,7 @@ from models.errors import InvalidRequestError
 from models.probabilities import check_clip_bound, parse_clip
 from models.wire.client import ModelRef
 from service.budget import Budget
+from service.jobs.sheets import SHEETS
 from service.predictions.json_body import parse_json
 from service.predictions.query import read_model
 from service.predictions.uploads import UNSUPPORTED_MEDIA_TYPE
@@ -20,6 +21,7 @@ from worker.queue import JobRequest
 MEMBERS: Final = (
     *("model", "version", "label", "input"),
     *("format", "clip", "on_unreadable", "positive", "priority"),
+    *SHEETS,
 )
 _TEXTS: Final = frozenset(MEMBERS) - {"clip", "version"}
 

@@ -22,8 +22,14 @@ from service.documents.jobs import (
 )
 from service.documents.new_job import SUBMIT_JOB
 from service.documents.operations import documented
-from service.jobs.archive_upload import ArchiveUploads, holds_archive, input_name
+from service.jobs.archive_upload import (
+    ArchiveUploads,
+    holds_archive,
+    input_name,
+    names_folder,
+)
 from service.jobs.job_request import read_job_request, read_json
+from service.jobs.sheets import read_sheets
 from service.served.catalog import Catalog
 from service.settings import ServiceSettings
 from worker.queue import JobQueue, JobRequest, JobStatus
@@ -58,7 +64,7 @@ class JobViews:
     def submit(self) -> tuple[Response, int]:
         """Queue a folder or an uploaded archive, pinned to the version served now."""
         key = _idempotency_key()
-        submit = self._submit_archive if holds_archive(request) else self._submit_folder
+        submit = self._submit_upload if holds_archive(request) else self._submit_folder
         status = submit(key)
         response = jsonify(status.to_json())
         response.headers["Location"] = url_for("jobs.job", job=status.id)
@@ -101,17 +107,21 @@ class JobViews:
     def _submit_folder(self, key: str | None) -> JobStatus:
         request.max_content_length = MAX_BODY_BYTES
         body = read_json(request)
-        return self.queue.submit(self._read(body), key)
+        asked = self._read(body)
+        return self.queue.submit(asked, key, read_sheets(body, request))
 
-    def _submit_archive(self, key: str | None) -> JobStatus:
+    def _submit_upload(self, key: str | None) -> JobStatus:
         with self.uploads.taking(request):
             given = self.uploads.members(request)
+            sheets = read_sheets(given, request)
+            if names_folder(request):
+                return self.queue.submit(self._read(given), key, sheets)
             # Before the archive comes in: a mistake should not cost an upload.
             named = self._read({**given, "input": given.get("input") or "archive"})
             with self.uploads.archive(request) as (name, archive):
                 shown = input_name(given.get("input") or name)
                 asked = dataclasses.replace(named, input=shown)
-                return self.queue.submit_archive(asked, archive, key)
+                return self.queue.submit_archive(asked, archive, key, sheets)
 
     def _read(self, members: Any) -> JobRequest:
         default_timeout = self.settings.request_timeout_seconds

@@ -87,7 +87,6 @@ def test_submit_names_a_folder_of_the_service(tmp_path: Path) -> None:
     assert json.loads(api.seen[0].body) == {
         "input": "test",
         "clip": "off",
-        "format": "kaggle-binary",
         "on_unreadable": "prior",
         "priority": "normal",
     }
