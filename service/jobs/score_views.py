@@ -34,7 +34,7 @@ class ScoreViews:
         """The routes."""
         routes = Blueprint("scores", __name__, url_prefix="/v1/jobs/<job>")
         routes.add_url_rule("/scores", view_func=self.scores)
-        routes.add_url_rule("/images/<image>", view_func=self.image)
+        routes.add_url_rule("/images/<path:image>", view_func=self.image)
         return routes
 
     @documented(SHOW_SCORES)

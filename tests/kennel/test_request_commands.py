@@ -135,3 +135,20 @@ def test_job_is_shown_as_the_api_tells_it() -> None:
         result = run(api, "jobs", "show", "j1", "--json")
 
     assert json.loads(result.stdout) == JOB
+
+
+def test_submit_sends_csv_files_from_here(tmp_path: Path) -> None:
+    sample, listing = tmp_path / "sample.csv", tmp_path / "list.csv"
+    sample.write_bytes(b"id,label\r\n1,0\r\n")
+    listing.write_bytes(b"file\n1.png\n")
+    csv_files = ("--sample", str(sample), "--manifest", str(listing))
+    with scripted(says(JOB, 202), says(JOB), says(b"id,label\n")) as api:
+        result = run(api, "submit", "test", *csv_files, "-o", str(tmp_path / "s.csv"))
+
+    sent = api.seen[0]
+    assert result.exit_code == 0
+    assert sent.headers["Content-Type"].startswith("multipart/form-data; boundary=")
+    assert b'name="input"\r\n\r\ntest\r\n' in sent.body
+    assert b"\r\n\r\nid,label\r\n1,0\r\n\r\n--" in sent.body
+    assert b'name="manifest"; filename="list.csv"\r\n' in sent.body
+    assert b"format" not in sent.body

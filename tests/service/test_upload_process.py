@@ -20,7 +20,7 @@ import pytest
 
 from kennel.client import Client
 from tests.conftest import RedisServer
-from tests.pictures import noise
+from tests.pictures import grey, noise
 from tests.processes import free_port, is_listening, running, wait_until
 from tests.service.served_model import ServedModel
 from tests.worker.packing import tarred, zipped
@@ -110,6 +110,41 @@ def test_upload_gives_the_csv_of_the_same_folder(env: dict[str, str]) -> None:
 
     assert len(runs(env)) == 4
     assert expected.count(b"\n") == 41
+
+
+def test_csv_is_the_samples_to_the_letter(env: dict[str, str]) -> None:
+    home = Path(env["KENNEL_HOME"])
+    inner = home / "data" / "test" / "more"
+    inner.mkdir(parents=True)
+    for number in range(1, 41):
+        (inner.parent if number % 2 else inner).joinpath(f"{number}.png").write_bytes(
+            grey(6 * number)
+        )
+    order = [*range(40, 0, -2), *range(1, 41, 2)]
+    listed = [f"{'' if id_ % 2 else 'more/'}{id_}.png,x{id_}" for id_ in order[::-1]]
+    (home / "list.csv").write_text("\n".join(["img,id", *listed]))
+    rows = [f"x{id_},0.5" for id_ in order]
+    sample = home / "sample.csv"
+    sample.write_bytes("\r\n".join(["\ufeffImage Id,P (dog)", *rows]).encode())
+
+    with (
+        api(env),
+        running("worker.main", env=env, log=home / "worker.log"),
+        Client(f"http://127.0.0.1:{env['PORT']}") as client,
+    ):
+        accepted = client.submit(
+            "test",
+            manifest=home / "list.csv",
+            sample_submission=sample,
+            clip="off",
+        )
+        job = client.wait(accepted.id)
+        csv = client.submission(job.id).decode()
+
+    expected = [f"x{id_},{6 * id_ / 255:.6f}" for id_ in order]
+    head, *written = csv.splitlines()
+    assert head == "Image Id,P (dog)"
+    assert [f"{row[:-11]},{float(row[-10:]):.6f}" for row in written] == expected
 
 
 def children(pid: int) -> list[int]:

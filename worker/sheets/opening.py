@@ -76,10 +76,13 @@ def _opened_below(input_root: Path, name: str, path: str) -> Iterator[BinaryIO]:
     except OSError as error:
         reason = "there is no such file, or a link leads to it"
         raise _invalid(name, path, reason) from error
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _invalid(name, path, "it is no plain file")
-        yield stream
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            yield stream
+    finally:
+        os.close(descriptor)
 
 
 def _copy_bounded(name: str, stream: BinaryIO, copied: BinaryIO) -> None:

@@ -45,7 +45,7 @@ class Sheet:
         with closing(self._lines()) as lines:
             for _, cells in lines:
                 return tuple(cells)
-        raise self.refusal("it is empty: it needs a header, and a row for each image")
+        raise self._too_short()
 
     def rows(self) -> Iterator[SheetRow]:
         """The rows after the header, all as wide as it is; blank ones are left out.
@@ -62,7 +62,7 @@ class Sheet:
             if count:
                 yield line, cells
         if count <= 0:
-            raise self.refusal("it has no row: it needs one for each image")
+            raise self._too_short()
 
     def refusal(
         self, reason: str, line: int | None = None, code: str = "invalid_input"
@@ -92,6 +92,9 @@ class Sheet:
         finally:
             # Or the stream would be closed with the reader of this pass.
             text.detach()
+
+    def _too_short(self) -> InvalidRequestError:
+        return self.refusal("it needs a header, and a row for each image")
 
     def _check_width(self, line: int, cells: list[str], width: int) -> None:
         if len(cells) != width:

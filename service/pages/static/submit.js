@@ -1,4 +1,4 @@
-/** The form for a new job: a folder on the server, or an archive that is uploaded. */
+/** The form for a new job: a folder on the server or an archive, and its CSV files. */
 
 import { ask, post } from "./api.js";
 import { byId, element } from "./markup.js";
@@ -22,6 +22,7 @@ export function setUpForm() {
   form.addEventListener("input", () => { key = newKey(); });
   form.addEventListener("change", showChoices);
   byId("model").addEventListener("change", showLabels);
+  byId("sample_submission").addEventListener("change", showSample);
   byId("submit-cancel").addEventListener("click", () => work?.abort());
   showChoices();
   showLabels();
@@ -31,7 +32,7 @@ async function submit() {
   work = new AbortController();
   showWork();
   try {
-    const job = source() === "archive" ? await sendArchive() : await sendFolder();
+    const job = isUpload() ? await sendForm() : await sendFolder();
     location.assign(`/jobs/${encodeURIComponent(job.id)}`);
   } catch (problem) {
     if (problem.name !== "AbortError") showProblem(byId("submit-problem"), problem);
@@ -43,19 +44,27 @@ async function submit() {
 
 function sendFolder() {
   const members = Object.fromEntries(answers());
-  return post(PATH, { ...members, input: byId("input").value.trim() }, headers());
+  return post(PATH, { ...members, input: folder() }, headers());
 }
 
-function sendArchive() {
+function sendForm() {
   const body = new FormData();
   for (const [name, value] of answers()) body.append(name, value);
-  const file = byId("archive").files[0];
-  body.append("archive", file, file.name);
+  if (source() === "folder") body.append("input", folder());
+  for (const [name, file] of files()) body.append(name, file, file.name);
   return upload(PATH, body, headers(), { signal: work.signal, onProgress: showUpload });
 }
 
 const headers = () => ({ "Idempotency-Key": key });
 const source = () => form.elements.source.value;
+const folder = () => byId("input").value.trim();
+const isUpload = () => files().length > 0;
+
+function files() {
+  const names = ["sample_submission", "manifest"];
+  if (source() === "archive") names.push("archive");
+  return names.map((name) => [name, byId(name).files[0]]).filter(([, file]) => file);
+}
 
 function answers() {
   const names = ["model", "format", "clip", "on_unreadable", "priority"];
@@ -64,7 +73,15 @@ function answers() {
   return given.filter(([, value]) => value);
 }
 
-const needsPositive = () => form.elements.format.value === "kaggle-binary";
+const needsPositive = () => ["", "kaggle-binary"].includes(form.elements.format.value);
+
+function showSample() {
+  const isThere = byId("sample_submission").files.length > 0;
+  const format = byId("format");
+  format.options[0].disabled = !isThere;
+  format.value = isThere ? "" : format.value || "kaggle-binary";
+  showChoices();
+}
 
 function showChoices() {
   for (const field of form.querySelectorAll("[data-source]")) {
@@ -96,7 +113,7 @@ async function labelsOf(model) {
 function showWork() {
   const isBusy = work !== null;
   byId("submit-button").disabled = isBusy;
-  byId("submit-cancel").hidden = byId("upload").hidden = !(isBusy && source() === "archive");
+  byId("submit-cancel").hidden = byId("upload").hidden = !(isBusy && isUpload());
   byId("submit-status").textContent = isBusy ? "Starting" : "";
   if (isBusy) showProblem(byId("submit-problem"), null);
 }
@@ -104,7 +121,7 @@ function showWork() {
 function showUpload(share) {
   byId("upload").value = share;
   byId("submit-status").textContent =
-    share < 1 ? `${percent(share)} sent` : "Sent; the service is unpacking it";
+    share < 1 ? `${percent(share)} sent` : "Sent; the service is looking through it";
 }
 
 function newKey() {

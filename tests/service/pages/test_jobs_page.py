@@ -104,6 +104,30 @@ def test_archive_is_uploaded_with_the_forms_answers(page: Page) -> None:
     assert len(headers["idempotency-key"]) == 32
 
 
+def test_sample_is_sent_and_decides_the_format(page: Page, world: World) -> None:
+    sample = "id,label\n" + "".join(f"{number},0\n" for number in range(20, 0, -1))
+    page.goto("/jobs")
+    page.get_by_label("Folder", exact=True).fill("test")
+    page.get_by_text("More choices").click()
+    payload: FilePayload = {
+        "name": "s.csv",
+        "mimeType": "text/csv",
+        "buffer": sample.encode(),
+    }
+    page.get_by_label("Kaggle's sample").set_input_files(payload)
+    assert page.get_by_label("Format").input_value() == ""
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/jobs/*")
+
+    kept = world.runs_dir / page.url.rsplit("/", 1)[1] / "sample_submission.csv"
+    assert kept.read_text() == sample
+    page.goto("/jobs")
+    page.get_by_text("More choices").click()
+    page.get_by_label("Kaggle's sample").set_input_files(payload)
+    page.get_by_label("Kaggle's sample").set_input_files([])
+    assert page.get_by_label("Format").input_value() == "kaggle-binary"
+
+
 def test_form_suggests_folders_and_labels(page: Page, world: World) -> None:
     write_folder(world.input_root / "drivers", 1)
     page.goto("/jobs")

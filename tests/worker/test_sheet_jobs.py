@@ -1,0 +1,253 @@
+"""Jobs that a sample or a manifest orders: what is checked, kept, and written."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from models.errors import ConflictError, InvalidImageError, InvalidRequestError
+from tests.pictures import grey
+from tests.worker.packing import zipped
+from tests.worker.world import World, request
+from worker.artefacts import Row
+from worker.folders import images_in
+from worker.photos import read_image_inside
+from worker.queue import JobRequest, JobStatus, Sheets
+from worker.runs import find_run
+from worker.sheets.reading import MAX_SHEET_BYTES
+from worker.submission import render_csv
+
+MULTI = {"format": "kaggle-multiclass"}
+
+
+def submit(world: World, key: str | None = None, **given: Any) -> JobStatus:
+    sheets = {name: io.BytesIO(given.pop(name)) for name in SHEETS if name in given}
+    decide = given.pop("decide_format", False)
+    return world.queue.submit(
+        request(**given), key, Sheets(**sheets, decide_format=decide)
+    )
+
+
+SHEETS = ("manifest", "sample_submission")
+
+
+def items(world: World, job: JobStatus) -> list[tuple[str, ...]]:
+    return [tuple(item) for item in find_run(world.runs_dir, job.id).items()]
+
+
+def asked(world: World, job: JobStatus) -> JobRequest:
+    return find_run(world.runs_dir, job.id).manifest.request
+
+
+@pytest.fixture(autouse=True)
+def photos(world: World) -> None:
+    world.photos_of(3)
+
+
+def test_sample_orders_a_job_and_is_kept(world: World) -> None:
+    sample = b"Id,Is_dog\r\n3,0.5\r\n1,0.5\r\n2,0.5\r\n"
+
+    job = submit(world, sample_submission=sample)
+
+    assert items(world, job) == [("3", "3.png"), ("1", "1.png"), ("2", "2.png")]
+    assert asked(world, job).header == ("Id", "Is_dog")
+    kept = world.runs_dir / job.id / "sample_submission.csv"
+    assert kept.read_bytes() == sample
+
+
+FORMATS = {
+    "binary": (b"id,p\n", "kaggle-binary"),
+    "multi-class": (b"img,dog,cat\n", "kaggle-multiclass"),
+    "full": (b"id,best,dog,cat\n", "full"),
+}
+
+
+@pytest.mark.parametrize("case", FORMATS)
+def test_sample_decides_the_format_nobody_named(world: World, case: str) -> None:
+    header, expected = FORMATS[case]
+    zeros = b",0" * header.count(b",")
+    sample = header + b"".join(b"%d%s\n" % (id_, zeros) for id_ in (1, 2, 3))
+
+    job = submit(world, sample_submission=sample, decide_format=True)
+
+    assert job.format == expected
+
+
+UNFIT = {
+    "binary": ({}, b"id,a,b\n", "it has 3 columns, kaggle-binary fills 2"),
+    "other labels": (MULTI, b"img,cat,cow\n", "lacks 'dog', and has no label for 'cow'"),
+    "label twice": (MULTI, b"img,cat,dog,dog\n", "one column for each label"),
+    "two columns": (MULTI, b"img,cat\n", "it lacks 'dog'"),
+    "full": ({"format": "full"}, b"id,cat,dog\n", "after id and label"),
+    "control": ({}, b'id,"la\nbel"\n', "control characters"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_header_that_cannot_be_filled_is_refused(world: World, case: str) -> None:
+    options, header, words = UNFIT[case]
+
+    with pytest.raises(InvalidRequestError) as refused:
+        submit(world, sample_submission=header + b"1,0\n", **options)
+
+    assert refused.value.code == "invalid_input"
+    assert words in str(refused.value)
+    assert world.queue.jobs() == []
+
+
+ROW = Row("7", "sub/7.jpg", (0.25, 0.75))
+
+
+def lines(**changes: object) -> list[str]:
+    own = {"clip": None, "sample_submission": "0" * 64, **changes}
+    return render_csv([ROW], request(**own)).splitlines()
+
+
+def test_columns_are_those_of_the_sample() -> None:
+    multi = lines(header=("img", " dog", "cat"), **MULTI)
+    full = lines(header=("id", "best", "dog", "cat"), format="full")
+
+    assert multi == ["img, dog,cat", "7,0.75000000,0.25000000"]
+    assert full == ["id,best,dog,cat", "7,dog,0.75000000,0.25000000"]
+    assert lines(header=("image id", "p")) == ["image id,p", "7,0.75000000"]
+
+
+def test_manifest_of_an_older_run_is_read(world: World) -> None:
+    values = request().to_json()
+    for name in ("manifest", "sample_submission", "header"):
+        del values[name]
+
+    assert JobRequest.from_json(json.loads(json.dumps(values))) == request()
+
+
+def test_request_with_a_header_reads_back() -> None:
+    original = request(header=("a", "b"), manifest="0" * 64)
+
+    values = json.loads(json.dumps(original.to_json()))
+
+    assert JobRequest.from_json(values) == original
+
+
+def test_files_count_for_the_idempotency_key(world: World) -> None:
+    first = submit(world, "key", manifest=b"file\n1.png\n")
+
+    assert submit(world, "key", manifest=b"file\n1.png\n").id == first.id
+    for other in ({"manifest": b"file\n2.png\n"}, {}):
+        with pytest.raises(ConflictError):
+            submit(world, "key", **other)
+
+
+def test_manifest_and_sample_go_together(world: World) -> None:
+    job = submit(
+        world,
+        manifest=b"file,id\n2.png,b\n1.png,a\n",
+        sample_submission=b"id,label\na,0\nb,0\n",
+    )
+
+    assert items(world, job) == [("a", "1.png"), ("b", "2.png")]
+    names = {path.name for path in (world.runs_dir / job.id).glob("*.csv")}
+    assert names == {"manifest.csv", "sample_submission.csv"}
+
+
+def test_archive_takes_the_same_files(world: World) -> None:
+    archive = io.BytesIO(zipped({f"t/{name}.png": grey(name) for name in (1, 2, 9)}))
+    sheets = Sheets(
+        manifest=io.BytesIO(b"img\n9.png\n1.png\n"),
+        sample_submission=io.BytesIO(b"img,dog,cat\n1.png,0,0\n9.png,0,0\n"),
+        decide_format=True,
+    )
+
+    job = world.queue.submit_archive(request(), archive, None, sheets)
+
+    assert items(world, job) == [("1.png", "1.png"), ("9.png", "9.png")]
+
+
+def test_refused_file_leaves_nothing(world: World) -> None:
+    with pytest.raises(InvalidRequestError, match="images are not in it"):
+        submit(world, sample_submission=b"id,label\n1,0\n")
+
+    assert list(world.runs_dir.iterdir()) == []
+
+
+def test_file_below_the_root_can_be_named(world: World) -> None:
+    (world.input_root / "lists").mkdir()
+    (world.input_root / "lists" / "two.CSV").write_text("file\n3.png\n1.png\n")
+
+    job = world.queue.submit(request(), None, Sheets(manifest="lists/two.CSV"))
+
+    assert [id_ for id_, _ in items(world, job)] == ["3", "1"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "missing.csv", "../a.csv", "/etc/a.csv", "secret.txt", "a\0.csv"),
+        *("folder.csv", "pipe.csv", "link.csv", "way/a.csv", "x" * 5000 + ".csv"),
+    ],
+)
+def test_file_that_may_not_be_named_is_refused(world: World, path: str) -> None:
+    root, outside = world.input_root, world.input_root.parent / "outside"
+    outside.mkdir()
+    for folder, name in ((root, "secret.txt"), (outside, "a.csv")):
+        (folder / name).write_text("file\n1.png\n")
+    (root / "folder.csv").mkdir()
+    os.mkfifo(root / "pipe.csv")
+    (root / "link.csv").symlink_to(outside / "a.csv")
+    (root / "way").symlink_to(outside)
+
+    with pytest.raises(InvalidRequestError) as refused:
+        world.queue.submit(request(), None, Sheets(manifest=path))
+
+    assert refused.value.code == "invalid_input"
+    assert str(root) not in str(refused.value)
+
+
+def sparse(path: Path) -> BinaryIO:
+    with path.open("wb") as stream:
+        stream.truncate(MAX_SHEET_BYTES + 1)
+    return path.open("rb")
+
+
+def test_enormous_file_is_refused(world: World) -> None:
+    with sparse(world.input_root / "big.csv") as sent:
+        for given in (sent, "big.csv"):
+            with pytest.raises(InvalidRequestError) as refused:
+                world.queue.submit(request(), None, Sheets(manifest=given))
+
+            assert refused.value.code == "too_large"
+
+
+def test_photos_in_folders_are_found_and_read(world: World) -> None:
+    inner = world.photos / "cats" / "young"
+    inner.mkdir(parents=True)
+    (inner / "a.png").write_bytes(grey(7))
+    (inner / "notes.txt").touch()
+    (inner / "link.png").symlink_to(inner / "a.png")
+
+    assert images_in(world.photos, "cats/young") == {"a.png"}
+    assert images_in(world.photos, "cats/old") == frozenset()
+    assert images_in(world.photos, "1.png") == frozenset()
+    assert read_image_inside(world.photos, "cats/young/a.png") == grey(7)
+
+
+@pytest.mark.parametrize("link", ["cats", "cats/young", "cats/young/a.png"])
+def test_what_becomes_a_link_during_the_run_is_not_read(
+    world: World, link: str
+) -> None:
+    inner = world.photos / "cats" / "young"
+    inner.mkdir(parents=True)
+    (inner / "a.png").write_bytes(grey(7))
+    moved = world.photos.parent / "moved"
+    (world.photos / link).rename(moved)
+    (world.photos / link).symlink_to(moved)
+
+    with pytest.raises(InvalidImageError) as refused:
+        read_image_inside(world.photos, "cats/young/a.png")
+
+    assert refused.value.code == "unreadable_file"
+    assert link == "cats/young/a.png" or images_in(world.photos, "cats/young") == set()
