@@ -172,10 +172,10 @@ class Demo:
         job: Job,
         raw: np.ndarray[Any, Any],
     ) -> dict[str, Any]:
-        from export.evaluation.scoring import score_submission
         from export.report.content import ReportedPhotos
         from export.report.page import write_report
         from export.report.run_content import run_content
+        from export.submissions.scoring import score_submission
 
         classes = np.array([card.labels.index(label) for label in photos.answers])
         with self._stage("score", "Score the CSV and write the report"):

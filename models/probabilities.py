@@ -84,15 +84,28 @@ def log_loss(
 ) -> float:
     """Kaggle's log loss of *probabilities* [N, K] for true class numbers [N].
 
+    The mean of `log_losses`.
+    """
+    return float(log_losses(probabilities, classes, normalise=normalise).mean())
+
+
+def log_losses(
+    probabilities: Probabilities,
+    classes: NDArray[np.integer],
+    *,
+    normalise: bool = True,
+) -> NDArray[np.float64]:
+    """What each of *probabilities* [N, K] costs, given true class numbers [N].
+
     Rows are divided by their sum (*normalise*), then limited to [1e-15, 1 - 1e-15], as
     Kaggle's multi-class evaluation pages state.
     """
     rows = np.asarray(probabilities, dtype=np.float64)
-    if normalise:
-        rows = rows / rows.sum(axis=1, keepdims=True)
     chosen = rows[np.arange(len(classes)), classes]
-    chosen = np.clip(chosen, KAGGLE_EPSILON, 1 - KAGGLE_EPSILON)
-    return float(-np.log(chosen).mean())
+    if normalise:
+        chosen = chosen / rows.sum(axis=1)
+    limited = np.clip(chosen, KAGGLE_EPSILON, 1 - KAGGLE_EPSILON)
+    return np.asarray(-np.log(limited))
 
 
 def accuracy(probabilities: Probabilities, classes: NDArray[np.integer]) -> float:

@@ -5,24 +5,51 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from kennel.commands.api_options import JSON_OPTION
+
+if TYPE_CHECKING:
+    from export.submissions.hindsight import Hindsight
+    from export.submissions.offenders import Offender
+    from export.submissions.scoring import Score
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(
     epilog="Examples: kennel score submission.csv truth.csv; "
+    "kennel score submission.csv truth.csv --positive dog --worst 30; "
     "kennel score submission.csv truth.csv --json"
 )
 @click.argument("csv", type=_FILE)
 @click.argument("truth", type=_FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print the score as JSON.")
-def score(csv: Path, truth: Path, as_json: bool) -> None:
-    """Score a submission CSV against the TRUTH, by Kaggle's rules."""
-    from export.evaluation.scoring import score_submission
+@click.option(
+    "--positive",
+    help="Label whose probability a single column holds; default: 1, or the last of "
+    "the truth's two labels in alphabetical order.",
+)
+@click.option(
+    "--worst",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="How many of the images that cost most are named.",
+)
+@JSON_OPTION
+def score(
+    csv: Path, truth: Path, positive: str | None, worst: int, as_json: bool
+) -> None:
+    """Score a submission CSV against the TRUTH, by Kaggle's rules.
 
-    found = score_submission(csv, truth)
+    The TRUTH has the same ids and a label each (0 and 1, or names), or a column for each
+    label; rows whose Usage is Ignored do not count.
+    """
+    from export.submissions.scoring import score_submission
+
+    found = score_submission(csv, truth, positive, worst)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found)))
         return
@@ -30,3 +57,34 @@ def score(csv: Path, truth: Path, as_json: bool) -> None:
         f"log loss {found.log_loss:.5f}, accuracy {found.accuracy:.4f}, "
         f"{found.images} images"
     )
+    _print_recalls(found)
+    click.echo(_hindsight(found.hindsight, found.log_loss))
+    _print_worst(found.worst)
+
+
+def _print_recalls(score: Score) -> None:
+    for each in score.recalls:
+        share = "none" if each.recall is None else f"{each.recall:.4f}"
+        click.echo(f"  recall of {each.label}: {share} of {each.images}")
+
+
+def _hindsight(best: Hindsight, log_loss: float) -> str:
+    if best.clip is None:
+        return "in hindsight: no tighter clip would have scored better"
+    return (
+        f"in hindsight: a clip at {best.clip:g} would have given {best.log_loss:.5f} "
+        f"({best.log_loss - log_loss:+.5f}); chosen on this very truth, so it promises "
+        "nothing for other photos"
+    )
+
+
+def _print_worst(worst: tuple[Offender, ...]) -> None:
+    if not worst:
+        return
+    together = sum(each.share for each in worst)
+    click.echo(f"the worst {len(worst)} are {together:.1%} of the loss:")
+    for each in worst:
+        click.echo(
+            f"  {each.id}: {each.label} got {each.probability:.6f} (said "
+            f"{each.predicted}), costs {each.loss:.4f}, {each.share:.2%}"
+        )

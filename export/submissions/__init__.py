@@ -1,0 +1,1 @@
+"""Submission CSVs that are already there: read strictly, scored, checked before sending."""
