@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "jobs": "kennel.commands.jobs:jobs",
     "keys": "kennel.commands.keys:keys",
     "score": "kennel.commands.scoring:score",
+    "kaggle": "kennel.commands.kaggle:kaggle",
 }
 """Imported when asked for, so that `kennel --help` is instant."""
 

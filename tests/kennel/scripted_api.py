@@ -49,6 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.api.steps[number](self)
 
     do_POST = do_GET  # noqa: N815
+    do_PUT = do_GET  # noqa: N815
 
     def answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -1,0 +1,155 @@
+"""Kaggle's client in a process of its own, run as a file; it needs nothing of kennel.
+
+Importing the client signs in, which prints, may ask Kaggle and may hang; its errors hold
+addresses and headers. Here all that it prints goes nowhere, and whoever started the
+process can end it. A request comes in on stdin, one line of JSON goes out for each of:
+
+    {"uploaded": true}     the file is there; from now on it may count as submitted
+    {"answer": ...}        the end
+    {"trouble": {"kind", "status", "detail"}}    the end, too
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+_LONGEST_DETAIL = 300
+
+
+def main() -> None:
+    """Do what stdin says."""
+    request = json.load(sys.stdin)
+    tell = _private_stdout()
+    api: Any = None
+    try:
+        api = _sign_in()
+        tell({"answer": _WORK[request["do"]](api, request, tell)})
+    except ImportError:
+        tell({"trouble": {"kind": "not_installed"}})
+    except SystemExit:
+        # The client prints what it lacks and exits.
+        tell({"trouble": {"kind": "no_credentials"}})
+    except Exception as error:
+        # The root of this process; the text of an unknown error may hold anything.
+        tell({"trouble": _trouble(error, api)})
+
+
+def _private_stdout() -> Callable[[dict[str, Any]], None]:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+
+    def tell(content: dict[str, Any]) -> None:
+        answers.write(json.dumps(content) + "\n")
+        answers.flush()
+
+    return tell
+
+
+def _sign_in() -> Any:
+    api = import_module("kaggle").api
+    if api.CONFIG_NAME_AUTH_METHOD not in api.config_values:
+        # It was tried by the import, which keeps the reason for itself.
+        api.authenticate()
+    return api
+
+
+def _submit(api: Any, request: dict[str, Any], tell: Callable[..., None]) -> Any:
+    upload = api.upload_complete
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        result = upload(*arguments, **options)
+        # Said before the next call: if no answer to that comes, it counts.
+        if result == complete:
+            tell({"uploaded": True})
+        return result
+
+    complete = import_module(
+        "kaggle.api.kaggle_api_extended"
+    ).ResumableUploadResult.COMPLETE
+    api.upload_complete = watched
+    answer = api.competition_submit(
+        request["csv"], request["message"], request["competition"], quiet=True
+    )
+    if answer.message == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
+        raise _UploadFailedError
+    return {"ref": answer.ref, "message": _cleaned(answer.message, api)}
+
+
+def _submissions(api: Any, request: dict[str, Any], _: Callable[..., None]) -> Any:
+    found = api.competition_submissions(request["competition"]) or []
+    return [_submission(each) for each in found if each is not None]
+
+
+def _submission(found: Any) -> dict[str, Any]:
+    return {
+        "ref": found.ref,
+        "date": found.date.isoformat() if found.date else None,
+        "status": found.status.name.lower(),
+        "public_score": found.public_score or None,
+        "private_score": found.private_score or None,
+        "file": found.file_name,
+        "description": found.description,
+        "error": found.error_description or None,
+    }
+
+
+_WORK: dict[str, Callable[[Any, dict[str, Any], Callable[..., None]], Any]] = {
+    "submit": _submit,
+    "submissions": _submissions,
+}
+
+
+class _UploadFailedError(Exception):
+    pass
+
+
+def _trouble(error: Exception, api: Any) -> dict[str, Any]:
+    if isinstance(error, _UploadFailedError):
+        return {"kind": "upload_failed"}
+    response = getattr(error, "response", None)
+    if response is not None:
+        detail = _said(response)
+        return {
+            "kind": "refused",
+            "status": response.status_code,
+            "detail": _cleaned(detail, api),
+        }
+    # requests' own errors are OSErrors, a page that is no JSON is a ValueError as well.
+    unreachable = isinstance(error, OSError) and not isinstance(error, ValueError)
+    return {"kind": "unreachable" if unreachable else type(error).__name__}
+
+
+def _said(response: Any) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _cleaned(text: str, api: Any) -> str:
+    for secret in _secrets(api):
+        text = text.replace(secret, "***")
+    shown = "".join(letter if letter.isprintable() else " " for letter in text)
+    return shown[:_LONGEST_DETAIL]
+
+
+def _secrets(api: Any) -> list[str]:
+    values = {} if api is None else dict(api.config_values)
+    names = ("KAGGLE_KEY", "KAGGLE_API_TOKEN")
+    found = [values.get("key"), values.get("token"), *map(os.environ.get, names)]
+    secrets = [str(each) for each in found if each]
+    user = values.get("username") or os.environ.get("KAGGLE_USERNAME") or ""
+    pairs = [f"{user}:{each}".encode() for each in secrets]
+    return [*secrets, *(base64.b64encode(each).decode() for each in pairs)]
+
+
+if __name__ == "__main__":
+    main()
