@@ -5,17 +5,17 @@ Every image must be there exactly once; a damaged artefact is worked again first
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
 
 from worker.artefacts import Row
 from worker.csv_draft import drafted_csv
-from worker.manifest import MAX_NAMED, Manifest
+from worker.manifest import MAX_NAMED
+from worker.report import make_report
 from worker.request import FAIL
-from worker.run import Run, now
+from worker.run import Run
 from worker.run_items import shard_rows
 from worker.submission import csv_lines, raw_probabilities
+from worker.survey import Survey
 
 
 def assemble_run(run: Run) -> list[int]:
@@ -28,8 +28,8 @@ def assemble_run(run: Run) -> list[int]:
         NotFoundError: the manifest cannot be read.
         OSError: the disk is full or read-only.
     """
-    request, survey = run.manifest.request, _Survey()
-    with drafted_csv(run.csv, csv_lines(survey.rows(run), request)) as draft:
+    request, survey = run.manifest.request, Survey(run)
+    with drafted_csv(run.csv, csv_lines(survey.rows(), request)) as draft:
         if survey.broken:
             for number in survey.broken:
                 run.shard_path(number).unlink(missing_ok=True)
@@ -38,7 +38,7 @@ def assemble_run(run: Run) -> list[int]:
         if unreadable and request.on_unreadable == FAIL:
             run.fail(_explain(unreadable), [row.file for row in unreadable])
             return []
-        run.finish(draft.path, _report(run, run.manifest, unreadable, draft.sha256))
+        run.finish(draft.path, make_report(run, survey, draft.sha256))
     return []
 
 
@@ -64,24 +64,7 @@ def unclipped_rows(run: Run) -> dict[str, tuple[float, ...]]:
         NotFoundError: the manifest cannot be read.
     """
     request = run.manifest.request
-    return {row.id: raw_probabilities(row, request) for row in _Survey().rows(run)}
-
-
-class _Survey:
-    """What was met while the rows of a run went by."""
-
-    def __init__(self) -> None:
-        self.broken: list[int] = []
-        self.unreadable: list[Row] = []
-
-    def rows(self, run: Run) -> Iterator[Row]:
-        for number in range(run.manifest.shard_count):
-            rows = shard_rows(run, number)
-            if rows is None:
-                self.broken.append(number)
-                continue
-            self.unreadable.extend(row for row in rows if row.unreadable)
-            yield from rows
+    return {row.id: raw_probabilities(row, request) for row in Survey(run).rows()}
 
 
 def _explain(unreadable: Sequence[Row]) -> str:
@@ -92,33 +75,3 @@ def _explain(unreadable: Sequence[Row]) -> str:
         f"{len(unreadable)} files cannot be read as images ({named}{rest}): replace "
         "them and retry the job, or submit with on_unreadable=prior"
     )
-
-
-def _report(
-    run: Run, manifest: Manifest, unreadable: Sequence[Row], csv_sha256: str
-) -> dict[str, Any]:
-    request = manifest.request
-    moment, started = now(), run.started() or manifest.created
-    taken = datetime.fromisoformat(moment) - datetime.fromisoformat(started)
-    seconds = max(taken.total_seconds(), 0.001)
-    return {
-        "schema": 1,
-        "job": run.id,
-        "model": request.model,
-        "version": request.version,
-        "labels": request.labels,
-        "input": request.input,
-        "format": request.format,
-        "clip": request.clip,
-        "on_unreadable": request.on_unreadable,
-        "images": manifest.total,
-        "unreadable": len(unreadable),
-        "unreadable_files": [row.error_json() for row in unreadable],
-        "ignored": manifest.ignored_count,
-        "ignored_files": manifest.ignored,
-        "created": manifest.created,
-        "started": started,
-        "seconds": round(seconds, 3),
-        "images_per_second": round(manifest.total / seconds, 2),
-        "csv_sha256": csv_sha256,
-    }

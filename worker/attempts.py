@@ -30,6 +30,17 @@ def attempts_left(run: Run, work: str) -> int:
     return max(0, MAX_ATTEMPTS - begun)
 
 
+def count_attempts(run: Run) -> tuple[int, int]:
+    """How many attempts of *run* were begun, and how many said why they broke off.
+
+    One whose process died is begun and has said nothing.
+    """
+    works = [path.name for path in _path(run, ASSEMBLY).parent.glob("*")]
+    lines = [line for work in works for line in _lines(run, work)]
+    begun = sum(line.startswith(_BEGUN) for line in lines)
+    return begun, sum(line.startswith(_BROKEN) for line in lines)
+
+
 def record_attempt(run: Run, work: str) -> None:
     """Count one begun attempt, durably.
 

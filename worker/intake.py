@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from models.errors import ConflictError, NotFoundError, QueueUnavailableError
-from models.storage import explained_full_disk
+from models.storage import explained_full_disk, write_atomically
 from worker.dispatch import top_up
 from worker.drafts import drafted_run, publish_draft
 from worker.items import Listing
@@ -76,6 +76,8 @@ class Intake:
         with drafted_run(self.runs_dir, job_id) as draft:
             listing = take_photos(draft)
             size = self.shard_size or choose_shard_size(len(listing.items))
+            if request.card is not None:
+                write_atomically(Run(draft).card, request.card.to_json())
             manifest = render_manifest(job_id, request, listing, now(), size)
             return Run(publish_draft(draft, job_id, manifest))
 

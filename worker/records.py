@@ -82,6 +82,21 @@ class JobRecords:
             self._keep(run, known)
         return known
 
+    def report(self, job_id: str) -> dict[str, Any]:
+        """What was asked and done, how long it took and what was lost: report.json.
+
+        Raises:
+            NotFoundError: there is no such job, or its report is damaged.
+            ConflictError: it has not succeeded (code "job_not_finished").
+        """
+        run = self._succeeded(job_id, "report is")
+        try:
+            report: dict[str, Any] = json.loads(run.report.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            message = f"the report of job {job_id} is damaged: submit the folder again"
+            raise NotFoundError(message, code="report_not_found") from error
+        return report
+
     def photo(self, job_id: str, image_id: str) -> bytes:
         """The file of one of the job's images, as it was sent.
 

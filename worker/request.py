@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from models.card import ModelCard
 from models.errors import InvalidRequestError
 from models.probabilities import check_clip_bound
 from models.wire.config import check_model_name
@@ -41,6 +42,7 @@ class JobRequest:
         manifest: sha256 of the CSV that lists the images; None: all of them.
         sample_submission: sha256 of the CSV whose header and ids are wanted.
         header: that header, to the letter; None: the format's own.
+        card: the version's, for the report; kept beside the manifest, not in it.
     """
 
     model: str
@@ -58,6 +60,7 @@ class JobRequest:
     manifest: str | None = None
     sample_submission: str | None = None
     header: tuple[str, ...] | None = None
+    card: ModelCard | None = field(default=None, compare=False, repr=False)
 
     @property
     def has_own_ids(self) -> bool:
@@ -97,8 +100,10 @@ class JobRequest:
         return self.version != other.version or self.clip == other.clip
 
     def to_json(self) -> dict[str, Any]:
-        """The request as a JSON object; `from_json` reads it back."""
-        return dataclasses.asdict(self)
+        """The request as a JSON object without its card; `from_json` reads it back."""
+        content = dataclasses.asdict(dataclasses.replace(self, card=None))
+        del content["card"]
+        return content
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> JobRequest:

@@ -8,6 +8,7 @@ RUNS_DIR/<job>/
     shards/00000.json a finished shard's rows
     photos/           what was uploaded; not there for a folder below INPUT_ROOT
     manifest.csv, sample_submission.csv      what came with the job, as it came
+    card.json         the model card of the pinned version, if the submitter had it
     scores.json       what the result looks like, once somebody asked
     submission.csv    the result, complete once report.json is there
     report.json | failed.json | cancelled    how the run ended: at most one of them
@@ -45,6 +46,7 @@ class Run:
         self.start = folder / "started"
         self.photos = folder / "photos"
         self.scores = folder / "scores.json"
+        self.card = folder / "card.json"
 
     @property
     def manifest(self) -> Manifest:

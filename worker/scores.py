@@ -43,28 +43,44 @@ class Scores:
     uncertain: tuple[Row, ...]
 
 
-def score_rows(shards: Iterable[Sequence[Row]], classes: int) -> Scores:
-    """Sum up the rows of all *shards*, one at a time: a job may have 500,000 images."""
-    counts = np.zeros((classes, BINS), dtype=np.int64)
-    predicted: Counter[int] = Counter()
-    unreadable = 0
-    uncertain: list[Row] = []
-    for rows in shards:
+class ScoreSum:
+    """The scores of the rows seen so far: a job may have 500,000 images."""
+
+    def __init__(self, classes: int) -> None:
+        """Nothing has been seen yet of rows with that many *classes*."""
+        self._counts = np.zeros((classes, BINS), dtype=np.int64)
+        self._predicted: Counter[int] = Counter()
+        self._unreadable = 0
+        self._uncertain: list[Row] = []
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Count some more *rows*, which come after those before."""
         good = [row for row in rows if not row.unreadable]
-        unreadable += len(rows) - len(good)
+        self._unreadable += len(rows) - len(good)
         if not good:
-            continue
+            return
         values = np.array([row.probabilities for row in good])
-        for label in range(classes):
-            counts[label] += np.histogram(values[:, label], _EDGES)[0]
-        predicted.update(values.argmax(axis=1).tolist())
-        uncertain = _least_certain([*uncertain, *good])
-    return Scores(
-        unreadable=unreadable,
-        counts=tuple(tuple(row) for row in counts.tolist()),
-        predicted=tuple(predicted[label] for label in range(classes)),
-        uncertain=tuple(uncertain),
-    )
+        for label, counts in enumerate(self._counts):
+            counts += np.histogram(values[:, label], _EDGES)[0]
+        self._predicted.update(values.argmax(axis=1).tolist())
+        self._uncertain = _least_certain([*self._uncertain, *good])
+
+    def scores(self) -> Scores:
+        """What they look like together."""
+        return Scores(
+            unreadable=self._unreadable,
+            counts=tuple(tuple(row) for row in self._counts.tolist()),
+            predicted=tuple(self._predicted[each] for each in range(len(self._counts))),
+            uncertain=tuple(self._uncertain),
+        )
+
+
+def score_rows(shards: Iterable[Sequence[Row]], classes: int) -> Scores:
+    """Sum up the rows of all *shards*, one at a time."""
+    total = ScoreSum(classes)
+    for rows in shards:
+        total.add(rows)
+    return total.scores()
 
 
 def score_run(run: Run) -> dict[str, Any]:
@@ -86,12 +102,17 @@ def score_run(run: Run) -> dict[str, Any]:
         "images": manifest.total,
         "unreadable": scores.unreadable,
         "positive": request.positive or labels[-1],
-        "histogram": {
-            "edges": _EDGES,
-            "counts": dict(zip(labels, scores.counts, strict=True)),
-        },
-        "predicted": dict(zip(labels, scores.predicted, strict=True)),
+        **distribution(scores, labels),
         "uncertain": [_entry(row, labels) for row in scores.uncertain],
+    }
+
+
+def distribution(scores: Scores, labels: Sequence[str]) -> dict[str, Any]:
+    """The members ``histogram`` and ``predicted`` of a JSON object about *scores*."""
+    counts = dict(zip(labels, scores.counts, strict=True))
+    return {
+        "histogram": {"edges": _EDGES, "counts": counts},
+        "predicted": dict(zip(labels, scores.predicted, strict=True)),
     }
 
 

@@ -72,6 +72,14 @@ class JobCalls:
         """
         return self._transport.ask_json(Call("GET", _job_path(job_id, "/scores")))
 
+    def report(self, job_id: str) -> dict[str, Any]:
+        """What a succeeded job did and lost, as GET /v1/jobs/{id}/report says.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        return self._transport.ask_json(Call("GET", _job_path(job_id, "/report")))
+
     def wait(
         self,
         job_id: str,

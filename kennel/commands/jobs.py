@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group(epilog="Examples: kennel jobs list; kennel jobs show JOB")
 def jobs() -> None:
-    """List, show, cancel or retry folder jobs."""
+    """List, show, report, cancel or retry folder jobs."""
 
 
 @jobs.command("list", epilog="Examples: kennel jobs list; kennel jobs list --json")
@@ -55,6 +55,26 @@ def show_job(job: str, url: str, key: str | None, as_json: bool) -> None:
     click.echo(_line(found))
     for each in found.unreadable_files:
         click.echo(f"  {each['file']}: {each['detail']}")
+
+
+@jobs.command(
+    "report", epilog="Examples: kennel jobs report JOB; kennel jobs report JOB --json"
+)
+@click.argument("job")
+@URL_OPTION
+@KEY_OPTION
+@JSON_OPTION
+def report_job(job: str, url: str, key: str | None, as_json: bool) -> None:
+    """Report what a succeeded JOB did, how long it took and what was lost."""
+    from kennel.job_report import report_lines
+
+    with open_client(url, key) as client:
+        report = client.report(job)
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    for line in report_lines(report):
+        click.echo(line)
 
 
 @jobs.command("cancel", epilog="Examples: kennel jobs cancel JOB")

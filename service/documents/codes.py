@@ -51,7 +51,7 @@ CODES: Final = {
         InvalidRequestError, "the path has other methods: see Allow"
     ),
     "report_not_found": ErrorCode(
-        NotFoundError, "the version came without a training report"
+        NotFoundError, "the version or the job has no report"
     ),
     "unauthenticated": ErrorCode(KennelError, "this needs a valid API key"),
     "forbidden": ErrorCode(KennelError, "the key lacks the scope for this"),

@@ -69,6 +69,7 @@ def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
         input=given["input"],
         clip=_clip(given.get("clip"), card),
         pin=_pin(model),
+        card=card,
         **options,
     )
 

@@ -1,4 +1,4 @@
-"""What a finished job's result looks like: its scores, and its images as thumbnails."""
+"""What a finished job's result looks like: report, scores, and images as thumbnails."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from flask_smorest import Blueprint
 from models.errors import InvalidImageError, ModelOverloadedError, NotFoundError
 from models.images import encode_thumbnail
 from service.documents.operations import documented
+from service.documents.report import SHOW_REPORT
 from service.documents.scores import SHOW_IMAGE, SHOW_SCORES
 from worker.queue import JobQueue
 
@@ -33,9 +34,15 @@ class ScoreViews:
     def blueprint(self) -> Blueprint:
         """The routes."""
         routes = Blueprint("scores", __name__, url_prefix="/v1/jobs/<job>")
+        routes.add_url_rule("/report", view_func=self.report)
         routes.add_url_rule("/scores", view_func=self.scores)
         routes.add_url_rule("/images/<path:image>", view_func=self.image)
         return routes
+
+    @documented(SHOW_REPORT)
+    def report(self, job: str) -> Response:
+        """What was asked and done, how long it took and what was lost."""
+        return jsonify(self.queue.report(job))
 
     @documented(SHOW_SCORES)
     def scores(self, job: str) -> Response:

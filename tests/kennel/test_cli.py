@@ -47,7 +47,7 @@ def test_misuse_exits_with_2_and_names_the_remedy(tmp_path: Path) -> None:
     )
 
     assert result.exit_code == 2
-    assert "lacks 1 ids, the first is '1'" in result.output
+    assert "lacks 1 of the ids in" in result.output
     assert "Traceback" not in result.output
 
 

@@ -152,3 +152,57 @@ def test_submit_sends_csv_files_from_here(tmp_path: Path) -> None:
     assert b"\r\n\r\nid,label\r\n1,0\r\n\r\n--" in sent.body
     assert b'name="manifest"; filename="list.csv"\r\n' in sent.body
     assert b"format" not in sent.body
+
+
+REPORT = {
+    "job": "j1",
+    "input": "test",
+    "model": "pets",
+    "version": 1,
+    "clip": 0.95,
+    "format": "kaggle-binary",
+    "images": 3,
+    "seconds": 2.0,
+    "ignored": 0,
+    "images_per_second": 1.5,
+    "unreadable": 1,
+    "csv_sha256": "9f86",
+    "unreadable_files": [{"file": "7.png", "detail": "damaged"}],
+}
+SINCE_2 = {
+    "queued_seconds": 0.5,
+    "shards": {"count": 1, "seconds": 1.5, "slowest": 0, "slowest_seconds": 1.5},
+    "attempts": {"begun": 3, "broken_off": 1},
+    "predicted": {"cat": 0, "dog": 2},
+}
+
+
+def test_report_of_a_job_is_told_in_words() -> None:
+    with scripted(says({**REPORT, **SINCE_2})) as api:
+        result = run(api, "jobs", "report", "j1")
+
+    assert result.stdout.splitlines() == [
+        "j1: test by pets 1",
+        "  kaggle-binary, clip 0.95, 3 images",
+        "  2 s, 1.5 images/s, after 0.5 s in the queue",
+        "  1 shards in 1.5 s of work, the slowest 1.5 s; 3 attempts, 1 broke off",
+        "  likeliest: cat 0, dog 2",
+        "  CSV SHA-256 9f86",
+        "  1 unreadable, 0 files left out",
+        "    7.png: damaged",
+    ]
+    assert api.seen[0].path == "/v1/jobs/j1/report"
+
+
+def test_report_of_an_older_kennel_is_told_without_what_it_lacks() -> None:
+    with scripted(says(REPORT)) as api:
+        result = run(api, "jobs", "report", "j1")
+
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 6)
+
+
+def test_report_is_printed_as_the_api_answers_it() -> None:
+    with scripted(says(REPORT)) as api:
+        result = run(api, "jobs", "report", "j1", "--json")
+
+    assert json.loads(result.stdout) == REPORT

@@ -130,3 +130,36 @@ def test_image_that_became_a_link_is_not_followed(
         404,
         "image_not_found",
     )
+
+
+def test_report_is_answered_as_it_was_written(
+    jobs_client: FlaskClient, settings: ServiceSettings, job: str
+) -> None:
+    early = jobs_client.get(f"/v1/jobs/{job}/report")
+    run = finish(settings, job)
+
+    response = jobs_client.get(f"/v1/jobs/{job}/report")
+
+    assert (early.status_code, early.get_json()["code"]) == (409, "job_not_finished")
+    assert response.get_json() == json.loads(run.report.read_text())
+
+
+def test_damaged_report_is_not_found(
+    jobs_client: FlaskClient, settings: ServiceSettings, job: str
+) -> None:
+    finish(settings, job).report.write_text("{")
+
+    response = jobs_client.get(f"/v1/jobs/{job}/report")
+
+    assert (response.status_code, response.get_json()["code"]) == (
+        404,
+        "report_not_found",
+    )
+
+
+def test_card_of_the_served_version_is_kept_with_the_job(
+    settings: ServiceSettings, job: str
+) -> None:
+    card = json.loads(find_run(settings.runs_dir, job).card.read_text())
+
+    assert (card["name"], card["version"]) == ("pets", 1)
