@@ -9,10 +9,12 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
+from service.documents.report import ReportSchema, ShardsSchema
 from service.settings import ServiceSettings
 from tests.finished_runs import finish_run
 from tests.pictures import grey
 from worker.artefacts import Row, render_artefact
+from worker.report import make_report
 from worker.run import Run
 from worker.runs import find_run
 from worker.scores import score_rows
@@ -142,6 +144,18 @@ def test_report_is_answered_as_it_was_written(
 
     assert (early.status_code, early.get_json()["code"]) == (409, "job_not_finished")
     assert response.get_json() == json.loads(run.report.read_text())
+
+
+def test_every_member_of_a_report_is_documented(
+    settings: ServiceSettings, job: str
+) -> None:
+    run = finish(settings, job)
+    rows = [row(number, number / 30) for number in range(1, 31)]
+
+    report = make_report(run, run.manifest, rows, "id,label\n")
+
+    assert {*report, "finished"} == set(ReportSchema().fields)
+    assert set(report["shards"]) == set(ShardsSchema().fields)
 
 
 def test_damaged_report_is_not_found(
