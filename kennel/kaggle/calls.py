@@ -87,8 +87,8 @@ class KaggleCalls:
     def _read(self, output: bytes) -> Any:
         told: dict[str, Any] = {}
         # A process that is ended while it writes leaves half a line.
-        for line in output.splitlines():
-            if line.endswith(b"}"):
+        for line in output.splitlines(keepends=True):
+            if line.endswith(b"\n"):
                 told.update(json.loads(line))
         if "answer" in told:
             return told["answer"]

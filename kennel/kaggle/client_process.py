@@ -71,9 +71,8 @@ def _submit(api: Any, request: dict[str, Any], tell: Callable[..., None]) -> Any
             tell({"uploaded": True})
         return result
 
-    complete = import_module(
-        "kaggle.api.kaggle_api_extended"
-    ).ResumableUploadResult.COMPLETE
+    client = import_module("kaggle.api.kaggle_api_extended")
+    complete = client.ResumableUploadResult.COMPLETE
     api.upload_complete = watched
     answer = api.competition_submit(
         request["csv"], request["message"], request["competition"], quiet=True
@@ -116,12 +115,8 @@ def _trouble(error: Exception, api: Any) -> dict[str, Any]:
         return {"kind": "upload_failed"}
     response = getattr(error, "response", None)
     if response is not None:
-        detail = _said(response)
-        return {
-            "kind": "refused",
-            "status": response.status_code,
-            "detail": _cleaned(detail, api),
-        }
+        detail = _cleaned(_said(response), api)
+        return {"kind": "refused", "status": response.status_code, "detail": detail}
     # requests' own errors are OSErrors, a page that is no JSON is a ValueError as well.
     unreachable = isinstance(error, OSError) and not isinstance(error, ValueError)
     return {"kind": "unreachable" if unreachable else type(error).__name__}
