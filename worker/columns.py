@@ -68,7 +68,7 @@ def check_header(header: Sequence[str], asked: str, labels: Sequence[str]) -> No
 
 
 def _label_names(header: Sequence[str], asked: str) -> list[str]:
-    return [name.strip(" ") for name in header[_TEXT_COLUMNS.get(asked, 1) :]]
+    return [name.strip(" ") for name in header[_TEXT_COLUMNS[asked] :]]
 
 
 def _unfit(reason: str) -> InvalidRequestError:

@@ -70,8 +70,8 @@ class JobQueue(JobRecords):
     ) -> JobStatus:
         """Start a job; with the same key and request, the job that is already there.
 
-        From the moment this returns, the job ends with a CSV or a reason, whatever
-        crashes.
+        *sheets* may say which images it has, and what its CSV looks like. From the
+        moment this returns, the job ends with a CSV or a reason, whatever crashes.
 
         Raises:
             InvalidRequestError: the request, its folder or a sheet cannot be used.
@@ -113,7 +113,6 @@ class JobQueue(JobRecords):
         """
         archive.seek(0)
         digest = hash_stream(archive)
-
         with opened_sheets(sheets, self._input_root, self._runs_dir) as opened:
             asked = dataclasses.replace(opened.settle(request), archive=digest)
 

@@ -108,6 +108,11 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
         422,
         "invalid_input",
     ),
+    "no format": (
+        {"input": "test", "sample_submission": SAMPLE, "format": "xml"},
+        422,
+        "invalid_parameter",
+    ),
     "not there": ({"input": "test", "manifest": "no.csv"}, 422, "invalid_input"),
     "no folder": ({"input": "none", "manifest": LIST}, 422, "invalid_input"),
     "too large": ({"input": "test", "manifest": b"," * 2_000_000}, 413, "too_large"),

@@ -57,8 +57,11 @@ class JobSheets:
         """*request* with what the files say; the same files settle it the same way.
 
         Raises:
-            InvalidRequestError: the sample's header cannot be filled.
+            InvalidRequestError: the request cannot be used, or the sample's header
+                cannot be filled.
         """
+        if not self.decide_format:
+            request.check()
         manifest = None if self.manifest is None else self.manifest.digest
         if self.sample is None:
             return dataclasses.replace(request, manifest=manifest)
