@@ -31,7 +31,7 @@ from worker.attempts import (
     shard_work,
 )
 from worker.breaking_off import broken_off_when_ended
-from worker.dispatch import queue_assembly, top_up
+from worker.dispatch import queue_assembly
 from worker.patience import Patience
 from worker.photos import photos_folder
 from worker.run import Run
@@ -48,13 +48,12 @@ _log = logging.getLogger("kennel.worker")
 
 
 def predict_shard(job_id: str, shard_number: int) -> None:
-    """Work one shard, its place in the queue given on; the last queues the assembly.
+    """Work one shard; whoever completes the set queues the assembly.
 
     Raises:
         KennelError, OSError: trouble that may pass; RQ runs the shard again.
     """
     settings = WorkerSettings.from_env(os.environ)
-    _give_place_on(settings)
     run = find_unfinished(settings.runs_dir, str(job_id))
     if run is None or not 0 <= shard_number < run.manifest.shard_count:
         return
@@ -81,7 +80,6 @@ def assemble(job_id: str) -> None:
         damaged = assemble_run(run)
         if damaged:
             _log.warning("run %s: shards %s are damaged, again", run.id, damaged)
-            _give_place_on(settings)
         elif run.report.exists():
             _log.info("run %s: submission.csv is complete", run.id)
         else:
@@ -131,19 +129,8 @@ def _attempt(run: Run, work: str) -> Iterator[bool]:
         raise
 
 
-def _give_place_on(settings: WorkerSettings) -> None:
-    try:
-        top_up(settings.runs_dir, _work_list(settings))
-    except (QueueUnavailableError, OSError) as error:
-        _log.warning("what comes next is left to the reconciler: %s", error)
-
-
 def _queue_assembly(run: Run, settings: WorkerSettings) -> None:
     try:
-        queue_assembly(run, _work_list(settings))
+        queue_assembly(run, WorkList(settings.redis_url, settings.queue_name))
     except QueueUnavailableError as error:
         _log.warning("run %s: assembly is left to the reconciler: %s", run.id, error)
-
-
-def _work_list(settings: WorkerSettings) -> WorkList:
-    return WorkList(settings.redis_url, settings.queue_name)

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from functools import partial
 from typing import Final
 
 from redis import Redis
@@ -18,6 +19,7 @@ from rq.serializers import JSONSerializer
 
 from models.errors import InvalidRequestError, QueueUnavailableError
 from worker.allowed import AllowedJob
+from worker.dispatch import top_up
 from worker.logs import set_up_worker_logging
 from worker.process import (
     HEARTBEAT_INTERVAL_SECONDS,
@@ -77,7 +79,7 @@ def _make_worker(settings: WorkerSettings) -> ShardWorker:
         serializer=JSONSerializer,
     )
     # One queue: with several, RQ loses the job of a worker that dies while fetching.
-    return ShardWorker(
+    worker = ShardWorker(
         [queue],
         connection=connection,
         job_class=AllowedJob,
@@ -86,6 +88,10 @@ def _make_worker(settings: WorkerSettings) -> ShardWorker:
         job_monitoring_interval=HEARTBEAT_INTERVAL_SECONDS,
         log_job_description=False,
     )
+    # Here and not in the job's process: the connection and the manifests stay.
+    work_list = WorkList(settings.redis_url, settings.queue_name)
+    worker.give_place_on = partial(top_up, settings.runs_dir, work_list)
+    return worker
 
 
 def _wait_for_redis(settings: WorkerSettings) -> None:

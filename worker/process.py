@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
@@ -33,10 +34,12 @@ class ShardWorker(Worker):
 
     Attributes:
         leaving: told to stop, as opposed to having lost Redis.
+        give_place_on: called beside the job's process when that has begun.
     """
 
     max_connection_wait_time = 5.0
     leaving = False
+    give_place_on: Callable[[], None] | None = None
 
     def run_maintenance_tasks(self) -> None:
         """Nothing: RQ's maintenance runs callbacks, and can lock itself out."""
@@ -75,6 +78,15 @@ class ShardWorker(Worker):
             _log.info("told to stop: finishing the shard at hand")
             with suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGUSR1)
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """Begin the job, and meanwhile give its place in the queue on."""
+        super().fork_work_horse(job, queue)
+        if self.give_place_on is not None:
+            try:
+                self.give_place_on()
+            except (KennelError, OSError) as error:
+                _log.warning("the next shards are left to the reconciler: %s", error)
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """Run the job in the forked process, which dies with its worker."""
