@@ -7,29 +7,23 @@ used; one of its workers that dies in it would stop all recovery for a quarter h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
 
-from redis import Redis
-from redis.backoff import ConstantBackoff, NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry as ConnectionRetry
 from rq import Queue
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
-from models.errors import QueueUnavailableError
 from worker import stuck
 from worker.allowed import AllowedJob
+from worker.connections import CONNECT_SECONDS, connect, probing, translated
 from worker.enqueuing import enqueue
 from worker.heartbeats import last_heartbeat
 from worker.snapshot import ANNOUNCED_KEY, Snapshot, take_snapshot, work_id
 
 QUEUE_NAME: Final = "kennel"
-_CONNECT_SECONDS: Final = 2.0
-_ANSWER_SECONDS: Final = 10.0
 
 
 class WorkList:
@@ -40,13 +34,13 @@ class WorkList:
         self._redis_url = redis_url
         self.queue_name = queue_name
 
-    def ping(self, timeout_seconds: float = _CONNECT_SECONDS) -> None:
+    def ping(self, timeout_seconds: float = CONNECT_SECONDS) -> None:
         """See that Redis answers and takes writes.
 
         Raises:
             QueueUnavailableError: it does not; nothing can be queued now.
         """
-        with _translated(), self._probe(timeout_seconds) as probe:
+        with translated(), probing(self._redis_url, timeout_seconds) as probe:
             # A full or read-only Redis answers PING, but queues nothing.
             probe.set("rq:kennel:ping", "1", ex=60)
 
@@ -58,7 +52,7 @@ class WorkList:
         Raises:
             QueueUnavailableError: Redis is away.
         """
-        with _translated(), self._probe(timeout_seconds) as probe:
+        with translated(), probing(self._redis_url, timeout_seconds) as probe:
             return last_heartbeat(probe, self.queue_name)
 
     def look(self) -> Snapshot:
@@ -67,7 +61,7 @@ class WorkList:
         Raises:
             QueueUnavailableError: Redis is away.
         """
-        with _translated():
+        with translated():
             return take_snapshot(self._queue)
 
     def announce(self, priorities: Mapping[str, str]) -> None:
@@ -77,9 +71,9 @@ class WorkList:
             QueueUnavailableError: Redis is away.
         """
         if priorities:
-            with _translated():
+            with translated():
                 fields: dict[Any, Any] = dict(priorities)
-                self._connection.hset(ANNOUNCED_KEY, mapping=fields)
+                self._queue.connection.hset(ANNOUNCED_KEY, mapping=fields)
 
     def retire(self, job_id: str) -> None:
         """Forget that a job lacked work.
@@ -87,8 +81,8 @@ class WorkList:
         Raises:
             QueueUnavailableError: Redis is away.
         """
-        with _translated():
-            self._connection.hdel(ANNOUNCED_KEY, job_id)
+        with translated():
+            self._queue.connection.hdel(ANNOUNCED_KEY, job_id)
 
     def add(self, job_id: str, work: str, *, at_front: bool = False) -> None:
         """Queue a shard (by number) or the assembly, unless it is live.
@@ -96,7 +90,7 @@ class WorkList:
         Raises:
             QueueUnavailableError: Redis is away; it may be queued.
         """
-        with _translated():
+        with translated():
             try:
                 enqueue(self._queue, job_id, work, at_front=at_front)
             except DuplicateJobError:
@@ -113,41 +107,14 @@ class WorkList:
         Raises:
             QueueUnavailableError: Redis is away.
         """
-        with _translated():
+        with translated():
             stuck.clear(self._queue)
-
-    def _probe(self, timeout_seconds: float) -> Redis:
-        return Redis.from_url(
-            self._redis_url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=ConnectionRetry(NoBackoff(), 0),
-        )
-
-    @cached_property
-    def _connection(self) -> Redis:
-        # One quick retry: a pooled connection may be from before Redis' restart.
-        return Redis.from_url(
-            self._redis_url,
-            socket_timeout=_ANSWER_SECONDS,
-            socket_connect_timeout=_CONNECT_SECONDS,
-            retry=ConnectionRetry(ConstantBackoff(0.1), 1),
-        )
 
     @cached_property
     def _queue(self) -> Queue:
         return Queue(
             self.queue_name,
-            connection=self._connection,
+            connection=connect(self._redis_url),
             job_class=AllowedJob,
             serializer=JSONSerializer,
         )
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except RedisError as error:
-        message = f"the queue's Redis does not work ({error}): start it, then try again"
-        raise QueueUnavailableError(message) from error

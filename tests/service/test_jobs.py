@@ -219,3 +219,9 @@ def test_no_job_is_pinned_while_the_model_is_away(
     served.stop()
 
     assert submit(jobs_client).get_json()["code"] == "model_not_ready"
+
+
+def test_priority_is_told_and_is_normal_unless_asked(jobs_client: FlaskClient) -> None:
+    answers = [submit(jobs_client), submit(jobs_client, priority="low")]
+
+    assert [each.get_json()["priority"] for each in answers] == ["normal", "low"]
