@@ -12,6 +12,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
+from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.job import Job
@@ -51,6 +52,10 @@ class ShardWorker(Worker):
 
     def subscribe(self) -> None:
         """Nothing: commands over Redis (kill, stop, shut down) are not obeyed."""
+
+    def _set_ip_address(self, connection: Redis) -> None:
+        # RQ asks for CLIENT LIST, which the workers' user of Redis is not allowed.
+        self.ip_address = "unknown"
 
     def get_heartbeat_ttl(self, job: Job) -> int:
         """How long Redis keeps an execution whose worker is silent."""

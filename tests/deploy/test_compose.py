@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from kennel.commands.serving import model_server
+from kennel.local_redis import ACCESS_RULES, REDIS_USER
 from models.contract import MAX_BATCH_SIZE
 from models.logs import LogSettings
 from service.settings import ServiceSettings
@@ -84,8 +85,18 @@ def test_passwords_have_no_default(file: Path) -> None:
     for name, operator, _ in _VARIABLE.findall(file.read_text()):
         if re.search("(PASSWORD|SECRET|TOKEN|KEY)S?$", name):
             assert operator != ":-", f"{file}: {name}"
+
+
+def test_redis_has_the_same_one_user_as_the_local_stack() -> None:
     command = SERVICES["redis"]["command"]
-    assert command[command.index("--requirepass") + 1].startswith("${REDIS_PASSWORD:?")
+    name, state, password, *rules = command[command.index("--user") + 1 :]
+    config = (ROOT / "deploy/redis.conf").read_text().splitlines()
+
+    assert (name, state) == (REDIS_USER, "on")
+    assert password.startswith(">${REDIS_PASSWORD:?")
+    assert tuple(rules) == ACCESS_RULES
+    assert "user default off" in config
+    assert "maxmemory-policy noeviction" in config
 
 
 @pytest.mark.parametrize(
@@ -106,7 +117,7 @@ def test_every_variable_is_one_that_the_process_reads(
     assert LogSettings.from_env(env).format == "json"
 
     assert set(variables) <= env.names
-    assert read.redis_url == "redis://:chosen@redis:6379/0"
+    assert read.redis_url == "redis://kennel:chosen@redis:6379/0"
     assert read.model_server == "model-server:8500"
 
 
