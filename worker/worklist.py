@@ -20,6 +20,7 @@ from worker import stuck
 from worker.allowed import AllowedJob
 from worker.connections import CONNECT_SECONDS, connect, probing, translated
 from worker.enqueuing import enqueue
+from worker.eviction import check_keeps_work
 from worker.heartbeats import last_heartbeat
 from worker.snapshot import ANNOUNCED_KEY, Snapshot, take_snapshot, work_id
 
@@ -35,7 +36,7 @@ class WorkList:
         self.queue_name = queue_name
 
     def ping(self, timeout_seconds: float = CONNECT_SECONDS) -> None:
-        """See that Redis answers and takes writes.
+        """See that Redis answers, takes writes and keeps them.
 
         Raises:
             QueueUnavailableError: it does not; nothing can be queued now.
@@ -43,6 +44,7 @@ class WorkList:
         with translated(), probing(self._redis_url, timeout_seconds) as probe:
             # A full or read-only Redis answers PING, but queues nothing.
             probe.set("rq:kennel:ping", "1", ex=60)
+            check_keeps_work(probe)
 
     def last_heartbeat(self, timeout_seconds: float) -> float | None:
         """When a worker of the queue spoke last, in seconds since the epoch.
