@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "keys": "kennel.commands.keys:keys",
     "score": "kennel.commands.scoring:score",
     "kaggle": "kennel.commands.kaggle:kaggle",
+    "doctor": "kennel.commands.doctor:doctor",
 }
 """Imported when asked for, so that `kennel --help` is instant."""
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from models.errors import InvalidRequestError, NotFoundError, QueueUnavailableError
 from worker.dispatch import queue_assembly, top_up
@@ -27,6 +28,9 @@ from worker.runs import all_runs
 from worker.settings import WorkerSettings
 from worker.signals import end_on_signals
 from worker.worklist import WorkList
+
+LOCK_NAME: Final = ".reconciler.lock"
+"""In RUNS_DIR; opened at every look, so its time says when the last one was."""
 
 _log = logging.getLogger("kennel.reconciler")
 
@@ -105,7 +109,7 @@ def _reconcile_or_tell(
 @contextmanager
 def _alone(runs_dir: Path) -> Iterator[bool]:
     runs_dir.mkdir(parents=True, exist_ok=True)
-    with (runs_dir / ".reconciler.lock").open("w") as lock:
+    with (runs_dir / LOCK_NAME).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

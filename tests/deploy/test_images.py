@@ -45,7 +45,10 @@ def test_the_processes_import_only_what_their_image_holds(tmp_path: Path) -> Non
     for sources, destination in copies(DEPLOY / "Dockerfile"):
         if destination.startswith("/app/"):
             _copy(sources, tmp_path / destination.removeprefix("/app/"))
-    modules = ("service.main", "service.wsgi", "worker.main", "worker.reconciler")
+    modules = (
+        *("service.main", "service.wsgi", "worker.main", "worker.reconciler"),
+        *("kennel.cli", "kennel.commands.doctor", "kennel.doctor.examination"),
+    )
 
     answer = subprocess.run(
         [sys.executable, "-c", _REPORT, *modules],

@@ -1,0 +1,1 @@
+"""What is wrong with this machine or deployment, and the remedy; it changes nothing."""

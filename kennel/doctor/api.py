@@ -1,0 +1,31 @@
+"""The API: reachable, and what its own readiness says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from kennel.client import Client
+from kennel.doctor.deployment import Deployment
+from kennel.doctor.finding import Finding, fail, ok, warn
+from models.errors import KennelError
+
+_TIMEOUT_SECONDS: Final = 5.0
+
+
+def check_api(deployment: Deployment) -> Iterator[Finding]:
+    """GET /readyz, as a load balancer sees it."""
+    url = deployment.api_url
+    try:
+        with Client(url, timeout_seconds=_TIMEOUT_SECONDS, retries=0) as client:
+            readiness = client.readiness()
+    except KennelError as error:
+        yield fail("ready", str(error), "start it (kennel up), or set KENNEL_URL")
+        return
+    status = str(readiness.get("status"))
+    if status == "ready":
+        yield ok("ready", f"{url} is ready")
+        return
+    parts = readiness.get("parts", {})
+    reasons = [str(part.get("detail")) for part in parts.values() if "detail" in part]
+    yield warn("ready", f"{url} is {status}: {'; '.join(reasons)}", "see the parts")

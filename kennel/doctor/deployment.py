@@ -1,0 +1,109 @@
+"""The deployment to look at, as the environment describes it, and what is wrong there."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from kennel.doctor.finding import Finding, fail, ok, warn
+from kennel.local_redis import local_redis_url
+from kennel.settings import KennelSettings
+from models.errors import InvalidRequestError
+from models.logs import LogSettings
+from service.observation.tracing import TracingSettings
+from service.settings import ServiceSettings
+from worker.settings import WorkerSettings
+
+LOCAL_API: Final = "http://127.0.0.1:8000"
+
+_OTHERS: Final = {"KENNEL_URL", "KENNEL_API_KEY", "REDIS_PASSWORD"}
+_SHORTEST_NAME: Final = 6
+"""Shorter names resemble too much: PORT, HOST."""
+
+_SIMILARITY: Final = 0.85
+_Settings = TypeVar("_Settings")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Where everything is, and what is wrong with the variables that say so."""
+
+    home: KennelSettings
+    service: ServiceSettings
+    worker: WorkerSettings
+    redis_url: str
+    api_url: str
+    findings: tuple[Finding, ...]
+
+
+class _AskedFor(dict[str, str]):
+    """An environment that remembers which variables were looked for."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        super().__init__(env)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def read_deployment(env: Mapping[str, str]) -> Deployment:
+    """The deployment that *env* describes; a value that cannot be used counts as unset.
+
+    Without REDIS_URL it is the Redis of the local stack in KENNEL_HOME, if there is one.
+    """
+    asked = _AskedFor(env)
+    findings: dict[str, Finding] = {}
+    home = KennelSettings.from_env(asked)
+    service = _read(ServiceSettings.from_env, asked, findings)
+    worker = _read(WorkerSettings.from_env, asked, findings)
+    _read(LogSettings.from_env, asked, findings)
+    _read(TracingSettings.from_env, asked, findings)
+    for finding in _misspelt(env, asked.names | _OTHERS):
+        findings[finding.check] = finding
+    local = None if asked.get("REDIS_URL") else local_redis_url(home.home / "redis")
+    return Deployment(
+        home=home,
+        service=service,
+        worker=worker,
+        redis_url=local or worker.redis_url,
+        api_url=env.get("KENNEL_URL") or LOCAL_API,
+        findings=tuple(findings.values()),
+    )
+
+
+def check_settings(deployment: Deployment) -> Iterator[Finding]:
+    """Variables that cannot be used, or look like misspelt ones of ours."""
+    yield from deployment.findings
+    if not deployment.findings:
+        yield ok("variables", "all can be used")
+
+
+def _read(
+    read: Callable[[Mapping[str, str]], _Settings],
+    asked: _AskedFor,
+    findings: dict[str, Finding],
+) -> _Settings:
+    while True:
+        try:
+            return read(asked)
+        except InvalidRequestError as error:
+            # Each message begins with the variable; without it the next one shows.
+            found = re.match(r"[A-Z_]+", str(error))
+            if found is None or asked.pop(found.group(), None) is None:
+                raise
+            remedy = "correct or unset it"
+            findings[found.group()] = fail(found.group(), str(error), remedy)
+
+
+def _misspelt(env: Mapping[str, str], known: set[str]) -> Iterator[Finding]:
+    names = [name for name in known if len(name) >= _SHORTEST_NAME]
+    for name in sorted(set(env) - known):
+        similar = difflib.get_close_matches(name.upper(), names, 1, _SIMILARITY)
+        if similar and similar[0] not in env:
+            seen = f"{name} is set and nobody reads it; {similar[0]} is not set"
+            yield warn(name, seen, f"call it {similar[0]}")

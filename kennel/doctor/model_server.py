@@ -1,0 +1,91 @@
+"""The model server: it answers, serves what is configured, and agrees with the cards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from kennel.doctor.deployment import Deployment
+from kennel.doctor.finding import Finding, fail, ok, unknown
+from kennel.doctor.published import configured_entries, published_folder, read_card
+from models.card import ModelCard
+from models.errors import InvalidRequestError, KennelError, ModelContractError
+from models.wire.client import ModelRef, ModelServerClient, VersionStatus
+from models.wire.config import ModelEntry, default_entry
+
+_TIMEOUT_SECONDS: Final = 3.0
+_AVAILABLE: Final = "AVAILABLE"
+_SAME: Final = ("labels", "image_size", "temperature", "clip_bound", "created")
+
+
+def check_model_server(deployment: Deployment) -> Iterator[Finding]:
+    """What the model server says of each model that it should serve."""
+    target = deployment.service.model_server
+    entries = _entries(deployment)
+    if not entries:
+        why = f"no model to ask {target} for"
+        yield unknown("models", why, "publish one, or set MODEL_NAMES")
+        return
+    with ModelServerClient(target, timeout_seconds=_TIMEOUT_SECONDS) as client:
+        for entry in entries:
+            yield from _model(client, deployment, entry)
+
+
+def _entries(deployment: Deployment) -> list[ModelEntry]:
+    models_dir = deployment.home.models_dir
+    try:
+        entries = configured_entries(models_dir)
+    except InvalidRequestError:
+        entries = {}  # said in the area of the models
+    for name in deployment.service.model_names:
+        entries.setdefault(name, default_entry(name, models_dir))
+    return list(entries.values())
+
+
+def _model(
+    client: ModelServerClient, deployment: Deployment, entry: ModelEntry
+) -> Iterator[Finding]:
+    remedy = "start it (kennel up, docker compose up -d), correct MODEL_SERVER"
+    try:
+        versions = client.versions(entry.name)
+    except KennelError as error:
+        yield fail(entry.name, f"{deployment.service.model_server}: {error}", remedy)
+        return
+    states = ", ".join(f"{each.version} {each.state}" for each in versions)
+    available = [each for each in versions if each.state == _AVAILABLE]
+    if not available:
+        errors = "; ".join(each.error for each in versions if each.error)
+        seen = f"no version is available ({states or 'none known'}) {errors}".rstrip()
+        yield fail(entry.name, seen, "see its log, and the area models")
+        return
+    yield ok(entry.name, states)
+    for each in available:
+        yield _described(client, deployment, entry, each)
+
+
+def _described(
+    client: ModelServerClient,
+    deployment: Deployment,
+    entry: ModelEntry,
+    served: VersionStatus,
+) -> Finding:
+    check = f"{entry.name} {served.version}"
+    folder = published_folder(deployment.home.models_dir, entry) / str(served.version)
+    try:
+        said = client.describe(ModelRef(entry.name, version=served.version))
+    except KennelError as error:
+        return fail(check, f"it does not describe itself: {error}", "export it again")
+    try:
+        published = read_card(folder)
+    except ModelContractError as error:
+        return unknown(f"{check} card", str(error), "see the area models")
+    different = _differences(said, published)
+    if different:
+        seen = f"it says another {', '.join(different)} than {folder / 'card.json'}"
+        remedy = "the server reads another folder, or files were changed: export again"
+        return fail(check, seen, remedy)
+    return ok(check, "describes itself as its card does")
+
+
+def _differences(said: ModelCard, published: ModelCard) -> list[str]:
+    return [n for n in _SAME if getattr(said, n) != getattr(published, n)]
