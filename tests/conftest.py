@@ -32,8 +32,8 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        options = {
+    def options(self) -> dict[str, str]:
+        return {
             "port": str(self.port),
             "bind": "127.0.0.1",
             "dir": str(self.folder),
@@ -41,7 +41,10 @@ class RedisServer:
             "save": "",
             "maxmemory-policy": "noeviction",
         }
-        flags = [part for key, value in options.items() for part in (f"--{key}", value)]
+
+    def start(self) -> None:
+        pairs = self.options().items()
+        flags = [part for key, value in pairs for part in (f"--{key}", value)]
         self._process = subprocess.Popen(
             [redis_server_binary(), *flags], stdout=subprocess.DEVNULL
         )
@@ -53,7 +56,8 @@ class RedisServer:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
                     probe.sendall(b"PING\r\n")
-                    if probe.recv(16).startswith(b"+PONG"):
+                    # A server that asks for a password is up as well.
+                    if probe.recv(16).startswith((b"+PONG", b"-NOAUTH")):
                         return
             except OSError:
                 pass

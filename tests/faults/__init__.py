@@ -1,0 +1,1 @@
+"""The fault matrix: what breaks, and what must still be true afterwards."""

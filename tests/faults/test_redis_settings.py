@@ -1,0 +1,282 @@
+"""F26, F27, F29: a Redis that is full, evicts, forgets, or is open to everybody."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.retry import Retry
+
+from kennel.cli import main
+from service.protection.limiter import Limiter
+from service.protection.rates import read_rate
+from tests.conftest import RedisServer
+from tests.fake_model_server import FakeModelServer
+from tests.faults.api import api_of
+from tests.faults.redis_servers import ConfiguredRedis, LocalStackRedis
+from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
+from worker.redis_health import look_at_redis
+
+FILLING = "x" * 100_000
+JOB = {"input": "test"}
+
+
+@contextmanager
+def running(server: RedisServer) -> Iterator[RedisServer]:
+    server.folder.mkdir(exist_ok=True)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def confined(tmp_path: Path) -> Iterator[RedisServer]:
+    with running(LocalStackRedis(tmp_path / "redis")) as server:
+        yield server
+
+
+@contextmanager
+def filled(world: World) -> Iterator[None]:
+    """A Redis without room for anything, until the block ends."""
+    with Redis.from_url(world.redis.url) as redis:
+        redis.set("filling", FILLING)
+        redis.config_set("maxmemory", "1")
+        yield
+        redis.config_set("maxmemory", "0")
+
+
+def test_full_redis_takes_no_job_and_shows_none(world: World) -> None:
+    world.photos_of(3)
+    with api_of(world) as api, filled(world):
+        response = api.post("/v1/jobs", json=JOB)
+
+        assert response.status_code == 503
+        assert response.get_json()["code"] == "queue_unavailable"
+        assert api.get("/v1/jobs").get_json()["jobs"] == []
+        assert world.leftovers() == []
+    with api_of(world) as api:
+        assert api.post("/v1/jobs", json=JOB).status_code == 202
+
+
+def test_job_goes_on_when_there_is_room_again(world: World) -> None:
+    world.photos_of(4 * SHARD_SIZE)
+    expected = oracle(world, request())
+    world.model_server.delay_seconds = 0.2
+    job = world.queue.submit(request())
+    world.start_reconciler()
+    world.start_worker()
+    world.wait_for_progress(job)
+    with filled(world), pytest.raises(Exception, match="memory"):
+        world.queue.ping(2)
+
+    world.wait_for(job, "succeeded", 90)
+
+    assert world.csv(job) == expected
+
+
+def test_evicting_redis_takes_no_job_and_says_how_to_mend_it(world: World) -> None:
+    world.photos_of(3)
+    with Redis.from_url(world.redis.url) as redis, api_of(world) as api:
+        redis.config_set("maxmemory-policy", "allkeys-lru")
+        refused = api.post("/v1/jobs", json=JOB)
+        readiness = api.get("/readyz")
+        redis.config_set("maxmemory-policy", "noeviction")
+
+        assert refused.status_code == 503
+        assert "maxmemory-policy noeviction" in refused.get_json()["detail"]
+        assert (readiness.status_code, readiness.get_json()["status"]) == (
+            200,
+            "degraded",
+        )
+        assert api.get("/readyz").get_json()["status"] == "ready"
+
+
+def test_worker_waits_until_redis_keeps_work(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.photos_of(3)
+    job = world.queue.submit(request())
+    told = ""
+
+    def has_told() -> bool:
+        nonlocal told
+        told += capfd.readouterr().err
+        return "may drop queued work" in told
+
+    with Redis.from_url(world.redis.url) as redis:
+        redis.config_set("maxmemory-policy", "volatile-ttl")
+        worker = world.start_worker()
+        wait_until(has_told, 30)
+        assert worker.poll() is None
+        redis.config_set("maxmemory-policy", "noeviction")
+    world.start_reconciler()
+
+    world.wait_for(job, "succeeded")
+
+
+def test_all_of_ours_works_under_the_confined_user(
+    tmp_path: Path,
+    confined: RedisServer,
+    model_server: FakeModelServer,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    world = World(tmp_path, confined, model_server)
+    try:
+        world.photos_of(2 * SHARD_SIZE)
+        expected = oracle(world, request())
+        world.start_reconciler()
+        world.start_worker()
+        with api_of(world) as api:
+            job = api.post("/v1/jobs", json=JOB).get_json()["id"]
+            world.wait_for(world.queue.status(job), "succeeded")
+            csv = world.queue.submission(job).read_text()
+            model_server.delay_seconds = 1
+            other = api.post("/v1/jobs", json=JOB).get_json()["id"]
+            cancelled = api.post(f"/v1/jobs/{other}/cancel")
+            model_server.delay_seconds = 0
+            retried = api.post(f"/v1/jobs/{other}/retry")
+            metrics = api.get("/metrics").get_data(as_text=True)
+            world.wait_for(world.queue.status(other), "succeeded")
+    finally:
+        world.close()
+
+    log = capfd.readouterr().err
+    assert csv == expected
+    assert (cancelled.status_code, retried.status_code) == (200, 200)
+    assert "worker_last_heartbeat_timestamp_seconds" in metrics
+    assert "NOPERM" not in log
+    assert "WARNING" not in log
+
+
+def test_rates_are_counted_together_under_the_confined_user(
+    confined: RedisServer,
+) -> None:
+    processes = [Limiter(confined.url) for _ in range(2)]
+
+    assert [each.charge(read_rate("1/day"), "me") for each in processes] == [
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("FLUSHALL",),
+        ("FLUSHDB",),
+        ("CONFIG", "GET", "port"),
+        ("KEYS", "*"),
+        ("SHUTDOWN",),
+        ("DEBUG", "SLEEP", "0"),
+        ("CLIENT", "LIST"),
+        ("ACL", "LIST"),
+        ("GET", "other"),
+        ("PUBLISH", "rq:pubsub:anybody", "stop"),
+    ],
+    ids="-".join,
+)
+def test_confined_user_may_do_our_work_only(
+    confined: RedisServer, command: tuple[str, ...]
+) -> None:
+    redis: Any = Redis.from_url(confined.url)
+    with redis, pytest.raises(NoPermissionError):
+        redis.execute_command(*command)
+
+
+def test_nobody_comes_in_without_a_name(confined: RedisServer) -> None:
+    with (
+        Redis(port=confined.port, retry=Retry(NoBackoff(), 0)) as redis,
+        pytest.raises(AuthenticationError),
+    ):
+        redis.ping()
+
+
+def test_password_of_an_earlier_stack_goes_on_working(tmp_path: Path) -> None:
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    (folder / "password").write_text("chosen-before\n")
+    with running(LocalStackRedis(folder)) as server:
+        assert server.url.startswith("redis://kennel:chosen-before@")
+        assert look_at_redis(server.url).refusal == ""
+
+
+def doctor(*areas: str, **env: str) -> Result:
+    return CliRunner(env=env).invoke(main, ["doctor", *areas, "--json"])
+
+
+def verdicts(result: Result) -> dict[str, str]:
+    found = json.loads(result.stdout)["findings"]
+    return {each["check"]: each["verdict"] for each in found}
+
+
+def test_doctor_accepts_the_local_stacks_redis(confined: RedisServer) -> None:
+    result = doctor("redis", REDIS_URL=confined.url)
+
+    assert result.exit_code == 0, result.output
+    assert set(verdicts(result).values()) == {"ok", "unchecked"}
+    assert verdicts(result)["fsync"] == "unchecked"
+
+
+def test_doctor_finds_the_local_stack_by_itself(
+    tmp_path: Path, confined: RedisServer
+) -> None:
+    result = doctor("redis", KENNEL_HOME=str(tmp_path), REDIS_URL="")
+
+    assert verdicts(result)["reachable"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("settings", "check"),
+    [
+        ({"maxmemory-policy": "allkeys-lru"}, "eviction"),
+        ({"appendonly": "no"}, "durable"),
+        ({"appendfsync": "no"}, "fsync"),
+        ({}, "closed"),
+        ({"requirepass": "long-enough"}, "user"),
+        ({"maxmemory": "1"}, "writable"),
+        ({"maxmemory": "1"}, "memory"),
+    ],
+)
+def test_doctor_refuses(tmp_path: Path, settings: dict[str, str], check: str) -> None:
+    with running(ConfiguredRedis(tmp_path / "redis", **settings)) as server:
+        secret = ":long-enough@" if "requirepass" in settings else ""
+        url = server.url.replace("//", f"//{secret}")
+        result = doctor("redis", REDIS_URL=url)
+
+    found = json.loads(result.stdout)["findings"]
+    failed = {each["check"]: each for each in found if each["verdict"] == "failed"}
+    assert result.exit_code == 1
+    assert failed[check]["remedy"]
+
+
+def test_doctor_changes_nothing(tmp_path: Path) -> None:
+    with running(ConfiguredRedis(tmp_path / "redis")) as server:
+        with Redis.from_url(server.url) as redis:
+            redis.set("precious", "1")
+            before: Any = redis.info("persistence")
+
+            doctor("redis", "jobs", REDIS_URL=server.url, KENNEL_HOME=str(tmp_path))
+
+            after: Any = redis.info("persistence")
+            assert redis.keys() == [b"precious"]
+        assert after["aof_current_size"] == before["aof_current_size"]
+
+
+def test_doctor_says_what_is_missing_when_the_password_is(
+    confined: RedisServer,
+) -> None:
+    result = doctor("redis", REDIS_URL=f"redis://127.0.0.1:{confined.port}")
+
+    assert result.exit_code == 1
+    assert "does not let us in" in result.stdout
+    assert "Traceback" not in result.output
