@@ -29,8 +29,9 @@ _Settings = TypeVar("_Settings")
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where everything is, and what is wrong with the variables that say so."""
+    """Where everything is, and what is wrong with the variables in *env* that say so."""
 
+    env: Mapping[str, str]
     home: KennelSettings
     service: ServiceSettings
     worker: WorkerSettings
@@ -67,6 +68,7 @@ def read_deployment(env: Mapping[str, str]) -> Deployment:
         findings[finding.check] = finding
     local = None if asked.get("REDIS_URL") else local_redis_url(home.home / "redis")
     return Deployment(
+        env=env,
         home=home,
         service=service,
         worker=worker,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,20 +16,21 @@ _OTHERS_READ: Final = 0o004
 
 def check_secrets(deployment: Deployment) -> Iterator[Finding]:
     """The modes of all secret files that are there."""
-    found = [each for each in _files(deployment, os.environ) if each.is_file()]
+    found = [each for each in _files(deployment) if each.is_file()]
     for path in found:
         yield _mode(path)
     if not found:
         yield ok("files", "there are none")
 
 
-def _files(deployment: Deployment, env: Mapping[str, str]) -> Iterator[Path]:
+def _files(deployment: Deployment) -> Iterator[Path]:
     redis = deployment.home.home / "redis"
     yield from (redis / "password", redis / "redis.conf")
     keys = deployment.service.protection.api_keys_file
     yield keys or deployment.home.home / "api-keys"
     yield Path(".env").absolute()
-    yield Path(env.get("KAGGLE_CONFIG_DIR") or "~/.kaggle").expanduser() / "kaggle.json"
+    kaggle = Path(deployment.env.get("KAGGLE_CONFIG_DIR") or "~/.kaggle")
+    yield kaggle.expanduser() / "kaggle.json"
 
 
 def _mode(path: Path) -> Finding:
