@@ -122,6 +122,7 @@ class Demo:
             home=self.folder,
             runs_dir=self.folder / "runs",
             input_root=self.folder / "data",
+            input_url=None,
         )
         free = StackOptions(port=0, model_server_port=0, redis_port=0)
         with (self.folder / "stack.log").open("w", encoding="utf-8") as log:

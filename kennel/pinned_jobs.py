@@ -10,7 +10,7 @@ from worker.status import JobStatus
 
 def unfinished_jobs(settings: KennelSettings, name: str) -> list[JobStatus]:
     """Jobs of the model *name* that are queued or running, newest first."""
-    records = JobRecords(settings.runs_dir, settings.input_root)
+    records = JobRecords(settings.runs_dir, settings.inputs)
     unfinished = (job for job in records.jobs() if job.state in {"queued", "running"})
     return [job for job in unfinished if job.model == name]
 

@@ -165,7 +165,7 @@ class LocalStack:
             **os.environ,
             "KENNEL_HOME": str(settings.home),
             "RUNS_DIR": str(settings.runs_dir),
-            "INPUT_ROOT": str(settings.input_root),
+            "INPUT_ROOT": str(settings.inputs),
             "MODELS_DIR": str(settings.models_dir),
             "MODEL_SERVER": self.model_server,
             "MODEL_CONFIG_FILE": str(self._model_config.path),

@@ -14,6 +14,7 @@ from typing import Final
 from models.errors import InvalidRequestError
 
 _ADDRESS: Final = re.compile(r"[^\s/]+:[0-9]{1,5}")
+_STORAGE_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@?#]+(/[^\s@?#]*)?")
 
 
 def read_integer(
@@ -84,6 +85,40 @@ def read_choice(
 def read_path(env: Mapping[str, str], name: str, default: Path) -> Path:
     """An absolute path."""
     return Path(env.get(name) or default).absolute()
+
+
+def read_location(env: Mapping[str, str], name: str) -> Path | str | None:
+    """A folder of this machine, or one in object storage as a URL; None if unset.
+
+    Raises:
+        InvalidRequestError: a URL that names no folder, or holds a password: the value
+            stays out of the message.
+    """
+    text = env.get(name)
+    if not text:
+        return None
+    text = text.removeprefix("file://")
+    if "://" not in text:
+        return Path(text).absolute()
+    if not _STORAGE_URL.fullmatch(text):
+        message = (
+            f"{name} is no URL of a folder: use for example s3://bucket/photos, and "
+            "give credentials in the driver's own variables"
+        )
+        raise InvalidRequestError(message)
+    return text
+
+
+def read_input_root(env: Mapping[str, str], default: Path) -> tuple[Path, str | None]:
+    """INPUT_ROOT as a folder, and as the URL that stands in its place if it is one.
+
+    Raises:
+        InvalidRequestError: as `read_location`.
+    """
+    location = read_location(env, "INPUT_ROOT")
+    if isinstance(location, str):
+        return default, location
+    return location or default, None
 
 
 def read_address(env: Mapping[str, str], name: str, default: str) -> str:

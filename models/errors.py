@@ -12,6 +12,7 @@ KennelError                     whatever we can explain; the command line prints
 |-- ModelContractError          the model server's answer is not what we agreed on
 |   `-- MissingSignatureError   the version was exported without what is asked of it
 |-- QueueUnavailableError       probabilities -> CSV: Redis cannot be reached
+|-- StorageUnavailableError     the object storage of photos or results is away
 `-- StorageFullError            no room on the disk for an upload or a job
 
 Each carries a stable ``code`` for machines; the message names the value and the remedy.
@@ -97,6 +98,12 @@ class QueueUnavailableError(KennelError):
     """Redis cannot be reached, so no job can be queued."""
 
     code = "queue_unavailable"
+
+
+class StorageUnavailableError(KennelError):
+    """Object storage cannot be used now; the same call may succeed later."""
+
+    code = "storage_unavailable"
 
 
 class StorageFullError(KennelError):

@@ -18,6 +18,9 @@ FORMATS: Final = ("text", "json")
 STDERR: Final = 2
 LEVELS: Final = ("debug", "info", "warning", "error")
 
+_TELL_SECRETS: Final = ("botocore", "aiobotocore", "s3fs", "fsspec")
+"""Below WARNING they log requests with their headers: tokens and key ids."""
+
 _CONTROL_CHARACTERS: Final = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))
 }
@@ -111,12 +114,14 @@ class StderrLines(logging.Handler):
 def logging_config(settings: LogSettings) -> dict[str, Any]:
     """What `logging.config.dictConfig` (and gunicorn) take to log by *settings*."""
     lines = JsonLines if settings.format == "json" else TextLines
+    quiet = settings.level.upper() if settings.level == "error" else "WARNING"
     handler = {"()": StderrLines, "formatter": "lines"}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"lines": {"()": lines}},
         "handlers": {"stderr": handler},
+        "loggers": {name: {"level": quiet} for name in _TELL_SECRETS},
         "root": {"level": settings.level.upper(), "handlers": ["stderr"]},
     }
 

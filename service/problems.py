@@ -24,6 +24,7 @@ from models.errors import (
     NotFoundError,
     QueueUnavailableError,
     StorageFullError,
+    StorageUnavailableError,
 )
 from service.headers import request_id
 from service.observation.record import current_record
@@ -52,6 +53,7 @@ STATUSES: Final[dict[str | type[KennelError], int]] = {
     ModelUnavailableError: 503,
     ModelContractError: 502,
     QueueUnavailableError: 503,
+    StorageUnavailableError: 503,
     StorageFullError: 507,
 }
 """By code where one is listed, else by class, the nearest first. The rest is 500."""

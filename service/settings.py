@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from models.environment import (
     read_address,
+    read_input_root,
     read_integer,
     read_path,
     read_redis_url,
@@ -40,6 +41,7 @@ class ServiceSettings:
         models_dir: where versions were published; it need not be there, only training
             reports are read from it.
         default_model: answers when a request names none; None: the first known name.
+        input_url: object storage in the place of *input_root*.
         max_in_flight: images that one process works on at the same time.
         max_upload_bytes: an archive with the photos of a job.
         max_unpacked_bytes: those photos together, unpacked.
@@ -53,6 +55,7 @@ class ServiceSettings:
     models_dir: Path = Path("var/models")
     runs_dir: Path = Path("var/runs")
     input_root: Path = Path("var/data")
+    input_url: str | None = None
     request_timeout_seconds: float = 10.0
     max_request_bytes: int = 64 * 1024 * 1024
     max_images: int = 64
@@ -74,6 +77,7 @@ class ServiceSettings:
         """
         home = Path(env.get("KENNEL_HOME") or "var").absolute()
         config_file = env.get("MODEL_CONFIG_FILE")
+        input_root, input_url = read_input_root(env, home / "data")
         max_images = read_integer(env, "MAX_IMAGES", cls.max_images, (1, 1024))
         return cls(
             model_server=read_address(env, "MODEL_SERVER", cls.model_server),
@@ -83,7 +87,8 @@ class ServiceSettings:
             redis_url=read_redis_url(env, "REDIS_URL", cls.redis_url),
             models_dir=read_path(env, "MODELS_DIR", home / "models"),
             runs_dir=read_path(env, "RUNS_DIR", home / "runs"),
-            input_root=read_path(env, "INPUT_ROOT", home / "data"),
+            input_root=input_root,
+            input_url=input_url,
             request_timeout_seconds=read_seconds(
                 env,
                 "REQUEST_TIMEOUT_SECONDS",
@@ -112,6 +117,11 @@ class ServiceSettings:
             web_threads=read_integer(env, "WEB_THREADS", cls.web_threads, (1, 1024)),
             protection=ProtectionSettings.from_env(env),
         )
+
+    @property
+    def inputs(self) -> Path | str:
+        """Where the folders of photos are: a folder, or a URL of object storage."""
+        return self.input_url or self.input_root
 
     @property
     def bind(self) -> str:

@@ -49,7 +49,7 @@ def create() -> Flask:
     queue = JobQueue(
         settings.redis_url,
         settings.runs_dir,
-        settings.input_root,
+        settings.inputs,
         max_unpacked_bytes=settings.max_unpacked_bytes,
     )
     return create_app(settings, client, queue, observation)

@@ -6,6 +6,7 @@ Every image must be there exactly once; a damaged artefact is worked again first
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from worker.artefacts import Row
 from worker.csv_draft import drafted_csv
@@ -14,12 +15,15 @@ from worker.report import make_report
 from worker.request import FAIL
 from worker.run import Run
 from worker.run_items import shard_rows
+from worker.sources.results import Results
 from worker.submission import csv_lines, raw_probabilities
 from worker.survey import Survey
 
 
-def assemble_run(run: Run) -> list[int]:
+def assemble_run(run: Run, results: Results | None = None) -> list[int]:
     """Finish *run*, or fail it where its images do not allow a CSV.
+
+    Its CSV and report are copied to *results* before they count.
 
     Returns the shards that are missing or whose artefact was damaged and is removed:
     they have to run (again) first, and nothing was written.
@@ -27,6 +31,7 @@ def assemble_run(run: Run) -> list[int]:
     Raises:
         NotFoundError: the manifest cannot be read.
         OSError: the disk is full or read-only.
+        StorageUnavailableError: the results' storage was away for too long.
     """
     request, survey = run.manifest.request, Survey(run)
     with drafted_csv(run.csv, csv_lines(survey.rows(), request)) as draft:
@@ -38,7 +43,12 @@ def assemble_run(run: Run) -> list[int]:
         if unreadable and request.on_unreadable == FAIL:
             run.fail(_explain(unreadable), [row.file for row in unreadable])
             return []
-        run.finish(draft.path, make_report(run, survey, draft.sha256))
+        report = make_report(run, survey, draft.sha256)
+        if results is None:
+            run.finish(draft.path, report)
+        else:
+            address = {"results": results.address(run.id)}
+            run.finish(draft.path, report | address, partial(results.keep, run.id))
     return []
 
 

@@ -38,6 +38,8 @@ from worker.run import Run
 from worker.runs import find_unfinished
 from worker.settings import WorkerSettings
 from worker.shards import finish_shard
+from worker.sources.roots import open_results, open_root
+from worker.sources.waiting import SHARD_WAIT_SECONDS, Waiting
 from worker.worklist import WorkList
 
 LEAVING = threading.Event()
@@ -77,7 +79,8 @@ def assemble(job_id: str) -> None:
     with _attempt(run, ASSEMBLY) as begun:
         if not begun:
             return
-        damaged = assemble_run(run)
+        results = open_results(settings.results, _storage_waiting(run))
+        damaged = assemble_run(run, results)
         if damaged:
             _log.warning("run %s: shards %s are damaged, again", run.id, damaged)
         elif run.report.exists():
@@ -88,8 +91,9 @@ def assemble(job_id: str) -> None:
 
 def _work(run: Run, number: int, settings: WorkerSettings) -> None:
     run.begin()
-    folder = photos_folder(run, settings.input_root)
     over = threading.Event()
+    root = open_root(settings.inputs, _storage_waiting(run, over))
+    folder = photos_folder(run, root)
     patience = Patience(
         wait_seconds=settings.model_wait_seconds,
         pause=LEAVING.wait,
@@ -104,6 +108,14 @@ def _work(run: Run, number: int, settings: WorkerSettings) -> None:
             over.set()
     if images:
         _log.info("run %s: shard %d done, %d images", run.id, number, images)
+
+
+def _storage_waiting(run: Run, over: threading.Event | None = None) -> Waiting:
+    def stops(seconds: float) -> bool:
+        ended = LEAVING.wait(seconds) or run.is_over
+        return ended or (over is not None and over.is_set())
+
+    return Waiting(SHARD_WAIT_SECONDS, stops)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from worker.process import (
 )
 from worker.settings import WorkerSettings
 from worker.signals import end_on_signals
+from worker.sources.roots import load_drivers
 from worker.worklist import WorkList
 
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -41,6 +42,7 @@ def main() -> int:
     try:
         set_up_worker_logging(os.environ)
         settings = WorkerSettings.from_env(os.environ)
+        load_drivers(settings.inputs, settings.results)
     except InvalidRequestError as error:
         _log.error("cannot start: %s", error)
         return 2

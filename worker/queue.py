@@ -17,13 +17,13 @@ from worker.archives.bounds import MAX_UNPACKED_BYTES, Bounds
 from worker.archives.unpacking import unpack_archive
 from worker.assembly import broken_shards
 from worker.figures import JobFigures, read_figures
-from worker.folders import images_in, list_folder, resolve_folder
 from worker.intake import Intake
 from worker.items import Listing
 from worker.records import JobRecords
 from worker.request import FAIL, JobRequest
 from worker.runs import find_run
 from worker.sheets.job_sheets import NO_SHEETS, Sheets, opened_sheets
+from worker.sources.source import list_photos
 from worker.status import JobStatus, read_status
 from worker.worklist import QUEUE_NAME, WorkList
 
@@ -44,7 +44,7 @@ class JobQueue(JobRecords):
         self,
         redis_url: str,
         runs_dir: Path,
-        input_root: Path,
+        input_root: Path | str,
         *,
         queue_name: str = QUEUE_NAME,
         shard_size: int | None = None,
@@ -54,8 +54,12 @@ class JobQueue(JobRecords):
 
         Shards have *shard_size* images; None lets each job's size decide. The photos of
         an archive may have *max_unpacked_bytes* together.
+
+        Raises:
+            InvalidRequestError: *input_root* is a URL for which there is no driver.
         """
         super().__init__(runs_dir, input_root)
+        self._input_root = input_root
         self._work_list = WorkList(redis_url, queue_name)
         self._intake = Intake(runs_dir, self._work_list, shard_size)
         self._bounds = Bounds(total_bytes=max_unpacked_bytes)
@@ -77,22 +81,21 @@ class JobQueue(JobRecords):
             InvalidRequestError: the request, its folder or a sheet cannot be used.
             ConflictError: the key was used for another request.
             QueueUnavailableError: Redis is away; nothing was started.
+            StorageUnavailableError: the photos' storage is away; nothing was started.
             StorageFullError, OSError: the disk is full or read-only; nothing was
                 started.
         """
         with opened_sheets(sheets, self._input_root, self._runs_dir) as opened:
             asked = opened.settle(request)
 
-            def list_photos(draft: Path) -> Listing:
+            def take_photos(draft: Path) -> Listing:
                 opened.keep(draft)
-                folder = resolve_folder(self._input_root, request.input)
+                folder = self._photo_root.folder(request.input)
                 return opened.list_images(
-                    asked,
-                    partial(list_folder, folder, request.input),
-                    partial(images_in, folder),
+                    asked, partial(list_photos, folder), folder.images_in
                 )
 
-            return read_status(self._intake.admit(asked, idempotency_key, list_photos))
+            return read_status(self._intake.admit(asked, idempotency_key, take_photos))
 
     def submit_archive(
         self,

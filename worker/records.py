@@ -14,6 +14,7 @@ from worker.photos import read_photo
 from worker.run import Run
 from worker.runs import all_runs, find_run
 from worker.scores import score_run
+from worker.sources.roots import open_root
 from worker.status import JobStatus, read_status
 
 _log = logging.getLogger("kennel.queue")
@@ -22,10 +23,16 @@ _log = logging.getLogger("kennel.queue")
 class JobRecords:
     """Folder jobs of one kennel, to be looked at."""
 
-    def __init__(self, runs_dir: Path, input_root: Path) -> None:
-        """Look at the runs in *runs_dir*, whose folders lie below *input_root*."""
+    def __init__(self, runs_dir: Path, input_root: Path | str) -> None:
+        """Look at the runs in *runs_dir*, whose folders lie below *input_root*.
+
+        *input_root* is a local folder, or a URL of object storage.
+
+        Raises:
+            InvalidRequestError: there is no driver for the URL.
+        """
         self._runs_dir = runs_dir
-        self._input_root = input_root
+        self._photo_root = open_root(input_root)
 
     def status(self, job_id: str) -> JobStatus:
         """The job now.
@@ -102,9 +109,10 @@ class JobRecords:
 
         Raises:
             NotFoundError: there is no such job or image, or its file is gone.
+            StorageUnavailableError: the storage is away.
         """
         run = find_run(self._runs_dir, job_id)
-        return read_photo(run, self._input_root, image_id)
+        return read_photo(run, self._photo_root, image_id)
 
     def _succeeded(self, job_id: str, what: str) -> Run:
         run = find_run(self._runs_dir, job_id)

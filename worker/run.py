@@ -19,17 +19,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from models.errors import NotFoundError
 from models.storage import TEMPORARY_PREFIX, sync_path
 from models.storage import write_atomically as write
 from worker.manifest import MAX_NAMED, Manifest, read_manifest
+
+Copy: TypeAlias = Callable[[Path, str], None]
+"""Keeps a finished run's CSV (a file) and report (text) somewhere else too."""
 
 
 class Run:
@@ -111,17 +114,25 @@ class Run:
                 self.csv.unlink(missing_ok=True)
                 self._end(self.cancellation, {})
 
-    def finish(self, draft: Path, report: dict[str, Any]) -> None:
+    def finish(
+        self, draft: Path, report: dict[str, Any], copy: Copy | None = None
+    ) -> None:
         """Make *draft* the CSV, then write the report that makes it count.
 
-        *draft* lies beside it. Nothing happens if the run has already ended.
+        *draft* lies beside it. Nothing happens if the run has already ended. *copy* is
+        given the CSV and the report's text before: if it fails, nothing is written.
         """
-        with self.locked():
-            if not self.is_over:
-                draft.replace(self.csv)
-                self._sweep()
-                sync_path(self.folder)
-                self._end(self.report, report)
+        text = _stamped(report)
+        # Not the run's lock: a cancel must not wait for a slow copy.
+        with _flocked(self.folder / "manifest.json"):
+            if copy is not None and not self.is_over:
+                copy(draft, text)
+            with self.locked():
+                if not self.is_over:
+                    draft.replace(self.csv)
+                    self._sweep()
+                    sync_path(self.folder)
+                    write(self.report, text)
 
     def reopen(self, broken: Sequence[int]) -> None:
         """Let a failed or cancelled run go on; *broken* shards are worked again."""
@@ -138,16 +149,11 @@ class Run:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One writer of a run's end at a time; a killed one lets go."""
-        descriptor = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with _flocked(self.folder):
             yield
-        finally:
-            os.close(descriptor)
 
     def _end(self, marker: Path, content: dict[str, Any]) -> None:
-        text = json.dumps({**content, "finished": now()}, ensure_ascii=False, indent=2)
-        write(marker, text)
+        write(marker, _stamped(content))
 
     def _sweep(self) -> None:
         # All shards are done, so these are what killed writers left.
@@ -159,6 +165,20 @@ class Run:
 def now() -> str:
     """This moment in UTC, as manifests and reports write it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _stamped(ending: dict[str, Any]) -> str:
+    return json.dumps({**ending, "finished": now()}, ensure_ascii=False, indent=2)
+
+
+@contextmanager
+def _flocked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def no_such_job(job_id: str) -> NotFoundError:

@@ -10,6 +10,8 @@ from typing import Final, Self
 
 from models.environment import (
     read_address,
+    read_input_root,
+    read_location,
     read_path,
     read_redis_url,
     read_seconds,
@@ -29,12 +31,16 @@ class WorkerSettings:
 
     Attributes:
         model_wait_seconds: how long a shard waits for a model that is away.
+        input_url: object storage in the place of *input_root*.
+        results: folder or URL that finished results are copied to.
         reconcile_seconds: pause between two looks for lost work.
     """
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     runs_dir: Path = Path("var/runs")
     input_root: Path = Path("var/data")
+    input_url: str | None = None
+    results: Path | str | None = None
     model_server: str = "127.0.0.1:8500"
     model_wait_seconds: float = 600.0
     reconcile_seconds: float = 3.0
@@ -48,10 +54,13 @@ class WorkerSettings:
             InvalidRequestError: a value cannot be used; the message names the variable.
         """
         home = Path(env.get("KENNEL_HOME") or "var").absolute()
+        input_root, input_url = read_input_root(env, home / "data")
         return cls(
             redis_url=read_redis_url(env, "REDIS_URL", cls.redis_url),
             runs_dir=read_path(env, "RUNS_DIR", home / "runs"),
-            input_root=read_path(env, "INPUT_ROOT", home / "data"),
+            input_root=input_root,
+            input_url=input_url,
+            results=read_location(env, "RESULTS_URL"),
             model_server=read_address(env, "MODEL_SERVER", cls.model_server),
             model_wait_seconds=read_seconds(
                 env,
@@ -64,6 +73,11 @@ class WorkerSettings:
             ),
             queue_name=_matching(env, "QUEUE_NAME", cls.queue_name, _QUEUE_NAME),
         )
+
+    @property
+    def inputs(self) -> Path | str:
+        """Where the folders of photos are: a folder, or a URL of object storage."""
+        return self.input_url or self.input_root
 
 
 def _matching(

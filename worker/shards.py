@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -26,10 +25,10 @@ from models.storage import write_atomically
 from models.wire.client import ModelRef, Prediction
 from worker.artefacts import Row, render_artefact
 from worker.items import Item
-from worker.photos import read_image_inside
 from worker.request import JobRequest
 from worker.run import Run
 from worker.run_items import shard_items, shard_rows
+from worker.sources.source import PhotoFolder
 
 BATCHES_IN_FLIGHT: Final = 2
 DECODERS: Final = min(4, os.cpu_count() or 1)
@@ -46,13 +45,14 @@ class _Loaded:
     detail: str = ""
 
 
-def finish_shard(run: Run, number: int, folder: Path, ask: Ask) -> int:
+def finish_shard(run: Run, number: int, folder: PhotoFolder, ask: Ask) -> int:
     """Work shard *number* of *run*, whose images lie in *folder*; write its artefact.
 
     Returns how many images it has; 0 if a sound artefact was there already.
 
     Raises:
-        ModelUnavailableError, ModelContractError, ConflictError: as `predict_items`.
+        ModelUnavailableError, ModelContractError, ConflictError,
+            StorageUnavailableError, InvalidRequestError: as `predict_items`.
         NotFoundError: the manifest cannot be read.
         OSError: the disk is full or read-only.
     """
@@ -67,7 +67,7 @@ def finish_shard(run: Run, number: int, folder: Path, ask: Ask) -> int:
 
 
 def predict_items(
-    folder: Path, items: Sequence[Item], request: JobRequest, ask: Ask
+    folder: PhotoFolder, items: Sequence[Item], request: JobRequest, ask: Ask
 ) -> list[Row]:
     """A row for each of *items*, in their order.
 
@@ -75,6 +75,8 @@ def predict_items(
         ModelUnavailableError: the model was away for too long.
         ModelContractError: its answers do not fit the request.
         ConflictError: the run has ended meanwhile.
+        StorageUnavailableError: the photos' storage was away for too long.
+        InvalidRequestError: their folder is gone from it.
     """
     rows: list[Row] = []
     in_flight: deque[Future[list[Row]]] = deque()
@@ -102,10 +104,9 @@ def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         yield items[start : start + MAX_BATCH_SIZE]
 
 
-def _load(folder: Path, size: tuple[int, int], item: Item) -> _Loaded:
+def _load(folder: PhotoFolder, size: tuple[int, int], item: Item) -> _Loaded:
     try:
-        image = read_image_inside(folder, item.file)
-        return _Loaded(item, decode_image(image, size))
+        return _Loaded(item, decode_image(folder.read(item.file), size))
     except InvalidImageError as error:
         return _Loaded(item, None, error.code, str(error))
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from models.errors import InvalidRequestError
-from worker.folders import list_folder
+from worker.sources.local import LocalFolder
+from worker.sources.source import list_photos
 
 ARCHIVE_TYPES: Final = {
     ".zip": "application/zip",
@@ -82,7 +83,7 @@ def prepare_sheet(path: Path) -> Upload:
 
 
 def _folder(folder: Path) -> Upload:
-    items = list_folder(folder, str(folder)).items
+    items = list_photos(LocalFolder(folder, str(folder))).items
     files = [(folder / item.file, _size(folder / item.file)) for item in items]
     heads = (len(_head(file, size)) + _padded(size) for file, size in files)
     total = sum(heads) + len(_END)

@@ -23,6 +23,7 @@ from models.errors import (
     NotFoundError,
     QueueUnavailableError,
     StorageFullError,
+    StorageUnavailableError,
 )
 from models.image_formats import FORMATS
 from service.problems import status_of
@@ -100,6 +101,9 @@ CODES: Final = {
     "overloaded": ErrorCode(ModelOverloadedError, "too much is in work already"),
     "insufficient_storage": ErrorCode(StorageFullError, "the disk has no room for it"),
     "queue_unavailable": ErrorCode(QueueUnavailableError, "no job can be queued now"),
+    "storage_unavailable": ErrorCode(
+        StorageUnavailableError, "the storage of the photos cannot be read now"
+    ),
     "deadline_exceeded": ErrorCode(
         ModelTimeoutError, "the answer took longer than the request allows"
     ),

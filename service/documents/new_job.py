@@ -132,6 +132,7 @@ SUBMIT_JOB: Final = Operation(
             "invalid_archive",
             "idempotency_conflict",
             "queue_unavailable",
+            "storage_unavailable",
         ),
         "insufficient_storage",
         *MODEL_CODES,

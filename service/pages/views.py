@@ -55,7 +55,7 @@ class PageViews:
         return render_template(
             "jobs.html",
             **self._known_models(),
-            folders=suggest_folders(self.settings.input_root),
+            folders=self._folders(),
         )
 
     def one_job(self, job: str) -> str:
@@ -85,6 +85,12 @@ class PageViews:
     def report(self, name: str, version: int) -> Response:
         """The training report of one version."""
         return self.reports.send(self.catalog.find(name), version)
+
+    def _folders(self) -> list[str] | None:
+        # Object storage may be slow, far or away: a page does not wait for it.
+        if self.settings.input_url is not None:
+            return None
+        return suggest_folders(self.settings.input_root)
 
     def _known_models(self) -> dict[str, Any]:
         names = self.catalog.names()

@@ -26,11 +26,12 @@ from tests.export.publication.versions import serve, write_versions
 from tests.pictures import grey, write_folder
 from tests.processes import free_port, running, wait_until
 from tests.tiny_model import publish_tiny_model
-from worker.folders import list_folder
 from worker.manifest import render_manifest
 from worker.queue import JobQueue, JobRequest
 from worker.run import now
 from worker.runs import create_run
+from worker.sources.local import LocalFolder
+from worker.sources.source import list_photos
 
 PETS = ModelRef("pets")
 
@@ -52,7 +53,7 @@ def run(command: str, *arguments: str) -> Result:
 def queue_job(settings: KennelSettings, version: int) -> str:
     write_folder(settings.input_root / "test", 3)
     request = JobRequest("pets", version, ("cat", "dog"), (32, 32), "test")
-    listing = list_folder(settings.input_root / "test", "test")
+    listing = list_photos(LocalFolder(settings.input_root / "test", "test"))
     job = f"job{version}"
     create_run(settings.runs_dir, job, render_manifest(job, request, listing, now(), 8))
     return job

@@ -15,9 +15,10 @@ from models.wire.client import ModelRef, ModelServerClient, Prediction
 from tests.fake_model_server import CARD, brightness_probabilities
 from tests.models.test_image_table import ROWS
 from tests.service.conftest import post_images
-from worker.folders import list_folder
 from worker.request import JobRequest
 from worker.shards import predict_items
+from worker.sources.local import LocalFolder
+from worker.sources.source import list_photos
 
 FILES = [image for image, _, _ in ROWS.values()]
 PIXELS = np.stack([decode_image(image, CARD.image_size) for image in FILES])
@@ -50,8 +51,9 @@ def test_worker_sees_the_tables_pixels(
         return model_client.predict(batch, model)
 
     folder = files[0].parent
-    items = list_folder(folder, "photos").items
-    rows = predict_items(folder, items, request, ask)
+    photos = LocalFolder(folder, "photos")
+    items = list_photos(photos).items
+    rows = predict_items(photos, items, request, ask)
 
     assert [row.probabilities[1] for row in rows] == pytest.approx(DOGS, abs=1e-7)
 

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from models.errors import InvalidRequestError
-from worker.folders import list_folder, resolve_folder
+from worker.items import Listing
+from worker.sources.local import LocalFolder, LocalRoot
+from worker.sources.source import list_photos
+
+
+def listing_of(folder: Path) -> Listing:
+    return list_photos(LocalFolder(folder, "test"))
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 )
 def test_folder_outside_the_root_is_refused(root: Path, name: str) -> None:
     with pytest.raises(InvalidRequestError) as refused:
-        resolve_folder(root, name)
+        LocalRoot(root).folder(name)
 
     assert refused.value.code == "invalid_input"
     assert str(root.parent) not in str(refused.value)
@@ -41,7 +47,7 @@ def test_folder_outside_the_root_is_refused(root: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["test", "test/", "./test", "test/inner", "way-in"])
 def test_folder_inside_the_root_is_taken(root: Path, name: str) -> None:
-    assert resolve_folder(root, name).is_relative_to(root / "test")
+    assert LocalRoot(root).folder(name).path.is_relative_to(root / "test")
 
 
 def test_order_is_numbers_then_natural(tmp_path: Path) -> None:
@@ -49,7 +55,7 @@ def test_order_is_numbers_then_natural(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).touch()
 
-    ids = [item.id for item in list_folder(tmp_path, "test").items]
+    ids = [item.id for item in listing_of(tmp_path).items]
 
     assert ids == ["1", "9", "10", "a", "b2", "b10", "img_2.v1"]
 
@@ -62,7 +68,7 @@ def test_what_is_no_image_is_left_out_and_told(tmp_path: Path) -> None:
     (tmp_path / "link.jpg").symlink_to(tmp_path / "1.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
 
-    listing = list_folder(tmp_path, "test")
+    listing = listing_of(tmp_path)
 
     assert [item.file for item in listing.items] == ["1.jpg"]
     assert set(listing.ignored) == {*left_out, "folder", "link.jpg", "pipe.jpg"}
@@ -76,7 +82,7 @@ def test_two_files_of_one_id_are_named(tmp_path: Path, first: str, second: str) 
         (tmp_path / name).touch()
 
     with pytest.raises(InvalidRequestError) as refused:
-        list_folder(tmp_path, "test")
+        listing_of(tmp_path)
 
     assert first in str(refused.value)
     assert second in str(refused.value)
@@ -87,11 +93,11 @@ def test_name_that_no_csv_can_hold_is_refused(tmp_path: Path, name: bytes) -> No
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
 
     with pytest.raises(InvalidRequestError, match="rename the file"):
-        list_folder(tmp_path, "test")
+        listing_of(tmp_path)
 
 
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "readme.md").touch()
 
     with pytest.raises(InvalidRequestError, match="holds no image"):
-        list_folder(tmp_path, "test")
+        listing_of(tmp_path)

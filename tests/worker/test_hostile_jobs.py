@@ -29,9 +29,10 @@ from tests.worker.world import (
     request,
     wait_until,
 )
-from worker.folders import list_folder
 from worker.reconciler import reconcile
 from worker.shards import predict_items
+from worker.sources.local import LocalFolder
+from worker.sources.source import list_photos
 from worker.worklist import WorkList
 
 QUEUE = "rq:queue:kennel"
@@ -67,7 +68,8 @@ def test_shard_that_kills_its_process_ends_the_job(world: World) -> None:
 
 def test_time_limit_is_no_image_error_and_ends_the_shard_at_once(world: World) -> None:
     world.photos_of(SHARD_SIZE)
-    items = list_folder(world.photos, "test").items
+    folder = LocalFolder(world.photos, "test")
+    items = list_photos(folder).items
     release = threading.Event()
 
     def hang(_batch: Pixels, _model: ModelRef) -> Prediction:
@@ -79,7 +81,7 @@ def test_time_limit_is_no_image_error_and_ends_the_shard_at_once(world: World) -
         pytest.raises(JobTimeoutException),
         UnixSignalDeathPenalty(1, JobTimeoutException),  # type: ignore[no-untyped-call]
     ):
-        predict_items(world.photos, items, request(), hang)
+        predict_items(folder, items, request(), hang)
     release.set()
 
     assert time.monotonic() - begun < 10

@@ -15,11 +15,10 @@ from tests.pictures import grey
 from tests.worker.packing import zipped
 from tests.worker.world import World, request
 from worker.artefacts import Row
-from worker.folders import images_in
-from worker.photos import read_image_inside
 from worker.queue import JobRequest, JobStatus, Sheets
 from worker.runs import find_run
 from worker.sheets.reading import MAX_SHEET_BYTES
+from worker.sources.local import LocalFolder
 from worker.submission import render_csv
 
 MULTI = {"format": "kaggle-multiclass"}
@@ -228,11 +227,12 @@ def test_photos_in_folders_are_found_and_read(world: World) -> None:
     (inner / "a.png").write_bytes(grey(7))
     (inner / "notes.txt").touch()
     (inner / "link.png").symlink_to(inner / "a.png")
+    photos = LocalFolder(world.photos, "test")
 
-    assert images_in(world.photos, "cats/young") == {"a.png"}
-    assert images_in(world.photos, "cats/old") == frozenset()
-    assert images_in(world.photos, "1.png") == frozenset()
-    assert read_image_inside(world.photos, "cats/young/a.png") == grey(7)
+    assert photos.images_in("cats/young") == {"a.png"}
+    assert photos.images_in("cats/old") == frozenset()
+    assert photos.images_in("1.png") == frozenset()
+    assert photos.read("cats/young/a.png") == grey(7)
 
 
 @pytest.mark.parametrize("link", ["cats", "cats/young", "cats/young/a.png"])
@@ -245,9 +245,10 @@ def test_what_becomes_a_link_during_the_run_is_not_read(
     moved = world.photos.parent / "moved"
     (world.photos / link).rename(moved)
     (world.photos / link).symlink_to(moved)
+    photos = LocalFolder(world.photos, "test")
 
     with pytest.raises(InvalidImageError) as refused:
-        read_image_inside(world.photos, "cats/young/a.png")
+        photos.read("cats/young/a.png")
 
     assert refused.value.code == "unreadable_file"
-    assert link == "cats/young/a.png" or images_in(world.photos, "cats/young") == set()
+    assert link == "cats/young/a.png" or photos.images_in("cats/young") == set()

@@ -14,10 +14,11 @@ from models.wire.client import ModelServerClient
 from tests.pictures import grey
 from tests.worker.world import PATIENCE, World, oracle, request
 from worker.artefacts import Row, load_artefact, render_artefact
-from worker.folders import list_folder
 from worker.items import Item
 from worker.queue import JobRequest
 from worker.shards import predict_items
+from worker.sources.local import LocalFolder
+from worker.sources.source import list_photos
 from worker.submission import render_csv
 
 ROWS = (
@@ -121,11 +122,12 @@ def test_bad_files_spoil_only_their_own_rows(world: World) -> None:
     world.photos_of(4)
     (world.photos / "2.png").write_bytes(b"no image")
     (world.photos / "3.png").write_bytes(b"")
-    items = list_folder(world.photos, "test").items
+    folder = LocalFolder(world.photos, "test")
+    items = list_photos(folder).items
     (world.photos / "4.png").unlink()
     with ModelServerClient(world.model_server.target) as client:
         rows = predict_items(
-            world.photos,
+            folder,
             items,
             request(),
             lambda batch, model: PATIENCE.predict(client, batch, model),

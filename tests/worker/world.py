@@ -18,13 +18,14 @@ from tests.fake_model_server import CARD, FakeModelServer
 from tests.pictures import write_folder
 from worker.assembly import assemble_run
 from worker.attempts import shard_work
-from worker.folders import list_folder
 from worker.manifest import render_manifest
 from worker.patience import Patience
 from worker.queue import JobQueue, JobRequest, JobStatus
 from worker.run import now
 from worker.runs import create_run
 from worker.shards import finish_shard
+from worker.sources.local import LocalRoot
+from worker.sources.source import list_photos
 
 SHARD_SIZE = 8
 PATIENCE = Patience(wait_seconds=5, pause=lambda _: False, is_over=lambda: False)
@@ -114,13 +115,13 @@ def request(**changes: object) -> JobRequest:
 
 def oracle(world: World, asked: JobRequest) -> str:
     """The CSV without Redis, workers or faults, from a healthy model server."""
-    listing = list_folder(world.input_root / asked.input, asked.input)
-    text = render_manifest("oracle", asked, listing, now(), SHARD_SIZE)
+    folder = LocalRoot(world.input_root).folder(asked.input)
+    text = render_manifest("oracle", asked, list_photos(folder), now(), SHARD_SIZE)
     run = create_run(world.oracle_dir, "oracle", text)
     with ModelServerClient(world.model_server.target) as client:
         ask = partial(PATIENCE.predict, client)
         for number in run.missing_shards():
-            finish_shard(run, number, world.input_root / asked.input, ask)
+            finish_shard(run, number, folder, ask)
     assert assemble_run(run) == []
     return run.csv.read_text()
 

@@ -116,7 +116,7 @@ class JobSheets:
 
 @contextmanager
 def opened_sheets(
-    sheets: Sheets, input_root: Path, runs_dir: Path
+    sheets: Sheets, input_root: Path | str, runs_dir: Path
 ) -> Iterator[JobSheets]:
     """*sheets*, of which those named lie below *input_root*.
 

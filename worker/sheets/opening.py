@@ -28,7 +28,7 @@ _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 @contextmanager
 def opened_sheet(
-    name: str, given: GivenSheet, input_root: Path, spool_folder: Path
+    name: str, given: GivenSheet, input_root: Path | str, spool_folder: Path
 ) -> Iterator[Sheet | None]:
     """The file that users call *name*; None if there is none.
 
@@ -65,7 +65,9 @@ def _check_size(name: str, count: int) -> None:
 
 
 @contextmanager
-def _opened_below(input_root: Path, name: str, path: str) -> Iterator[BinaryIO]:
+def _opened_below(input_root: Path | str, name: str, path: str) -> Iterator[BinaryIO]:
+    if isinstance(input_root, str):
+        raise _invalid(name, path, "INPUT_ROOT is object storage")
     # Of any other file the errors would tell the content.
     if not path.lower().endswith(".csv"):
         raise _invalid(name, path, "it is no .csv")

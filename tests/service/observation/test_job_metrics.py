@@ -20,6 +20,7 @@ from worker.assembly import assemble_run
 from worker.run import Run
 from worker.runs import find_run
 from worker.shards import finish_shard
+from worker.sources.local import LocalFolder
 
 PHOTOS = 10
 
@@ -58,7 +59,12 @@ def work(world: World, run: Run) -> None:
     run.begin()
     with ModelServerClient(world.model_server.target) as client:
         for number in run.missing_shards():
-            finish_shard(run, number, world.photos, partial(PATIENCE.predict, client))
+            finish_shard(
+                run,
+                number,
+                LocalFolder(world.photos, "test"),
+                partial(PATIENCE.predict, client),
+            )
 
 
 def test_states_are_gauges_and_ends_are_counted(world: World) -> None:

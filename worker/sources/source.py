@@ -1,0 +1,118 @@
+"""What a folder of photos can be asked, wherever it lies, and which names are photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from models.errors import InvalidRequestError
+from worker.items import Listing, has_control, is_sidecar, is_writable, order_items
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names in a folder: files that may be photos, and what is left out."""
+
+    files: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+class PhotoFolder(Protocol):
+    """A folder of photos."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+
+    def names(self) -> Names:
+        """All names in it now, in no particular order; hidden ones are not told.
+
+        Raises:
+            InvalidRequestError: it cannot be read.
+            StorageUnavailableError: the storage is away.
+        """
+
+    def images_in(self, inner: str) -> frozenset[str]:
+        """Names of the images in *inner*, a path of folders below it or ``""``.
+
+        No names if there is no such folder, or a link is on the way to it.
+
+        Raises:
+            InvalidRequestError: it cannot be read.
+            StorageUnavailableError: the storage is away.
+        """
+
+    def read(self, file: str) -> bytes:
+        """One encoded image, whole; *file* may lie in folders below.
+
+        Raises:
+            InvalidImageError: gone, no file, empty or too large.
+            InvalidRequestError: the folder itself is gone.
+            StorageUnavailableError: the storage is away; says nothing of the image.
+        """
+
+
+class PhotoRoot(Protocol):
+    """The place below which users name folders."""
+
+    def folder(self, name: str) -> PhotoFolder:
+        """The folder called *name*, which exists now.
+
+        Raises:
+            InvalidRequestError: not a relative path of a folder strictly inside.
+            StorageUnavailableError: the storage is away.
+        """
+
+
+def list_photos(folder: PhotoFolder) -> Listing:
+    """The images in *folder*, in submission order.
+
+    Raises:
+        InvalidRequestError: no image, two images of one id, or a name that cannot be
+            written into a CSV.
+        StorageUnavailableError: the storage is away.
+    """
+    names = folder.names()
+    items = order_items(names.files)
+    if not items:
+        raise invalid_folder(folder.name, "it holds no image")
+    # A name that is no UTF-8 could not be written into the report.
+    ignored = (
+        each if is_writable(each) else ascii(each)[1:-1] for each in names.ignored
+    )
+    return Listing(items, tuple(sorted(ignored)))
+
+
+def sort_names(entries: Iterable[tuple[str, bool]]) -> Names:
+    """The names in a folder, each given with whether it is a plain file."""
+    files: list[str] = []
+    ignored: list[str] = []
+    for name, is_file in entries:
+        if not name.startswith("."):
+            (files if is_file and not is_sidecar(name) else ignored).append(name)
+    return Names(tuple(files), tuple(ignored))
+
+
+def check_folder_name(name: str) -> None:
+    """Accept a name that stays below the root, as far as its text tells.
+
+    Raises:
+        InvalidRequestError: empty, absolute, or with "..", backslash or control
+            characters.
+    """
+    if not name.strip() or has_control(name) or "\\" in name:
+        raise invalid_folder(
+            name, "it is empty or holds a backslash or control character"
+        )
+    if name.startswith("/") or ".." in name.split("/"):
+        raise invalid_folder(name, "it is absolute or holds '..'")
+
+
+def invalid_folder(name: str, reason: str) -> InvalidRequestError:
+    """The error for a folder that cannot be used."""
+    message = (
+        f"input={name!r} cannot be used ({reason}): name a folder that holds images; "
+        "the service looks below INPUT_ROOT"
+    )
+    return InvalidRequestError(message, code="invalid_input")
