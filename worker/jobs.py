@@ -91,9 +91,9 @@ def assemble(job_id: str) -> None:
 
 def _work(run: Run, number: int, settings: WorkerSettings) -> None:
     run.begin()
-    over = threading.Event()
-    root = open_root(settings.inputs, _storage_waiting(run, over))
+    root = open_root(settings.inputs, _storage_waiting(run))
     folder = photos_folder(run, root)
+    over = threading.Event()
     patience = Patience(
         wait_seconds=settings.model_wait_seconds,
         pause=LEAVING.wait,
@@ -110,12 +110,8 @@ def _work(run: Run, number: int, settings: WorkerSettings) -> None:
         _log.info("run %s: shard %d done, %d images", run.id, number, images)
 
 
-def _storage_waiting(run: Run, over: threading.Event | None = None) -> Waiting:
-    def stops(seconds: float) -> bool:
-        ended = LEAVING.wait(seconds) or run.is_over
-        return ended or (over is not None and over.is_set())
-
-    return Waiting(SHARD_WAIT_SECONDS, stops)
+def _storage_waiting(run: Run) -> Waiting:
+    return Waiting(SHARD_WAIT_SECONDS, lambda s: LEAVING.wait(s) or run.is_over)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ class World:
             redis.url, self.runs_dir, self.input_root, shard_size=SHARD_SIZE
         )
         self.reconcile_seconds = 0.3
+        self.extra_env: dict[str, str] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def photos_of(self, count: int) -> list[int]:
@@ -61,6 +62,7 @@ class World:
             "MODEL_SERVER": self.model_server.target,
             "MODEL_WAIT_SECONDS": "60",
             "RECONCILE_SECONDS": str(self.reconcile_seconds),
+            **self.extra_env,
         }
 
     def start_worker(self) -> subprocess.Popen[bytes]:

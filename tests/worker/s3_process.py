@@ -1,0 +1,59 @@
+"""A local S3 server that goes away and comes back with what it holds.
+
+    python -m tests.worker.s3_process PORT
+
+Each line on stdin is obeyed and answered with a line: "start", "stop", "lock" (no key
+opens anything), "unlock", "fill BUCKET PREFIX COUNT". It is a process of its own because
+moto takes seconds to import and warns on the way.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+
+class Server:
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._server: Any = None
+
+    def start(self) -> None:
+        from moto.server import ThreadedMotoServer
+
+        self._server = ThreadedMotoServer("127.0.0.1", self._port, verbose=False)
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def lock(self) -> None:
+        from moto import settings
+
+        settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
+
+    def unlock(self) -> None:
+        from moto import settings
+
+        settings.INITIAL_NO_AUTH_ACTION_COUNT = math.inf
+
+    def fill(self, bucket: str, prefix: str, count: str) -> None:
+        from moto.s3.models import s3_backends
+
+        backend = s3_backends["123456789012"]["aws"]
+        for number in range(int(count)):
+            backend.put_object(bucket, f"{prefix}/{number}.jpg", b"x")
+
+
+def main() -> None:
+    server = Server(int(sys.argv[1]))
+    for line in sys.stdin:
+        command, *arguments = line.split()
+        getattr(server, command)(*arguments)
+        sys.stdout.write("done\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
