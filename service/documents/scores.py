@@ -99,5 +99,5 @@ SHOW_IMAGE: Final = Operation(
             (Content({"type": "string", "format": "binary"}, "image/jpeg"),),
         ),
     ),
-    errors=(*_UNKNOWN, "image_not_found", "overloaded"),
+    errors=(*_UNKNOWN, "image_not_found", "overloaded", "storage_unavailable"),
 )

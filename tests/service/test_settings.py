@@ -44,6 +44,7 @@ def test_values_are_read() -> None:
     ("variable", "text"),
     [
         ("PORT", "http"),
+        ("INPUT_ROOT", "s3://"),
         ("PORT", "0"),
         ("PORT", "65536"),
         ("WEB_THREADS", "-1"),
@@ -77,3 +78,9 @@ def test_malformed_setting_ends_the_start_with_misuse() -> None:
 
     assert run.returncode == 2
     assert run.stderr.startswith("PORT='http' is not a whole number")
+
+
+def test_photos_may_lie_in_object_storage() -> None:
+    settings = ServiceSettings.from_env({"INPUT_ROOT": "s3://bucket/photos"})
+
+    assert settings.inputs == "s3://bucket/photos"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from worker.sources.driver import Driver, StorageRefusedError, load_driver
+from worker.sources.object_names import list_objects
 from worker.sources.waiting import Waiting
 
 _Answer = TypeVar("_Answer")
@@ -29,18 +30,14 @@ class ObjectStore:
         load_driver(url, setting)
         return cls(Driver(url, setting), waiting)
 
-    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+    def entries(self, folder: str) -> list[tuple[str, bool]]:
         """The names directly in *folder*, each with whether it is an object.
 
         Raises:
             FileNotFoundError: there is no such folder.
             StorageUnavailableError: the storage is away, or refuses.
         """
-        found = self._ask(folder, _list)
-        for name, is_object in found:
-            # Some tools mark a folder with an empty object that is named like it.
-            if name.strip("/"):
-                yield name, is_object and not name.endswith("/")
+        return self._ask(folder, list_objects)
 
     def has_folder(self, folder: str) -> bool:
         """Whether there is anything in *folder*.
@@ -94,14 +91,6 @@ class ObjectStore:
             return self.driver.ask(lambda fs, root: question(fs, f"{root}/{name}"))
 
         return self.waiting.insist(ask)
-
-
-def _list(fs: Any, path: str) -> list[tuple[str, bool]]:
-    start = len(path) + 1
-    return [
-        (entry["name"][start:], entry["type"] == "file")
-        for entry in fs.ls(path, detail=True)
-    ]
 
 
 def _read(fs: Any, path: str, max_bytes: int) -> bytes:
