@@ -79,8 +79,8 @@ def assemble(job_id: str) -> None:
     with _attempt(run, ASSEMBLY) as begun:
         if not begun:
             return
-        results = open_results(settings.results, _storage_waiting(run))
-        damaged = assemble_run(run, results)
+        waiting = _storage_waiting(run)
+        damaged = assemble_run(run, open_results(settings.results, waiting))
         if damaged:
             _log.warning("run %s: shards %s are damaged, again", run.id, damaged)
         elif run.report.exists():

@@ -210,16 +210,19 @@ def test_listing_goes_on_past_a_page(s3: S3Server, bucket: Bucket) -> None:
 
 
 def test_keys_that_stand_for_folders_are_no_photos(bucket: Bucket) -> None:
-    for key in ("", "1.png", "inner/2.png", "marked/", "/odd.png", ".hidden", "a.txt"):
+    odd = ("", "marked/", "/odd.png", ".hidden", "1.png?versionId=2")
+    for key in (*odd, "1.png", "inner/2.png", "a.txt"):
         bucket.put(f"test/{key}", b"x" if key and not key.endswith("/") else b"")
 
     listing = list_photos(open_root(bucket.url).folder("test"))
 
     assert [item.file for item in listing.items] == ["1.png"]
-    assert listing.ignored == ("a.txt", "inner", "marked")
+    assert listing.ignored == ("1.png?versionId=2", "a.txt", "inner", "marked")
 
 
-@pytest.mark.parametrize("name", ["missing", "1.png", "..", "/", ".", "a/../b"])
+@pytest.mark.parametrize(
+    "name", ["missing", "1.png", "..", "/", ".", "a/../b", "test?versionId=1"]
+)
 def test_name_that_is_no_folder_is_refused(bucket: Bucket, name: str) -> None:
     bucket.put("1.png", b"x")
     bucket.put("test/1.png", b"x")

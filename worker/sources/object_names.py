@@ -6,7 +6,10 @@ s3fs keeps 1.3 kB for each object that it lists: 600 MB for a folder of 500,000 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
+
+VERSION_MARK: Final = "?versionId="
+"""s3fs takes what follows it for a version: such a name would stand for another one."""
 
 
 def list_objects(fs: Any, path: str) -> list[tuple[str, bool]]:
@@ -35,7 +38,7 @@ def _list_s3(fs: Any, path: str) -> Iterator[tuple[str, bool]]:
     while True:
         page = fs.call_s3("list_objects_v2", **query)
         for entry in page.get("Contents", ()):
-            yield entry["Key"][start:], True
+            yield entry["Key"][start:], VERSION_MARK not in entry["Key"]
         for entry in page.get("CommonPrefixes", ()):
             yield entry["Prefix"][start:].removesuffix("/"), False
         if not page["IsTruncated"]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from models.errors import InvalidImageError
 from models.images import MAX_IMAGE_BYTES, check_image_bytes
+from worker.sources.object_names import VERSION_MARK
 from worker.sources.source import Names, check_folder_name, invalid_folder, sort_names
 from worker.sources.store import ObjectStore
 
@@ -64,6 +65,7 @@ class ObjectRoot:
         """As `PhotoRoot.folder`."""
         check_folder_name(name)
         prefix = "/".join(part for part in name.split("/") if part not in {"", "."})
-        if not prefix or not self.store.has_folder(prefix):
+        usable = prefix and VERSION_MARK not in prefix
+        if not usable or not self.store.has_folder(prefix):
             raise invalid_folder(name, "there is no such folder")
         return ObjectFolder(self.store, prefix, name)

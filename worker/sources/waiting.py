@@ -47,10 +47,9 @@ class Waiting:
             except StorageRefusedError:
                 raise
             except StorageUnavailableError:
+                resumes = time.monotonic() + pause_seconds
                 limit = limit or time.monotonic() + self.seconds
-                if time.monotonic() + pause_seconds > limit or self.pause(
-                    pause_seconds
-                ):
+                if resumes > limit or self.pause(pause_seconds):
                     raise
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
 
