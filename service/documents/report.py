@@ -76,6 +76,7 @@ class ReportSchema(Members):
     )
     ids_sha256 = text("Of the ids in the CSV's order, a line each", required=False)
     csv_sha256 = text("Of the CSV")
+    results = text("Where copies of CSV and report are", required=False)
 
 
 _EXAMPLE: Final[dict[str, Any]] = {

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse, encode_multipart
 from service.settings import ServiceSettings
 from tests.pictures import grey, write_folder
 from tests.worker.packing import zipped
+from tests.worker.world import items_of
 from worker.runs import find_run
 
 SAMPLE = b"id,label\n3,0\n1,0\n2,0\n"
@@ -44,7 +45,7 @@ def send(client: FlaskClient, *, key: str = "", **fields: Any) -> TestResponse:
 def ids(settings: ServiceSettings, response: TestResponse) -> list[str]:
     assert response.status_code == 202, response.text
     run = find_run(settings.runs_dir, response.get_json()["id"])
-    return [item.id for item in run.items()]
+    return [item.id for item in items_of(run)]
 
 
 def test_form_brings_a_sample_for_a_folder(

@@ -45,7 +45,10 @@ def work_next(world: World, redis: Redis) -> str:
     redis.delete(f"rq:job:{id_}")
     job_id, _, work = id_.rpartition("-")
     if work == "assemble":
-        Run(world.runs_dir / job_id).finish("", {})
+        run = Run(world.runs_dir / job_id)
+        draft = run.folder / "draft"
+        draft.touch()
+        run.finish(draft, {})
         return f"{job_id} assembled"
     # A real worker gives the place on when it begins, and this shard is no longer live.
     Run(world.runs_dir / job_id).shard_path(int(work[1:])).write_text('{"rows": []}')

@@ -16,6 +16,7 @@ from worker.photos import read_photo
 from worker.run import Run, now
 from worker.run_items import find_item, shard_items
 from worker.runs import create_run, find_run
+from worker.sources.local import LocalRoot
 
 NAMES = ("1", '2","x', "drei", "4]", "ünf", "6", "7")
 
@@ -98,7 +99,7 @@ def test_run_of_the_version_before_is_finished(world: World) -> None:
     world.wait_for(job, "succeeded")
 
     assert world.csv(job) == expected
-    assert read_photo(run, world.input_root, "7")
+    assert read_photo(run, LocalRoot(world.input_root), "7")
     assert world.queue.scores(job.id)["images"] == 3 * SHARD_SIZE
 
 

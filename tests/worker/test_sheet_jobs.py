@@ -13,7 +13,7 @@ import pytest
 from models.errors import ConflictError, InvalidImageError, InvalidRequestError
 from tests.pictures import grey
 from tests.worker.packing import zipped
-from tests.worker.world import World, request
+from tests.worker.world import World, items_of, request
 from worker.artefacts import Row
 from worker.queue import JobRequest, JobStatus, Sheets
 from worker.runs import find_run
@@ -36,7 +36,7 @@ SHEETS = ("manifest", "sample_submission")
 
 
 def items(world: World, job: JobStatus) -> list[tuple[str, ...]]:
-    return [tuple(item) for item in find_run(world.runs_dir, job.id).items()]
+    return [tuple(item) for item in items_of(find_run(world.runs_dir, job.id))]
 
 
 def asked(world: World, job: JobStatus) -> JobRequest:

@@ -18,10 +18,12 @@ from tests.fake_model_server import CARD, FakeModelServer
 from tests.pictures import write_folder
 from worker.assembly import assemble_run
 from worker.attempts import shard_work
+from worker.items import Item
 from worker.manifest import render_manifest
 from worker.patience import Patience
 from worker.queue import JobQueue, JobRequest, JobStatus
-from worker.run import now
+from worker.run import Run, now
+from worker.run_items import shard_items
 from worker.runs import create_run
 from worker.shards import finish_shard
 from worker.sources.local import LocalRoot
@@ -113,6 +115,12 @@ def request(**changes: object) -> JobRequest:
         **changes,
     }
     return JobRequest(**values)  # type: ignore[arg-type]
+
+
+def items_of(run: Run) -> list[Item]:
+    """All images of *run*, in submission order."""
+    numbers = range(run.manifest.shard_count)
+    return [item for number in numbers for item in shard_items(run, number)]
 
 
 def oracle(world: World, asked: JobRequest) -> str:
