@@ -38,6 +38,7 @@ from service.predictions.explanations import ExplanationViews
 from service.predictions.lanes import Lanes
 from service.predictions.predictor import Predictor
 from service.predictions.reception import Reception
+from service.predictions.traffic_notice import TrafficNotice
 from service.predictions.views import PredictionViews
 from service.problems import register_problems
 from service.protection.setup import protect
@@ -82,7 +83,8 @@ def create_app(
     observation = observation or Observation()
     metrics = observation.metrics
     admission = Admission(settings.max_in_flight, metrics.inference.queue_depth.inc)
-    reception = Reception(admission, settings.request_timeout_seconds)
+    notice = TrafficNotice(queue.note_online_traffic)
+    reception = Reception(admission, settings.request_timeout_seconds, notice.note)
     app = _flask(settings)
     document = open_document(app)
     gate = _register_hooks(app, settings, observation, admission)

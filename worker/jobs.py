@@ -32,6 +32,7 @@ from worker.attempts import (
 )
 from worker.breaking_off import broken_off_when_ended
 from worker.dispatch import queue_assembly
+from worker.online import OnlineTraffic
 from worker.patience import Patience
 from worker.photos import photos_folder
 from worker.run import Run
@@ -41,6 +42,7 @@ from worker.shards import finish_shard
 from worker.sources.roots import open_results, open_root
 from worker.sources.waiting import SHARD_WAIT_SECONDS, Waiting
 from worker.worklist import WorkList
+from worker.yielding import Pace
 
 LEAVING = threading.Event()
 """Set in the job's own process when its worker is told to stop: a shard that can go on
@@ -99,11 +101,14 @@ def _work(run: Run, number: int, settings: WorkerSettings) -> None:
         pause=LEAVING.wait,
         is_over=lambda: over.is_set() or run.is_over,
     )
+    pace = Pace(
+        OnlineTraffic(settings.redis_url),
+        pause=lambda seconds: LEAVING.wait(seconds) or run.is_over,
+    )
     with ModelServerClient(settings.model_server) as client:
+        ask = partial(pace.ask, partial(patience.predict, client))
         try:
-            images = finish_shard(
-                run, number, folder, partial(patience.predict, client)
-            )
+            images = finish_shard(run, number, folder, ask, pace.load)
         finally:
             over.set()
     if images:

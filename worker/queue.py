@@ -19,6 +19,7 @@ from worker.assembly import broken_shards
 from worker.figures import JobFigures, read_figures
 from worker.intake import Intake
 from worker.items import Listing
+from worker.online import OnlineTraffic
 from worker.records import JobRecords
 from worker.request import FAIL, JobRequest
 from worker.runs import find_run
@@ -61,6 +62,7 @@ class JobQueue(JobRecords):
         super().__init__(runs_dir, input_root)
         self._input_root = input_root
         self._work_list = WorkList(redis_url, queue_name)
+        self._online = OnlineTraffic(redis_url)
         self._intake = Intake(runs_dir, self._work_list, shard_size)
         self._bounds = Bounds(total_bytes=max_unpacked_bytes)
         # One at a time: a list of 200,000 files takes 150 MB while it is read.
@@ -171,6 +173,16 @@ class JobQueue(JobRecords):
             QueueUnavailableError: they cannot; the message says why.
         """
         self._work_list.ping(timeout_seconds)
+
+    def note_online_traffic(self) -> None:
+        """Tell the workers that people wait for answers: they leave room for these.
+
+        It holds for three seconds.
+
+        Raises:
+            QueueUnavailableError: Redis is away.
+        """
+        self._online.note()
 
     @property
     def name(self) -> str:

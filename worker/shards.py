@@ -1,6 +1,6 @@
 """One shard: files -> pixels -> probabilities, a row for each image, in order.
 
-Decoding runs beside inference with two batches in flight, so that neither waits for the
+Decoding runs beside inference with few batches in flight, so that neither waits for the
 other and memory stays bounded. An image that cannot be read is a row; anything else
 that goes wrong ends the shard.
 """
@@ -18,23 +18,22 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from models.contract import MAX_BATCH_SIZE
 from models.errors import InvalidImageError, ModelContractError
 from models.images import Pixels, decode_image
 from models.storage import write_atomically
-from models.wire.client import ModelRef, Prediction
+from models.wire.client import ModelRef
 from worker.artefacts import Row, render_artefact
 from worker.items import Item
 from worker.request import JobRequest
 from worker.run import Run
 from worker.run_items import shard_items, shard_rows
 from worker.sources.source import PhotoFolder
+from worker.yielding import FULL_LOAD, Ask, Load
 
-BATCHES_IN_FLIGHT: Final = 2
 DECODERS: Final = min(4, os.cpu_count() or 1)
 
-Ask: TypeAlias = Callable[[Pixels, ModelRef], Prediction]
-"""Answers a batch; waits for the model as long as it may."""
+Allowed: TypeAlias = Callable[[], Load]
+"""How much may be asked for at this moment."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,16 @@ class _Loaded:
     detail: str = ""
 
 
-def finish_shard(run: Run, number: int, folder: PhotoFolder, ask: Ask) -> int:
+def finish_shard(
+    run: Run,
+    number: int,
+    folder: PhotoFolder,
+    ask: Ask,
+    allowed: Allowed = lambda: FULL_LOAD,
+) -> int:
     """Work shard *number* of *run*, whose images lie in *folder*; write its artefact.
+
+    *allowed* says before each batch how much *ask* may be asked for.
 
     Returns how many images it has; 0 if a sound artefact was there already.
 
@@ -59,7 +66,8 @@ def finish_shard(run: Run, number: int, folder: PhotoFolder, ask: Ask) -> int:
     if shard_rows(run, number) is not None:
         return 0
     begun = time.monotonic()
-    rows = predict_items(folder, shard_items(run, number), run.manifest.request, ask)
+    items, request = shard_items(run, number), run.manifest.request
+    rows = predict_items(folder, items, request, ask, allowed)
     write_atomically(
         run.shard_path(number), render_artefact(rows, time.monotonic() - begun)
     )
@@ -67,7 +75,11 @@ def finish_shard(run: Run, number: int, folder: PhotoFolder, ask: Ask) -> int:
 
 
 def predict_items(
-    folder: PhotoFolder, items: Sequence[Item], request: JobRequest, ask: Ask
+    folder: PhotoFolder,
+    items: Sequence[Item],
+    request: JobRequest,
+    ask: Ask,
+    allowed: Allowed = lambda: FULL_LOAD,
 ) -> list[Row]:
     """A row for each of *items*, in their order.
 
@@ -83,11 +95,11 @@ def predict_items(
     load = partial(_load, folder, request.image_size)
     answer = partial(_answer, request, ask)
     decoders = ThreadPoolExecutor(DECODERS)
-    senders = ThreadPoolExecutor(BATCHES_IN_FLIGHT)
+    senders = ThreadPoolExecutor(FULL_LOAD.calls)
     try:
-        for batch in _batches(items):
+        for batch, calls in _batches(items, allowed):
             loaded = list(decoders.map(load, batch))
-            if len(in_flight) == BATCHES_IN_FLIGHT:
+            while len(in_flight) >= calls:
                 rows.extend(in_flight.popleft().result())
             in_flight.append(senders.submit(answer, loaded))
         for future in in_flight:
@@ -99,9 +111,14 @@ def predict_items(
     return rows
 
 
-def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    for start in range(0, len(items), MAX_BATCH_SIZE):
-        yield items[start : start + MAX_BATCH_SIZE]
+def _batches(
+    items: Sequence[Item], allowed: Allowed
+) -> Iterator[tuple[Sequence[Item], int]]:
+    start = 0
+    while start < len(items):
+        load = allowed()
+        yield items[start : start + load.images], load.calls
+        start += load.images
 
 
 def _load(folder: PhotoFolder, size: tuple[int, int], item: Item) -> _Loaded:

@@ -7,7 +7,7 @@ counted and held a place for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,10 +23,15 @@ from service.protection.quota import charge_images
 
 @dataclass(frozen=True)
 class Reception:
-    """Where requests for models arrive; shared by all threads."""
+    """Where requests for models arrive; shared by all threads.
+
+    Attributes:
+        note_traffic: called when a request for images begins and ends; must be quick.
+    """
 
     admission: Admission
     timeout_seconds: float
+    note_traffic: Callable[[], object] = lambda: None
 
     def receive(self, model: ModelRef) -> float:
         """The seconds that the request in work, which asks *model*, may take.
@@ -54,8 +59,10 @@ class Reception:
         record = current_record()
         record.images = images
         budget = record.budget = Budget(timeout)
+        self.note_traffic()
         with self.admission.enter(images, budget):
             yield budget
+        self.note_traffic()
 
 
 def note_answer(card: ModelCard, images: int) -> None:

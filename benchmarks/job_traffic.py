@@ -1,0 +1,88 @@
+"""People beside a folder job: how long an answer takes with one, and without.
+
+`python -m benchmarks.job_traffic`: photos are posted at half of the rate that the stack
+can do; first alone, then while two workers are busy with a job that does not end.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from benchmarks.bare import BareModel
+from benchmarks.deployment import running_stack, settings
+from benchmarks.load.outcome import LoadResult
+from benchmarks.load.process import Target
+from benchmarks.photos import LARGE, link_folder
+from benchmarks.trivial import publish_trivial_model
+from kennel.client import Client
+from kennel.stack import LocalStack
+
+CLIENTS = 8
+_FOLDER = "photos"
+
+
+@click.command()
+@click.option("--seconds", default=40.0, show_default=True, help="Each of the loads.")
+@click.option("--workers", default=2, show_default=True)
+@click.option("--trivial", is_flag=True, help="A model that costs next to nothing.")
+def main(seconds: float, workers: int, trivial: bool) -> None:
+    """Print p50 and p99 without a job and beside one, and how fast the job is."""
+    with tempfile.TemporaryDirectory(prefix="kennel-photos-") as folder:
+        root = Path(folder)
+        link_folder(root / "data" / _FOLDER, 100_000 if trivial else 12_500, LARGE)
+        if trivial:
+            model, models_dir = publish_trivial_model(root / "models"), root / "models"
+        else:
+            models_dir = settings().models_dir
+            model = BareModel(models_dir).name
+        with running_stack(root / "data", workers, models_dir) as stack:
+            _measure(stack, model, seconds)
+
+
+def _measure(stack: LocalStack, model: str, seconds: float) -> None:
+    target = Target(f"{stack.url}/v1/predict?model={model}")
+    target.clients(2, 2)
+    rate = target.clients(CLIENTS, seconds / 2).rate / 2
+    alone = target.rate(rate, seconds)
+    client = Client(stack.url)
+    job = client.submit(_FOLDER, model=model)
+    # It begins with full batches; those who come then wait for these.
+    time.sleep(seconds / 4)
+    full = _speed(client, job.id, seconds / 2)
+    target.rate(rate, seconds / 4)
+    began, done = time.monotonic(), client.job(job.id).done
+    beside = target.rate(rate, seconds)
+    gained = client.job(job.id).done - done
+    gentle = gained / (time.monotonic() - began)
+    client.cancel(job.id)
+    click.echo(f"alone, {rate:.1f} requests/s: {_quantiles(alone)}")
+    click.echo(
+        f"beside a job: {_quantiles(beside)}, "
+        f"p99 {beside.milliseconds(99) / alone.milliseconds(99):.2f} times that alone"
+    )
+    share = gentle / full if full else math.nan
+    click.echo(
+        f"the job: {full:.1f} images/s alone, {gentle:.1f} beside people ({share:.2f})"
+    )
+
+
+def _speed(client: Client, job_id: str, seconds: float) -> float:
+    done = client.job(job_id).done
+    time.sleep(seconds)
+    return (client.job(job_id).done - done) / seconds
+
+
+def _quantiles(result: LoadResult) -> str:
+    return (
+        f"{result.statuses}, p50 {result.milliseconds(50):.1f} ms, "
+        f"p99 {result.milliseconds(99):.1f} ms"
+    )
+
+
+if __name__ == "__main__":
+    main()

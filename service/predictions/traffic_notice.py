@@ -1,0 +1,60 @@
+"""Tells the folder jobs' workers of online traffic, without a request waiting for it.
+
+A request only looks at the clock. A thread of its own, started by the first of them,
+speaks to the queue; if that is away, nobody notices but the workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from models.errors import QueueUnavailableError
+
+NOTICE_SECONDS: Final = 1.0
+"""Pause between two notices; well below the time for which one holds."""
+
+_AWAY_SECONDS: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class TrafficNotice:
+    """Calls *tell* at most once a second while there are requests; thread-safe."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        """Nothing is told, and no thread started, before the first request."""
+        self._tell = tell
+        self._due = 0.0
+        self._wanted = threading.Event()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def note(self) -> None:
+        """There is a request now; costs less than a microsecond, mostly."""
+        if time.monotonic() < self._due:
+            return
+        self._wanted.set()
+        if self._thread is None:
+            self._start()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="traffic-notice", daemon=True
+                )
+                self._thread.start()
+
+    def _run(self) -> None:
+        while self._wanted.wait():
+            self._due = time.monotonic() + NOTICE_SECONDS
+            self._wanted.clear()
+            try:
+                self._tell()
+            except QueueUnavailableError as error:
+                self._due = time.monotonic() + _AWAY_SECONDS
+                _log.debug("%s", error)

@@ -1,0 +1,162 @@
+"""Jobs make room for people, and take all there is when nobody waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import pytest
+
+from models.errors import QueueUnavailableError
+from models.images import Pixels
+from models.wire.client import ModelRef, Prediction
+from tests.conftest import RedisServer
+from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
+from worker.online import OnlineTraffic
+from worker.yielding import FULL_LOAD, REST, Load, Pace
+
+MODEL = ModelRef("pets", version=1)
+
+
+@dataclass
+class People:
+    """Somebody waits, or nobody; every worker gets a turn after *refusals*."""
+
+    present: bool = True
+    refusals: int = 0
+    rests: list[float] = field(default_factory=list)
+
+    def is_present(self) -> bool:
+        return self.present
+
+    def take_turn(self, seconds: float) -> bool:
+        self.refusals -= 1
+        return self.refusals < 0
+
+    def rest(self, seconds: float) -> None:
+        self.rests.append(seconds)
+
+
+def slow(image_seconds: float, batch: Pixels, model: ModelRef) -> Prediction:
+    time.sleep(image_seconds * len(batch))
+    answers = np.zeros((len(batch), 2), dtype=np.float32)
+    return Prediction(answers, answers, 1)
+
+
+def pixels(count: int) -> Pixels:
+    return np.zeros((count, 1, 1, 3), dtype=np.uint8)
+
+
+def asked(pace: Pace, image_seconds: float) -> Load:
+    """What *pace* allows after one call of a model that is so fast."""
+    load = pace.load()
+    pace.ask(partial(slow, image_seconds), pixels(load.images), MODEL)
+    return pace.load()
+
+
+def test_alone_batches_are_full_and_two() -> None:
+    pace = Pace(People(present=False), lambda _: False)
+
+    assert [asked(pace, 0.0), asked(pace, 0.002)] == [FULL_LOAD, FULL_LOAD]
+
+
+def test_slow_model_is_asked_for_little_while_people_wait() -> None:
+    people = People()
+
+    load = asked(Pace(people, lambda _: False), 0.03)
+
+    assert load in (Load(8, 1), Load(4, 1))
+    assert people.rests[0] == pytest.approx(REST * 0.06, rel=0.5)
+
+
+def test_unknown_model_is_asked_for_two() -> None:
+    assert Pace(People(), lambda _: False).load() == Load(2, 1)
+
+
+def test_quick_model_keeps_its_full_batches() -> None:
+    assert asked(Pace(People(), lambda _: False), 0.0) == FULL_LOAD
+
+
+def test_batches_are_full_again_when_people_are_gone() -> None:
+    people = People()
+    pace = Pace(people, lambda _: False)
+    asked(pace, 0.03)
+    people.present = False
+
+    assert pace.load() == FULL_LOAD
+
+
+def test_worker_waits_for_its_turn() -> None:
+    people, pauses = People(refusals=3), list[float]()
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        return False
+
+    asked(Pace(people, pause), 0.03)
+
+    assert len(pauses) == 3
+
+
+def test_worker_that_has_to_leave_does_not_wait() -> None:
+    people = People(refusals=1000)
+
+    asked(Pace(people, lambda _: True), 0.03)
+
+    assert people.refusals == 999
+
+
+def test_traffic_is_known_to_others_and_passes(redis_server: RedisServer) -> None:
+    noted = OnlineTraffic(redis_server.url)
+
+    assert not OnlineTraffic(redis_server.url).is_present()
+    noted.note()
+    assert OnlineTraffic(redis_server.url).is_present()
+
+
+def test_one_worker_has_the_turn(redis_server: RedisServer) -> None:
+    first, second = OnlineTraffic(redis_server.url), OnlineTraffic(redis_server.url)
+
+    assert first.take_turn(10)
+    assert not second.take_turn(10)
+    first.rest(0.001)
+    wait_until(lambda: second.take_turn(10), 5)
+
+
+def test_without_redis_there_is_no_traffic_and_no_turn_to_wait_for() -> None:
+    traffic = OnlineTraffic("redis://127.0.0.1:1/0")
+
+    assert not traffic.is_present()
+    assert traffic.take_turn(10)
+    traffic.rest(1)
+    with pytest.raises(QueueUnavailableError):
+        traffic.note()
+
+
+def test_job_beside_traffic_has_small_calls_and_the_same_csv(world: World) -> None:
+    world.photos_of(2 * SHARD_SIZE)
+    expected = oracle(world, request())
+    world.model_server.batches.clear()
+    world.model_server.delay_seconds = 0.06
+    over = threading.Event()
+
+    def people() -> None:
+        while not over.wait(0.2):
+            world.queue.note_online_traffic()
+
+    world.queue.note_online_traffic()
+    speaking = threading.Thread(target=people)
+    speaking.start()
+    try:
+        job = world.queue.submit(request())
+        world.start_worker()
+        world.wait_for(job, "succeeded")
+    finally:
+        over.set()
+        speaking.join()
+
+    assert world.csv(job) == expected
+    assert set(world.model_server.batches) <= {2, 4}

@@ -1,0 +1,109 @@
+"""How much a shard asks of the model: all it takes, or little while people wait.
+
+Without online traffic batches are full and one is under way while the next is made.
+With it, and a model that is slow, calls are so short that somebody who comes in between
+hardly waits, one at a time over all workers, with a rest after each. The rest is a
+multiple of the call, so that a job always goes on, at a fixed share of its speed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+from models.contract import MAX_BATCH_SIZE
+from models.images import Pixels
+from models.wire.client import ModelRef, Prediction
+
+CALL_SECONDS: Final = 0.3
+"""What a call may take beside online traffic: two images of VGG16 on two cores."""
+
+QUICK_SECONDS: Final = 0.05
+"""A model that answers a full batch in this time makes nobody wait."""
+
+REST: Final = 4.0
+"""Rest after a call, in multiples of it: a job keeps a fifth of its speed."""
+
+LONGEST_WAIT_SECONDS: Final = 10.0
+"""Then a worker goes without a turn: many workers must not starve each other."""
+
+_TURN_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.05
+
+Ask: TypeAlias = Callable[[Pixels, ModelRef], Prediction]
+"""Answers a batch; waits for the model as long as it may."""
+
+
+class Traffic(Protocol):
+    """What `worker.online.OnlineTraffic` knows."""
+
+    def is_present(self) -> bool:
+        """Whether there is online traffic."""
+
+    def take_turn(self, seconds: float) -> bool:
+        """Whether the caller may ask the model now."""
+
+    def rest(self, seconds: float) -> None:
+        """Let nobody ask for so long."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Images in a call, and calls at the same time."""
+
+    images: int
+    calls: int
+
+
+FULL_LOAD: Final = Load(MAX_BATCH_SIZE, 2)
+
+
+class Pace:
+    """The pace of one shard; thread-safe as far as its two senders need it."""
+
+    def __init__(self, traffic: Traffic, pause: Callable[[float], bool]) -> None:
+        """Heed *traffic*; *pause* waits the seconds given, True means to hurry."""
+        self._traffic = traffic
+        self._pause = pause
+        self._image_seconds = CALL_SECONDS
+        self._load = FULL_LOAD
+
+    def load(self) -> Load:
+        """How much to ask for now."""
+        self._load = self._gentle_load() if self._yields() else FULL_LOAD
+        return self._load
+
+    def ask(self, ask: Ask, batch: Pixels, model: ModelRef) -> Prediction:
+        """The answer of *ask*, in turn with other workers while people wait.
+
+        Raises:
+            KennelError: as *ask*.
+        """
+        yields, calls = self._yields(), self._load.calls
+        if yields:
+            self._await_turn()
+        began = time.monotonic()
+        prediction = ask(batch, model)
+        seconds = time.monotonic() - began
+        self._image_seconds = seconds / len(batch) / calls
+        if yields:
+            self._traffic.rest(REST * seconds)
+        return prediction
+
+    def _yields(self) -> bool:
+        if self._image_seconds * MAX_BATCH_SIZE < QUICK_SECONDS:
+            return False
+        return self._traffic.is_present()
+
+    def _gentle_load(self) -> Load:
+        fitting = min(int(CALL_SECONDS / self._image_seconds), MAX_BATCH_SIZE)
+        # A power of two: model servers pad others. Below two an image costs double.
+        return Load(max(2, 1 << (fitting.bit_length() - 1) if fitting else 2), 1)
+
+    def _await_turn(self) -> None:
+        deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+        while time.monotonic() < deadline and self._traffic.is_present():
+            if self._traffic.take_turn(_TURN_SECONDS) or self._pause(_LOOK_SECONDS):
+                return
