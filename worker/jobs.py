@@ -42,7 +42,7 @@ from worker.shards import finish_shard
 from worker.sources.roots import open_results, open_root
 from worker.sources.waiting import SHARD_WAIT_SECONDS, Waiting
 from worker.worklist import WorkList
-from worker.yielding import Pace
+from worker.yielding import Courtesy
 
 LEAVING = threading.Event()
 """Set in the job's own process when its worker is told to stop: a shard that can go on
@@ -101,14 +101,14 @@ def _work(run: Run, number: int, settings: WorkerSettings) -> None:
         pause=LEAVING.wait,
         is_over=lambda: over.is_set() or run.is_over,
     )
-    pace = Pace(
+    courtesy = Courtesy(
         OnlineTraffic(settings.redis_url),
         pause=lambda seconds: LEAVING.wait(seconds) or run.is_over,
     )
     with ModelServerClient(settings.model_server) as client:
-        ask = partial(pace.ask, partial(patience.predict, client))
+        ask = partial(courtesy.ask, partial(patience.predict, client))
         try:
-            images = finish_shard(run, number, folder, ask, pace.load)
+            images = finish_shard(run, number, folder, ask, courtesy.load)
         finally:
             over.set()
     if images:

@@ -60,7 +60,7 @@ class Load:
 FULL_LOAD: Final = Load(MAX_BATCH_SIZE, 2)
 
 
-class Pace:
+class Courtesy:
     """The pace of one shard; thread-safe as far as its two senders need it."""
 
     def __init__(self, traffic: Traffic, pause: Callable[[float], bool]) -> None:

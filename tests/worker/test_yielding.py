@@ -16,7 +16,7 @@ from models.wire.client import ModelRef, Prediction
 from tests.conftest import RedisServer
 from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
 from worker.online import OnlineTraffic
-from worker.yielding import FULL_LOAD, REST, Load, Pace
+from worker.yielding import FULL_LOAD, REST, Courtesy, Load
 
 MODEL = ModelRef("pets", version=1)
 
@@ -50,7 +50,7 @@ def pixels(count: int) -> Pixels:
     return np.zeros((count, 1, 1, 3), dtype=np.uint8)
 
 
-def asked(pace: Pace, image_seconds: float) -> Load:
+def asked(pace: Courtesy, image_seconds: float) -> Load:
     """What *pace* allows after one call of a model that is so fast."""
     load = pace.load()
     pace.ask(partial(slow, image_seconds), pixels(load.images), MODEL)
@@ -58,7 +58,7 @@ def asked(pace: Pace, image_seconds: float) -> Load:
 
 
 def test_alone_batches_are_full_and_two() -> None:
-    pace = Pace(People(present=False), lambda _: False)
+    pace = Courtesy(People(present=False), lambda _: False)
 
     assert [asked(pace, 0.0), asked(pace, 0.002)] == [FULL_LOAD, FULL_LOAD]
 
@@ -66,23 +66,23 @@ def test_alone_batches_are_full_and_two() -> None:
 def test_slow_model_is_asked_for_little_while_people_wait() -> None:
     people = People()
 
-    load = asked(Pace(people, lambda _: False), 0.03)
+    load = asked(Courtesy(people, lambda _: False), 0.03)
 
     assert load in (Load(8, 1), Load(4, 1))
     assert people.rests[0] == pytest.approx(REST * 0.06, rel=0.5)
 
 
 def test_unknown_model_is_asked_for_two() -> None:
-    assert Pace(People(), lambda _: False).load() == Load(2, 1)
+    assert Courtesy(People(), lambda _: False).load() == Load(2, 1)
 
 
 def test_quick_model_keeps_its_full_batches() -> None:
-    assert asked(Pace(People(), lambda _: False), 0.0) == FULL_LOAD
+    assert asked(Courtesy(People(), lambda _: False), 0.0) == FULL_LOAD
 
 
 def test_batches_are_full_again_when_people_are_gone() -> None:
     people = People()
-    pace = Pace(people, lambda _: False)
+    pace = Courtesy(people, lambda _: False)
     asked(pace, 0.03)
     people.present = False
 
@@ -96,7 +96,7 @@ def test_worker_waits_for_its_turn() -> None:
         pauses.append(seconds)
         return False
 
-    asked(Pace(people, pause), 0.03)
+    asked(Courtesy(people, pause), 0.03)
 
     assert len(pauses) == 3
 
@@ -104,7 +104,7 @@ def test_worker_waits_for_its_turn() -> None:
 def test_worker_that_has_to_leave_does_not_wait() -> None:
     people = People(refusals=1000)
 
-    asked(Pace(people, lambda _: True), 0.03)
+    asked(Courtesy(people, lambda _: True), 0.03)
 
     assert people.refusals == 999
 
