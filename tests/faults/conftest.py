@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import RedisServer
 from tests.fake_model_server import FakeModelServer
+from tests.faults.redis_servers import LocalStackRedis, running
 from tests.worker.world import World
 
 
@@ -19,3 +20,9 @@ def world(
     made = World(tmp_path, redis_server, model_server)
     yield made
     made.close()
+
+
+@pytest.fixture
+def confined(tmp_path: Path) -> Iterator[RedisServer]:
+    with running(LocalStackRedis(tmp_path / "redis")) as server:
+        yield server

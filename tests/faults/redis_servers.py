@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kennel.local_redis import write_redis_config
@@ -29,3 +31,13 @@ class ConfiguredRedis(RedisServer):
 
     def options(self) -> dict[str, str]:
         return {**super().options(), **self.settings}
+
+
+@contextmanager
+def running(server: RedisServer) -> Iterator[RedisServer]:
+    server.folder.mkdir(exist_ok=True)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
 
-from kennel.cli import main
 from service.protection.limiter import Limiter
 from service.protection.rates import read_rate
 from tests.conftest import RedisServer
 from tests.fake_model_server import FakeModelServer
 from tests.faults.api import api_of
-from tests.faults.redis_servers import ConfiguredRedis, LocalStackRedis
+from tests.faults.redis_servers import LocalStackRedis, running
 from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
 from worker.redis_health import look_at_redis
 
 FILLING = "x" * 100_000
 JOB = {"input": "test"}
-
-
-@contextmanager
-def running(server: RedisServer) -> Iterator[RedisServer]:
-    server.folder.mkdir(exist_ok=True)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
-
-
-@pytest.fixture
-def confined(tmp_path: Path) -> Iterator[RedisServer]:
-    with running(LocalStackRedis(tmp_path / "redis")) as server:
-        yield server
 
 
 @contextmanager
@@ -208,75 +189,3 @@ def test_password_of_an_earlier_stack_goes_on_working(tmp_path: Path) -> None:
     with running(LocalStackRedis(folder)) as server:
         assert server.url.startswith("redis://kennel:chosen-before@")
         assert look_at_redis(server.url).refusal == ""
-
-
-def doctor(*areas: str, **env: str) -> Result:
-    return CliRunner(env=env).invoke(main, ["doctor", *areas, "--json"])
-
-
-def verdicts(result: Result) -> dict[str, str]:
-    found = json.loads(result.stdout)["findings"]
-    return {each["check"]: each["verdict"] for each in found}
-
-
-def test_doctor_accepts_the_local_stacks_redis(confined: RedisServer) -> None:
-    result = doctor("redis", REDIS_URL=confined.url)
-
-    assert result.exit_code == 0, result.output
-    assert set(verdicts(result).values()) == {"ok", "unchecked"}
-    assert verdicts(result)["fsync"] == "unchecked"
-
-
-def test_doctor_finds_the_local_stack_by_itself(
-    tmp_path: Path, confined: RedisServer
-) -> None:
-    result = doctor("redis", KENNEL_HOME=str(tmp_path), REDIS_URL="")
-
-    assert verdicts(result)["reachable"] == "ok"
-
-
-@pytest.mark.parametrize(
-    ("settings", "check"),
-    [
-        ({"maxmemory-policy": "allkeys-lru"}, "eviction"),
-        ({"appendonly": "no"}, "durable"),
-        ({"appendfsync": "no"}, "fsync"),
-        ({}, "closed"),
-        ({"requirepass": "long-enough"}, "user"),
-        ({"maxmemory": "1"}, "writable"),
-        ({"maxmemory": "1"}, "memory"),
-    ],
-)
-def test_doctor_refuses(tmp_path: Path, settings: dict[str, str], check: str) -> None:
-    with running(ConfiguredRedis(tmp_path / "redis", **settings)) as server:
-        secret = ":long-enough@" if "requirepass" in settings else ""
-        url = server.url.replace("//", f"//{secret}")
-        result = doctor("redis", REDIS_URL=url)
-
-    found = json.loads(result.stdout)["findings"]
-    failed = {each["check"]: each for each in found if each["verdict"] == "failed"}
-    assert result.exit_code == 1
-    assert failed[check]["remedy"]
-
-
-def test_doctor_changes_nothing(tmp_path: Path) -> None:
-    with running(ConfiguredRedis(tmp_path / "redis")) as server:
-        with Redis.from_url(server.url) as redis:
-            redis.set("precious", "1")
-            before: Any = redis.info("persistence")
-
-            doctor("redis", "jobs", REDIS_URL=server.url, KENNEL_HOME=str(tmp_path))
-
-            after: Any = redis.info("persistence")
-            assert redis.keys() == [b"precious"]
-        assert after["aof_current_size"] == before["aof_current_size"]
-
-
-def test_doctor_says_what_is_missing_when_the_password_is(
-    confined: RedisServer,
-) -> None:
-    result = doctor("redis", REDIS_URL=f"redis://127.0.0.1:{confined.port}")
-
-    assert result.exit_code == 1
-    assert "does not let us in" in result.stdout
-    assert "Traceback" not in result.output
