@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from kennel.api.errors import ApiBusyError
 from kennel.client import Client
 from kennel.doctor.deployment import Deployment
 from kennel.doctor.finding import Finding, fail, ok, warn
@@ -19,6 +20,10 @@ def check_api(deployment: Deployment) -> Iterator[Finding]:
     try:
         with Client(url, timeout_seconds=_TIMEOUT_SECONDS, retries=0) as client:
             readiness = client.readiness()
+    except ApiBusyError as error:
+        seen = f"{url} answers {error.status}: it cannot predict now"
+        yield fail("ready", seen, f"see model-server, and {url}/readyz")
+        return
     except KennelError as error:
         yield fail("ready", str(error), "start it (kennel up), or set KENNEL_URL")
         return

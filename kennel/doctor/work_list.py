@@ -79,8 +79,8 @@ def _durable(facts: RedisFacts) -> Iterator[Finding]:
 
 def _fsync(setting: str | None) -> Finding:
     if setting is None:
-        remedy = "look into redis.conf: appendfsync everysec"
-        return unknown("fsync", "our user may not ask CONFIG, as it should be", remedy)
+        remedy = "none if redis.conf is ours; else it needs appendfsync everysec"
+        return unknown("fsync", "our user may not ask CONFIG, and should not", remedy)
     if setting == "no":
         return fail(
             "fsync", "appendfsync no: a power loss may take half a minute", "everysec"

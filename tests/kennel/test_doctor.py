@@ -21,7 +21,7 @@ from kennel.doctor.sockets import wide_listeners
 from models.wire.config import default_entry, render_entries
 from tests.conftest import RedisServer
 from tests.fake_model_server import CARD, FakeModelServer
-from tests.kennel.scripted_api import says, scripted
+from tests.kennel.scripted_api import refuses, says, scripted
 from tests.worker.world import World, request, wait_until
 
 GONE = "redis://127.0.0.1:1/0"
@@ -279,3 +279,11 @@ def test_readiness_is_the_apis_own_word(status: str, verdict: str) -> None:
 
     assert found["ready"].verdict == verdict
     assert ("Redis is away" in found["ready"].seen) == (status == "degraded")
+
+
+def test_api_without_a_model_is_told() -> None:
+    with scripted(refuses(503)) as api:
+        found = findings({"KENNEL_URL": api.url}, "api")
+
+    assert found["ready"].verdict == "failed"
+    assert "model-server" in found["ready"].remedy
