@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import RedisServer
-from tests.fake_model_server import FakeModelServer
+from tests.faults.ordeal import Ordeal
 from tests.faults.redis_servers import LocalStackRedis, running
+from tests.faults.scripted_model import ScriptedModelServer
 from tests.worker.world import World
+
+
+@pytest.fixture(autouse=True)
+def _on_linux() -> None:
+    if sys.platform != "linux":
+        pytest.skip("reads /proc and uses Linux's parent death signal")
+
+
+@pytest.fixture
+def model_server() -> Iterator[ScriptedModelServer]:
+    with ScriptedModelServer() as server:
+        yield server
 
 
 @pytest.fixture
 def world(
-    tmp_path: Path, redis_server: RedisServer, model_server: FakeModelServer
+    tmp_path: Path, redis_server: RedisServer, model_server: ScriptedModelServer
 ) -> Iterator[World]:
     made = World(tmp_path, redis_server, model_server)
     yield made
@@ -26,3 +40,10 @@ def world(
 def confined(tmp_path: Path) -> Iterator[RedisServer]:
     with running(LocalStackRedis(tmp_path / "redis")) as server:
         yield server
+
+
+@pytest.fixture
+def ordeal(world: World) -> Iterator[Ordeal]:
+    made = Ordeal(world)
+    yield made
+    made.close()

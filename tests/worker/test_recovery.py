@@ -6,7 +6,6 @@ import json
 import time
 
 from redis import Redis
-from rq import Worker
 
 from tests.worker.world import (
     SHARD_SIZE,
@@ -23,22 +22,6 @@ from worker.settings import WorkerSettings
 from worker.worklist import WorkList
 
 QUEUE = "rq:queue:kennel"
-
-
-def test_shard_lost_between_queue_and_worker_is_found(world: World) -> None:
-    world.photos_of(2 * SHARD_SIZE)
-    expected = oracle(world, request())
-    job = world.queue.submit(request())
-    with Redis.from_url(world.redis.url) as connection:
-        connection.lmove(QUEUE, f"{QUEUE}:intermediate")
-        for key in (f"{job.id}-s00000", f"{job.id}-s00001"):
-            connection.set(f"rq:kennel:fetched:{key}", "0")
-    reconcile(world.runs_dir, WorkList(world.redis.url))
-    world.start_worker()
-
-    world.wait_for(job, "succeeded")
-
-    assert world.csv(job) == expected
 
 
 def test_reconciling_a_healthy_run_queues_nothing_twice(world: World) -> None:
@@ -83,18 +66,6 @@ def test_crash_before_the_assembly_is_mended(world: World) -> None:
     assert world.csv(job) == expected
     report = json.loads((world.runs_dir / job.id / "report.json").read_text())
     assert report["images"] == SHARD_SIZE
-
-
-def test_workers_leave_no_stale_entries_in_rq(world: World) -> None:
-    world.photos_of(6 * SHARD_SIZE)
-    job = world.queue.submit(request())
-    for _ in range(2):
-        world.start_worker()
-    world.wait_for(job, "succeeded")
-
-    with Redis.from_url(world.redis.url) as connection:
-        wait_until(lambda: connection.zcard("rq:wip:kennel") == 0, 5)
-        assert len(Worker.all_keys(connection)) == 2
 
 
 def test_shard_of_a_killed_worker_is_begun_again_within_15_seconds(

@@ -68,13 +68,14 @@ class World:
         }
 
     def start_worker(self) -> subprocess.Popen[bytes]:
-        return self._start("worker.main")
+        return self.start("worker.main")
 
     def start_reconciler(self) -> subprocess.Popen[bytes]:
-        return self._start("worker.reconciler")
+        return self.start("worker.reconciler")
 
-    def _start(self, module: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-m", module], env=self.env())
+    def start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", module, *arguments]
+        process = subprocess.Popen(command, env=self.env())
         self._processes.append(process)
         return process
 

@@ -1,0 +1,32 @@
+"""Workers and a reconciler under the launcher's supervisor, as a process of its own.
+
+    python -m tests.faults.kept WORKERS
+
+It is a process because the kernel ends children with the thread that started them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from kennel.supervisor import POLL_SECONDS, Child, Supervisor
+
+
+def main(workers: int) -> None:
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    supervisor = Supervisor(lambda line: print(line, flush=True))  # noqa: T201
+    modules = ["worker.reconciler", *["worker.main"] * workers]
+    for number, module in enumerate(modules):
+        command = (sys.executable, "-m", module)
+        supervisor.start(Child(f"{module}-{number}", command, os.environ, 3))
+    while not stopping.wait(POLL_SECONDS):
+        supervisor.tend()
+    supervisor.stop()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

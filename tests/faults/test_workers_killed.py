@@ -1,0 +1,176 @@
+"""F0 to F5, F13, F14: workers and the processes of their jobs die, stall or are stopped."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from functools import partial
+from typing import Any
+
+from tests.faults.ordeal import Ordeal, children_of, signal_all
+from tests.faults.scripted_model import ScriptedModelServer
+from tests.kennel.test_supervisor import is_alive
+from tests.processes import wait_until
+from tests.worker.world import SHARD_SIZE
+
+RECOVERY_SECONDS = 15
+
+
+def test_f0_nothing_breaks(ordeal: Ordeal) -> None:
+    """The quiet run that all others are compared with, by two workers."""
+    ordeal.begin(workers=2)
+
+    ordeal.check_success()
+
+    assert [ordeal.attempts(shard) for shard in range(6)] == [1] * 6
+
+
+def test_f1_job_process_is_killed(ordeal: Ordeal) -> None:
+    """The shard is begun once more, and only that one."""
+    ordeal.begin()
+    done = ordeal.finished_shards()
+    worker = ordeal.workers()[0]
+    signal_all([ordeal.work_horse(worker)], signal.SIGKILL)
+
+    ordeal.check_success()
+
+    assert ordeal.workers() == [worker]
+    assert all(ordeal.attempts(shard) == 1 for shard in done)
+    assert sum(ordeal.attempts(shard) for shard in range(6)) <= 7
+
+
+def test_f2_shard_that_always_kills_its_process(
+    ordeal: Ordeal, model_server: ScriptedModelServer
+) -> None:
+    """It ends the job, which names its images; the worker and other shards live on."""
+    ordeal.submit(photos=3 * SHARD_SIZE)
+    model_server.before_answer = partial(_kill_at_first_shard, ordeal)
+    ordeal.start()
+
+    reason = ordeal.check_failure("its process died", "8 images", "1.png, 2.png")
+
+    assert "shard 0 did not finish in 10 attempts" in reason
+    assert ordeal.attempts(0) == 10
+    assert ordeal.finished_shards() == {1, 2}
+    assert len(ordeal.workers()) == 1
+
+
+def _kill_at_first_shard(ordeal: Ordeal, batch: Any) -> None:
+    if batch[0, 0, 0, 0] == ordeal.brightness[0]:
+        signal_all(children_of(ordeal.workers()[0]), signal.SIGKILL)
+
+
+def test_f3_worker_is_killed_and_its_job_process_with_it(ordeal: Ordeal) -> None:
+    """No orphan works beside the heir."""
+    ordeal.begin(workers=2)
+    worker = ordeal.workers()[0]
+    orphan = ordeal.work_horse(worker)
+    signal_all([worker], signal.SIGKILL)
+
+    wait_until(lambda: not is_alive(orphan), "the end of the job's process")
+    ordeal.check_success()
+
+
+def test_f4_worker_stalls_until_another_has_its_shard(
+    ordeal: Ordeal, model_server: ScriptedModelServer
+) -> None:
+    """One shard is worked on by two at the same time, and both write it."""
+    go_on = threading.Event()
+    first = threading.Event()
+
+    def hold_the_first(_batch: object) -> None:
+        if not first.is_set():
+            first.set()
+            go_on.wait(60)
+
+    ordeal.submit(photos=SHARD_SIZE)
+    model_server.before_answer = hold_the_first
+    ordeal.start(workers=2)
+    assert first.wait(60)
+    stalled = next(each for each in ordeal.workers() if children_of(each))
+    signal_all([stalled], signal.SIGSTOP)
+    wait_until(lambda: ordeal.attempts(0) == 2, "a second worker", 60)
+    go_on.set()
+    signal_all([stalled], signal.SIGCONT)
+
+    ordeal.check_success()
+
+
+def test_f5_worker_and_job_process_are_killed(
+    ordeal: Ordeal, model_server: ScriptedModelServer
+) -> None:
+    """The shard is begun again within 15 seconds, without RQ's own maintenance."""
+    ordeal.submit(photos=SHARD_SIZE)
+    model_server.hold()
+    ordeal.start()
+    wait_until(lambda: ordeal.attempts(0) == 1, "the first attempt")
+    worker = ordeal.workers()[0]
+    horse = ordeal.work_horse(worker)
+    killed = time.monotonic()
+    signal_all([worker, horse], signal.SIGKILL)
+    model_server.release()
+    wait_until(lambda: ordeal.attempts(0) == 2, "the second attempt", 60)
+
+    assert time.monotonic() - killed < RECOVERY_SECONDS
+    ordeal.check_success()
+
+
+def test_f13_worker_told_to_stop_finishes_its_shard(ordeal: Ordeal) -> None:
+    """Nothing is begun twice: the shard at hand ends before the worker does."""
+    ordeal.begin()
+    worker = ordeal.workers()[0]
+    ordeal.work_horse(worker)
+    signal_all([worker], signal.SIGTERM)
+
+    wait_until(lambda: worker not in ordeal.workers(), "the worker's end", 60)
+    ordeal.check_success()
+
+    assert [ordeal.attempts(shard) for shard in range(6)] == [1] * 6
+
+
+def test_f13_worker_told_to_stop_does_not_wait_for_a_model(
+    ordeal: Ordeal, model_server: ScriptedModelServer
+) -> None:
+    """It would wait ten minutes; the shard is worked by the next one."""
+    ordeal.submit(photos=SHARD_SIZE)
+    model_server.stop()
+    ordeal.start()
+    wait_until(lambda: ordeal.attempts(0) == 1, "the first attempt")
+    worker = ordeal.workers()[0]
+    signal_all([worker], signal.SIGTERM)
+
+    wait_until(lambda: worker not in ordeal.workers(), "the worker's end", 30)
+    model_server.start()
+    ordeal.check_success()
+
+
+def test_f14_whole_process_group_is_told_to_stop(ordeal: Ordeal) -> None:
+    """The job's process dies at once; its shard is begun again."""
+    ordeal.begin()
+    worker = ordeal.workers()[0]
+    signal_all([worker, ordeal.work_horse(worker)], signal.SIGTERM)
+
+    wait_until(lambda: worker not in ordeal.workers(), "the worker's end", 60)
+    ordeal.check_success()
+
+
+def test_f14_worker_is_told_twice_to_stop(
+    ordeal: Ordeal, model_server: ScriptedModelServer
+) -> None:
+    """The second time it takes the job's process down with it."""
+    ordeal.submit(photos=SHARD_SIZE)
+    model_server.hold()
+    ordeal.start()
+    wait_until(lambda: ordeal.attempts(0) == 1, "the first attempt")
+    worker = ordeal.workers()[0]
+    horse = ordeal.work_horse(worker)
+    deadline = time.monotonic() + 60
+    while worker in ordeal.workers() and time.monotonic() < deadline:
+        signal_all([worker], signal.SIGTERM)
+        # RQ takes two within a second for one.
+        threading.Event().wait(1.1)
+    model_server.release()
+
+    assert not is_alive(horse)
+    ordeal.check_success()
