@@ -19,12 +19,12 @@ from rq.job import Job
 
 from models.errors import KennelError
 from worker import jobs
+from worker.liveness import EXECUTION_TTL_SECONDS
 
 HEARTBEAT_INTERVAL_SECONDS: Final = 1
 """How often a busy worker speaks; a silent one is given up after some of these."""
 
 WORKER_TTL_SECONDS: Final = 30
-_EXECUTION_TTL_SECONDS: Final = 60
 _PR_SET_PDEATHSIG: Final = 1
 
 _log = logging.getLogger("kennel.worker")
@@ -59,7 +59,7 @@ class ShardWorker(Worker):
 
     def get_heartbeat_ttl(self, job: Job) -> int:
         """How long Redis keeps an execution whose worker is silent."""
-        return _EXECUTION_TTL_SECONDS
+        return EXECUTION_TTL_SECONDS
 
     def maintain_heartbeats(self, job: Job) -> None:
         """Speak, if Redis listens: its outage must not end the work."""

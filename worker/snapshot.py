@@ -9,18 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from rq import Queue
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-from worker.allowed import AllowedJob
 from worker.attempts import ASSEMBLY
-from worker.heartbeats import read_moment
-
-HEARTBEAT_SECONDS: Final = 8.0
-"""A started job whose worker has not spoken for so long is taken for dead."""
+from worker.liveness import living
 
 ANNOUNCED_KEY: Final = "rq:kennel:unfinished"
 """Priority by job, of those that may still lack work; the reconciler restores it."""
@@ -65,7 +60,7 @@ def take_snapshot(queue: Queue) -> Snapshot:
         waiting, fetched, executions, announced, workers = pipeline.execute()
     listed = set(map(_text, [*waiting, *fetched]))
     started = {_text(each).partition(":")[0] for each in executions} - listed
-    live = listed | _alive(queue, sorted(started))
+    live = listed | living(queue, sorted(started))
     priorities = {_text(job): _text(value) for job, value in announced.items()}
     return Snapshot(priorities, _by_job(live), workers)
 
@@ -81,22 +76,6 @@ def _by_job(ids: Iterable[str]) -> dict[str, frozenset[str]]:
         job_id, _, work = id_.rpartition("-")
         found[job_id].add(work if work == ASSEMBLY else work.removeprefix("s"))
     return {job_id: frozenset(works) for job_id, works in found.items()}
-
-
-def _alive(queue: Queue, ids: list[str]) -> set[str]:
-    with queue.connection.pipeline(transaction=False) as pipeline:
-        for id_ in ids:
-            pipeline.hmget(AllowedJob.key_for(id_), "status", "last_heartbeat")
-        answers = pipeline.execute(raise_on_error=False)
-    return {id_ for id_, answer in zip(ids, answers, strict=True) if _beats(answer)}
-
-
-def _beats(answer: Any) -> bool:
-    if not isinstance(answer, list) or answer[0] != b"started":
-        return False
-    last = read_moment(answer[1])
-    age_limit = timedelta(seconds=HEARTBEAT_SECONDS)
-    return last is not None and datetime.now(UTC) - last < age_limit
 
 
 def _text(raw: bytes) -> str:

@@ -15,6 +15,7 @@ from rq.exceptions import NoSuchJobError
 from rq.worker_registration import clean_worker_registry
 
 from worker.allowed import AllowedJob
+from worker.liveness import drop_dead
 
 STUCK_SECONDS: Final = 5.0
 """A job that a worker fetched but has not begun after so long is taken for lost."""
@@ -67,6 +68,7 @@ def _is_stuck(queue: Queue, id_: str) -> bool:
 
 def _drop_expired(queue: Queue) -> None:
     # What RQ's own maintenance would remove; entries are scored by their expiry.
-    for kind in ("wip", "failed", "finished"):
+    drop_dead(queue)
+    for kind in ("failed", "finished"):
         queue.connection.zremrangebyscore(f"rq:{kind}:{queue.name}", 0, time.time())
     clean_worker_registry(queue)
