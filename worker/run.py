@@ -153,10 +153,11 @@ class Run:
             yield
 
     def _end(self, marker: Path, content: dict[str, Any]) -> None:
+        self._sweep()
         write(marker, _stamped(content))
 
     def _sweep(self) -> None:
-        # All shards are done, so these are what killed writers left.
+        # What killed writers left; of those still at it nothing is wanted any more.
         for folder in (self.folder, self.folder / "shards", self.folder / "attempts"):
             for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
                 leftover.unlink(missing_ok=True)

@@ -1,0 +1,103 @@
+"""Processes that are killed before one of their steps on the disk, whichever it is.
+
+Python tells of each file operation before it does it (`sys.addaudithook`), so a sweep
+over all steps leaves out no moment at which a crash makes a difference to the files.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.queue import JobQueue
+
+STEPS = frozenset(
+    {
+        "fcntl.flock",
+        "open",
+        "os.listdir",
+        "os.mkdir",
+        "os.remove",
+        "os.rename",
+        "os.rmdir",
+        "os.scandir",
+        "os.truncate",
+        "socket.connect",
+    }
+)
+"""What is counted: changes, looks that lead to them, and connections to Redis."""
+
+NEVER = sys.maxsize
+
+_LIMIT_SECONDS = 60
+_PRELOADED = ["pytest", "worker.jobs", "worker.queue", "tests.faults.crashes"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the processes find a kennel; what may be pickled of a `World`."""
+
+    env: Mapping[str, str]
+    shard_size: int
+
+    @property
+    def runs_dir(self) -> Path:
+        """The folder whose operations are counted."""
+        return Path(self.env["RUNS_DIR"])
+
+    def queue(self) -> JobQueue:
+        """The front, to be used in any process."""
+        return JobQueue(
+            self.env["REDIS_URL"],
+            self.runs_dir,
+            Path(self.env["INPUT_ROOT"]),
+            shard_size=self.shard_size,
+        )
+
+
+def crashes(place: Place, action: Callable[..., object], *given: Any, at: int) -> bool:
+    """Run ``action(*given)`` in a process that is killed before its step number *at*.
+
+    Returns whether it was killed; False: it ended before.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    process = context.Process(target=_run, args=(place, at, action, given))
+    process.start()
+    process.join(_LIMIT_SECONDS)
+    assert process.exitcode in {0, -signal.SIGKILL}, process
+    return process.exitcode != 0
+
+
+def _run(
+    place: Place, at: int, action: Callable[..., object], given: tuple[Any, ...]
+) -> None:
+    os.environ.update(place.env)
+    steps = itertools.count(1)
+
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        if (
+            event in STEPS
+            and _concerns(place.runs_dir, arguments)
+            and next(steps) == at
+        ):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    action(*given)
+
+
+def _concerns(folder: Path, arguments: tuple[Any, ...]) -> bool:
+    # Descriptors, sockets and names relative to a descriptor are never foreign here.
+    path = arguments[0]
+    if not isinstance(path, str | bytes | Path):
+        return True
+    text = os.fsdecode(path)
+    return not text.startswith("/") or text.startswith(str(folder))
