@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import click
 
@@ -18,6 +19,7 @@ from kennel.client import Client
 from kennel.local_config import LocalModelConfig
 from kennel.local_redis import redis_server_program, write_redis_config
 from kennel.ports import choose_port
+from kennel.redis_start import explain_end, wait_for_redis
 from kennel.settings import KennelSettings
 from kennel.supervisor import POLL_SECONDS, Child, Supervisor
 from models.errors import ModelUnavailableError
@@ -77,6 +79,7 @@ class LocalStack:
 
         Raises:
             InvalidRequestError: MODELS_DIR/models.config is broken.
+            QueueUnavailableError: Redis does not start; the message says why.
         """
         for folder in (
             self._folder,
@@ -86,7 +89,8 @@ class LocalStack:
         ):
             folder.mkdir(parents=True, exist_ok=True)
         self._model_config.write()
-        for child in self._children():
+        redis_url = self._start_redis()
+        for child in self._children(redis_url):
             self._supervisor.start(child)
 
     def tend(self) -> None:
@@ -134,13 +138,18 @@ class LocalStack:
         """Process ids by name, for those who want to look or to break something."""
         return self._supervisor.pids()
 
-    def _children(self) -> Iterator[Child]:
-        redis_config, redis_url = write_redis_config(
-            self._settings.home / "redis", self._ports["redis"]
-        )
+    def _start_redis(self) -> str:
+        folder = self._settings.home / "redis"
+        config, url = write_redis_config(folder, self._ports["redis"])
+        command = (self._redis_program, str(config))
+        explain = partial(explain_end, folder)
+        self._supervisor.start(Child("redis", command, os.environ, explain=explain))
+        wait_for_redis(folder, url, partial(self._supervisor.has_ended, "redis"))
+        return url
+
+    def _children(self, redis_url: str) -> Iterator[Child]:
         env = self._environment(redis_url)
         python = (sys.executable, "-m")
-        yield Child("redis", (self._redis_program, str(redis_config)), env)
         yield Child("model-server", (*python, *self._model_server_arguments()), env)
         yield Child("api", (*python, "service.main"), env)
         yield Child("reconciler", (*python, "worker.reconciler"), env)
@@ -182,6 +191,7 @@ def run_stack(settings: KennelSettings, options: StackOptions) -> None:
     Raises:
         InvalidRequestError: a port is taken, there is no redis-server, or
             MODELS_DIR/models.config is broken.
+        QueueUnavailableError: Redis does not start.
     """
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

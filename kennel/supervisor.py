@@ -6,16 +6,14 @@ stops them in order; the kernel ends them if the supervisor itself is killed.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
+
+from kennel.death_signal import death_signal
 
 POLL_SECONDS = 0.2
 FIRST_BACKOFF_SECONDS = 0.5
@@ -23,17 +21,20 @@ MAX_BACKOFF_SECONDS = 30.0
 STEADY_SECONDS = 10.0
 """A child that has run this long is restarted at once when it ends."""
 
-_PR_SET_PDEATHSIG = 1
-
 
 @dataclass(frozen=True)
 class Child:
-    """A process to keep running: how it starts, and how long it may take to stop."""
+    """A process to keep running: how it starts, and how long it may take to stop.
+
+    Attributes:
+        explain: asked for the reason when it has ended with an error.
+    """
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     stop_seconds: float = 10.0
+    explain: Callable[[], str] | None = None
 
 
 class Supervisor:
@@ -58,6 +59,11 @@ class Supervisor:
         """Restart what has ended, after its back-off; call it again and again."""
         for kept in self._kept:
             kept.tend()
+
+    def has_ended(self, name: str) -> bool:
+        """Whether the child of that name does not run now."""
+        ended = {kept.child.name: kept.process.poll() for kept in self._kept}
+        return ended[name] is not None
 
     def pids(self) -> dict[str, int]:
         """The process id of each child by name."""
@@ -87,7 +93,7 @@ class _Kept:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_death_signal() if sys.platform == "linux" else None,
+            preexec_fn=death_signal(),
         )
         if self.process.stdout is not None:
             threading.Thread(
@@ -114,11 +120,17 @@ class _Kept:
         if now - self._started >= STEADY_SECONDS:
             self._backoff = FIRST_BACKOFF_SECONDS
         self._say(
-            f"ended with code {self.process.returncode}, "
+            f"ended with code {self.process.returncode}{self._reason()}, "
             f"restarting in {self._backoff:g} s"
         )
         self._restart_at = now + self._backoff
         self._backoff = min(2 * self._backoff, MAX_BACKOFF_SECONDS)
+
+    def _reason(self) -> str:
+        # A code below zero is a signal: somebody else knows why.
+        if self.child.explain is None or self.process.returncode <= 0:
+            return ""
+        return f" ({self.child.explain()})"
 
     def _copy(self, stream: IO[bytes]) -> None:
         with stream:
@@ -128,16 +140,3 @@ class _Kept:
     def _say(self, line: str) -> None:
         if line:
             self._echo(f"{self.child.name:<12} | {line}")
-
-
-def _death_signal() -> Callable[[], None]:
-    # Loaded before the fork: the child may only make the call.
-    libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
-
-    def arm() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return arm

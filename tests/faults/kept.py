@@ -1,6 +1,6 @@
 """Workers and a reconciler under the launcher's supervisor, as a process of its own.
 
-    python -m tests.faults.kept WORKERS
+    python -m tests.faults.kept WORKERS [REDIS_CONFIG]
 
 It is a process because the kernel ends children with the thread that started them.
 """
@@ -12,13 +12,17 @@ import signal
 import sys
 import threading
 
+from kennel.local_redis import redis_server_program
 from kennel.supervisor import POLL_SECONDS, Child, Supervisor
 
 
-def main(workers: int) -> None:
+def main(workers: int, redis_config: str | None = None) -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     supervisor = Supervisor(lambda line: print(line, flush=True))  # noqa: T201
+    if redis_config is not None:
+        redis = (redis_server_program(), redis_config)
+        supervisor.start(Child("redis", redis, os.environ))
     modules = ["worker.reconciler", *["worker.main"] * workers]
     for number, module in enumerate(modules):
         command = (sys.executable, "-m", module)
@@ -29,4 +33,4 @@ def main(workers: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])

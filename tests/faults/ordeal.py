@@ -35,7 +35,7 @@ class Ordeal:
         self.expected = ""
         self.brightness: list[int] = []
         self.watch: Watch
-        self._kept: subprocess.Popen[bytes] | None = None
+        self.kept: subprocess.Popen[bytes]
 
     def submit(self, photos: int = PHOTOS) -> None:
         """Submit a job and watch it; nobody works on it yet."""
@@ -44,9 +44,12 @@ class Ordeal:
         self.job = self.world.queue.submit(request())
         self.watch = Watch(self.world.queue, self.run, self.expected).__enter__()
 
-    def start(self, workers: int = 1) -> None:
-        """Start a reconciler and workers, kept running as the launcher does."""
-        self._kept = self.world.start("tests.faults.kept", str(workers))
+    def start(self, workers: int = 1, *redis_config: str) -> None:
+        """Start a reconciler and workers, kept running as the launcher does.
+
+        With a *redis_config* Redis too.
+        """
+        self.kept = self.world.start("tests.faults.kept", str(workers), *redis_config)
 
     def start_skewed_worker(self, ahead_seconds: int) -> subprocess.Popen[bytes]:
         """Start a worker on a machine whose clock is wrong; it is not kept running."""
@@ -68,11 +71,15 @@ class Ordeal:
 
     def workers(self) -> list[int]:
         """Process ids of the workers that live now."""
-        return self._processes("worker.main")
+        return self.processes("worker.main")
 
     def reconcilers(self) -> list[int]:
         """Process ids of the reconcilers that live now."""
-        return self._processes("worker.reconciler")
+        return self.processes("worker.reconciler")
+
+    def processes(self, module: str) -> list[int]:
+        """Process ids of those kept running whose command names *module*."""
+        return [pid for pid in children(self.kept) if module in _command(pid)]
 
     def work_horse(self, worker: int) -> int:
         """The process that works on a shard for *worker*, as soon as there is one."""
@@ -134,10 +141,6 @@ class Ordeal:
         before = _fingerprints(self.run)
         reconcile(self.world.runs_dir, WorkList(self.world.redis.url))
         assert _fingerprints(self.run) == before
-
-    def _processes(self, module: str) -> list[int]:
-        assert self._kept is not None
-        return [pid for pid in children(self._kept) if module in _command(pid)]
 
 
 def children_of(pid: int) -> list[int]:

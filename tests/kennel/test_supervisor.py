@@ -90,6 +90,17 @@ def test_back_off_grows_while_a_child_keeps_failing(
     assert any("ended with code 3, restarting in 0.5 s" in line for line in lines)
 
 
+def test_child_that_fails_is_asked_for_its_reason(
+    supervisor: Supervisor, lines: list[str]
+) -> None:
+    failing = (sys.executable, "-c", "raise SystemExit(3)")
+    supervisor.start(Child("redis", failing, os.environ, explain=lambda: "no room"))
+
+    wait_until(tending(supervisor, lambda: lines), "its end")
+
+    assert "ended with code 3 (no room), restarting in 0.5 s" in lines[0]
+
+
 def test_stop_ends_the_last_started_first_and_kills_the_stubborn(
     supervisor: Supervisor, lines: list[str]
 ) -> None:
