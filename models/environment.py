@@ -42,18 +42,18 @@ def read_seconds(
     Raises:
         InvalidRequestError: it is not one.
     """
-    text = env.get(name) or str(default)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    lowest, highest = limits
-    if not lowest <= seconds <= highest:
-        message = (
-            f"{name}={text!r} is not a number of seconds from {lowest:g} to {highest:g}"
-        )
-        raise InvalidRequestError(message)
-    return seconds
+    return _read_number(env, name, default, limits, "seconds")
+
+
+def read_days(
+    env: Mapping[str, str], name: str, default: float, limits: tuple[float, float]
+) -> float:
+    """A number of days within *limits*, both included.
+
+    Raises:
+        InvalidRequestError: it is not one.
+    """
+    return _read_number(env, name, default, limits, "days")
 
 
 def read_flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:
@@ -144,3 +144,24 @@ def read_redis_url(env: Mapping[str, str], name: str, default: str) -> str:
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise InvalidRequestError(f"{name} is no Redis URL: use for example {default}")
     return url
+
+
+def _read_number(
+    env: Mapping[str, str],
+    name: str,
+    default: float,
+    limits: tuple[float, float],
+    unit: str,
+) -> float:
+    text = env.get(name) or str(default)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    lowest, highest = limits
+    if not lowest <= number <= highest:
+        message = (
+            f"{name}={text!r} is not a number of {unit} from {lowest:g} to {highest:g}"
+        )
+        raise InvalidRequestError(message)
+    return number

@@ -1,6 +1,7 @@
 """GET /livez and /readyz: is this process up, and can it answer predictions.
 
-Redis alone does not make an API unready: predictions go on while jobs cannot be queued.
+Redis or a full disk do not make an API unready: predictions go on while no job can be
+taken in.
 """
 
 from __future__ import annotations
@@ -50,11 +51,14 @@ class HealthViews:
         """The default model can be asked; 503 with the reason if it cannot."""
         model_server = _part(self._probe_model_server)
         redis = _part(self._probe_redis)
-        status = "ready" if redis["status"] == "ok" else "degraded"
+        disk = _part(self._probe_disk)
+        jobs_ok = redis["status"] == disk["status"] == "ok"
+        status = "ready" if jobs_ok else "degraded"
         if model_server["status"] != "ok":
             status = "unavailable"
         response = jsonify(
-            status=status, parts={"model_server": model_server, "redis": redis}
+            status=status,
+            parts={"model_server": model_server, "redis": redis, "disk": disk},
         )
         if status == "unavailable":
             response.status_code = 503
@@ -69,6 +73,10 @@ class HealthViews:
 
     def _probe_redis(self) -> dict[str, Any]:
         self.queue.ping(_QUEUE_SECONDS)
+        return {}
+
+    def _probe_disk(self) -> dict[str, Any]:
+        self.queue.check_room()
         return {}
 
 

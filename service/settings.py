@@ -21,12 +21,13 @@ from models.environment import (
 from models.errors import InvalidRequestError
 from models.wire.config import check_model_name
 from service.protection.settings import ProtectionSettings
-from worker.queue import MAX_UNPACKED_BYTES
+from worker.queue import MAX_UNPACKED_BYTES, JobLimits
 
 MIN_TIMEOUT_SECONDS: Final = 0.1
 MAX_TIMEOUT_SECONDS: Final = 25.0
 """Below gunicorn's graceful timeout, so that a stop never cuts an answer off."""
 
+_MEBIBYTE: Final = 1024**2
 _GIBIBYTE: Final = 1024**3
 _TEBIBYTE: Final = 1024**4
 
@@ -45,6 +46,7 @@ class ServiceSettings:
         max_in_flight: images that one process works on at the same time.
         max_upload_bytes: an archive with the photos of a job.
         max_unpacked_bytes: those photos together, unpacked.
+        min_free_mib: no job is taken in while the disk of the runs has less; 0: any.
     """
 
     model_server: str = "127.0.0.1:8500"
@@ -62,6 +64,7 @@ class ServiceSettings:
     max_in_flight: int = 256
     max_upload_bytes: int = 4 * _GIBIBYTE
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES
+    min_free_mib: int = 512
     host: str = "127.0.0.1"
     port: int = 8000
     web_workers: int = 2
@@ -111,6 +114,9 @@ class ServiceSettings:
             max_unpacked_bytes=read_integer(
                 env, "MAX_UNPACKED_BYTES", cls.max_unpacked_bytes, (1024, _TEBIBYTE)
             ),
+            min_free_mib=read_integer(
+                env, "MIN_FREE_MIB", cls.min_free_mib, (0, _MEBIBYTE)
+            ),
             host=env.get("HOST") or cls.host,
             port=read_integer(env, "PORT", cls.port, (1, 65_535)),
             web_workers=read_integer(env, "WEB_WORKERS", cls.web_workers, (1, 256)),
@@ -122,6 +128,11 @@ class ServiceSettings:
     def inputs(self) -> Path | str:
         """Where the folders of photos are: a folder, or a URL of object storage."""
         return self.input_url or self.input_root
+
+    @property
+    def job_limits(self) -> JobLimits:
+        """What a job may take."""
+        return JobLimits(self.max_unpacked_bytes, self.min_free_mib * _MEBIBYTE)
 
     @property
     def bind(self) -> str:

@@ -50,7 +50,7 @@ def create() -> Flask:
         settings.redis_url,
         settings.runs_dir,
         settings.inputs,
-        max_unpacked_bytes=settings.max_unpacked_bytes,
+        limits=settings.job_limits,
     )
     return create_app(settings, client, queue, observation)
 

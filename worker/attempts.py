@@ -101,7 +101,7 @@ def _files(run: Run, number: int) -> list[str]:
 
 
 def _path(run: Run, work: str) -> Path:
-    return run.folder / "attempts" / work
+    return run.attempts / work
 
 
 def _lines(run: Run, work: str) -> list[str]:

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,13 @@ from typing import Final
 
 from models.storage import TEMPORARY_PREFIX, sync_path, temporary_beside
 from worker.manifest import ManifestFiles
+from worker.removal import remove_until
 
 PARTS: Final = ("shards", "attempts")
 """The folders that every run has."""
+
+REMOVAL_SECONDS: Final = 0.5
+"""How long one look may remove: lost work waits for the next one."""
 
 
 @contextmanager
@@ -58,8 +63,12 @@ def publish_draft(draft: Path, job_id: str, manifest: ManifestFiles) -> Path:
     return folder
 
 
-def remove_abandoned(runs_dir: Path) -> None:
-    """Remove the drafts whose maker was killed."""
+def remove_abandoned(runs_dir: Path, seconds: float = REMOVAL_SECONDS) -> None:
+    """Remove the drafts whose maker was killed, and what was deleted.
+
+    Stops after that many *seconds*; the next call goes on.
+    """
+    deadline = time.monotonic() + seconds
     for draft in runs_dir.glob(f"{TEMPORARY_PREFIX}*"):
         try:
             lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
@@ -67,7 +76,7 @@ def remove_abandoned(runs_dir: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(draft, ignore_errors=True)
+            remove_until(draft, deadline)
         except BlockingIOError:
             continue
         finally:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from models.errors import ConflictError, NotFoundError, QueueUnavailableError
 from models.storage import explained_full_disk, write_atomically
+from worker.disk import check_room
 from worker.dispatch import top_up
 from worker.drafts import drafted_run, publish_draft
 from worker.items import Listing
@@ -34,6 +35,7 @@ class Intake:
     runs_dir: Path
     work_list: WorkList
     shard_size: int | None
+    min_free_bytes: int = 0
 
     def admit(
         self, request: JobRequest, idempotency_key: str | None, take_photos: TakePhotos
@@ -72,6 +74,7 @@ class Intake:
             _log.warning("run %s is left to the reconciler: %s", run.id, error)
 
     def _create(self, job_id: str, request: JobRequest, take_photos: TakePhotos) -> Run:
+        check_room(self.runs_dir, self.min_free_bytes)
         self.work_list.ping()
         with drafted_run(self.runs_dir, job_id) as draft:
             listing = take_photos(draft)

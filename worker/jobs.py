@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from models.errors import (
@@ -31,6 +31,7 @@ from worker.attempts import (
     shard_work,
 )
 from worker.breaking_off import broken_off_when_ended
+from worker.disk import outlast_full_disk
 from worker.dispatch import queue_assembly
 from worker.online import OnlineTraffic
 from worker.patience import Patience
@@ -61,11 +62,13 @@ def predict_shard(job_id: str, shard_number: int) -> None:
     run = find_unfinished(settings.runs_dir, str(job_id))
     if run is None or not 0 <= shard_number < run.manifest.shard_count:
         return
-    with _attempt(run, shard_work(shard_number)) as begun:
-        if begun:
-            _work(run, shard_number, settings)
-    if not run.is_over and not run.missing_shards():
-        _queue_assembly(run, settings)
+    with run.working():
+        with _attempt(run, shard_work(shard_number)) as begun:
+            if begun:
+                work = partial(_work, run, shard_number, settings)
+                outlast_full_disk(run, work, LEAVING.wait)
+        if not run.is_over and not run.missing_shards():
+            _queue_assembly(run, settings)
 
 
 def assemble(job_id: str) -> None:
@@ -78,11 +81,13 @@ def assemble(job_id: str) -> None:
     run = find_unfinished(settings.runs_dir, str(job_id))
     if run is None or run.missing_shards():
         return
-    with _attempt(run, ASSEMBLY) as begun:
+    with run.working(), _attempt(run, ASSEMBLY) as begun:
         if not begun:
             return
         waiting = _storage_waiting(run)
-        damaged = assemble_run(run, open_results(settings.results, waiting))
+        results = open_results(settings.results, waiting)
+        work = partial(assemble_run, run, results)
+        damaged = outlast_full_disk(run, work, LEAVING.wait)
         if damaged:
             _log.warning("run %s: shards %s are damaged, again", run.id, damaged)
         elif run.report.exists():
@@ -121,12 +126,9 @@ def _storage_waiting(run: Run) -> Waiting:
 
 @contextmanager
 def _attempt(run: Run, work: str) -> Iterator[bool]:
-    if attempts_left(run, work) == 0:
-        give_up(run, work)
-        _log.warning("run %s failed: %s has used up its attempts", run.id, work)
+    if not _begin(run, work):
         yield False
         return
-    record_attempt(run, work)
     try:
         with broken_off_when_ended(run):
             yield True
@@ -138,8 +140,21 @@ def _attempt(run: Run, work: str) -> Iterator[bool]:
     except Exception as error:
         # The root of the job: whatever it is, the run's owner shall read it.
         known = isinstance(error, KennelError | OSError)
-        record_failure(run, work, str(error) if known else repr(error))
+        with suppress(OSError):
+            record_failure(run, work, str(error) if known else repr(error))
         raise
+
+
+def _begin(run: Run, work: str) -> bool:
+    if attempts_left(run, work) == 0:
+        give_up(run, work)
+        _log.warning("run %s failed: %s has used up its attempts", run.id, work)
+        return False
+    try:
+        outlast_full_disk(run, partial(record_attempt, run, work), LEAVING.wait)
+    except ConflictError:
+        return False
+    return True
 
 
 def _queue_assembly(run: Run, settings: WorkerSettings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,12 @@ SMALL_JOB: Final = 16 * SHARD_SIZE
 
 MAX_NAMED: Final = 100
 """How many file names a report, a status or a reason spells out."""
+
+_HEAD_CHARACTERS: Final = 300
+_CREATED: Final = re.compile(
+    r'\{"schema": \d+, "job": "[A-Za-z0-9_-]+", "created": "([0-9T:.+-]+)"'
+)
+"""Only these come before it in `render_manifest`; another order is read as a whole."""
 
 _Read = TypeVar("_Read")
 
@@ -102,6 +109,22 @@ def read_manifest(text: str) -> Manifest:
         NotFoundError: not a manifest of this program.
     """
     return _parse(text, _head)
+
+
+def peek_created(path: Path) -> str:
+    """When the job of the manifest at *path* was submitted, from its first bytes.
+
+    Raises:
+        NotFoundError: not a manifest of this program, or not there.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            start = stream.read(_HEAD_CHARACTERS)
+            match = _CREATED.search(start)
+            return match[1] if match else read_manifest(start + stream.read()).created
+    except (OSError, ValueError) as error:
+        message = f"the job's manifest cannot be read ({error})"
+        raise NotFoundError(message, code="job_not_found") from error
 
 
 def read_inline_items(text: str) -> tuple[Item, ...]:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from models.errors import InvalidImageError, InvalidRequestError, NotFoundError
+import json
+
+from models.errors import (
+    ConflictError,
+    InvalidImageError,
+    InvalidRequestError,
+    NotFoundError,
+)
 from worker.run import Run
 from worker.run_items import find_item
 from worker.sources.local import LocalFolder
@@ -26,6 +33,22 @@ def photos_folder(run: Run, root: PhotoRoot) -> PhotoFolder:
     return LocalFolder(run.photos, request.input)
 
 
+def check_photos(run: Run) -> None:
+    """See that the photos that were uploaded for *run* are still there.
+
+    Raises:
+        ConflictError: they are not (code "job_not_retryable").
+        NotFoundError: the manifest cannot be read.
+    """
+    request = run.manifest.request
+    if request.archive is not None and not run.photos.is_dir():
+        message = (
+            f"the photos of job {run.id} ({request.input}) were deleted some days after "
+            "it ended (PHOTOS_RETENTION_DAYS): upload them again as another job"
+        )
+        raise ConflictError(message, code="job_not_retryable")
+
+
 def read_photo(run: Run, root: PhotoRoot, image_id: str) -> bytes:
     """The file of one image of *run*, as it is.
 
@@ -34,12 +57,27 @@ def read_photo(run: Run, root: PhotoRoot, image_id: str) -> bytes:
             (code "image_not_found").
         StorageUnavailableError: the storage is away.
     """
-    item = find_item(run, image_id)
-    if item is None:
+    file = _uncertain_file(run, image_id) or _listed_file(run, image_id)
+    if file is None:
         message = f"job {run.id} has no image {image_id[:80]!r}"
         raise NotFoundError(message, code="image_not_found")
     try:
-        return photos_folder(run, root).read(item.file)
+        return photos_folder(run, root).read(file)
     except (InvalidImageError, InvalidRequestError) as error:
         message = f"image {image_id!r} of job {run.id} cannot be read: {error}"
         raise NotFoundError(message, code="image_not_found") from error
+
+
+def _listed_file(run: Run, image_id: str) -> str | None:
+    item = find_item(run, image_id)
+    return None if item is None else item.file
+
+
+def _uncertain_file(run: Run, image_id: str) -> str | None:
+    # A page shows these, two dozen at once: for them no long manifest is read.
+    try:
+        listed = json.loads(run.scores.read_text(encoding="utf-8"))["uncertain"]
+    except (OSError, ValueError, LookupError):
+        return None
+    files = {entry["id"]: str(entry["file"]) for entry in listed}
+    return files.get(image_id)

@@ -7,35 +7,62 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from models.errors import ConflictError
 from models.storage import hash_stream
 from worker.archives.bounds import MAX_UNPACKED_BYTES, Bounds
 from worker.archives.unpacking import unpack_archive
 from worker.assembly import broken_shards
+from worker.deletion import delete_run
+from worker.disk import check_room, disk_free_bytes
 from worker.figures import JobFigures, read_figures
 from worker.intake import Intake
 from worker.items import Listing
+from worker.job_pages import LONGEST_PAGE, PAGE, JobPage
 from worker.online import OnlineTraffic
+from worker.photos import check_photos
 from worker.records import JobRecords
 from worker.request import FAIL, JobRequest
 from worker.runs import find_run
 from worker.sheets.job_sheets import NO_SHEETS, Sheets, opened_sheets
 from worker.sources.source import list_photos
-from worker.status import JobStatus, read_status
+from worker.status import STATES, JobStatus, read_state, read_status
 from worker.worklist import QUEUE_NAME, WorkList
 
 __all__ = [
+    "LONGEST_PAGE",
     "MAX_UNPACKED_BYTES",
+    "PAGE",
+    "STATES",
     "JobFigures",
+    "JobLimits",
+    "JobPage",
     "JobQueue",
     "JobRequest",
     "JobStatus",
     "Sheets",
 ]
+
+_LEAVING_SECONDS: Final = 5.0
+"""A worker leaves a cancelled job after the batch at hand."""
+
+
+@dataclass(frozen=True)
+class JobLimits:
+    """What a job may take.
+
+    Attributes:
+        max_unpacked_bytes: the photos of an archive together.
+        min_free_bytes: what has to be free on the disk of the runs before a job is
+            taken in.
+    """
+
+    max_unpacked_bytes: int = MAX_UNPACKED_BYTES
+    min_free_bytes: int = 0
 
 
 class JobQueue(JobRecords):
@@ -49,22 +76,25 @@ class JobQueue(JobRecords):
         *,
         queue_name: str = QUEUE_NAME,
         shard_size: int | None = None,
-        max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+        limits: JobLimits | None = None,
     ) -> None:
         """Keep runs in *runs_dir*, read folders below *input_root*.
 
-        Shards have *shard_size* images; None lets each job's size decide. The photos of
-        an archive may have *max_unpacked_bytes* together.
+        Shards have *shard_size* images; None lets each job's size decide.
 
         Raises:
             InvalidRequestError: *input_root* is a URL for which there is no driver.
         """
         super().__init__(runs_dir, input_root)
+        limits = limits or JobLimits()
         self._input_root = input_root
         self._work_list = WorkList(redis_url, queue_name)
         self._online = OnlineTraffic(redis_url)
-        self._intake = Intake(runs_dir, self._work_list, shard_size)
-        self._bounds = Bounds(total_bytes=max_unpacked_bytes)
+        self._intake = Intake(
+            runs_dir, self._work_list, shard_size, limits.min_free_bytes
+        )
+        self._limits = limits
+        self._bounds = Bounds(total_bytes=limits.max_unpacked_bytes)
         # One at a time: a list of 200,000 files takes 150 MB while it is read.
         self._unpacking = threading.Lock()
 
@@ -152,19 +182,50 @@ class JobQueue(JobRecords):
 
         Raises:
             NotFoundError: there is no such job.
-            ConflictError: it is neither failed nor cancelled.
+            ConflictError: it is neither failed nor cancelled, or its photos are gone.
             QueueUnavailableError: Redis is away; the job is as it was.
         """
         run = find_run(self._runs_dir, job_id)
-        state = read_status(run).state
+        state = read_state(run)
         if state not in {"failed", "cancelled"}:
             message = f"job {job_id} is {state}: only failed or cancelled jobs go on"
             raise ConflictError(message, code="job_not_retryable")
         self._work_list.ping()
         mended = run.manifest.request.on_unreadable == FAIL
-        run.reopen(broken_shards(run, with_unreadable=mended))
+        broken = broken_shards(run, with_unreadable=mended)
+        if broken or run.missing_shards():
+            check_photos(run)
+        run.reopen(broken)
         self._intake.queue_work(run)
         return read_status(run)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that is over, with its CSV and the photos uploaded for it.
+
+        Raises:
+            NotFoundError: there is no such job (any more).
+            ConflictError: it is queued or running, or a worker is still leaving it.
+            OSError: the disk is read-only.
+        """
+        run = find_run(self._runs_dir, job_id)
+        # A shard that is still queued finds no run when its turn comes.
+        delete_run(run, wait_seconds=_LEAVING_SECONDS)
+
+    def check_room(self, coming_bytes: int = 0) -> None:
+        """See that there is room for a job, after *coming_bytes* have been written.
+
+        Raises:
+            StorageFullError: there is none; the message says how much is free.
+        """
+        check_room(self._runs_dir, self._limits.min_free_bytes, coming_bytes)
+
+    def disk_free_bytes(self) -> int:
+        """Bytes that are free on the disk of the runs.
+
+        Raises:
+            OSError: the disk cannot be asked.
+        """
+        return disk_free_bytes(self._runs_dir)
 
     def ping(self, timeout_seconds: float) -> None:
         """See that jobs can be queued.

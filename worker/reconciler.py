@@ -23,6 +23,7 @@ from models.errors import InvalidRequestError, NotFoundError, QueueUnavailableEr
 from worker.dispatch import queue_assembly, top_up
 from worker.drafts import PARTS, remove_abandoned
 from worker.logs import set_up_worker_logging
+from worker.retention import FOR_EVER, Retention, enforce_retention
 from worker.run import Run
 from worker.runs import all_runs
 from worker.settings import WorkerSettings
@@ -35,10 +36,13 @@ LOCK_NAME: Final = ".reconciler.lock"
 _log = logging.getLogger("kennel.reconciler")
 
 
-def reconcile(runs_dir: Path, work_list: WorkList) -> frozenset[str]:
+def reconcile(
+    runs_dir: Path, work_list: WorkList, retention: Retention = FOR_EVER
+) -> frozenset[str]:
     """Queue what unfinished runs lack; fail those whose attempts are used up.
 
-    Returns what is wrong with runs that nobody can work on; the others are looked after.
+    Runs that ended longer ago than *retention* says are deleted. Returns what is wrong
+    with runs that nobody can work on; the others are looked after.
 
     Raises:
         QueueUnavailableError: Redis is away; nothing is lost, try again later.
@@ -51,7 +55,8 @@ def reconcile(runs_dir: Path, work_list: WorkList) -> frozenset[str]:
         remove_abandoned(runs_dir)
         work_list.clear_stuck()
         unfinished = {}
-        for run in all_runs(runs_dir):
+        runs = all_runs(runs_dir)
+        for run in runs:
             try:
                 if not run.is_over:
                     unfinished[run.id] = _look_after(run, work_list)
@@ -59,6 +64,7 @@ def reconcile(runs_dir: Path, work_list: WorkList) -> frozenset[str]:
                 troubles.add(f"run {run.id} is left out: {error}")
         work_list.announce(unfinished)
         top_up(runs_dir, work_list)
+        enforce_retention(runs, retention)
     return frozenset(troubles)
 
 
@@ -85,7 +91,7 @@ def main() -> int:
     told: frozenset[str] = frozenset()
     try:
         while True:
-            told = _reconcile_or_tell(settings.runs_dir, work_list, told)
+            told = _reconcile_or_tell(settings, work_list, told)
             time.sleep(settings.reconcile_seconds)
     except KeyboardInterrupt:
         _log.info("stopped")
@@ -93,10 +99,10 @@ def main() -> int:
 
 
 def _reconcile_or_tell(
-    runs_dir: Path, work_list: WorkList, told: frozenset[str]
+    settings: WorkerSettings, work_list: WorkList, told: frozenset[str]
 ) -> frozenset[str]:
     try:
-        troubles = reconcile(runs_dir, work_list)
+        troubles = reconcile(settings.runs_dir, work_list, settings.retention)
     except (QueueUnavailableError, OSError) as error:
         troubles = frozenset({str(error)})
     for trouble in sorted(troubles - told):

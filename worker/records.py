@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from models.errors import ConflictError, NotFoundError
 from models.storage import write_atomically
 from worker.assembly import unclipped_rows
+from worker.job_pages import PAGE, JobPage, read_page
 from worker.photos import read_photo
 from worker.run import Run
-from worker.runs import all_runs, find_run
+from worker.runs import find_run, found_run, newest_first
 from worker.scores import score_run
 from worker.sources.roots import open_root
-from worker.status import JobStatus, read_status
+from worker.status import JobStatus, read_state, read_status
 
 _log = logging.getLogger("kennel.queue")
 
@@ -45,12 +47,30 @@ class JobRecords:
     def jobs(self) -> list[JobStatus]:
         """All jobs, newest first."""
         found = []
-        for run in all_runs(self._runs_dir):
+        for job_id in newest_first(self._runs_dir):
             try:
-                found.append(read_status(run))
+                found.append(read_status(Run(self._runs_dir / job_id)))
             except NotFoundError as error:
-                _log.warning("run %s is left out: %s", run.id, error)
-        return sorted(found, key=lambda job: (job.created, job.id), reverse=True)
+                _log.warning("run %s is left out: %s", job_id, error)
+        return found
+
+    def page(
+        self, limit: int = PAGE, *, after: str | None = None, state: str | None = None
+    ) -> JobPage:
+        """At most *limit* jobs older than *after*, newest first; as `read_page`.
+
+        Raises:
+            InvalidRequestError: a value that cannot be used, or *after* is not there.
+        """
+        return read_page(self._runs_dir, limit, after=after, state=state)
+
+    def reading(self, job_id: str) -> AbstractContextManager[object]:
+        """A block that reads files of the job: a deletion meanwhile is no OSError.
+
+        Raises:
+            NotFoundError: there is no such job (any more).
+        """
+        return found_run(self._runs_dir, job_id)
 
     def submission(self, job_id: str) -> Path:
         """The finished CSV.
@@ -70,7 +90,8 @@ class JobRecords:
             NotFoundError: there is no such job.
             ConflictError: it has not succeeded (code "job_not_finished").
         """
-        return unclipped_rows(self._succeeded(job_id, "probabilities are"))
+        with found_run(self._runs_dir, job_id):
+            return unclipped_rows(self._succeeded(job_id, "probabilities are"))
 
     def scores(self, job_id: str) -> dict[str, Any]:
         """What the result looks like, as a JSON object; computed once.
@@ -81,13 +102,16 @@ class JobRecords:
             NotFoundError: there is no such job, or its shards are damaged.
             ConflictError: it has not succeeded (code "job_not_finished").
         """
-        run = self._succeeded(job_id, "scores are")
-        try:
-            known: dict[str, Any] = json.loads(run.scores.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = score_run(run)
-            self._keep(run, known)
-        return known
+        with found_run(self._runs_dir, job_id):
+            run = self._succeeded(job_id, "scores are")
+            try:
+                known: dict[str, Any] = json.loads(
+                    run.scores.read_text(encoding="utf-8")
+                )
+            except (OSError, ValueError):
+                known = score_run(run)
+                self._keep(run, known)
+            return known
 
     def report(self, job_id: str) -> dict[str, Any]:
         """What was asked and done, how long it took and what was lost: report.json.
@@ -111,12 +135,12 @@ class JobRecords:
             NotFoundError: there is no such job or image, or its file is gone.
             StorageUnavailableError: the storage is away.
         """
-        run = find_run(self._runs_dir, job_id)
-        return read_photo(run, self._photo_root, image_id)
+        with found_run(self._runs_dir, job_id) as run:
+            return read_photo(run, self._photo_root, image_id)
 
     def _succeeded(self, job_id: str, what: str) -> Run:
         run = find_run(self._runs_dir, job_id)
-        state = read_status(run).state
+        state = read_state(run)
         if state != "succeeded":
             message = f"job {job_id} is {state}: its {what} not there"
             raise ConflictError(message, code="job_not_finished")

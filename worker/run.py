@@ -16,11 +16,10 @@ RUNS_DIR/<job>/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Any, TypeAlias
 from models.errors import NotFoundError
 from models.storage import TEMPORARY_PREFIX, sync_path
 from models.storage import write_atomically as write
+from worker.folder_locks import exclusive, shared
 from worker.manifest import MAX_NAMED, Manifest, read_manifest
 
 Copy: TypeAlias = Callable[[Path, str], None]
@@ -47,6 +47,7 @@ class Run:
         self.failure = folder / "failed.json"
         self.cancellation = folder / "cancelled"
         self.start = folder / "started"
+        self.attempts = folder / "attempts"
         self.photos = folder / "photos"
         self.scores = folder / "scores.json"
         self.card = folder / "card.json"
@@ -67,8 +68,21 @@ class Run:
     @property
     def is_over(self) -> bool:
         """Whether the run succeeded, failed or was cancelled."""
-        ends = (self.report, self.failure, self.cancellation)
-        return any(end.exists() for end in ends)
+        return self.ended() is not None
+
+    def ended(self) -> float | None:
+        """When the run ended, in seconds since the epoch; None if it has not."""
+        for end in (self.report, self.failure, self.cancellation):
+            try:
+                return end.stat().st_mtime
+            except OSError:
+                continue
+        return None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the run was deleted."""
+        return not (self.folder / "manifest.json").exists()
 
     def shard_path(self, number: int) -> Path:
         """Where shard *number* leaves its artefact."""
@@ -99,6 +113,7 @@ class Run:
         """End the run without a CSV, unless it has already ended.
 
         Raises:
+            NotFoundError: it was deleted.
             OSError: the disk is full or read-only.
         """
         named = {"reason": reason, "files": files[:MAX_NAMED], "file_count": len(files)}
@@ -124,7 +139,7 @@ class Run:
         """
         text = _stamped(report)
         # Not the run's lock: a cancel must not wait for a slow copy.
-        with _flocked(self.folder / "manifest.json"):
+        with self._there(exclusive(self.folder / "shards")):
             if copy is not None and not self.is_over:
                 copy(draft, text)
             with self.locked():
@@ -139,17 +154,36 @@ class Run:
         with self.locked():
             for number in broken:
                 self.shard_path(number).unlink(missing_ok=True)
-            for attempts in (self.folder / "attempts").iterdir():
+            for attempts in self.attempts.iterdir():
                 attempts.unlink(missing_ok=True)
             # The ends go last: a crash before leaves the run as it was, to retry again.
             for marker in (self.start, self.failure, self.cancellation):
                 marker.unlink(missing_ok=True)
             sync_path(self.folder)
 
+    def locked(self) -> AbstractContextManager[None]:
+        """One writer of a run's end at a time; a killed one lets go.
+
+        Raises:
+            NotFoundError: the run was deleted.
+        """
+        return self._there(exclusive(self.folder))
+
+    def working(self) -> AbstractContextManager[None]:
+        """Nobody deletes the run while the block works on it.
+
+        Raises:
+            NotFoundError: the run was deleted.
+        """
+        return self._there(shared(self.attempts))
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One writer of a run's end at a time; a killed one lets go."""
-        with _flocked(self.folder):
+    def _there(self, lock: AbstractContextManager[None]) -> Iterator[None]:
+        with ExitStack() as held:
+            try:
+                held.enter_context(lock)
+            except FileNotFoundError as error:
+                raise no_such_job(self.id) from error
             yield
 
     def _end(self, marker: Path, content: dict[str, Any]) -> None:
@@ -158,7 +192,7 @@ class Run:
 
     def _sweep(self) -> None:
         # What killed writers left; of those still at it nothing is wanted any more.
-        for folder in (self.folder, self.folder / "shards", self.folder / "attempts"):
+        for folder in (self.folder, self.folder / "shards", self.attempts):
             for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
                 leftover.unlink(missing_ok=True)
 
@@ -170,16 +204,6 @@ def now() -> str:
 
 def _stamped(ending: dict[str, Any]) -> str:
     return json.dumps({**ending, "finished": now()}, ensure_ascii=False, indent=2)
-
-
-@contextmanager
-def _flocked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def no_such_job(job_id: str) -> NotFoundError:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from models.errors import NotFoundError
 from worker.drafts import drafted_run, publish_draft
-from worker.manifest import ManifestFiles
+from worker.manifest import ManifestFiles, peek_created
 from worker.run import Run, no_such_job
 
 _JOB_ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
@@ -51,6 +54,44 @@ def find_unfinished(runs_dir: Path, job_id: str) -> Run | None:
     except NotFoundError:
         return None
     return None if run.is_over else run
+
+
+def newest_first(runs_dir: Path) -> list[str]:
+    """The ids of all runs whose manifest can be read, by the moment of their submit."""
+    if not runs_dir.is_dir():
+        return []
+    moments = []
+    for name in os.listdir(runs_dir):  # noqa: PTH208
+        if not _JOB_ID.fullmatch(name):
+            continue
+        manifest = f"{runs_dir}/{name}/manifest.json"
+        # Not there: another folder, or a run that is deleted at this moment.
+        with suppress(OSError, NotFoundError):
+            moments.append((_created(manifest, os.stat(manifest).st_mtime_ns), name))  # noqa: PTH116
+    return [name for _, name in sorted(moments, reverse=True)]
+
+
+@contextmanager
+def found_run(runs_dir: Path, job_id: str) -> Iterator[Run]:
+    """The run of that id; whatever the block makes of it counts only if it stays there.
+
+    Raises:
+        NotFoundError: there is none, or it was deleted meanwhile.
+    """
+    run = find_run(runs_dir, job_id)
+    try:
+        yield run
+    except (OSError, NotFoundError) as error:
+        if run.is_gone:
+            raise no_such_job(job_id) from error
+        raise
+    if run.is_gone:
+        raise no_such_job(job_id)
+
+
+@lru_cache(maxsize=16_384)
+def _created(manifest: str, _mtime_ns: int) -> str:
+    return peek_created(Path(manifest))
 
 
 def _is_run(folder: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,6 +17,7 @@ from models.environment import (
     read_seconds,
 )
 from models.errors import InvalidRequestError
+from worker.retention import Retention
 from worker.worklist import QUEUE_NAME
 
 LONGEST_MODEL_WAIT_SECONDS: Final = 1200.0
@@ -45,6 +46,7 @@ class WorkerSettings:
     model_wait_seconds: float = 600.0
     reconcile_seconds: float = 3.0
     queue_name: str = QUEUE_NAME
+    retention: Retention = field(default_factory=Retention)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -72,6 +74,7 @@ class WorkerSettings:
                 env, "RECONCILE_SECONDS", cls.reconcile_seconds, (0.1, 60.0)
             ),
             queue_name=_matching(env, "QUEUE_NAME", cls.queue_name, _QUEUE_NAME),
+            retention=Retention.from_env(env),
         )
 
     @property

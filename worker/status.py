@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from worker.artefacts import Summary, summarise
 from worker.manifest import MAX_NAMED
 from worker.pace import Step, images_per_second
-from worker.run import Run
+from worker.run import Run, no_such_job
+
+STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,52 @@ def read_status(run: Run) -> JobStatus:
     """The status of *run* now.
 
     Raises:
-        NotFoundError: its manifest cannot be read.
+        NotFoundError: its manifest cannot be read, or it was deleted.
     """
+    for state, path in _ends(run):
+        try:
+            return _ended_status(run.folder, state, path.stat().st_mtime_ns)
+        except OSError:
+            continue
+    status = _status(run, "", {})
+    if run.is_gone:
+        raise no_such_job(run.id)
+    return status
+
+
+def read_state(run: Run) -> str:
+    """The state alone, of a run that may have been deleted meanwhile."""
+    for state, path in _ends(run):
+        if path.exists():
+            return state
+    begun = run.start.exists() or any((run.folder / "shards").glob("[0-9]*.json"))
+    return "running" if begun else "queued"
+
+
+def _ends(run: Run) -> tuple[tuple[str, Path], ...]:
+    return (
+        ("succeeded", run.report),
+        ("cancelled", run.cancellation),
+        ("failed", run.failure),
+    )
+
+
+@lru_cache(maxsize=512)
+def _ended_status(folder: Path, state: str, _ended_ns: int) -> JobStatus:
+    # A run that is over does not change, unless it is retried: then its end is another.
+    run = Run(folder)
+    ending = _read(dict(_ends(run))[state])
+    return _status(run, state, ending)
+
+
+def _status(run: Run, state: str, ending: dict[str, Any]) -> JobStatus:
     manifest, request = run.manifest, run.manifest.request
-    summaries = _summaries(run)
-    done = sum(each.images for each in summaries)
-    unreadable = [row for each in summaries for row in each.unreadable]
-    state, ending = _ending(run)
-    state = state or ("running" if summaries or run.start.exists() else "queued")
-    speed = ending.get("images_per_second") or _speed(run, summaries)
-    eta = (manifest.total - done) / speed if speed and state == "running" else None
+    counts = _reported(manifest.total, ending) or _counted(run)
+    state = state or ("running" if counts.done or run.start.exists() else "queued")
+    speed = ending.get("images_per_second") or counts.speed
+    eta = (
+        (manifest.total - counts.done) / speed if speed and state == "running" else None
+    )
     return JobStatus(
         id=run.id,
         state=state,
@@ -76,28 +115,43 @@ def read_status(run: Run) -> JobStatus:
         format=request.format,
         clip=request.clip,
         priority=request.priority,
-        done=done,
+        done=counts.done,
         total=manifest.total,
-        unreadable=len(unreadable),
+        unreadable=counts.unreadable,
         images_per_second=None if speed is None else round(speed, 2),
         eta_seconds=None if eta is None else round(eta, 1),
         created=manifest.created,
         finished=ending.get("finished"),
         error=ending.get("reason"),
-        unreadable_files=tuple(row.error_json() for row in unreadable[:MAX_NAMED]),
+        unreadable_files=counts.files,
     )
 
 
-def _ending(run: Run) -> tuple[str, dict[str, Any]]:
-    markers = (
-        ("succeeded", run.report),
-        ("cancelled", run.cancellation),
-        ("failed", run.failure),
+@dataclass(frozen=True)
+class _Counts:
+    done: int
+    unreadable: int
+    files: tuple[dict[str, str], ...]
+    speed: float | None = None
+
+
+def _reported(total: int, ending: dict[str, Any]) -> _Counts | None:
+    # The report says in one file what a thousand shards would.
+    try:
+        return _Counts(total, ending["unreadable"], tuple(ending["unreadable_files"]))
+    except KeyError:
+        return None
+
+
+def _counted(run: Run) -> _Counts:
+    summaries = _summaries(run)
+    unreadable = [row for each in summaries for row in each.unreadable]
+    return _Counts(
+        sum(each.images for each in summaries),
+        len(unreadable),
+        tuple(row.error_json() for row in unreadable[:MAX_NAMED]),
+        _speed(run, summaries),
     )
-    for state, path in markers:
-        if path.exists():
-            return state, _read(path)
-    return "", {}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ the runs lack, queues it again.
 from __future__ import annotations
 
 import time
+from collections.abc import Container, Iterable
 from typing import Any, Final
 
 from rq import Queue
@@ -42,14 +43,25 @@ def forget(queue: Queue, id_: str) -> None:
     Raises:
         RedisError: Redis is away.
     """
+    forget_all(queue, [id_], {id_})
+
+
+def forget_all(queue: Queue, ids: Iterable[str], listed: Container[str]) -> None:
+    """As `forget` for each of *ids*; only those in *listed* may be in the queue.
+
+    Raises:
+        RedisError: Redis is away.
+    """
     # Not Job.delete(): it reads the job first, and this one may be unreadable.
     with queue.connection.pipeline() as pipeline:
-        for name in ("job", "results", "executions", "kennel:fetched"):
-            pipeline.delete(f"rq:{name}:{id_}")
-        pipeline.lrem(queue.key, 0, id_)
-        pipeline.lrem(queue.intermediate_queue_key, 0, id_)
-        for kind in ("failed", "finished"):
-            pipeline.zrem(f"rq:{kind}:{queue.name}", id_)
+        for id_ in ids:
+            for name in ("job", "results", "executions", "kennel:fetched"):
+                pipeline.delete(f"rq:{name}:{id_}")
+            if id_ in listed:
+                pipeline.lrem(queue.key, 0, id_)
+                pipeline.lrem(queue.intermediate_queue_key, 0, id_)
+            for kind in ("failed", "finished"):
+                pipeline.zrem(f"rq:{kind}:{queue.name}", id_)
         pipeline.execute()
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Unpack
 from urllib.parse import quote
 
 from kennel.api.answers import Job
 from kennel.api.call import Call
+from kennel.api.listing import list_jobs
 from kennel.api.options import JobOptions
 from kennel.api.submitting import submit_call
 from kennel.api.transport import Transport
@@ -55,14 +57,14 @@ class JobCalls:
         """
         return Job.from_json(self._transport.ask_json(Call("GET", _job_path(job_id))))
 
-    def jobs(self) -> list[Job]:
-        """All jobs, newest first.
+    def jobs(self, *, state: str | None = None, limit: int | None = None) -> list[Job]:
+        """The newest *limit* jobs (default: all), newest first, in *state* if given.
 
         Raises:
             ApiError: the API refused or cannot be reached.
         """
-        found = self._transport.ask_json(Call("GET", "/v1/jobs"))["jobs"]
-        return [Job.from_json(each) for each in found]
+        found = list_jobs(self._transport.ask_json, state)
+        return list(islice(found, limit))
 
     def scores(self, job_id: str) -> dict[str, Any]:
         """What the result of a succeeded job looks like: GET /v1/jobs/{id}/scores.
@@ -124,6 +126,15 @@ class JobCalls:
         """
         call = Call("POST", _job_path(job_id, "/cancel"), repeatable=False)
         return Job.from_json(self._transport.ask_json(call))
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that is over, with its CSV and its uploaded photos.
+
+        Raises:
+            ApiError: it is not over, the API refused or cannot be reached.
+        """
+        call = Call("DELETE", _job_path(job_id), repeatable=False)
+        self._transport.ask(call)
 
     def retry(self, job_id: str) -> Job:
         """Let a failed or cancelled job go on from what is done.

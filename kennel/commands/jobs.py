@@ -20,17 +20,29 @@ if TYPE_CHECKING:
 
 @click.group(epilog="Examples: kennel jobs list; kennel jobs show JOB")
 def jobs() -> None:
-    """List, show, report, cancel or retry folder jobs."""
+    """List, show, report, cancel, retry or delete folder jobs."""
 
 
-@jobs.command("list", epilog="Examples: kennel jobs list; kennel jobs list --json")
+@jobs.command(
+    "list", epilog="Examples: kennel jobs list; kennel jobs list --state failed"
+)
+@click.option(
+    "--state",
+    type=click.Choice(["queued", "running", "succeeded", "failed", "cancelled"]),
+    help="Only jobs in this state; default: all.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1), help="Only so many, the newest; default: all."
+)
 @URL_OPTION
 @KEY_OPTION
 @JSON_OPTION
-def list_jobs(url: str, key: str | None, as_json: bool) -> None:
+def list_jobs(
+    state: str | None, limit: int | None, url: str, key: str | None, as_json: bool
+) -> None:
     """List the jobs, newest first."""
     with open_client(url, key) as client:
-        found = client.jobs()
+        found = client.jobs(state=state, limit=limit)
     if as_json:
         click.echo(json.dumps([job.content for job in found]))
         return
@@ -95,6 +107,20 @@ def retry_job(job: str, url: str, key: str | None) -> None:
     """Retry a failed or cancelled JOB, keeping what is finished."""
     with open_client(url, key) as client:
         click.echo(_line(client.retry(job)))
+
+
+@jobs.command(
+    "delete", epilog="Examples: kennel jobs delete JOB; kennel jobs delete JOB JOB"
+)
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@URL_OPTION
+@KEY_OPTION
+def delete_jobs(jobs: tuple[str, ...], url: str, key: str | None) -> None:
+    """Delete each JOB that is over, with its CSV and the photos uploaded for it."""
+    with open_client(url, key) as client:
+        for job in jobs:
+            client.delete(job)
+            click.echo(f"{job}  deleted")
 
 
 def _line(job: Job) -> str:

@@ -65,6 +65,9 @@ CODES: Final = {
     "scores_not_found": ErrorCode(NotFoundError, "a part of the job's result is lost"),
     "job_finished": ErrorCode(ConflictError, "a job that has ended stays as it is"),
     "job_not_finished": ErrorCode(ConflictError, "the job has not succeeded (yet)"),
+    "job_not_over": ErrorCode(
+        ConflictError, "a job that is queued or running has to be cancelled first"
+    ),
     "job_not_retryable": ErrorCode(
         ConflictError, "only failed or cancelled jobs go on"
     ),

@@ -31,6 +31,7 @@ class PartsSchema(Members):
 
     model_server = fields.Nested(PartSchema, required=True)
     redis = fields.Nested(PartSchema, required=True)
+    disk = fields.Nested(PartSchema, required=True)
 
 
 class ReadinessSchema(Members):
@@ -45,6 +46,7 @@ _READY: Final = {
     "parts": {
         "model_server": {"status": "ok", "model": "dogscats", "versions": [3]},
         "redis": {"status": "ok"},
+        "disk": {"status": "ok"},
     },
 }
 _UNAVAILABLE: Final = {
@@ -56,6 +58,7 @@ _UNAVAILABLE: Final = {
             "detail": "no version of 'dogscats' is available (3 LOADING)",
         },
         "redis": {"status": "ok"},
+        "disk": {"status": "ok"},
     },
 }
 

@@ -8,8 +8,8 @@ from marshmallow import fields
 
 from service.documents.members import Members, choice, count, number, several, text
 from service.documents.operations import Answer, Content, Operation
+from worker.queue import STATES
 
-STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
 FORMATS: Final = ("kaggle-binary", "kaggle-multiclass", "full")
 PRIORITIES: Final = ("high", "normal", "low")
 
@@ -56,9 +56,10 @@ class JobSchema(Members):
 
 
 class JobsSchema(Members):
-    """Every job, newest first."""
+    """Some of the jobs, newest first."""
 
     jobs = several(JobSchema)
+    next = text("`after` of the next page; null: this is the last", allow_none=True)
 
 
 _EXAMPLE: Final = {
@@ -93,16 +94,29 @@ def _job(description: str, example: dict[str, Any]) -> Answer:
 
 
 LIST_JOBS: Final = Operation(
-    summary="List the jobs",
+    summary="List the jobs, a page at a time",
+    parameters=("limit", "after", "state"),
     answers=(
-        Answer("Newest first", (Content(JobsSchema, example={"jobs": [_EXAMPLE]}),)),
+        Answer(
+            "Newest first",
+            (Content(JobsSchema, example={"jobs": [_EXAMPLE], "next": None}),),
+            headers=("Link",),
+        ),
     ),
+    errors=("invalid_parameter",),
 )
 
 SHOW_JOB: Final = Operation(
     summary="Show a job's state and progress",
     answers=(_job("The job now", _EXAMPLE),),
     errors=_UNKNOWN,
+)
+
+DELETE_JOB: Final = Operation(
+    summary="Delete a job that is over",
+    description="Its CSV goes too, and the photos that were uploaded for it.",
+    answers=(Answer("It is gone", status=204),),
+    errors=(*_UNKNOWN, "job_not_over"),
 )
 
 CANCEL_JOB: Final = Operation(

@@ -7,6 +7,7 @@ from typing import Any, Final
 from service.budget import TIMEOUT_HEADER
 from service.compatible.inference import LENGTH_HEADER
 from service.headers import REQUEST_ID_HEADER
+from worker.queue import LONGEST_PAGE, PAGE, STATES
 
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "model": {
@@ -46,6 +47,26 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "in": "query",
         "description": "Only so many of the likeliest labels",
         "schema": {"type": "integer", "minimum": 1, "maximum": 10**18 - 1},
+    },
+    "limit": {
+        "in": "query",
+        "description": "At most so many jobs",
+        "schema": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": LONGEST_PAGE,
+            "default": PAGE,
+        },
+    },
+    "after": {
+        "in": "query",
+        "description": "Only jobs older than the one of this id: `next` of a page",
+        "schema": {"type": "string"},
+    },
+    "state": {
+        "in": "query",
+        "description": "Only jobs in this state",
+        "schema": {"enum": list(STATES)},
     },
     TIMEOUT_HEADER: {
         "in": "header",
@@ -122,6 +143,10 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
     },
     "RateLimit": {
         "description": "What is left of the caller's quota, where there is one",
+        "schema": {"type": "string"},
+    },
+    "Link": {
+        "description": 'Where there is another page: `</v1/jobs?...>; rel="next"`',
         "schema": {"type": "string"},
     },
     "ETag": {

@@ -15,6 +15,7 @@ from models.errors import InvalidRequestError
 from service.budget import read_budget
 from service.documents.jobs import (
     CANCEL_JOB,
+    DELETE_JOB,
     FETCH_SUBMISSION,
     LIST_JOBS,
     RETRY_JOB,
@@ -28,6 +29,7 @@ from service.jobs.archive_upload import (
     input_name,
     names_folder,
 )
+from service.jobs.job_page import next_link, read_page_query
 from service.jobs.job_request import read_job_request, read_json
 from service.jobs.sheets import read_sheets
 from service.served.catalog import Catalog
@@ -55,6 +57,7 @@ class JobViews:
         routes.add_url_rule("", view_func=self.submit, methods=["POST"])
         routes.add_url_rule("", view_func=self.all_jobs)
         routes.add_url_rule("/<job>", "job", self.status)
+        routes.add_url_rule("/<job>", view_func=self.delete, methods=["DELETE"])
         routes.add_url_rule("/<job>/submission.csv", view_func=self.submission)
         routes.add_url_rule("/<job>/cancel", view_func=self.cancel, methods=["POST"])
         routes.add_url_rule("/<job>/retry", view_func=self.retry, methods=["POST"])
@@ -72,13 +75,25 @@ class JobViews:
 
     @documented(LIST_JOBS)
     def all_jobs(self) -> Response:
-        """Every job that the queue knows."""
-        return jsonify(jobs=[job.to_json() for job in self.queue.jobs()])
+        """The jobs that the queue knows, a page of them."""
+        query = read_page_query(request.args)
+        page = self.queue.page(**query)
+        jobs = [job.to_json() for job in page.jobs]
+        response = jsonify(jobs=jobs, next=page.next)
+        if page.next is not None:
+            response.headers["Link"] = next_link(request.path, query, page.next)
+        return response
 
     @documented(SHOW_JOB)
     def status(self, job: str) -> Response:
         """One job's state and progress."""
         return jsonify(self.queue.status(job).to_json())
+
+    @documented(DELETE_JOB)
+    def delete(self, job: str) -> tuple[str, int]:
+        """Delete a job that is over, and all that belongs to it."""
+        self.queue.delete(job)
+        return "", 204
 
     @documented(CANCEL_JOB)
     def cancel(self, job: str) -> Response:
@@ -93,16 +108,17 @@ class JobViews:
     @documented(FETCH_SUBMISSION)
     def submission(self, job: str) -> Response:
         """The finished CSV; its ETag is the content's."""
-        path = self.queue.submission(job).resolve()
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return send_file(
-            path,
-            mimetype="text/csv",
-            as_attachment=True,
-            download_name="submission.csv",
-            etag=digest,
-        )
+        with self.queue.reading(job):
+            path = self.queue.submission(job).resolve()
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            return send_file(
+                path,
+                mimetype="text/csv",
+                as_attachment=True,
+                download_name="submission.csv",
+                etag=digest,
+            )
 
     def _submit_folder(self, key: str | None) -> JobStatus:
         request.max_content_length = MAX_BODY_BYTES
@@ -111,6 +127,8 @@ class JobViews:
         return self.queue.submit(asked, key, read_sheets(body, request))
 
     def _submit_upload(self, key: str | None) -> JobStatus:
+        # It comes in beside its photos, which are about as large.
+        self.queue.check_room(2 * (request.content_length or 0))
         with self.uploads.taking(request):
             given = self.uploads.members(request)
             sheets = read_sheets(given, request)

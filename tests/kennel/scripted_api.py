@@ -50,6 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815
     do_PUT = do_GET  # noqa: N815
+    do_DELETE = do_GET  # noqa: N815
 
     def answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

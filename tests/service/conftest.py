@@ -21,7 +21,7 @@ from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.processes import free_port
 from tests.service.served_model import ServedModel
-from worker.queue import JobQueue
+from worker.queue import JobLimits, JobQueue
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -107,7 +107,7 @@ def jobs_client(
         redis_server.url,
         settings.runs_dir,
         settings.input_root,
-        max_unpacked_bytes=4_000_000,
+        limits=JobLimits(max_unpacked_bytes=4_000_000),
     )
     return create_app(settings, model_client, queue).test_client()
 

@@ -154,7 +154,7 @@ def test_job_is_refused(jobs_client: FlaskClient, case: str) -> None:
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (status, code)
-    assert jobs_client.get("/v1/jobs").get_json() == {"jobs": []}
+    assert jobs_client.get("/v1/jobs").get_json()["jobs"] == []
 
 
 BODIES = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -74,6 +75,10 @@ class JobMetrics:
         if heartbeat is not None:
             name = "worker_last_heartbeat_timestamp_seconds"
             yield self._gauge(name, "When a worker was heard of last.", heartbeat)
+        with suppress(OSError):
+            text = "Room on the disk of the runs."
+            free = self._queue.disk_free_bytes()
+            yield GaugeMetricFamily("job_disk_free_bytes", text, value=free)
 
     def _states(self, jobs: list[JobFigures]) -> Iterator[Metric]:
         queued = [job for job in jobs if job.state == "queued"]

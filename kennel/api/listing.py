@@ -1,0 +1,31 @@
+"""All jobs of an API, which answers a page of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from kennel.api.answers import Job
+from kennel.api.call import Call
+from kennel.api.options import query_path
+
+PAGE: Final = 500
+"""As many as one answer may hold."""
+
+
+def list_jobs(
+    ask: Callable[[Call], dict[str, Any]], state: str | None = None
+) -> Iterator[Job]:
+    """Every job, newest first, in *state* if it is given; asked for as it is needed.
+
+    Raises:
+        ApiError: the API refused or cannot be reached.
+    """
+    after = None
+    while True:
+        query = {"limit": PAGE, "after": after, "state": state}
+        page = ask(Call("GET", query_path("/v1/jobs", query)))
+        yield from map(Job.from_json, page["jobs"])
+        after = page["next"]
+        if after is None:
+            return

@@ -1,0 +1,77 @@
+"""Takes ended runs, or their photos alone, away: at once for readers, slowly for the disk.
+
+What is deleted is renamed to an abandoned draft's name first. So a reader sees all of a
+run or nothing, a deletion that is killed is finished by the next reconciler, and files
+by the hundred thousand hold up nobody.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from models.errors import ConflictError
+from models.storage import sync_path, temporary_beside
+from worker.folder_locks import exclusive
+from worker.run import Run, no_such_job
+
+_LOOK_SECONDS: Final = 0.05
+
+
+def delete_run(
+    run: Run, *, ended: float | None = None, wait_seconds: float = 0
+) -> None:
+    """Delete *run*, which is over; a worker that still leaves it is waited for.
+
+    Raises:
+        NotFoundError: it is not there (any more).
+        ConflictError: it is not over, has another end than the one of *ended*, or is
+            still worked on (code "job_not_over").
+        OSError: the disk is read-only.
+    """
+    with _held(run, ended, wait_seconds):
+        run.folder.rename(temporary_beside(run.folder))
+        sync_path(run.folder.parent)
+
+
+def delete_photos(run: Run, *, ended: float | None = None) -> None:
+    """Delete the photos that were uploaded for *run*, which is over; the rest stays.
+
+    Raises:
+        NotFoundError, ConflictError: as `delete_run`.
+        OSError: there are no photos, or the disk is read-only.
+    """
+    with _held(run, ended, 0):
+        run.photos.rename(temporary_beside(Path(f"{run.folder}-photos")))
+        sync_path(run.folder)
+
+
+@contextmanager
+def _held(run: Run, ended: float | None, wait_seconds: float) -> Iterator[None]:
+    # Nobody works on the run, and nobody makes it go on.
+    with run.locked():
+        found = run.ended()
+        if found is None or (ended is not None and found != ended):
+            message = f"job {run.id} is not over: cancel it before it is deleted"
+            raise ConflictError(message, code="job_not_over")
+        with ExitStack() as held:
+            _hold(held, run, time.monotonic() + wait_seconds)
+            yield
+
+
+def _hold(held: ExitStack, run: Run, deadline: float) -> None:
+    while True:
+        try:
+            held.enter_context(exclusive(run.attempts, wait=False))
+        except FileNotFoundError as error:
+            raise no_such_job(run.id) from error
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                message = f"a worker is still leaving job {run.id}: try again"
+                raise ConflictError(message, code="job_not_over") from error
+        else:
+            return
+        time.sleep(_LOOK_SECONDS)
