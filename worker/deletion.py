@@ -51,15 +51,24 @@ def delete_photos(run: Run, *, ended: float | None = None) -> None:
 
 @contextmanager
 def _held(run: Run, ended: float | None, wait_seconds: float) -> Iterator[None]:
-    # Nobody works on the run, and nobody makes it go on.
-    with run.locked():
-        found = run.ended()
-        if found is None or (ended is not None and found != ended):
-            message = f"job {run.id} is not over: cancel it before it is deleted"
-            raise ConflictError(message, code="job_not_over")
-        with ExitStack() as held:
-            _hold(held, run, time.monotonic() + wait_seconds)
-            yield
+    # Nobody works on the run, and nobody makes it go on. The workers' lock comes first:
+    # one that still leaves may want to write the run's end.
+    _check_over(run, ended)
+    with ExitStack() as held:
+        _hold(held, run, time.monotonic() + wait_seconds)
+        held.enter_context(run.locked())
+        _check_over(run, ended)
+        yield
+
+
+def _check_over(run: Run, ended: float | None) -> None:
+    found = run.ended()
+    if found is not None and ended in {None, found}:
+        return
+    if run.is_gone:
+        raise no_such_job(run.id)
+    message = f"job {run.id} is not over: cancel it before it is deleted"
+    raise ConflictError(message, code="job_not_over")
 
 
 def _hold(held: ExitStack, run: Run, deadline: float) -> None:

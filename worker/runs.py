@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from models.errors import NotFoundError
+from models.errors import KennelError, NotFoundError
 from worker.drafts import drafted_run, publish_draft
 from worker.manifest import ManifestFiles, peek_created
 from worker.run import Run, no_such_job
@@ -81,7 +81,7 @@ def found_run(runs_dir: Path, job_id: str) -> Iterator[Run]:
     run = find_run(runs_dir, job_id)
     try:
         yield run
-    except (OSError, NotFoundError) as error:
+    except (OSError, KennelError) as error:
         if run.is_gone:
             raise no_such_job(job_id) from error
         raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Unpack
 from urllib.parse import quote
@@ -63,8 +62,7 @@ class JobCalls:
         Raises:
             ApiError: the API refused or cannot be reached.
         """
-        found = list_jobs(self._transport.ask_json, state)
-        return list(islice(found, limit))
+        return list(list_jobs(self._transport.ask_json, state, limit))
 
     def scores(self, job_id: str) -> dict[str, Any]:
         """What the result of a succeeded job looks like: GET /v1/jobs/{id}/scores.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -14,18 +15,23 @@ PAGE: Final = 500
 
 
 def list_jobs(
-    ask: Callable[[Call], dict[str, Any]], state: str | None = None
+    ask: Callable[[Call], dict[str, Any]],
+    state: str | None = None,
+    limit: int | None = None,
 ) -> Iterator[Job]:
-    """Every job, newest first, in *state* if it is given; asked for as it is needed.
+    """The newest *limit* jobs, or all, newest first, in *state* if it is given.
+
+    Each page is asked for when it is needed.
 
     Raises:
         ApiError: the API refused or cannot be reached.
     """
-    after = None
-    while True:
-        query = {"limit": PAGE, "after": after, "state": state}
+    after, left = None, math.inf if limit is None else limit
+    while left > 0:
+        query = {"limit": int(min(PAGE, left)), "after": after, "state": state}
         page = ask(Call("GET", query_path("/v1/jobs", query)))
         yield from map(Job.from_json, page["jobs"])
-        after = page["next"]
+        left -= len(page["jobs"])
+        after = page.get("next")
         if after is None:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, render_template, request
 
 from models.errors import KennelError, NotFoundError
 from service.budget import Budget
@@ -51,11 +51,12 @@ class PageViews:
         )
 
     def jobs(self) -> str:
-        """All folder jobs, and the form for another one."""
+        """The newest folder jobs or those after one, and the form for another."""
         return render_template(
             "jobs.html",
             **self._known_models(),
             folders=self._folders(),
+            after=request.args.get("after"),
         )
 
     def one_job(self, job: str) -> str:

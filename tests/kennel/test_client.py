@@ -437,3 +437,32 @@ def test_import_is_light() -> None:
     )
 
     assert done.stdout.strip() == "[]"
+
+
+def test_jobs_come_page_by_page() -> None:
+    pages = [{"jobs": [JOB, JOB], "next": "j2"}, {"jobs": [JOB], "next": None}]
+    with scripted(*map(says, pages)) as api, Client(api.url) as client:
+        found = client.jobs(state="failed")
+
+    assert len(found) == 3
+    assert [each.path for each in api.seen] == [
+        "/v1/jobs?limit=500&state=failed",
+        "/v1/jobs?limit=500&after=j2&state=failed",
+    ]
+
+
+def test_no_more_jobs_are_asked_for_than_wanted() -> None:
+    page = {"jobs": [JOB, JOB], "next": "j2"}
+    with scripted(says(page)) as api, Client(api.url) as client:
+        assert len(client.jobs(limit=2)) == 2
+
+    assert [each.path for each in api.seen] == ["/v1/jobs?limit=2"]
+
+
+def test_deleting_asks_once() -> None:
+    with scripted(says(b"", 204)) as api, Client(api.url) as client:
+        client.delete("../j1")
+
+    assert [(each.method, each.path) for each in api.seen] == [
+        ("DELETE", "/v1/jobs/..%2Fj1")
+    ]

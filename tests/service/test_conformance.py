@@ -32,7 +32,10 @@ Operation: TypeAlias = APIOperation[Any, Any, Any, Any]
 
 # Random bytes are no image, and how many labels there are only the model knows.
 EXCLUDED: list[Any] = [positive_data_acceptance]
-FINISHED_JOB = {"jobs_submission", "scores_report", "scores_scores", "scores_image"}
+FINISHED_JOB = {
+    *("jobs_submission", "jobs_delete"),
+    *("scores_report", "scores_scores", "scores_image"),
+}
 """What only a finished job can answer: test_jobs and test_scores ask it."""
 
 

@@ -8,11 +8,14 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from models.wire.client import ModelServerClient
+from service.app import create_app
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.finished_runs import finish_run
 from tests.pictures import write_folder
 from tests.service.served_model import ServedModel
+from worker.queue import JobLimits, JobQueue
 from worker.runs import find_run
 
 
@@ -189,6 +192,7 @@ def test_impossible_idempotency_key_is_refused(
         ("GET", "/v1/jobs/nothing/submission.csv"),
         ("POST", "/v1/jobs/nothing/cancel"),
         ("POST", "/v1/jobs/nothing/retry"),
+        ("DELETE", "/v1/jobs/nothing"),
         ("GET", "/v1/jobs/%2e%2e"),
     ],
 )
@@ -225,3 +229,97 @@ def test_priority_is_told_and_is_normal_unless_asked(jobs_client: FlaskClient) -
     answers = [submit(jobs_client), submit(jobs_client, priority="low")]
 
     assert [each.get_json()["priority"] for each in answers] == ["normal", "low"]
+
+
+def test_job_that_is_over_is_deleted(jobs_client: FlaskClient) -> None:
+    job = submit(jobs_client).get_json()["id"]
+    early = jobs_client.delete(f"/v1/jobs/{job}")
+    jobs_client.post(f"/v1/jobs/{job}/cancel")
+
+    deleted = jobs_client.delete(f"/v1/jobs/{job}")
+
+    assert (early.status_code, early.get_json()["code"]) == (409, "job_not_over")
+    assert (deleted.status_code, deleted.data) == (204, b"")
+    assert jobs_client.get(f"/v1/jobs/{job}").status_code == 404
+    assert jobs_client.get("/v1/jobs").get_json() == {"jobs": [], "next": None}
+
+
+def test_job_is_deleted_while_redis_is_away(
+    jobs_client: FlaskClient, redis_server: RedisServer
+) -> None:
+    job = submit(jobs_client).get_json()["id"]
+    jobs_client.post(f"/v1/jobs/{job}/cancel")
+    redis_server.kill()
+
+    assert jobs_client.delete(f"/v1/jobs/{job}").status_code == 204
+
+
+def test_deleted_key_starts_another_job(
+    jobs_client: FlaskClient, settings: ServiceSettings
+) -> None:
+    job = submit(jobs_client, "order-1").get_json()["id"]
+    finish(settings, job)
+    jobs_client.delete(f"/v1/jobs/{job}")
+
+    assert submit(jobs_client, "order-1").get_json()["state"] == "queued"
+
+
+def test_pages_follow_their_links(jobs_client: FlaskClient) -> None:
+    made = [submit(jobs_client).get_json()["id"] for _ in range(5)]
+    path, seen = "/v1/jobs?limit=2", []
+    while path:
+        page = jobs_client.get(path)
+        seen.append([job["id"] for job in page.get_json()["jobs"]])
+        link = page.headers.get("Link", "")
+        path = link.removeprefix("<").partition(">")[0]
+        assert bool(link) == (page.get_json()["next"] is not None)
+
+    assert seen == [made[:2:-1], made[2:0:-1], made[:1]]
+
+
+def test_jobs_are_chosen_by_state(jobs_client: FlaskClient) -> None:
+    made = [submit(jobs_client).get_json()["id"] for _ in range(4)]
+    jobs_client.post(f"/v1/jobs/{made[0]}/cancel")
+    jobs_client.post(f"/v1/jobs/{made[2]}/cancel")
+
+    first = jobs_client.get("/v1/jobs?state=cancelled&limit=1")
+    second = jobs_client.get(first.headers["Link"][1:].partition(">")[0])
+
+    found = [page.get_json()["jobs"][0]["id"] for page in (first, second)]
+    assert found == [made[2], made[0]]
+    assert second.get_json()["next"] is None
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=501", "limit=x", "limit=1&limit=2", "after=x", "state=y", "a=b"],
+)
+def test_impossible_page_is_refused(jobs_client: FlaskClient, query: str) -> None:
+    response = jobs_client.get(f"/v1/jobs?{query}")
+
+    assert response.status_code == 422
+    assert response.get_json()["code"] == "invalid_parameter"
+
+
+def test_no_job_is_taken_in_without_room_on_the_disk(
+    settings: ServiceSettings,
+    model_client: ModelServerClient,
+    redis_server: RedisServer,
+) -> None:
+    limits = JobLimits(min_free_bytes=2**60)
+    queue = JobQueue(
+        redis_server.url, settings.runs_dir, settings.input_root, limits=limits
+    )
+    client = create_app(settings, model_client, queue).test_client()
+
+    by_folder = submit(client)
+    by_archive = client.post("/v1/jobs", data=b"PK", content_type="application/zip")
+
+    for response in (by_folder, by_archive):
+        assert response.status_code == 507
+        assert response.get_json()["code"] == "insufficient_storage"
+        assert "MiB free" in response.get_json()["detail"]
+    assert not settings.runs_dir.exists()
+    ready = client.get("/readyz").get_json()
+    assert ready["status"] == "degraded"
+    assert ready["parts"]["disk"]["code"] == "insufficient_storage"

@@ -179,3 +179,16 @@ def test_card_of_the_served_version_is_kept_with_the_job(
     card = json.loads(find_run(settings.runs_dir, job).card.read_text())
 
     assert (card["name"], card["version"]) == ("pets", 1)
+
+
+def test_uncertain_image_is_shown_without_a_long_manifest(
+    jobs_client: FlaskClient, settings: ServiceSettings, job: str
+) -> None:
+    run = finish(settings, job)
+    jobs_client.get(f"/v1/jobs/{job}/scores")
+    (run.folder / "items.jsonl").write_text("")
+
+    listed = jobs_client.get(f"/v1/jobs/{job}/images/15")
+    other = jobs_client.get(f"/v1/jobs/{job}/images/nothing")
+
+    assert (listed.status_code, other.status_code) == (200, 404)

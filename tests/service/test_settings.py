@@ -59,6 +59,7 @@ def test_values_are_read() -> None:
         ("MODEL_SERVER", ":8500"),
         ("MODEL_NAMES", "pets,../etc"),
         ("DEFAULT_MODEL", "a b"),
+        ("MIN_FREE_MIB", "1 GiB"),
     ],
 )
 def test_malformed_value_names_its_variable(variable: str, text: str) -> None:

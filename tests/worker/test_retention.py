@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from models.errors import ConflictError, InvalidRequestError, NotFoundError
+from models.errors import ConflictError, NotFoundError
 from tests.pictures import grey
 from tests.worker.packing import zipped
-from tests.worker.world import World, request, wait_until
+from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
 from worker.deletion import delete_photos, delete_run
 from worker.drafts import remove_abandoned
 from worker.queue import JobQueue
@@ -33,9 +33,7 @@ def ended_run(world: World, days_ago: float, photos: int = 0) -> Run:
     """A run that succeeded so long ago, with uploaded photos."""
     world.photos_of(1)
     run = find_run(world.runs_dir, world.queue.submit(request()).id)
-    draft = run.folder / "draft"
-    draft.write_text("id,label\n1,0.5\n")
-    run.finish(draft, {})
+    finish_run(run, "id,label\n1,0.5\n", {})
     for number in range(photos):
         run.photos.mkdir(exist_ok=True)
         (run.photos / f"{number}.jpg").write_bytes(b"photo")
@@ -190,10 +188,23 @@ def test_many_files_are_removed_bit_by_bit(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("text", ["-1", "soon", "nan", "1e9"])
-def test_impossible_days_stop_the_start(text: str) -> None:
-    with pytest.raises(InvalidRequestError, match="RETENTION_DAYS"):
-        Retention.from_env({"PHOTOS_RETENTION_DAYS": text})
+def test_job_is_deleted_under_its_worker(world: World) -> None:
+    world.photos_of(3 * SHARD_SIZE)
+    expected = oracle(world, request())
+    world.model_server.delay_seconds = 0.5
+    job = world.queue.submit(request(), "key")
+    world.start_worker()
+    wait_until(lambda: world.queue.status(job.id).state == "running", 30)
+    world.queue.cancel(job.id)
+    world.queue.delete(job.id)
+    world.model_server.delay_seconds = 0
+    again = world.queue.submit(request(), "key")
+    world.start_reconciler()
+
+    assert again.id == job.id
+    world.wait_for(again, "succeeded")
+    assert world.csv(again) == expected
+    wait_until(lambda: world.leftovers() == [], 20)
 
 
 def read_all(queue: JobQueue, job_id: str) -> list[object]:

@@ -9,6 +9,7 @@ import pytest
 from models.errors import (
     InvalidRequestError,
 )
+from worker.retention import Retention
 from worker.settings import WorkerSettings
 
 QUEUE = "rq:queue:kennel"
@@ -24,6 +25,8 @@ QUEUE = "rq:queue:kennel"
         ("RECONCILE_SECONDS", "0"),
         ("RECONCILE_SECONDS", "nan"),
         ("QUEUE_NAME", "a b"),
+        ("RETENTION_DAYS", "-1"),
+        ("PHOTOS_RETENTION_DAYS", "soon"),
     ],
 )
 def test_malformed_setting_is_named(name: str, value: str) -> None:
@@ -37,3 +40,4 @@ def test_settings_default_below_kennel_home() -> None:
     assert settings.runs_dir == Path("/srv/kennel/runs")
     assert settings.input_root == Path("/srv/kennel/data")
     assert settings.model_wait_seconds == 600
+    assert settings.retention == Retention(run_days=90, photo_days=7)

@@ -18,6 +18,7 @@ let spoken = "";
 
 byId("cancel").addEventListener("click", () => change("cancel"));
 byId("retry").addEventListener("click", () => change("retry"));
+byId("delete").addEventListener("click", remove);
 for (const time of document.querySelectorAll("time")) time.replaceWith(moment(time.dateTime));
 follow();
 
@@ -36,18 +37,32 @@ async function look() {
 }
 
 async function change(what) {
-  byId(what).disabled = true;
-  try {
+  await attempt(byId(what), async () => {
     const job = await post(`${path}/${what}`);
     showJob(job);
     // A cancelled job is not followed any more; one that goes on is again.
     if (what === "retry") follow();
+  });
+}
+
+async function remove() {
+  if (!confirm("Delete this job, with its CSV and the photos uploaded for it?")) return;
+  await attempt(byId("delete"), async () => {
+    await send(path, { method: "DELETE" });
+    location.assign("/jobs");
+  });
+}
+
+async function attempt(button, act) {
+  button.disabled = true;
+  try {
+    await act();
     tell(null);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     tell(problem);
   } finally {
-    byId(what).disabled = false;
+    button.disabled = false;
   }
 }
 
@@ -58,6 +73,7 @@ function showJob(job) {
   byId("pace").textContent = pace(job);
   byId("cancel").hidden = !isMoving;
   byId("retry").hidden = !["failed", "cancelled"].includes(job.state);
+  byId("delete").hidden = isMoving;
   byId("download").hidden = job.state !== "succeeded";
   byId("finished").replaceChildren(job.finished ? moment(job.finished) : "not yet");
   showProblem(byId("failure"), job.error ? new Problem(job.error) : null);

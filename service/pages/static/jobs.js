@@ -6,35 +6,40 @@ import { showProblem } from "./notices.js";
 import { poll } from "./polling.js";
 import { MOVING, showProgress, showState, speed, timeLeft } from "./progress.js";
 import { setUpForm } from "./submit.js";
-import { grouped, moment } from "./wording.js";
+import { moment } from "./wording.js";
 
 const SOON = 1_500;
 const LATER = 8_000;
-const SHOWN = 100;
 
+const { after } = byId("jobs").dataset;
+const path = after ? `/v1/jobs?after=${encodeURIComponent(after)}` : "/v1/jobs";
 const rows = new Map();
 
 setUpForm();
 poll(look, (problem) => showProblem(byId("jobs-problem"), problem));
 
 async function look() {
-  const { jobs } = await ask("/v1/jobs");
+  const { jobs, next } = await ask(path);
   showJobs(jobs);
+  showPages(next);
   return jobs.some((job) => MOVING.has(job.state)) ? SOON : LATER;
 }
 
 function showJobs(jobs) {
-  const shown = jobs.slice(0, SHOWN);
-  const made = shown.map(showJob);
+  const made = jobs.map(showJob);
   // Rows that stay are not touched: the focus may be in one of them.
   if (made.some((row, index) => byId("job-rows").children[index] !== row)) {
     byId("job-rows").replaceChildren(...made);
   }
   byId("jobs").hidden = jobs.length === 0;
   byId("jobs-empty").hidden = jobs.length > 0;
-  byId("jobs-older").hidden = jobs.length <= SHOWN;
-  byId("jobs-older").textContent =
-    `and ${grouped(jobs.length - SHOWN)} older ones: kennel jobs list`;
+}
+
+function showPages(next) {
+  byId("jobs-pages").hidden = !next && !after;
+  byId("jobs-newest").hidden = !after;
+  byId("jobs-older").hidden = !next;
+  byId("jobs-older").href = `/jobs?after=${encodeURIComponent(next ?? "")}`;
 }
 
 function showJob(job) {

@@ -145,3 +145,7 @@ def test_jobs_are_told_while_redis_is_away(world: World) -> None:
 
     assert seen["jobs_queued/kennel"] == 1
     assert not [name for name in seen if name.startswith("worker_last")]
+
+
+def test_room_on_the_disk_is_told(world: World) -> None:
+    assert Process(world).scrape()["job_disk_free_bytes"] > 0

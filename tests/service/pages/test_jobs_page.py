@@ -82,6 +82,35 @@ def test_list_shows_new_jobs_by_itself(page: Page, world: World) -> None:
     assert page.locator("#job-rows .counts").inner_text() == "0 of 20 photos"
 
 
+def test_job_is_deleted_once_that_is_confirmed(page: Page, world: World) -> None:
+    job = submit(page)
+    page.get_by_role("button", name="Cancel").click()
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Delete").click()
+    assert world.queue.status(job).state == "cancelled"
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_url("**/jobs")
+    page.wait_for_selector("#jobs-empty:not([hidden])")
+
+    assert world.queue.jobs() == []
+
+
+def test_older_jobs_are_on_the_next_page(page: Page, world: World) -> None:
+    made = [world.queue.submit(request()).id for _ in range(101)]
+    page.goto("/jobs")
+    page.wait_for_selector("#job-rows tr")
+    assert page.locator("#job-rows tr").count() == 100
+    page.get_by_role("link", name="Older", exact=True).click()
+    page.wait_for_url("**/jobs?after=*")
+    page.wait_for_selector("#job-rows tr")
+
+    oldest = page.locator("#job-rows th a").get_attribute("href")
+    assert oldest == f"/jobs/{made[0]}"
+    page.get_by_role("link", name="Newest").click()
+    page.wait_for_url("**/jobs")
+
+
 def test_refused_job_says_why(page: Page) -> None:
     page.goto("/jobs")
     page.get_by_label("Folder", exact=True).fill("nothing")
