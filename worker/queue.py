@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -18,14 +17,13 @@ from worker.archives.bounds import MAX_UNPACKED_BYTES, Bounds
 from worker.archives.unpacking import unpack_archive
 from worker.assembly import broken_shards
 from worker.deletion import delete_run
-from worker.disk import check_room, disk_free_bytes
-from worker.figures import JobFigures, read_figures
+from worker.figures import JobFigures
 from worker.intake import Intake
 from worker.items import Listing
 from worker.job_pages import LONGEST_PAGE, PAGE, JobPage
+from worker.monitoring import JobLimits, MonitoredQueue
 from worker.online import OnlineTraffic
 from worker.photos import check_photos
-from worker.records import JobRecords
 from worker.request import FAIL, JobRequest
 from worker.runs import find_run
 from worker.sheets.job_sheets import NO_SHEETS, Sheets, opened_sheets
@@ -51,21 +49,7 @@ _LEAVING_SECONDS: Final = 5.0
 """A worker leaves a cancelled job after the batch at hand."""
 
 
-@dataclass(frozen=True)
-class JobLimits:
-    """What a job may take.
-
-    Attributes:
-        max_unpacked_bytes: the photos of an archive together.
-        min_free_bytes: what has to be free on the disk of the runs before a job is
-            taken in.
-    """
-
-    max_unpacked_bytes: int = MAX_UNPACKED_BYTES
-    min_free_bytes: int = 0
-
-
-class JobQueue(JobRecords):
+class JobQueue(MonitoredQueue):
     """Folder jobs of one kennel; cheap to make, connects when it must, thread-safe."""
 
     def __init__(
@@ -85,15 +69,12 @@ class JobQueue(JobRecords):
         Raises:
             InvalidRequestError: *input_root* is a URL for which there is no driver.
         """
-        super().__init__(runs_dir, input_root)
         limits = limits or JobLimits()
         self._input_root = input_root
-        self._work_list = WorkList(redis_url, queue_name)
         self._online = OnlineTraffic(redis_url)
-        self._intake = Intake(
-            runs_dir, self._work_list, shard_size, limits.min_free_bytes
-        )
-        self._limits = limits
+        work_list = WorkList(redis_url, queue_name)
+        super().__init__(runs_dir, input_root, work_list, limits)
+        self._intake = Intake(runs_dir, work_list, shard_size, limits.min_free_bytes)
         self._bounds = Bounds(total_bytes=limits.max_unpacked_bytes)
         # One at a time: a list of 200,000 files takes 150 MB while it is read.
         self._unpacking = threading.Lock()
@@ -211,30 +192,6 @@ class JobQueue(JobRecords):
         # A shard that is still queued finds no run when its turn comes.
         delete_run(run, wait_seconds=_LEAVING_SECONDS)
 
-    def check_room(self, coming_bytes: int = 0) -> None:
-        """See that there is room for a job, after *coming_bytes* have been written.
-
-        Raises:
-            StorageFullError: there is none; the message says how much is free.
-        """
-        check_room(self._runs_dir, self._limits.min_free_bytes, coming_bytes)
-
-    def disk_free_bytes(self) -> int:
-        """Bytes that are free on the disk of the runs.
-
-        Raises:
-            OSError: the disk cannot be asked.
-        """
-        return disk_free_bytes(self._runs_dir)
-
-    def ping(self, timeout_seconds: float) -> None:
-        """See that jobs can be queued.
-
-        Raises:
-            QueueUnavailableError: they cannot; the message says why.
-        """
-        self._work_list.ping(timeout_seconds)
-
     def note_online_traffic(self) -> None:
         """Tell the workers that people wait for answers: they leave room for these.
 
@@ -244,20 +201,3 @@ class JobQueue(JobRecords):
             QueueUnavailableError: Redis is away.
         """
         self._online.note()
-
-    @property
-    def name(self) -> str:
-        """The name of the queue that jobs are put into."""
-        return self._work_list.queue_name
-
-    def figures(self) -> list[JobFigures]:
-        """What monitoring needs to know of all jobs; cheap to ask again."""
-        return read_figures(self._runs_dir)
-
-    def last_heartbeat(self, timeout_seconds: float) -> float | None:
-        """When a worker was heard of last, in seconds since the epoch; None: never.
-
-        Raises:
-            QueueUnavailableError: Redis is away.
-        """
-        return self._work_list.last_heartbeat(timeout_seconds)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import InvalidRequestError
+from tests.finished_runs import finish_run
 from tests.worker.world import World, request
 from worker.manifest import peek_created, read_manifest
 from worker.runs import find_run
@@ -102,7 +103,7 @@ def test_report_tells_what_its_shards_would(world: World) -> None:
     (job,) = jobs_of(world, 1)
     listed = {"id": "1", "file": "1.png", "code": "empty_image", "detail": "empty"}
     report = {"unreadable": 1, "unreadable_files": [listed], "images_per_second": 2.0}
-    find_run(world.runs_dir, job).finish("id,label\n1,0.5\n", report)
+    finish_run(find_run(world.runs_dir, job), "id,label\n1,0.5\n", report)
 
     status = world.queue.status(job)
 

@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from models.errors import ConflictError, NotFoundError
+from tests.finished_runs import finish_run
 from tests.pictures import grey
 from tests.worker.packing import zipped
 from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
