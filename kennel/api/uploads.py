@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from models.errors import InvalidRequestError
-from worker.sources.local import LocalFolder
-from worker.sources.source import list_photos
 
 ARCHIVE_TYPES: Final = {
     ".zip": "application/zip",
@@ -83,6 +81,10 @@ def prepare_sheet(path: Path) -> Upload:
 
 
 def _folder(folder: Path) -> Upload:
+    # Not above: it brings Pillow and numpy, which most commands do without.
+    from worker.sources.local import LocalFolder
+    from worker.sources.source import list_photos
+
     items = list_photos(LocalFolder(folder, str(folder))).items
     files = [(folder / item.file, _size(folder / item.file)) for item in items]
     heads = (len(_head(file, size)) + _padded(size) for file, size in files)

@@ -171,7 +171,7 @@ def test_job_that_could_not_be_written_goes_on_later(
     worker = world.start_worker()
     with trouble(world, worker, run):
         world.start_reconciler()
-        wait_until(lambda: "broken" in attempts_of(run), 30)
+        wait_until(lambda: "begun" in attempts_of(run), 30)
         assert not (run / "submission.csv").exists()
         assert world.queue.status(job.id).done == 0
 

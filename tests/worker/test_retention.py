@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-from redis import Redis
 
 from models.errors import ConflictError, NotFoundError
 from tests.finished_runs import finish_run
@@ -92,17 +91,6 @@ def test_for_ever_is_for_ever(world: World) -> None:
     look(world, Retention(run_days=0, photo_days=0))
 
     assert names(run.photos) == {"0.jpg"}
-
-
-def test_redis_forgets_a_deleted_run(world: World) -> None:
-    run = ended_run(world, 31)
-    with Redis.from_url(world.redis.url) as connection:
-        assert connection.keys(f"*{run.id}*")
-
-        look(world, MONTH)
-
-        assert not connection.keys(f"*{run.id}*")
-        assert connection.llen("rq:queue:kennel") == 0
 
 
 def test_run_that_goes_on_is_not_deleted(world: World) -> None:
