@@ -6,7 +6,7 @@ COMPOSE ?= docker compose
 MODEL ?= pets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench peers conformance rehearse constraints clean
+.PHONY: help demo test chaos check format bench peers conformance rehearse constraints clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ demo: .venv/.run ## the main job on real photos, start to end (QUICK=1: 400 phot
 
 test: .venv/.dev ## all tests
 	$(BIN)/python -m pytest
+
+chaos: .venv/.dev ## folder jobs under random faults: 20 seeds (SEED=n: that one)
+	$(BIN)/python -m tests.faults.chaos $(if $(SEED),--seed $(SEED))
 
 check: .venv/.dev ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import Self
 
 from models.errors import ConflictError
 from models.storage import fingerprint_file
@@ -36,13 +35,19 @@ class Watch:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._look_again_and_again)
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Begin to look."""
         self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Look no more."""
         self._stopping.set()
         self._thread.join()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job was seen in a state that it cannot leave."""
+        return bool(self.seen) and self.seen[-1][1] in ENDS
 
     def _look_again_and_again(self) -> None:
         while not self._stopping.wait(_POLL_SECONDS):
