@@ -140,7 +140,9 @@ def small_disk(
     limit = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (300, limit[1]))
     yield
-    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, limit)
+    # The process of the job waits for its disk and has the limit of its birth.
+    for pid in (worker.pid, *children(worker)):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
 
 
 @contextmanager
