@@ -153,12 +153,17 @@ def read_image_file(
     """
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        with os.fdopen(os.open(path, flags, dir_fd=folder), "rb") as stream:
-            status = os.fstat(stream.fileno())
+        descriptor = os.open(path, flags, dir_fd=folder)
+        try:
+            # Before a stream is made of it: of a folder there is none to be closed.
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidImageError("not a regular file", code="unreadable_file")
             check_image_bytes(status.st_size, max_bytes)
-            return stream.read(max_bytes)
+            with os.fdopen(descriptor, "rb", closefd=False) as stream:
+                return stream.read(max_bytes)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         message = f"the file cannot be read ({error.strerror})"
         raise InvalidImageError(message, code="unreadable_file") from error

@@ -155,6 +155,24 @@ def test_link_fifo_folder_and_missing_file_are_refused(tmp_path: Path) -> None:
         assert refused.value.code == "unreadable_file"
 
 
+def test_refused_file_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "empty.png").touch()
+    before = lowest_free_descriptor()
+
+    for name in ("folder.png", "empty.png"):
+        with pytest.raises(InvalidImageError):
+            read_image_file(tmp_path / name)
+
+    assert lowest_free_descriptor() == before
+
+
+def lowest_free_descriptor() -> int:
+    descriptor = os.dup(0)
+    os.close(descriptor)
+    return descriptor
+
+
 def test_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(bytes(101))
 
