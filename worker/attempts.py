@@ -1,11 +1,14 @@
 """How often a shard was begun, counted on disk: Redis may forget, a poison shard may not.
 
 Each attempt is a line when it begins, and one more if it could still say why it ended.
+One that only waited for its model says so, and then does not count.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,23 +25,24 @@ ASSEMBLY: Final = "assemble"
 
 _BEGUN: Final = "begun "
 _BROKEN: Final = "broken "
+_WAITED: Final = "waited "
+_WAIT: Final = re.compile(_WAITED + r"(\d+\.\d)")
 
 
 def attempts_left(run: Run, work: str) -> int:
     """How often *work* (a shard, or the assembly) may still be begun."""
-    begun = sum(line.startswith(_BEGUN) for line in _lines(run, work))
-    return max(0, MAX_ATTEMPTS - begun)
+    return max(0, MAX_ATTEMPTS - _begun(_lines(run, work)))
 
 
 def count_attempts(run: Run) -> tuple[int, int]:
     """How many attempts of *run* were begun, and how many said why they broke off.
 
-    One whose process died is begun and has said nothing.
+    One whose process died is begun and has said nothing. Those that only waited for
+    their model are left out.
     """
     works = [path.name for path in _path(run, ASSEMBLY).parent.glob("*")]
     lines = [line for work in works for line in _lines(run, work)]
-    begun = sum(line.startswith(_BEGUN) for line in lines)
-    return begun, sum(line.startswith(_BROKEN) for line in lines)
+    return _begun(lines), sum(line.startswith(_BROKEN) for line in lines)
 
 
 def record_attempt(run: Run, work: str) -> None:
@@ -57,6 +61,19 @@ def record_failure(run: Run, work: str, reason: str) -> None:
         OSError: the disk is full or read-only.
     """
     _append(run, work, _BROKEN + " ".join(reason.split())[:500])
+
+
+def record_wait(run: Run, work: str, seconds: float) -> float:
+    """Count the attempt that was begun as a wait of so many *seconds* for the model.
+
+    Returns how long *work* has waited by now, in seconds.
+
+    Raises:
+        OSError: the disk is full or read-only.
+    """
+    _append(run, work, f"{_WAITED}{seconds:.1f}")
+    found = (_WAIT.fullmatch(line) for line in _lines(run, work))
+    return sum(float(each[1]) for each in found if each)
 
 
 def last_failure(run: Run, work: str) -> str:
@@ -98,6 +115,11 @@ def _files(run: Run, number: int) -> list[str]:
     except NotFoundError:
         # What cannot be read may be just why the shard breaks off.
         return []
+
+
+def _begun(lines: Sequence[str]) -> int:
+    waited = sum(line.startswith(_WAITED) for line in lines)
+    return sum(line.startswith(_BEGUN) for line in lines) - waited
 
 
 def _path(run: Run, work: str) -> Path:

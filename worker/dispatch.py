@@ -1,24 +1,23 @@
 """What is queued when: a few shards at a time, given out fairly among the unfinished runs.
 
-The queue is a window. Whoever begins a shard gives the place that became free to a run:
-to one of the highest priority that lacks work; among those to the one with the fewest
-shards in work; among those to the one whose last shard is longest ago. So Redis stays
-small, workers find work, and a small job is a shard or two a worker behind a big one.
+The queue is a window. Whoever begins a shard gives the place that became free to the run
+whose turn it is (`worker.sharing`). So Redis stays small, workers find work, and a small
+job is a shard or two a worker behind a big one.
 """
 
 from __future__ import annotations
 
-import heapq
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from models.errors import NotFoundError
 from worker.attempts import ASSEMBLY, attempts_left, give_up, shard_work
-from worker.request import HIGH, PRIORITIES
 from worker.run import Run
 from worker.runs import find_unfinished
+from worker.sharing import find_candidates, whose_turn
 from worker.snapshot import Snapshot
 from worker.turns import in_turn
 from worker.worklist import WorkList
@@ -28,13 +27,6 @@ SHARDS_PER_WORKER: Final = 2
 """One that is worked on and one that waits, so that nobody is idle."""
 
 _log = logging.getLogger("kennel.dispatch")
-
-
-class _Candidate(NamedTuple):
-    rank: int
-    live: int
-    served_ns: int
-    job_id: str
 
 
 def top_up(runs_dir: Path, work_list: WorkList) -> None:
@@ -55,8 +47,8 @@ def top_up(runs_dir: Path, work_list: WorkList) -> None:
         free = window - seen.shards
         plan = _plan(runs_dir, work_list, seen) if free > 0 else iter(())
         for job_id, work in plan:
-            front = work == ASSEMBLY or seen.announced[job_id] == HIGH
-            work_list.add(job_id, work, at_front=front)
+            # Shards of any priority stand in line: none is overtaken again and again.
+            work_list.add(job_id, work, at_front=work == ASSEMBLY)
             free -= work != ASSEMBLY
             if free == 0:
                 return
@@ -79,31 +71,23 @@ def queue_assembly(run: Run, work_list: WorkList) -> None:
 def _plan(
     runs_dir: Path, work_list: WorkList, seen: Snapshot
 ) -> Iterator[tuple[str, str]]:
-    candidates = [
-        _candidate(runs_dir, job_id, priority, len(seen.works(job_id)))
-        for job_id, priority in seen.announced.items()
-    ]
-    heapq.heapify(candidates)
+    candidates = {each.job_id: each for each in find_candidates(runs_dir, seen)}
     lost: dict[str, Iterator[str]] = {}
+    given = seen.given
     while candidates:
-        first = candidates[0]
-        if first.job_id not in lost:
-            lost[first.job_id] = _lost_works(runs_dir, work_list, seen, first.job_id)
-        work = next(lost[first.job_id], None)
-        if work is None:
-            heapq.heappop(candidates)
-            continue
-        yield first.job_id, work
-        heapq.heapreplace(candidates, first._replace(live=first.live + 1))
-
-
-def _candidate(runs_dir: Path, job_id: str, priority: str, live: int) -> _Candidate:
-    rank = PRIORITIES.index(priority) if priority in PRIORITIES else len(PRIORITIES)
-    try:
-        served_ns = (runs_dir / job_id / "shards").stat().st_mtime_ns
-    except (OSError, ValueError):
-        served_ns = 0
-    return _Candidate(rank, live, served_ns, job_id)
+        chosen = whose_turn(candidates.values(), given)
+        job_id = chosen.job_id
+        if job_id not in lost:
+            lost[job_id] = _lost_works(runs_dir, work_list, seen, job_id)
+        work = next(lost[job_id], None)
+        if work is not None:
+            yield job_id, work
+            given += work != ASSEMBLY
+        if work is None or chosen.awaits_model:
+            del candidates[job_id]
+        else:
+            live, moment = chosen.live + 1, time.time_ns()
+            candidates[job_id] = chosen._replace(live=live, served_ns=moment)
 
 
 def _lost_works(

@@ -8,10 +8,10 @@ from rq import Queue, Retry
 
 from worker.allowed import ASSEMBLE, PREDICT_SHARD
 from worker.attempts import ASSEMBLY
-from worker.snapshot import work_id
+from worker.snapshot import GIVEN_KEY, work_id
 
 JOB_TIMEOUT_SECONDS: Final = 1800
-"""Above the longest wait for a model plus a shard on a slow machine."""
+"""Above the longest wait for a disk plus a shard on a slow machine."""
 
 _RESULT_TTL_SECONDS: Final = 0
 """What a job did is in its run; Redis keeps nothing of it."""
@@ -40,3 +40,5 @@ def enqueue(queue: Queue, job_id: str, work: str, *, at_front: bool) -> None:
         at_front=at_front,
         unique=True,
     )
+    if not assembly:
+        queue.connection.incr(GIVEN_KEY)

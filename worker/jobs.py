@@ -9,28 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 
-from models.errors import (
-    ConflictError,
-    InvalidRequestError,
-    KennelError,
-    ModelContractError,
-    QueueUnavailableError,
-)
+from models.errors import QueueUnavailableError
 from models.wire.client import ModelServerClient
+from worker.absence import read_absence
+from worker.asking import HOLD_SECONDS, patient_ask
 from worker.assembly import assemble_run
-from worker.attempts import (
-    ASSEMBLY,
-    attempts_left,
-    give_up,
-    record_attempt,
-    record_failure,
-    shard_work,
-)
-from worker.breaking_off import broken_off_when_ended
+from worker.attempting import Attempt
+from worker.attempts import ASSEMBLY, shard_work
 from worker.disk import outlast_full_disk
 from worker.dispatch import queue_assembly
 from worker.online import OnlineTraffic
@@ -62,8 +50,12 @@ def predict_shard(job_id: str, shard_number: int) -> None:
     run = find_unfinished(settings.runs_dir, str(job_id))
     if run is None or not 0 <= shard_number < run.manifest.shard_count:
         return
+    absence = read_absence(run.folder)
+    if absence is not None and not absence.may_ask:
+        # Queued before its model was found away; the dispatch queues one in time.
+        return
     with run.working():
-        with _attempt(run, shard_work(shard_number)) as begun:
+        with _attempt(run, shard_work(shard_number), settings) as begun:
             if begun:
                 work = partial(_work, run, shard_number, settings)
                 outlast_full_disk(run, work, LEAVING.wait)
@@ -81,7 +73,7 @@ def assemble(job_id: str) -> None:
     run = find_unfinished(settings.runs_dir, str(job_id))
     if run is None or run.missing_shards():
         return
-    with run.working(), _attempt(run, ASSEMBLY) as begun:
+    with run.working(), _attempt(run, ASSEMBLY, settings) as begun:
         if not begun:
             return
         waiting = _storage_waiting(run)
@@ -96,13 +88,19 @@ def assemble(job_id: str) -> None:
             _log.warning("run %s ended without a CSV", run.id)
 
 
+def _attempt(
+    run: Run, work: str, settings: WorkerSettings
+) -> AbstractContextManager[bool]:
+    return Attempt(run, work, LEAVING, settings.model_wait_seconds).begun()
+
+
 def _work(run: Run, number: int, settings: WorkerSettings) -> None:
     run.begin()
     root = open_root(settings.inputs, _storage_waiting(run))
     folder = photos_folder(run, root)
     over = threading.Event()
     patience = Patience(
-        wait_seconds=settings.model_wait_seconds,
+        wait_seconds=HOLD_SECONDS,
         pause=LEAVING.wait,
         is_over=lambda: over.is_set() or run.is_over,
     )
@@ -111,7 +109,7 @@ def _work(run: Run, number: int, settings: WorkerSettings) -> None:
         pause=lambda seconds: LEAVING.wait(seconds) or run.is_over,
     )
     with ModelServerClient(settings.model_server) as client:
-        ask = partial(courtesy.ask, partial(patience.predict, client))
+        ask = partial(courtesy.ask, patient_ask(run, client, patience))
         try:
             images = finish_shard(run, number, folder, ask, courtesy.load)
         finally:
@@ -122,39 +120,6 @@ def _work(run: Run, number: int, settings: WorkerSettings) -> None:
 
 def _storage_waiting(run: Run) -> Waiting:
     return Waiting(SHARD_WAIT_SECONDS, lambda s: LEAVING.wait(s) or run.is_over)
-
-
-@contextmanager
-def _attempt(run: Run, work: str) -> Iterator[bool]:
-    if not _begin(run, work):
-        yield False
-        return
-    try:
-        with broken_off_when_ended(run):
-            yield True
-    except ConflictError:
-        _log.info("run %s has ended, %s stops", run.id, work)
-    except (ModelContractError, InvalidRequestError) as error:
-        run.fail(str(error))
-        _log.warning("run %s failed at %s: %s", run.id, work, error)
-    except Exception as error:
-        # The root of the job: whatever it is, the run's owner shall read it.
-        known = isinstance(error, KennelError | OSError)
-        with suppress(OSError):
-            record_failure(run, work, str(error) if known else repr(error))
-        raise
-
-
-def _begin(run: Run, work: str) -> bool:
-    if attempts_left(run, work) == 0:
-        give_up(run, work)
-        _log.warning("run %s failed: %s has used up its attempts", run.id, work)
-        return False
-    try:
-        outlast_full_disk(run, partial(record_attempt, run, work), LEAVING.wait)
-    except ConflictError:
-        return False
-    return True
 
 
 def _queue_assembly(run: Run, settings: WorkerSettings) -> None:

@@ -53,7 +53,8 @@ class Patience:
     """How long to wait for a model.
 
     Attributes:
-        wait_seconds: limit between two answers.
+        wait_seconds: limit between two answers. What may be no absence is asked again
+            even so: nonsense, and a version that seems not to be served any more.
         pause: waits the seconds given; True means to give up at once.
         is_over: whether the answer is not wanted any more.
     """
@@ -99,12 +100,16 @@ class _Attempts:
     def failed(
         self, error: ModelUnavailableError | ModelContractError | NotFoundError
     ) -> float:
-        if isinstance(error, ModelContractError):
+        is_nonsense = isinstance(error, ModelContractError)
+        if is_nonsense:
             self._contract_errors += 1
             if self._contract_errors >= CONTRACT_TRIES:
                 raise error
+        if isinstance(error, ModelUnavailableError):
+            self._gone_since = None
+        is_away = not is_nonsense and self._gone_since is None
         waited = time.monotonic() - self._begun
-        if waited + self._pause_seconds > self._wait_seconds:
+        if is_away and waited + self._pause_seconds > self._wait_seconds:
             message = f"the model was away for {waited:.0f} seconds: {error}"
             raise ModelUnavailableError(message) from error
         current = self._pause_seconds

@@ -5,6 +5,7 @@ RUNS_DIR/<job>/
     items.jsonl       the images of each shard, in order; items.index finds them
     started           the first shard has begun
     attempts/<what>   a line for each begun attempt, and why it broke off
+    waits             its model is away: why, and when it is asked again
     shards/00000.json a finished shard's rows
     photos/           what was uploaded; not there for a folder below INPUT_ROOT
     manifest.csv, sample_submission.csv      what came with the job, as it came
@@ -48,6 +49,7 @@ class Run:
         self.cancellation = folder / "cancelled"
         self.start = folder / "started"
         self.attempts = folder / "attempts"
+        self.absence = folder / "waits"
         self.photos = folder / "photos"
         self.scores = folder / "scores.json"
         self.card = folder / "card.json"
@@ -157,7 +159,7 @@ class Run:
             for attempts in self.attempts.iterdir():
                 attempts.unlink(missing_ok=True)
             # The ends go last: a crash before leaves the run as it was, to retry again.
-            for marker in (self.start, self.failure, self.cancellation):
+            for marker in (self.absence, self.start, self.failure, self.cancellation):
                 marker.unlink(missing_ok=True)
             sync_path(self.folder)
 

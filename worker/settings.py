@@ -20,8 +20,7 @@ from models.errors import InvalidRequestError
 from worker.retention import Retention
 from worker.worklist import QUEUE_NAME
 
-LONGEST_MODEL_WAIT_SECONDS: Final = 1200.0
-"""Below the time limit of a job, or waiting would end as a hung shard."""
+LONGEST_MODEL_WAIT_SECONDS: Final = 30 * 24 * 3600.0
 
 _QUEUE_NAME: Final = re.compile("[A-Za-z0-9_-]{1,64}")
 
@@ -31,7 +30,8 @@ class WorkerSettings:
     """Settings of a worker or reconciler process; the defaults run on a laptop.
 
     Attributes:
-        model_wait_seconds: how long a shard waits for a model that is away.
+        model_wait_seconds: how long a job waits for a model that is away, without a
+            worker, until it fails.
         input_url: object storage in the place of *input_root*.
         results: folder or URL that finished results are copied to.
         reconcile_seconds: pause between two looks for lost work.
@@ -43,7 +43,7 @@ class WorkerSettings:
     input_url: str | None = None
     results: Path | str | None = None
     model_server: str = "127.0.0.1:8500"
-    model_wait_seconds: float = 600.0
+    model_wait_seconds: float = 6 * 3600.0
     reconcile_seconds: float = 3.0
     queue_name: str = QUEUE_NAME
     retention: Retention = field(default_factory=Retention)

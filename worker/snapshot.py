@@ -20,6 +20,9 @@ from worker.liveness import living
 ANNOUNCED_KEY: Final = "rq:kennel:unfinished"
 """Priority by job, of those that may still lack work; the reconciler restores it."""
 
+GIVEN_KEY: Final = "rq:kennel:given"
+"""How many shards were queued so far, of all jobs; only its remainder matters."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -29,11 +32,13 @@ class Snapshot:
         announced: priority by job, of the jobs that may lack work.
         live: by job, the works that wait or whose worker was heard of lately.
         workers: registered workers, those that died a moment ago included.
+        given: shards that were queued so far.
     """
 
     announced: Mapping[str, str]
     live: Mapping[str, frozenset[str]]
     workers: int
+    given: int = 0
 
     def works(self, job_id: str) -> frozenset[str]:
         """The live works of one job."""
@@ -57,12 +62,13 @@ def take_snapshot(queue: Queue) -> Snapshot:
         pipeline.zrange(f"rq:wip:{queue.name}", 0, -1)
         pipeline.hgetall(ANNOUNCED_KEY)
         pipeline.scard(WORKERS_BY_QUEUE_KEY % queue.name)
-        waiting, fetched, executions, announced, workers = pipeline.execute()
+        pipeline.get(GIVEN_KEY)
+        waiting, fetched, executions, announced, workers, given = pipeline.execute()
     listed = set(map(_text, [*waiting, *fetched]))
     started = {_text(each).partition(":")[0] for each in executions} - listed
     live = listed | living(queue, sorted(started))
     priorities = {_text(job): _text(value) for job, value in announced.items()}
-    return Snapshot(priorities, _by_job(live), workers)
+    return Snapshot(priorities, _by_job(live), workers, _number(given))
 
 
 def work_id(job_id: str, work: str) -> str:
@@ -76,6 +82,10 @@ def _by_job(ids: Iterable[str]) -> dict[str, frozenset[str]]:
         job_id, _, work = id_.rpartition("-")
         found[job_id].add(work if work == ASSEMBLY else work.removeprefix("s"))
     return {job_id: frozenset(works) for job_id, works in found.items()}
+
+
+def _number(raw: bytes | None) -> int:
+    return int(raw) if raw is not None and raw.isdigit() else 0
 
 
 def _text(raw: bytes) -> str:

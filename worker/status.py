@@ -9,9 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from worker.artefacts import Summary, summarise
-from worker.manifest import MAX_NAMED
-from worker.pace import Step, images_per_second
+from worker.absence import read_absence
+from worker.progress import read_progress
 from worker.run import Run, no_such_job
 
 STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -26,6 +25,7 @@ class JobStatus:
         done: images whose shard is finished, unreadable ones included.
         images_per_second: of the last minute while it runs, of all when it succeeded.
         eta_seconds: at that speed; None while nothing tells it.
+        waiting: why its model keeps it waiting; None while it does not.
         unreadable_files: id, file, code and detail of the first hundred.
     """
 
@@ -45,6 +45,7 @@ class JobStatus:
     created: str
     finished: str | None
     error: str | None
+    waiting: str | None
     unreadable_files: tuple[dict[str, str], ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -100,12 +101,10 @@ def _ended_status(folder: Path, state: str, _ended_ns: int) -> JobStatus:
 
 def _status(run: Run, state: str, ending: dict[str, Any]) -> JobStatus:
     manifest, request = run.manifest, run.manifest.request
-    counts = _reported(manifest.total, ending) or _counted(run)
-    state = state or ("running" if counts.done or run.start.exists() else "queued")
-    speed = ending.get("images_per_second") or counts.speed
-    eta = (
-        (manifest.total - counts.done) / speed if speed and state == "running" else None
-    )
+    progress = read_progress(run, ending)
+    state = state or ("running" if progress.done or run.start.exists() else "queued")
+    speed, left = progress.speed, manifest.total - progress.done
+    eta = left / speed if speed and state == "running" else None
     return JobStatus(
         id=run.id,
         state=state,
@@ -115,43 +114,22 @@ def _status(run: Run, state: str, ending: dict[str, Any]) -> JobStatus:
         format=request.format,
         clip=request.clip,
         priority=request.priority,
-        done=counts.done,
+        done=progress.done,
         total=manifest.total,
-        unreadable=counts.unreadable,
+        unreadable=progress.unreadable,
         images_per_second=None if speed is None else round(speed, 2),
         eta_seconds=None if eta is None else round(eta, 1),
         created=manifest.created,
         finished=ending.get("finished"),
         error=ending.get("reason"),
-        unreadable_files=counts.files,
+        waiting=_waiting(run) if state in {"queued", "running"} else None,
+        unreadable_files=progress.files,
     )
 
 
-@dataclass(frozen=True)
-class _Counts:
-    done: int
-    unreadable: int
-    files: tuple[dict[str, str], ...]
-    speed: float | None = None
-
-
-def _reported(total: int, ending: dict[str, Any]) -> _Counts | None:
-    # The report says in one file what a thousand shards would.
-    try:
-        return _Counts(total, ending["unreadable"], tuple(ending["unreadable_files"]))
-    except KeyError:
-        return None
-
-
-def _counted(run: Run) -> _Counts:
-    summaries = _summaries(run)
-    unreadable = [row for each in summaries for row in each.unreadable]
-    return _Counts(
-        sum(each.images for each in summaries),
-        len(unreadable),
-        tuple(row.error_json() for row in unreadable[:MAX_NAMED]),
-        _speed(run, summaries),
-    )
+def _waiting(run: Run) -> str | None:
+    absence = read_absence(run.folder)
+    return None if absence is None else absence.reason
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -161,17 +139,3 @@ def _read(path: Path) -> dict[str, Any]:
         # Retried at this moment, or damaged: the marker alone tells the state.
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _summaries(run: Run) -> list[Summary]:
-    paths = sorted((run.folder / "shards").glob("[0-9]*.json"))
-    return [summary for path in paths if (summary := summarise(path)) is not None]
-
-
-def _speed(run: Run, summaries: list[Summary]) -> float | None:
-    try:
-        begun = run.start.stat().st_mtime
-    except OSError:
-        return None
-    steps = (Step(each.written, each.images) for each in summaries)
-    return images_per_second(steps, begun)

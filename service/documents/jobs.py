@@ -52,6 +52,7 @@ class JobSchema(Members):
     created = text("ISO 8601")
     finished = text("ISO 8601", allow_none=True)
     error = text("Why it failed", allow_none=True)
+    waiting = text("Why its model keeps it waiting; null: it does not", allow_none=True)
     unreadable_files = several(UnreadableSchema)
 
 
@@ -77,6 +78,7 @@ _EXAMPLE: Final = {
     "created": "2026-11-21T09:30:00+00:00",
     "finished": None,
     "error": None,
+    "waiting": None,
     "unreadable_files": [],
 }
 QUEUED: Final = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from redis import Redis
@@ -21,6 +22,7 @@ from worker.dispatch import SMALLEST_WINDOW, top_up
 from worker.queue import JobStatus
 from worker.reconciler import reconcile
 from worker.run import Run
+from worker.sharing import GUARANTEED_EVERY
 from worker.worklist import WorkList
 
 QUEUE = "rq:queue:kennel"
@@ -101,9 +103,7 @@ def test_jobs_of_one_priority_share_the_workers(world: World, redis: Redis) -> N
     assert all(4 <= middle.count(job.id) <= 8 for job in jobs)
 
 
-def test_high_comes_before_normal_and_low_when_nothing_else_waits(
-    world: World, redis: Redis
-) -> None:
+def test_high_comes_before_normal_and_low(world: World, redis: Redis) -> None:
     low = job_of(world, 8, "low", "low")
     normal = job_of(world, 8, "normal")
     high = job_of(world, 6, "high", "high")
@@ -112,8 +112,24 @@ def test_high_comes_before_normal_and_low_when_nothing_else_waits(
 
     ends = [order.index(f"{job.id} assembled") for job in (high, normal, low)]
     assert ends == sorted(ends)
-    assert order[: order.index(f"{high.id} assembled")].count(normal.id) == 0
-    assert order[: order.index(f"{normal.id} assembled")].count(low.id) <= 4
+    assert order[: ends[0]].count(normal.id) <= 1
+    assert order[: ends[1]].count(low.id) <= SMALLEST_WINDOW + 2
+
+
+def test_every_eighth_shard_is_given_without_regard_to_priority(
+    world: World, redis: Redis
+) -> None:
+    long = job_of(world, 80, "long", "high")
+    others = [job_of(world, 3, name, name) for name in ("normal", "low")]
+
+    order = worked_off(world, redis)
+
+    before = order[: order.index(f"{long.id} assembled")]
+    turns = [number for number, id_ in enumerate(before) if id_ != long.id]
+    gaps = [later - sooner for sooner, later in pairwise(turns)]
+    assert all(f"{job.id} assembled" in before for job in others)
+    assert [before.count(job.id) for job in others] == [3, 3]
+    assert max(gaps) <= GUARANTEED_EVERY + 1
 
 
 def test_priority_is_kept_and_is_no_other_request(world: World) -> None:

@@ -21,7 +21,7 @@ QUEUE = "rq:queue:kennel"
         ("REDIS_URL", "localhost"),
         ("MODEL_SERVER", "localhost"),
         ("MODEL_WAIT_SECONDS", "soon"),
-        ("MODEL_WAIT_SECONDS", "100000"),
+        ("MODEL_WAIT_SECONDS", "3e6"),
         ("RECONCILE_SECONDS", "0"),
         ("RECONCILE_SECONDS", "nan"),
         ("QUEUE_NAME", "a b"),
@@ -39,5 +39,5 @@ def test_settings_default_below_kennel_home() -> None:
 
     assert settings.runs_dir == Path("/srv/kennel/runs")
     assert settings.input_root == Path("/srv/kennel/data")
-    assert settings.model_wait_seconds == 600
+    assert settings.model_wait_seconds == 6 * 3600
     assert settings.retention == Retention(run_days=90, photo_days=7)

@@ -1,0 +1,98 @@
+"""One attempt at a shard or an assembly: counted before it, told of after it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from models.errors import (
+    ConflictError,
+    InvalidRequestError,
+    KennelError,
+    ModelContractError,
+    ModelUnavailableError,
+)
+from worker.absence import give_worker_back
+from worker.attempts import attempts_left, give_up, record_attempt, record_failure
+from worker.breaking_off import broken_off_when_ended
+from worker.disk import outlast_full_disk
+from worker.run import Run
+
+_log = logging.getLogger("kennel.worker")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at *work* for *run*.
+
+    Attributes:
+        work: a shard, by number, or the assembly.
+        leaving: set when the worker is told to stop.
+        model_wait_seconds: how long the run may wait for its model in all.
+    """
+
+    run: Run
+    work: str
+    leaving: threading.Event
+    model_wait_seconds: float
+
+    @contextmanager
+    def begun(self) -> Iterator[bool]:
+        """Whether the attempt may be made; what ends the block early is noted.
+
+        Raises:
+            KennelError, OSError: trouble that may pass; the work has to be begun again.
+        """
+        if not self._begin():
+            yield False
+            return
+        begun = time.monotonic()
+        try:
+            with broken_off_when_ended(self.run):
+                yield True
+        except ConflictError:
+            _log.info("run %s has ended, %s stops", self.run.id, self.work)
+        except (ModelContractError, InvalidRequestError) as error:
+            self.run.fail(str(error))
+            _log.warning("run %s failed at %s: %s", self.run.id, self.work, error)
+        except ModelUnavailableError as error:
+            if self.leaving.is_set():
+                self._note(str(error))
+                raise
+            self._wait_without_worker(time.monotonic() - begun, str(error))
+        except Exception as error:
+            # The root of the job: whatever it is, the run's owner shall read it.
+            known = isinstance(error, KennelError | OSError)
+            self._note(str(error) if known else repr(error))
+            raise
+
+    def _begin(self) -> bool:
+        run, work = self.run, self.work
+        if attempts_left(run, work) == 0:
+            give_up(run, work)
+            _log.warning("run %s failed: %s has used up its attempts", run.id, work)
+            return False
+        try:
+            outlast_full_disk(
+                run, partial(record_attempt, run, work), self.leaving.wait
+            )
+        except ConflictError:
+            return False
+        return True
+
+    def _wait_without_worker(self, seconds: float, reason: str) -> None:
+        limit = self.model_wait_seconds
+        with suppress(ConflictError):
+            give_back = partial(
+                give_worker_back, self.run, self.work, seconds, reason, limit
+            )
+            outlast_full_disk(self.run, give_back, self.leaving.wait)
+
+    def _note(self, reason: str) -> None:
+        with suppress(OSError):
+            record_failure(self.run, self.work, reason)
