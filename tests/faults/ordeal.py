@@ -54,6 +54,11 @@ class Ordeal:
         self.start(workers)
         self.world.wait_for_progress(self.job)
 
+    def wait_until_waiting(self) -> None:
+        """Until the job waits for its model without a worker."""
+        status = self.world.queue.status
+        wait_until(lambda: status(self.job.id).waiting is not None, "the wait", 60)
+
     @property
     def run(self) -> Path:
         """The job's run directory."""
