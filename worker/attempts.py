@@ -14,7 +14,8 @@ from typing import Final
 
 from models.errors import NotFoundError
 from worker.manifest import MAX_NAMED
-from worker.run import Run, now
+from worker.run import Run
+from worker.run_folder import now
 from worker.run_items import shard_items
 
 MAX_ATTEMPTS: Final = 10

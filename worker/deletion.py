@@ -16,7 +16,8 @@ from typing import Final
 from models.errors import ConflictError
 from models.storage import sync_path, temporary_beside
 from worker.folder_locks import exclusive
-from worker.run import Run, no_such_job
+from worker.run import Run
+from worker.run_folder import no_such_job
 
 _LOOK_SECONDS: Final = 0.05
 

@@ -18,7 +18,8 @@ from worker.drafts import drafted_run, publish_draft
 from worker.items import Listing
 from worker.manifest import choose_shard_size, render_manifest
 from worker.request import JobRequest
-from worker.run import Run, now
+from worker.run import Run
+from worker.run_folder import now
 from worker.runs import find_run
 from worker.worklist import WorkList
 

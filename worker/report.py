@@ -10,7 +10,8 @@ from models.version import VERSION
 from worker.artefacts import read_seconds
 from worker.attempts import count_attempts
 from worker.manifest import Manifest
-from worker.run import Run, now
+from worker.run import Run
+from worker.run_folder import now
 from worker.scores import distribution
 from worker.survey import Survey
 

@@ -1,115 +1,32 @@
-"""A run directory: the truth about a job, which Redis only works off.
+"""What becomes of a run: it begins, ends with a CSV or a reason, or goes on again.
 
-RUNS_DIR/<job>/
-    manifest.json     written before anything is queued; what to do, pinned
-    items.jsonl       the images of each shard, in order; items.index finds them
-    started           the first shard has begun
-    attempts/<what>   a line for each begun attempt, and why it broke off
-    waits             its model is away: why, and when it is asked again
-    shards/00000.json a finished shard's rows
-    photos/           what was uploaded; not there for a folder below INPUT_ROOT
-    manifest.csv, sample_submission.csv      what came with the job, as it came
-    card.json         the model card of the pinned version, if the submitter had it
-    scores.json       what the result looks like, once somebody asked
-    submission.csv    the result, complete once report.json is there
-    report.json | failed.json | cancelled    how the run ended: at most one of them
+At most one end is ever there, whoever writes it, and a killed writer leaves none.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from models.errors import NotFoundError
 from models.storage import TEMPORARY_PREFIX, sync_path
 from models.storage import write_atomically as write
-from worker.folder_locks import exclusive, shared
-from worker.manifest import MAX_NAMED, Manifest, read_manifest
+from worker.folder_locks import exclusive
+from worker.manifest import MAX_NAMED
+from worker.run_folder import RunFolder, now
 
 Copy: TypeAlias = Callable[[Path, str], None]
 """Keeps a finished run's CSV (a file) and report (text) somewhere else too."""
 
 
-class Run:
-    """One run directory; cheap to make, reads when asked."""
-
-    def __init__(self, folder: Path) -> None:
-        """Look at *folder*, which holds a manifest."""
-        self.folder = folder
-        self.id = folder.name
-        self.csv = folder / "submission.csv"
-        self.report = folder / "report.json"
-        self.failure = folder / "failed.json"
-        self.cancellation = folder / "cancelled"
-        self.start = folder / "started"
-        self.attempts = folder / "attempts"
-        self.absence = folder / "waits"
-        self.photos = folder / "photos"
-        self.scores = folder / "scores.json"
-        self.card = folder / "card.json"
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the manifest says.
-
-        Raises:
-            NotFoundError: it cannot be read.
-        """
-        path = self.folder / "manifest.json"
-        try:
-            return _read_head(path, path.stat().st_mtime_ns)
-        except OSError as error:
-            raise no_such_job(self.id) from error
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the run succeeded, failed or was cancelled."""
-        return self.ended() is not None
-
-    def ended(self) -> float | None:
-        """When the run ended, in seconds since the epoch; None if it has not."""
-        for end in (self.report, self.failure, self.cancellation):
-            try:
-                return end.stat().st_mtime
-            except OSError:
-                continue
-        return None
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the run was deleted."""
-        return not (self.folder / "manifest.json").exists()
-
-    def shard_path(self, number: int) -> Path:
-        """Where shard *number* leaves its artefact."""
-        return self.folder / "shards" / f"{number:05d}.json"
-
-    def missing_shards(self) -> list[int]:
-        """Numbers of the shards that have no artefact."""
-        numbers = range(self.manifest.shard_count)
-        try:
-            present = set(os.listdir(self.folder / "shards"))  # noqa: PTH208
-        except FileNotFoundError:
-            return list(numbers)
-        return [each for each in numbers if f"{each:05d}.json" not in present]
+class Run(RunFolder):
+    """One run and what becomes of it; cheap to make, reads when asked."""
 
     def begin(self) -> None:
         """Leave the marker that work has begun."""
         if not self.start.exists():
             write(self.start, now())
-
-    def started(self) -> str | None:
-        """When work began (again, after a retry); None if it has not."""
-        try:
-            return self.start.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
 
     def fail(self, reason: str, files: Sequence[str] = ()) -> None:
         """End the run without a CSV, unless it has already ended.
@@ -141,7 +58,7 @@ class Run:
         """
         text = _stamped(report)
         # Not the run's lock: a cancel must not wait for a slow copy.
-        with self._there(exclusive(self.folder / "shards")):
+        with self.there(exclusive(self.folder / "shards")):
             if copy is not None and not self.is_over:
                 copy(draft, text)
             with self.locked():
@@ -163,31 +80,6 @@ class Run:
                 marker.unlink(missing_ok=True)
             sync_path(self.folder)
 
-    def locked(self) -> AbstractContextManager[None]:
-        """One writer of a run's end at a time; a killed one lets go.
-
-        Raises:
-            NotFoundError: the run was deleted.
-        """
-        return self._there(exclusive(self.folder))
-
-    def working(self) -> AbstractContextManager[None]:
-        """Nobody deletes the run while the block works on it.
-
-        Raises:
-            NotFoundError: the run was deleted.
-        """
-        return self._there(shared(self.attempts))
-
-    @contextmanager
-    def _there(self, lock: AbstractContextManager[None]) -> Iterator[None]:
-        with ExitStack() as held:
-            try:
-                held.enter_context(lock)
-            except FileNotFoundError as error:
-                raise no_such_job(self.id) from error
-            yield
-
     def _end(self, marker: Path, content: dict[str, Any]) -> None:
         self._sweep()
         write(marker, _stamped(content))
@@ -199,21 +91,5 @@ class Run:
                 leftover.unlink(missing_ok=True)
 
 
-def now() -> str:
-    """This moment in UTC, as manifests and reports write it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
 def _stamped(ending: dict[str, Any]) -> str:
     return json.dumps({**ending, "finished": now()}, ensure_ascii=False, indent=2)
-
-
-def no_such_job(job_id: str) -> NotFoundError:
-    """The error for an id that stands for no run."""
-    message = f"there is no job {job_id[:80]!r}: GET /v1/jobs lists the jobs"
-    return NotFoundError(message, code="job_not_found")
-
-
-@lru_cache(maxsize=1024)
-def _read_head(path: Path, _mtime_ns: int) -> Manifest:
-    return read_manifest(path.read_text(encoding="utf-8"))

@@ -13,7 +13,8 @@ from typing import Final
 from models.errors import KennelError, NotFoundError
 from worker.drafts import drafted_run, publish_draft
 from worker.manifest import ManifestFiles, peek_created
-from worker.run import Run, no_such_job
+from worker.run import Run
+from worker.run_folder import no_such_job
 
 _JOB_ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from worker.absence import read_absence
 from worker.progress import read_progress
-from worker.run import Run, no_such_job
+from worker.run import Run
+from worker.run_folder import no_such_job
 
 STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
 

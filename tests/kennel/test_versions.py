@@ -28,7 +28,7 @@ from tests.processes import free_port, running, wait_until
 from tests.tiny_model import publish_tiny_model
 from worker.manifest import render_manifest
 from worker.queue import JobQueue, JobRequest
-from worker.run import now
+from worker.run_folder import now
 from worker.runs import create_run
 from worker.sources.local import LocalFolder
 from worker.sources.source import list_photos

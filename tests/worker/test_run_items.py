@@ -13,7 +13,8 @@ from worker.attempts import give_up, shard_work
 from worker.items import Item, Listing
 from worker.manifest import render_manifest
 from worker.photos import read_photo
-from worker.run import Run, now
+from worker.run import Run
+from worker.run_folder import now
 from worker.run_items import find_item, shard_items
 from worker.runs import create_run, find_run
 from worker.sources.local import LocalRoot

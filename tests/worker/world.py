@@ -22,7 +22,8 @@ from worker.items import Item
 from worker.manifest import render_manifest
 from worker.patience import Patience
 from worker.queue import JobQueue, JobRequest, JobStatus
-from worker.run import Run, now
+from worker.run import Run
+from worker.run_folder import now
 from worker.run_items import shard_items
 from worker.runs import create_run
 from worker.shards import finish_shard
