@@ -32,6 +32,19 @@ class Footprint:
     def peaks(self) -> dict[str, float]:
         return dict(sorted(self._peaks.items()))
 
+    def check(self, bounds: Mapping[str, float]) -> None:
+        """See that no process whose name begins like one of *bounds* took more MB.
+
+        Raises:
+            SystemExit: one did, or there was none of that name.
+        """
+        for name, most in bounds.items():
+            found = {
+                each: mb for each, mb in self._peaks.items() if each.startswith(name)
+            }
+            if not found or max(found.values()) > most:
+                raise SystemExit(f"{name} took {found or 'nothing'}, above {most:g} MB")
+
     def _note(self, name: str, pid: int) -> None:
         self._peaks[name] = max(self._peaks.get(name, 0.0), peak_megabytes(pid))
 

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.job`: 640 JPEG photos of 500x375 against the bare SavedModel at
 batch 32. `--trivial --small --images 12500`: a model that costs next to nothing, so that
-the rest shows: time, memory, and the share of fan-out and assembly.
+the rest shows: time, memory, and the share of fan-out and assembly. With `--at-most
+worker=150 --at-most redis=30` it fails when a process of that name took more megabytes.
 """
 
 from __future__ import annotations
@@ -46,14 +47,36 @@ class JobTimes:
         return self.images / self.whole
 
 
+def _read_bounds(
+    _context: click.Context, _option: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, float]:
+    try:
+        return {name: float(mb) for name, mb in (each.split("=") for each in texts)}
+    except ValueError as error:
+        raise click.BadParameter("use NAME=MB, as in worker=150") from error
+
+
 @click.command()
 @click.option("--images", default=640, show_default=True)
 @click.option("--workers", default=2, show_default=True)
 @click.option("--trivial", is_flag=True, help="A model that costs next to nothing.")
 @click.option("--small", is_flag=True, help="Photos of 160x120 instead of 500x375.")
 @click.option("--name", help="The published model; default: the first there is.")
+@click.option(
+    "--at-most",
+    "bounds",
+    callback=_read_bounds,
+    multiple=True,
+    metavar="NAME=MB",
+    help="Fail when a process whose name begins so took more; can be repeated.",
+)
 def main(
-    images: int, workers: int, trivial: bool, small: bool, name: str | None
+    images: int,
+    workers: int,
+    trivial: bool,
+    small: bool,
+    name: str | None,
+    bounds: dict[str, float],
 ) -> None:
     """Print what a folder job takes."""
     with tempfile.TemporaryDirectory(prefix="kennel-photos-") as folder:
@@ -61,7 +84,9 @@ def main(
         link_folder(root / "data" / _FOLDER, images, SMALL if small else LARGE)
         if trivial:
             model = publish_trivial_model(root / "models")
-            _report(*_run(root / "data", workers, model, root / "models"))
+            times, footprint = _run(root / "data", workers, model, root / "models")
+            _report(times, footprint)
+            footprint.check(bounds)
             return
         bare = BareModel(settings().models_dir, name)
         before = bare.images_per_second(32, batches=6)
@@ -72,6 +97,7 @@ def main(
         f"bare SavedModel, batch 32: {before:.2f} and {after:.2f} images/s, "
         f"ratio {2 * times.rate / (before + after):.3f}"
     )
+    footprint.check(bounds)
 
 
 def _run(
