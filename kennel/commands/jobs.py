@@ -65,6 +65,8 @@ def show_job(job: str, url: str, key: str | None, as_json: bool) -> None:
         click.echo(json.dumps(found.content))
         return
     click.echo(_line(found))
+    if found.content.get("waiting"):
+        click.echo(f"  waits: {found.content['waiting']}")
     for each in found.unreadable_files:
         click.echo(f"  {each['file']}: {each['detail']}")
 

@@ -116,7 +116,10 @@ SHOW_JOB: Final = Operation(
 
 DELETE_JOB: Final = Operation(
     summary="Delete a job that is over",
-    description="Its CSV goes too, and the photos that were uploaded for it.",
+    description=(
+        "Its CSV goes too, and the photos that were uploaded for it. Copies in "
+        "`RESULTS_URL` stay."
+    ),
     answers=(Answer("It is gone", status=204),),
     errors=(*_UNKNOWN, "job_not_over"),
 )

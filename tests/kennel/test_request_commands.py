@@ -117,6 +117,7 @@ def test_submit_of_a_job_that_fails_says_why(tmp_path: Path) -> None:
         (("list",), {"jobs": [JOB]}, "j1  succeeded  3/3  pets 1  test\n"),
         (("delete", "j1", "j2"), b"", "j1  deleted\nj2  deleted\n"),
         (("show", "j1"), JOB, "  7.png: damaged\n"),
+        (("show", "j1"), {**JOB, "waiting": "no model"}, "  waits: no model\n"),
         (("cancel", "j1"), JOB, "j1  succeeded"),
         (("retry", "j1"), JOB, "j1  succeeded"),
     ],

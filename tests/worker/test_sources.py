@@ -181,6 +181,18 @@ def test_results_are_copied_to_a_folder(world: World, tmp_path: Path) -> None:
     assert report["results"] == f"{copies.as_uri()}/"
 
 
+def test_copied_results_stay_when_their_job_is_deleted(
+    world: World, tmp_path: Path
+) -> None:
+    job = finished_shards(world)
+    assemble_run(find_run(world.runs_dir, job), LocalResults(tmp_path / "r"))
+
+    world.queue.delete(job)
+
+    left = [path.name for path in (tmp_path / "r" / job).iterdir()]
+    assert sorted(left) == ["report.json", "submission.csv"]
+
+
 def test_results_of_a_job_that_was_cancelled_are_not_copied(
     world: World, tmp_path: Path
 ) -> None:

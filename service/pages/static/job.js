@@ -82,6 +82,7 @@ function showJob(job) {
 }
 
 function pace(job) {
+  if (job.waiting) return `waits: ${job.waiting}`;
   const parts = [];
   if (speed(job)) parts.push(`${speed(job)} photos/s`);
   if (timeLeft(job)) parts.push(`${timeLeft(job)} left`);
