@@ -35,11 +35,10 @@ STEPS = frozenset(
 )
 """What is counted: changes, looks that lead to them, and connections to Redis."""
 
-NEVER = sys.maxsize
-
 _WRITES = os.O_WRONLY | os.O_RDWR
 _LIMIT_SECONDS = 60
-_PRELOADED = ["pytest", "worker.jobs", "worker.queue", "tests.faults.crashes"]
+_PRELOADED = ["tests.faults.test_crash_sweep"]
+"""With all that it imports: else each of some hundred processes would import it."""
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.promise import Promise, fingerprints
+from tests.faults.silence import pass_over_silence, shards_of
 from tests.faults.watch import Watch
 from tests.processes import wait_until
 from tests.worker.world import World, begun_attempts, oracle, request
@@ -89,6 +91,11 @@ class Ordeal:
         """The finished shards; an entry changes when one is written again."""
         found = fingerprints(self.run / "shards")
         return {name: print_ for name, print_ in found.items() if name[0] != "."}
+
+    def pass_over_silence(self, workers: Sequence[int]) -> None:
+        """Let Redis take these, which were killed or stopped, for silent at once."""
+        url = self.world.redis.url
+        pass_over_silence(url, shards_of(url, workers))
 
     def check_success(self, seconds: float = BOUND_SECONDS) -> None:
         """The promise was kept with a CSV."""

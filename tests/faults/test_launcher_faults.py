@@ -76,6 +76,7 @@ def test_f35_launcher_dies(ordeal: Ordeal, launched: Launched) -> None:
     assert not is_listening(launched.port)
     done = ordeal.artefacts()
     launched.start(ordeal)
+    ordeal.pass_over_silence(family)
 
     ordeal.check_success()
 

@@ -20,6 +20,7 @@ from tests.faults.scripted_model import ScriptedModelServer
 from tests.processes import wait_until
 from tests.worker.world import SHARD_SIZE, World, request
 from worker.allowed import AllowedJob
+from worker.stuck import STUCK_SECONDS
 
 QUEUE = "rq:queue:kennel"
 HOUR_SECONDS = 3600
@@ -37,6 +38,8 @@ def test_f15_shard_is_lost_between_queue_and_worker(
     """Its worker fetched it and died before it began."""
     ordeal.submit(photos=2 * SHARD_SIZE)
     connection.lmove(QUEUE, f"{QUEUE}:intermediate")
+    seen = time.time() - STUCK_SECONDS
+    connection.set(f"rq:kennel:fetched:{ordeal.job.id}-s00000", seen)
     ordeal.start()
 
     ordeal.check_success()
@@ -67,6 +70,7 @@ def test_f17_maintenance_is_locked_out(ordeal: Ordeal, connection: Redis) -> Non
     connection.set(f"rq:clean_registries:{QUEUE.rpartition(':')[2]}", 1, ex=899)
     worker = ordeal.workers()[0]
     signal_all([worker, ordeal.work_horse(worker)], signal.SIGKILL)
+    ordeal.pass_over_silence([worker])
 
     ordeal.check_success()
 
@@ -121,6 +125,7 @@ def test_f36_worker_dies_whose_clock_is_wrong(
     killed = time.monotonic()
     worker.kill()
     worker.wait()
+    ordeal.pass_over_silence([worker.pid])
     model_server.release()
     ordeal.world.start_worker()
 
