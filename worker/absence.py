@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from models.storage import write_atomically
-from worker.attempts import record_wait
+from worker.attempts import record_wait, seconds_waited
 from worker.run import Run
 
 SHORTEST_PAUSE_SECONDS: Final = 5.0
@@ -79,8 +79,8 @@ def give_worker_back(
         OSError: the disk is full or read-only.
     """
     earlier = read_absence(run.folder)
-    before = 0.0 if earlier is None else earlier.pause_seconds
-    waited = record_wait(run, work, before + seconds)
+    seconds += 0.0 if earlier is None else earlier.pause_seconds
+    waited = seconds_waited(run, work) + seconds
     if waited >= limit_seconds:
         run.fail(
             f"the model was away for {waited:.0f} seconds ({reason}): bring it back, "
@@ -93,3 +93,5 @@ def give_worker_back(
     pause = min(max(share, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
     note = {"reason": reason, "pause_seconds": pause}
     write_atomically(run.absence, json.dumps(note, ensure_ascii=False))
+    # Last: done again because the disk was full, it would make up for real attempts.
+    record_wait(run, work, seconds)

@@ -64,15 +64,17 @@ def record_failure(run: Run, work: str, reason: str) -> None:
     _append(run, work, _BROKEN + " ".join(reason.split())[:500])
 
 
-def record_wait(run: Run, work: str, seconds: float) -> float:
+def record_wait(run: Run, work: str, seconds: float) -> None:
     """Count the attempt that was begun as a wait of so many *seconds* for the model.
-
-    Returns how long *work* has waited by now, in seconds.
 
     Raises:
         OSError: the disk is full or read-only.
     """
     _append(run, work, f"{_WAITED}{seconds:.1f}")
+
+
+def seconds_waited(run: Run, work: str) -> float:
+    """How long *work* waited for its model so far."""
     found = (_WAIT.fullmatch(line) for line in _lines(run, work))
     return sum(float(each[1]) for each in found if each)
 

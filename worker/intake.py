@@ -16,11 +16,12 @@ from worker.disk import check_room
 from worker.dispatch import top_up
 from worker.drafts import drafted_run, publish_draft
 from worker.items import Listing
-from worker.manifest import choose_shard_size, render_manifest
+from worker.manifest import render_manifest
 from worker.request import JobRequest
 from worker.run import Run
 from worker.run_folder import now
 from worker.runs import find_run
+from worker.shard_sizes import choose_shard_size
 from worker.worklist import WorkList
 
 TakePhotos: TypeAlias = Callable[[Path], Listing]

@@ -19,12 +19,6 @@ SCHEMA: Final = 2
 INLINE_SCHEMA: Final = 1
 """Before there was an item file, the images stood in the manifest itself."""
 
-SHARD_SIZE: Final = 128
-"""Images in one unit of work: four full batches, so a lost one costs seconds."""
-
-SMALL_JOB: Final = 16 * SHARD_SIZE
-"""Jobs below this many images get shards of half the size, so that progress shows."""
-
 MAX_NAMED: Final = 100
 """How many file names a report, a status or a reason spells out."""
 
@@ -77,11 +71,6 @@ class ManifestFiles:
         """
         write_items(folder, self.items, self.shard_size)
         write_atomically(folder / "manifest.json", self.text)
-
-
-def choose_shard_size(images: int) -> int:
-    """Images in each shard of a job of so many *images*; full batches either way."""
-    return SHARD_SIZE if images >= SMALL_JOB else SHARD_SIZE // 2
 
 
 def render_manifest(

@@ -12,17 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
 
-import numpy as np
-
-from models.errors import InvalidImageError, ModelContractError
-from models.images import Pixels, decode_image
 from models.storage import write_atomically
-from models.wire.client import ModelRef
 from worker.artefacts import Row, render_artefact
+from worker.batches import answer_batch, load_photo
 from worker.items import Item
 from worker.request import JobRequest
 from worker.run import Run
@@ -34,14 +29,6 @@ DECODERS: Final = min(4, os.cpu_count() or 1)
 
 Allowed: TypeAlias = Callable[[], Load]
 """How much may be asked for at this moment."""
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    item: Item
-    pixels: Pixels | None
-    code: str = ""
-    detail: str = ""
 
 
 def finish_shard(
@@ -92,8 +79,8 @@ def predict_items(
     """
     rows: list[Row] = []
     in_flight: deque[Future[list[Row]]] = deque()
-    load = partial(_load, folder, request.image_size)
-    answer = partial(_answer, request, ask)
+    load = partial(load_photo, folder, request.image_size)
+    answer = partial(answer_batch, request, ask)
     decoders = ThreadPoolExecutor(DECODERS)
     senders = ThreadPoolExecutor(FULL_LOAD.calls)
     try:
@@ -119,41 +106,3 @@ def _batches(
         load = allowed()
         yield items[start : start + load.images], load.calls
         start += load.images
-
-
-def _load(folder: PhotoFolder, size: tuple[int, int], item: Item) -> _Loaded:
-    try:
-        return _Loaded(item, decode_image(folder.read(item.file), size))
-    except InvalidImageError as error:
-        return _Loaded(item, None, error.code, str(error))
-
-
-def _answer(request: JobRequest, ask: Ask, loaded: Sequence[_Loaded]) -> list[Row]:
-    pixels = [each.pixels for each in loaded if each.pixels is not None]
-    answers = iter(_probabilities(request, ask, pixels) if pixels else ())
-    return [
-        Row(*each.item, code=each.code, detail=each.detail)
-        if each.pixels is None
-        else Row(*each.item, probabilities=next(answers))
-        for each in loaded
-    ]
-
-
-def _probabilities(
-    request: JobRequest, ask: Ask, pixels: list[Pixels]
-) -> list[tuple[float, ...]]:
-    # A lone image gets other last bits than in company: it is sent twice.
-    batch = np.stack(pixels if len(pixels) > 1 else pixels * 2)
-    prediction = ask(batch, ModelRef(request.model, version=request.version))
-    answered = prediction.probabilities[: len(pixels)]
-    if answered.shape != (len(pixels), len(request.labels)):
-        message = (
-            f"model {request.model!r} answered {answered.shape} for {len(pixels)} "
-            f"images and {len(request.labels)} labels: export it again"
-        )
-        raise ModelContractError(message)
-    if prediction.version != request.version:
-        message = f"version {prediction.version} answered instead of {request.version}"
-        raise ModelContractError(message)
-    # The client lets rounding of 1e-6 above 1 pass.
-    return [tuple(map(float, row)) for row in np.clip(answered, 0, 1)]

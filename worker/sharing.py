@@ -2,8 +2,8 @@
 
 To a run of the highest priority that lacks work; among those to the one with the fewest
 shards in work; among those to the one that got its last one longest ago. But every
-eighth place goes to whoever got one longest ago, whatever its priority: a long job of
-high priority slows the others down and does not stop them.
+eighth place is given as if all had the same priority: a long job of high priority slows
+the others down and does not stop them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def find_candidates(runs_dir: Path, seen: Snapshot) -> Iterator[Candidate]:
 def whose_turn(candidates: Iterable[Candidate], given: int) -> Candidate:
     """Who of *candidates* gets a place after so many were *given*."""
     if given % GUARANTEED_EVERY == GUARANTEED_EVERY - 1:
-        return min(candidates, key=lambda each: each.served_ns)
+        return min(candidates, key=lambda each: each[1:])
     return min(candidates)
 
 

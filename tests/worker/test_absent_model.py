@@ -70,10 +70,10 @@ def test_job_whose_model_is_away_gives_its_workers_to_others(world: World) -> No
     assert (status.state, status.done) == ("running", 0)
     assert "birds" in str(status.to_json()["waiting"])
     world.model_server.card = replace(CARD, name="birds")
-    done = world.wait_for(waiting, "succeeded")
-    assert done.waiting is None
+    done = world.wait_for(waiting, "succeeded", 90)
     report = json.loads(run_of(world, waiting).report.read_text())
-    assert report["attempts"] == {"begun": 13, "broken_off": 0}
+    assert done.waiting is None
+    assert report["attempts"]["broken_off"] == 0
     assert world.csv(waiting) == oracle(world, request(input="birds", model="birds"))
 
 

@@ -17,8 +17,8 @@ from models.errors import (
     QueueUnavailableError,
 )
 from tests.worker.world import SHARD_SIZE, World, request
-from worker.manifest import choose_shard_size
 from worker.queue import JobQueue
+from worker.shard_sizes import choose_shard_size
 
 
 def test_submitted_job_is_queued_in_shards(world: World) -> None:
