@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from models.errors import ConflictError, StorageFullError
+from worker.disk_figures import read_disk
 from worker.patience import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from worker.run import Run
 
@@ -41,8 +41,7 @@ def disk_free_bytes(folder: Path) -> int:
     Raises:
         OSError: the disk cannot be asked.
     """
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    return shutil.disk_usage(there).free
+    return read_disk(folder, 0).free
 
 
 def check_room(runs_dir: Path, min_free_bytes: int, coming_bytes: int = 0) -> None:

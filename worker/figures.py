@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -29,6 +30,8 @@ class JobFigures:
         state: queued, running, succeeded, failed or cancelled.
         done: images whose shard is finished, unreadable ones included.
         started: when its first shard began (again, after a retry); None if none has.
+        progressed: when a shard was finished last, or work began (again); None for a
+            job that is queued or over.
         ended: None while it is queued or running.
     """
 
@@ -39,6 +42,7 @@ class JobFigures:
     created: float
     started: float | None
     ended: float | None
+    progressed: float | None = None
 
 
 def read_figures(runs_dir: Path) -> list[JobFigures]:
@@ -88,15 +92,26 @@ def _reported(run: Run, ended: float) -> JobFigures:
 
 def _figures(run: Run, ended: float | None) -> JobFigures:
     status = read_status(run)
+    started = _started(run)
     return JobFigures(
         id=run.id,
         state=status.state,
         done=status.done,
         unreadable=status.unreadable,
         created=_seconds(status.created),
-        started=_started(run),
+        started=started,
         ended=ended,
+        progressed=_progressed(run, started) if status.state == "running" else None,
     )
+
+
+def _progressed(run: Run, started: float | None) -> float | None:
+    moments = [] if started is None else [started]
+    for artefact in (run.folder / "shards").glob("[0-9]*.json"):
+        # Removed at this moment: the job is retried or deleted.
+        with suppress(OSError):
+            moments.append(artefact.stat().st_mtime)
+    return max(moments, default=None)
 
 
 def _started(run: Run) -> float | None:

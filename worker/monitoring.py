@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.archives.bounds import MAX_UNPACKED_BYTES
-from worker.disk import check_room, disk_free_bytes
+from worker.disk import check_room
+from worker.disk_figures import DiskFigures, read_disk
 from worker.figures import JobFigures, read_figures
+from worker.queue_figures import QueueFigures
+from worker.reconciler import LOCK_NAME
 from worker.records import JobRecords
 from worker.worklist import WorkList
 
@@ -58,13 +61,23 @@ class MonitoredQueue(JobRecords):
         """What monitoring needs to know of all jobs; cheap to ask again."""
         return read_figures(self._runs_dir)
 
-    def last_heartbeat(self, timeout_seconds: float) -> float | None:
-        """When a worker was heard of last, in seconds since the epoch; None: never.
+    def queue_figures(self, timeout_seconds: float) -> QueueFigures:
+        """What monitoring needs to know of the work list.
 
         Raises:
             QueueUnavailableError: Redis is away.
         """
-        return self._work_list.last_heartbeat(timeout_seconds)
+        return self._work_list.figures(timeout_seconds)
+
+    def last_reconciled(self) -> float | None:
+        """When a reconciler looked for lost work last, in seconds since the epoch.
+
+        None: never, as far as can be seen.
+        """
+        try:
+            return (self._runs_dir / LOCK_NAME).stat().st_mtime
+        except OSError:
+            return None
 
     def check_room(self, coming_bytes: int = 0) -> None:
         """See that there is room for a job, after *coming_bytes* have been written.
@@ -74,10 +87,10 @@ class MonitoredQueue(JobRecords):
         """
         check_room(self._runs_dir, self._limits.min_free_bytes, coming_bytes)
 
-    def disk_free_bytes(self) -> int:
-        """Bytes that are free on the disk of the runs.
+    def disk(self) -> DiskFigures:
+        """The disk of the runs.
 
         Raises:
-            OSError: the disk cannot be asked.
+            OSError: it cannot be asked.
         """
-        return disk_free_bytes(self._runs_dir)
+        return read_disk(self._runs_dir, self._limits.min_free_bytes)

@@ -11,10 +11,12 @@ from models.errors import ConflictError
 from worker.archives.bounds import MAX_UNPACKED_BYTES
 from worker.assembly import broken_shards
 from worker.deletion import delete_run
+from worker.disk_figures import DiskFigures
 from worker.figures import JobFigures
 from worker.job_pages import LONGEST_PAGE, PAGE, JobPage
 from worker.monitoring import JobLimits
 from worker.photos import check_photos
+from worker.queue_figures import QueueFigures
 from worker.request import FAIL, JobRequest
 from worker.runs import find_run
 from worker.sheets.job_sheets import Sheets
@@ -26,12 +28,14 @@ __all__ = [
     "MAX_UNPACKED_BYTES",
     "PAGE",
     "STATES",
+    "DiskFigures",
     "JobFigures",
     "JobLimits",
     "JobPage",
     "JobQueue",
     "JobRequest",
     "JobStatus",
+    "QueueFigures",
     "Sheets",
 ]
 

@@ -21,7 +21,7 @@ from worker.allowed import AllowedJob
 from worker.connections import CONNECT_SECONDS, connect, probing, translated
 from worker.enqueuing import enqueue
 from worker.eviction import check_keeps_work
-from worker.heartbeats import last_heartbeat
+from worker.queue_figures import QueueFigures, read_queue_figures
 from worker.snapshot import ANNOUNCED_KEY, Snapshot, take_snapshot, work_id
 
 QUEUE_NAME: Final = "kennel"
@@ -46,16 +46,14 @@ class WorkList:
             probe.set("rq:kennel:ping", "1", ex=60)
             check_keeps_work(probe)
 
-    def last_heartbeat(self, timeout_seconds: float) -> float | None:
-        """When a worker of the queue spoke last, in seconds since the epoch.
-
-        None: no worker is registered.
+    def figures(self, timeout_seconds: float) -> QueueFigures:
+        """What monitoring needs to know of the queue.
 
         Raises:
             QueueUnavailableError: Redis is away.
         """
         with translated(), probing(self._redis_url, timeout_seconds) as probe:
-            return last_heartbeat(probe, self.queue_name)
+            return read_queue_figures(probe, self.queue_name)
 
     def look(self) -> Snapshot:
         """What is queued and worked on now.

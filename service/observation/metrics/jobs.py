@@ -8,25 +8,24 @@ take its failure back, and images that are worked on again count again.
 from __future__ import annotations
 
 import logging
-import time
+from collections import Counter as Counted
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from models.errors import QueueUnavailableError
+from service.observation.metrics.ages import age_seconds
 from service.observation.metrics.buckets import JOB_SECONDS
 from service.observation.metrics.recent import FRESH_SECONDS, Recent
 from service.observation.metrics.seen_jobs import NOTHING_SEEN, SeenJob, SeenJobs
-from worker.queue import JobFigures, JobQueue
+from worker.queue import STATES, JobFigures, JobQueue
 
 logger = logging.getLogger(__name__)
 
 _ENDS: Final = ("succeeded", "failed", "cancelled")
-_REDIS_SECONDS: Final = 0.5
 _QUEUE: Final = ("queue",)
+_BY_STATE: Final = ("queue", "state")
 
 
 class JobMetrics:
@@ -46,9 +45,8 @@ class JobMetrics:
         self._queue = queue
         self._seen = seen
         self._recent = Recent(self._look, fresh_seconds)
-        self._heartbeat = Recent(self._last_heartbeat, fresh_seconds)
         self._ended = Counter(
-            "jobs_total", "Jobs that ended.", ("queue", "state"), registry=registry
+            "jobs_total", "Jobs that ended.", _BY_STATE, registry=registry
         )
         self._images = Counter(
             "job_images_total",
@@ -71,25 +69,32 @@ class JobMetrics:
         jobs = self._recent()
         if jobs is not None:
             yield from self._states(jobs)
-        heartbeat = self._heartbeat()
-        if heartbeat is not None:
-            name = "worker_last_heartbeat_timestamp_seconds"
-            yield self._gauge(name, "When a worker was heard of last.", heartbeat)
-        with suppress(OSError):
-            text = "Room on the disk of the runs."
-            free = self._queue.disk_free_bytes()
-            yield GaugeMetricFamily("job_disk_free_bytes", text, value=free)
 
     def _states(self, jobs: list[JobFigures]) -> Iterator[Metric]:
-        queued = [job for job in jobs if job.state == "queued"]
-        running = sum(job.state == "running" for job in jobs)
-        oldest = min((job.created for job in queued), default=None)
-        age = 0.0 if oldest is None else max(time.time() - oldest, 0.0)
-        yield self._gauge(
-            "jobs_queued", "Jobs of which nothing has begun.", len(queued)
-        )
+        family = GaugeMetricFamily("jobs_present", "By state.", labels=_BY_STATE)
+        present = Counted(job.state for job in jobs)
+        for state in STATES:
+            family.add_metric((self._queue.name, state), present[state])
+        yield family
+        queued, running = present["queued"], present["running"]
+        yield self._gauge("jobs_queued", "Jobs of which nothing has begun.", queued)
         yield self._gauge("jobs_running", "Jobs that have begun.", running)
-        yield self._gauge("job_oldest_queued_seconds", "Age of the oldest queued.", age)
+        yield from self._ages(jobs)
+
+    def _ages(self, jobs: list[JobFigures]) -> Iterator[Metric]:
+        waiting = age_seconds(job.created for job in jobs if job.state == "queued")
+        yield self._gauge(
+            "job_oldest_queued_seconds", "Age of the oldest queued.", max(waiting)
+        )
+        resting = age_seconds(
+            job.progressed for job in jobs if job.progressed is not None
+        )
+        text = "Since a running job finished a shard: of the {} of them."
+        for name, which, age in (
+            ("job_longest_rest_seconds", "slowest", max(resting)),
+            ("job_shortest_rest_seconds", "quickest", min(resting)),
+        ):
+            yield self._gauge(name, text.format(which), age)
 
     def _look(self) -> list[JobFigures] | None:
         try:
@@ -120,12 +125,6 @@ class JobMetrics:
         self._ended.labels(self._queue.name, job.state).inc()
         if job.state == "succeeded" and job.started is not None:
             self._seconds.labels(self._queue.name).observe(ended - job.started)
-
-    def _last_heartbeat(self) -> float | None:
-        try:
-            return self._queue.last_heartbeat(_REDIS_SECONDS)
-        except QueueUnavailableError:
-            return None
 
     def _gauge(self, name: str, text: str, value: float) -> GaugeMetricFamily:
         family = GaugeMetricFamily(name, text, labels=_QUEUE)

@@ -17,6 +17,7 @@ from service.observation.metrics.seen_jobs import SeenJobs
 from service.observation.metrics.served import ServedMetrics
 from service.observation.metrics.traffic import TrafficMetrics
 from service.observation.metrics.upstream import UpstreamMetrics
+from service.observation.metrics.work import WorkMetrics
 from service.served.catalog import Catalog
 from worker.queue import JobQueue
 
@@ -45,7 +46,11 @@ class Exposition(Collector):
         """Read *metrics*, and ask *catalog* and *queue*."""
         self._metrics = metrics
         self._jobs = JobMetrics(metrics.registry, queue, SeenJobs(metrics.folder))
-        self._moment = (ServedMetrics(catalog), ProcessMetrics(metrics.folder))
+        self._moment = (
+            WorkMetrics(queue),
+            ServedMetrics(catalog),
+            ProcessMetrics(metrics.folder),
+        )
 
     def collect(self) -> Iterator[Metric]:
         """Every metric."""

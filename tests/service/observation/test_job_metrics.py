@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from functools import partial
 from pathlib import Path
 
@@ -9,18 +11,22 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
+from models.storage import write_atomically
 from models.wire.client import ModelServerClient
 from service.observation.metrics.jobs import JobMetrics
 from service.observation.metrics.seen_jobs import SeenJobs
+from service.observation.metrics.work import WorkMetrics
 from tests.conftest import RedisServer
 from tests.fake_model_server import FakeModelServer
 from tests.finished_runs import finish_run
 from tests.worker.world import PATIENCE, World, request
 from worker.assembly import assemble_run
+from worker.reconciler import reconcile
 from worker.run import Run
 from worker.runs import find_run
 from worker.shards import finish_shard
 from worker.sources.local import LocalFolder
+from worker.worklist import WorkList
 
 PHOTOS = 10
 
@@ -40,9 +46,11 @@ class Process:
     def __init__(self, world: World, folder: Path | None = None) -> None:
         self._registry = CollectorRegistry()
         self._jobs = JobMetrics(self._registry, world.queue, SeenJobs(folder), 0.0)
+        self._work = WorkMetrics(world.queue, 0.0)
 
     def scrape(self) -> dict[str, float]:
-        families = [*self._jobs.collect(), *self._registry.collect()]
+        found = [*self._jobs.collect(), *self._work.collect()]
+        families = [*found, *self._registry.collect()]
         return {
             "/".join([each.name, *each.labels.values()]): each.value
             for family in families
@@ -135,6 +143,78 @@ def test_last_heartbeat_of_any_worker_is_told(world: World) -> None:
 
     name = "worker_last_heartbeat_timestamp_seconds/kennel"
     assert seen[name] == 1_767_225_600
+
+
+def test_only_workers_that_redis_still_hears_count_as_living(world: World) -> None:
+    with Redis.from_url(world.redis.url) as connection:
+        for name, left in (("idle", 80), ("busy", 60), ("dead", 20)):
+            connection.sadd("rq:workers:kennel", f"rq:worker:{name}")
+            connection.hset(f"rq:worker:{name}", "last_heartbeat", "")
+            connection.expire(f"rq:worker:{name}", left)
+
+    assert Process(world).scrape()["workers_live/kennel"] == 2
+
+
+def test_queued_shards_and_their_age_are_told(world: World) -> None:
+    submit(world)
+
+    seen = Process(world).scrape()
+
+    assert seen["work_queued/kennel"] > 0
+    assert 0 < seen["work_oldest_queued_seconds/kennel"] < 60
+
+
+def test_running_jobs_rest_since_their_last_shard(world: World) -> None:
+    slow, quick, queued = (submit(world) for _ in range(3))
+    for run, age_seconds in ((slow, 5000), (quick, 1000), (queued, 9000)):
+        moment = time.time() - age_seconds
+        work(world, run)
+        for path in (run.start, *(run.folder / "shards").glob("[0-9]*.json")):
+            os.utime(path, (moment, moment))
+        write_atomically(run.start, "2026-01-01T00:00:00+00:00")
+    finish_run(queued, "id,label\n", {})
+
+    seen = Process(world).scrape()
+
+    assert 5000 < seen["job_longest_rest_seconds/kennel"] < 5060
+    assert 1000 < seen["job_shortest_rest_seconds/kennel"] < 1060
+
+
+def test_jobs_are_told_by_their_state(world: World) -> None:
+    submit(world)
+    world.queue.cancel(submit(world).id)
+
+    seen = Process(world).scrape()
+
+    assert seen["jobs_present/kennel/queued"] == 1
+    assert seen["jobs_present/kennel/cancelled"] == 1
+    assert seen["jobs_present/kennel/running"] == 0
+
+
+def test_redis_of_the_queue_is_judged(world: World) -> None:
+    process = Process(world)
+    before = process.scrape()
+    with Redis.from_url(world.redis.url) as connection:
+        connection.config_set("appendonly", "no")
+        connection.config_set("maxmemory-policy", "allkeys-lru")
+    careless = process.scrape()
+    world.redis.kill()
+    away = process.scrape()
+
+    names = ("redis_up", "redis_takes_work", "redis_durable")
+    assert [before.get(name) for name in names] == [1, 1, 1]
+    assert [careless.get(name) for name in names] == [1, 0, 0]
+    assert [away.get(name) for name in names] == [0, 0, None]
+
+
+def test_last_look_of_the_reconciler_is_told(world: World) -> None:
+    process = Process(world)
+    before = process.scrape()
+    reconcile(world.runs_dir, WorkList(world.redis.url))
+
+    name = "reconciler_last_look_timestamp_seconds"
+    assert name not in before
+    assert process.scrape()[name] == pytest.approx(time.time(), abs=60)
 
 
 def test_jobs_are_told_while_redis_is_away(world: World) -> None:
