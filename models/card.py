@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from models.errors import ModelContractError
+from models.spread import BINS, AnswerSpread
 
 SCHEMA: Final = 1
 
@@ -31,6 +32,8 @@ class ModelCard:
         clip_choice: how the bound was chosen.
         metrics: on validation data: accuracy, log losses, confusion matrix.
         explains: whether it can say where in a photo it sees a class.
+        validation_spread: how the answers for the validation data are spread; None: it
+            was exported before cards told it.
     """
 
     name: str
@@ -49,6 +52,7 @@ class ModelCard:
     created: str = ""
     git_revision: str = ""
     explains: bool = False
+    validation_spread: AnswerSpread | None = None
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -92,4 +96,13 @@ class ModelCard:
         values["labels"] = tuple(str(label) for label in card["labels"])
         if len(values["labels"]) < 2:
             raise ValueError(f"labels {values['labels']}, at least two are needed")
+        if (spread := card.get("validation_spread")) is not None:
+            values["validation_spread"] = _spread(spread, len(values["labels"]))
         return cls(**values)
+
+
+def _spread(spread: Mapping[str, Any], labels: int) -> AnswerSpread:
+    read = AnswerSpread(*(tuple(map(int, spread[k])) for k in ("scores", "labels")))
+    if (len(read.scores), len(read.labels)) != (BINS, labels):
+        raise ValueError(f"validation_spread {spread}, {BINS} scores are needed")
+    return read

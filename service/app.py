@@ -82,7 +82,7 @@ def create_app(
     catalog = Catalog(client, names, settings.default_model)
     observation = observation or Observation()
     metrics = observation.metrics
-    admission = Admission(settings.max_in_flight, metrics.inference.queue_depth.inc)
+    admission = Admission(settings.max_in_flight, metrics.inference.admitted)
     notice = TrafficNotice(queue.note_online_traffic)
     reception = Reception(admission, settings.request_timeout_seconds, notice.note)
     app = _flask(settings)

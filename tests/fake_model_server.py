@@ -28,6 +28,7 @@ from models.contract import (
     MAX_MESSAGE_BYTES,
     PROBABILITIES_OUTPUT,
 )
+from models.spread import AnswerSpread
 from models.wire import messages
 from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
 
@@ -41,6 +42,7 @@ CARD = ModelCard(
     temperature=1.0,
     clip_bound=0.95,
     clip_choice="fixed",
+    validation_spread=AnswerSpread((40, 5, 2, 1, 2, 2, 1, 2, 5, 40), (50, 50)),
 )
 
 

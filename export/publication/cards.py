@@ -10,6 +10,8 @@ from pathlib import Path
 
 from export.training.runs import TrainedRun
 from models.card import ModelCard
+from models.probabilities import softmax
+from models.spread import spread_of
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 
@@ -17,6 +19,7 @@ LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 def make_card(run: TrainedRun, version: int) -> ModelCard:
     """The card of *run* as that *version*."""
     split = run.split
+    logits, _ = run.validation()
     return ModelCard(
         name=run.name,
         version=version,
@@ -41,6 +44,7 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         git_revision=_git_revision(),
+        validation_spread=spread_of(softmax(logits, run.calibration.temperature)),
     )
 
 

@@ -69,7 +69,7 @@ class Classifier:
         """
         with self.reception.admit(len(images), timeout) as budget:
             answer = self.predictor.predict(images, model, accept, budget)
-        note_answer(answer.card, answer.good)
+        note_answer(answer.card, answer.good, answer.prediction)
         for number, image in enumerate(answer.images):
             if isinstance(image, InvalidImageError):
                 message = f"image {number}: {image}"

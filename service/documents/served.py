@@ -25,6 +25,13 @@ from service.documents.version_status import (
 )
 
 
+class SpreadSchema(Members):
+    """How many answers lie where."""
+
+    scores = fields.List(fields.Integer(), required=True)
+    labels = fields.List(fields.Integer(), required=True)
+
+
 class CardSchema(Members):
     """What a model says of itself."""
 
@@ -45,6 +52,11 @@ class CardSchema(Members):
     git_revision = text("Of the code that exported it")
     explains = fields.Boolean(
         required=True, metadata={"description": "Whether POST /v1/explain can be asked"}
+    )
+    validation_spread = fields.Nested(
+        SpreadSchema,
+        allow_none=True,
+        metadata={"description": "Of the answers for validation photos; null: unknown"},
     )
     schema = count("Version of the card's form", 1)
 
@@ -94,6 +106,10 @@ _CARD: Final = {
     "created": "2026-11-21T09:30:00+00:00",
     "git_revision": "92a1e5e",
     "explains": True,
+    "validation_spread": {
+        "scores": [962, 21, 6, 4, 4, 3, 5, 8, 24, 963],
+        "labels": [1000, 1000],
+    },
     "schema": 1,
 }
 _EXAMPLE: Final = {

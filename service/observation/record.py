@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from flask import g
 
 from models.errors import KennelError, ModelOverloadedError, ModelTimeoutError
+from models.probabilities import Probabilities
 from service.budget import Budget
 from service.observation.trace_context import TraceContext
 
@@ -23,6 +24,13 @@ REJECTED: Final = "rejected"
 UPSTREAM: Final = "upstream"
 OUT_OF_MEMORY: Final = "oom"
 INTERNAL: Final = "internal"
+
+
+class Answers(NamedTuple):
+    """What the model said: a column of probabilities for each label, unclipped."""
+
+    labels: tuple[str, ...]
+    probabilities: Probabilities
 
 
 @dataclass
@@ -36,6 +44,7 @@ class RequestRecord:
         version: of the model that answered; "" while none has.
         images: that the request holds.
         answered: images that the model gave an answer for.
+        answers: those answers, where they are to be counted.
         budget: knows how long each part took.
         error: that the answer explains.
         code: of the problem that is the answer.
@@ -52,6 +61,7 @@ class RequestRecord:
     images: int = 0
     answered: int = 0
     answered_at: float | None = None
+    answers: Answers | None = None
     budget: Budget | None = None
     error: KennelError | None = None
     code: str = ""

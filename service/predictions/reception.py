@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from flask import Response, request
 
 from models.card import ModelCard
-from models.wire.client import ModelRef
+from models.wire.client import ModelRef, Prediction
 from service.budget import Budget, read_timeout
-from service.observation.record import current_record
+from service.observation.record import Answers, current_record
 from service.predictions.admission import Admission
 from service.protection.quota import charge_images
 
@@ -65,9 +65,17 @@ class Reception:
         self.note_traffic()
 
 
-def note_answer(card: ModelCard, images: int) -> None:
-    """Keep for metrics and the log that *card*'s version has answered *images*."""
-    current_record().note_answer(card.version, images)
+def note_answer(
+    card: ModelCard, images: int, prediction: Prediction | None = None
+) -> None:
+    """Keep for metrics and the log that *card*'s version has answered *images*.
+
+    With a *prediction*, its answers count in the spread that tells drift.
+    """
+    record = current_record()
+    record.note_answer(card.version, images)
+    if prediction is not None:
+        record.answers = Answers(card.labels, prediction.probabilities)
 
 
 def with_headers(response: Response, card: ModelCard, budget: Budget) -> Response:

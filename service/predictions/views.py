@@ -48,7 +48,7 @@ class PredictionViews:
         images = [upload.image for upload in uploads]
         with self.reception.admit(len(images), timeout) as budget:
             answer = self.predictor.predict(images, query.model, query.accept, budget)
-        note_answer(answer.card, answer.good)
+        note_answer(answer.card, answer.good, answer.prediction)
         response = jsonify(render_answer(answer, uploads, query))
         return with_headers(response, answer.card, budget)
 

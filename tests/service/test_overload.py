@@ -32,7 +32,7 @@ def in_work(client: FlaskClient, served: ServedModel, count: int) -> Iterator[No
     """While *count* requests wait for a slow model server."""
     go_on = threading.Event()
     served.before_answer = lambda: go_on.wait(20)
-    depth = f"inference_queue_depth {float(count)}\n"
+    depth = f'inference_queue_depth{{model="pets"}} {float(count)}\n'
     with ThreadPoolExecutor(count) as pool:
         answers = [pool.submit(post_image, client, grey(9)) for _ in range(count)]
         wait_until(lambda: depth in client.get("/metrics").text, "all are in work")

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.observation.metrics.buckets import HTTP_SECONDS, PART_SECONDS
-from service.observation.record import OUT_OF_MEMORY, REJECTED, RequestRecord
+from service.observation.metrics.spreads import SpreadMetrics
+from service.observation.record import (
+    OUT_OF_MEMORY,
+    REJECTED,
+    RequestRecord,
+    current_record,
+)
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,19 @@ class InferenceMetrics:
         self._render = self._seconds(
             "postprocess_seconds", "From probabilities to JSON.", PART_SECONDS
         )
-        self.queue_depth = Gauge(
+        self._queue_depth = Gauge(
             "inference_queue_depth",
             "Images let in and not yet answered.",
+            ("model",),
             registry=registry,
             multiprocess_mode="livesum",
         )
         self._answers: dict[tuple[str, str], _Answers] = {}
+        self._spreads = SpreadMetrics(registry)
+
+    def admitted(self, images: int) -> None:
+        """So many *images* of the request in work were let in, or (below zero) are out."""
+        self._queue_depth.labels(current_record().model).inc(images)
 
     def end(self, record: RequestRecord) -> None:
         """A request has been answered, with probabilities or with a problem."""
@@ -79,6 +91,8 @@ class InferenceMetrics:
         instruments.queue.observe(record.spent("queue") or 0.0)
         instruments.decode.observe(record.spent("decode") or 0.0)
         instruments.render.observe(record.ended - answered_at)
+        if record.answers is not None:
+            self._spreads.count(record.model, record.version, record.answers)
 
     def _of(self, model: str, version: str) -> _Answers:
         key = (model, version)

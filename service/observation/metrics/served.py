@@ -1,16 +1,20 @@
-"""``model_state``: what the model server says of each version, when somebody asks."""
+"""``model_*``: what the model server and the cards say of each version, when asked."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from models.card import ModelCard
 from models.errors import KennelError
 from service.budget import Budget
 from service.observation.metrics.recent import Recent
-from service.served.catalog import Catalog
+from service.observation.metrics.spreads import BIN_NAMES, MOST_LABELS
+from service.served.catalog import AVAILABLE, Catalog
 
 STATES: Final = {
     "START": 10,
@@ -24,34 +28,99 @@ STATES: Final = {
 _SECONDS: Final = 1.0
 """For all models: a model server that hangs must not hang the scrape."""
 
-_States: TypeAlias = list[tuple[str, str, int]]
+_OF_VERSION: Final = ("model", "version")
+_Key: TypeAlias = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class _Look:
+    names: tuple[str, ...]
+    states: dict[_Key, str]
+    answered: bool
+    cards: dict[_Key, ModelCard | None]
 
 
 class ServedMetrics:
-    """The state of every version, as far as the model server says it in time."""
+    """Every version, as far as the model server tells of it in time."""
 
     def __init__(self, catalog: Catalog) -> None:
         """Ask *catalog*."""
         self._catalog = catalog
         self._recent = Recent(self._ask)
+        self._cards: dict[_Key, ModelCard | None] = {}
 
     def collect(self) -> Iterator[Metric]:
-        """One gauge; without samples while the model server is away."""
+        """The gauges; while the model server is away, no version is available."""
+        look = self._recent()
+        if look.names:
+            text = "The model server answers."
+            yield GaugeMetricFamily("model_server_up", text, value=look.answered)
         codes = ", ".join(f"{code} {state}" for state, code in STATES.items())
-        family = GaugeMetricFamily("model_state", codes, labels=("model", "version"))
-        for model, version, code in self._recent():
-            family.add_metric((model, version), code)
+        family = GaugeMetricFamily("model_state", codes, labels=_OF_VERSION)
+        for (model, version), state in look.states.items():
+            family.add_metric((model, str(version)), STATES.get(state, 0))
         yield family
+        yield _available(look)
+        yield from _spreads(look)
 
-    def _ask(self) -> _States:
+    def _ask(self) -> _Look:
         budget = Budget(_SECONDS)
-        found: _States = []
+        names, states = self._catalog.names(), {}
         try:
-            for name in self._catalog.names():
+            for name in names:
                 for each in self._catalog.versions(name, budget.left()):
-                    code = STATES.get(each.state, 0)
-                    found.append((name, str(each.version), code))
+                    states[name, each.version] = each.state
+            self._read_cards(states, budget)
         except KennelError:
             # The calls themselves are counted; what is known so far is told.
-            return found
-        return found
+            return _Look(names, states, False, self._cards)
+        return _Look(names, states, True, self._cards)
+
+    def _read_cards(self, states: dict[_Key, str], budget: Budget) -> None:
+        # Once for each version, also if it has none: a scrape is no load.
+        loaded = [key for key, state in states.items() if state == AVAILABLE]
+        cards = {key: self._cards[key] for key in loaded if key in self._cards}
+        for key in loaded:
+            if key not in cards:
+                cards[key] = self._catalog.published_card(*key, budget.left())
+        self._cards = cards
+
+
+def _available(look: _Look) -> GaugeMetricFamily:
+    loaded = Counter(
+        model for (model, _), state in look.states.items() if state == AVAILABLE
+    )
+    text = "Versions of a model that answer."
+    family = GaugeMetricFamily("model_versions_available", text, labels=("model",))
+    for name in look.names:
+        family.add_metric((name,), loaded[name])
+    return family
+
+
+def _spreads(look: _Look) -> Iterator[Metric]:
+    scores, labels = (
+        GaugeMetricFamily(
+            f"model_validation_{what}s",
+            f"Validation photos of the card, by {what}.",
+            labels=(*_OF_VERSION, name),
+        )
+        for what, name in (("score", "bin"), ("label", "label"))
+    )
+    for (model, version), card in sorted(look.cards.items()):
+        if card is not None and card.validation_spread is not None:
+            key = (model, str(version))
+            _add(scores, key, BIN_NAMES, card.validation_spread.scores)
+            if len(card.labels) <= MOST_LABELS:
+                _add(labels, key, card.labels, card.validation_spread.labels)
+    yield scores
+    yield labels
+
+
+def _add(
+    family: GaugeMetricFamily,
+    key: tuple[str, str],
+    names: tuple[str, ...],
+    counts: tuple[int, ...],
+) -> None:
+    for name, count in zip(names, counts, strict=True):
+        family.add_metric((*key, name), count)
