@@ -25,6 +25,9 @@ UPSTREAM: Final = "upstream"
 OUT_OF_MEMORY: Final = "oom"
 INTERNAL: Final = "internal"
 
+OVERLOADED: Final = "overloaded"
+"""The code of a problem that says: too much is in work."""
+
 
 class Answers(NamedTuple):
     """What the model said: a column of probabilities for each label, unclipped."""

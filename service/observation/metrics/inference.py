@@ -10,6 +10,7 @@ from service.observation.metrics.buckets import HTTP_SECONDS, PART_SECONDS
 from service.observation.metrics.spreads import SpreadMetrics
 from service.observation.record import (
     OUT_OF_MEMORY,
+    OVERLOADED,
     REJECTED,
     RequestRecord,
     current_record,
@@ -116,6 +117,6 @@ class InferenceMetrics:
 
 
 def _reason(record: RequestRecord) -> str:
-    if record.code != "overloaded":
+    if record.code != OVERLOADED:
         return record.code
     return "api" if record.spent("infer") is None else "model_server"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.observation.metrics.buckets import HTTP_SECONDS
-from service.observation.record import RequestRecord
+from service.observation.record import OVERLOADED, RequestRecord
 
 
 class TrafficMetrics:
@@ -32,6 +32,12 @@ class TrafficMetrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._refused = Counter(
+            "http_requests_refused_total",
+            "Requests answered with `overloaded`, read or unread.",
+            ("route",),
+            registry=registry,
+        )
         self._of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def begin(self) -> None:
@@ -42,10 +48,13 @@ class TrafficMetrics:
         """It has been answered."""
         self._in_progress.dec()
         self._answered(record.method, record.route, record.status, record.seconds)
+        if record.code == OVERLOADED:
+            self._refused.labels(record.route).inc()
 
     def refused(self, method: str, route: str, status: int) -> None:
-        """One was answered with *status* before it was read."""
+        """One was answered with *status* before it was read, for want of a place."""
         self._answered(method, route, status, 0.0)
+        self._refused.labels(route).inc()
 
     def _answered(self, method: str, route: str, status: int, taken: float) -> None:
         requests, seconds = self._instruments(method, route, status)

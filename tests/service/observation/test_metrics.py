@@ -23,6 +23,7 @@ LABELS = {
     "http_requests_total": {"method", "route", "status"},
     "http_request_duration_seconds_bucket": {"method", "route", "status_class", "le"},
     "http_requests_in_progress": set(),
+    "http_requests_refused_total": {"route"},
     "inference_requests_total": {"model", "version", "outcome"},
     "inference_images_total": {"model", "version"},
     "inference_duration_seconds_bucket": {"model", "le"},
@@ -148,6 +149,7 @@ def test_full_service_is_told_from_a_full_model_server(
     assert seen.value("inference_rejected_total", reason="api") == 1
     assert seen.value("inference_rejected_total", reason="model_server") == 1
     assert seen.value("inference_requests_total", outcome="rejected") == 2
+    assert seen.value("http_requests_refused_total", route="/v1/predict") == 2
 
 
 def test_what_clients_make_up_adds_no_series(client: FlaskClient) -> None:
