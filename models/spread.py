@@ -24,6 +24,9 @@ NOTABLE_PSI: Final = 0.2
 """Above it people speak of a significant shift; below a half of it, of none: the customary
 reading of the index (N. Siddiqi, Credit Risk Scorecards, 2006, has 0.1 and 0.25)."""
 
+ENOUGH_IMAGES: Final = 500
+"""With fewer answers the index is of some size by chance alone."""
+
 _PRIOR: Final = 0.5
 """Added to each count, after Jeffreys: an empty bin would make the index infinite."""
 
@@ -69,7 +72,7 @@ def stability_index(expected: Sequence[float], actual: Sequence[float]) -> float
     sum((a - e) ln(a / e)) over the shares of the bins: Kullback-Leibler's divergence
     taken in both directions (Jeffreys 1946; as an index of stability, Siddiqi 2006).
     Without any shift its expectation is about (B - 1)(1/N + 1/M) for B bins and samples
-    of N and M, so a few hundred images are needed before 0.2 means something.
+    of N and M: with `ENOUGH_IMAGES` of each, a fifth of what is notable.
     """
     pairs = zip(_shares(expected), _shares(actual), strict=True)
     return sum((a - e) * math.log(a / e) for e, a in pairs)

@@ -23,6 +23,7 @@ from service.jobs.archive_upload import ArchiveUploads
 from service.jobs.score_views import ScoreViews
 from service.jobs.views import JobViews
 from service.observation.hooks import register_observation
+from service.observation.live_spread import live_spread
 from service.observation.metrics.metrics import Exposition
 from service.observation.observation import Observation
 from service.observation.views import ObservationViews
@@ -97,10 +98,11 @@ def create_app(
     ):
         document.register_blueprint(views.blueprint())
     reports = Reports(partial(find_report, settings.models_dir), REPORT_POLICY)
+    spread = partial(live_spread, metrics.instruments())
     for undocumented in (
         DocumentViews(document.spec.to_dict),
         Assets.read(STATIC),
-        PageViews(settings, catalog, queue, reports),
+        PageViews(settings, catalog, queue, reports, spread),
     ):
         app.register_blueprint(undocumented.blueprint())
     register_turn_away(app, gate, metrics.traffic)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request
 
+from models.card import ModelCard
 from models.errors import KennelError, NotFoundError
+from models.spread import AnswerSpread
 from service.budget import Budget
+from service.pages.drift import compare
 from service.pages.folders import suggest_folders
 from service.pages.readable_card import read_card
 from service.pages.reports import Reports
@@ -20,12 +24,17 @@ from worker.queue import JobQueue
 
 @dataclass(frozen=True)
 class PageViews:
-    """The pages and what they show."""
+    """The pages and what they show.
+
+    Attributes:
+        live_spread: of the answers that the version of a card gave lately.
+    """
 
     settings: ServiceSettings
     catalog: Catalog
     queue: JobQueue
     reports: Reports
+    live_spread: Callable[[ModelCard], AnswerSpread]
 
     def blueprint(self) -> Blueprint:
         """The routes."""
@@ -74,12 +83,14 @@ class PageViews:
         labels = version_labels(self.settings.model_config_file, name)
         rows = version_rows(self.catalog, name, labels, budget)
         shown = _choose(rows, name, version)
+        card = shown.card if shown else None
         return render_template(
             "model.html",
             name=name,
             versions=rows,
             shown=shown,
-            readable=read_card(shown.card) if shown and shown.card else None,
+            readable=read_card(card) if card else None,
+            drift=compare(card, self.live_spread(card)) if card else None,
             has_report=shown is not None and self.reports.has(name, shown.version),
         )
 

@@ -10,6 +10,7 @@ import yaml
 from click import Context
 
 from kennel.cli import main
+from models.spread import ENOUGH_IMAGES, NOTABLE_PSI
 from tests.deploy.prometheus import (
     PROMETHEUS,
     RULE_FILES,
@@ -83,6 +84,13 @@ def test_pages_name_commands_that_there_are() -> None:
         for command in re.findall(r"kennel(?:\.cli)? ([a-z][a-z-]+)\b(?!:)", text):
             if command not in {"info", "ping"}:  # redis-cli --user kennel
                 assert command in known, f"{page.name}: kennel {command}"
+
+
+def test_drift_is_judged_as_on_the_models_page() -> None:
+    expression = ALERTS["AnswersDrift"]["expr"]
+
+    assert f"> {NOTABLE_PSI}\n" in expression
+    assert f">= {ENOUGH_IMAGES}\n" in expression
 
 
 def test_rules_are_mounted_beside_the_configuration() -> None:

@@ -38,6 +38,13 @@ class Metrics:
         self.inference = InferenceMetrics(self.registry)
         self.upstream = UpstreamMetrics(self.registry)
 
+    def instruments(self) -> Collector:
+        """What all processes counted together."""
+        if self.folder is None:
+            return self.registry
+        collector: Collector = MultiProcessCollector(None, str(self.folder))  # type: ignore[no-untyped-call]
+        return collector
+
 
 class Exposition(Collector):
     """What GET /metrics shows: the sums over all processes, and gauges of the moment."""
@@ -58,11 +65,4 @@ class Exposition(Collector):
         yield from self._jobs.collect()
         for each in self._moment:
             yield from each.collect()
-        yield from self._instruments().collect()
-
-    def _instruments(self) -> Collector:
-        folder = self._metrics.folder
-        if folder is None:
-            return self._metrics.registry
-        collector: Collector = MultiProcessCollector(None, str(folder))  # type: ignore[no-untyped-call]
-        return collector
+        yield from self._metrics.instruments().collect()

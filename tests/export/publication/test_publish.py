@@ -28,6 +28,9 @@ def test_versions_count_up_and_are_complete(published: Path) -> None:
         assert card.version == version
         assert card.labels == ("cat", "dog")
         assert card.training["counts"]["valid"] == {"cat": 8, "dog": 8}
+        called = zip(*card.metrics["validation"]["confusion_matrix"], strict=True)
+        assert card.validation_spread is not None
+        assert card.validation_spread.labels == tuple(map(sum, called))
         assert (base / str(version) / WARMUP_FILE).stat().st_size > 0
     entry = read_model_config(published / "models.config")[0]
     assert (entry.name, entry.versions_kept) == ("pets", 2)
