@@ -23,14 +23,14 @@ JOBS: Final = (
         (
             (
                 "{{outcome}}",
-                "sum by (outcome) (rate(job_images_total[$__rate_interval]))",
+                "max by (outcome) (rate(job_images_total[$__rate_interval]))",
             ),
         ),
         unit="ops",
     ),
     Panel(
         "Jobs that ended, per hour",
-        (("{{state}}", f"sum by (state) (increase(jobs_total{{{_OVER}}}[1h]))"),),
+        (("{{state}}", f"max by (state) (increase(jobs_total{{{_OVER}}}[1h]))"),),
     ),
     Panel(
         "Waiting",
