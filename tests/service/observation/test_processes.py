@@ -76,6 +76,7 @@ def test_counters_add_up_over_workers_and_their_deaths(api: Api) -> None:
     ask_at_once(api, 40)
     wait_until(lambda: len(gauge_pids(api)) == 2, "both workers count")
     assert {predictions(api) for _ in range(6)} == {40}
+    assert scrape(api).value("inference_scores_total", model="pets") == 40
 
     killed = api.workers()[0]
     os.kill(killed, signal.SIGKILL)
