@@ -23,6 +23,7 @@ from models.card import ModelCard
 from models.errors import KennelError
 from models.images import decode_image, read_image_file
 from models.storage import sync_path, temporary_beside
+from models.wire.batching_parameters import PER_MODEL_FILE
 from models.wire.config import check_model_name, published_versions
 
 
@@ -67,7 +68,14 @@ def _export(
     card = write_savedmodel(ensemble, card, folder)
     check_savedmodel(folder, card, pixels, ensemble)
     write_version_report(run, card, folder)
+    _copy_batching(folder)
     return card
+
+
+def _copy_batching(folder: Path) -> None:
+    own = folder.parent / PER_MODEL_FILE
+    if own.is_file():
+        shutil.copyfile(own, folder / PER_MODEL_FILE)
 
 
 def _serve(models_dir: Path, card: ModelCard, finished: Path) -> None:

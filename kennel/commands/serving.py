@@ -75,6 +75,14 @@ def _boolean(text: str) -> bool:
 )
 @click.option("--batching_parameters_file", type=_path(), help="How to gather them.")
 @click.option(
+    "--enable_per_model_batching_parameters",
+    is_flag=False,
+    flag_value="true",
+    default="false",
+    callback=lambda _context, _option, value: _boolean(value),
+    help="Each version's own batching_params.pbtxt says how.",
+)
+@click.option(
     "--grpc_max_threads", default=128, show_default=True, help="Calls at once."
 )
 @click.option(
@@ -82,21 +90,43 @@ def _boolean(text: str) -> bool:
     default="true",
     help="Accepted and ignored: a label waits here until its version is loaded.",
 )
+@click.option(
+    "--tensorflow_intra_op_parallelism", default=0, help="Threads of one operation."
+)
+@click.option(
+    "--tensorflow_inter_op_parallelism", default=0, help="Operations at once."
+)
+@click.option(
+    "--num_load_threads",
+    default=1,
+    help="Accepted and ignored: one thread loads, others answer meanwhile.",
+)
 @click.option("--rest_api_port", default=0, help="Accepted and ignored: gRPC only.")
 @click.option("--monitoring_config_file", type=_path(), help="Accepted and ignored.")
 def model_server(
     allow_version_labels_for_unavailable_models: str,
+    num_load_threads: int,
     rest_api_port: int,
     monitoring_config_file: Path | None,
+    tensorflow_intra_op_parallelism: int,
+    tensorflow_inter_op_parallelism: int,
     **flags: Any,
 ) -> None:
     """Run the embedded model server alone, with TensorFlow Serving's flags."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if rest_api_port or monitoring_config_file:
         click.echo("gRPC only: no REST port, no monitoring here", err=True)
+    _limit_threads("INTRAOP", tensorflow_intra_op_parallelism)
+    _limit_threads("INTEROP", tensorflow_inter_op_parallelism)
     from models.networks.runtime import start_tensorflow
 
     start_tensorflow()
     from models.server.main import ServerOptions, serve
 
     serve(ServerOptions(**flags))
+
+
+def _limit_threads(kind: str, threads: int) -> None:
+    # TensorFlow reads these once, when it starts.
+    if threads:
+        os.environ[f"TF_NUM_{kind}_THREADS"] = str(threads)

@@ -1,65 +1,46 @@
-"""Batching parameters, as TensorFlow Serving's file states them, and their kernel.
-
-Nothing is batched in Python: TensorFlow's own batching kernel gathers requests.
-"""
+"""Batching by TensorFlow's own kernel; nothing is gathered in Python."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import tensorflow as tf
 
-from models.errors import InvalidRequestError
-
-_FIELD: Final = re.compile(r"(\w+)\s*(?::\s*(\w+)|\{\s*value\s*:\s*(\w+)\s*\})")
-_COMMENT: Final = re.compile(r"#[^\n]*")
-_IGNORED: Final = frozenset({"thread_pool_name", "pad_variable_length_inputs"})
+from models.wire.batching_parameters import (
+    PER_MODEL_FILE,
+    BatchingParameters,
+    read_batching_parameters,
+)
 
 
 @dataclass(frozen=True)
-class BatchingParameters:
-    """How requests are gathered (tensorflow/serving, batching guide).
+class Batching:
+    """How the versions of a server are batched, as TensorFlow Serving's flags say.
 
     Attributes:
-        num_batch_threads: batches that run at once; one keeps all cores on one batch.
-        batch_timeout_micros: how long an incomplete batch waits; 0 sends it as soon as
-            a thread is free, so an idle server adds no delay.
-        allowed_batch_sizes: batches are padded up to these; empty means never, which
-            is best on a CPU, where padding is pure cost.
+        parameters: of all models; None: no batching.
+        per_model: each version has its own file instead, or is not batched; only the
+            threads come from *parameters*.
     """
 
-    max_batch_size: int = 32
-    batch_timeout_micros: int = 0
-    num_batch_threads: int = 1
-    max_enqueued_batches: int = 100
-    allowed_batch_sizes: tuple[int, ...] = ()
-    max_execution_batch_size: int = 0
-    enable_large_batch_splitting: bool = False
+    parameters: BatchingParameters | None = None
+    per_model: bool = False
 
+    def of_version(self, folder: Path) -> BatchingParameters | None:
+        """The parameters of the version in *folder*; None: each request by itself.
 
-def read_batching_parameters(path: Path) -> BatchingParameters:
-    """The parameters in a ``--batching_parameters_file``.
-
-    Raises:
-        InvalidRequestError: it cannot be read, or states what cannot be.
-    """
-    try:
-        text = _COMMENT.sub("", path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"batching parameters file {path} cannot be read: {error}"
-        raise InvalidRequestError(message) from error
-    if rest := _FIELD.sub("", text).strip():
-        message = f"batching parameters file {path}: cannot understand {rest[:60]!r}"
-        raise InvalidRequestError(message)
-    parameters = BatchingParameters()
-    for name, plain, wrapped in _FIELD.findall(text):
-        parameters = _with_field(parameters, name, plain or wrapped, path)
-    _check(parameters, path)
-    return parameters
+        Raises:
+            InvalidRequestError: the version's own file cannot be used.
+        """
+        if self.parameters is None or not self.per_model:
+            return self.parameters
+        if not (folder / PER_MODEL_FILE).is_file():
+            return None
+        own = read_batching_parameters(folder / PER_MODEL_FILE)
+        return replace(own, num_batch_threads=self.parameters.num_batch_threads)
 
 
 def batched(
@@ -77,7 +58,7 @@ def batched(
         num_batch_threads=parameters.num_batch_threads,
         max_batch_size=parameters.max_batch_size,
         batch_timeout_micros=parameters.batch_timeout_micros,
-        allowed_batch_sizes=list(parameters.allowed_batch_sizes) or None,
+        allowed_batch_sizes=_allowed_sizes(parameters),
         max_enqueued_batches=parameters.max_enqueued_batches,
         enable_large_batch_splitting=parameters.enable_large_batch_splitting,
         autograph=False,
@@ -91,35 +72,9 @@ def batched(
     return compiled.get_concrete_function()  # type: ignore[no-any-return] # untyped
 
 
-def _with_field(
-    parameters: BatchingParameters, name: str, value: str, path: Path
-) -> BatchingParameters:
-    if name in _IGNORED:
-        return parameters
-    if not hasattr(parameters, name):
-        raise InvalidRequestError(f"{path}: no batching parameter {name!r} is known")
-    if name == "enable_large_batch_splitting":
-        return replace(parameters, enable_large_batch_splitting=value == "true")
-    if not value.isdigit():
-        raise InvalidRequestError(f"{path}: {name} is {value!r}, not a whole number")
-    if name == "allowed_batch_sizes":
-        sizes = (*parameters.allowed_batch_sizes, int(value))
-        return replace(parameters, allowed_batch_sizes=sizes)
-    number: dict[str, Any] = {name: int(value)}
-    return replace(parameters, **number)
-
-
-def _check(parameters: BatchingParameters, path: Path) -> None:
-    sizes = parameters.allowed_batch_sizes
-    splitting = parameters.enable_large_batch_splitting
-    last = (
-        parameters.max_execution_batch_size if splitting else parameters.max_batch_size
-    )
-    if list(sizes) != sorted(set(sizes)):
-        raise InvalidRequestError(f"{path}: allowed_batch_sizes {sizes} must increase")
-    if sizes and last and sizes[-1] != last:
-        message = f"{path}: the last of allowed_batch_sizes {sizes} must be {last}"
-        raise InvalidRequestError(message)
-    if parameters.max_batch_size < 1 or parameters.num_batch_threads < 1:
-        message = f"{path}: max_batch_size and num_batch_threads must be at least 1"
-        raise InvalidRequestError(message)
+def _allowed_sizes(parameters: BatchingParameters) -> list[int] | None:
+    sizes = list(parameters.allowed_batch_sizes)
+    if not sizes and parameters.enable_large_batch_splitting:
+        # The kernel takes the size of a part from the last of these.
+        sizes = list(range(1, parameters.computed_at_once + 1))
+    return sizes or None

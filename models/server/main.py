@@ -15,10 +15,14 @@ import grpc
 
 from models.contract import MAX_MESSAGE_BYTES
 from models.errors import InvalidRequestError, KennelError
-from models.server.batching import BatchingParameters, read_batching_parameters
+from models.server.batching import Batching
 from models.server.service import ModelService, PredictionService
 from models.server.versions import VersionManager
 from models.wire import messages
+from models.wire.batching_parameters import (
+    BatchingParameters,
+    read_batching_parameters,
+)
 from models.wire.config import (
     VERSIONS_KEPT,
     ModelEntry,
@@ -44,6 +48,7 @@ class ServerOptions:
     file_system_poll_wait_seconds: float = 1.0
     enable_batching: bool = False
     batching_parameters_file: Path | None = None
+    enable_per_model_batching_parameters: bool = False
     grpc_max_threads: int = 128
 
 
@@ -121,9 +126,9 @@ def _entries(options: ServerOptions) -> Callable[[], Sequence[ModelEntry]]:
     return lambda: read_model_config(path)
 
 
-def _batching(options: ServerOptions) -> BatchingParameters | None:
+def _batching(options: ServerOptions) -> Batching:
     if not options.enable_batching:
-        return None
-    if options.batching_parameters_file is None:
-        return BatchingParameters()
-    return read_batching_parameters(options.batching_parameters_file)
+        return Batching()
+    file = options.batching_parameters_file
+    parameters = read_batching_parameters(file) if file else BatchingParameters()
+    return Batching(parameters, options.enable_per_model_batching_parameters)

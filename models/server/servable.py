@@ -16,8 +16,9 @@ import tensorflow as tf
 
 from models.contract import WARMUP_FILE
 from models.errors import ModelContractError
-from models.server.batching import BatchingParameters, batched
+from models.server.batching import batched
 from models.wire import messages
+from models.wire.batching_parameters import BatchingParameters
 from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
 
 DEFAULT_SIGNATURE: Final = "serving_default"

@@ -10,11 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import grpc
 import tensorflow as tf
 
-from models.server.batching import BatchingParameters
+from models.errors import InvalidRequestError
+from models.server.batching import Batching
 from models.server.loaded import LoadedModel, VersionState
 from models.server.servable import Servable, ServingError
 from models.wire.config import ModelEntry
@@ -25,6 +27,14 @@ MAX_LOAD_ATTEMPTS = 5
 LOAD_RETRY_SECONDS = 60.0
 """TensorFlow Serving's ``max_num_load_retries`` and its interval."""
 
+_LOAD_ERRORS: Final = (
+    OSError,
+    ValueError,
+    tf.errors.OpError,
+    ServingError,
+    InvalidRequestError,
+)
+
 
 class VersionManager:
     """All models of a server; `poll` does the loading, the rest only look."""
@@ -32,7 +42,7 @@ class VersionManager:
     def __init__(
         self,
         entries: Callable[[], Sequence[ModelEntry]],
-        batching: BatchingParameters | None,
+        batching: Batching,
     ) -> None:
         """Serve what *entries* returns; it is asked again at each poll."""
         self._entries = entries
@@ -129,11 +139,11 @@ class VersionManager:
         self._set(model, version, VersionState("LOADING", attempts=state.attempts))
         began = time.monotonic()
         try:
-            servable = Servable(
-                name, version, model.entry.base_path / str(version), self._batching
-            )
+            folder = model.entry.base_path / str(version)
+            batching = self._batching.of_version(folder)
+            servable = Servable(name, version, folder, batching)
             warmed = servable.warm_up()
-        except (OSError, ValueError, tf.errors.OpError, ServingError) as error:
+        except _LOAD_ERRORS as error:
             self._failed(model, version, state.attempts + 1, error)
             return
         with self._lock:

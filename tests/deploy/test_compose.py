@@ -10,7 +10,6 @@ import yaml
 
 from kennel.commands.serving import model_server
 from kennel.local_redis import ACCESS_RULES, REDIS_USER
-from models.contract import MAX_BATCH_SIZE
 from models.logs import LogSettings
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
@@ -141,13 +140,3 @@ def test_mounted_configuration_files_exist() -> None:
             for volume in service.get("volumes", []):
                 source = volume.split(":")[0]
                 assert not source.startswith("./deploy/") or (ROOT / source).is_file()
-
-
-@pytest.mark.tensorflow
-@pytest.mark.parametrize("name", ["batching.config", "batching.gpu.config"])
-def test_a_batch_of_the_clients_fits_the_batching_parameters(name: str) -> None:
-    from models.server.batching import read_batching_parameters
-
-    parameters = read_batching_parameters(ROOT / "deploy" / name)
-
-    assert parameters.max_batch_size >= MAX_BATCH_SIZE

@@ -39,7 +39,9 @@ def wait_for_version(target: str, model: str, version: int) -> None:
     wait_until(available, f"{model} version {version} on {target}", 60)
 
 
-def start_embedded(stack: ExitStack, models_dir: Path, model: str) -> RunningServer:
+def start_embedded(
+    stack: ExitStack, models_dir: Path, model: str, *flags: str
+) -> RunningServer:
     target = f"127.0.0.1:{free_port()}"
     stack.enter_context(
         running(
@@ -50,6 +52,7 @@ def start_embedded(stack: ExitStack, models_dir: Path, model: str) -> RunningSer
             f"--model_base_path={models_dir / model}",
             "--enable_batching",
             "--file_system_poll_wait_seconds=0.1",
+            *flags,
             env=os.environ,
             log=models_dir / "server.log",
         )

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from models.contract import IMAGES_INPUT
-from models.errors import InvalidRequestError
 from models.wire import messages
+from models.wire.batching_parameters import PER_MODEL_FILE
 from models.wire.client import ModelRef, ModelServerClient
 from models.wire.tensors import to_tensor
 from tests.models.conftest import RunningServer, start_embedded, wait_for_version
@@ -122,42 +122,22 @@ def test_broken_version_leaves_the_old_one_serving(tmp_path: Path) -> None:
     assert answer.version == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("max_batch_size { value: many }", "not a whole number"),
-        ("max_bach_size { value: 8 }", "max_bach_size"),
-        ("max_batch_size { value: 8 } allowed_batch_sizes: 4", "must be 8"),
-        ("allowed_batch_sizes: 4 allowed_batch_sizes: 2", "must increase"),
-        ("max_batch_size = 8", "cannot understand"),
-    ],
-)
-def test_bad_batching_file_is_refused_with_a_reason(
-    tmp_path: Path, text: str, complaint: str
-) -> None:
-    from models.networks.runtime import start_tensorflow
+def test_version_with_a_broken_file_of_its_own_is_not_loaded(tmp_path: Path) -> None:
+    publish_tiny_model(tmp_path, 1)
+    publish_tiny_model(tmp_path, 2)
+    (tmp_path / "pets" / "2" / PER_MODEL_FILE).write_text("max_batch_size: 32")
 
-    start_tensorflow()
-    from models.server.batching import read_batching_parameters
+    with ExitStack() as stack:
+        flag = "--enable_per_model_batching_parameters=true"
+        server = start_embedded(stack, tmp_path, "pets", flag)
+        wait_for_version(server.target, "pets", 1)
+        client = stack.enter_context(ModelServerClient(server.target))
 
-    file = tmp_path / "batching.config"
-    file.write_text(text)
+        def error() -> str:
+            found = client.versions("pets")
+            return next(each.error for each in found if each.version == 2)
 
-    with pytest.raises(InvalidRequestError, match=complaint):
-        read_batching_parameters(file)
+        wait_until(error, "a failed load of version 2")
+        reason = error()
 
-
-def test_batching_file_of_tensorflow_serving_is_understood(tmp_path: Path) -> None:
-    from models.server.batching import read_batching_parameters
-
-    file = tmp_path / "batching.config"
-    file.write_text(
-        "# a comment\nmax_batch_size { value: 16 }\nbatch_timeout_micros { value: 5 }\n"
-        "allowed_batch_sizes: 4\nallowed_batch_sizes: 16\nthread_pool_name { value: a }"
-    )
-
-    parameters = read_batching_parameters(file)
-
-    assert parameters.max_batch_size == 16
-    assert parameters.batch_timeout_micros == 5
-    assert parameters.allowed_batch_sizes == (4, 16)
+    assert "max_batch_size" in reason

@@ -24,10 +24,11 @@ class Served:
 
     def __init__(self, models_dir: Path) -> None:
         start_tensorflow()
+        from models.server.batching import Batching
         from models.server.versions import VersionManager
 
         self.entry = ModelEntry("pets", models_dir / "pets", 2)
-        self.manager: VersionManager = VersionManager(lambda: [self.entry], None)
+        self.manager: VersionManager = VersionManager(lambda: [self.entry], Batching())
 
     def follow(self, *specific: int, **labels: int) -> None:
         pairs = tuple(labels.items())
