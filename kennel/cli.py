@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "prune": "kennel.commands.versions:prune",
     "up": "kennel.commands.serving:up",
     "model-server": "kennel.commands.serving:model_server",
+    "serving-config": "kennel.commands.serving_config:serving_config",
     "predict": "kennel.commands.predicting:predict",
     "submit": "kennel.commands.submitting:submit",
     "jobs": "kennel.commands.jobs:jobs",

@@ -11,6 +11,9 @@ import grpc
 import numpy as np
 import pytest
 
+from kennel.serving_config.files import serving_config, write_files
+from kennel.serving_config.models import ModelWish, model_texts, write_model_files
+from kennel.serving_config.wishes import Wishes
 from models.contract import IMAGES_INPUT
 from models.wire import messages
 from models.wire.batching_parameters import PER_MODEL_FILE
@@ -120,6 +123,31 @@ def test_broken_version_leaves_the_old_one_serving(tmp_path: Path) -> None:
         answer = client.predict(pixels(), PETS)
 
     assert answer.version == 1
+
+
+def test_server_starts_with_the_files_that_the_command_writes(tmp_path: Path) -> None:
+    models_dir, files = tmp_path / "models", tmp_path / "files"
+    publish_tiny_model(models_dir, 1)
+    wishes = Wishes("cpu", max_batch=8)
+    write_files(serving_config(wishes, per_model=True).texts(), files)
+    own = model_texts(models_dir, wishes, [ModelWish("pets", max_batch=4)])
+    write_model_files(models_dir, own)
+    flags = [
+        f"--batching_parameters_file={files / 'batching.config'}",
+        "--enable_per_model_batching_parameters=true",
+        "--tensorflow_intra_op_parallelism=1",
+        "--num_load_threads=1",
+    ]
+
+    with ExitStack() as stack:
+        server = start_embedded(stack, models_dir, "pets", *flags)
+        wait_for_version(server.target, "pets", 1)
+        client = stack.enter_context(ModelServerClient(server.target))
+        lone = client.predict(pixels(1), PETS)
+        split = client.predict(pixels(17), PETS)
+
+    assert split.probabilities.shape == (17, 2)
+    assert (split.probabilities == lone.probabilities).all()
 
 
 def test_version_with_a_broken_file_of_its_own_is_not_loaded(tmp_path: Path) -> None:

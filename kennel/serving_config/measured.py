@@ -1,0 +1,44 @@
+"""Times of the published models' batches, measured on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from kennel.serving_config.budget import BatchTimes
+from kennel.serving_config.wishes import Device, powers_of_two
+from models.contract import MAX_BATCH_SIZE
+from models.errors import InvalidRequestError
+from models.wire.config import published_models, published_versions
+
+
+def measure_models(
+    models_dir: Path, names: Iterable[str], device: Device, say: Callable[[str], None]
+) -> dict[str, BatchTimes]:
+    """Times of the newest version of each of *names*, or of all published models.
+
+    Loads them in this process, one after the other; *say* is told which.
+
+    Raises:
+        InvalidRequestError: there is none.
+        ModelContractError, OSError, ValueError: one cannot be loaded.
+    """
+    chosen = list(names) or published_models(models_dir)
+    if not chosen:
+        raise InvalidRequestError(f"no models in {models_dir}: nothing to measure")
+    from models.networks.runtime import start_tensorflow
+
+    start_tensorflow()
+    from models.server.timing import batch_seconds
+
+    sizes = powers_of_two(MAX_BATCH_SIZE if device == "cpu" else 4 * MAX_BATCH_SIZE)
+    times = {}
+    for name in chosen:
+        versions = published_versions(models_dir / name)
+        if not versions:
+            raise InvalidRequestError(f"{models_dir} has no model {name!r} to measure")
+        title = f"{name} {versions[0]}"
+        say(f"measuring {title}, batches of 1 to {sizes[-1]} ...")
+        seconds = batch_seconds(models_dir / name / str(versions[0]), sizes)
+        times[name] = BatchTimes(title, seconds)
+    return times

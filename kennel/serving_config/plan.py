@@ -1,0 +1,80 @@
+"""What is asked for, completed by what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kennel.serving_config.budget import BatchTimes
+from kennel.serving_config.models import ModelWish
+from kennel.serving_config.wishes import Wishes
+from models.contract import MAX_BATCH_SIZE
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The wishes to write down, and what to tell about them.
+
+    Attributes:
+        single: models with values of their own.
+        warnings: what the values will not achieve.
+    """
+
+    wishes: Wishes
+    single: tuple[ModelWish, ...]
+    warnings: tuple[str, ...]
+
+
+def make_plan(
+    wishes: Wishes,
+    max_batch: int | None,
+    single: Sequence[ModelWish],
+    times: Mapping[str, BatchTimes],
+) -> Plan:
+    """*wishes* with *max_batch*, or with what *times* leave room for.
+
+    Raises:
+        InvalidRequestError: a batch size cannot be.
+    """
+    budget = wishes.latency_budget_ms
+    if max_batch is None:
+        # One file for all models: the slowest decides.
+        fitting = [each.choose(budget) for each in times.values()]
+        max_batch = min(fitting, default=MAX_BATCH_SIZE)
+    wishes = replace(wishes, max_batch=max_batch)
+    own = tuple(_completed(each, wishes, times) for each in single)
+    named = {each.name: each for each in own}
+    warnings = [
+        warning
+        for name, measured in times.items()
+        for warning in _of_model(
+            named.get(name, ModelWish(name)).applied_to(wishes), measured
+        )
+    ]
+    return Plan(wishes, own, (*warnings, *_of_splitting(wishes, own)))
+
+
+def _completed(
+    wish: ModelWish, wishes: Wishes, times: Mapping[str, BatchTimes]
+) -> ModelWish:
+    if wish.max_batch is not None or wish.name not in times:
+        return wish
+    budget = wish.applied_to(wishes).latency_budget_ms
+    return replace(wish, max_batch=times[wish.name].choose(budget))
+
+
+def _of_model(wishes: Wishes, measured: BatchTimes) -> list[str]:
+    timed = max(size for size in measured.seconds if size <= wishes.max_batch)
+    return measured.warnings(timed, wishes.latency_budget_ms)
+
+
+def _of_splitting(wishes: Wishes, single: Sequence[ModelWish]) -> list[str]:
+    if not any(
+        each.splits for each in (wishes, *(o.applied_to(wishes) for o in single))
+    ):
+        return []
+    return [
+        f"batches below {MAX_BATCH_SIZE}, which a folder job sends at once, split its "
+        "calls; then a lone image is computed as two, so that CSVs stay the same to the "
+        "last digit, and one client alone waits up to twice as long"
+    ]

@@ -1,0 +1,283 @@
+"""`kennel serving-config`: files that a model server takes, each value explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from google.protobuf import text_format
+
+from kennel.cli import main
+from kennel.commands.serving import model_server
+from kennel.serving_config.budget import BatchTimes
+from kennel.serving_config.files import METRICS_PATH, flags_in, serving_config
+from kennel.serving_config.models import ModelWish
+from kennel.serving_config.plan import make_plan
+from kennel.serving_config.wishes import Clients, Device, Wishes
+from models.errors import InvalidRequestError
+from models.wire.batching_parameters import (
+    BatchingParameters,
+    parse_batching_parameters,
+    read_batching_parameters,
+)
+from models.wire.serving_messages import MonitoringConfigMessage
+
+ROOT = Path(__file__).parents[2]
+
+EVEN = BatchTimes("even 1", {size: 0.01 * size for size in (1, 2, 4, 8, 16, 32)})
+"""A model to which batches do not matter."""
+
+STEADY = BatchTimes("steady 1", {1: 0.01, 2: 0.01, 8: 0.01, 32: 0.01, 64: 0.05})
+"""One that takes the same time for all batches up to 32."""
+
+
+def run(*arguments: str, home: Path) -> Result:
+    command = ["serving-config", *arguments]
+    return CliRunner().invoke(main, command, env={"KENNEL_HOME": str(home)})
+
+
+def batching(wishes: Wishes) -> BatchingParameters:
+    text = serving_config(wishes).texts()["batching.config"]
+    return parse_batching_parameters(text, "batching.config")
+
+
+def publish(home: Path, name: str, version: int = 1) -> Path:
+    folder = home / "models" / name / str(version)
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_committed_files_are_what_the_command_writes(device: Device) -> None:
+    texts = serving_config(Wishes(device, cores=8)).texts()
+    folder = ROOT / "deploy" / "model-server" / device
+
+    assert texts == {each.name: each.read_text() for each in folder.iterdir()}
+
+
+def test_compose_gives_the_model_server_the_generated_values() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    command: list[str] = compose["services"]["model-server"]["command"]
+    generated = flags_in(serving_config(Wishes(cores=8)).texts()["flags"])
+    by_name = dict(each.split("=", 1) for each in generated)
+    given = dict(each.split("=", 1) for each in command)
+
+    assert {name: given[name] for name in given if name in by_name}.items() <= (
+        by_name.items()
+    )
+    assert {"--grpc_max_threads", "--batching_parameters_file"} <= set(given)
+
+
+@pytest.mark.parametrize("cores", [1, 4, 16, 64])
+@pytest.mark.parametrize("max_batch", [2, 8, 32, 128])
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_every_configuration_passes_the_server_s_checks(
+    device: Device, max_batch: int, cores: int
+) -> None:
+    wishes = Wishes(device, cores, max_batch)
+    config = serving_config(wishes, per_model=True)
+    parameters = batching(wishes)
+
+    assert parameters.computed_at_once == max_batch
+    assert parameters.max_batch_size >= 32
+    assert model_server.make_context("flags", flags_in(config.texts()["flags"]))
+    monitoring = text_format.Parse(
+        config.texts()["monitoring.config"], MonitoringConfigMessage()
+    )
+    assert monitoring.prometheus_config.enable
+    assert monitoring.prometheus_config.path == METRICS_PATH
+
+
+def test_every_value_has_its_reason_beside_it() -> None:
+    config = serving_config(Wishes("gpu", 16, 16), per_model=True)
+
+    for settings in (config.batching, config.monitoring, config.flags):
+        assert all(each.why.endswith(".") for each in settings)
+
+
+def test_split_calls_never_leave_a_lone_image() -> None:
+    for device, sizes in (("cpu", (2, 3, 4, 5, 6, 7, 8)), ("gpu", (2, 4, 8))):
+        parameters = batching(Wishes(device, 4, 8))  # type: ignore[arg-type] # a loop
+
+        assert parameters.enable_large_batch_splitting
+        assert parameters.allowed_batch_sizes == sizes
+
+
+def test_queue_and_threads_have_room_for_all_clients() -> None:
+    few = Wishes(clients=Clients(api_processes=1, workers=1))
+    many = Wishes(clients=Clients(api_processes=16, workers=64))
+
+    for wishes in (few, many):
+        room = batching(wishes).max_enqueued_batches * wishes.max_batch
+        flags = flags_in(serving_config(wishes).texts()["flags"])
+        threads = next(each for each in flags if "grpc_max_threads" in each)
+        assert room >= 2 * wishes.clients.images
+        assert int(threads.partition("=")[2]) >= wishes.clients.calls
+
+
+def test_threads_times_parallelism_never_exceeds_the_cores() -> None:
+    for cores in (1, 7, 16, 30, 64):
+        wishes = Wishes("cpu", cores)
+
+        assert wishes.batch_threads * max(1, wishes.threads_per_batch) <= cores
+
+
+@pytest.mark.parametrize(
+    ("device", "max_batch"), [("cpu", 1), ("cpu", 0), ("cpu", 1000), ("gpu", 24)]
+)
+def test_impossible_batches_are_refused(device: Device, max_batch: int) -> None:
+    with pytest.raises(InvalidRequestError, match=str(max_batch)):
+        Wishes(device, 4, max_batch)
+
+
+@pytest.mark.parametrize(
+    ("times", "budget", "chosen"),
+    [
+        (EVEN, 1000, 32),
+        (EVEN, 200, 2),
+        (EVEN, 10, 32),
+        (STEADY, 100, 32),
+        (STEADY, 15, 32),
+    ],
+)
+def test_batch_is_the_smallest_fast_one_that_the_budget_has_room_for(
+    times: BatchTimes, budget: float, chosen: int
+) -> None:
+    assert times.choose(budget) == chosen
+
+
+def test_budget_that_no_batch_meets_is_warned_of() -> None:
+    wishes = Wishes(latency_budget_ms=10)
+
+    plan = make_plan(wishes, None, [ModelWish("steady")], {"steady": STEADY})
+
+    assert plan.wishes.max_batch == 32
+    assert any("20 ms" in each and "budget of 10 ms" in each for each in plan.warnings)
+
+
+def test_slowest_model_decides_unless_it_has_its_own_parameters() -> None:
+    wishes = Wishes(latency_budget_ms=200)
+    times = {"even": EVEN, "steady": STEADY}
+
+    shared = make_plan(wishes, None, [], times)
+    own = make_plan(wishes, 32, [ModelWish("even")], times)
+
+    assert shared.wishes.max_batch == 2
+    assert own.wishes.max_batch == 32
+    assert [each.max_batch for each in own.single] == [2]
+    assert any("lone image" in each for each in own.warnings)
+
+
+def test_nothing_is_written_without_output(tmp_path: Path) -> None:
+    result = run(home=tmp_path)
+
+    assert result.exit_code == 0
+    assert "max_enqueued_batches = 96" in result.stdout
+    assert "Not measured" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_written_files_pass_the_check(tmp_path: Path) -> None:
+    folder = tmp_path / "serving"
+    written = run("--max-batch", "8", "--output", str(folder), home=tmp_path)
+    checked = run("--check", str(folder), home=tmp_path)
+
+    assert written.exit_code == 0, written.output
+    assert checked.exit_code == 0, checked.output
+    assert "8 computed at once" in checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "complaint"),
+    [
+        ("batching.config", "allowed_batch_sizes: 8", "must be 32"),
+        ("batching.config", "max_batch_size { value: 8 }", "at least 32"),
+        (
+            "batching.config",
+            "max_batch_size { value: 32 } enable_large_batch_splitting { value: true }",
+            "begin with 2",
+        ),
+        ("monitoring.config", "prometheus { enable: true }", "prometheus"),
+        ("flags", "--grpc_max_thread=8", "grpc_max_thread"),
+        ("flags", "--grpc_max_threads=many", "many"),
+    ],
+)
+def test_check_names_what_a_server_would_not_take(
+    tmp_path: Path, file: str, line: str, complaint: str
+) -> None:
+    run("--output", str(tmp_path), home=tmp_path)
+    (tmp_path / file).write_text(line)
+
+    result = run("--check", str(tmp_path), home=tmp_path)
+
+    assert result.exit_code == 2
+    assert complaint in result.output
+
+
+def test_check_of_an_empty_folder_says_what_writes_the_files(tmp_path: Path) -> None:
+    result = run("--check", str(tmp_path), home=tmp_path)
+
+    assert result.exit_code == 2
+    assert f"--output {tmp_path}" in result.output
+
+
+def test_models_get_files_of_their_own_beside_and_in_their_versions(
+    tmp_path: Path,
+) -> None:
+    cats, dogs = publish(tmp_path, "cats"), publish(tmp_path, "dogs", 3)
+    output = tmp_path / "serving"
+
+    result = run("--model", "cats:max_batch=4", "--output", str(output), home=tmp_path)
+
+    assert result.exit_code == 0, result.output
+    flags = flags_in((output / "flags").read_text())
+    assert "--enable_per_model_batching_parameters=true" in flags
+    for folder, at_once in ((cats, 4), (cats.parent, 4), (dogs, 32)):
+        parameters = read_batching_parameters(folder / "batching_params.pbtxt")
+        assert parameters.computed_at_once == at_once
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        ("cats", "no such model"),
+        ("dogs:max_batch=many", "max_batch=many"),
+        ("dogs:batch=4", "batch=4"),
+        ("dogs:max_batch=1", "1 images"),
+        ("../dogs", "not possible"),
+    ],
+)
+def test_wishes_for_models_that_cannot_be_are_refused(
+    tmp_path: Path, model: str, complaint: str
+) -> None:
+    publish(tmp_path, "dogs")
+
+    result = run("--model", model, "--output", str(tmp_path / "out"), home=tmp_path)
+
+    assert result.exit_code == 2
+    assert complaint in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.tensorflow
+def test_measured_batches_choose_the_size(tmp_path: Path) -> None:
+    from tests.tiny_model import publish_tiny_model
+
+    publish_tiny_model(tmp_path / "models", 1)
+
+    result: Any = run("--measured", "--latency-budget", "5000", home=tmp_path)
+
+    assert result.exit_code == 0, result.output
+    assert "pets 1, measured on this machine" in result.stdout
+    assert "max_batch_size = 32" in result.stdout
+    assert "above the budget" not in result.stderr
+
+
+def test_nothing_to_measure_is_said(tmp_path: Path) -> None:
+    result = run("--measured", home=tmp_path)
+
+    assert result.exit_code == 2
+    assert "nothing to measure" in result.output
