@@ -1,6 +1,6 @@
-"""Many connections in one thread: a fixed number of clients, or a fixed rate.
+"""Many connections in one thread: a fixed number of clients, or fixed arrivals.
 
-At a fixed rate the request times are set beforehand and latency counts from them, so a
+At a rate the request times are set beforehand and latency counts from them, so a
 server that stalls cannot hide how many it kept waiting (coordinated omission).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from benchmarks.load.connection import Connection
 from benchmarks.load.outcome import LoadResult, Outcome
@@ -43,10 +43,10 @@ class Loop:
                     self._start(now)
         return self._result(began, spent)
 
-    def run_rate(self, rate: float, seconds: float) -> LoadResult:
-        """Post *rate* requests a second for *seconds*, whatever the answers do."""
+    def run_at(self, arrivals: Sequence[float], seconds: float) -> LoadResult:
+        """Post at *arrivals*, within *seconds*, whatever the answers do."""
         began, spent = time.perf_counter(), time.process_time()
-        dues = deque(began + number / rate for number in range(int(rate * seconds)))
+        dues = deque(began + arrival for arrival in arrivals)
         while dues or self.busy:
             now = time.perf_counter()
             if now > began + seconds + _PATIENCE_SECONDS:

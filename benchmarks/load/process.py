@@ -27,6 +27,11 @@ class Target:
         """What *rate* requests a second saw, at fixed times."""
         return self._run("--rate", str(rate), "--seconds", str(seconds))
 
+    def independent(self, rate: float, seconds: float) -> LoadResult:
+        """The same at random times, those of `arrivals.random_arrivals`."""
+        arguments = ("--rate", str(rate), "--seconds", str(seconds))
+        return self._run(*arguments, "--independent")
+
     def _run(self, *arguments: str) -> LoadResult:
         command = [sys.executable, "-m", "benchmarks.load", self.url, *arguments]
         if self.form:

@@ -1,0 +1,1 @@
+"""How much a deployment serves, predicted by a queueing model and checked here."""

@@ -1,0 +1,120 @@
+"""Capacity: the queueing model beside measurements, or for a machine that is not here.
+
+`python -m benchmarks.capacity`: three loads on a small network, forecast and measured.
+`python -m benchmarks.capacity table --api-ms 8 --batch-ms 5 --image-ms 60`: a table.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from benchmarks.capacity.calibration import calibrate
+from benchmarks.capacity.queueing import Forecast, forecast
+from benchmarks.capacity.small import publish_small_model
+from benchmarks.capacity.stages import Stages
+from benchmarks.deployment import running_stack
+from benchmarks.load.arrivals import random_arrivals
+from benchmarks.load.outcome import LoadResult
+from benchmarks.load.process import Target
+from kennel.stack import LocalStack
+
+LOADS = (0.4, 0.7, 0.9)
+"""Of the capacity that the model predicts."""
+
+TABLE_LOADS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--seconds", default=15.0, show_default=True, help="Of each load.")
+@click.pass_context
+def main(context: click.Context, seconds: float) -> None:
+    """Print forecast and measurement of three loads, each just after a calibration."""
+    if context.invoked_subcommand is not None:
+        return
+    with _small_stack() as (stack, target, model):
+        for load in LOADS:
+            # The machine's speed drifts: each load has its own calibration.
+            stages = calibrate(stack, target, model)
+            rate = load * stages.capacity
+            measured = target.independent(rate, seconds)
+            _print_stages(stages)
+            expected = forecast(stages, random_arrivals(rate, seconds))
+            _print_comparison(load, rate, expected, measured)
+
+
+@main.command
+@click.option("--api-ms", type=float, required=True, help="Outside the model server.")
+@click.option("--api-processes", default=2, show_default=True)
+@click.option("--batch-ms", type=float, required=True, help="Of a batch by itself.")
+@click.option("--image-ms", type=float, required=True, help="Of an image in a batch.")
+@click.option("--max-batch", default=32, show_default=True)
+@click.option("--replicas", default=1, show_default=True, help="Model servers.")
+def table(
+    api_ms: float,
+    api_processes: int,
+    batch_ms: float,
+    image_ms: float,
+    max_batch: int,
+    replicas: int,
+) -> None:
+    """Print what independent clients would see at several loads."""
+    times = (api_ms / 1000, api_processes, batch_ms / 1000, image_ms / 1000)
+    stages = Stages(*times, max_batch=max_batch, batch_servers=replicas)
+    _print_stages(stages)
+    click.echo("load   requests/s   mean batch   p50 ms   p99 ms")
+    for load in TABLE_LOADS:
+        rate = load * stages.capacity
+        expected = forecast(stages, random_arrivals(rate, 20_000 / rate))
+        click.echo(
+            f"{load:4.2f} {rate:12.1f} {expected.mean_batch:12.1f} "
+            f"{expected.milliseconds(50):8.0f} {expected.milliseconds(99):8.0f}"
+        )
+
+
+@contextmanager
+def _small_stack() -> Iterator[tuple[LocalStack, Target, str]]:
+    with tempfile.TemporaryDirectory(prefix="kennel-bench-") as folder:
+        models_dir = Path(folder) / "models"
+        model = publish_small_model(models_dir)
+        with running_stack(Path(folder) / "data", 0, models_dir) as stack:
+            target = Target(f"{stack.url}/v1/predict?model={model}")
+            target.clients(2, 2)
+            yield stack, target, model
+
+
+def _print_stages(stages: Stages) -> None:
+    click.echo(
+        f"API {1000 * stages.api_seconds:.1f} ms in {stages.api_servers} processes; "
+        f"a batch {1000 * stages.batch_seconds:.1f} ms and {1000 * stages.image_seconds:.1f} "
+        f"ms an image; other work {1000 * stages.other_cpu_seconds:.1f} ms a request on "
+        f"{stages.cores} cores: at most {stages.capacity:.1f} requests/s"
+    )
+
+
+def _print_comparison(
+    load: float, rate: float, expected: Forecast, measured: LoadResult
+) -> None:
+    click.echo(f"load {load:.2f}, {rate:.1f} requests/s, {measured.statuses}")
+    rows = [("requests/s", expected.rate, measured.rate)]
+    rows += [
+        (
+            f"p{percent} ms",
+            expected.milliseconds(percent),
+            measured.milliseconds(percent),
+        )
+        for percent in (50, 90, 99)
+    ]
+    for name, foreseen, seen in rows:
+        error = foreseen / seen - 1
+        click.echo(
+            f"  {name:11} {foreseen:8.1f} forecast {seen:8.1f} measured {error:+.0%}"
+        )
+
+
+if __name__ == "__main__":
+    main()
