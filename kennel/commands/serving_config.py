@@ -13,9 +13,6 @@ from kennel.settings import KennelSettings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kennel.serving_config.budget import BatchTimes
-    from kennel.serving_config.files import ServingConfig
-    from kennel.serving_config.plan import Plan
     from kennel.serving_config.wishes import Device, Wishes
 
 
@@ -99,69 +96,44 @@ def _configure(
     measured: bool,
     output: Path | None,
 ) -> None:
-    from kennel.serving_config.files import serving_config, write_files
-    from kennel.serving_config.models import (
-        model_texts,
-        parse_model_wish,
-        write_model_files,
-    )
+    from kennel.commands.serving_values import print_times, print_values, print_warnings
+    from kennel.serving_config.files import serving_config
+    from kennel.serving_config.measured import measure_models
+    from kennel.serving_config.models import model_texts, parse_model_wishes
     from kennel.serving_config.plan import make_plan
 
     models_dir = KennelSettings.from_env(os.environ).models_dir
-    single = [parse_model_wish(text) for text in models]
-    names = [wish.name for wish in single]
-    times = _measure(models_dir, names, wishes.device) if measured else {}
+    single = parse_model_wishes(models, models_dir)
+    times = measure_models(models_dir, wishes.device, _say) if measured else {}
+    print_times(times.values())
     plan = make_plan(wishes, max_batch, single, times)
     config = serving_config(plan.wishes, per_model=bool(single))
     own = model_texts(models_dir, plan.wishes, plan.single) if single else {}
-    _explain(config, plan, measured=measured)
+    print_values(config)
+    print_warnings(plan, measured=measured)
     if output is None:
         click.echo("\nNothing was written: --output DIR writes these files.")
         return
-    written = write_files(config.texts(), output)
-    written += write_model_files(models_dir, own)
+    _write(output, config.texts(), models_dir, own)
+
+
+def _write(
+    output: Path, texts: Mapping[str, str], models_dir: Path, own: Mapping[str, str]
+) -> None:
+    from kennel.serving_config.files import write_files
+    from kennel.serving_config.models import write_model_files
+
+    written = write_files(texts, output) + write_model_files(models_dir, own)
     click.echo("\n" + "\n".join(f"wrote {path}" for path in written))
     if own:
-        click.echo(
+        _say(
             "A model server reads its flags when it starts: restart it. A model that is "
-            "published for the first time needs this command again, or is not batched.",
-            err=True,
+            "published for the first time needs this command again, or is not batched."
         )
 
 
-def _measure(
-    models_dir: Path, names: Sequence[str], device: Device
-) -> Mapping[str, BatchTimes]:
-    from kennel.serving_config.measured import measure_models
-
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    times = measure_models(models_dir, names, device, say)
-    for each in times.values():
-        click.echo(f"{each.name}, measured on this machine:")
-        for size, seconds in each.seconds.items():
-            click.echo(
-                f"  batch {size:>3} {1000 * seconds:>9.1f} ms "
-                f"{each.rate(size):>8.1f} images/s"
-            )
-    return times
-
-
-def _explain(config: ServingConfig, plan: Plan, *, measured: bool) -> None:
-    for settings in (config.batching, config.monitoring, config.flags):
-        click.echo()
-        for each in settings:
-            click.echo(f"{each.name} = {each.value}")
-            click.echo(f"    {each.why}")
-    for warning in plan.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if not measured:
-        click.echo(
-            "Not measured: whether batches fit the latency budget of "
-            f"{plan.wishes.latency_budget_ms:g} ms is not known; --measured times them.",
-            err=True,
-        )
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _check(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from kennel.serving_config.budget import BatchTimes
@@ -13,9 +13,9 @@ from models.wire.config import published_models, published_versions
 
 
 def measure_models(
-    models_dir: Path, names: Iterable[str], device: Device, say: Callable[[str], None]
+    models_dir: Path, device: Device, say: Callable[[str], None]
 ) -> dict[str, BatchTimes]:
-    """Times of the newest version of each of *names*, or of all published models.
+    """Times of the newest version of each model in *models_dir*, by its name.
 
     Loads them in this process, one after the other; *say* is told which.
 
@@ -23,8 +23,8 @@ def measure_models(
         InvalidRequestError: there is none.
         ModelContractError, OSError, ValueError: one cannot be loaded.
     """
-    chosen = list(names) or published_models(models_dir)
-    if not chosen:
+    names = published_models(models_dir)
+    if not names:
         raise InvalidRequestError(f"no models in {models_dir}: nothing to measure")
     from models.networks.runtime import start_tensorflow
 
@@ -33,12 +33,9 @@ def measure_models(
 
     sizes = powers_of_two(MAX_BATCH_SIZE if device == "cpu" else 4 * MAX_BATCH_SIZE)
     times = {}
-    for name in chosen:
-        versions = published_versions(models_dir / name)
-        if not versions:
-            raise InvalidRequestError(f"{models_dir} has no model {name!r} to measure")
-        title = f"{name} {versions[0]}"
-        say(f"measuring {title}, batches of 1 to {sizes[-1]} ...")
-        seconds = batch_seconds(models_dir / name / str(versions[0]), sizes)
-        times[name] = BatchTimes(title, seconds)
+    for name in names:
+        version = published_versions(models_dir / name)[0]
+        say(f"measuring {name} {version}, batches of 1 to {sizes[-1]} ...")
+        seconds = batch_seconds(models_dir / name / str(version), sizes)
+        times[name] = BatchTimes(f"{name} {version}", seconds)
     return times

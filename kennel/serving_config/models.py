@@ -43,12 +43,22 @@ class ModelWish:
         )
 
 
-def parse_model_wish(text: str) -> ModelWish:
-    """The wish in *text*, for example ``solar:max_batch=8,latency_budget=300``.
+def parse_model_wishes(texts: Iterable[str], models_dir: Path) -> list[ModelWish]:
+    """The wishes in *texts*, for example ``solar:max_batch=8,latency_budget=300``.
 
     Raises:
-        InvalidRequestError: it is no such text.
+        InvalidRequestError: one is no such text, or its model is not published.
     """
+    wishes = [_parse(text) for text in texts]
+    published = published_models(models_dir)
+    for wish in wishes:
+        if wish.name not in published:
+            message = f"--model {wish.name}: {models_dir} has no such model"
+            raise InvalidRequestError(f"{message}, only {published}")
+    return wishes
+
+
+def _parse(text: str) -> ModelWish:
     name, _, rest = text.partition(":")
     given = {}
     for part in filter(None, rest.split(",")):
@@ -70,15 +80,11 @@ def model_texts(
     Also of those that are not *single*: without a file a model would not be batched.
 
     Raises:
-        InvalidRequestError: a model is not published, or its values cannot be.
+        InvalidRequestError: a model's values cannot be.
     """
     own = {wish.name: wish for wish in single}
-    published = published_models(models_dir)
-    for name in sorted(set(own) - set(published)):
-        message = f"--model {name}: {models_dir} has no such model, only {published}"
-        raise InvalidRequestError(message)
     texts = {}
-    for name in published:
+    for name in published_models(models_dir):
         wish = own.get(name, ModelWish(name))
         text = render(
             f"How requests to {name} are gathered; written by `kennel serving-config`. "

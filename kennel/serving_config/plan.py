@@ -37,9 +37,11 @@ def make_plan(
         InvalidRequestError: a batch size cannot be.
     """
     budget = wishes.latency_budget_ms
+    own_names = {each.name for each in single}
     if max_batch is None:
-        # One file for all models: the slowest decides.
-        fitting = [each.choose(budget) for each in times.values()]
+        # One file for all the others: the slowest decides.
+        others = [each for name, each in times.items() if name not in own_names]
+        fitting = [each.choose(budget) for each in others]
         max_batch = min(fitting, default=MAX_BATCH_SIZE)
     wishes = replace(wishes, max_batch=max_batch)
     own = tuple(_completed(each, wishes, times) for each in single)

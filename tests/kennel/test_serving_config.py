@@ -163,7 +163,7 @@ def test_slowest_model_decides_unless_it_has_its_own_parameters() -> None:
     times = {"even": EVEN, "steady": STEADY}
 
     shared = make_plan(wishes, None, [], times)
-    own = make_plan(wishes, 32, [ModelWish("even")], times)
+    own = make_plan(wishes, None, [ModelWish("even")], times)
 
     assert shared.wishes.max_batch == 2
     assert own.wishes.max_batch == 32

@@ -10,6 +10,7 @@ import pytest
 
 from models.card import ModelCard
 from models.contract import CARD_FILE, REPORT_FILE, WARMUP_FILE
+from models.wire.batching_parameters import PER_MODEL_FILE
 from models.wire.config import published_versions, read_model_config
 
 if TYPE_CHECKING:
@@ -55,6 +56,20 @@ def test_report_goes_with_the_version(published: Path) -> None:
 
     assert "<title>pets 2: 16 validation photos</title>" in page
     assert '<section id="card"' in page
+
+
+def test_batching_parameters_of_a_model_go_with_its_versions(
+    small_run: TrainedRun, tmp_path: Path
+) -> None:
+    from export.publication.publish import publish
+
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets" / PER_MODEL_FILE).write_text("max_batch_size { value: 32 }")
+
+    publish(small_run, tmp_path)
+
+    own = tmp_path / "pets" / "1" / PER_MODEL_FILE
+    assert own.read_text() == "max_batch_size { value: 32 }"
 
 
 def test_savedmodel_that_answers_otherwise_is_not_published(
