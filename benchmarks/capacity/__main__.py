@@ -1,6 +1,6 @@
 """Capacity: the queueing model beside measurements, or for a machine that is not here.
 
-`python -m benchmarks.capacity`: three loads on a small network, forecast and measured.
+`python -m benchmarks.capacity`: three loads on a network of known times, forecast and measured.
 `python -m benchmarks.capacity table --api-ms 8 --batch-ms 5 --image-ms 60`: a table.
 """
 
@@ -15,8 +15,8 @@ import click
 
 from benchmarks.capacity.calibration import calibrate
 from benchmarks.capacity.queueing import Forecast, forecast
-from benchmarks.capacity.small import publish_small_model
 from benchmarks.capacity.stages import Stages
+from benchmarks.capacity.timed import publish_timed_model
 from benchmarks.deployment import running_stack
 from benchmarks.load.arrivals import random_arrivals
 from benchmarks.load.outcome import LoadResult
@@ -36,7 +36,7 @@ def main(context: click.Context, seconds: float) -> None:
     """Print forecast and measurement of three loads, each just after a calibration."""
     if context.invoked_subcommand is not None:
         return
-    with _small_stack() as (stack, target, model):
+    with _timed_stack() as (stack, target, model):
         for load in LOADS:
             # The machine's speed drifts: each load has its own calibration.
             stages = calibrate(stack, target, model)
@@ -77,10 +77,10 @@ def table(
 
 
 @contextmanager
-def _small_stack() -> Iterator[tuple[LocalStack, Target, str]]:
+def _timed_stack() -> Iterator[tuple[LocalStack, Target, str]]:
     with tempfile.TemporaryDirectory(prefix="kennel-bench-") as folder:
         models_dir = Path(folder) / "models"
-        model = publish_small_model(models_dir)
+        model = publish_timed_model(models_dir)
         with running_stack(Path(folder) / "data", 0, models_dir) as stack:
             target = Target(f"{stack.url}/v1/predict?model={model}")
             target.clients(2, 2)
