@@ -48,6 +48,7 @@ bench: .venv/.run ## speed against the bare SavedModel and bare forward pass
 	$(BIN)/python -m benchmarks.online
 	$(BIN)/python -m benchmarks.edge
 	$(BIN)/python -m benchmarks.overload
+	$(BIN)/python -m benchmarks.capacity
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.job
 	$(BIN)/python -m benchmarks.training

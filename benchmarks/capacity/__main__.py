@@ -88,11 +88,11 @@ def _timed_stack() -> Iterator[tuple[LocalStack, Target, str]]:
 
 
 def _print_stages(stages: Stages) -> None:
+    batch, image = 1000 * stages.batch_seconds, 1000 * stages.image_seconds
     click.echo(
         f"API {1000 * stages.api_seconds:.1f} ms in {stages.api_servers} processes; "
-        f"a batch {1000 * stages.batch_seconds:.1f} ms and {1000 * stages.image_seconds:.1f} "
-        f"ms an image; other work {1000 * stages.other_cpu_seconds:.1f} ms a request on "
-        f"{stages.cores} cores: at most {stages.capacity:.1f} requests/s"
+        f"a batch {batch:.2f} ms and {image:.2f} ms an image: at most "
+        f"{stages.capacity:.1f} requests/s"
     )
 
 

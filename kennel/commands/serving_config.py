@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     help="Parameters of its own for a published model; repeatable.",
 )
 @click.option("--measured", is_flag=True, help="Time published models on this machine.")
-@click.option("--api-processes", default=2, show_default=True, help="That call it.")
-@click.option("--workers", default=16, show_default=True, help="That call it, at most.")
+@click.option("--api-processes", default=2, show_default=True, help="Of all APIs.")
+@click.option("--workers", default=16, show_default=True, help="Job workers at most.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the files here.")
 @click.option(
     "--check", type=click.Path(path_type=Path), help="Only check these files."

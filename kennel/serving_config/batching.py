@@ -7,6 +7,7 @@ what was measured here with VGG16 (docs/sizing.md).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from kennel.serving_config.setting import Setting, plain_field, wrapped_field
 from kennel.serving_config.wishes import Wishes, powers_of_two
@@ -65,7 +66,7 @@ def _waiting(wishes: Wishes) -> Iterator[Setting]:
     )
 
 
-_TIMEOUT = {
+_TIMEOUT: Final = {
     "cpu": "A batch goes as soon as a thread is free: an idle server adds no delay, a "
     "busy one gathers meanwhile (the guide's first value for a CPU).",
     "gpu": "A GPU is so fast that requests are worth waiting for: 2 ms, or a tenth of "
@@ -108,12 +109,12 @@ def _parts(wishes: Wishes) -> list[int]:
     return list(range(2, wishes.max_batch + 1))
 
 
-_PARTS = (
+_PARTS: Final = (
     "Never one: the rest of a split call would be computed by other kernels than its "
     "other images, and the last digits of a folder job's CSV would depend on chance. A "
     "lone image is computed as two. The last one must be max_execution_batch_size."
 )
-_STEPS = (
+_STEPS: Final = (
     "Each new size costs a GPU a set-up; padding up to a known one costs next to "
     "nothing. The last one must be max_batch_size."
 )

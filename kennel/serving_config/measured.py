@@ -21,7 +21,7 @@ def measure_models(
 
     Raises:
         InvalidRequestError: there is none.
-        ModelContractError, OSError, ValueError: one cannot be loaded.
+        ModelContractError, OSError: one cannot be loaded.
     """
     names = published_models(models_dir)
     if not names:

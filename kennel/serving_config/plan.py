@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from kennel.serving_config.budget import BatchTimes
 from kennel.serving_config.models import ModelWish
 from kennel.serving_config.wishes import Wishes
-from models.contract import MAX_BATCH_SIZE
+from models.contract import BATCH_SIZES, MAX_BATCH_SIZE
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def make_plan(
             named.get(name, ModelWish(name)).applied_to(wishes), measured
         )
     ]
-    return Plan(wishes, own, (*warnings, *_of_splitting(wishes, own)))
+    sizes = {each.applied_to(wishes).max_batch for each in own} | {wishes.max_batch}
+    return Plan(wishes, own, (*warnings, *_of_sizes(sizes)))
 
 
 def _completed(
@@ -70,13 +71,15 @@ def _of_model(wishes: Wishes, measured: BatchTimes) -> list[str]:
     return measured.warnings(timed, wishes.latency_budget_ms)
 
 
-def _of_splitting(wishes: Wishes, single: Sequence[ModelWish]) -> list[str]:
-    if not any(
-        each.splits for each in (wishes, *(o.applied_to(wishes) for o in single))
-    ):
-        return []
-    return [
-        f"batches below {MAX_BATCH_SIZE}, which a folder job sends at once, split its "
-        "calls; then a lone image is computed as two, so that CSVs stay the same to the "
-        "last digit, and one client alone waits up to twice as long"
-    ]
+def _of_sizes(sizes: Set[int]) -> Iterator[str]:
+    if min(sizes) < MAX_BATCH_SIZE:
+        yield (
+            f"batches below {MAX_BATCH_SIZE}, which a folder job sends at once, split "
+            "its calls; then a lone image is computed as two, so that CSVs stay the "
+            "same to the last digit, and one client alone waits up to twice as long"
+        )
+    if max(sizes) > max(BATCH_SIZES):
+        yield (
+            f"batches above {max(BATCH_SIZES)} are not among a version's warm-up "
+            "requests: the first one of each size is slow"
+        )

@@ -6,13 +6,14 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
 
 from models.card import ModelCard
 from models.contract import CARD_FILE, IMAGES_INPUT, SERVING_SIGNATURE
+from models.errors import ModelContractError
 
 _CALLS: Final = 3
 
@@ -23,11 +24,11 @@ def batch_seconds(folder: Path, sizes: Sequence[int]) -> dict[int, float]:
     The median of three calls after one that is not counted, with all cores.
 
     Raises:
-        OSError, ValueError, tf.errors.OpError: it cannot be loaded.
-        ModelContractError: its card cannot be read.
+        ModelContractError: it cannot be loaded, or its card cannot be read.
+        OSError: there is no card.
     """
     card = ModelCard.from_json((folder / CARD_FILE).read_bytes())
-    signature = tf.saved_model.load(str(folder)).signatures[SERVING_SIGNATURE]
+    signature = _load(folder)
 
     def call(pixels: np.ndarray) -> float:
         began = time.perf_counter()
@@ -43,3 +44,13 @@ def batch_seconds(folder: Path, sizes: Sequence[int]) -> dict[int, float]:
         call(pixels)
         seconds[size] = statistics.median(call(pixels) for _ in range(_CALLS))
     return seconds
+
+
+def _load(folder: Path) -> Any:
+    try:
+        return tf.saved_model.load(str(folder)).signatures[SERVING_SIGNATURE]
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        message = (
+            f"{folder} cannot be measured, it is not a SavedModel of ours: {error}"
+        )
+        raise ModelContractError(message) from error

@@ -24,6 +24,7 @@ from models.wire.batching_parameters import (
     read_batching_parameters,
 )
 from models.wire.serving_messages import MonitoringConfigMessage
+from tests.fake_model_server import CARD
 
 ROOT = Path(__file__).parents[2]
 
@@ -171,6 +172,12 @@ def test_slowest_model_decides_unless_it_has_its_own_parameters() -> None:
     assert any("lone image" in each for each in own.warnings)
 
 
+def test_batches_that_are_not_warmed_up_are_warned_of() -> None:
+    plan = make_plan(Wishes("gpu", 8), 64, [], {})
+
+    assert ["warm-up" in each for each in plan.warnings] == [True]
+
+
 def test_nothing_is_written_without_output(tmp_path: Path) -> None:
     result = run(home=tmp_path)
 
@@ -274,6 +281,18 @@ def test_measured_batches_choose_the_size(tmp_path: Path) -> None:
     assert "pets 1, measured on this machine" in result.stdout
     assert "max_batch_size = 32" in result.stdout
     assert "above the budget" not in result.stderr
+
+
+@pytest.mark.tensorflow
+def test_broken_model_that_is_to_be_measured_is_named(tmp_path: Path) -> None:
+    folder = publish(tmp_path, "pets")
+    (folder / "card.json").write_text(CARD.to_json())
+    (folder / "saved_model.pb").write_bytes(b"no graph")
+
+    result = run("--measured", home=tmp_path)
+
+    assert result.exit_code == 1
+    assert f"{folder} cannot be measured" in result.stderr
 
 
 def test_nothing_to_measure_is_said(tmp_path: Path) -> None:
