@@ -53,7 +53,7 @@ def main(context: click.Context, seconds: float) -> None:
 @click.option("--batch-ms", type=float, required=True, help="Of a batch by itself.")
 @click.option("--image-ms", type=float, required=True, help="Of an image in a batch.")
 @click.option("--max-batch", default=32, show_default=True)
-@click.option("--replicas", default=1, show_default=True, help="Model servers.")
+@click.option("--replicas", default=1, help="Model servers, as if behind one queue.")
 def table(
     api_ms: float,
     api_processes: int,
