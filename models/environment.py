@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import InvalidRequestError
+from models.model_address import parse_model_address
 
-_ADDRESS: Final = re.compile(r"[^\s/]+:[0-9]{1,5}")
 _STORAGE_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@?#]+(/[^\s@?#]*)?")
 
 
@@ -122,14 +122,16 @@ def read_input_root(env: Mapping[str, str], default: Path) -> tuple[Path, str | 
 
 
 def read_address(env: Mapping[str, str], name: str, default: str) -> str:
-    """A gRPC address, ``host:port``.
+    """Where the model servers are, as `models.model_address` describes it.
 
     Raises:
-        InvalidRequestError: it is not one.
+        InvalidRequestError: it does not say where.
     """
     text = env.get(name) or default
-    if not _ADDRESS.fullmatch(text):
-        raise InvalidRequestError(f"{name}={text!r} is not host:port, as in {default}")
+    try:
+        parse_model_address(text)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"{name}={error}") from error
     return text
 
 

@@ -76,11 +76,20 @@ class FakeModelServer(
         delay_seconds: wait this long before each Predict of images.
         batches: sizes of the batches answered so far.
         explains: whether there is a signature for explanations.
+
+    Connections end after about ``max_connection_seconds``; None: never.
     """
 
     def __init__(
-        self, card: ModelCard = CARD, versions: tuple[int, ...] = (1,), port: int = 0
+        self,
+        card: ModelCard = CARD,
+        versions: tuple[int, ...] = (1,),
+        port: int = 0,
+        host: str = "127.0.0.1",
+        max_connection_seconds: float | None = None,
     ) -> None:
+        self.host = host
+        self._age = max_connection_seconds
         self.card = card
         self.versions = versions
         self.failure: grpc.StatusCode | None = None
@@ -93,17 +102,17 @@ class FakeModelServer(
 
     @property
     def target(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def start(self) -> None:
-        self._server = grpc.server(
-            ThreadPoolExecutor(16),
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.so_reuseport", 0),
-            ],
-        )
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),
+        ]
+        if self._age is not None:
+            options.append(("grpc.max_connection_age_ms", round(self._age * 1000)))
+        self._server = grpc.server(ThreadPoolExecutor(16), options=options)
         messages.prediction_service.add_PredictionServiceServicer_to_server(
             self, self._server
         )

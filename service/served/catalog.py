@@ -21,7 +21,7 @@ from models.errors import (
 from models.wire.client import ModelRef, ModelServerClient, VersionStatus
 
 AVAILABLE: Final = "AVAILABLE"
-_ON_THE_WAY: Final = frozenset({"START", "LOADING"})
+_PRESENT: Final = frozenset({"START", "LOADING", AVAILABLE})
 
 
 class Catalog:
@@ -139,13 +139,14 @@ class Catalog:
     ) -> KennelError:
         """What the model server's *error* means for a model whose name we know.
 
-        A server that has just started says "not found" of what it is still loading:
-        that is "not now", and the client should try again.
+        A server that has just started says "not found" of what it is still loading, and
+        one of several of what the others have loaded before it: that is "not now", and
+        the client should try again.
         """
         versions = self.versions(model.name, timeout_seconds)
-        loading = [each.version for each in versions if each.state in _ON_THE_WAY]
+        coming = [each.version for each in versions if each.state in _PRESENT]
         served = any(each.state == AVAILABLE for each in versions)
         pinned = model.version is not None or model.label is not None
-        if served and pinned and model.version not in loading:
+        if served and pinned and model.version not in coming:
             return error
         return ModelUnavailableError(f"model {model} is not loaded yet: try again")
