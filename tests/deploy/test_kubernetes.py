@@ -11,6 +11,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 
 from models.logs import LogSettings
@@ -22,7 +23,9 @@ from tests.deploy.manifests import DEPLOY, Manifest, find, render, workloads
 from tests.deploy.test_compose import SERVICES, ReadVariables, defaults
 from worker.settings import WorkerSettings
 
-OLDEST_KUBERNETES = "1.27"
+VERSIONS = ("1.27", kubernetes_validate.latest_version())
+"""Of Kubernetes: the oldest that will do, and the newest whose schemas are here."""
+
 INSTALLATIONS: dict[str, tuple[str, ...]] = {
     "cpu": ("cpu",),
     "gpu": ("gpu",),
@@ -88,9 +91,7 @@ def environment(manifests: list[Manifest], name: str) -> dict[str, str]:
     return env
 
 
-@pytest.mark.parametrize(
-    "version", [OLDEST_KUBERNETES, kubernetes_validate.latest_version()]
-)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid_to_kubernetes_or_keda(
     manifests: list[Manifest], version: str
 ) -> None:
@@ -98,14 +99,24 @@ def test_every_object_is_valid_to_kubernetes_or_keda(
         check(json.dumps(each), version)
 
 
-def test_every_container_is_confined(manifests: list[Manifest]) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tools_are_valid_and_confined(version: str) -> None:
+    for file in (DEPLOY / "kubernetes/tools").iterdir():
+        pod = yaml.safe_load(file.read_text())
+        check(json.dumps(pod), version)
+        check_confined(pod["spec"])
+
+
+def test_every_pod_is_confined(manifests: list[Manifest]) -> None:
     for pod in workloads(manifests).values():
-        assert pod["spec"]["automountServiceAccountToken"] is False
-        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
-        assert pod["spec"]["securityContext"]["seccompProfile"] == {
-            "type": "RuntimeDefault"
-        }
-    for container in containers(manifests):
+        check_confined(pod["spec"])
+
+
+def check_confined(pod: dict[str, Any]) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
