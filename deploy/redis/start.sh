@@ -2,10 +2,11 @@
 # Gives Redis its only user, whose password is the secret, and becomes Redis.
 set -eu
 
-secret=${REDIS_PASSWORD_FILE:-/run/secrets/redis_password}
-password=$(cat "$secret")
+folder=$(dirname "$0")
+: "${REDIS_PASSWORD_FILE:=/run/secrets/redis_password}" "${RUN:=/tmp}"
+password=$(cat "$REDIS_PASSWORD_FILE")
 if [ -z "$password" ]; then
-  echo "$secret is empty: sh deploy/prepare.sh makes a password" >&2
+  echo "$REDIS_PASSWORD_FILE is empty: sh deploy/prepare.sh makes a password" >&2
   exit 1
 fi
 # Redis needs to know the hash only, and no command line shows either.
@@ -13,6 +14,6 @@ hash=$(printf %s "$password" | sha256sum | cut -d ' ' -f 1)
 umask 077
 {
   echo 'user default off'
-  echo "user kennel on #$hash $(cat /etc/kennel/redis/rules)"
-} >/tmp/users.acl
-exec redis-server /etc/kennel/redis/redis.conf "$@"
+  echo "user kennel on #$hash $(cat "$folder/rules")"
+} >"$RUN/users.acl"
+exec redis-server "$folder/redis.conf" --aclfile "$RUN/users.acl" "$@"

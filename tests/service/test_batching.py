@@ -15,6 +15,7 @@ from models.errors import (
     ModelUnavailableError,
 )
 from models.images import Pixels
+from models.wire.balancing import TRIES
 from models.wire.client import ModelRef, ModelServerClient, Prediction
 from service.budget import Budget
 from service.predictions.batching import Batcher
@@ -194,7 +195,7 @@ def test_each_request_gets_its_own_copy_of_a_shared_error(
     sent = requests.gather(requests.send(1), requests.send(2))
     held.failure = grpc.StatusCode.UNAVAILABLE
 
-    held.permits.release(2)
+    held.permits.release(2 * TRIES)
 
     errors = [each.exception(20) for each in sent]
     assert {type(error) for error in errors} == {ModelUnavailableError}
