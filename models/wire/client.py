@@ -78,7 +78,7 @@ class VersionStatus:
 
 
 class ModelServerClient:
-    """One channel to a model server; thread-safe; a context manager."""
+    """One channel to the model servers; thread-safe; a context manager."""
 
     def __init__(
         self,
@@ -87,9 +87,12 @@ class ModelServerClient:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         observer: CallObserver | None = None,
     ) -> None:
-        """Open a channel to *target* ("host:port"); the first call connects.
+        """Open a channel to *target*; the first call connects.
 
         *observer* is told of every call.
+
+        Raises:
+            InvalidRequestError: *target* is no address (`models.model_address`).
         """
         self._timeout = timeout_seconds
         self._channel = Channel(target, observer)
