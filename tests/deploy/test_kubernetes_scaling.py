@@ -10,7 +10,7 @@ from rq import Queue
 from rq.registry import StartedJobRegistry
 
 from tests.conftest import RedisServer
-from tests.deploy.manifests import Manifest, find, render
+from tests.deploy.manifests import DEPLOY, Manifest, find, render
 from worker.dispatch import SHARDS_PER_WORKER, SMALLEST_WINDOW
 from worker.worklist import QUEUE_NAME
 
@@ -35,6 +35,27 @@ def test_the_keys_are_those_of_the_queue(
     working = StartedJobRegistry(queue=queue).key
     connection.close()
     assert keys == {"waiting": queue.key, "working": working}
+
+
+def test_our_user_of_redis_may_count_both(
+    keys: dict[str, str], redis_server: RedisServer
+) -> None:
+    rules = (DEPLOY / "redis/rules").read_text().split()
+    with Redis.from_url(redis_server.url) as admin:
+        admin.execute_command("ACL", "SETUSER", "kennel", "on", ">chosen", *rules)
+        admin.rpush(keys["waiting"], "one", "two")
+        admin.zadd(keys["working"], {"three": 1})
+    url = redis_server.url.replace("//", "//kennel:chosen@")
+
+    # KEDA asks in a script, for the type and then for the size.
+    script = """
+        local kind = redis.call('type', KEYS[1]).ok
+        return redis.call(kind == 'zset' and 'zcard' or 'llen', KEYS[1])
+    """
+    with Redis.from_url(url) as user:
+        counts = {name: user.eval(script, 1, key) for name, key in keys.items()}
+
+    assert counts == {"waiting": 2, "working": 1}
 
 
 def test_the_maximum_is_reached_while_there_is_work(scaling: Manifest) -> None:
