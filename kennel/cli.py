@@ -36,6 +36,8 @@ COMMANDS: Final = {
     "score": "kennel.commands.scoring:score",
     "kaggle": "kennel.commands.kaggle:kaggle",
     "doctor": "kennel.commands.doctor:doctor",
+    "backup": "kennel.commands.recovery:backup",
+    "restore": "kennel.commands.recovery:restore",
 }
 """Imported when asked for, so that `kennel --help` is instant."""
 

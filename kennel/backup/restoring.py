@@ -1,0 +1,153 @@
+"""Puts a backup back: checked on the way, beside what is there, in place at once.
+
+Everything is copied and its sha256 compared before the first rename; a restore that is
+killed before leaves the home as it was, and one that is killed between the renames is
+done again with *replace*.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from kennel.backup.checking import DamagedBackupError
+from kennel.backup.copying import copy_file
+from kennel.backup.listing import Entry, Head, read_head, read_listing, total_size
+from kennel.backup.units import ROOTS
+from models.errors import ConflictError, StorageFullError
+from models.storage import (
+    TEMPORARY_PREFIX,
+    explained_full_disk,
+    sync_path,
+    temporary_beside,
+)
+from worker.disk import disk_free_bytes
+from worker.folder_locks import exclusive
+from worker.reconciler import LOCK_NAME
+
+_MEBIBYTE: Final = 1024 * 1024
+_NAMED: Final = 3
+
+
+def restore_backup(
+    backup: Path, roots: Mapping[str, Path], *, replace: bool = False
+) -> Head:
+    """Put the *backup* into the folders *roots* (``models``, ``runs``).
+
+    With *replace*, what is in them is removed once the backup has been read whole.
+
+    Raises:
+        InvalidRequestError: it is no complete backup.
+        ConflictError: something is there and *replace* is false, or a reconciler works.
+        DamagedBackupError: a file is not what was written; nothing was changed.
+        StorageFullError: there is no room; nothing was changed.
+        OSError: a folder cannot be written.
+    """
+    head, entries = read_head(backup), read_listing(backup)
+    if not replace:
+        _check_empty(roots)
+    _check_room(entries, roots)
+    with explained_full_disk("the restored files"), ExitStack() as held:
+        staged = {name: held.enter_context(_stage(roots[name])) for name in ROOTS}
+        _copy(backup, entries, staged)
+        held.enter_context(_without_reconciler(roots["runs"]))
+        for name in ROOTS:
+            _take_place(staged[name], roots[name])
+    return head
+
+
+def _check_empty(roots: Mapping[str, Path]) -> None:
+    for root in roots.values():
+        there = sorted(each.name for each in _visible(root))
+        if there:
+            named = ", ".join(there[:_NAMED])
+            message = f"{root} is not empty ({named}): restore into another KENNEL_HOME"
+            raise ConflictError(f"{message}, or replace what is there with --force")
+
+
+def _check_room(entries: list[Entry], roots: Mapping[str, Path]) -> None:
+    for name, root in roots.items():
+        need = total_size(each for each in entries if each.path.startswith(f"{name}/"))
+        free = disk_free_bytes(root)
+        if need > free:
+            raise StorageFullError(
+                f"the disk that holds {root} has {free // _MEBIBYTE} MiB free, and "
+                f"{need // _MEBIBYTE} MiB are to be restored: make room"
+            )
+
+
+@contextmanager
+def _stage(root: Path) -> Iterator[Path]:
+    root.mkdir(parents=True, exist_ok=True)
+    for dead in root.glob(f"{TEMPORARY_PREFIX}restore-*"):
+        shutil.rmtree(dead, ignore_errors=True)
+    folder = temporary_beside(root / "restore")
+    folder.mkdir()
+    try:
+        # Locked, or a reconciler would take it for an abandoned run.
+        with exclusive(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy(backup: Path, entries: list[Entry], staged: Mapping[str, Path]) -> None:
+    for entry in entries:
+        name, _, path = entry.path.partition("/")
+        target = staged[name] / path
+        if entry.is_folder:
+            target.mkdir(exist_ok=True)
+            continue
+        try:
+            copied = copy_file(backup / entry.path, target)
+        except FileNotFoundError as error:
+            raise _damaged(backup, entry) from error
+        if copied != (entry.size, entry.sha256):
+            raise _damaged(backup, entry)
+    for entry in entries:
+        if entry.is_folder:
+            name, _, path = entry.path.partition("/")
+            sync_path(staged[name] / path)
+
+
+def _damaged(backup: Path, entry: Entry) -> DamagedBackupError:
+    message = f"{backup / entry.path} is not what was backed up; nothing was restored"
+    return DamagedBackupError(f"{message}: use an older backup")
+
+
+@contextmanager
+def _without_reconciler(runs_dir: Path) -> Iterator[None]:
+    path = runs_dir / LOCK_NAME
+    is_new = not path.exists()
+    with path.open("a") as lock:
+        if is_new:
+            # Its time says when a reconciler looked last: none ever did.
+            os.utime(path, (0, 0))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"a reconciler works on {runs_dir}: stop the stack first"
+            raise ConflictError(message) from error
+        yield
+
+
+def _take_place(staged: Path, root: Path) -> None:
+    removed = staged / f"{TEMPORARY_PREFIX}replaced"
+    removed.mkdir()
+    for old in _visible(root):
+        old.rename(removed / old.name)
+    for new in _visible(staged):
+        new.rename(root / new.name)
+    sync_path(root)
+
+
+def _visible(folder: Path) -> list[Path]:
+    # Not the locks, nor what is not finished: nobody's yet.
+    if not folder.is_dir():
+        return []
+    return [each for each in folder.iterdir() if not each.name.startswith(".")]
