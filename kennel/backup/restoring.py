@@ -13,25 +13,21 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
 
 from kennel.backup.checking import DamagedBackupError
 from kennel.backup.copying import copy_file
-from kennel.backup.listing import Entry, Head, read_head, read_listing, total_size
+from kennel.backup.destination import check_empty, check_room, visible
+from kennel.backup.listing import Entry, Head, read_head, read_listing
 from kennel.backup.units import ROOTS
-from models.errors import ConflictError, StorageFullError
+from models.errors import ConflictError
 from models.storage import (
     TEMPORARY_PREFIX,
     explained_full_disk,
     sync_path,
     temporary_beside,
 )
-from worker.disk import disk_free_bytes
 from worker.folder_locks import exclusive
 from worker.reconciler import LOCK_NAME
-
-_MEBIBYTE: Final = 1024 * 1024
-_NAMED: Final = 3
 
 
 def restore_backup(
@@ -50,8 +46,8 @@ def restore_backup(
     """
     head, entries = read_head(backup), read_listing(backup)
     if not replace:
-        _check_empty(roots)
-    _check_room(entries, roots)
+        check_empty(roots)
+    check_room(entries, roots)
     with explained_full_disk("the restored files"), ExitStack() as held:
         staged = {name: held.enter_context(_stage(roots[name])) for name in ROOTS}
         _copy(backup, entries, staged)
@@ -59,26 +55,6 @@ def restore_backup(
         for name in ROOTS:
             _take_place(staged[name], roots[name])
     return head
-
-
-def _check_empty(roots: Mapping[str, Path]) -> None:
-    for root in roots.values():
-        there = sorted(each.name for each in _visible(root))
-        if there:
-            named = ", ".join(there[:_NAMED])
-            message = f"{root} is not empty ({named}): restore into another KENNEL_HOME"
-            raise ConflictError(f"{message}, or replace what is there with --force")
-
-
-def _check_room(entries: list[Entry], roots: Mapping[str, Path]) -> None:
-    for name, root in roots.items():
-        need = total_size(each for each in entries if each.path.startswith(f"{name}/"))
-        free = disk_free_bytes(root)
-        if need > free:
-            raise StorageFullError(
-                f"the disk that holds {root} has {free // _MEBIBYTE} MiB free, and "
-                f"{need // _MEBIBYTE} MiB are to be restored: make room"
-            )
 
 
 @contextmanager
@@ -139,15 +115,8 @@ def _without_reconciler(runs_dir: Path) -> Iterator[None]:
 def _take_place(staged: Path, root: Path) -> None:
     removed = staged / f"{TEMPORARY_PREFIX}replaced"
     removed.mkdir()
-    for old in _visible(root):
+    for old in visible(root):
         old.rename(removed / old.name)
-    for new in _visible(staged):
+    for new in visible(staged):
         new.rename(root / new.name)
     sync_path(root)
-
-
-def _visible(folder: Path) -> list[Path]:
-    # Not the locks, nor what is not finished: nobody's yet.
-    if not folder.is_dir():
-        return []
-    return [each for each in folder.iterdir() if not each.name.startswith(".")]
