@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.logs import LogSettings, logging_config
+from service.drain import Drain, drain_before_stop
 from service.gunicorn_worker import BoundedWorker
 from service.observation.metrics.shared_folder import (
     forget_process,
@@ -23,8 +24,10 @@ _settings = ServiceSettings.from_env(os.environ)
 _shared_memory = Path("/dev/shm")
 
 bind = _settings.bind
-worker_class = BoundedWorker.with_patience(
-    Patience.of(_settings.protection.body_timeout_seconds)
+_drain = Drain()
+
+worker_class = BoundedWorker.made_with(
+    Patience.of(_settings.protection.body_timeout_seconds), _drain
 )
 workers = _settings.web_workers
 threads = _settings.web_threads
@@ -53,6 +56,11 @@ logconfig_dict = {
 }
 
 _metrics_folder = shared_folder(os.environ)
+
+
+def when_ready(server: Any) -> None:
+    """Drain before the stop; gunicorn has set its own handlers of signals by now."""
+    drain_before_stop(server, _drain, _settings.drain_seconds)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -15,12 +15,11 @@ from typing import Any, Final, Self
 
 from gunicorn import util  # type: ignore[import-untyped]
 from gunicorn.http import errors  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
-    TConn,
-    ThreadWorker,
-)
+from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
 
 from models.errors import KennelError
+from service.drain import Drain
+from service.draining_worker import DrainingWorker
 from service.protection.errors import MalformedRequestError
 from service.protection.patience import SEND_SECONDS, Patience, PatientReader
 from service.protection.refusals import render_refusal
@@ -56,15 +55,15 @@ class PatientConnection(TConn):  # type: ignore[misc]
         util.close(self.sock)
 
 
-class BoundedWorker(ThreadWorker):  # type: ignore[misc]
-    """The worker; `with_patience` makes a class of it that gunicorn can start."""
+class BoundedWorker(DrainingWorker):
+    """The worker; `made_with` makes a class of it that gunicorn can start."""
 
     patience = Patience()
 
     @classmethod
-    def with_patience(cls, patience: Patience) -> type[Self]:
-        """The class of workers that have *patience*."""
-        return type(cls.__name__, (cls,), {"patience": patience})
+    def made_with(cls, patience: Patience, drain: Drain) -> type[Self]:
+        """The class of workers that have *patience* and heed the *drain*."""
+        return type(cls.__name__, (cls,), {"patience": patience, "drain": drain})
 
     def enqueue_req(self, conn: TConn) -> None:
         """Give a connection that has sent something to a thread.

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flask import Response, jsonify
+from flask import Response, current_app, jsonify
 from flask_smorest import Blueprint
 
 from models.errors import KennelError
 from service.budget import Budget
 from service.documents.health import LIVE, READY
 from service.documents.operations import documented
+from service.drain import is_leaving
 from service.problems import RETRY_AFTER_SECONDS
 from service.served.catalog import Catalog
 from service.served.readiness import available_versions
@@ -48,7 +49,10 @@ class HealthViews:
 
     @documented(READY)
     def ready(self) -> Response:
-        """The default model can be asked; 503 with the reason if it cannot."""
+        """The default model can be asked; 503 with the reason if it cannot.
+
+        Also 503 as soon as the process was told to end, so that nobody sends more.
+        """
         model_server = _part(self._probe_model_server)
         redis = _part(self._probe_redis)
         disk = _part(self._probe_disk)
@@ -56,11 +60,13 @@ class HealthViews:
         status = "ready" if jobs_ok else "degraded"
         if model_server["status"] != "ok":
             status = "unavailable"
+        if is_leaving(current_app):
+            status = "leaving"
         response = jsonify(
             status=status,
             parts={"model_server": model_server, "redis": redis, "disk": disk},
         )
-        if status == "unavailable":
+        if status in {"unavailable", "leaving"}:
             response.status_code = 503
             response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS[503])
         return response

@@ -27,6 +27,8 @@ MIN_TIMEOUT_SECONDS: Final = 0.1
 MAX_TIMEOUT_SECONDS: Final = 25.0
 """Below gunicorn's graceful timeout, so that a stop never cuts an answer off."""
 
+MAX_DRAIN_SECONDS: Final = 300.0
+
 _MEBIBYTE: Final = 1024**2
 _GIBIBYTE: Final = 1024**3
 _TEBIBYTE: Final = 1024**4
@@ -47,6 +49,8 @@ class ServiceSettings:
         max_upload_bytes: an archive with the photos of a job.
         max_unpacked_bytes: those photos together, unpacked.
         min_free_mib: no job is taken in while the disk of the runs has less; 0: any.
+        drain_seconds: how long it says that it is leaving before it leaves; 0: nobody
+            in front would notice.
     """
 
     model_server: str = "127.0.0.1:8500"
@@ -69,6 +73,7 @@ class ServiceSettings:
     port: int = 8000
     web_workers: int = 2
     web_threads: int = 40
+    drain_seconds: float = 0.0
     protection: ProtectionSettings = field(default_factory=ProtectionSettings)
 
     @classmethod
@@ -121,6 +126,9 @@ class ServiceSettings:
             port=read_integer(env, "PORT", cls.port, (1, 65_535)),
             web_workers=read_integer(env, "WEB_WORKERS", cls.web_workers, (1, 256)),
             web_threads=read_integer(env, "WEB_THREADS", cls.web_threads, (1, 1024)),
+            drain_seconds=read_seconds(
+                env, "DRAIN_SECONDS", cls.drain_seconds, (0.0, MAX_DRAIN_SECONDS)
+            ),
             protection=ProtectionSettings.from_env(env),
         )
 

@@ -37,7 +37,10 @@ class PartsSchema(Members):
 class ReadinessSchema(Members):
     """Whether predictions can be answered, and what stands in the way."""
 
-    status = text("`ready`, `degraded` (no jobs) or `unavailable` (no predictions)")
+    status = text(
+        "`ready`, `degraded` (no jobs), `unavailable` (no predictions) or `leaving` "
+        "(told to end: it still answers, but send no more)"
+    )
     parts = fields.Nested(PartsSchema, required=True)
 
 

@@ -1,0 +1,20 @@
+"""Workers that are restarted one after the other during a job: nothing is begun twice."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.faults.ordeal import Ordeal, signal_all
+from tests.processes import wait_until
+
+
+def test_rolling_restart_of_two_workers_spends_no_attempt(ordeal: Ordeal) -> None:
+    ordeal.begin(workers=2, photos=96)
+    for worker in ordeal.workers():
+        ordeal.work_horse(worker)
+        signal_all([worker], signal.SIGTERM)
+        wait_until(lambda pid=worker: pid not in ordeal.workers(), "its end", 60)
+        wait_until(lambda: len(ordeal.workers()) == 2, "its successor", 60)
+
+    ordeal.check_success()
+    assert [ordeal.attempts(shard) for shard in range(12)] == [1] * 12
