@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ class ApiProcess:
 
     def __init__(self, folder: Path, model_server: str, **env: str) -> None:
         self.port = free_port()
+        self.model_server = model_server
         self.log = folder / f"api-{self.port}.log"
         self.env = {
             **os.environ,
@@ -58,17 +60,18 @@ class Load:
     """Clients that send one photo after the other to the ports that are ready.
 
     As a balancer does, they learn of readiness by probing; connections stay open until
-    the API closes them.
+    the API closes them or is not ready.
 
     Attributes:
         statuses: how many answers had which status; None: there was no answer.
         retry_after: those that came with a 503.
+        versions: how many predictions are of which version.
     """
 
     def __init__(self, apis: Sequence[ApiProcess], photo: bytes, clients: int) -> None:
         self.statuses: Counter[int | None] = Counter()
         self.retry_after: list[str | None] = []
-        self.versions: Counter[bytes] = Counter()
+        self.versions: Counter[int] = Counter()
         self._apis = apis
         self._photo = photo
         self._ready = list(apis)
@@ -92,6 +95,10 @@ class Load:
         goal = seen() + count
         wait_until(lambda: seen() >= goal, f"{count} requests", 120)
 
+    def has_ready(self) -> bool:
+        """Whether any API was ready when it was asked last."""
+        return bool(self._ready)
+
     @property
     def failed(self) -> dict[int | None, int]:
         return {each: n for each, n in self.statuses.items() if each != 200}
@@ -104,12 +111,14 @@ class Load:
         connections: dict[int, http.client.HTTPConnection] = {}
         number = 0
         while not self._stopping.is_set():
-            ready = self._ready
-            if not ready:
+            ports = [each.port for each in self._ready]
+            for port in connections.keys() - set(ports):
+                connections.pop(port).close()
+            if not ports:
                 self._stopping.wait(PROBE_SECONDS)
                 continue
             number += 1
-            port = ready[number % len(ready)].port
+            port = ports[number % len(ports)]
             if port not in connections:
                 fresh = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
                 connections[port] = fresh
@@ -130,7 +139,7 @@ class Load:
             return False
         self.statuses[response.status] += 1
         if response.status == 200:
-            self.versions[body.partition(b'"version":')[2][:3]] += 1
+            self.versions[json.loads(body)["version"]] += 1
         else:
             self.retry_after.append(response.getheader("Retry-After"))
         return not response.will_close
