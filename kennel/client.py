@@ -107,3 +107,12 @@ class Client(JobCalls):
         # "Not ready" is an answer: asked again, it would be one to another question.
         call = Call("GET", "/readyz", repeatable=False)
         return self._transport.ask_json(call)
+
+    def version(self) -> str:
+        """The version of the program that the API runs.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        document = self._transport.ask_json(Call("GET", "/openapi.json"))
+        return str(document["info"]["version"])

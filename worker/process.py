@@ -20,6 +20,7 @@ from rq.job import Job
 from models.errors import KennelError
 from worker import jobs
 from worker.liveness import EXECUTION_TTL_SECONDS
+from worker.registered import introduction
 
 HEARTBEAT_INTERVAL_SECONDS: Final = 1
 """How often a busy worker speaks; a silent one is given up after some of these."""
@@ -56,6 +57,11 @@ class ShardWorker(Worker):
     def _set_ip_address(self, connection: Redis) -> None:
         # RQ asks for CLIENT LIST, which the workers' user of Redis is not allowed.
         self.ip_address = "unknown"
+
+    def serialize(self) -> dict[str, Any]:
+        """RQ's entry of the worker, and what `kennel doctor` wants to know of it."""
+        entry: dict[str, Any] = super().serialize()
+        return {**entry, **introduction(self.connection)}
 
     def get_heartbeat_ttl(self, job: Job) -> int:
         """How long Redis keeps an execution whose worker is silent."""

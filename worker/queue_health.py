@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 
 from models.errors import QueueUnavailableError
 from worker.allowed import AllowedJob
-from worker.heartbeats import last_heartbeat
+from worker.heartbeats import last_heartbeat, read_moment
+from worker.registered import RegisteredWorker, registered_workers
 from worker.settings import WorkerSettings
 
 _TIMEOUT_SECONDS: Final = 2.0
@@ -28,6 +29,7 @@ class QueueFacts:
         orphans: those that wait or were fetched whose job is not there any more, among
             the first thousand.
         silence_seconds: since a worker was heard of; None: none is registered.
+        oldest_seconds: how long the first in the queue has waited; None: nothing waits.
         clock_ahead_seconds: Redis's clock against ours.
     """
 
@@ -35,6 +37,8 @@ class QueueFacts:
     orphans: tuple[str, ...]
     silence_seconds: float | None
     clock_ahead_seconds: float
+    workers: tuple[RegisteredWorker, ...]
+    oldest_seconds: float | None
 
 
 def look_at_queue(redis_url: str, settings: WorkerSettings) -> QueueFacts:
@@ -65,7 +69,18 @@ def _look(redis: Redis, queue_name: str) -> QueueFacts:
         orphans=_orphans(redis, key),
         silence_seconds=None if spoken is None else max(0.0, time.time() - spoken),
         clock_ahead_seconds=_clock_ahead(redis),
+        workers=registered_workers(redis, queue_name),
+        oldest_seconds=_oldest(redis, key),
     )
+
+
+def _oldest(redis: Redis, key: str) -> float | None:
+    first: Any = redis.lindex(key, 0)
+    if first is None:
+        return None
+    raw = redis.hget(AllowedJob.key_for(first.decode(errors="replace")), "enqueued_at")
+    queued = read_moment(raw)
+    return None if queued is None else max(0.0, time.time() - queued.timestamp())
 
 
 def _orphans(redis: Redis, key: str) -> tuple[str, ...]:

@@ -8,17 +8,19 @@ from typing import Final
 from kennel.api.errors import ApiBusyError
 from kennel.client import Client
 from kennel.doctor.deployment import Deployment
-from kennel.doctor.finding import Finding, fail, ok, warn
+from kennel.doctor.finding import Finding, fail, ok, unknown, warn
 from models.errors import KennelError
+from models.version import VERSION
 
 _TIMEOUT_SECONDS: Final = 5.0
 
 
 def check_api(deployment: Deployment) -> Iterator[Finding]:
-    """GET /readyz, as a load balancer sees it."""
+    """GET /readyz, as a load balancer sees it, and which version answers."""
     url = deployment.api_url
     try:
         with Client(url, timeout_seconds=_TIMEOUT_SECONDS, retries=0) as client:
+            yield _version(client)
             readiness = client.readiness()
     except ApiBusyError as error:
         seen = f"{url} answers {error.status}: it cannot predict now"
@@ -34,3 +36,14 @@ def check_api(deployment: Deployment) -> Iterator[Finding]:
     parts = readiness.get("parts", {})
     reasons = [str(part.get("detail")) for part in parts.values() if "detail" in part]
     yield warn("ready", f"{url} is {status}: {'; '.join(reasons)}", "see the parts")
+
+
+def _version(client: Client) -> Finding:
+    try:
+        found = client.version()
+    except (KennelError, KeyError, TypeError) as error:
+        return unknown("version", str(error), "see ready")
+    if found != VERSION:
+        remedy = "finish the upgrade: docker compose up -d --build"
+        return warn("version", f"the API runs {found}, this is {VERSION}", remedy)
+    return ok("version", f"the API runs {found}, as this does")

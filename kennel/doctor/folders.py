@@ -22,14 +22,17 @@ REMOTE: Final = ("nfs", "cifs", "smb", "9p", "fuse.", "ceph", "lustre", "gluster
 
 
 def check_folders(deployment: Deployment) -> Iterator[Finding]:
-    """RUNS_DIR and INPUT_ROOT."""
+    """RUNS_DIR, INPUT_ROOT and the disk of MODELS_DIR."""
     runs_dir = deployment.worker.runs_dir
     yield _writable(runs_dir)
     there = next(each for each in (runs_dir, *runs_dir.parents) if each.exists())
     yield _local(there)
     yield _locks(there)
-    yield _room(there)
+    yield _room("runs room", there, "jobs wait or fail when it is full")
     yield _input(deployment.worker.input_root)
+    models_dir = deployment.home.models_dir
+    there = next(each for each in (models_dir, *models_dir.parents) if each.exists())
+    yield _room("models room", there, "nothing can be published when it is full")
 
 
 def _writable(runs_dir: Path) -> Finding:
@@ -83,18 +86,18 @@ def _locks(folder: Path) -> Finding:
     return ok("runs locks", "flock works")
 
 
-def _room(folder: Path) -> Finding:
+def _room(check: str, folder: Path, consequence: str) -> Finding:
     free, files = shutil.disk_usage(folder).free, os.statvfs(folder)
     seen = f"{free / _GIGABYTE:.1f} GB free"
-    remedy = "make room: jobs wait or fail when it is full"
+    remedy = f"make room: {consequence}"
     # Some file systems count no files.
     if files.f_files and files.f_favail < MIN_FILES:
-        return fail("runs room", f"{seen}, {files.f_favail} more files", remedy)
+        return fail(check, f"{seen}, {files.f_favail} more files", remedy)
     if free < TOO_LITTLE_BYTES:
-        return fail("runs room", seen, remedy)
+        return fail(check, seen, remedy)
     if free < LITTLE_BYTES:
-        return warn("runs room", seen, remedy)
-    return ok("runs room", seen)
+        return warn(check, seen, remedy)
+    return ok(check, seen)
 
 
 def _input(input_root: Path) -> Finding:

@@ -9,8 +9,8 @@ from typing import Final
 
 from kennel.doctor.deployment import Deployment
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
+from kennel.doctor.fleet import check_fleet
 from models.errors import QueueUnavailableError
-from worker.process import WORKER_TTL_SECONDS
 from worker.queue_health import QueueFacts, look_at_queue
 from worker.reconciler import LOCK_NAME
 from worker.run import Run
@@ -35,23 +35,11 @@ def check_jobs(deployment: Deployment) -> Iterator[Finding]:
     except QueueUnavailableError as error:
         yield unknown("workers", str(error), "see redis")
     else:
-        yield _workers(queue, len(unfinished))
+        yield from check_fleet(queue, len(unfinished))
         yield _orphans(queue)
         yield _clock(queue.clock_ahead_seconds)
     yield _reconciler(runs_dir, deployment.worker.reconcile_seconds)
     yield _progress(unfinished)
-
-
-def _workers(queue: QueueFacts, unfinished: int) -> Finding:
-    seen = f"{queue.waiting} pieces of work wait, {unfinished} jobs are unfinished"
-    remedy = "start workers: kennel up, docker compose up -d, python -m worker.main"
-    if queue.silence_seconds is None:
-        idle = not unfinished and not queue.waiting
-        return (warn if idle else fail)("workers", f"none; {seen}", remedy)
-    seen = f"heard of {queue.silence_seconds:.0f} s ago; {seen}"
-    if queue.silence_seconds > 2 * WORKER_TTL_SECONDS:
-        return fail("workers", seen, remedy)
-    return ok("workers", seen)
 
 
 def _orphans(queue: QueueFacts) -> Finding:

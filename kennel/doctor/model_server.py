@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from kennel.doctor.deployment import Deployment
-from kennel.doctor.finding import Finding, fail, ok, unknown
+from kennel.doctor.finding import Finding, fail, ok, unknown, warn
 from kennel.doctor.published import configured_entries, published_folder, read_card
 from models.card import ModelCard
 from models.errors import InvalidRequestError, KennelError, ModelContractError
 from models.wire.client import ModelRef, ModelServerClient, VersionStatus
-from models.wire.config import ModelEntry, default_entry
+from models.wire.config import ModelEntry, default_entry, published_versions
 
 _TIMEOUT_SECONDS: Final = 3.0
 _AVAILABLE: Final = "AVAILABLE"
@@ -59,8 +59,43 @@ def _model(
         yield fail(entry.name, seen, "see its log, and the area models")
         return
     yield ok(entry.name, states)
+    yield _loaded(deployment, entry, {each.version for each in available})
     for each in available:
         yield _described(client, deployment, entry, each)
+    for label, version in entry.labels:
+        yield _labelled(client, entry.name, label, version)
+
+
+def _loaded(deployment: Deployment, entry: ModelEntry, available: set[int]) -> Finding:
+    check = f"{entry.name} loaded"
+    folder = published_folder(deployment.home.models_dir, entry)
+    wanted = set(entry.loaded(published_versions(folder)))
+    if missing := sorted(wanted - available):
+        seen = f"{_listed(missing)} to be served, but not AVAILABLE"
+        remedy = "wait a minute for its load; then see its log, memory and disk"
+        return warn(check, seen, remedy)
+    if extra := sorted(available - wanted):
+        seen = f"{_listed(extra)} served, but not to be by models.config and folders"
+        return warn(check, seen, "wait a minute; then see which MODELS_DIR it reads")
+    return ok(check, "what is published and configured is what is served")
+
+
+def _labelled(
+    client: ModelServerClient, name: str, label: str, version: int
+) -> Finding:
+    check = f"{name} {label}"
+    remedy = f"kennel label {name} {label}={version}; the server reads it in seconds"
+    try:
+        answering = client.describe(ModelRef(name, label=label)).version
+    except KennelError as error:
+        return fail(check, f"the label does not answer: {error}", remedy)
+    if answering != version:
+        return fail(check, f"is {answering}, not {version} as configured", remedy)
+    return ok(check, f"is {version}")
+
+
+def _listed(versions: list[int]) -> str:
+    return f"version {', '.join(map(str, versions))}"
 
 
 def _described(
