@@ -20,17 +20,22 @@ _INDENT: Final = " " * 12
 
 
 @click.command(
-    epilog="Examples: kennel doctor; kennel doctor redis jobs; kennel doctor --json"
+    epilog="Examples: kennel doctor; kennel doctor --problems; "
+    "kennel doctor redis jobs --json"
 )
 @click.argument("areas", nargs=-1)
+@click.option("--problems", is_flag=True, help="Show only what is not ok.")
 @JSON_OPTION
 @click.pass_context
-def doctor(ctx: click.Context, areas: tuple[str, ...], as_json: bool) -> None:
+def doctor(
+    ctx: click.Context, areas: tuple[str, ...], problems: bool, as_json: bool
+) -> None:
     """Say what is wrong with this machine or deployment, and the remedy.
 
     AREAS: settings, machine, secrets, folders, redis, jobs, models, model-server, api;
-    default: all. It reads the variables that the services read, changes nothing, and
-    exits with 1 if a check failed.
+    default: all, in the order in which trouble spreads: begin with the first that
+    failed. It reads the variables that the services read, changes nothing, and exits
+    with 1 if a check failed.
     """
     from kennel.doctor.examination import AREAS, examine, is_sound
 
@@ -39,8 +44,18 @@ def doctor(ctx: click.Context, areas: tuple[str, ...], as_json: bool) -> None:
             raise click.BadParameter(f"{area!r} is none of {', '.join(AREAS)}")
     report = examine(os.environ, areas)
     sound = is_sound(report)
+    if problems:
+        report = _problems(report)
     click.echo(_as_json(report, sound) if as_json else _as_text(report))
     ctx.exit(0 if sound else 1)
+
+
+def _problems(report: Report) -> Report:
+    left = {
+        area: [each for each in findings if each.verdict != "ok"]
+        for area, findings in report.items()
+    }
+    return {area: findings for area, findings in left.items() if findings}
 
 
 def _as_json(report: Report, sound: bool) -> str:
@@ -59,7 +74,16 @@ def _as_text(report: Report) -> str:
         lines += [_lines(finding) for finding in findings]
     verdicts = [each.verdict for found in report.values() for each in found]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-    return "\n".join([*lines, counts])
+    return "\n".join([*lines, counts or "no problems", *_first_failure(report)])
+
+
+def _first_failure(report: Report) -> list[str]:
+    return [
+        f"begin with {area}, {each.check}: {each.remedy}"
+        for area, findings in report.items()
+        for each in findings
+        if each.verdict == "failed"
+    ][:1]
 
 
 def _lines(finding: Finding) -> str:

@@ -20,8 +20,8 @@ def check_api(deployment: Deployment) -> Iterator[Finding]:
     url = deployment.api_url
     try:
         with Client(url, timeout_seconds=_TIMEOUT_SECONDS, retries=0) as client:
-            yield _version(client)
             readiness = client.readiness()
+            yield _version(client)
     except ApiBusyError as error:
         seen = f"{url} answers {error.status}: it cannot predict now"
         yield fail("ready", seen, f"see model-server, and {url}/readyz")

@@ -80,6 +80,17 @@ def test_json_and_exit_status_are_for_scripts(tmp_path: Path) -> None:
     assert "1 ok" in good.stdout
 
 
+def test_only_problems_are_shown_and_the_first_is_named(tmp_path: Path) -> None:
+    env = {"KENNEL_HOME": str(tmp_path), "REDIS_URL": GONE}
+    areas = ["machine", "redis", "jobs"]
+    shown = CliRunner(env=env).invoke(main, ["doctor", *areas, "--problems"]).stdout
+    quiet = CliRunner(env=env).invoke(main, ["doctor", "settings", "--problems"])
+
+    assert "  ok " not in shown
+    assert shown.splitlines()[-1].startswith("begin with redis, reachable: start it")
+    assert quiet.stdout.strip() == "no problems"
+
+
 def test_every_variable_that_cannot_be_used_is_named() -> None:
     env = {
         "PORT": "none",
