@@ -18,7 +18,6 @@ from kennel.backup.checking import DamagedBackupError
 from kennel.backup.copying import copy_file
 from kennel.backup.destination import check_empty, check_room, visible
 from kennel.backup.listing import Entry, Head, read_head, read_listing
-from kennel.backup.units import ROOTS
 from models.errors import ConflictError
 from models.storage import (
     TEMPORARY_PREFIX,
@@ -33,7 +32,7 @@ from worker.reconciler import LOCK_NAME
 def restore_backup(
     backup: Path, roots: Mapping[str, Path], *, replace: bool = False
 ) -> Head:
-    """Put the *backup* into the folders *roots* (``models``, ``runs``).
+    """Put the *backup* into the folders *roots* (``models``, ``runs``, or one of them).
 
     With *replace*, what is in them is removed once the backup has been read whole.
 
@@ -49,10 +48,11 @@ def restore_backup(
         check_empty(roots)
     check_room(entries, roots)
     with explained_full_disk("the restored files"), ExitStack() as held:
-        staged = {name: held.enter_context(_stage(roots[name])) for name in ROOTS}
+        staged = {each: held.enter_context(_stage(roots[each])) for each in roots}
         _copy(backup, entries, staged)
-        held.enter_context(_without_reconciler(roots["runs"]))
-        for name in ROOTS:
+        if "runs" in roots:
+            held.enter_context(_without_reconciler(roots["runs"]))
+        for name in roots:
             _take_place(staged[name], roots[name])
     return head
 
@@ -72,7 +72,8 @@ def _stage(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _copy(backup: Path, entries: list[Entry], staged: Mapping[str, Path]) -> None:
+def _copy(backup: Path, listed: list[Entry], staged: Mapping[str, Path]) -> None:
+    entries = [each for each in listed if each.path.partition("/")[0] in staged]
     for entry in entries:
         name, _, path = entry.path.partition("/")
         target = staged[name] / path

@@ -48,8 +48,9 @@ def _since_worker(
     env: Mapping[str, str], home: Path, settings: WorkerSettings
 ) -> float | None:
     # The default address may be another installation's.
-    url = env.get("REDIS_URL") or local_redis_url(home / "redis")
-    if not url:
+    given = settings.redis_url if env.get("REDIS_URL") else None
+    url = given or local_redis_url(home / "redis")
+    if url is None:
         return None
     try:
         return look_at_queue(url, settings).silence_seconds

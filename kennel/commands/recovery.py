@@ -90,8 +90,9 @@ def _check(target: Path, as_json: bool) -> None:
 @click.option(
     "--force", is_flag=True, help="Replace the models and runs that are there."
 )
+@click.option("--only", type=click.Choice(["models", "runs"]), help="Not the others.")
 @JSON_OPTION
-def restore(source: Path, force: bool, as_json: bool) -> None:
+def restore(source: Path, force: bool, only: str | None, as_json: bool) -> None:
     """Put the backup SOURCE, or the newest in it, into MODELS_DIR and RUNS_DIR.
 
     Stop the stack first. Every file's sha256 is compared before anything is changed.
@@ -103,9 +104,10 @@ def restore(source: Path, force: bool, as_json: bool) -> None:
 
     found = find_backup(source)
     check_stopped(os.environ, KennelSettings.from_env(os.environ).home)
-    head = restore_backup(found, _roots(), replace=force)
+    roots = {name: root for name, root in _roots().items() if only in {None, name}}
+    head = restore_backup(found, roots, replace=force)
     if as_json:
         click.echo(json.dumps({"backup": str(found), **vars(head)}))
         return
-    where = ", ".join(map(str, _roots().values()))
-    click.echo(f"{found} of {head.created}: {head.files} files are back in {where}")
+    where = ", ".join(map(str, roots.values()))
+    click.echo(f"{found} of {head.created} is back in {where}")

@@ -328,6 +328,18 @@ def test_occupied_home_is_replaced_only_by_force(home: Home, elsewhere: Home) ->
     assert elsewhere.contents() == home.contents()
 
 
+def test_models_alone_leave_the_runs_as_they_are(home: Home, elsewhere: Home) -> None:
+    home.publish(1)
+    (home.runs / "job").mkdir(parents=True)
+    home.backup()
+    (elsewhere.runs / "mine").mkdir(parents=True)
+    result = elsewhere.restore(None, "--only", "models")
+
+    assert result.exit_code == 0, result.output
+    assert elsewhere.contents() == home.contents()
+    assert [each.name for each in elsewhere.runs.iterdir()] == ["mine"]
+
+
 def test_home_with_a_running_stack_is_refused(world: World, home: Home) -> None:
     home.publish(1)
     home.backup()
