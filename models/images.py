@@ -46,6 +46,7 @@ from models.image_formats import (
     refuse,
 )
 from models.image_structure import check_structure
+from models.resampling import resize_rgb
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """[height, width, 3], RGB."""
@@ -87,6 +88,9 @@ def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
     """
     height, width = size
     upright = _decode(image)
+    pixels = resize_rgb(upright, size)
+    if pixels is not None:
+        return pixels
     resized = upright.resize((width, height), Image.Resampling.BILINEAR)
     # To convert is to copy, even from RGB.
     return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
