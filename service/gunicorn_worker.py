@@ -20,6 +20,7 @@ from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
 from models.errors import KennelError
 from service.drain import Drain
 from service.draining_worker import DrainingWorker
+from service.kept_connections import renew, spare_speakers
 from service.protection.errors import MalformedRequestError
 from service.protection.patience import SEND_SECONDS, Patience, PatientReader
 from service.protection.refusals import render_refusal
@@ -89,6 +90,17 @@ class BoundedWorker(DrainingWorker):
         if not self._turned_away(conn, self.pending_conns):
             super().on_pending_socket_readable(conn, client)
 
+    def murder_keepalived(self, force: bool = False) -> None:
+        """Close connections on which no further request has come; all, by *force*."""
+        if not force:
+            spare_speakers(self.keepalived_conns)
+        super().murder_keepalived(force)
+
+    def murder_pending(self) -> None:
+        """Close connections on which no first request has come."""
+        spare_speakers(self.pending_conns)
+        super().murder_pending()
+
     def notify(self) -> None:
         """Tell gunicorn that the worker lives, and the log whom it has refused."""
         super().notify()
@@ -120,10 +132,7 @@ class BoundedWorker(DrainingWorker):
         except OSError:
             return False  # the thread that reads from it will find out
         if refused:
-            # The one that was heard of last is the last to be given up.
-            waiting.remove(conn)
-            conn.set_timeout()
-            waiting.append(conn)
+            renew(conn, waiting)
         return refused
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
