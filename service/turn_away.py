@@ -18,6 +18,7 @@ from service.gate import Gate
 from service.observation.hooks import UNMATCHED
 from service.observation.metrics.traffic import TrafficMetrics
 from service.protection.glance import WaitingRequest
+from service.protection.quick_line import QuickLine
 from service.protection.refusals import render_overload
 
 TELL_SECONDS: Final = 1.0
@@ -38,11 +39,12 @@ class TurnAway:
         self._routes = {
             rule.rule for rule in app.url_map.iter_rules() if not rule.arguments
         }
+        self._line = QuickLine()
         self._untold = 0
         self._told = 0.0
 
     def refuse(self, connection: socket.socket) -> bool:
-        """Whether the request that waits at the non-blocking *connection* was answered.
+        """Whether the request that waits at *connection* was answered.
 
         If so, the next one may come; if not, nothing was read or sent.
 
@@ -51,12 +53,12 @@ class TurnAway:
         """
         if not self._gate.is_crowded():
             return False
-        waiting = WaitingRequest.at(connection)
+        waiting = WaitingRequest.read(self._line.peek(connection))
         if waiting is None:
             return False
         refusal = render_overload(self._gate.refusal(), waiting.request_id)
-        waiting.take_from(connection)
-        connection.sendall(refusal.response)
+        self._line.take(connection, waiting.size)
+        self._line.send(connection, refusal.response)
         route = waiting.path if waiting.path in self._routes else UNMATCHED
         self._traffic.refused(waiting.method, route, refusal.status)
         self._untold += 1

@@ -8,12 +8,8 @@ For all others the parser has to be asked.
 from __future__ import annotations
 
 import re
-import socket
 from dataclasses import dataclass
 from typing import Final, Self
-
-_LONGEST_BYTES: Final = 256 * 1024
-"""As much as is looked at: a few photos. Larger ones rarely are in the kernel whole."""
 
 _LONGEST_HEAD_BYTES: Final = 8 * 1024
 
@@ -41,15 +37,6 @@ class WaitingRequest:
     size: int
 
     @classmethod
-    def at(cls, connection: socket.socket) -> Self | None:
-        """The request that waits at the non-blocking *connection*, if it is plain."""
-        try:
-            data = connection.recv(_LONGEST_BYTES, socket.MSG_PEEK)
-        except OSError:
-            return None
-        return cls.read(data)
-
-    @classmethod
     def read(cls, data: bytes) -> Self | None:
         """The request that *data* is, if it is plain, whole and the only one."""
         end = data.find(b"\r\n\r\n", 0, _LONGEST_HEAD_BYTES)
@@ -73,13 +60,3 @@ class WaitingRequest:
             request_id=given[1].decode("latin-1") if given else None,
             size=len(data),
         )
-
-    def take_from(self, connection: socket.socket) -> None:
-        """Take the request off the line, unread.
-
-        Raises:
-            OSError: the connection broke.
-        """
-        left = self.size
-        while left:
-            left -= len(connection.recv(left))

@@ -15,6 +15,7 @@ from service.app import create_app
 from service.gate import Gate
 from service.observation.observation import Observation
 from service.protection.glance import WaitingRequest
+from service.protection.quick_line import QuickLine
 from service.settings import ServiceSettings
 from service.turn_away import TurnAway
 from worker.queue import JobQueue
@@ -129,11 +130,34 @@ def test_what_is_known_of_a_plain_request() -> None:
     )
 
 
-def test_closed_connection_is_left_to_the_parser() -> None:
+def test_closed_connection_is_left_to_the_parser(
+    app: Flask, observation: Observation
+) -> None:
     with line() as (client, server):
         client.shutdown(socket.SHUT_RDWR)
 
-        assert WaitingRequest.at(server) is None
+        assert not turn_away(app, observation, crowded=True).refuse(server)
+
+
+def test_silent_connection_is_an_error_at_once() -> None:
+    with line() as (_, server), pytest.raises(BlockingIOError):
+        QuickLine().peek(server)
+
+
+def test_what_was_peeked_at_is_still_there_until_it_is_taken() -> None:
+    quick = QuickLine()
+    with line() as (client, server):
+        client.sendall(b"POST and more")
+        assert arrived(server, 13)
+
+        assert quick.peek(server) == quick.peek(server) == b"POST and more"
+        quick.take(server, 5)
+        assert quick.peek(server) == b"and more"
+
+
+def test_answer_that_the_line_does_not_take_is_an_error() -> None:
+    with line() as (_, server), pytest.raises(BlockingIOError):
+        QuickLine().send(server, bytes(64 * 1024 * 1024))
 
 
 def test_refusals_are_told_in_one_line(
