@@ -11,6 +11,7 @@ from typing import Any
 
 from models.logs import LogSettings, logging_config
 from service.drain import Drain, drain_before_stop
+from service.gunicorn_log import TroubleLog
 from service.gunicorn_worker import BoundedWorker
 from service.observation.metrics.shared_folder import (
     forget_process,
@@ -47,6 +48,7 @@ limit_request_field_size = 8190
 # TRUSTED_PROXIES says whose X-Forwarded-* count; gunicorn would believe all of loopback.
 forwarded_allow_ips = ""
 # The application writes a line for each request; gunicorn, only what troubles it.
+logger_class = TroubleLog
 accesslog = None
 logconfig_dict = {
     **logging_config(LogSettings.from_env(os.environ)),
