@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from export.publication.rollout_file import find_rollout
 from export.publication.served import read_served, served_model
 from models.card import ModelCard
 from models.contract import CARD_FILE
 from models.errors import ModelContractError
+from models.rollouts import Rollout
 from models.wire.config import ModelEntry, published_versions
 
 ANSWERS: Final = "answers"
 LOADED: Final = "loaded"
+CANARY: Final = "canary"
 ROLLED_BACK: Final = "rolled back"
 KEPT: Final = "kept"
 BROKEN: Final = "broken"
@@ -26,8 +29,8 @@ class PublishedVersion:
 
     Attributes:
         state: answers (requests that name no version), loaded (requests that name it),
-            rolled back (newer than the one that answers), kept (older, on disk only)
-            or broken.
+            canary (a share of the requests that name no version), rolled back (newer
+            than the one that answers), kept (older, on disk only) or broken.
         version_labels: its names in models.config.
         card: None if the folder is broken.
         problem: what is wrong with a broken one.
@@ -55,6 +58,13 @@ def list_versions(models_dir: Path, name: str | None = None) -> list[PublishedVe
     return [each for entry in entries for each in _versions(models_dir, entry)]
 
 
+def answering_version(loaded: Sequence[int], rollout: Rollout | None) -> int:
+    """Who answers requests that name no version, of those *loaded*; 0 if nobody."""
+    if rollout is not None and rollout.pins and rollout.stable in loaded:
+        return rollout.stable
+    return next(iter(loaded), 0)
+
+
 def find_problem(folder: Path) -> str:
     """Why the version in *folder* cannot be served; empty if nothing is wrong."""
     try:
@@ -73,6 +83,7 @@ def _versions(models_dir: Path, entry: ModelEntry) -> Iterator[PublishedVersion]
     base = models_dir / entry.name
     versions = published_versions(base)
     loaded = entry.loaded(versions)
+    rollout = find_rollout(models_dir, entry.name)
     for version in versions:
         folder = base / str(version)
         card, problem = None, ""
@@ -83,7 +94,7 @@ def _versions(models_dir: Path, entry: ModelEntry) -> Iterator[PublishedVersion]
         yield PublishedVersion(
             name=entry.name,
             version=version,
-            state=BROKEN if problem else _state(version, loaded),
+            state=BROKEN if problem else _state(version, loaded, rollout),
             version_labels=tuple(k for k, v in entry.labels if v == version),
             size_bytes=folder_size(folder),
             card=card,
@@ -101,10 +112,14 @@ def _read_card(folder: Path) -> ModelCard:
         raise ModelContractError(message) from error
 
 
-def _state(version: int, loaded: list[int]) -> str:
+def _state(version: int, loaded: list[int], rollout: Rollout | None) -> str:
+    answering = answering_version(loaded, rollout)
+    if version == answering:
+        return ANSWERS
     if version in loaded:
-        return ANSWERS if version == loaded[0] else LOADED
-    return ROLLED_BACK if loaded and version > loaded[0] else KEPT
+        is_canary = rollout is not None and rollout.holds(version)
+        return CANARY if is_canary else LOADED
+    return ROLLED_BACK if answering and version > answering else KEPT
 
 
 def _size(path: Path) -> int:

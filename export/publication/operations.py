@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from export.publication.listing import find_problem
+from export.publication.listing import answering_version, find_problem
 from export.publication.policy import relabel, roll_back
+from export.publication.rollout_file import (
+    check_closed,
+    close_rollout,
+    find_rollout,
+)
 from export.publication.served import change_served, check_settled, served_model
 from models.errors import ConflictError
+from models.rollouts import CANARY, STABLE
 from models.wire.config import ModelEntry
 
 
@@ -17,7 +23,7 @@ def roll_back_model(models_dir: Path, name: str, version: int) -> ModelEntry:
 
     Raises:
         NotFoundError: no such model or version; the message lists those that are there.
-        ConflictError: the version's folder is broken.
+        ConflictError: the version's folder is broken, or a rollout goes on.
         InvalidRequestError: models.config is broken.
     """
 
@@ -26,6 +32,7 @@ def roll_back_model(models_dir: Path, name: str, version: int) -> ModelEntry:
         if problem := find_problem(models_dir / name / str(version)):
             message = f"{name} version {version} cannot be served: {problem}"
             raise ConflictError(message)
+        close_rollout(models_dir, name, version)
         return changed
 
     return change_served(models_dir, name, change)
@@ -38,11 +45,14 @@ def label_model(
 
     Raises:
         NotFoundError: no such model, version or label.
-        ConflictError: a version is not served, or what is served changed just now.
+        ConflictError: a version is not served, or what is served changed just now, or
+            the label is that of a rollout.
         InvalidRequestError: models.config is broken.
     """
 
     def change(entry: ModelEntry, versions: Sequence[int]) -> ModelEntry:
+        if {CANARY, STABLE} & set(changes):
+            check_closed(find_rollout(models_dir, name))
         changed = relabel(entry, versions, changes)
         old = dict(entry.labels)
         if any(old.get(label, new) != new for label, new in changed.labels):
@@ -59,13 +69,19 @@ def describe_served(models_dir: Path, name: str) -> str:
         NotFoundError, InvalidRequestError: as `served_model`.
     """
     entry, versions = served_model(models_dir, name)
-    answering, *others = entry.loaded(versions) or [0]
-    away = [each for each in versions if each > answering]
+    loaded = entry.loaded(versions)
+    rollout = find_rollout(models_dir, name)
+    answering = answering_version(loaded, rollout)
+    others = [each for each in loaded if each != answering]
+    away = [each for each in versions if each > answering and each not in others]
     parts = [f"{name} version {answering} answers requests that name no version"]
+    if rollout is not None and rollout.is_open:
+        parts.append(f"canary: {rollout.canary}, {rollout.share:g} % of them")
     if others:
         parts.append(f"also loaded: {', '.join(map(str, others))}")
     if away:
-        parts.append(f"rolled back from: {', '.join(map(str, away))}")
+        numbers = ", ".join(map(str, away))
+        parts.append(f"newer, but rolled back or held: {numbers}")
     if entry.labels:
         named = ", ".join(f"{label}={version}" for label, version in entry.labels)
         parts.append(f"labels: {named}")

@@ -28,7 +28,7 @@ def announce(entry: ModelEntry, versions: Sequence[int], new: int) -> ModelEntry
         loaded = {new, *entry.loaded(versions)[:1]}
     else:
         loaded = {new, *entry.loaded(after)}
-    return _loading(entry, loaded | _labelled(entry, after), after)
+    return loading(entry, loaded | _labelled(entry, after), after)
 
 
 def roll_back(entry: ModelEntry, versions: Sequence[int], version: int) -> ModelEntry:
@@ -40,17 +40,17 @@ def roll_back(entry: ModelEntry, versions: Sequence[int], version: int) -> Model
     Raises:
         NotFoundError: *version* is not among *versions*.
     """
-    _check_published(entry.name, versions, version)
+    check_published(entry.name, versions, version)
     before = entry.loaded(versions)
     moved = {
         label: min(target, version)
         for label, target in entry.labels
         if target <= version or version in before
     }
-    entry = _with_labels(entry, moved)
+    entry = with_labels(entry, moved)
     older = [each for each in before if each < version][: VERSIONS_KEPT - 1]
     loaded = {version, *older} | _labelled(entry, versions)
-    return _loading(entry, loaded, versions)
+    return loading(entry, loaded, versions)
 
 
 def relabel(
@@ -67,23 +67,22 @@ def relabel(
     loaded, old = entry.loaded(versions), dict(entry.labels)
     for label, version in changes.items():
         if version is not None:
-            _check_published(entry.name, versions, version)
+            check_published(entry.name, versions, version)
             _check_loaded(entry.name, loaded, version)
         elif label not in old:
             raise NotFoundError(f"{entry.name} has no label {label!r}: {_named(old)}")
     merged = {**old, **changes}
     labels = {name: number for name, number in merged.items() if number is not None}
     freed = set(old.values()) - set(labels.values())
-    entry = _with_labels(entry, labels)
+    entry = with_labels(entry, labels)
     if not entry.specific_versions:
         return entry
     kept = {n for i, n in enumerate(loaded) if i < VERSIONS_KEPT or n not in freed}
-    return _loading(entry, kept, versions)
+    return loading(entry, kept, versions)
 
 
-def _loading(
-    entry: ModelEntry, loaded: set[int], versions: Sequence[int]
-) -> ModelEntry:
+def loading(entry: ModelEntry, loaded: set[int], versions: Sequence[int]) -> ModelEntry:
+    """*entry* that loads those in *loaded* and no others."""
     # "The newest" where it says the same: then versions copied there by hand count too.
     newest = set(versions[: entry.versions_kept])
     specific = () if loaded == newest else tuple(sorted(loaded, reverse=True))
@@ -94,11 +93,17 @@ def _labelled(entry: ModelEntry, versions: Sequence[int]) -> set[int]:
     return {version for _, version in entry.labels} & set(versions)
 
 
-def _with_labels(entry: ModelEntry, labels: Mapping[str, int]) -> ModelEntry:
+def with_labels(entry: ModelEntry, labels: Mapping[str, int]) -> ModelEntry:
+    """*entry* with these labels and no others."""
     return replace(entry, labels=tuple(sorted(labels.items())))
 
 
-def _check_published(name: str, versions: Iterable[int], version: int) -> None:
+def check_published(name: str, versions: Iterable[int], version: int) -> None:
+    """See that *version* is among the published *versions*.
+
+    Raises:
+        NotFoundError: it is not; the message lists them.
+    """
     if version not in versions:
         there = ", ".join(map(str, versions))
         raise NotFoundError(f"{name} has no version {version}: there are {there}")

@@ -10,30 +10,41 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from export.publication.canaries import hold
 from export.publication.cards import make_card
 from export.publication.policy import announce
 from export.publication.pruning import remove_dead_exports
 from export.publication.reports import write_version_report
+from export.publication.rollout_file import close_rollout, find_rollout
 from export.publication.savedmodel import check_savedmodel, write_savedmodel
 from export.publication.served import locked, read_served, write_served
 from export.training.classifier import build_ensemble
 from export.training.precision import POLICIES
 from export.training.runs import TrainedRun
 from models.card import ModelCard
-from models.errors import KennelError
+from models.errors import ConflictError, KennelError
 from models.images import decode_image, read_image_file
 from models.storage import sync_path, temporary_beside
 from models.wire.batching_parameters import PER_MODEL_FILE
 from models.wire.config import check_model_name, published_versions
 
 
-def publish(run: TrainedRun, models_dir: Path, precision: str = "float32") -> ModelCard:
+def publish(
+    run: TrainedRun,
+    models_dir: Path,
+    precision: str = "float32",
+    *,
+    hold_back: bool = False,
+) -> ModelCard:
     """Export *run* as the next version of its model below *models_dir*.
 
     The version appears complete, loaded once and compared with Keras, or not at all. It
     answers from then on, also if its model was rolled back; labels stay where they are.
+    With *hold_back*, or while a rollout goes on, it is not even loaded: it waits for a
+    rollout of its own.
 
     Raises:
+        ConflictError: the first version of a model cannot be held back.
         ModelContractError: the SavedModel does not answer as Keras does.
         DatasetError: the run's weights or photos are gone.
         InvalidRequestError: the model's name cannot be a folder, or models.config is
@@ -46,12 +57,15 @@ def publish(run: TrainedRun, models_dir: Path, precision: str = "float32") -> Mo
     with locked(base):
         remove_dead_exports(base)
         number = max(published_versions(base), default=0) + 1
+        if hold_back and number == 1:
+            message = f"nothing answers for {run.name} yet: export without --hold"
+            raise ConflictError(message)
         card = make_card(run, number)
         temporary = temporary_beside(base / str(number))
         try:
             with _explained(base / str(number)):
                 card = _export(run, card, temporary, precision)
-            _serve(models_dir, card, temporary)
+            _serve(models_dir, card, temporary, hold_back)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return card
@@ -78,7 +92,7 @@ def _copy_batching(folder: Path) -> None:
         shutil.copyfile(own, folder / PER_MODEL_FILE)
 
 
-def _serve(models_dir: Path, card: ModelCard, finished: Path) -> None:
+def _serve(models_dir: Path, card: ModelCard, finished: Path, hold_back: bool) -> None:
     base = models_dir / card.name
     with locked(models_dir):
         served = read_served(models_dir)
@@ -87,7 +101,12 @@ def _serve(models_dir: Path, card: ModelCard, finished: Path) -> None:
             # First the configuration: the rename must not push a labelled version out
             # of the newest. A server only warns of a named version that is not there.
             versions = published_versions(base)
-            served[card.name] = announce(known, versions, card.version)
+            rollout = find_rollout(models_dir, card.name)
+            if hold_back or (rollout is not None and rollout.is_open):
+                served[card.name] = hold(known, versions, card.version)
+            else:
+                close_rollout(models_dir, card.name, card.version)
+                served[card.name] = announce(known, versions, card.version)
             write_served(models_dir, served)
         finished.rename(base / str(card.version))
         sync_path(base)

@@ -96,7 +96,12 @@ def report(run: str, output: Path | None) -> None:
     help="Flips to average (test-time augmentation), such as none,horizontal; "
     "validated and calibrated anew. Default: the recipe's.",
 )
-def export(run: str, precision: str, views: str | None) -> None:
+@click.option(
+    "--hold",
+    is_flag=True,
+    help="Do not let it answer, nor be loaded, before kennel rollout start.",
+)
+def export(run: str, precision: str, views: str | None, hold: bool) -> None:
     """Publish RUN as the next version of its model."""
     _start_tensorflow()
     from export.evaluation.prediction import validate_views
@@ -110,7 +115,7 @@ def export(run: str, precision: str, views: str | None) -> None:
     with progress_bars(waiting_for="export"):
         if views is not None:
             trained = validate_views(trained, tuple(views.split(",")))
-        card = publish(trained, settings.models_dir, precision)
+        card = publish(trained, settings.models_dir, precision, hold_back=hold)
     folder = settings.models_dir / card.name / str(card.version)
     click.echo(f"Published {card.name} version {card.version}: {folder}")
     click.echo(describe_served(settings.models_dir, card.name))

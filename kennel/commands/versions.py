@@ -22,8 +22,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(name: str | None, as_json: bool) -> None:
     """List the published versions of all models, or of NAME.
 
-    answers: takes requests that name no version. loaded: takes requests that name it.
-    rolled back: newer than the one that answers. kept: older, only on the disk.
+    answers: takes requests that name no version. canary: takes a share of them. loaded:
+    takes requests that name it. rolled back: newer than the one that answers, and not
+    loaded (also: exported with --hold). kept: older, only on the disk.
     """
     from export.publication.listing import list_versions
     from kennel.version_table import as_json as version_as_json

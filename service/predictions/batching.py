@@ -17,7 +17,8 @@ from queue import Empty
 from models.contract import MAX_BATCH_SIZE
 from models.errors import KennelError, ModelContractError, ModelUnavailableError
 from models.images import Pixels
-from models.wire.client import ModelRef, ModelServerClient, Prediction
+from models.wire.client import ModelRef, Prediction
+from models.wire.model_server import ModelServer
 from service.budget import Budget
 from service.predictions.decoding import is_quick
 from service.predictions.lane import Arrival, Group, Key, Share, Waiting
@@ -28,7 +29,7 @@ from service.predictions.lanes import Lanes
 class Batcher:
     """Predicts through *client*, several requests at a time; thread-safe."""
 
-    client: ModelServerClient
+    client: ModelServer
     lanes: Lanes
 
     @contextmanager

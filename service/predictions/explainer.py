@@ -20,8 +20,9 @@ from models.errors import (
     NotFoundError,
 )
 from models.images import Pixels
-from models.wire.client import ModelRef, ModelServerClient
+from models.wire.client import ModelRef
 from models.wire.explanations import Explanation
+from models.wire.model_server import ModelServer
 from service.budget import Budget
 from service.predictions.decoding import Decoder
 from service.predictions.query import PredictionQuery
@@ -57,7 +58,7 @@ class ExplanationQuery:
 class Explainer:
     """Explains with the models of one model server; shared by all threads."""
 
-    client: ModelServerClient
+    client: ModelServer
     catalog: Catalog
     decoder: Decoder
 

@@ -18,7 +18,8 @@ from models.errors import (
     ModelUnavailableError,
     NotFoundError,
 )
-from models.wire.client import ModelRef, ModelServerClient, VersionStatus
+from models.wire.client import ModelRef, VersionStatus
+from models.wire.model_server import ModelServer
 
 AVAILABLE: Final = "AVAILABLE"
 _PRESENT: Final = frozenset({"START", "LOADING", AVAILABLE})
@@ -29,7 +30,7 @@ class Catalog:
 
     def __init__(
         self,
-        client: ModelServerClient,
+        client: ModelServer,
         names: Callable[[], tuple[str, ...]],
         default: str | None = None,
     ) -> None:

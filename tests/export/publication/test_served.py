@@ -51,7 +51,7 @@ def test_rollback_is_written_and_told(tmp_path: Path) -> None:
     assert read_served(tmp_path)["pets"].specific_versions == (2,)
     assert describe_served(tmp_path, "pets") == (
         "pets version 2 answers requests that name no version; "
-        "rolled back from: 3; labels: canary=2"
+        "newer, but rolled back or held: 3; labels: canary=2"
     )
 
 

@@ -1,0 +1,170 @@
+"""What an operator does with a rollout, in the order that keeps a canary back.
+
+rollouts.json holds a version back before models.config loads it, and lets go of it only
+when it may answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from export.publication.canaries import (
+    check_newer,
+    name_both,
+    promote,
+    stage,
+    unstage,
+)
+from export.publication.listing import find_problem
+from export.publication.policy import check_published
+from export.publication.rollout_file import (
+    change_rollout,
+    check_closed,
+    opened,
+)
+from export.publication.served import change_served, served_model
+from models.errors import ConflictError
+from models.rollouts import ABORTED, PROMOTED, RUNNING, STARTING, Rollout
+
+
+def begin_rollout(models_dir: Path, name: str, version: int, mirror: float) -> Rollout:
+    """Hold *version* back, so that it can be loaded; no request reaches it yet.
+
+    A start of the same version that was broken off is taken up again.
+
+    Raises:
+        NotFoundError: no such model or version.
+        ConflictError: another rollout goes on, or *version* answers, is older than
+            the one that does, or is broken.
+        InvalidRequestError: a file in *models_dir* is broken.
+    """
+
+    def begin(before: Rollout | None) -> Rollout:
+        if before and (before.state, before.canary) == (STARTING, version):
+            return replace(before, mirror=mirror)
+        check_closed(before)
+        return _new(models_dir, name, version, mirror)
+
+    return change_rollout(models_dir, name, begin)
+
+
+def load_canary(models_dir: Path, rollout: Rollout, needed: Collection[int]) -> None:
+    """Have the canary loaded; other loaded versions stay where they are in *needed*.
+
+    Raises:
+        ConflictError: another command ended the rollout.
+    """
+    change_rollout(models_dir, rollout.model, partial(_starting, rollout))
+    change = partial(stage, rollout=rollout, needed=needed)
+    change_served(models_dir, rollout.model, change)
+
+
+def run_rollout(models_dir: Path, rollout: Rollout, percent: float) -> Rollout:
+    """Label the canary, which is loaded, and give it its share of the requests.
+
+    Raises:
+        ConflictError: another command ended the rollout.
+    """
+    change_rollout(models_dir, rollout.model, partial(_starting, rollout))
+    change_served(models_dir, rollout.model, partial(name_both, rollout=rollout))
+
+    def run(before: Rollout | None) -> Rollout:
+        return replace(_starting(rollout, before), state=RUNNING, percent=percent)
+
+    return change_rollout(models_dir, rollout.model, run)
+
+
+def set_shares(
+    models_dir: Path, name: str, percent: float, mirror: float | None
+) -> Rollout:
+    """Give the canary another share; a *mirror* of None stays as it is.
+
+    Raises:
+        NotFoundError: no rollout goes on.
+        ConflictError: the canary is still being loaded.
+    """
+
+    def change(before: Rollout | None) -> Rollout:
+        running = _running(name, before)
+        kept = running.mirror if mirror is None else mirror
+        return replace(running, percent=percent, mirror=kept)
+
+    return change_rollout(models_dir, name, change)
+
+
+def promote_canary(models_dir: Path, name: str) -> Rollout:
+    """Let the canary answer from now on; the version before it stays loaded.
+
+    Raises:
+        NotFoundError: no rollout goes on.
+        ConflictError: the canary is not loaded.
+    """
+
+    def all_of_it(before: Rollout | None) -> Rollout:
+        return replace(_running(name, before), percent=100)
+
+    def end(before: Rollout | None) -> Rollout:
+        return replace(_running(name, before), state=PROMOTED)
+
+    rollout = change_rollout(models_dir, name, all_of_it)
+    change_served(models_dir, name, partial(promote, rollout=rollout))
+    return change_rollout(models_dir, name, end)
+
+
+def abort_rollout(models_dir: Path, name: str) -> Rollout:
+    """Send the canary nothing more, then unload it; the stable version answers on.
+
+    Raises:
+        NotFoundError: no rollout goes on.
+    """
+
+    def abort(before: Rollout | None) -> Rollout:
+        if before is not None and before.state == ABORTED:
+            return before  # perhaps that was broken off before it had unloaded
+        return replace(opened(name, before), state=ABORTED, percent=0)
+
+    rollout = change_rollout(models_dir, name, abort)
+    change_served(models_dir, name, partial(unstage, rollout=rollout))
+    return rollout
+
+
+def _new(models_dir: Path, name: str, version: int, mirror: float) -> Rollout:
+    entry, versions = served_model(models_dir, name)
+    check_published(name, versions, version)
+    answering = next(iter(entry.loaded(versions)), 0)
+    check_newer(name, answering, version)
+    if problem := find_problem(models_dir / name / str(version)):
+        raise ConflictError(f"{name} version {version} cannot be served: {problem}")
+    return Rollout(
+        model=name,
+        id=secrets.token_hex(4),
+        stable=answering,
+        canary=version,
+        percent=0,
+        mirror=mirror,
+        state=STARTING,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _starting(rollout: Rollout, found: Rollout | None) -> Rollout:
+    if found is None or (found.id, found.state) != (rollout.id, STARTING):
+        message = f"another command ended this rollout of {rollout.model}"
+        raise ConflictError(message)
+    return found
+
+
+def _running(name: str, found: Rollout | None) -> Rollout:
+    rollout = opened(name, found)
+    if rollout.state == STARTING:
+        message = (
+            f"{name} version {rollout.canary} is still being loaded: wait for kennel "
+            f"rollout start, or repeat it; kennel rollout abort {name} gives up"
+        )
+        raise ConflictError(message)
+    return rollout

@@ -1,0 +1,103 @@
+"""The model server as requests that name no version may see it.
+
+All calls of the API pass here. While a rollout is open, or was aborted, "no version"
+means the stable one; and whatever the order of events, an answer of a version that is
+held back is thrown away and the stable one is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.card import ModelCard
+from models.errors import ModelUnavailableError, NotFoundError
+from models.images import Pixels
+from models.wire.client import ModelRef, Prediction, VersionStatus
+from models.wire.explanations import Explanation
+from models.wire.model_server import ModelServer
+from models.wire.requests import Images
+from service.rollout.rollouts import Rollouts
+
+
+class _Versioned(Protocol):
+    @property
+    def version(self) -> int: ...
+
+
+_Answer = TypeVar("_Answer", bound=_Versioned)
+
+
+@dataclass(frozen=True)
+class PinnedModelServer:
+    """*server*, whose held-back versions answer only who names them; thread-safe."""
+
+    server: ModelServer
+    rollouts: Rollouts
+
+    def predict(
+        self, images: Images, model: ModelRef, timeout_seconds: float | None = None
+    ) -> Prediction:
+        """As `ModelServerClient.predict`."""
+        return self._ask(
+            model, lambda asked: self.server.predict(images, asked, timeout_seconds)
+        )
+
+    def explain(
+        self,
+        batch: Pixels,
+        classes: NDArray[np.int32],
+        model: ModelRef,
+        timeout_seconds: float | None = None,
+    ) -> Explanation:
+        """As `ModelServerClient.explain`."""
+        return self._ask(
+            model,
+            lambda asked: self.server.explain(batch, classes, asked, timeout_seconds),
+        )
+
+    def describe(
+        self, model: ModelRef, timeout_seconds: float | None = None
+    ) -> ModelCard:
+        """As `ModelServerClient.describe`."""
+        return self._ask(
+            model, lambda asked: self.server.describe(asked, timeout_seconds)
+        )
+
+    def versions(
+        self, name: str, timeout_seconds: float | None = None
+    ) -> list[VersionStatus]:
+        """As `ModelServerClient.versions`: those that are held back as well."""
+        return self.server.versions(name, timeout_seconds)
+
+    def _ask(self, model: ModelRef, call: Callable[[ModelRef], _Answer]) -> _Answer:
+        if model.version is not None or model.label is not None:
+            return call(model)
+        rollout = self.rollouts.of(model.name)
+        if rollout is not None and rollout.pins:
+            try:
+                return call(ModelRef(model.name, version=rollout.stable))
+            except NotFoundError:
+                # Unloaded behind our back: then whatever answers, but the canary.
+                pass
+        return self._unpinned(model, call)
+
+    def _unpinned(
+        self, model: ModelRef, call: Callable[[ModelRef], _Answer]
+    ) -> _Answer:
+        answer = call(model)
+        rollout = self.rollouts.of(model.name)
+        if rollout is None or not rollout.holds(answer.version):
+            return answer
+        try:
+            return call(ModelRef(model.name, version=rollout.stable))
+        except NotFoundError as error:
+            message = (
+                f"version {rollout.stable} of {model} is not loaded, and version "
+                f"{rollout.canary} is held back: kennel rollback or kennel rollout"
+            )
+            raise ModelUnavailableError(message) from error

@@ -1,0 +1,35 @@
+"""What the operator has decided, read again whenever it changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.rollouts import LOOK_SECONDS, ROLLOUTS_FILE, Rollout, read_rollouts
+from service.watched_file import WatchedFile
+
+
+class Rollouts:
+    """The last rollout of each model; thread-safe."""
+
+    def __init__(self, models_dir: Path, look_seconds: float = LOOK_SECONDS) -> None:
+        """Read those in *models_dir*; looks whether they changed lie *look_seconds* apart.
+
+        Raises:
+            InvalidRequestError: the file is broken.
+        """
+        self._file = WatchedFile(
+            models_dir / ROLLOUTS_FILE, read_rollouts, "rollouts", look_seconds
+        )
+
+    def of(self, name: str) -> Rollout | None:
+        """The last rollout of the model *name*, whatever became of it."""
+        return self._file().get(name)
+
+    def holds(self, name: str, version: int) -> bool:
+        """Whether *version* must not answer a request that names no version.
+
+        Ask after the answer is there: who reads the file then knows of every version
+        that could be loaded before.
+        """
+        rollout = self.of(name)
+        return rollout is not None and rollout.holds(version)
