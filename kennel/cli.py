@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "models": "kennel.commands.versions:models",
     "rollback": "kennel.commands.versions:rollback",
     "label": "kennel.commands.versions:label",
+    "rollout": "kennel.commands.rollout:rollout",
     "prune": "kennel.commands.versions:prune",
     "up": "kennel.commands.serving:up",
     "model-server": "kennel.commands.serving:model_server",

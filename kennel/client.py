@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self, Unpack
+from urllib.parse import quote
 
 from kennel.api.answers import Answer
 from kennel.api.call import Call
@@ -96,6 +97,23 @@ class Client(JobCalls):
             ApiError: the API refused or cannot be reached.
         """
         return list(self._transport.ask_json(Call("GET", "/v1/models"))["models"])
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One served model with its versions, newest first, and their cards.
+
+        Raises:
+            ApiError: the API refused (status 404: no such model) or cannot be reached.
+        """
+        return self._transport.ask_json(Call("GET", f"/v1/models/{quote(name)}"))
+
+    def rollout(self, name: str) -> dict[str, Any]:
+        """A model's last rollout, with the comparison of its two versions.
+
+        Raises:
+            ApiError: the API refused (status 404: it had none) or cannot be reached.
+        """
+        path = f"/v1/models/{quote(name)}/rollout"
+        return self._transport.ask_json(Call("GET", path))
 
     def readiness(self) -> dict[str, Any]:
         """What GET /readyz says of the parts at this moment.

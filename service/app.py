@@ -43,6 +43,12 @@ from service.predictions.traffic_notice import TrafficNotice
 from service.predictions.views import PredictionViews
 from service.problems import register_problems
 from service.protection.setup import protect
+from service.rollout.gateway import Gateway
+from service.rollout.ledger import Ledger
+from service.rollout.mirror import Mirror
+from service.rollout.pinned import PinnedModelServer
+from service.rollout.rollouts import Rollouts
+from service.rollout.views import RolloutViews
 from service.routing import register_converters
 from service.served.catalog import Catalog
 from service.served.names import ModelNames
@@ -51,7 +57,7 @@ from service.served.views import ModelViews
 from service.settings import ServiceSettings
 from service.turn_away import register_turn_away
 from service.upload_request import UploadRequest
-from worker.queue import JobQueue
+from worker.queue import JobQueue, SharedCounts
 
 _SPARE_PARTS: Final = 16
 """Form parts beyond the images: enough to say which field is wrong."""
@@ -77,10 +83,12 @@ def create_app(
     *observation* watches its requests, and *client* if that was made with it.
 
     Raises:
-        InvalidRequestError: the model configuration file cannot be read.
+        InvalidRequestError: the model configuration or rollouts.json cannot be read.
     """
     names = ModelNames(settings.model_names, settings.model_config_file)
-    catalog = Catalog(client, names, settings.default_model)
+    rollouts = Rollouts(settings.models_dir)
+    server = PinnedModelServer(client, rollouts)
+    catalog = Catalog(server, names, settings.default_model)
     observation = observation or Observation()
     metrics = observation.metrics
     admission = Admission(settings.max_in_flight, metrics.inference.admitted)
@@ -90,8 +98,9 @@ def create_app(
     document = open_document(app)
     gate = _register_hooks(app, settings, observation, admission)
     for views in (
-        *_prediction_views(settings, client, catalog, reception),
+        *_prediction_views(settings, server, catalog, reception, queue.counts),
         ModelViews(settings, catalog),
+        RolloutViews(catalog, rollouts, queue.counts),
         *_job_views(settings, catalog, queue),
         HealthViews(catalog, queue),
         ObservationViews(settings, Exposition(metrics, catalog, queue)),
@@ -127,16 +136,19 @@ def _register_hooks(
 
 def _prediction_views(
     settings: ServiceSettings,
-    client: ModelServerClient,
+    server: PinnedModelServer,
     catalog: Catalog,
     reception: Reception,
+    counts: SharedCounts,
 ) -> tuple[_Views, ...]:
     decoder = Decoder(settings.web_workers)
-    predictor = Predictor(Batcher(client, Lanes()), catalog, decoder)
-    classifier = Classifier(predictor, reception, settings.max_images)
+    predictor = Predictor(Batcher(server, Lanes()), catalog, decoder)
+    ledger = Ledger(counts)
+    gateway = Gateway(predictor, server.rollouts, ledger, Mirror(predictor, ledger))
+    classifier = Classifier(gateway, reception, settings.max_images)
     return (
-        PredictionViews(predictor, reception, settings.max_images),
-        ExplanationViews(Explainer(client, catalog, decoder), reception),
+        PredictionViews(gateway, reception, settings.max_images),
+        ExplanationViews(Explainer(server, catalog, decoder), reception),
         TensorFlowServingViews(classifier),
         OpenInferenceViews(classifier),
     )

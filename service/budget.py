@@ -48,6 +48,16 @@ class Budget:
             raise self.exhausted()
         return left
 
+    def part(self, share: float) -> Budget:
+        """A budget of *share* (0..1) of what is left; what it spends, this one spends.
+
+        Raises:
+            ModelTimeoutError: nothing is left.
+        """
+        part = Budget(self.left() * share + _ANSWER_SECONDS)
+        part.spent, part.begun = self.spent, self.begun
+        return part
+
     def exhausted(self) -> ModelTimeoutError:
         """The error that says this budget is spent."""
         milliseconds = round(self.seconds * 1000)

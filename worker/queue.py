@@ -19,6 +19,7 @@ from worker.photos import check_photos
 from worker.queue_figures import QueueFigures
 from worker.request import FAIL, JobRequest
 from worker.runs import find_run
+from worker.shared_counts import SharedCounts
 from worker.sheets.job_sheets import Sheets
 from worker.status import STATES, JobStatus, read_state, read_status
 from worker.submitting import SubmittingQueue
@@ -36,6 +37,7 @@ __all__ = [
     "JobRequest",
     "JobStatus",
     "QueueFigures",
+    "SharedCounts",
     "Sheets",
 ]
 

@@ -16,6 +16,7 @@ from worker.items import Listing
 from worker.monitoring import JobLimits, MonitoredQueue
 from worker.online import OnlineTraffic
 from worker.request import JobRequest
+from worker.shared_counts import SharedCounts
 from worker.sheets.job_sheets import NO_SHEETS, Sheets, opened_sheets
 from worker.sources.source import list_photos
 from worker.status import JobStatus, read_status
@@ -45,6 +46,7 @@ class SubmittingQueue(MonitoredQueue):
         limits = limits or JobLimits()
         self._input_root = input_root
         self._online = OnlineTraffic(redis_url)
+        self.counts = SharedCounts(redis_url)
         work_list = WorkList(redis_url, queue_name)
         super().__init__(runs_dir, input_root, work_list, limits)
         self._intake = Intake(runs_dir, work_list, shard_size, limits.min_free_bytes)

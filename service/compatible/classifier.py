@@ -14,8 +14,8 @@ from models.card import ModelCard
 from models.errors import InvalidImageError, ModelContractError
 from models.wire.client import ModelRef, Prediction
 from service.budget import Budget, read_budget
-from service.predictions.predictor import Predictor
 from service.predictions.reception import Reception, note_answer, with_headers
+from service.rollout.gateway import Gateway
 from service.served.catalog import Catalog
 
 
@@ -36,7 +36,7 @@ class Outputs:
 class Classifier:
     """Classifies for clients of other protocols; shared by all threads."""
 
-    predictor: Predictor
+    predictor: Gateway
     reception: Reception
     max_images: int
 

@@ -47,6 +47,7 @@ CODES: Final = {
     "model_not_found": ErrorCode(NotFoundError, "there is no model of that name"),
     "version_not_found": ErrorCode(NotFoundError, "the model has no such version"),
     "label_not_found": ErrorCode(NotFoundError, "no version has that label"),
+    "rollout_not_found": ErrorCode(NotFoundError, "the model has no rollout"),
     "job_not_found": ErrorCode(NotFoundError, "there is no job of that id"),
     "method_not_allowed": ErrorCode(
         InvalidRequestError, "the path has other methods: see Allow"

@@ -7,6 +7,7 @@ from typing import Any, Final
 from service.budget import TIMEOUT_HEADER
 from service.compatible.inference import LENGTH_HEADER
 from service.headers import REQUEST_ID_HEADER
+from service.rollout.sides import KEY_HEADER
 from worker.queue import LONGEST_PAGE, PAGE, STATES
 
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
@@ -86,6 +87,14 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "description": "Bytes of JSON, where tensors follow them as bytes",
         "schema": {"type": "integer", "minimum": 0, "maximum": 10**12 - 1},
     },
+    KEY_HEADER: {
+        "in": "header",
+        "description": (
+            "During a rollout, requests with the same key get the same version; "
+            "default: the request's id"
+        ),
+        "schema": {"type": "string"},
+    },
     "If-None-Match": {
         "in": "header",
         "description": "ETag of the copy that the client has",
@@ -135,6 +144,10 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
         "description": "The version that answered",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
+    },
+    "X-Model-Label": {
+        "description": "`canary` where a rollout chose the version that answered",
+        "schema": {"type": "string"},
     },
     "Server-Timing": {
         "description": "Milliseconds per part: `decode;dur=1.3, infer;dur=61.0`",

@@ -12,6 +12,7 @@ from service.documents.codes import IMAGE_CODES, MODEL_CODES
 from service.documents.members import Members, by_label, count, several, text, texts
 from service.documents.operations import Answer, Content, Operation
 from service.documents.problem import ImageErrorSchema
+from service.rollout.sides import KEY_HEADER
 
 PIXEL_PNG: Final = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAA"
@@ -77,7 +78,10 @@ class PredictionsSchema(Members):
     predictions = several(PredictionSchema)
 
 
-PREDICTED: Final = ("X-Model-Name", "X-Model-Version", "Server-Timing", "RateLimit")
+PREDICTED: Final = (
+    *("X-Model-Name", "X-Model-Version", "X-Model-Label"),
+    *("Server-Timing", "RateLimit"),
+)
 """Headers of an answer for images."""
 
 IMAGE_BODIES: Final = (
@@ -123,7 +127,10 @@ PREDICT: Final = Operation(
         "decoded has an `error` beside the answers of the others. Only if none can "
         "be decoded the whole request is an error, whose `errors` lists each image."
     ),
-    parameters=("model", "version", "label", "clip", "top", TIMEOUT_HEADER),
+    parameters=(
+        *("model", "version", "label", "clip", "top"),
+        *(TIMEOUT_HEADER, KEY_HEADER),
+    ),
     bodies=IMAGE_BODIES,
     answers=(
         Answer(

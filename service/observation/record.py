@@ -45,6 +45,7 @@ class RequestRecord:
         span: the OpenTelemetry span, if traces are exported.
         model: set by views that predict: then the request counts as inference.
         version: of the model that answered; "" while none has.
+        label: under which a rollout chose that version; "" where none did.
         images: that the request holds.
         answered: images that the model gave an answer for.
         answers: those answers, where they are to be counted.
@@ -61,6 +62,7 @@ class RequestRecord:
     ended: float = 0.0
     model: str = ""
     version: str = ""
+    label: str = ""
     images: int = 0
     answered: int = 0
     answered_at: float | None = None

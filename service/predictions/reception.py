@@ -82,5 +82,7 @@ def with_headers(response: Response, card: ModelCard, budget: Budget) -> Respons
     """*response* with who answered, and where the time went."""
     response.headers["X-Model-Name"] = card.name
     response.headers["X-Model-Version"] = str(card.version)
+    if label := current_record().label:
+        response.headers["X-Model-Label"] = label
     response.headers["Server-Timing"] = budget.server_timing()
     return response

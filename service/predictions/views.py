@@ -18,18 +18,19 @@ from models.wire.client import Prediction
 from service.documents.operations import documented
 from service.documents.predictions import PREDICT
 from service.predictions.json_images import read_images
-from service.predictions.predictor import Answer, Predictor
+from service.predictions.predictor import Answer
 from service.predictions.query import PredictionQuery, read_query
 from service.predictions.reception import Reception, note_answer, with_headers
 from service.predictions.uploads import Upload
 from service.problems import RejectedImagesError
+from service.rollout.gateway import Gateway
 
 
 @dataclass(frozen=True)
 class PredictionViews:
     """The views of predictions and what they work with."""
 
-    predictor: Predictor
+    predictor: Gateway
     reception: Reception
     max_images: int
 

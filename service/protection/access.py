@@ -36,6 +36,7 @@ NEEDS: Final[dict[str, Need]] = {
     "jobs": Need(JOBS),
     "scores": Need(JOBS),
     "models": ANY_KEY,
+    "rollouts": ANY_KEY,
     "tensorflow-serving": Need(PREDICT),
     "open-inference": Need(PREDICT),
     "open-inference.live": OPEN,

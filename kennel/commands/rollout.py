@@ -1,0 +1,177 @@
+"""`kennel rollout`: a new version gets a share of the requests, then all or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from kennel.commands.api_options import (
+    JSON_OPTION,
+    KEY_OPTION,
+    URL_OPTION,
+    open_client,
+)
+from kennel.settings import KennelSettings
+
+if TYPE_CHECKING:
+    from kennel.client import Client
+
+WATCH_SECONDS: Final = 2.0
+_PERCENT: Final = click.FloatRange(0, 100)
+_MODEL = click.argument("name")
+
+
+@click.group(
+    epilog="Examples: kennel rollout start pets 4 --percent 5; kennel rollout abort pets"
+)
+def rollout() -> None:
+    """Try a new version on a share of the requests; then promote or abort it."""
+
+
+@rollout.command(
+    epilog="Examples: kennel rollout start pets 4; "
+    "kennel rollout start pets 4 --percent 1 --mirror 50"
+)
+@_MODEL
+@click.argument("version", type=click.IntRange(min=1))
+@click.option("--percent", type=_PERCENT, default=5.0, show_default=True)
+@click.option(
+    "--mirror",
+    type=_PERCENT,
+    default=10.0,
+    show_default=True,
+    help="Percent of the canary's requests that the other version answers as well.",
+)
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(1, 3600),
+    default=300.0,
+    show_default=True,
+    help="Seconds within which VERSION must be loaded and warm.",
+)
+@URL_OPTION
+@KEY_OPTION
+def start(name: str, version: int, url: str, key: str | None, **shares: float) -> None:
+    """Load VERSION of the model NAME and send it a share of the requests.
+
+    Only requests that name neither version nor label are shared out. VERSION was
+    exported with --hold, or was rolled back from; it is loaded, awaited and labelled
+    canary, and the version that answers is labelled stable.
+    """
+    from kennel.rollout.starting import Start, start_rollout
+
+    settings = KennelSettings.from_env(os.environ)
+    with open_client(url, key) as client:
+        start_rollout(settings, client, Start(name, version, **shares), _tell_on_stderr)
+    _print_served(settings, name)
+
+
+@rollout.command(
+    "set",
+    epilog="Examples: kennel rollout set pets --percent 50; "
+    "kennel rollout set pets --percent 50 --mirror 1",
+)
+@_MODEL
+@click.option("--percent", type=_PERCENT, required=True, help="The canary's share.")
+@click.option("--mirror", type=_PERCENT, help="As of start; default: as it is.")
+def set_percent(name: str, percent: float, mirror: float | None) -> None:
+    """Give the canary of the model NAME another share of the requests.
+
+    Whoever was sent to it stays there while the share grows.
+    """
+    from export.publication.rollouts import set_shares
+
+    settings = KennelSettings.from_env(os.environ)
+    set_shares(settings.models_dir, name, percent, mirror)
+    _print_served(settings, name)
+
+
+@rollout.command(
+    epilog="Examples: kennel rollout promote pets; KENNEL_HOME=/srv/kennel kennel "
+    "rollout promote pets"
+)
+@_MODEL
+def promote(name: str) -> None:
+    """Let the canary of the model NAME answer; the version before it stays loaded."""
+    from export.publication.rollouts import promote_canary
+
+    settings = KennelSettings.from_env(os.environ)
+    promoted = promote_canary(settings.models_dir, name)
+    _print_served(settings, name)
+    click.echo(f"Back again: kennel rollback {name} {promoted.stable}")
+
+
+@rollout.command(
+    epilog="Examples: kennel rollout abort pets; KENNEL_HOME=/srv/kennel kennel "
+    "rollout abort pets"
+)
+@_MODEL
+def abort(name: str) -> None:
+    """Send the canary of the model NAME nothing more, and unload it."""
+    from export.publication.rollouts import abort_rollout
+
+    settings = KennelSettings.from_env(os.environ)
+    abort_rollout(settings.models_dir, name)
+    _print_served(settings, name)
+
+
+@rollout.command(
+    epilog="Examples: kennel rollout status pets --watch; "
+    "kennel rollout status pets --json"
+)
+@_MODEL
+@click.option("--watch", is_flag=True, help="Again and again, until it is over.")
+@URL_OPTION
+@KEY_OPTION
+@JSON_OPTION
+def status(name: str, watch: bool, url: str, key: str | None, as_json: bool) -> None:
+    """Show how the canary of the model NAME compares with the version that answers."""
+    from kennel.rollout.report import render_rollout
+
+    settings = KennelSettings.from_env(os.environ)
+    with open_client(url, key) as client:
+        while True:
+            found = _look(client, settings, name)
+            if watch and not as_json:
+                click.clear()
+            click.echo(json.dumps(found) if as_json else render_rollout(found))
+            if not watch or found["state"] not in {"starting", "running"}:
+                return
+            time.sleep(WATCH_SECONDS)
+
+
+def _look(client: Client, settings: KennelSettings, name: str) -> dict[str, Any]:
+    from export.publication.rollout_file import find_rollout
+    from kennel.api.errors import ApiError, ApiUnreachableError
+
+    try:
+        return client.rollout(name)
+    except ApiUnreachableError as error:
+        # The file says what was decided; only the API knows how it goes.
+        known = find_rollout(settings.models_dir, name)
+        if known is None:
+            raise
+        return {**asdict(known), "comparison": None, "missing": str(error)}
+    except ApiError as error:
+        if error.code != "rollout_not_found":
+            raise
+        raise ApiError(f"no rollout of {name} is known: {error}") from error
+
+
+def _print_served(settings: KennelSettings, name: str) -> None:
+    from export.publication.operations import describe_served
+    from kennel.pinned_jobs import stranded_jobs
+
+    click.echo(describe_served(settings.models_dir, name))
+    for sentence in stranded_jobs(settings, name):
+        _tell_on_stderr(sentence)
+
+
+def _tell_on_stderr(sentence: str) -> None:
+    click.echo(f"kennel: {sentence}", err=True)

@@ -1,0 +1,1 @@
+"""`kennel rollout`: what it waits for and what it shows."""

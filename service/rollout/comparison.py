@@ -1,0 +1,163 @@
+"""From the shared counts to what a person decides by: how two versions differ.
+
+Distributions are compared by the Jensen-Shannon divergence (J. Lin, "Divergence measures
+based on the Shannon entropy", IEEE Transactions on Information Theory 37(1), 1991) in
+bits: 0 for equal ones, 1 where they share nothing. Small samples differ by chance;
+what to expect of that stands beside each figure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from models.rollouts import CANARY, STABLE
+from service.rollout import tally
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one version did.
+
+    Attributes:
+        errors: of the canary those that the stable version answered instead.
+        p50_ms: of answers, None before there is one; within 5 %, as is *p99_ms*.
+        scores: images by twentieth of the probability of the last of two labels, or of
+            the most probable one of several.
+        labels: images by most probable label.
+    """
+
+    requests: int
+    errors: int
+    images: int
+    p50_ms: float | None
+    p99_ms: float | None
+    scores: tuple[int, ...]
+    labels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How far two distributions are apart, in bits, and how far they are by chance.
+
+    Both are None until there are answers of both versions.
+    """
+
+    bits: float | None
+    by_chance: float | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What two versions said of the same images.
+
+    Attributes:
+        same_label: share with the same most probable label; None before the first.
+        mean_difference: of the probabilities, over images and labels.
+        dropped: images that were not asked about twice, there being too many.
+        failed: images for which the stable version had no answer.
+    """
+
+    images: int
+    same_label: float | None
+    mean_difference: float | None
+    dropped: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two versions side by side."""
+
+    stable: Side
+    canary: Side
+    scores: Divergence
+    labels: Divergence
+    agreement: Agreement
+
+    def to_json(self) -> dict[str, Any]:
+        """As the API tells it."""
+        return asdict(self)
+
+
+def compare(counts: Mapping[str, int]) -> Comparison:
+    """What the shared *counts* say."""
+    stable, canary = _side(counts, STABLE), _side(counts, CANARY)
+    names = list({**stable.labels, **canary.labels})
+    return Comparison(
+        stable,
+        canary,
+        divergence(stable.scores, canary.scores),
+        divergence(
+            [stable.labels.get(name, 0) for name in names],
+            [canary.labels.get(name, 0) for name in names],
+        ),
+        _agreement(counts),
+    )
+
+
+def divergence(one: Sequence[int], other: Sequence[int]) -> Divergence:
+    """The Jensen-Shannon divergence of two histograms with the same bins."""
+    total, others = sum(one), sum(other)
+    if not total or not others:
+        return Divergence(None, None)
+    p = [count / total for count in one]
+    q = [count / others for count in other]
+    middle = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+    bits = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
+    # Second order: the sum of (p - q)^2 / m over 8 ln 2; equal sources have a mean of
+    # (bins - 1)(1/n1 + 1/n2) there.
+    bins = sum(each > 0 for each in middle)
+    by_chance = (bins - 1) * (1 / total + 1 / others) / (8 * math.log(2))
+    return Divergence(round(max(bits, 0.0), 6), round(min(by_chance, 1.0), 6))
+
+
+def _relative_entropy(p: Sequence[float], m: Sequence[float]) -> float:
+    return sum(a * math.log2(a / b) for a, b in zip(p, m, strict=True) if a)
+
+
+def _side(counts: Mapping[str, int], side: str) -> Side:
+    latencies = {int(k): v for k, v in _below(counts, f"{side}.{tally.LATENCY}")}
+    scores = {int(k): v for k, v in _below(counts, f"{side}.{tally.SCORE}")}
+    return Side(
+        requests=counts.get(f"{side}.{tally.REQUESTS}", 0),
+        errors=counts.get(f"{side}.{tally.ERRORS}", 0),
+        images=counts.get(f"{side}.{tally.IMAGES}", 0),
+        p50_ms=_quantile(latencies, 0.5),
+        p99_ms=_quantile(latencies, 0.99),
+        scores=tuple(scores.get(each, 0) for each in range(tally.SCORE_BINS)),
+        labels=dict(sorted(_below(counts, f"{side}.{tally.LABEL}"))),
+    )
+
+
+def _agreement(counts: Mapping[str, int]) -> Agreement:
+    images = counts.get(tally.PAIRS, 0)
+    same, apart = counts.get(tally.SAME, 0), counts.get(tally.DIFFERENCE, 0)
+    return Agreement(
+        images=images,
+        same_label=same / images if images else None,
+        mean_difference=apart * tally.DIFFERENCE_UNIT / images if images else None,
+        dropped=counts.get(tally.DROPPED, 0),
+        failed=counts.get(tally.UNPAIRED, 0),
+    )
+
+
+def _below(counts: Mapping[str, int], path: str) -> list[tuple[str, int]]:
+    start = f"{path}."
+    return [
+        (field.removeprefix(start), count)
+        for field, count in counts.items()
+        if field.startswith(start)
+    ]
+
+
+def _quantile(buckets: Mapping[int, int], share: float) -> float | None:
+    wanted = share * sum(buckets.values())
+    passed = 0
+    for bucket in sorted(buckets):
+        passed += buckets[bucket]
+        if passed >= wanted:
+            return round(tally.bucket_milliseconds(bucket), 3)
+    return None

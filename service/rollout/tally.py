@@ -1,0 +1,119 @@
+"""What is counted of answers, as whole numbers that add up across processes.
+
+A field is a path with dots: ``canary.latency.55``. Latencies fall into buckets of 9 %,
+scores into twentieths.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.card import ModelCard
+from service.predictions.predictor import Answer
+
+SCORE_BINS: Final = 20
+BUCKETS_PER_DOUBLING: Final = 8
+DIFFERENCE_UNIT: Final = 1e-6
+"""Of a probability: sums of differences are kept as whole numbers of these."""
+
+REQUESTS: Final = "requests"
+ERRORS: Final = "errors"
+IMAGES: Final = "images"
+LATENCY: Final = "latency"
+SCORE: Final = "score"
+LABEL: Final = "label"
+PAIRS: Final = "pairs.images"
+SAME: Final = "pairs.same"
+DIFFERENCE: Final = "pairs.difference"
+UNPAIRED: Final = "pairs.failed"
+DROPPED: Final = "pairs.dropped"
+
+
+def count_answer(side: str, answer: Answer, seconds: float) -> Counter[str]:
+    """One request that *side* answered in *seconds*."""
+    counts = Counter(
+        {f"{side}.{REQUESTS}": 1, f"{side}.{LATENCY}.{latency_bucket(seconds)}": 1}
+    )
+    if answer.prediction is None:
+        return counts
+    probabilities = answer.prediction.probabilities
+    counts[f"{side}.{IMAGES}"] = len(probabilities)
+    labels = answer.card.labels
+    for row in probabilities.tolist():
+        best = row.index(max(row))
+        # Of two labels the last one's is the whole answer.
+        score = row[-1] if len(row) == 2 else row[best]
+        counts[f"{side}.{SCORE}.{score_bin(score)}"] += 1
+        counts[f"{side}.{LABEL}.{labels[best]}"] += 1
+    return counts
+
+
+def count_error(side: str) -> Counter[str]:
+    """One request that *side* could not answer."""
+    return Counter({f"{side}.{REQUESTS}": 1, f"{side}.{ERRORS}": 1})
+
+
+def count_pairs(one: Answer, other: Answer) -> Counter[str]:
+    """How far two versions agree about the same images."""
+    counts: Counter[str] = Counter()
+    for mine, theirs in _pairs(one, other):
+        difference = _difference(mine, one.card, theirs, other.card)
+        counts[PAIRS] += 1
+        counts[SAME] += _best(mine, one.card) == _best(theirs, other.card)
+        counts[DIFFERENCE] += round(difference / DIFFERENCE_UNIT)
+    return counts
+
+
+def latency_bucket(seconds: float) -> int:
+    """The bucket of a latency; may be below zero."""
+    milliseconds = max(seconds * 1000, 0.01)
+    return round(BUCKETS_PER_DOUBLING * math.log2(milliseconds))
+
+
+def bucket_milliseconds(bucket: int) -> float:
+    """The middle of a bucket of latencies."""
+    return float(2 ** (bucket / BUCKETS_PER_DOUBLING))
+
+
+def score_bin(score: float) -> int:
+    """The twentieth that a probability falls into."""
+    return min(int(score * SCORE_BINS), SCORE_BINS - 1)
+
+
+def _pairs(
+    one: Answer, other: Answer
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    if one.prediction is None or other.prediction is None:
+        return
+    for mine, theirs in zip(one.images, other.images, strict=True):
+        if isinstance(mine, int) and isinstance(theirs, int):
+            yield (
+                one.prediction.probabilities[mine],
+                other.prediction.probabilities[theirs],
+            )
+
+
+def _best(row: NDArray[np.float32], card: ModelCard) -> str:
+    return card.labels[int(row.argmax())]
+
+
+def _difference(
+    mine: NDArray[np.float32],
+    my_card: ModelCard,
+    theirs: NDArray[np.float32],
+    their_card: ModelCard,
+) -> float:
+    if my_card.labels == their_card.labels:
+        return float(np.abs(mine - theirs).mean())
+    # A label that one of them does not know has no probability there.
+    first = dict(zip(my_card.labels, mine.tolist(), strict=True))
+    second = dict(zip(their_card.labels, theirs.tolist(), strict=True))
+    labels = first.keys() | second.keys()
+    gaps = (abs(first.get(each, 0) - second.get(each, 0)) for each in labels)
+    return float(sum(gaps) / len(labels))
