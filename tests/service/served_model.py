@@ -20,6 +20,7 @@ class ServedModel(FakeModelServer):
         sizes: image size by version, where it is not the card's.
         version_labels: version by label.
         loading: versions that are not available yet.
+        failing: status code by version that fails to answer for images.
         before_answer: called before each answer for images.
         after_answer: called once, after the next answer for images.
         calls: signature names (or "status") of all calls so far.
@@ -31,6 +32,7 @@ class ServedModel(FakeModelServer):
         self.sizes: dict[int, tuple[int, int]] = {}
         self.version_labels: dict[str, int] = {}
         self.loading: tuple[int, ...] = ()
+        self.failing: dict[int, grpc.StatusCode] = {}
         self.before_answer: Callable[[], object] | None = None
         self.after_answer: Callable[[], None] | None = None
         self.calls: list[str] = []
@@ -43,6 +45,8 @@ class ServedModel(FakeModelServer):
         if self.failure is not None:
             context.abort(self.failure, f"told to fail with {self.failure.name}")
         version = self._version(request.model_spec, context)
+        if signature != DESCRIBE_SIGNATURE and version in self.failing:
+            context.abort(self.failing[version], "told to fail in this version")
         size = self.sizes.get(version, CARD.image_size)
         if signature == DESCRIBE_SIGNATURE:
             self.card = replace(self.card, image_size=size)

@@ -1,0 +1,1 @@
+"""A canary beside the version that answers."""
