@@ -111,7 +111,7 @@ def create_app(
     for undocumented in (
         DocumentViews(document.spec.to_dict),
         Assets.read(STATIC),
-        PageViews(settings, catalog, queue, reports, spread),
+        PageViews(settings, catalog, queue, reports, spread, rollouts),
     ):
         app.register_blueprint(undocumented.blueprint())
     register_turn_away(app, gate, metrics.traffic)

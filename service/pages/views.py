@@ -1,4 +1,4 @@
-"""The pages: /, /jobs, /jobs/ID, /models, /models/NAME and a version's report."""
+"""The pages: photos, jobs, models, their rollouts and versions' reports."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from service.pages.folders import suggest_folders
 from service.pages.readable_card import read_card
 from service.pages.reports import Reports
 from service.pages.versions import VersionRow, version_labels, version_rows
+from service.rollout.rollouts import Rollouts
 from service.served.catalog import Catalog
 from service.settings import ServiceSettings
 from worker.queue import JobQueue
@@ -35,6 +36,7 @@ class PageViews:
     queue: JobQueue
     reports: Reports
     live_spread: Callable[[ModelCard], AnswerSpread]
+    rollouts: Rollouts
 
     def blueprint(self) -> Blueprint:
         """The routes."""
@@ -48,6 +50,7 @@ class PageViews:
         routes.add_url_rule(one_model, "model", self.one_model)
         routes.add_url_rule(one_version, "version", self.one_model)
         routes.add_url_rule(f"{one_version}/report", "report", self.report)
+        routes.add_url_rule(f"{one_model}/rollout", "rollout", self.rollout)
         return routes
 
     def photos(self) -> str:
@@ -97,6 +100,13 @@ class PageViews:
     def report(self, name: str, version: int) -> Response:
         """The training report of one version."""
         return self.reports.send(self.catalog.find(name), version)
+
+    def rollout(self, name: str) -> str:
+        """The last rollout of a model, and how its versions compare."""
+        name = self.catalog.find(name)
+        return render_template(
+            "rollout.html", name=name, rollout=self.rollouts.of(name)
+        )
 
     def _folders(self) -> list[str] | None:
         # Object storage may be slow, far or away: a page does not wait for it.
