@@ -7,6 +7,7 @@ loaded before.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from export.publication.policy import loading, with_labels
 from models.errors import ConflictError
@@ -27,11 +28,13 @@ def stage(
 ) -> ModelEntry:
     """*entry* with the canary loaded beside the stable version.
 
-    Of the others that were loaded, labelled ones and those in *needed* stay.
+    Of the others that were loaded, labelled ones and those in *needed* stay. All are
+    named: a version that somebody copies there must not push the stable one out.
     """
     labelled = {version for _, version in entry.labels}
     staying = set(entry.loaded(versions)) & (labelled | set(needed))
-    return loading(entry, {rollout.canary, rollout.stable} | staying, versions)
+    loaded = {rollout.canary, rollout.stable} | staying
+    return replace(entry, specific_versions=tuple(sorted(loaded, reverse=True)))
 
 
 def name_both(

@@ -7,11 +7,8 @@ from pathlib import Path
 
 from export.publication.listing import answering_version, find_problem
 from export.publication.policy import relabel, roll_back
-from export.publication.rollout_file import (
-    check_closed,
-    close_rollout,
-    find_rollout,
-)
+from export.publication.rollout_checks import check_closed
+from export.publication.rollout_file import close_rollout, find_rollout
 from export.publication.served import change_served, check_settled, served_model
 from models.errors import ConflictError
 from models.rollouts import CANARY, STABLE

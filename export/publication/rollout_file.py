@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from export.publication.rollout_checks import check_closed
 from export.publication.served import locked
-from models.errors import ConflictError, NotFoundError
 from models.rollouts import (
     PROMOTED,
     ROLLOUTS_FILE,
@@ -29,35 +29,6 @@ def find_rollout(models_dir: Path, name: str) -> Rollout | None:
         InvalidRequestError: rollouts.json is broken.
     """
     return read_rollouts(models_dir / ROLLOUTS_FILE).get(name)
-
-
-def opened(name: str, rollout: Rollout | None) -> Rollout:
-    """*rollout* of the model *name*, if it goes on.
-
-    Raises:
-        NotFoundError: it does not, or there is none.
-    """
-    if rollout is None or not rollout.is_open:
-        message = (
-            f"no rollout of {name} goes on: kennel rollout start {name} VERSION "
-            "begins one"
-        )
-        raise NotFoundError(message)
-    return rollout
-
-
-def check_closed(rollout: Rollout | None) -> None:
-    """See that no rollout goes on.
-
-    Raises:
-        ConflictError: *rollout* does.
-    """
-    if rollout is not None and rollout.is_open:
-        message = (
-            f"a rollout of {rollout.model} version {rollout.canary} goes on: kennel "
-            f"rollout promote {rollout.model}, or kennel rollout abort {rollout.model}"
-        )
-        raise ConflictError(message)
 
 
 def change_rollout(

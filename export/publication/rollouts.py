@@ -22,11 +22,13 @@ from export.publication.canaries import (
 )
 from export.publication.listing import find_problem
 from export.publication.policy import check_published
-from export.publication.rollout_file import (
-    change_rollout,
+from export.publication.rollout_checks import (
     check_closed,
     opened,
+    running,
+    still_starting,
 )
+from export.publication.rollout_file import change_rollout
 from export.publication.served import change_served, served_model
 from models.errors import ConflictError
 from models.rollouts import ABORTED, PROMOTED, RUNNING, STARTING, Rollout
@@ -59,7 +61,7 @@ def load_canary(models_dir: Path, rollout: Rollout, needed: Collection[int]) -> 
     Raises:
         ConflictError: another command ended the rollout.
     """
-    change_rollout(models_dir, rollout.model, partial(_starting, rollout))
+    change_rollout(models_dir, rollout.model, partial(still_starting, rollout))
     change = partial(stage, rollout=rollout, needed=needed)
     change_served(models_dir, rollout.model, change)
 
@@ -70,11 +72,11 @@ def run_rollout(models_dir: Path, rollout: Rollout, percent: float) -> Rollout:
     Raises:
         ConflictError: another command ended the rollout.
     """
-    change_rollout(models_dir, rollout.model, partial(_starting, rollout))
+    change_rollout(models_dir, rollout.model, partial(still_starting, rollout))
     change_served(models_dir, rollout.model, partial(name_both, rollout=rollout))
 
     def run(before: Rollout | None) -> Rollout:
-        return replace(_starting(rollout, before), state=RUNNING, percent=percent)
+        return replace(still_starting(rollout, before), state=RUNNING, percent=percent)
 
     return change_rollout(models_dir, rollout.model, run)
 
@@ -90,9 +92,9 @@ def set_shares(
     """
 
     def change(before: Rollout | None) -> Rollout:
-        running = _running(name, before)
-        kept = running.mirror if mirror is None else mirror
-        return replace(running, percent=percent, mirror=kept)
+        rollout = running(name, before)
+        kept = rollout.mirror if mirror is None else mirror
+        return replace(rollout, percent=percent, mirror=kept)
 
     return change_rollout(models_dir, name, change)
 
@@ -106,10 +108,10 @@ def promote_canary(models_dir: Path, name: str) -> Rollout:
     """
 
     def all_of_it(before: Rollout | None) -> Rollout:
-        return replace(_running(name, before), percent=100)
+        return replace(running(name, before), percent=100)
 
     def end(before: Rollout | None) -> Rollout:
-        return replace(_running(name, before), state=PROMOTED)
+        return replace(running(name, before), state=PROMOTED)
 
     rollout = change_rollout(models_dir, name, all_of_it)
     change_served(models_dir, name, partial(promote, rollout=rollout))
@@ -150,21 +152,3 @@ def _new(models_dir: Path, name: str, version: int, mirror: float) -> Rollout:
         state=STARTING,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _starting(rollout: Rollout, found: Rollout | None) -> Rollout:
-    if found is None or (found.id, found.state) != (rollout.id, STARTING):
-        message = f"another command ended this rollout of {rollout.model}"
-        raise ConflictError(message)
-    return found
-
-
-def _running(name: str, found: Rollout | None) -> Rollout:
-    rollout = opened(name, found)
-    if rollout.state == STARTING:
-        message = (
-            f"{name} version {rollout.canary} is still being loaded: wait for kennel "
-            f"rollout start, or repeat it; kennel rollout abort {name} gives up"
-        )
-        raise ConflictError(message)
-    return rollout

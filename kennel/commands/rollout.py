@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import click
 
@@ -17,9 +16,6 @@ from kennel.commands.api_options import (
     open_client,
 )
 from kennel.settings import KennelSettings
-
-if TYPE_CHECKING:
-    from kennel.client import Client
 
 WATCH_SECONDS: Final = 2.0
 _PERCENT: Final = click.FloatRange(0, 100)
@@ -132,36 +128,19 @@ def abort(name: str) -> None:
 @JSON_OPTION
 def status(name: str, watch: bool, url: str, key: str | None, as_json: bool) -> None:
     """Show how the canary of the model NAME compares with the version that answers."""
+    from kennel.rollout.looking import look
     from kennel.rollout.report import render_rollout
 
     settings = KennelSettings.from_env(os.environ)
     with open_client(url, key) as client:
         while True:
-            found = _look(client, settings, name)
+            found = look(client, settings.models_dir, name)
             if watch and not as_json:
                 click.clear()
             click.echo(json.dumps(found) if as_json else render_rollout(found))
             if not watch or found["state"] not in {"starting", "running"}:
                 return
             time.sleep(WATCH_SECONDS)
-
-
-def _look(client: Client, settings: KennelSettings, name: str) -> dict[str, Any]:
-    from export.publication.rollout_file import find_rollout
-    from kennel.api.errors import ApiError, ApiUnreachableError
-
-    try:
-        return client.rollout(name)
-    except ApiUnreachableError as error:
-        # The file says what was decided; only the API knows how it goes.
-        known = find_rollout(settings.models_dir, name)
-        if known is None:
-            raise
-        return {**asdict(known), "comparison": None, "missing": str(error)}
-    except ApiError as error:
-        if error.code != "rollout_not_found":
-            raise
-        raise ApiError(f"no rollout of {name} is known: {error}") from error
 
 
 def _print_served(settings: KennelSettings, name: str) -> None:

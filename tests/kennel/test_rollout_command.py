@@ -121,7 +121,7 @@ def test_status_is_a_screen_of_figures(kennel: Kennel, home: Path) -> None:
         (("start", "pets", "4", "--percent", "101"), 2, "0<=x<=100"),
         (("set", "pets", "--percent", "-1"), 2, "0<=x<=100"),
         (("promote", "pets"), 1, "kennel rollout start pets VERSION"),
-        (("status", "pets"), 1, "no rollout of pets is known"),
+        (("status", "pets"), 1, "the API knows no rollout of pets"),
     ],
 )
 def test_mistake_is_named_with_its_remedy(

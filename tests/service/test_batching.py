@@ -30,9 +30,10 @@ class Requests:
     """Requests to one batcher, each in a thread of its own."""
 
     def __init__(
-        self, batcher: Batcher, model: HeldModel, pool: ThreadPoolExecutor
+        self, client: ModelServerClient, model: HeldModel, pool: ThreadPoolExecutor
     ) -> None:
-        self.batcher = batcher
+        self.client = client
+        self.batcher = Batcher(client, Lanes())
         self.model = model
         self._pool = pool
 
@@ -67,7 +68,7 @@ def held() -> Iterator[HeldModel]:
 @pytest.fixture
 def requests(held: HeldModel) -> Iterator[Requests]:
     with ModelServerClient(held.target) as client, ThreadPoolExecutor(64) as pool:
-        yield Requests(Batcher(client, Lanes()), held, pool)
+        yield Requests(client, held, pool)
         held.permits.release(100)
 
 
@@ -208,7 +209,7 @@ def test_call_that_breaks_off_leaves_nobody_waiting(
     requests.hold()
     sent = requests.gather(requests.send(1), requests.send(2))
 
-    requests.batcher.client.close()
+    requests.client.close()
 
     kinds = {type(each.exception(20)) for each in sent}
     assert ModelUnavailableError in kinds

@@ -87,6 +87,65 @@ def test_savedmodel_that_answers_otherwise_is_not_published(
     assert not list((tmp_path / "pets").glob(".tmp-*"))
 
 
+def answering(models_dir: Path) -> list[int]:
+    from export.publication.served import served_model
+
+    entry, versions = served_model(models_dir, "pets")
+    return entry.loaded(versions)
+
+
+def test_held_version_is_not_loaded_until_its_rollout(
+    small_run: TrainedRun, tmp_path: Path
+) -> None:
+    from export.publication.publish import publish
+
+    for hold_back in (False, False, True):
+        publish(small_run, tmp_path, hold_back=hold_back)
+
+    assert published_versions(tmp_path / "pets") == [3, 2, 1]
+    assert answering(tmp_path) == [2, 1]
+
+
+def test_first_version_cannot_be_held_back(
+    small_run: TrainedRun, tmp_path: Path
+) -> None:
+    from export.publication.publish import publish
+    from models.errors import ConflictError
+
+    with pytest.raises(ConflictError, match="export without --hold"):
+        publish(small_run, tmp_path, hold_back=True)
+
+
+def test_version_published_during_a_rollout_waits_too(
+    small_run: TrainedRun, tmp_path: Path
+) -> None:
+    from export.publication.publish import publish
+    from export.publication.rollout_file import find_rollout
+    from export.publication.rollouts import (
+        abort_rollout,
+        begin_rollout,
+        load_canary,
+        run_rollout,
+    )
+
+    publish(small_run, tmp_path)
+    publish(small_run, tmp_path, hold_back=True)
+    rollout = begin_rollout(tmp_path, "pets", 2, mirror=10)
+    load_canary(tmp_path, rollout, needed=())
+    run_rollout(tmp_path, rollout, 5)
+
+    publish(small_run, tmp_path)
+    assert answering(tmp_path) == [2, 1]
+    abort_rollout(tmp_path, "pets")
+    publish(small_run, tmp_path)
+
+    assert answering(tmp_path) == [4, 1]
+    superseded = find_rollout(tmp_path, "pets")
+    assert superseded is not None
+    assert superseded.holds(2)
+    assert not superseded.pins
+
+
 def softmax_dog(logits: Any, temperature: float) -> list[float]:
     from models.probabilities import softmax
 

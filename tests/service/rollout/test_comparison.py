@@ -10,7 +10,8 @@ import grpc
 import pytest
 from flask.testing import FlaskClient
 
-from service.rollout.comparison import compare, divergence
+from service.rollout.comparison import compare
+from service.rollout.divergence import divergence
 from service.rollout.tally import bucket_milliseconds, latency_bucket, score_bin
 from tests.pictures import grey
 from tests.processes import wait_until
