@@ -6,18 +6,44 @@ loaded before.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from export.publication.policy import loading, with_labels
+from export.publication.policy import check_published, loading, with_labels
 from models.errors import ConflictError
-from models.rollouts import CANARY, STABLE, Rollout
+from models.rollouts import CANARY, STABLE, STARTING, Rollout
 from models.wire.config import ModelEntry
 
 
 def hold(entry: ModelEntry, versions: Sequence[int], new: int) -> ModelEntry:
     """*entry* once version *new* is published but must not be loaded yet."""
     return loading(entry, set(entry.loaded(versions)), [new, *versions])
+
+
+def propose(
+    entry: ModelEntry, versions: Sequence[int], canary: int, mirror: float
+) -> Rollout:
+    """A new rollout of *canary* beside the version that answers; it has no share yet.
+
+    Raises:
+        NotFoundError: *canary* is not published.
+        ConflictError: it answers already, or is older than the one that does.
+    """
+    check_published(entry.name, versions, canary)
+    answering = next(iter(entry.loaded(versions)), 0)
+    _check_newer(entry.name, answering, canary)
+    return Rollout(
+        model=entry.name,
+        id=secrets.token_hex(4),
+        stable=answering,
+        canary=canary,
+        percent=0,
+        mirror=mirror,
+        state=STARTING,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def stage(
@@ -73,12 +99,17 @@ def unstage(entry: ModelEntry, versions: Sequence[int], rollout: Rollout) -> Mod
     return loading(with_labels(entry, labels), loaded, versions)
 
 
-def check_newer(name: str, answering: int, canary: int) -> None:
-    """Accept *canary* as the one to try beside *answering*.
+def _check_loaded(entry: ModelEntry, versions: Sequence[int], rollout: Rollout) -> None:
+    missing = {rollout.canary, rollout.stable} - set(entry.loaded(versions))
+    if missing:
+        message = (
+            f"{entry.name} version {missing.pop()} is not served any more, so its "
+            f"rollout cannot go on: kennel rollout abort {entry.name}"
+        )
+        raise ConflictError(message)
 
-    Raises:
-        ConflictError: it answers already, or is older.
-    """
+
+def _check_newer(name: str, answering: int, canary: int) -> None:
     if canary == answering:
         message = (
             f"{name} version {canary} already answers requests that name no version: "
@@ -90,15 +121,5 @@ def check_newer(name: str, answering: int, canary: int) -> None:
         message = (
             f"{name} version {canary} is older than {answering}, which answers: kennel "
             f"rollback {name} {canary} goes back to it"
-        )
-        raise ConflictError(message)
-
-
-def _check_loaded(entry: ModelEntry, versions: Sequence[int], rollout: Rollout) -> None:
-    missing = {rollout.canary, rollout.stable} - set(entry.loaded(versions))
-    if missing:
-        message = (
-            f"{entry.name} version {missing.pop()} is not served any more, so its "
-            f"rollout cannot go on: kennel rollout abort {entry.name}"
         )
         raise ConflictError(message)

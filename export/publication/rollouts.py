@@ -6,22 +6,19 @@ when it may answer.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from export.publication.canaries import (
-    check_newer,
     name_both,
     promote,
+    propose,
     stage,
     unstage,
 )
 from export.publication.listing import find_problem
-from export.publication.policy import check_published
 from export.publication.rollout_checks import (
     check_closed,
     opened,
@@ -50,7 +47,11 @@ def begin_rollout(models_dir: Path, name: str, version: int, mirror: float) -> R
         if before and (before.state, before.canary) == (STARTING, version):
             return replace(before, mirror=mirror)
         check_closed(before)
-        return _new(models_dir, name, version, mirror)
+        begun = propose(*served_model(models_dir, name), version, mirror)
+        if problem := find_problem(models_dir / name / str(version)):
+            message = f"{name} version {version} cannot be served: {problem}"
+            raise ConflictError(message)
+        return begun
 
     return change_rollout(models_dir, name, begin)
 
@@ -133,22 +134,3 @@ def abort_rollout(models_dir: Path, name: str) -> Rollout:
     rollout = change_rollout(models_dir, name, abort)
     change_served(models_dir, name, partial(unstage, rollout=rollout))
     return rollout
-
-
-def _new(models_dir: Path, name: str, version: int, mirror: float) -> Rollout:
-    entry, versions = served_model(models_dir, name)
-    check_published(name, versions, version)
-    answering = next(iter(entry.loaded(versions)), 0)
-    check_newer(name, answering, version)
-    if problem := find_problem(models_dir / name / str(version)):
-        raise ConflictError(f"{name} version {version} cannot be served: {problem}")
-    return Rollout(
-        model=name,
-        id=secrets.token_hex(4),
-        stable=answering,
-        canary=version,
-        percent=0,
-        mirror=mirror,
-        state=STARTING,
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
