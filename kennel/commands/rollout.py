@@ -35,7 +35,13 @@ def rollout() -> None:
 )
 @_MODEL
 @click.argument("version", type=click.IntRange(min=1))
-@click.option("--percent", type=_PERCENT, default=5.0, show_default=True)
+@click.option(
+    "--percent",
+    type=_PERCENT,
+    default=5.0,
+    show_default=True,
+    help="VERSION's share of the requests that name no version.",
+)
 @click.option(
     "--mirror",
     type=_PERCENT,

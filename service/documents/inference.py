@@ -13,6 +13,7 @@ from service.documents.members import Members, several, text
 from service.documents.open_inference import TensorSchema
 from service.documents.operations import Answer, Content, Operation
 from service.documents.predictions import BASE64, BYTES, PIXEL_PNG, PREDICTED
+from service.rollout.sides import KEY_HEADER
 
 
 class OutputSchema(TensorSchema):
@@ -103,7 +104,7 @@ INFER: Final = Operation(
         "probabilities are calibrated but not clipped, columns in the order of its "
         "labels. One bad image refuses the request."
     ),
-    parameters=(TIMEOUT_HEADER, LENGTH_HEADER),
+    parameters=(TIMEOUT_HEADER, KEY_HEADER, LENGTH_HEADER),
     bodies=(
         Content(_BODY, example=_REQUEST),
         Content(BYTES, "application/octet-stream"),

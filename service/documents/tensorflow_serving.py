@@ -13,6 +13,7 @@ from service.documents.members import Members, text
 from service.documents.operations import Answer, Content, Operation
 from service.documents.predictions import BASE64, PIXEL_PNG, PREDICTED
 from service.documents.version_status import STATUS_EXAMPLE, StatusSchema
+from service.rollout.sides import KEY_HEADER
 
 _FOUND: Final = ("not_found", "invalid_parameter", *MODEL_CODES)
 
@@ -111,7 +112,7 @@ TF_PREDICT: Final = Operation(
         "probabilities are calibrated but not clipped. One bad image refuses the "
         "request. Pixel lists are not taken: they are twenty times the bytes."
     ),
-    parameters=(TIMEOUT_HEADER,),
+    parameters=(TIMEOUT_HEADER, KEY_HEADER),
     bodies=(Content(_BODY, example={"instances": [{"b64": PIXEL_PNG}]}),),
     answers=(
         Answer(

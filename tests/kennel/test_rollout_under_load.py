@@ -29,7 +29,7 @@ from tests.tiny_model import publish_tiny_model
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(240)]
 
 THREADS = 4
-ENOUGH = 450
+ENOUGH = 300
 """Requests in each phase whose answers are counted: with the others 2,000 and more."""
 
 
@@ -121,6 +121,10 @@ def test_no_request_fails_and_jobs_end_on_the_version_that_they_began_on(
             in_flight = client.job(jobs[1].id)
             assert set(under.settled()) == {3}
             kennel("rollback", "pets", "2")
+            assert set(under.settled()) == {2}
+            kennel("rollout", "start", "pets", "3", "--percent", "50")
+            check_share(under.settled(), 50)
+            kennel("rollout", "abort", "pets")
             assert set(under.settled()) == {2}
         ended = [csv_of(client, ended_job(client, job)) for job in jobs]
         pinned = csv_of(client, ended_job(client, client.submit("test", version=2)))
