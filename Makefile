@@ -37,7 +37,7 @@ check: .venv/.dev ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy deploy/*.py
+	$(BIN)/mypy -p deploy
 	$(BIN)/lint-imports
 
 format: .venv/.dev ## format the code and mend what the linter can
@@ -68,7 +68,7 @@ conformance: .venv/.dev ## the wire suite against MODEL_SERVER=host:port MODEL=n
 	MODEL_SERVER=$(MODEL_SERVER) MODEL=$(MODEL) $(BIN)/python -m pytest tests/models/test_conformance.py
 
 rehearse: .venv/.run ## build the images, compose up, predict, job to CSV, down
-	COMPOSE="$(COMPOSE)" $(BIN)/python deploy/rehearse.py
+	COMPOSE="$(COMPOSE)" $(BIN)/python -m deploy.rehearsal
 
 constraints: | .venv/bin/python ## pin every dependency anew
 	$(PIP) install uv

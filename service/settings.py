@@ -15,10 +15,10 @@ from models.environment import (
     read_input_root,
     read_integer,
     read_path,
-    read_redis_url,
     read_seconds,
 )
 from models.errors import InvalidRequestError
+from models.redis_url import read_redis_url
 from models.wire.config import check_model_name
 from service.protection.settings import ProtectionSettings
 from worker.queue import MAX_UNPACKED_BYTES, JobLimits

@@ -13,10 +13,10 @@ from models.environment import (
     read_input_root,
     read_location,
     read_path,
-    read_redis_url,
     read_seconds,
 )
 from models.errors import InvalidRequestError
+from models.redis_url import read_redis_url
 from worker.retention import Retention
 from worker.worklist import QUEUE_NAME
 

@@ -13,8 +13,17 @@ from kennel.settings import KennelSettings
 @click.option(
     "--quick", is_flag=True, envvar="QUICK", help="A seeded subset of 400 photos."
 )
-def demo(quick: bool) -> None:
+@click.option(
+    "--model-only",
+    is_flag=True,
+    help="Stop when the model is published; serve nothing.",
+)
+def demo(quick: bool, model_only: bool) -> None:
     """Do the main job on real photos, start to end, and leave the CSV and a report."""
     from kennel.demo import Demo
 
-    Demo(KennelSettings.from_env(os.environ), click.echo, quick=quick).run()
+    job = Demo(KennelSettings.from_env(os.environ), click.echo, quick=quick)
+    if model_only:
+        job.publish_model()
+    else:
+        job.run()

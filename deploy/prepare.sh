@@ -1,0 +1,25 @@
+#!/bin/sh
+# Makes what compose needs and git does not keep: .env, folders and passwords. What is
+# there stays as it is.
+set -eu
+umask 022
+cd "$(dirname "$0")/.."
+
+[ -e .env ] || cp .env.example .env
+
+# The folder keeps others out; the containers' users read the files in it.
+mkdir -p var/models var/data var/keys var/secrets
+chmod 700 var/secrets
+for name in redis grafana; do
+  secret=var/secrets/$name-password
+  [ -s "$secret" ] || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$secret"
+done
+[ -e var/secrets/metrics-key ] || : >var/secrets/metrics-key
+
+# The trainer writes here: as you, or for root as the user of the images.
+if [ "$(id -u)" -eq 0 ]; then
+  chown 10001:10001 var var/models var/data
+elif ! grep -q '^TRAINER_USER=' .env; then
+  echo "TRAINER_USER=$(id -u):$(id -g)" >>.env
+fi
+echo "ready for: docker compose up -d --build"

@@ -1,0 +1,13 @@
+# Redis with its configuration, as a user without rights.
+#
+#   docker build -f deploy/redis.Dockerfile -t kennel-redis:local .
+
+ARG BASE_IMAGE=redis:7.4-bookworm
+FROM ${BASE_IMAGE}
+
+# Not the base image's /data: that belongs to a user of its own.
+RUN install --directory --owner=10001 --group=10001 /var/lib/kennel
+COPY deploy/redis /etc/kennel/redis
+WORKDIR /var/lib/kennel
+USER 10001:10001
+ENTRYPOINT ["sh", "/etc/kennel/redis/start.sh"]

@@ -1,0 +1,115 @@
+"""The deployment that is rehearsed: its folder, its compose command, its API."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from kennel.client import Client
+from kennel.ports import choose_port
+from models.errors import KennelError
+
+PROJECT: Final = "kennel-rehearsal"
+EMBEDDED_FILES: Final = "docker-compose.yml:deploy/compose.embedded.yml"
+PATIENCE_SECONDS: Final = 300.0
+COMMAND_SECONDS: Final = 1800.0
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One deployment in *folder*, run by *command* with the variables of *env*."""
+
+    folder: Path
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+
+    @classmethod
+    def in_folder(cls, folder: Path, env: Mapping[str, str]) -> Deployment:
+        """A deployment with free ports and images of its own."""
+        command = shlex.split(env.get("COMPOSE") or "docker compose")
+        embedded = "kennel-model-server" in env.get("MODEL_SERVER_IMAGE", "")
+        kept = {name: text for name, text in env.items() if name != "KENNEL_HOME"}
+        own = {
+            "KENNEL_TAG": "rehearsal",
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "COMPOSE_FILE": EMBEDDED_FILES if embedded else "docker-compose.yml",
+            "COMPOSE_PROFILES": "cpu",
+            "INPUT_ROOT": "./var/demo/data",
+            "API_PORT": str(choose_port(0, "127.0.0.1", "API_PORT")),
+            "PROMETHEUS_PORT": str(choose_port(0, "127.0.0.1", "PROMETHEUS_PORT")),
+        }
+        return cls(folder, tuple(command), {**kept, **own})
+
+    @property
+    def engine(self) -> str:
+        """The program that runs the containers."""
+        return "docker" if "docker" in self.command[0] else "podman"
+
+    @property
+    def port(self) -> int:
+        """The proxy's."""
+        return int(self.env["API_PORT"])
+
+    @property
+    def photos(self) -> list[Path]:
+        """Photos that the model has not seen, in the order of their numbers."""
+        test = self.folder / "var/demo/data/test"
+        return sorted(test.glob("*.png"), key=lambda photo: int(photo.stem))
+
+    def client(self) -> Client:
+        """One that does not try again: nothing may go wrong unseen."""
+        return Client(f"http://127.0.0.1:{self.port}", retries=0)
+
+    def first_answer(self) -> str:
+        """Wait until the API is ready, and ask about one photo.
+
+        Raises:
+            KennelError: it does not become ready.
+        """
+        with self.client() as client:
+            ready = "the API is ready"
+            self.wait_for(ready, lambda: client.readiness()["status"] == "ready")
+            answer = client.predict(self.photos[:1])
+        label = answer.predictions[0].label
+        return f"{answer.model} {answer.version} calls {self.photos[0].name} {label}"
+
+    def compose(self, *arguments: str, check: bool = True) -> None:
+        """Run compose with *arguments*.
+
+        Raises:
+            CalledProcessError: it failed, and *check* is set.
+        """
+        self.run(*self.command, *arguments, check=check)
+
+    def run(self, *command: str, check: bool = True) -> None:
+        """Run *command* in the folder; what it prints is shown."""
+        click.echo(f"$ {shlex.join(command)}")
+        subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.env,
+            check=check,
+            timeout=COMMAND_SECONDS,
+        )
+
+    def wait_for(self, event: str, has_come: Callable[[], bool]) -> None:
+        """Return when *has_come* says so.
+
+        Raises:
+            KennelError: it does not in time.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(KennelError, OSError):
+                if has_come():
+                    return
+            time.sleep(0.5)
+        raise KennelError(f"waited {PATIENCE_SECONDS:g} s until {event}, in vain")

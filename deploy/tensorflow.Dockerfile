@@ -1,0 +1,55 @@
+# The two images with TensorFlow: the trainer, and the embedded model server, which takes
+# tensorflow/serving's place where that does not run (arm64) or cannot be pulled: same
+# port, same flags, same folder of models.
+#
+#   docker build -f deploy/tensorflow.Dockerfile --target trainer      -t kennel-trainer .
+#   docker build -f deploy/tensorflow.Dockerfile --target model-server -t kennel-model-server .
+
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+FROM ${BASE_IMAGE} AS tensorflow
+
+RUN groupadd --gid 10001 kennel \
+ && useradd --uid 10001 --gid kennel --no-create-home --home-dir /tmp \
+        --shell /usr/sbin/nologin kennel
+
+WORKDIR /build
+COPY pyproject.toml constraints.txt deploy/list_requirements.py ./
+# Dependencies only, so that a change of code does not install TensorFlow again.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /opt/venv \
+ && python list_requirements.py pyproject.toml train > requirements.txt \
+ && pip --python /opt/venv/bin/python install --quiet \
+        --constraint constraints.txt --requirement requirements.txt
+
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp
+
+FROM tensorflow AS trainer
+# The demo's photos and weights; competitions are handed in with the client of Kaggle.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python list_requirements.py pyproject.toml demo kaggle > requirements.txt \
+ && pip --python /opt/venv/bin/python install --quiet \
+        --constraint constraints.txt --requirement requirements.txt
+COPY models /app/models
+COPY export /app/export
+COPY service /app/service
+COPY worker /app/worker
+COPY kennel /app/kennel
+# ./var of the machine: what is named on the command line is named from there.
+WORKDIR /kennel
+ENV KENNEL_HOME=/kennel
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "kennel.cli"]
+CMD ["--help"]
+
+FROM tensorflow AS model-server
+COPY models /app/models
+COPY kennel /app/kennel
+WORKDIR /app
+USER 10001:10001
+EXPOSE 8500
+ENTRYPOINT ["python", "-m", "kennel.cli", "model-server", "--host=0.0.0.0", "--port=8500"]
+CMD ["--model_config_file=/models/models.config", "--model_config_file_poll_wait_seconds=10"]
