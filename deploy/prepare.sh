@@ -7,14 +7,14 @@ cd "$(dirname "$0")/.."
 
 [ -e .env ] || cp .env.example .env
 
-# The folder keeps others out; the containers' users read the files in it.
-mkdir -p var/models var/data var/keys var/secrets
-chmod 700 var/secrets
+# The folder of secrets keeps others out; the containers' users read the files in it.
+mkdir -p var/models var/data var/keys secrets
+chmod 700 secrets
 for name in redis grafana; do
-  secret=var/secrets/$name-password
+  secret=secrets/$name-password
   [ -s "$secret" ] || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$secret"
 done
-[ -e var/secrets/metrics-key ] || : >var/secrets/metrics-key
+[ -e secrets/metrics-key ] || : >secrets/metrics-key
 
 # The trainer writes here: as you, or for root as the user of the images.
 if [ "$(id -u)" -eq 0 ]; then

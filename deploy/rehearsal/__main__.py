@@ -67,7 +67,9 @@ def _first_prediction(deployment: Deployment) -> str:
     deployment.compose("build")
     deployment.compose("--profile", "train", "build", "trainer")
     built = time.monotonic()
-    deployment.compose("run", "--rm", "trainer", "demo", "--quick", "--model-only")
+    demo = ("demo", "--quick", "--model-only")
+    # docker compose needs no profile to run one service, podman-compose does.
+    deployment.compose("--profile", "train", "run", "--rm", "trainer", *demo)
     trained = time.monotonic()
     deployment.compose("up", "--detach")
     answer = deployment.first_answer()

@@ -42,7 +42,6 @@ class Deployment:
             "COMPOSE_PROJECT_NAME": PROJECT,
             "COMPOSE_FILE": EMBEDDED_FILES if embedded else "docker-compose.yml",
             "COMPOSE_PROFILES": "cpu",
-            "INPUT_ROOT": "./var/demo/data",
             "API_PORT": str(choose_port(0, "127.0.0.1", "API_PORT")),
             "PROMETHEUS_PORT": str(choose_port(0, "127.0.0.1", "PROMETHEUS_PORT")),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import time
 
 from deploy.rehearsal.deployment import PATIENCE_SECONDS, Deployment
@@ -16,11 +17,13 @@ def rehearse(deployment: Deployment) -> list[str]:
         KennelError: ids or probabilities are not those expected.
     """
     photos = deployment.photos
+    inputs = deployment.folder / "var/data/test"
+    shutil.copytree(photos[0].parent, inputs)
     began = time.monotonic()
     with deployment.client() as client:
         answer = client.predict(photos[:1])
         label = answer.labels[-1]
-        job = client.submit("test", positive=label)
+        job = client.submit(inputs.name, positive=label)
         client.wait(job.id, timeout_seconds=PATIENCE_SECONDS)
         lines = client.submission(job.id).decode().splitlines()
     rows = list(csv.reader(lines))[1:]

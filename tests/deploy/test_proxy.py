@@ -1,0 +1,214 @@
+"""The proxy in front of the API: a real nginx with our configuration."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from http.client import HTTPSConnection
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.proxy import BreakingReplica, Proxy, replica, running_proxy
+from tests.processes import wait_until
+
+FIRST, SECOND = "127.0.0.1", "127.0.0.2"
+FORM_BYTES = 1024**2
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[Proxy]:
+    limits = {"MAX_REQUEST_BYTES": "1024", "MAX_UPLOAD_BYTES": str(4 * FORM_BYTES)}
+    with running_proxy(tmp_path, FIRST, **limits) as started:
+        yield started
+
+
+@pytest.fixture
+def asked(proxy: Proxy) -> Iterator[list[str]]:
+    with replica(FIRST, proxy.api_port) as paths:
+        yield paths
+
+
+@pytest.mark.usefixtures("asked")
+def test_the_api_learns_who_asks_and_how(proxy: Proxy) -> None:
+    answer, seen = proxy.ask(
+        "GET", "/v1/models?a=%2F", X_Forwarded_For="9.9.9.9", X_Request_ID="mine-1"
+    )
+
+    assert answer.status == 200
+    assert seen["path"] == "/v1/models?a=%2F"
+    assert seen["headers"]["Host"] == f"127.0.0.1:{proxy.port}"
+    assert seen["headers"]["X-Forwarded-For"] == "9.9.9.9, 127.0.0.1"
+    assert seen["headers"]["X-Forwarded-Proto"] == "http"
+    assert seen["headers"]["X-Request-ID"] == "mine-1"
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("given", ["", 'a"b', "x" * 129])
+def test_a_request_id_that_is_of_no_use_is_replaced(proxy: Proxy, given: str) -> None:
+    _, seen = proxy.ask("GET", "/", X_Request_ID=given)
+
+    assert len(seen["headers"]["X-Request-ID"]) == 32
+
+
+@pytest.mark.parametrize("path", ["/metrics", "//metrics", "/%6Detrics", "/metrics?a"])
+def test_metrics_are_hidden(proxy: Proxy, asked: list[str], path: str) -> None:
+    answer, problem = proxy.ask("GET", path)
+
+    assert (answer.status, problem["code"]) == (404, "not_found")
+    assert asked == []
+
+
+def test_only_uploads_may_be_large(proxy: Proxy, asked: list[str]) -> None:
+    large = bytes(2 * FORM_BYTES)
+    answer, problem = proxy.ask("POST", "/v1/predict", large)
+    taken, seen = proxy.ask("POST", "/v1/jobs", large)
+
+    assert answer.getheader("Content-Type") == "application/problem+json"
+    assert (answer.status, problem["code"]) == (413, "too_large")
+    assert (taken.status, seen["bytes"]) == (200, len(large))
+    assert asked == ["/v1/jobs"]
+
+
+def test_a_slow_client_waits_at_the_proxy(proxy: Proxy, asked: list[str]) -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+    with socket.create_connection((FIRST, proxy.port), 20) as slow:
+        slow.sendall(head + b"ab")
+        proxy.ask("GET", "/livez")
+        before = list(asked)
+        slow.sendall(b"cd")
+        answer = slow.recv(65536)
+
+    assert before == ["/livez"]
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_without_any_replica_it_says_when_to_come_back(proxy: Proxy) -> None:
+    answer, problem = proxy.ask("POST", "/v1/predict?a=1", b"x", X_Request_ID="mine-2")
+
+    assert answer.status == problem["status"] == 503
+    assert answer.getheader("Retry-After") == "2"
+    assert answer.getheader("X-Request-ID") == problem["request_id"] == "mine-2"
+    assert problem["code"] == "api_unavailable"
+    assert problem["instance"] == "/v1/predict"
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET /\"'<\\ HTTP/1.1\r\n\r\n", 400),
+        (f"GET /{'a' * 9000} HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (f"GET / HTTP/1.1\r\nHost: a\r\nX: {'a' * 9000}\r\n\r\n", 431),
+    ],
+)
+def test_what_cannot_be_read_is_explained_too(
+    proxy: Proxy, request_text: str, status: int
+) -> None:
+    answer = proxy.ask_raw(request_text.encode())
+    head, _, body = answer.partition(b"\r\n\r\n")
+
+    assert head.startswith(f"HTTP/1.1 {status}".encode())
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == status
+
+
+def test_one_address_has_so_many_requests_at_once(tmp_path: Path) -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+    limit = {"PROXY_CONNECTIONS_PER_ADDRESS": "1"}
+    with (
+        running_proxy(tmp_path, FIRST, **limit) as proxy,
+        replica(FIRST, proxy.api_port),
+        socket.create_connection((FIRST, proxy.port), 20) as first,
+    ):
+        assert proxy.ask("GET", "/")[0].status == 200
+        first.sendall(head)
+        wait_until(lambda: proxy.ask("GET", "/")[0].status == 429, "it is refused")
+        answer, problem = proxy.ask("GET", "/")
+
+    assert (answer.getheader("Retry-After"), problem["code"]) == ("1", "rate_limited")
+
+
+def test_a_prediction_goes_to_another_replica_when_one_dies(tmp_path: Path) -> None:
+    with (
+        running_proxy(tmp_path, FIRST, SECOND) as proxy,
+        replica(FIRST, proxy.api_port, BreakingReplica) as broken,
+        replica(SECOND, proxy.api_port) as sound,
+    ):
+        for path in ("/v1/predict", "/v1/models/pets:predict", "/v2/models/pets/infer"):
+            statuses = {proxy.ask("POST", path, b"x")[0].status for _ in range(10)}
+            assert statuses == {200}
+        wait_until(lambda: broken, "the broken one was asked")
+
+    assert len(sound) == 30
+
+
+def test_a_submission_is_not_sent_twice(tmp_path: Path) -> None:
+    with (
+        running_proxy(tmp_path, FIRST, SECOND) as proxy,
+        replica(FIRST, proxy.api_port, BreakingReplica) as broken,
+        replica(SECOND, proxy.api_port) as sound,
+    ):
+        wait_until(
+            lambda: proxy.ask("POST", "/v1/jobs", b"{}")[0].status == 503, "it failed"
+        )
+        requests = len(broken) + len(sound)
+        answered = proxy.log.read_text().count('"/v1/jobs"')
+
+    assert requests == answered
+
+
+def test_new_replicas_are_found(proxy: Proxy, asked: list[str]) -> None:
+    proxy.ask("GET", "/")
+    with replica(SECOND, proxy.api_port) as newer:
+        proxy.names.addresses = (SECOND,)
+        wait_until(lambda: proxy.ask("GET", "/new") and newer, "the new one is asked")
+
+    assert "/" in asked
+
+
+def test_the_log_is_json(proxy: Proxy) -> None:
+    proxy.ask("GET", '/a"b?secret=1', X_Request_ID="mine-3")
+    lines = [line for line in proxy.log.read_text().splitlines() if line[0] == "{"]
+    entry = json.loads(lines[-1])
+
+    assert entry["request_id"] == "mine-3"
+    assert entry["path"] == "/a"
+    assert (entry["status"], entry["client"]) == (503, FIRST)
+
+
+def test_with_a_certificate_everyone_is_sent_to_https(tmp_path: Path) -> None:
+    certificate = _certificate(tmp_path)
+    with (
+        running_proxy(tmp_path, FIRST, TLS_FOLDER=str(tmp_path)) as proxy,
+        replica(FIRST, proxy.api_port),
+    ):
+        answer, _ = proxy.ask("GET", "/.alive")
+        sent = proxy.ask_raw(
+            b"GET /a?b HTTP/1.1\r\nHost: k:1\r\nConnection: close\r\n\r\n"
+        )
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        connection = HTTPSConnection("localhost", proxy.tls_port, context=trusted)
+        connection.request("GET", "/")
+        secure = connection.getresponse()
+        seen = json.load(secure)
+        connection.close()
+
+    assert answer.status == 204
+    assert f"Location: https://k:{proxy.tls_port}/a?b".encode() in sent
+    assert secure.getheader("Strict-Transport-Security")
+    assert seen["headers"]["X-Forwarded-Proto"] == "https"
+
+
+def _certificate(folder: Path) -> Path:
+    certificate = folder / "fullchain.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+        "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    files = ["-keyout", str(folder / "privkey.pem"), "-out", str(certificate)]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    return certificate
