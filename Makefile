@@ -33,12 +33,14 @@ test: .venv/.dev ## all tests
 chaos: .venv/.dev ## folder jobs under random faults: 20 seeds (SEED=n: that one)
 	$(BIN)/python -m tests.faults.chaos $(if $(SEED),--seed $(SEED))
 
-check: .venv/.dev ## format, lint, types, import rules
+check: .venv/.dev ## format, lint, types, import rules, compose files, Dockerfiles
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy -p deploy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.*.yml
+	$(BIN)/hadolint deploy/Dockerfile deploy/*.Dockerfile
 
 format: .venv/.dev ## format the code and mend what the linter can
 	$(BIN)/ruff format .

@@ -1,6 +1,6 @@
 """The local stack's Redis: durable, never evicting, loopback only, one user with a password.
 
-docker-compose.yml and deploy/redis.conf say the same for containers.
+deploy/redis says the same for containers.
 """
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+"""The container side: what compose promises, without an engine."""
+
 from __future__ import annotations
 
 import re
@@ -9,17 +11,25 @@ import pytest
 import yaml
 
 from kennel.commands.serving import model_server
-from kennel.local_redis import ACCESS_RULES, REDIS_USER
+from models.contract import MAX_BATCH_SIZE
 from models.logs import LogSettings
 from service.settings import ServiceSettings
+from tests.deploy.compose_files import (
+    COMPOSE,
+    FILES,
+    ROOT,
+    SERVICES,
+    defaults,
+    services,
+    variables,
+)
 from worker.settings import WorkerSettings
 
-ROOT = Path(__file__).parents[2]
-COMPOSE = ROOT / "docker-compose.yml"
-FILES = [COMPOSE, *sorted((ROOT / "deploy").glob("compose.*.yml"))]
-SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"]
+ONE_SHOT = {"trainer"}
+OWN_USER = {"prometheus", "grafana"}
+"""Their images name a user without rights."""
 
-_VARIABLE = re.compile(r"\$\{(\w+)(:-|:\?)?((?:[^{}]|\$\{[^}]*\})*)\}")
+MODEL_SERVERS = ["model-server", "model-server-gpu"]
 
 
 class ReadVariables(dict[str, str]):
@@ -34,31 +44,42 @@ class ReadVariables(dict[str, str]):
         return super().get(name, default)
 
 
-def defaults(text: object) -> str:
-    """What compose makes of *text* where no variable is set but the required ones."""
-
-    def value(match: re.Match[str]) -> str:
-        return defaults(match[3]) if match[2] == ":-" else "chosen"
-
-    return _VARIABLE.sub(value, str(text))
-
-
 def images() -> Iterator[tuple[str, bool]]:
     for file in FILES:
-        for service in yaml.safe_load(file.read_text())["services"].values():
-            yield defaults(service["image"]), "build" in service
+        for service in services(file).values():
+            if "image" in service:
+                yield defaults(service["image"]), "build" in service
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_is_watched_confined_and_restarted(name: str) -> None:
+def test_every_service_is_confined_and_bounded(name: str) -> None:
+    service = SERVICES[name]
+
+    assert "max-size" in service["logging"]["options"]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert re.fullmatch(r"\d+[mg]", defaults(service["mem_limit"]))
+    assert defaults(service["cpus"]) == "0"
+    assert service["pids_limit"] > 0
+
+
+@pytest.mark.parametrize("name", SERVICES.keys() - ONE_SHOT)
+def test_every_service_is_watched_and_restarted(name: str) -> None:
     service = SERVICES[name]
 
     assert service["restart"] == "unless-stopped"
     assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
-    assert "max-size" in service["logging"]["options"]
-    assert service["read_only"]
-    assert service["cap_drop"] == ["ALL"]
-    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["stop_grace_period"]
+
+
+@pytest.mark.parametrize("name", SERVICES.keys() - OWN_USER)
+def test_nobody_is_root(name: str) -> None:
+    service = SERVICES[name]
+    user = service.get("user") or _user_of(service["build"])
+
+    assert defaults(user) == "10001:10001"
 
 
 def test_images_are_pinned_or_built_here() -> None:
@@ -66,36 +87,34 @@ def test_images_are_pinned_or_built_here() -> None:
         name, _, tag = image.rpartition(":")
 
         assert name, f"{image} has no tag"
-        assert built or re.match(r"\d+\.\d+", tag), image
+        assert built or re.match(r"v?\d+\.\d+", tag), image
 
 
-def test_the_only_way_in_is_the_api_on_loopback() -> None:
-    published = {n: s["ports"] for n, s in SERVICES.items() if "ports" in s}
+def test_only_the_proxy_and_the_dashboards_are_reached_on_loopback() -> None:
+    published = {
+        n: defaults(s["ports"][0]) for n, s in SERVICES.items() if "ports" in s
+    }
     networks = yaml.safe_load(COMPOSE.read_text())["networks"]
     outside = {name for name, network in networks.items() if not network}
 
-    assert list(published) == ["api"]
-    assert [defaults(port) for port in published["api"]] == ["127.0.0.1:8000:8000"]
-    assert [n for n, s in SERVICES.items() if outside & {*s["networks"]}] == ["api"]
+    assert published == {
+        "proxy": "127.0.0.1:8000:8080",
+        "prometheus": "127.0.0.1:9090:9090",
+        "grafana": "127.0.0.1:3000:3000",
+    }
+    for name, service in SERVICES.items():
+        assert name in ONE_SHOT | {*published} or not outside & {*service["networks"]}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_passwords_have_no_default(file: Path) -> None:
-    for name, operator, _ in _VARIABLE.findall(file.read_text()):
-        if re.search("(PASSWORD|SECRET|TOKEN|KEY)S?$", name):
-            assert operator != ":-", f"{file}: {name}"
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_each_profile_has_one_model_server(profile: str) -> None:
+    chosen = [n for n in MODEL_SERVERS if profile in SERVICES[n]["profiles"]]
 
-
-def test_redis_has_the_same_one_user_as_the_local_stack() -> None:
-    command = SERVICES["redis"]["command"]
-    name, state, password, *rules = command[command.index("--user") + 1 :]
-    config = (ROOT / "deploy/redis.conf").read_text().splitlines()
-
-    assert (name, state) == (REDIS_USER, "on")
-    assert password.startswith(">${REDIS_PASSWORD:?")
-    assert tuple(rules) == ACCESS_RULES
-    assert "user default off" in config
-    assert "maxmemory-policy noeviction" in config
+    assert len(chosen) == 1
+    networks = SERVICES[chosen[0]]["networks"]
+    assert chosen == ["model-server"] or networks["inside"]["aliases"] == [
+        "model-server"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -107,17 +126,24 @@ def test_redis_has_the_same_one_user_as_the_local_stack() -> None:
     ],
 )
 def test_every_variable_is_one_that_the_process_reads(
-    service: str, settings: type[ServiceSettings | WorkerSettings]
+    tmp_path: Path, service: str, settings: type[ServiceSettings | WorkerSettings]
 ) -> None:
-    variables = SERVICES[service]["environment"]
-    env = ReadVariables({name: defaults(text) for name, text in variables.items()})
+    given = SERVICES[service]["environment"]
+    env = ReadVariables({name: defaults(text) for name, text in given.items()})
+    secret = tmp_path / "password"
+    secret.write_text("chosen")
+    env["REDIS_PASSWORD_FILE"] = str(secret)
 
     read = settings.from_env(env)
     assert LogSettings.from_env(env).format == "json"
 
-    assert set(variables) <= env.names
+    assert set(given) <= env.names | {"OTEL_EXPORTER_OTLP_ENDPOINT"}
     assert read.redis_url == "redis://kennel:chosen@redis:6379/0"
     assert read.model_server == "model-server:8500"
+
+
+def test_the_proxy_is_the_one_that_the_api_trusts() -> None:
+    assert defaults(SERVICES["api"]["environment"]["TRUSTED_PROXIES"]) == "1"
 
 
 def test_api_and_workers_share_the_runs() -> None:
@@ -127,16 +153,43 @@ def test_api_and_workers_share_the_runs() -> None:
         assert f"runs:{service['environment']['RUNS_DIR']}" in service["volumes"]
 
 
-def test_the_embedded_server_knows_every_flag_of_the_command() -> None:
+@pytest.mark.parametrize("name", MODEL_SERVERS)
+def test_the_embedded_server_knows_every_flag_of_the_command(name: str) -> None:
     known = {option for each in model_server.params for option in each.opts}
-    used = {flag.partition("=")[0] for flag in SERVICES["model-server"]["command"]}
+    used = {flag.partition("=")[0] for flag in SERVICES[name]["command"]}
 
     assert used <= known
 
 
-def test_mounted_configuration_files_exist() -> None:
+def test_mounted_configuration_exists() -> None:
     for file in FILES:
-        for service in yaml.safe_load(file.read_text())["services"].values():
+        for service in services(file).values():
             for volume in service.get("volumes", []):
                 source = volume.split(":")[0]
-                assert not source.startswith("./deploy/") or (ROOT / source).is_file()
+                assert not source.startswith("./deploy/") or (ROOT / source).is_dir()
+
+
+def test_variables_have_one_default_everywhere() -> None:
+    # Each model server has an image of its own.
+    for name in {each for file in FILES for each in variables(file)}:
+        found = {variables(file)[name] for file in FILES if name in variables(file)}
+
+        assert len(found) == 1 or name in {"MODEL_SERVER_IMAGE", "TLS_PORT"}, name
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_a_batch_of_the_clients_fits_the_batching_parameters(device: str) -> None:
+    from models.server.batching import read_batching_parameters
+
+    file = ROOT / "deploy/model-server" / device / "batching.config"
+
+    assert read_batching_parameters(file).max_batch_size >= MAX_BATCH_SIZE
+
+
+def _user_of(build: dict[str, str]) -> str:
+    text = (ROOT / build["dockerfile"]).read_text()
+    users = re.findall(r"^USER (.+)$", text, re.MULTILINE)
+
+    assert {*users} == {"10001:10001"}
+    return str(users[-1])
