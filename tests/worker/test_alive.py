@@ -15,10 +15,10 @@ def test_a_worker_of_this_host_is_alive_until_it_leaves(
     with Redis.from_url(redis_server.url) as connection:
         worker = Worker([Queue("kennel", connection=connection)], connection=connection)
         assert main() == 1
-        worker.register_birth()
+        worker.register_birth()  # type: ignore[no-untyped-call]
         assert main() == 0
         assert not is_registered(connection, "another-host")
-        worker.register_death()
+        worker.register_death()  # type: ignore[no-untyped-call]
 
     assert main() == 1
 
