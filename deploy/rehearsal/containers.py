@@ -18,7 +18,7 @@ MOST_MEGABYTES: Final = 220
 BASE_IMAGE: Final = "python:3.11-slim-bookworm"
 _NO_TENSORFLOW: Final = (
     "import pathlib, sys; found = [*pathlib.Path('/opt').rglob('libtensorflow*')]; "
-    "sys.exit(' '.join(map(str, found)))"
+    "sys.exit(bool(found))"
 )
 
 
