@@ -14,7 +14,7 @@ for name in redis grafana; do
   secret=secrets/$name-password
   [ -s "$secret" ] || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$secret"
 done
-[ -e secrets/metrics-key ] || : >secrets/metrics-key
+[ -e secrets/prometheus-api-key ] || : >secrets/prometheus-api-key
 
 # The trainer writes here: as you, or for root as the user of the images.
 if [ "$(id -u)" -eq 0 ]; then

@@ -7,6 +7,8 @@
 
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE} AS tensorflow
+# Large wheels come slowly when several images are built at once.
+ARG PIP_DEFAULT_TIMEOUT=60
 
 RUN groupadd --gid 10001 kennel \
  && useradd --uid 10001 --gid kennel --no-create-home --home-dir /tmp \

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from typing import Any
+from typing import Any, Final
 
 from deploy.rehearsal.deployment import Deployment
+
+API_JOB: Final = "kennel-api"
 
 
 def rehearse(deployment: Deployment) -> list[str]:
@@ -25,6 +27,6 @@ def _healthy(deployment: Deployment) -> int:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/targets") as answer:
         targets: list[dict[str, Any]] = json.load(answer)["data"]["activeTargets"]
     return sum(
-        target["health"] == "up" and target["labels"]["job"] == "api"
+        target["health"] == "up" and target["labels"]["job"] == API_JOB
         for target in targets
     )
