@@ -16,7 +16,7 @@ from kennel.backup.listing import FILES, Entry, Head, Seen, write_head
 from kennel.backup.units import Unit, find_units
 from models.storage import fingerprint_file, sync_path
 from models.version import VERSION
-from worker.run import now
+from worker.run_folder import now
 
 
 class VanishedError(Exception):
