@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from panels import Panel
+from panels import MODEL, Panel
 
 _OVER: Final = 'state=~"succeeded|failed|cancelled"'
-_MODEL: Final = 'model=~"$model"'
 
 JOBS: Final = (
     Panel(
@@ -84,7 +83,7 @@ JOBS: Final = (
 DRIFT: Final = (
     Panel(
         "Stability index, 6 h (notable above 0.2)",
-        (("{{of}} of {{model}} {{version}}", f"kennel:drift:psi6h{{{_MODEL}}}"),),
+        (("{{of}} of {{model}} {{version}}", f"kennel:drift:psi6h{{{MODEL}}}"),),
         warn=0.2,
     ),
     Panel(
@@ -92,8 +91,8 @@ DRIFT: Final = (
         (
             (
                 "{{model}} {{version}} from {{bin}}",
-                f"kennel:live_scores:share6h{{{_MODEL}}} - "
-                f"kennel:validation_scores:share{{{_MODEL}}}",
+                f"kennel:live_scores:share6h{{{MODEL}}} - "
+                f"kennel:validation_scores:share{{{MODEL}}}",
             ),
         ),
         unit="percentunit",
@@ -103,8 +102,8 @@ DRIFT: Final = (
         (
             (
                 "{{model}} {{version}} {{label}}",
-                f"kennel:live_labels:share6h{{{_MODEL}}} - "
-                f"kennel:validation_labels:share{{{_MODEL}}}",
+                f"kennel:live_labels:share6h{{{MODEL}}} - "
+                f"kennel:validation_labels:share{{{MODEL}}}",
             ),
         ),
         unit="percentunit",

@@ -1,6 +1,6 @@
 """Writes dashboards/kennel.json, which Grafana reads: python deploy/grafana/overview.py
 
-Only the layout is here; `panels.py` and `job_panels.py` say what is shown.
+Only the layout is here; the modules of panels say what is shown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from job_panels import DRIFT, GROUND, JOBS
-from panels import GLANCE, MODEL_SERVER, PREDICTIONS, Panel
+from model_panels import MODEL_SERVER
+from panels import GLANCE, PREDICTIONS, Panel
 
 FILE: Final = Path(__file__).parent / "dashboards" / "kennel.json"
 ROWS: Final = (

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-_PREDICT: Final = 'route=~".*(/predict|:predict|/infer|/explain)"'
-_MODEL: Final = 'model=~"$model"'
+MODEL: Final = 'model=~"$model"'
+"""The models that are chosen on the dashboard."""
+
 _WINDOW: Final = "[$__rate_interval]"
 
 
@@ -34,13 +35,15 @@ class Panel:
     warn: float | None = None
 
 
-def _quantile(quantile: float, metric: str, labels: str, by: str = "") -> str:
+def quantile(share: float, metric: str, labels: str, by: str = "") -> str:
+    """PromQL: below it are *share* of the values of the histogram *metric*."""
     grouped = ", ".join(filter(None, (by, "le")))
     rate = f"sum by ({grouped}) (rate({metric}_bucket{{{labels}}}{_WINDOW}))"
-    return f"histogram_quantile({quantile}, {rate})"
+    return f"histogram_quantile({share}, {rate})"
 
 
-def _by(what: str, metric: str, labels: str = "") -> str:
+def rate_by(what: str, metric: str, labels: str = "") -> str:
+    """PromQL: how often the counter *metric* counts in a second, by *what*."""
     return f"sum by ({what}) (rate({metric}{{{labels}}}{_WINDOW}))"
 
 
@@ -54,7 +57,7 @@ GLANCE: Final = (
     ),
     Panel(
         "Versions available",
-        (("{{model}}", f"max by (model) (model_versions_available{{{_MODEL}}})"),),
+        (("{{model}}", f"max by (model) (model_versions_available{{{MODEL}}})"),),
         kind="stat",
         width=3,
     ),
@@ -81,7 +84,7 @@ PREDICTIONS: Final = (
         (
             (
                 "{{outcome}}",
-                _by("outcome", "inference_requests_total", _MODEL),
+                rate_by("outcome", "inference_requests_total", MODEL),
             ),
             ("refused unread or read", "kennel:prediction_refusals:rate5m"),
         ),
@@ -99,10 +102,10 @@ PREDICTIONS: Final = (
     Panel(
         "Where it goes, 99 % below",
         (
-            ("decode", _quantile(0.99, "preprocess_seconds", _MODEL)),
-            ("wait for a batch", _quantile(0.99, "inference_queue_seconds", _MODEL)),
-            ("model server", _quantile(0.99, "inference_duration_seconds", _MODEL)),
-            ("answer", _quantile(0.99, "postprocess_seconds", _MODEL)),
+            ("decode", quantile(0.99, "preprocess_seconds", MODEL)),
+            ("wait for a batch", quantile(0.99, "inference_queue_seconds", MODEL)),
+            ("model server", quantile(0.99, "inference_duration_seconds", MODEL)),
+            ("answer", quantile(0.99, "postprocess_seconds", MODEL)),
         ),
         unit="s",
     ),
@@ -111,76 +114,18 @@ PREDICTIONS: Final = (
         (
             (
                 "{{model}} {{version}}",
-                _by("model, version", "inference_images_total", _MODEL),
+                rate_by("model, version", "inference_images_total", MODEL),
             ),
         ),
         unit="ops",
     ),
     Panel(
         "Images in work",
-        (("{{model}}", f"sum by (model) (inference_queue_depth{{{_MODEL}}})"),),
+        (("{{model}}", f"sum by (model) (inference_queue_depth{{{MODEL}}})"),),
     ),
     Panel(
         "Refused, by reason",
-        (("{{reason}}", _by("reason", "inference_rejected_total", _MODEL)),),
+        (("{{reason}}", rate_by("reason", "inference_rejected_total", MODEL)),),
         unit="reqps",
-    ),
-)
-
-MODEL_SERVER: Final = (
-    Panel(
-        "State of each version (30: available)",
-        (
-            (
-                "{{model}} {{version}}",
-                f"max by (model, version) (model_state{{{_MODEL}}})",
-            ),
-        ),
-    ),
-    Panel(
-        "Calls, as the API sees them",
-        (
-            (
-                "half below",
-                _quantile(0.5, "upstream_grpc_duration_seconds", 'method="Predict"'),
-            ),
-            ("99 % below", "kennel:model_server_seconds:p99_5m"),
-        ),
-        unit="s",
-        warn=1,
-    ),
-    Panel(
-        "Images in a call",
-        (
-            ("half below", _quantile(0.5, "inference_batch_size", _MODEL)),
-            ("90 % below", _quantile(0.9, "inference_batch_size", _MODEL)),
-        ),
-    ),
-    Panel(
-        "Calls that failed",
-        (("{{code}}", _by("code", "upstream_grpc_handled_total", 'code!="OK"')),),
-        unit="reqps",
-    ),
-    Panel(
-        "TensorFlow Serving: requests",
-        (
-            (
-                "{{model_name}} {{status}}",
-                _by("model_name, status", ":tensorflow:serving:request_count"),
-            ),
-        ),
-        unit="reqps",
-    ),
-    Panel(
-        "TensorFlow Serving: time in the model",
-        (
-            (
-                "{{model_name}}, 99 % below",
-                _quantile(
-                    0.99, ":tensorflow:serving:runtime_latency", "", "model_name"
-                ),
-            ),
-        ),
-        unit="µs",
     ),
 )

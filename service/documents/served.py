@@ -28,8 +28,16 @@ from service.documents.version_status import (
 class SpreadSchema(Members):
     """How many answers lie where."""
 
-    scores = fields.List(fields.Integer(), required=True)
-    labels = fields.List(fields.Integer(), required=True)
+    scores = fields.List(
+        fields.Integer(),
+        required=True,
+        metadata={"description": "By tenths of the score, lowest first"},
+    )
+    labels = fields.List(
+        fields.Integer(),
+        required=True,
+        metadata={"description": "By most probable label, in the labels' order"},
+    )
 
 
 class CardSchema(Members):
@@ -55,6 +63,7 @@ class CardSchema(Members):
     )
     validation_spread = fields.Nested(
         SpreadSchema,
+        required=True,
         allow_none=True,
         metadata={"description": "Of the answers for validation photos; null: unknown"},
     )

@@ -67,12 +67,16 @@ class InferenceMetrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._depths: dict[str, Gauge] = {}
         self._answers: dict[tuple[str, str], _Answers] = {}
         self._spreads = SpreadMetrics(registry)
 
     def admitted(self, images: int) -> None:
         """So many *images* of the request in work were let in, or (below zero) are out."""
-        self._queue_depth.labels(current_record().model).inc(images)
+        model = current_record().model
+        if model not in self._depths:
+            self._depths[model] = self._queue_depth.labels(model)
+        self._depths[model].inc(images)
 
     def end(self, record: RequestRecord) -> None:
         """A request has been answered, with probabilities or with a problem."""

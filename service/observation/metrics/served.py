@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -65,16 +66,15 @@ class ServedMetrics:
 
     def _ask(self) -> _Look:
         budget = Budget(_SECONDS)
-        names, states = self._catalog.names(), {}
-        try:
+        names, states, answered = self._catalog.names(), {}, False
+        # The calls themselves are counted; what is known so far is told.
+        with suppress(KennelError):
             for name in names:
                 for each in self._catalog.versions(name, budget.left()):
                     states[name, each.version] = each.state
+            answered = True
             self._read_cards(states, budget)
-        except KennelError:
-            # The calls themselves are counted; what is known so far is told.
-            return _Look(names, states, False, self._cards)
-        return _Look(names, states, True, self._cards)
+        return _Look(names, states, answered, self._cards)
 
     def _read_cards(self, states: dict[_Key, str], budget: Budget) -> None:
         # Once for each version, also if it has none: a scrape is no load.
