@@ -86,6 +86,17 @@ def _boolean(text: str) -> bool:
     "--grpc_max_threads", default=128, show_default=True, help="Calls at once."
 )
 @click.option(
+    "--grpc_channel_arguments",
+    default="",
+    help="name=value,... for gRPC: grpc.max_connection_age_ms=20000 makes clients of "
+    "several servers look for new ones.",
+)
+@click.option(
+    "--enable_grpc_healthcheck_service",
+    default="false",
+    help="Accepted and ignored: GetModelStatus says more.",
+)
+@click.option(
     "--allow_version_labels_for_unavailable_models",
     default="true",
     help="Accepted and ignored: a label waits here until its version is loaded.",
@@ -105,6 +116,7 @@ def _boolean(text: str) -> bool:
 @click.option("--monitoring_config_file", type=_path(), help="Accepted and ignored.")
 def model_server(
     allow_version_labels_for_unavailable_models: str,
+    enable_grpc_healthcheck_service: str,
     num_load_threads: int,
     rest_api_port: int,
     monitoring_config_file: Path | None,

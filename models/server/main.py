@@ -50,6 +50,21 @@ class ServerOptions:
     batching_parameters_file: Path | None = None
     enable_per_model_batching_parameters: bool = False
     grpc_max_threads: int = 128
+    grpc_channel_arguments: str = ""
+
+    @property
+    def channel_arguments(self) -> list[tuple[str, int | str]]:
+        """Names and values of ``name=value,name=value``, whole numbers as such.
+
+        Raises:
+            InvalidRequestError: it is no such text.
+        """
+        text = self.grpc_channel_arguments
+        pairs = [each.partition("=") for each in text.split(",") if text]
+        if not all(separator for _, separator, _ in pairs):
+            message = f"--grpc_channel_arguments={text}: give name=value,name=value"
+            raise InvalidRequestError(message)
+        return [(name, int(v) if v.isdecimal() else v) for name, _, v in pairs]
 
 
 def serve(options: ServerOptions) -> None:
@@ -77,7 +92,7 @@ def start_server(versions: VersionManager, options: ServerOptions) -> Any:
     """A started gRPC server that answers from *versions*.
 
     Raises:
-        InvalidRequestError: the port cannot be bound.
+        InvalidRequestError: the port cannot be bound, or a channel argument cannot be.
     """
     server = grpc.server(
         ThreadPoolExecutor(options.grpc_max_threads, thread_name_prefix="grpc"),
@@ -87,6 +102,7 @@ def start_server(versions: VersionManager, options: ServerOptions) -> Any:
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             # Two servers on one port would answer in turns, with different models.
             ("grpc.so_reuseport", 0),
+            *options.channel_arguments,
         ],
     )
     messages.prediction_service.add_PredictionServiceServicer_to_server(

@@ -15,6 +15,8 @@ from kennel.serving_config.files import serving_config, write_files
 from kennel.serving_config.models import ModelWish, model_texts, write_model_files
 from kennel.serving_config.wishes import Wishes
 from models.contract import IMAGES_INPUT
+from models.errors import InvalidRequestError
+from models.networks.runtime import start_tensorflow
 from models.wire import messages
 from models.wire.batching_parameters import PER_MODEL_FILE
 from models.wire.client import ModelRef, ModelServerClient
@@ -135,6 +137,7 @@ def test_server_starts_with_the_files_that_the_command_writes(tmp_path: Path) ->
     flags = [
         f"--batching_parameters_file={files / 'batching.config'}",
         "--enable_per_model_batching_parameters=true",
+        "--grpc_channel_arguments=grpc.max_connection_age_ms=20000",
         "--tensorflow_intra_op_parallelism=1",
         "--num_load_threads=1",
     ]
@@ -148,6 +151,22 @@ def test_server_starts_with_the_files_that_the_command_writes(tmp_path: Path) ->
 
     assert split.probabilities.shape == (17, 2)
     assert (split.probabilities == lone.probabilities).all()
+
+
+def test_channel_arguments_are_read_as_tensorflow_serving_reads_them() -> None:
+    start_tensorflow()
+    from models.server.main import ServerOptions
+
+    text = "grpc.max_connection_age_ms=20000,grpc.primary_user_agent=a=b"
+    given = ServerOptions(grpc_channel_arguments=text)
+
+    assert ServerOptions().channel_arguments == []
+    assert given.channel_arguments == [
+        ("grpc.max_connection_age_ms", 20000),
+        ("grpc.primary_user_agent", "a=b"),
+    ]
+    with pytest.raises(InvalidRequestError, match="name=value"):
+        _ = ServerOptions(grpc_channel_arguments="grpc.so_reuseport").channel_arguments
 
 
 def test_version_with_a_broken_file_of_its_own_is_not_loaded(tmp_path: Path) -> None:
