@@ -66,10 +66,10 @@ def test_compose_gives_the_model_server_the_generated_values() -> None:
     by_name = dict(each.split("=", 1) for each in generated)
     given = dict(each.split("=", 1) for each in command)
 
-    assert {name: given[name] for name in given if name in by_name}.items() <= (
-        by_name.items()
-    )
-    assert {"--grpc_max_threads", "--batching_parameters_file"} <= set(given)
+    shared = set(given) & set(by_name)
+
+    assert {"--grpc_max_threads", "--batching_parameters_file"} <= shared
+    assert {name: given[name] for name in shared} == {n: by_name[n] for n in shared}
 
 
 @pytest.mark.parametrize("cores", [1, 4, 16, 64])
@@ -99,12 +99,16 @@ def test_every_value_has_its_reason_beside_it() -> None:
         assert all(each.why.endswith(".") for each in settings)
 
 
-def test_split_calls_never_leave_a_lone_image() -> None:
-    for device, sizes in (("cpu", (2, 3, 4, 5, 6, 7, 8)), ("gpu", (2, 4, 8))):
-        parameters = batching(Wishes(device, 4, 8))  # type: ignore[arg-type] # a loop
+@pytest.mark.parametrize(
+    ("device", "sizes"), [("cpu", (2, 3, 4, 5, 6, 7, 8)), ("gpu", (2, 4, 8))]
+)
+def test_split_calls_never_leave_a_lone_image(
+    device: Device, sizes: tuple[int, ...]
+) -> None:
+    parameters = batching(Wishes(device, 4, 8))
 
-        assert parameters.enable_large_batch_splitting
-        assert parameters.allowed_batch_sizes == sizes
+    assert parameters.enable_large_batch_splitting
+    assert parameters.allowed_batch_sizes == sizes
 
 
 def test_queue_and_threads_have_room_for_all_clients() -> None:
