@@ -86,12 +86,6 @@ def _export(
     return card
 
 
-def _copy_batching(folder: Path) -> None:
-    own = folder.parent / PER_MODEL_FILE
-    if own.is_file():
-        shutil.copyfile(own, folder / PER_MODEL_FILE)
-
-
 def _serve(models_dir: Path, card: ModelCard, finished: Path, hold_back: bool) -> None:
     base = models_dir / card.name
     with locked(models_dir):
@@ -124,3 +118,9 @@ def _explained(folder: Path) -> Iterator[None]:
             "Nothing was published: make room (kennel prune), then export again"
         )
         raise KennelError(message) from error
+
+
+def _copy_batching(folder: Path) -> None:
+    own = folder.parent / PER_MODEL_FILE
+    if own.is_file():
+        shutil.copyfile(own, folder / PER_MODEL_FILE)
