@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from panels import MODEL, Panel
+from deploy.grafana.panels import MODEL, Panel
 
 _OVER: Final = 'state=~"succeeded|failed|cancelled"'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from panels import MODEL, Panel, quantile, rate_by
+from deploy.grafana.panels import MODEL, Panel, quantile, rate_by
 
 MODEL_SERVER: Final = (
     Panel(

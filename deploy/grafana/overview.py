@@ -1,4 +1,4 @@
-"""Writes dashboards/kennel.json, which Grafana reads: python deploy/grafana/overview.py
+"""Writes dashboards/kennel.json, which Grafana reads: python -m deploy.grafana.overview
 
 Only the layout is here; the modules of panels say what is shown.
 """
@@ -10,9 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from job_panels import DRIFT, GROUND, JOBS
-from model_panels import MODEL_SERVER
-from panels import GLANCE, PREDICTIONS, Panel
+from deploy.grafana.job_panels import DRIFT, GROUND, JOBS
+from deploy.grafana.model_panels import MODEL_SERVER
+from deploy.grafana.panels import GLANCE, PREDICTIONS, Panel
 
 FILE: Final = Path(__file__).parent / "dashboards" / "kennel.json"
 ROWS: Final = (

@@ -1,0 +1,1 @@
+"""The dashboard "Kennel", written by a script: `python -m deploy.grafana.overview`."""
