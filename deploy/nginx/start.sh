@@ -1,31 +1,48 @@
 #!/bin/sh
-# Fills in the configuration and becomes nginx. Two modes: plain, or with TLS if TLS_FOLDER
-# is set to one with fullchain.pem and privkey.pem.
+# Fills in the configuration, becomes nginx, and tells it when replicas come or go. Two
+# modes: plain, or with TLS if TLS_FOLDER is set to one with fullchain.pem and privkey.pem.
 set -eu
 
 # Around the bodies that the API limits: names and boundaries of a form.
 form_bytes=1048576
-# 127.0.0.11 in Docker, another in podman and Kubernetes. IPv6 is written in brackets.
-nameserver=$(sed -n 's/^nameserver[[:space:]]*//p' /etc/resolv.conf | head -n 1)
-case $nameserver in *:*) nameserver="[$nameserver]" ;; esac
+look_again_seconds=2
 
 CONFIG=$(dirname "$0")
 : "${RUN:=/tmp/nginx}" "${SPOOL:=/var/spool/kennel}"
-: "${API:=api:8000}" "${RESOLVER:=$nameserver}"
+: "${REPLICAS_NAME:=api}" "${REPLICAS_PORT:=8000}" "${LOOK_UP:=getent ahostsv4}"
 : "${PROXY_LISTEN:=8080}" "${PROXY_LISTEN_TLS:=8443}" "${PROXY_WORKERS:=2}"
 : "${PROXY_CONNECTIONS_PER_ADDRESS:=256}" "${TLS_FOLDER:=}" "${TLS_PORT:=443}"
 LARGEST_REQUEST=$((${MAX_REQUEST_BYTES:-67108864} + form_bytes))
 LARGEST_UPLOAD=$((${MAX_UPLOAD_BYTES:-4294967296} + form_bytes))
-export CONFIG RUN SPOOL API RESOLVER PROXY_LISTEN PROXY_LISTEN_TLS PROXY_WORKERS
+export CONFIG RUN SPOOL PROXY_LISTEN PROXY_LISTEN_TLS PROXY_WORKERS
 export PROXY_CONNECTIONS_PER_ADDRESS TLS_FOLDER TLS_PORT LARGEST_REQUEST LARGEST_UPLOAD
 
 # nginx has variables of its own: only ours are filled in.
-ours='$CONFIG $RUN $SPOOL $API $RESOLVER $PROXY_LISTEN $PROXY_LISTEN_TLS $PROXY_WORKERS
-$PROXY_CONNECTIONS_PER_ADDRESS $TLS_FOLDER $TLS_PORT $LARGEST_REQUEST $LARGEST_UPLOAD'
+ours='$CONFIG $RUN $SPOOL $PROXY_LISTEN $PROXY_LISTEN_TLS $PROXY_WORKERS $TLS_FOLDER
+$PROXY_CONNECTIONS_PER_ADDRESS $TLS_PORT $LARGEST_REQUEST $LARGEST_UPLOAD'
 fill_in() { envsubst "$ours" <"$CONFIG/$1" >"$RUN/$2"; }
 
+# Whether the replicas are others than before. While names cannot be looked up, those that
+# were there last are asked: nginx's own resolver would ask nobody.
+replicas_changed() {
+  $LOOK_UP "$REPLICAS_NAME" | cut -d ' ' -f 1 | sort -u | while read -r address; do
+    echo "server $address:$REPLICAS_PORT max_fails=1 fail_timeout=2s;"
+  done >"$RUN/replicas.new"
+  [ -s "$RUN/replicas.new" ] || return 1
+  cmp -s "$RUN/replicas.new" "$RUN/replicas.conf" && return 1
+  mv "$RUN/replicas.new" "$RUN/replicas.conf"
+}
+
+watch_replicas() {
+  while sleep "$look_again_seconds" && kill -0 $$; do
+    if replicas_changed && [ -s "$RUN/nginx.pid" ]; then
+      kill -HUP $$
+    fi
+  done
+}
+
 mkdir -p "$RUN"
-rm -f "$RUN"/redirect*.conf
+rm -f "$RUN"/*.conf "$RUN/nginx.pid"
 fill_in nginx.conf nginx.conf
 if [ -n "$TLS_FOLDER" ]; then
   fill_in listen_tls.conf listen.conf
@@ -33,4 +50,7 @@ if [ -n "$TLS_FOLDER" ]; then
 else
   fill_in listen_plain.conf listen.conf
 fi
+# Somebody has to be listed, although nobody listens there.
+replicas_changed || echo 'server 127.0.0.1:1;' >"$RUN/replicas.conf"
+watch_replicas &
 exec nginx -e /dev/stderr -c "$RUN/nginx.conf" -g 'daemon off;'

@@ -1,4 +1,4 @@
-"""The proxy as its container starts it, in front of replicas that a name server lists."""
+"""The proxy as its container starts it, in front of replicas that a file lists."""
 
 from __future__ import annotations
 
@@ -23,41 +23,6 @@ from tests.processes import free_port, is_listening, wait_until
 
 START = Path(__file__).parents[2] / "deploy/nginx/start.sh"
 SEARCHED = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
-
-
-class NameServer:
-    """Answers every question over UDP with *addresses*, which may change."""
-
-    def __init__(self, *addresses: str) -> None:
-        self.addresses = addresses
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._answer, daemon=True)
-        self._thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._socket.getsockname()[1]}"
-
-    def close(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
-            last.sendto(b"", self._socket.getsockname())
-        self._thread.join()
-        self._socket.close()
-
-    def _answer(self) -> None:
-        while True:
-            query, client = self._socket.recvfrom(512)
-            if not query:
-                return
-            count = len(self.addresses).to_bytes(2, "big")
-            # RFC 1035: id, flags, one question, answers that point at its name.
-            message = query[:2] + b"\x81\x80\x00\x01" + count + b"\x00\x00\x00\x00"
-            message += query[12:]
-            for address in self.addresses:
-                message += b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x00\x00\x04"
-                message += socket.inet_aton(address)
-            self._socket.sendto(message, client)
 
 
 class Replica(BaseHTTPRequestHandler):
@@ -111,11 +76,10 @@ def replica(
 
 @dataclass
 class Proxy:
-    """nginx on *port*, in front of the API on *api_port* of the names' addresses."""
+    """nginx on *port*, in front of replicas on *api_port* of their addresses."""
 
     folder: Path
     spool: Path
-    names: NameServer
     port: int = field(default_factory=free_port)
     tls_port: int = field(default_factory=free_port)
     api_port: int = field(default_factory=free_port)
@@ -124,13 +88,18 @@ class Proxy:
     def log(self) -> Path:
         return self.folder / "proxy.log"
 
+    def list_replicas(self, *addresses: str) -> None:
+        """What looking up the API's name answers from now on."""
+        (self.folder / "addresses").write_text("".join(f"{a} a\n" for a in addresses))
+
     def environment(self, changes: dict[str, str]) -> dict[str, str]:
         return {
             "PATH": SEARCHED,
             "RUN": str(self.folder / "run"),
             "SPOOL": str(self.spool),
-            "RESOLVER": self.names.address,
-            "API": f"api.test:{self.api_port}",
+            "LOOK_UP": "grep -h .",
+            "REPLICAS_NAME": str(self.folder / "addresses"),
+            "REPLICAS_PORT": str(self.api_port),
             "PROXY_LISTEN": f"127.0.0.1:{self.port}",
             "PROXY_LISTEN_TLS": f"127.0.0.1:{self.tls_port}",
             "TLS_PORT": str(self.tls_port),
@@ -158,14 +127,14 @@ class Proxy:
 
 @contextmanager
 def running_proxy(folder: Path, *addresses: str, **env: str) -> Iterator[Proxy]:
-    """The proxy until the block ends, asking a name server that lists *addresses*."""
+    """The proxy until the block ends, in front of replicas at *addresses*."""
     require_nginx()
     with ExitStack() as stack:
         spool = Path(stack.enter_context(TemporaryDirectory()))
         # Started by root, nginx works as somebody else.
         spool.chmod(0o777)
-        names = stack.enter_context(closing(NameServer(*addresses)))
-        proxy = Proxy(folder, spool, names)
+        proxy = Proxy(folder, spool)
+        proxy.list_replicas(*addresses)
         log = stack.enter_context(proxy.log.open("wb"))
         process = subprocess.Popen(
             ["sh", str(START)],
