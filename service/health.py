@@ -20,10 +20,9 @@ from service.documents.operations import documented
 from service.drain import is_leaving
 from service.problems import RETRY_AFTER_SECONDS
 from service.served.catalog import Catalog
-from service.served.readiness import available_versions
+from service.served.readiness import PROBE_SECONDS, available_versions
 from worker.queue import JobQueue
 
-PROBE_SECONDS: Final = 2.0
 _QUEUE_SECONDS: Final = 0.5
 """The queue's share of a probe: the model server is what readiness hangs on."""
 

@@ -26,7 +26,7 @@ from service.documents.open_inference import (
 )
 from service.documents.operations import documented
 from service.routing import PINNED
-from service.served.readiness import available_versions
+from service.served.readiness import PROBE_SECONDS, available_versions
 
 _MODEL: Final = "/models/<word:name>"
 
@@ -66,15 +66,15 @@ class OpenInferenceViews:
     def ready(self) -> Response:
         """The default model can be asked."""
         catalog = self.classifier.catalog
-        budget = self.classifier.budget(request)
-        available_versions(catalog, catalog.default_name(), budget.left())
+        available_versions(catalog, catalog.default_name(), self._probe_seconds())
         return jsonify(ready=True)
 
     @documented(SHOW_READY)
     def model_ready(self, name: str, version: int | None = None) -> Response:
         """One model or version can be asked."""
-        catalog, budget = self.classifier.catalog, self.classifier.budget(request)
-        available = available_versions(catalog, catalog.find(name), budget.left())
+        catalog = self.classifier.catalog
+        seconds = self._probe_seconds()
+        available = available_versions(catalog, catalog.find(name), seconds)
         if version is not None and version not in available:
             message = (
                 f"version {version} of {name!r} is not available ({available} are)"
@@ -114,6 +114,9 @@ class OpenInferenceViews:
 
         outputs = self.classifier.classify(inference.images, model, timeout, accept)
         return inference.answer(outputs)
+
+    def _probe_seconds(self) -> float:
+        return min(self.classifier.budget(request).left(), PROBE_SECONDS)
 
 
 def _tensor(name: str, datatype: str, *shape: int) -> dict[str, Any]:

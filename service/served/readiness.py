@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from models.errors import ModelUnavailableError
 from service.served.catalog import AVAILABLE, Catalog
+
+PROBE_SECONDS: Final = 2.0
+"""How long those who only ask whether it can be asked are kept waiting."""
 
 
 def available_versions(

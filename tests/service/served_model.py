@@ -25,6 +25,7 @@ class ServedModel(FakeModelServer):
         after_answer: called once, after the next answer for images.
         calls: signature names (or "status") of all calls so far.
         metadata: what came along with each call for predictions.
+        status_seconds: how long the last caller waits for states of versions.
     """
 
     def __init__(self, versions: tuple[int, ...] = (1,), port: int = 0) -> None:
@@ -37,6 +38,7 @@ class ServedModel(FakeModelServer):
         self.after_answer: Callable[[], None] | None = None
         self.calls: list[str] = []
         self.metadata: list[dict[str, str]] = []
+        self.status_seconds = 0.0
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
         signature = request.model_spec.signature_name
@@ -65,6 +67,7 @@ class ServedModel(FakeModelServer):
 
     def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.calls.append("status")
+        self.status_seconds = context.time_remaining()
         response = super().GetModelStatus(request, context)
         for version in self.loading:
             response.model_version_status.add(

@@ -211,3 +211,12 @@ def test_readiness_follows_the_model(
     served.versions, served.loading = (), (1,)
 
     assert (before in {200, 404}, client.get(path).status_code) == (True, READY[path])
+
+
+@pytest.mark.parametrize("path", ["/v2/health/ready", "/v2/models/pets/ready"])
+def test_probes_are_not_kept_waiting_as_long_as_predictions(
+    client: FlaskClient, served: ServedModel, path: str
+) -> None:
+    assert client.get(path).status_code == 200
+
+    assert 1 < served.status_seconds <= 2
