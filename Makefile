@@ -14,7 +14,7 @@ help: ## what can be made
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/.run: pyproject.toml constraints.txt | .venv/bin/python
+.venv/.run: pyproject.toml constraints.txt models/_resampling.c | .venv/bin/python
 	@echo "Installing Kennel into .venv (about 1 GB, once) ..."
 	$(PIP) install --constraint constraints.txt --editable '.[train,stack,demo]'
 	@touch $@
@@ -79,4 +79,4 @@ constraints: | .venv/bin/python ## pin every dependency anew
 		--output-file constraints.txt pyproject.toml
 
 clean: ## remove what was installed and cached, not var/
-	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build
+	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build models/*.so
