@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +19,11 @@ from tests.faults.crashes import Place, crashes
 from tests.faults.sweep import FEWEST_STEPS, PHOTOS, Sweep
 from tests.pictures import grey
 from tests.worker.world import World, request
+from worker.absence import give_worker_back
+from worker.attempts import shard_work
 from worker.jobs import assemble, predict_shard
 from worker.reconciler import reconcile
+from worker.run import Run
 from worker.worklist import WorkList
 
 
@@ -137,6 +141,22 @@ def test_f19_giving_up_dies_at_any_step(sweep: Sweep) -> None:
     assert all("1.png, 2.png" in str(job.error) for job in ended)
     for job in ended:
         sweep.check_without_csv(job.id)
+
+
+def test_f19_shard_dies_at_any_step_while_its_model_is_away(sweep: Sweep) -> None:
+    """Waiting is noted or an attempt is counted: the job goes on when it is back."""
+
+    def waiting() -> str:
+        run = Run(sweep.place.runs_dir / sweep.submit())
+        give_worker_back(run, shard_work(0), 1, "nobody answers", 1000)
+        os.utime(run.absence, (0, 0))
+        return run.id
+
+    sweep.world.model_server.stop()
+    sweep.over(waiting, partial(predict_shard, shard_number=0))
+    sweep.world.model_server.start()
+
+    check_all_succeed(sweep)
 
 
 def look_for_lost_work(_job: str, place: Place) -> None:
