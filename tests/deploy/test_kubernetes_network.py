@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.manifests import Manifest, render, workloads
+from tests.deploy.manifests import Manifest, workloads
 
 REACHED = {
     ("api", "redis", 6379),
@@ -26,19 +26,14 @@ FROM_OUTSIDE = {
 
 
 @pytest.fixture
-def manifests() -> list[Manifest]:
-    return render("cpu")
-
-
-@pytest.fixture
-def policies(manifests: list[Manifest]) -> list[Manifest]:
-    return [each["spec"] for each in manifests if each["kind"] == "NetworkPolicy"]
+def policies(cpu: list[Manifest]) -> list[Manifest]:
+    return [each["spec"] for each in cpu if each["kind"] == "NetworkPolicy"]
 
 
 def test_pods_reach_whom_they_need_and_nobody_else(
-    manifests: list[Manifest], policies: list[Manifest]
+    cpu: list[Manifest], policies: list[Manifest]
 ) -> None:
-    pods = workloads(manifests)
+    pods = workloads(cpu)
     out = {
         (source, target, port)
         for source, pod in pods.items()
@@ -60,11 +55,11 @@ def test_pods_reach_whom_they_need_and_nobody_else(
 
 
 def test_only_marked_namespaces_come_in(
-    manifests: list[Manifest], policies: list[Manifest]
+    cpu: list[Manifest], policies: list[Manifest]
 ) -> None:
     found = {
         (name, rule["ports"][0]["port"], "=".join(label))
-        for name, pod in workloads(manifests).items()
+        for name, pod in workloads(cpu).items()
         for rule in rules(policies, pod, "ingress")
         for peer in rule["from"]
         if "namespaceSelector" in peer
