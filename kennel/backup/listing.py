@@ -100,7 +100,12 @@ def read_listing(folder: Path) -> list[Entry]:
     if hashlib.sha256(text).hexdigest() != digest:
         message = f"{folder / FILES} is not what {HEAD} says: use another backup"
         raise InvalidRequestError(message)
-    return [_entry(line) for line in text.decode().splitlines()]
+    entries = [_entry(line) for line in text.decode().splitlines()]
+    for entry in entries:
+        if ".." in entry.path.split("/"):
+            message = f"{folder / FILES} names {entry.path!r}, outside of the backup"
+            raise InvalidRequestError(f"{message}: use another backup")
+    return entries
 
 
 def read_copied(folder: Path) -> Iterator[Entry]:

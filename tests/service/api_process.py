@@ -52,6 +52,12 @@ class ApiProcess:
             return connection.getresponse().status
         return None
 
+    def workers(self) -> set[int]:
+        """Process ids of gunicorn's workers."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return {int(child) for child in children.split()}
+
     def tell(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

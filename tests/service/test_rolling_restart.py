@@ -48,7 +48,7 @@ def test_reload_loses_no_request_and_stays_ready(
     api = ApiProcess(tmp_path, served.target, DRAIN_SECONDS="2")
     with api.running(), Load([api], grey(9), clients=4) as load:
         for _ in range(3):
-            before = workers(api)
+            before = api.workers()
             api.tell(signal.SIGHUP)
             wait_until(partial(are_gone, api, before), "new workers", 60)
             assert api.is_ready()
@@ -127,10 +127,4 @@ def test_predictions_fail_only_while_the_model_server_is_away(
 
 
 def are_gone(api: ApiProcess, pids: set[int]) -> bool:
-    return not pids & workers(api)
-
-
-def workers(api: ApiProcess) -> set[int]:
-    pid = api.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return {int(child) for child in children.split()}
+    return not pids & api.workers()

@@ -48,6 +48,7 @@ def test_values_are_read() -> None:
         ("PORT", "0"),
         ("PORT", "65536"),
         ("WEB_THREADS", "-1"),
+        ("DRAIN_SECONDS", "-1"),
         ("MAX_IMAGES", "1.5"),
         ("MAX_IN_FLIGHT", "63"),
         ("MAX_REQUEST_BYTES", "64MB"),
