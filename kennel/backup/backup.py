@@ -44,7 +44,7 @@ def make_backup(
     with explained_full_disk("the backups"), shelf.held():
         for _ in range(ATTEMPTS):
             # Drafts are left where they are: the next one links what they have.
-            draft = Draft(shelf.new_draft(), {} if full else shelf.copied())
+            draft = Draft(shelf.new_draft(), {} if full else shelf.copies())
             try:
                 draft.take(roots)
             except VanishedError:

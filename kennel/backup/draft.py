@@ -6,15 +6,17 @@ we write is replaced by renames, so a changed file has another inode.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from kennel.backup.copying import copy_file, is_plain, link_file
 from kennel.backup.listing import FILES, Entry, Head, Seen, write_head
+from kennel.backup.shelf import Copy
 from kennel.backup.units import Unit, find_units
-from models.storage import fingerprint_file, sync_path
+from models.storage import fingerprint_file, hash_file
 from models.version import VERSION
 from worker.run_folder import now
 
@@ -41,11 +43,11 @@ class Tally:
 class Draft:
     """The folder of a backup to be."""
 
-    def __init__(self, folder: Path, copied: Mapping[str, tuple[Path, Entry]]) -> None:
-        """Fill *folder*; *copied* says by path what was copied before, and where."""
+    def __init__(self, folder: Path, copies: Mapping[str, Copy]) -> None:
+        """Fill *folder*; *copies* are, by path, those that were made before."""
         self.folder = folder
         self.tally = Tally()
-        self._copied = copied
+        self._copies = copies
 
     def take(self, roots: Mapping[str, Path]) -> None:
         """Put all of *roots* into it, and close it.
@@ -61,9 +63,7 @@ class Draft:
                     self._take_unit(unit, listing)
                     if _identity(unit.folder) != before:
                         raise VanishedError
-        sync_path(self.folder / FILES)
-        for folder in self._folders():
-            sync_path(folder)
+        os.sync()
         tally = self.tally
         write_head(self.folder, Head(now(), VERSION, tally.files, tally.size))
 
@@ -93,20 +93,25 @@ class Draft:
         return entry
 
     def _linked(self, path: str, seen: Seen | None) -> Entry | None:
-        kept, entry = self._copied.get(path, (None, None))
-        if kept is None or entry is None or entry.seen != seen or seen is None:
+        copy = self._copies.get(path)
+        if copy is None or seen is None or copy.entry.seen != seen:
             return None
-        return entry if link_file(kept, self.folder / path) else None
+        return copy.entry if self._link(copy, self.folder / path) else None
+
+    def _link(self, copy: Copy, target: Path) -> bool:
+        if not link_file(copy.file, target):
+            return False
+        # A power loss may have taken what nobody flushed.
+        if copy.is_durable or hash_file(target) == copy.entry.sha256:
+            return True
+        target.unlink()
+        return False
 
     def _copy(self, path: str, source: Path, seen: Seen | None) -> Entry:
         size, digest = copy_file(source, self.folder / path)
         self.tally.copied_files += 1
         self.tally.copied_size += size
         return Entry(path, size, digest, seen)
-
-    def _folders(self) -> Iterator[Path]:
-        yield self.folder
-        yield from (each for each in self.folder.rglob("*") if each.is_dir())
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -86,10 +86,7 @@ def _copy(backup: Path, listed: list[Entry], staged: Mapping[str, Path]) -> None
             raise _damaged(backup, entry) from error
         if copied != (entry.size, entry.sha256):
             raise _damaged(backup, entry)
-    for entry in entries:
-        if entry.is_folder:
-            name, _, path = entry.path.partition("/")
-            sync_path(staged[name] / path)
+    os.sync()
 
 
 def _damaged(backup: Path, entry: Entry) -> DamagedBackupError:

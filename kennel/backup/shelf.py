@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,19 @@ _DRAFT: Final = TEMPORARY_PREFIX
 _NAMED: Final = 3
 _FOREIGN: Final = frozenset({"lost+found"})
 """At the root of a disk of its own."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A file that was copied before.
+
+    Attributes:
+        is_durable: it was on the disk before its backup got its name.
+    """
+
+    file: Path
+    entry: Entry
+    is_durable: bool
 
 
 class Shelf:
@@ -74,13 +88,14 @@ class Shelf:
         """What killed backups left."""
         return [each for each in self._names() if each.name.startswith(_DRAFT)]
 
-    def copied(self) -> dict[str, tuple[Path, Entry]]:
-        """By path, the files of the newest backup and of drafts: where, and what."""
-        found = {}
-        for folder in (*self.backups()[:1], *self.drafts()):
-            for entry in read_copied(folder):
-                found[entry.path] = (folder / entry.path, entry)
-        return found
+    def copies(self) -> dict[str, Copy]:
+        """By path, the files of drafts and of the newest backup, which wins."""
+        complete = self.backups()[:1]
+        return {
+            entry.path: Copy(folder / entry.path, entry, folder in complete)
+            for folder in (*self.drafts(), *complete)
+            for entry in read_copied(folder)
+        }
 
     def keep_newest(self, count: int) -> list[str]:
         """Remove all backups but the newest *count*; the names of those that went."""

@@ -31,6 +31,7 @@ from tests.worker.world import (
     wait_until,
 )
 from worker.assembly import assemble_run
+from worker.queue import JobStatus
 from worker.run import Run
 from worker.runs import all_runs
 from worker.shards import finish_shard
@@ -105,6 +106,11 @@ def finish(world: World, run: Run) -> str:
     return run.csv.read_text()
 
 
+def has_moved(world: World, since: JobStatus) -> bool:
+    now = world.queue.status(since.id)
+    return (now.state, now.done) != (since.state, since.done)
+
+
 def test_job_goes_on_elsewhere_with_an_empty_redis(
     world: World, home: Home, elsewhere: Home, tmp_path: Path
 ) -> None:
@@ -154,8 +160,11 @@ def test_every_backup_of_a_running_job_ends_in_the_same_csv(
     world.start_reconciler()
     world.start_worker()
     backups = []
-    while world.queue.status(job.id).state != "succeeded":
+    status = world.queue.status(job.id)
+    while status.state != "succeeded":
         backups.append(home.backup())
+        wait_until(partial(has_moved, world, status), 60)
+        status = world.queue.status(job.id)
     backups.append(home.backup())
 
     for number, backup in enumerate(backups):
@@ -234,6 +243,21 @@ def test_full_disk_is_told_and_the_next_backup_goes_on(home: Home) -> None:
     found = json.loads(result.stdout)
     assert found["copied_files"] < found["files"]
     assert not list(home.backups.glob(".tmp-*"))
+
+
+def test_draft_that_lost_bytes_with_the_power_is_not_relied_on(
+    home: Home, elsewhere: Home
+) -> None:
+    home.publish(1)
+    backup = home.backup()
+    copied = backup / "models/pets/1/saved_model.pb"
+    copied.write_bytes(bytes(copied.stat().st_size))
+    (backup / "backup.json").unlink()
+    backup.rename(home.backups / ".tmp-killed")
+    home.backup()
+
+    assert elsewhere.restore().exit_code == 0
+    assert elsewhere.contents() == home.contents()
 
 
 def test_job_that_is_deleted_while_it_is_copied_is_left_out(
