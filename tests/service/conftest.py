@@ -71,6 +71,7 @@ def settings(served: ServedModel, tmp_path: Path) -> ServiceSettings:
         model_server=served.target,
         model_names=("pets",),
         redis_url=f"redis://127.0.0.1:{free_port()}/0",
+        models_dir=tmp_path / "models",
         runs_dir=tmp_path / "runs",
         input_root=inputs,
         max_request_bytes=1024 * 1024,
