@@ -7,6 +7,8 @@ nothing of this service: the fixture tells it the names of what there is.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -20,11 +22,13 @@ from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation, BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from models.rollouts import STARTING
 from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.pictures import write_folder
+from tests.service.rollout.decided import decide
 from tests.service.served_model import ServedModel
 from worker.queue import JobQueue
 
@@ -45,9 +49,12 @@ def complete(
     model_client: ModelServerClient,
     served: ServedModel,
     redis_server: RedisServer,
+    tmp_path: Path,
 ) -> Flask:
-    """The API with all its neighbours, a labelled version and a folder."""
+    """The API with all its neighbours, a labelled version, a rollout and a folder."""
     write_folder(settings.input_root / "test", 2)
+    decide(tmp_path / "models", state=STARTING)
+    settings = replace(settings, models_dir=tmp_path / "models")
     served.version_labels = {"stable": 1}
     queue = JobQueue(redis_server.url, settings.runs_dir, settings.input_root)
     return create_app(settings, model_client, queue)
