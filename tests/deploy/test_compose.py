@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kennel.commands.serving import model_server
+from kennel.serving_config.files import flags_in
 from models.contract import MAX_BATCH_SIZE
 from models.logs import LogSettings
 from service.settings import ServiceSettings
@@ -26,10 +26,9 @@ from tests.deploy.compose_files import (
 from worker.settings import WorkerSettings
 
 ONE_SHOT = {"trainer"}
+MODEL_SERVERS = ["model-server", "model-server-gpu"]
 OWN_USER = {"prometheus", "grafana"}
 """Their images name a user without rights."""
-
-MODEL_SERVERS = ["model-server", "model-server-gpu"]
 
 
 class ReadVariables(dict[str, str]):
@@ -153,12 +152,19 @@ def test_api_and_workers_share_the_runs() -> None:
         assert f"runs:{service['environment']['RUNS_DIR']}" in service["volumes"]
 
 
-@pytest.mark.parametrize("name", MODEL_SERVERS)
-def test_the_embedded_server_knows_every_flag_of_the_command(name: str) -> None:
-    known = {option for each in model_server.params for option in each.opts}
-    used = {flag.partition("=")[0] for flag in SERVICES[name]["command"]}
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_model_servers_get_the_generated_flags(device: str) -> None:
+    folder = ROOT / "deploy/model-server" / device
+    server = SERVICES["model-server" if device == "cpu" else "model-server-gpu"]
+    embedded = services(ROOT / "deploy/compose.embedded.yml")["model-server"]
 
-    assert used <= known
+    assert f"./{folder.relative_to(ROOT)}:/etc/kennel:ro" in server["volumes"]
+    for entry_point in (server["entrypoint"], embedded["entrypoint"]):
+        assert "$$(grep -v '^#' /etc/kennel/flags)" in entry_point[2]
+    for flag in flags_in((folder / "flags").read_text()):
+        value = flag.partition("=")[2]
+        if value.startswith("/etc/kennel/"):
+            assert (folder / value.removeprefix("/etc/kennel/")).is_file()
 
 
 def test_mounted_configuration_exists() -> None:
