@@ -47,7 +47,7 @@ def main() -> int:
             seen = [f"rehearsal FAILED: {error}"]
             deployment.compose("logs", "--tail=40", check=False)
         finally:
-            deployment.compose("down", "--volumes", check=False)
+            deployment.take_down()
     click.echo("\n".join(seen))
     return status
 

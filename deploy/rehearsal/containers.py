@@ -28,15 +28,25 @@ def rehearse(deployment: Deployment) -> list[str]:
     Raises:
         KennelError: one is not as promised.
     """
-    names = _running(deployment)
-    for name in names:
-        deployment.wait_for(f"{name} is healthy", partial(_healthy, deployment, name))
+    names = wait_until_healthy(deployment)
     deployment.compose("exec", "-T", "api", "python", "-m", "kennel.cli", "doctor")
     for service in ("api", "worker"):
         deployment.compose("exec", "-T", service, "python", "-c", _NO_TENSORFLOW)
     seen = [f"{len(names)} containers healthy, kennel doctor content"]
     seen += [_size(deployment, image) for image in ("api", "worker")]
     return [*seen, _kill_an_api(deployment, names)]
+
+
+def wait_until_healthy(deployment: Deployment) -> list[str]:
+    """Return the names of all containers when all are healthy.
+
+    Raises:
+        KennelError: one does not become so.
+    """
+    names = _running(deployment)
+    for name in names:
+        deployment.wait_for(f"{name} is healthy", partial(_healthy, deployment, name))
+    return names
 
 
 def _running(deployment: Deployment) -> list[str]:

@@ -88,6 +88,11 @@ class Deployment:
         """
         self.run(*self.command, *arguments, check=check)
 
+    def take_down(self) -> None:
+        """Remove its containers, networks and volumes, of every profile."""
+        profiles = ("--profile", "observability", "--profile", "train")
+        self.compose(*profiles, "down", "--volumes", check=False)
+
     def run(self, *command: str, check: bool = True) -> None:
         """Run *command* in the folder; what it prints is shown."""
         click.echo(f"$ {shlex.join(command)}")

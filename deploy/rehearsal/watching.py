@@ -6,6 +6,7 @@ import json
 import urllib.request
 from typing import Any, Final
 
+from deploy.rehearsal.containers import wait_until_healthy
 from deploy.rehearsal.deployment import Deployment
 
 API_JOB: Final = "kennel-api"
@@ -18,11 +19,12 @@ def rehearse(deployment: Deployment) -> list[str]:
         KennelError: it does not.
     """
     deployment.compose("--profile", "observability", "up", "--detach", "prometheus")
-    deployment.wait_for("Prometheus sees two APIs", lambda: _healthy(deployment) >= 2)
-    return [f"Prometheus scrapes {_healthy(deployment)} APIs"]
+    deployment.wait_for("Prometheus sees two APIs", lambda: _scraped(deployment) >= 2)
+    wait_until_healthy(deployment)
+    return [f"Prometheus scrapes {_scraped(deployment)} APIs"]
 
 
-def _healthy(deployment: Deployment) -> int:
+def _scraped(deployment: Deployment) -> int:
     port = deployment.env["PROMETHEUS_PORT"]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/targets") as answer:
         targets: list[dict[str, Any]] = json.load(answer)["data"]["activeTargets"]
