@@ -1,4 +1,4 @@
-"""What a photo costs without any server: decode, resize, mean, on one core.
+"""What a photo costs without any server: Pillow's decode and resize, mean, on one core.
 
 `python -m benchmarks.floor`: milliseconds of processor time a photo.
 """
@@ -10,9 +10,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks.peers.work import decode
 from benchmarks.photos import camera_jpeg
-from benchmarks.trivial import CARD
-from models.images import decode_image
 
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4194304", "MALLOC_TRIM_THRESHOLD_": "16777216"}
 """As `service.main` has it: with glibc's own the kernel's page faults double the cost."""
@@ -31,7 +30,7 @@ def _measure() -> float:
     image = camera_jpeg(1)
     count, began = 0, time.process_time()
     while time.process_time() < began + _SECONDS:
-        decode_image(image, CARD.image_size).mean()
+        decode(image).mean()
         count += 1
     return 1000 * (time.process_time() - began) / count
 

@@ -88,7 +88,8 @@ AVX2 static inline __m256i
 weighted(__m256i sums, __m128i bytes, int32_t weight)
 {
     __m256i values = _mm256_cvtepu8_epi32(bytes);
-    return _mm256_add_epi32(sums, _mm256_mullo_epi32(values, _mm256_set1_epi32(weight)));
+    values = _mm256_mullo_epi32(values, _mm256_set1_epi32(weight));
+    return _mm256_add_epi32(sums, values);
 }
 
 /* Sums to bytes; weights may add up to a little above one, so 255 is the most. */

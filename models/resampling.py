@@ -1,9 +1,9 @@
 """Resizes RGB images to exactly the pixels of Pillow, in a fifth of its time.
 
 `_resampling.c` is compiled when Kennel is installed where there is a C compiler, and
-runs on processors with AVX2. Everywhere else Pillow does the work: the pixels are the
-same (tests compare), and a 500x375 photo costs 0.85 ms of a core more (measured, 2.4
-times that of all the rest that an API process does for it but decoding).
+runs on processors with AVX2: 0.23 instead of 1.08 ms of a core for a 500x375 photo
+(measured). Everywhere else Pillow does the work, and for images that are not RGB or
+above 4 megapixels; the tests compare the pixels of both.
 """
 
 from __future__ import annotations
