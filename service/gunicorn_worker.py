@@ -29,7 +29,7 @@ from service.turn_away import turn_away_of
 LINGER_SECONDS: Final = 1.0
 """How long a client may take to read its last answer before its line is cut."""
 
-DRAIN_SECONDS: Final = 2.0
+REST_SECONDS: Final = 2.0
 """A thread has better things to do than to take an unwanted body any longer."""
 
 _CHUNK_BYTES: Final = 64 * 1024
@@ -123,7 +123,7 @@ class BoundedWorker(DrainingWorker):
         stays = super().handle_request(req, conn)
         # A client that still sends a large photo when its connection is closed would
         # see a reset connection instead of the answer.
-        conn.parser.unreader.expect_rest(DRAIN_SECONDS)
+        conn.parser.unreader.expect_rest(REST_SECONDS)
         return _is_drained(req.body) and stays
 
     def _turned_away(self, conn: TConn, waiting: deque[TConn]) -> bool:

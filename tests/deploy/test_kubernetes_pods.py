@@ -110,8 +110,13 @@ def test_nobody_is_killed_before_it_had_time_to_finish(cpu: list[Manifest]) -> N
         if "lifecycle" in pod["containers"][0]
     }
 
+    api = pods["api"]["containers"][0]
+    (drain,) = [
+        int(each["value"]) for each in api["env"] if each["name"] == "DRAIN_SECONDS"
+    ]
+
     assert gunicorn_conf.graceful_timeout > MAX_TIMEOUT_SECONDS
-    assert sleep["api"] + gunicorn_conf.graceful_timeout < grace["api"]
+    assert drain + gunicorn_conf.graceful_timeout < grace["api"]
     assert sleep["model-server"] < grace["model-server"]
     assert grace["worker"] >= 75
 
