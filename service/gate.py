@@ -58,8 +58,14 @@ class Gate:
         self._all = _Places(threads * 9 // 10)
         self._sending = _Places(threads * 8 // 10)
 
-    def is_crowded(self) -> bool:
-        """Whether a request that sends something would be refused now."""
+    def is_crowded(self, under_way: int) -> bool:
+        """Whether a request that sends something would be refused.
+
+        *under_way*: requests that threads have, or will have before it. Those that only
+        just came have taken no place yet; without them a burst would be let in whole.
+        """
+        if under_way >= self._sending.count:
+            return True
         return self._sending.all_taken() or self._all.all_taken()
 
     def refusal(self) -> OverloadedError:
@@ -87,7 +93,8 @@ class _Places:
     """A number of places, at least one."""
 
     def __init__(self, count: int) -> None:
-        self._free = threading.BoundedSemaphore(max(1, count))
+        self.count = max(1, count)
+        self._free = threading.BoundedSemaphore(self.count)
 
     def take(self, held: ExitStack) -> bool:
         """Whether there is one; it is free again when *held* closes."""

@@ -60,6 +60,8 @@ class BoundedWorker(DrainingWorker):
     """The worker; `made_with` makes a class of it that gunicorn can start."""
 
     patience = Patience()
+    _under_way = 0
+    """Requests that threads have or will have; only the main thread counts."""
 
     @classmethod
     def made_with(cls, patience: Patience, drain: Drain) -> type[Self]:
@@ -72,6 +74,7 @@ class BoundedWorker(DrainingWorker):
         A new one waits for that in the poller: gunicorn would let it hold a thread.
         """
         if isinstance(conn, PatientConnection):
+            self._under_way += 1
             super().enqueue_req(conn)
             return
         waiting = PatientConnection(conn, self.patience)
@@ -79,6 +82,11 @@ class BoundedWorker(DrainingWorker):
         self.pending_conns.append(waiting)
         wake = partial(self.on_pending_socket_readable, waiting)
         self.poller.register(waiting.sock, selectors.EVENT_READ, wake)
+
+    def finish_request(self, conn: TConn, fs: Any) -> None:
+        """A thread is through with a request."""
+        self._under_way -= 1
+        super().finish_request(conn, fs)
 
     def on_client_socket_readable(self, conn: TConn, client: Any) -> None:
         """The next request has come on a connection that stayed open."""
@@ -128,7 +136,7 @@ class BoundedWorker(DrainingWorker):
 
     def _turned_away(self, conn: TConn, waiting: deque[TConn]) -> bool:
         try:
-            refused = turn_away_of(self.wsgi).refuse(conn.sock)
+            refused = turn_away_of(self.wsgi).refuse(conn.sock, self._under_way)
         except OSError:
             return False  # the thread that reads from it will find out
         if refused:

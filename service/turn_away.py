@@ -43,15 +43,17 @@ class TurnAway:
         self._untold = 0
         self._told = 0.0
 
-    def refuse(self, connection: socket.socket) -> bool:
+    def refuse(self, connection: socket.socket, under_way: int) -> bool:
         """Whether the request that waits at *connection* was answered.
+
+        *under_way*: requests that threads have or will have before it.
 
         If so, the next one may come; if not, nothing was read or sent.
 
         Raises:
             OSError: the connection broke.
         """
-        if not self._gate.is_crowded():
+        if not self._gate.is_crowded(under_way):
             return False
         waiting = WaitingRequest.read(self._line.peek(connection))
         if waiting is None:

@@ -55,7 +55,7 @@ def app(
 def turn_away(app: Flask, observation: Observation, *, crowded: bool) -> TurnAway:
     gate = Gate(app.wsgi_app, 1, lambda: 3.2)
     if crowded:
-        gate.is_crowded = lambda: True  # type: ignore[method-assign]
+        gate.is_crowded = lambda under_way: True  # type: ignore[method-assign]
     return TurnAway(app, gate, observation.metrics.traffic)
 
 
@@ -74,7 +74,7 @@ def test_plain_request_is_refused_and_another_may_follow(
         for _ in range(2):
             client.sendall(HEAD + PHOTO)
             assert arrived(server, len(HEAD) + len(PHOTO))
-            assert busy.refuse(server)
+            assert busy.refuse(server, 0)
             with closing(http.client.HTTPResponse(client)) as answer:
                 answer.begin()
                 assert answer.status == 503
@@ -92,8 +92,19 @@ def test_nobody_is_refused_while_there_is_a_place(app: Flask) -> None:
         client.sendall(HEAD + PHOTO)
         assert arrived(server, len(HEAD) + len(PHOTO))
 
-        assert not idle.refuse(server)
+        assert not idle.refuse(server, 0)
         assert arrived(server, len(HEAD) + len(PHOTO))
+
+
+def test_requests_on_their_way_to_a_place_count(
+    app: Flask, observation: Observation
+) -> None:
+    idle = turn_away(app, observation, crowded=False)
+    with line() as (client, server):
+        client.sendall(HEAD + PHOTO)
+        assert arrived(server, len(HEAD) + len(PHOTO))
+
+        assert idle.refuse(server, 1)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +147,7 @@ def test_closed_connection_is_left_to_the_parser(
     with line() as (client, server):
         client.shutdown(socket.SHUT_RDWR)
 
-        assert not turn_away(app, observation, crowded=True).refuse(server)
+        assert not turn_away(app, observation, crowded=True).refuse(server, 0)
 
 
 def test_silent_connection_is_an_error_at_once() -> None:
@@ -168,7 +179,7 @@ def test_refusals_are_told_in_one_line(
         for _ in range(3):
             client.sendall(HEAD + PHOTO)
             assert arrived(server, len(HEAD) + len(PHOTO))
-            assert busy.refuse(server)
+            assert busy.refuse(server, 0)
     busy.tell()
     busy.tell()
 
