@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 from google.protobuf import text_format
 
@@ -57,19 +56,6 @@ def test_committed_files_are_what_the_command_writes(device: Device) -> None:
     folder = ROOT / "deploy" / "model-server" / device
 
     assert texts == {each.name: each.read_text() for each in folder.iterdir()}
-
-
-def test_compose_gives_the_model_server_the_generated_values() -> None:
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    command: list[str] = compose["services"]["model-server"]["command"]
-    generated = flags_in(serving_config(Wishes(cores=8)).texts()["flags"])
-    by_name = dict(each.split("=", 1) for each in generated)
-    given = dict(each.split("=", 1) for each in command)
-
-    shared = set(given) & set(by_name)
-
-    assert {"--grpc_max_threads", "--batching_parameters_file"} <= shared
-    assert {name: given[name] for name in shared} == {n: by_name[n] for n in shared}
 
 
 @pytest.mark.parametrize("cores", [1, 4, 16, 64])

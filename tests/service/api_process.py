@@ -72,12 +72,14 @@ class Load:
         statuses: how many answers had which status; None: there was no answer.
         retry_after: those that came with a 503.
         versions: how many predictions are of which version.
+        unbroken: how many predictions there were since the last failure.
     """
 
     def __init__(self, apis: Sequence[ApiProcess], photo: bytes, clients: int) -> None:
         self.statuses: Counter[int | None] = Counter()
         self.retry_after: list[str | None] = []
         self.versions: Counter[int] = Counter()
+        self.unbroken = 0
         self._apis = apis
         self._photo = photo
         self._ready = list(apis)
@@ -142,8 +144,10 @@ class Load:
             body = response.read()
         except (OSError, http.client.HTTPException):
             self.statuses[None] += 1
+            self.unbroken = 0
             return False
         self.statuses[response.status] += 1
+        self.unbroken = self.unbroken + 1 if response.status == 200 else 0
         if response.status == 200:
             self.versions[json.loads(body)["version"]] += 1
         else:
