@@ -1,13 +1,13 @@
 /** A histogram as SVG, and as rows of a table for those who cannot see it. */
 
 import { element } from "./markup.js";
+import { baseline, column, shape, words } from "./svg.js";
 import { grouped, photos } from "./wording.js";
 
 const WIDTH = 480;
 const HEIGHT = 190;
 const FOOT = 28;
 const HEAD = 24;
-const NAMESPACE = "http://www.w3.org/2000/svg";
 
 /** An <svg> of *counts* between *edges* (shares of 1). */
 export function drawHistogram(edges, counts) {
@@ -18,19 +18,14 @@ export function drawHistogram(edges, counts) {
   picture.setAttribute("aria-label", `Histogram; the tallest column is ${photos(tallest)}`);
   counts.forEach((count, index) => {
     const height = count ? Math.max((room * count) / tallest, 2) : 0;
-    const column = shape("rect", {
+    picture.append(column(`${span(edges, index)}: ${photos(count)}`, {
       class: "column", x: index * wide + 1.5, y: HEIGHT - FOOT - height, width: wide - 3, height, rx: 2,
-    });
-    const title = shape("title");
-    title.textContent = `${span(edges, index)}: ${photos(count)}`;
-    column.append(title);
-    picture.append(column);
-    if (count === tallest) picture.append(words(index * wide + wide / 2, HEIGHT - FOOT - height - 6, grouped(count)));
+    }));
+    if (count === tallest) picture.append(label(index * wide + wide / 2, HEIGHT - FOOT - height - 6, grouped(count)));
   });
-  const level = HEIGHT - FOOT + 0.5;
-  picture.append(shape("line", { class: "baseline", x1: 0, x2: WIDTH, y1: level, y2: level }));
+  picture.append(baseline(WIDTH, HEIGHT - FOOT + 0.5));
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    picture.append(words(share * WIDTH, HEIGHT - 7, `${100 * share} %`));
+    picture.append(label(share * WIDTH, HEIGHT - 7, `${100 * share} %`));
   }
   return picture;
 }
@@ -47,17 +42,8 @@ export function histogramRows(edges, counts) {
 const span = (edges, index) =>
   `${Math.round(100 * edges[index])} to ${Math.round(100 * edges[index + 1])} %`;
 
-function words(x, y, text) {
+function label(x, y, text) {
   const isFirst = x < WIDTH / 12;
   const isLast = x > (11 * WIDTH) / 12;
-  const anchor = isFirst ? "start" : isLast ? "end" : "middle";
-  const made = shape("text", { x, y, "text-anchor": anchor });
-  made.textContent = text;
-  return made;
-}
-
-function shape(name, attributes = {}) {
-  const made = document.createElementNS(NAMESPACE, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
+  return words(x, y, text, isFirst ? "start" : isLast ? "end" : "middle");
 }

@@ -1,13 +1,13 @@
 /** Two histograms in one picture, bin beside bin, as shares of their own totals. */
 
 import { element } from "./markup.js";
+import { baseline, column, shape, words } from "./svg.js";
 import { percent } from "./wording.js";
 
 const WIDTH = 800;
 const HEIGHT = 230;
 const FOOT = 30;
 const HEAD = 34;
-const NAMESPACE = "http://www.w3.org/2000/svg";
 
 /** An <svg> of the counts of both, over equal bins from 0 to 1. */
 export function drawPairs(stable, canary) {
@@ -19,18 +19,13 @@ export function drawPairs(stable, canary) {
   picture.setAttribute("aria-label", `Histograms of both versions; the tallest column is ${percent(tallest)}`);
   Object.entries(sides).forEach(([name, heights], side) => heights.forEach((share, bin) => {
     const height = share ? Math.max((room * share) / tallest, 2) : 0;
-    const column = shape("rect", {
+    picture.append(column(`${name}, ${span(bin, heights.length)}: ${percent(share)}`, {
       class: name, x: bin * wide + 3 + (side * (wide - 6)) / 2, y: HEIGHT - FOOT - height,
       width: (wide - 6) / 2, height, rx: 1.5,
-    });
-    const title = shape("title");
-    title.textContent = `${name}, ${span(bin, heights.length)}: ${percent(share)}`;
-    column.append(title);
-    picture.append(column);
+    }));
   }));
   picture.append(words(0, HEAD - 10, percent(tallest), "start"));
-  const level = HEIGHT - FOOT + 0.5;
-  picture.append(shape("line", { class: "baseline", x1: 0, x2: WIDTH, y1: level, y2: level }));
+  picture.append(baseline(WIDTH, HEIGHT - FOOT + 0.5));
   for (const [share, anchor] of [[0, "start"], [0.25, "middle"], [0.5, "middle"], [0.75, "middle"], [1, "end"]]) {
     picture.append(words(share * WIDTH, HEIGHT - 8, `${100 * share} %`, anchor));
   }
@@ -55,15 +50,3 @@ function shares(counts) {
 
 const span = (bin, bins) =>
   `${Math.round((100 * bin) / bins)} to ${Math.round((100 * (bin + 1)) / bins)} %`;
-
-function words(x, y, text, anchor) {
-  const made = shape("text", { x, y, "text-anchor": anchor });
-  made.textContent = text;
-  return made;
-}
-
-function shape(name, attributes = {}) {
-  const made = document.createElementNS(NAMESPACE, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-}
