@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from models.errors import QueueUnavailableError
+from service.late_thread import LateThread
 
 NOTICE_SECONDS: Final = 1.0
 """Pause between two notices; well below the time for which one holds."""
@@ -30,24 +31,14 @@ class TrafficNotice:
         self._tell = tell
         self._due = 0.0
         self._wanted = threading.Event()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = LateThread(self._run, "traffic-notice")
 
     def note(self) -> None:
         """There is a request now; costs less than a microsecond, mostly."""
         if time.monotonic() < self._due:
             return
         self._wanted.set()
-        if self._thread is None:
-            self._start()
-
-    def _start(self) -> None:
-        with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="traffic-notice", daemon=True
-                )
-                self._thread.start()
+        self._thread.start()
 
     def _run(self) -> None:
         while self._wanted.wait():

@@ -14,6 +14,7 @@ from typing import Final
 
 from models.errors import QueueUnavailableError
 from models.rollouts import Rollout
+from service.late_thread import LateThread
 from worker.queue import SharedCounts
 
 FLUSH_SECONDS: Final = 1.0
@@ -40,17 +41,13 @@ class Ledger:
         self._pending: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._lock = threading.Lock()
         self._wanted = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = LateThread(self._run, "rollout-counts")
 
     def add(self, rollout: Rollout, counts: Counter[str]) -> None:
         """Add *counts* to those of *rollout*; takes some microseconds."""
         with self._lock:
             self._pending[counts_key(rollout)].update(counts)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="rollout-counts", daemon=True
-                )
-                self._thread.start()
+        self._thread.start()
         self._wanted.set()
 
     def flush(self) -> None:

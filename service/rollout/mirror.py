@@ -7,7 +7,6 @@ comparison must never cost a request its place.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from models.errors import KennelError
 from models.rollouts import Rollout
 from models.wire.client import ModelRef
 from service.budget import Budget
+from service.late_thread import LateThread
 from service.predictions.predictor import Answer, Predictor
 from service.rollout.ledger import Ledger
 from service.rollout.tally import DROPPED, UNPAIRED, count_pairs
@@ -47,8 +47,7 @@ class Mirror:
         self._predictor = predictor
         self._ledger = ledger
         self._tasks: Queue[Task] = Queue(WAITING)
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = LateThread(self._run, "rollout-mirror")
 
     def offer(self, task: Task) -> None:
         """Compare *task* when there is time, or never."""
@@ -59,16 +58,7 @@ class Mirror:
         except Full:
             self._ledger.add(task.rollout, Counter({DROPPED: len(task.images)}))
             return
-        if self._thread is None:
-            self._start()
-
-    def _start(self) -> None:
-        with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="rollout-mirror", daemon=True
-                )
-                self._thread.start()
+        self._thread.start()
 
     def _run(self) -> None:
         while True:
