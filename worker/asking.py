@@ -8,7 +8,8 @@ from typing import Final
 
 from models.errors import ModelContractError, NotFoundError
 from models.images import Pixels
-from models.wire.client import ModelRef, Prediction
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
 from worker.absence import lift
 from worker.patience import Classifier, Patience
 from worker.run import Run

@@ -9,7 +9,7 @@ import numpy as np
 
 from models.errors import InvalidImageError, ModelContractError
 from models.images import Pixels, decode_image
-from models.wire.client import ModelRef
+from models.wire.model_ref import ModelRef
 from worker.artefacts import Row
 from worker.items import Item
 from worker.request import JobRequest

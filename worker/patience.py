@@ -18,7 +18,9 @@ from models.errors import (
     NotFoundError,
 )
 from models.images import Pixels
-from models.wire.client import ModelRef, Prediction, VersionStatus
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
+from models.wire.version_status import VersionStatus
 
 CALL_TIMEOUT_SECONDS: Final = 60.0
 """Above what a full batch takes on two slow cores; below the job's own limit."""

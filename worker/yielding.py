@@ -15,7 +15,8 @@ from typing import Final, Protocol, TypeAlias
 
 from models.contract import MAX_BATCH_SIZE
 from models.images import Pixels
-from models.wire.client import ModelRef, Prediction
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
 
 CALL_SECONDS: Final = 0.3
 """What a call may take beside online traffic: two images of VGG16 on two cores."""

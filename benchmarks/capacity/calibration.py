@@ -12,7 +12,8 @@ from benchmarks.capacity.stages import Stages
 from benchmarks.load.process import Target
 from benchmarks.processes import cpu_seconds, tree
 from kennel.stack import LocalStack
-from models.wire.client import ModelRef, ModelServerClient
+from models.wire.client import ModelServerClient
+from models.wire.model_ref import ModelRef
 from service.settings import ServiceSettings
 
 SIZES = (1, 2, 4, 8)

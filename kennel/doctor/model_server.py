@@ -10,8 +10,10 @@ from kennel.doctor.finding import Finding, fail, ok, unknown, warn
 from kennel.doctor.published import configured_entries, published_folder, read_card
 from models.card import ModelCard
 from models.errors import InvalidRequestError, KennelError, ModelContractError
-from models.wire.client import ModelRef, ModelServerClient, VersionStatus
+from models.wire.client import ModelServerClient
 from models.wire.config import ModelEntry, default_entry, published_versions
+from models.wire.model_ref import ModelRef
+from models.wire.version_status import VersionStatus
 
 _TIMEOUT_SECONDS: Final = 3.0
 _AVAILABLE: Final = "AVAILABLE"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract import LOGITS_OUTPUT, PROBABILITIES_OUTPUT
+from models.card import ModelCard
+from models.contract import CARD_OUTPUT, LOGITS_OUTPUT, PROBABILITIES_OUTPUT
 from models.errors import ModelContractError
+from models.wire.model_ref import ModelRef
 from models.wire.tensors import from_tensor
 
 
@@ -46,6 +49,20 @@ def read_rows(
     if probabilities.min() < 0 or probabilities.max() > 1 + 1e-6:
         raise ModelContractError(f"{model} answered values outside 0 to 1")
     return probabilities, logits
+
+
+def read_card(response: Any, model: ModelRef) -> ModelCard:
+    """What the version that answered for *model* says of itself.
+
+    Raises:
+        ModelContractError: it is no card.
+    """
+    text = read_output(response, CARD_OUTPUT)
+    if text.shape != (1,):
+        raise ModelContractError(f"{model} describes itself {text.shape} times")
+    card = ModelCard.from_json(text[0])
+    # The directory's number is the version; a copied SavedModel may say another.
+    return replace(card, name=model.name, version=effective_version(response))
 
 
 def effective_version(response: Any) -> int:

@@ -8,7 +8,6 @@ fork, never before.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 
 from models.card import ModelCard
 from models.contract import (
-    CARD_OUTPUT,
     CLASSES_INPUT,
     DESCRIBE_SIGNATURE,
     EXPLAIN_SIGNATURE,
@@ -26,13 +24,15 @@ from models.contract import (
     REQUEST_INPUT,
     SERVING_SIGNATURE,
 )
-from models.errors import MissingSignatureError, ModelContractError, NotFoundError
+from models.errors import MissingSignatureError, NotFoundError
 from models.images import Pixels
 from models.wire import messages
-from models.wire.answers import effective_version, read_output, read_rows
+from models.wire.answers import read_card
 from models.wire.channel import Channel
 from models.wire.explanations import Explanation, check_classes, read_explanation
+from models.wire.model_ref import ModelRef, model_spec, not_served
 from models.wire.observer import CallObserver
+from models.wire.predictions import Prediction, join_predictions, read_prediction
 from models.wire.requests import (
     Images,
     check_images,
@@ -40,41 +40,9 @@ from models.wire.requests import (
     inputs_request,
 )
 from models.wire.tensors import to_tensor
+from models.wire.version_status import VersionStatus, read_statuses
 
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True)
-class ModelRef:
-    """Which model answers: the newest version, a pinned one, or one by its label."""
-
-    name: str
-    version: int | None = None
-    label: str | None = None
-
-    def __str__(self) -> str:
-        """As in error messages: name, name version 3, name label canary."""
-        if self.version is not None:
-            return f"{self.name!r} version {self.version}"
-        return f"{self.name!r} label {self.label!r}" if self.label else repr(self.name)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Answers for N images: [N, K] float32 each, and the version that gave them."""
-
-    probabilities: NDArray[np.float32]
-    logits: NDArray[np.float32]
-    version: int
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """One version of a model: START, LOADING, AVAILABLE, UNLOADING or END."""
-
-    version: int
-    state: str
-    error: str = ""
 
 
 class ModelServerClient:
@@ -134,7 +102,7 @@ class ModelServerClient:
             left = max(deadline - time.monotonic(), 0.001)
             parts.append(self._predict_once(part, model, left))
             model = ModelRef(model.name, version=parts[0].version)
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        return join_predictions(parts)
 
     def explain(
         self,
@@ -154,7 +122,7 @@ class ModelServerClient:
         check_images(batch)
         check_classes(classes, len(batch))
         inputs = {IMAGES_INPUT: to_tensor(batch), CLASSES_INPUT: to_tensor(classes)}
-        request = inputs_request(_spec(model, EXPLAIN_SIGNATURE), inputs)
+        request = inputs_request(model_spec(model, EXPLAIN_SIGNATURE), inputs)
         try:
             response = self._predict(request, model, len(batch), timeout_seconds)
         except MissingSignatureError as error:
@@ -171,14 +139,9 @@ class ModelServerClient:
             NotFoundError, ModelUnavailableError, ModelContractError: as `predict`.
         """
         inputs = {REQUEST_INPUT: to_tensor(np.zeros(1, dtype=np.int32))}
-        request = inputs_request(_spec(model, DESCRIBE_SIGNATURE), inputs)
+        request = inputs_request(model_spec(model, DESCRIBE_SIGNATURE), inputs)
         response = self._predict(request, model, 0, timeout_seconds)
-        text = read_output(response, CARD_OUTPUT)
-        if text.shape != (1,):
-            raise ModelContractError(f"{model} describes itself {text.shape} times")
-        card = ModelCard.from_json(text[0])
-        # The directory's number is the version; a copied SavedModel may say another.
-        return replace(card, name=model.name, version=effective_version(response))
+        return read_card(response, model)
 
     def versions(
         self, name: str, timeout_seconds: float | None = None
@@ -195,23 +158,15 @@ class ModelServerClient:
                 request, timeout_seconds or self._timeout
             )
         except NotFoundError as error:
-            raise _not_found(ModelRef(name)) from error
-        states = messages.ModelVersionStatus.State
-        statuses = [
-            VersionStatus(
-                int(each.version), states.Name(each.state), each.status.error_message
-            )
-            for each in response.model_version_status
-        ]
-        return sorted(statuses, key=lambda each: -each.version)
+            raise not_served(ModelRef(name)) from error
+        return read_statuses(response)
 
     def _predict_once(
         self, images: Images, model: ModelRef, timeout_seconds: float | None
     ) -> Prediction:
-        request = images_request(_spec(model, SERVING_SIGNATURE), images)
+        request = images_request(model_spec(model, SERVING_SIGNATURE), images)
         response = self._predict(request, model, len(images), timeout_seconds)
-        rows = read_rows(response, len(images), model)
-        return Prediction(*rows, effective_version(response))
+        return read_prediction(response, len(images), model)
 
     def _predict(
         self,
@@ -224,32 +179,4 @@ class ModelServerClient:
         try:
             return self._channel.predict(request, model.name, images, timeout)
         except NotFoundError as error:
-            raise _not_found(model) from error
-
-
-def _spec(model: ModelRef, signature: str) -> Any:
-    spec = messages.ModelSpec(name=model.name, signature_name=signature)
-    if model.version is not None:
-        spec.version.value = model.version
-    elif model.label is not None:
-        spec.version_label = model.label
-    return spec
-
-
-def _joined(parts: list[Prediction]) -> Prediction:
-    return Prediction(
-        np.concatenate([part.probabilities for part in parts]),
-        np.concatenate([part.logits for part in parts]),
-        parts[0].version,
-    )
-
-
-def _not_found(model: ModelRef) -> NotFoundError:
-    remedy = "GET /v1/models lists what is served"
-    if model.version is not None:
-        code = "version_not_found"
-    elif model.label is not None:
-        code = "label_not_found"
-    else:
-        code = "model_not_found"
-    return NotFoundError(f"model {model} is not served: {remedy}", code=code)
+            raise not_served(model) from error

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from models.card import ModelCard
 from models.images import Pixels
-from models.wire.client import ModelRef, Prediction, VersionStatus
 from models.wire.explanations import Explanation
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
 from models.wire.requests import Images
+from models.wire.version_status import VersionStatus
 
 
 class ModelServer(Protocol):

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from models.card import ModelCard
 from models.errors import InvalidImageError, ModelContractError
-from models.wire.client import ModelRef, Prediction
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
 from service.budget import Budget, read_budget
 from service.predictions.reception import Reception, note_answer, with_headers
 from service.rollout.gateway import Gateway

@@ -12,7 +12,7 @@ from models.card import ModelCard
 from models.contract import IMAGES_INPUT
 from models.errors import InvalidRequestError, ModelUnavailableError
 from models.version import VERSION
-from models.wire.client import ModelRef
+from models.wire.model_ref import ModelRef
 from service.compatible.classifier import Classifier
 from service.compatible.inference import OUTPUTS, read_inference
 from service.compatible.tensors import BYTES

@@ -14,7 +14,7 @@ from flask_smorest import Blueprint
 from models.card import ModelCard
 from models.contract import IMAGES_INPUT, LOGITS_OUTPUT, PROBABILITIES_OUTPUT
 from models.errors import NotFoundError
-from models.wire.client import ModelRef
+from models.wire.model_ref import ModelRef
 from service.compatible.classifier import Classifier, numbers
 from service.compatible.instances import SIGNATURES, read_instances
 from service.documents.operations import documented

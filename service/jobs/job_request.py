@@ -9,7 +9,7 @@ from flask import Request
 from models.card import ModelCard
 from models.errors import InvalidRequestError
 from models.probabilities import check_clip_bound, parse_clip
-from models.wire.client import ModelRef
+from models.wire.model_ref import ModelRef
 from service.budget import Budget
 from service.jobs.sheets import SHEETS
 from service.predictions.json_body import parse_json

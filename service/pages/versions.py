@@ -7,8 +7,8 @@ from pathlib import Path
 
 from models.card import ModelCard
 from models.errors import InvalidRequestError, KennelError
-from models.wire.client import ModelRef
 from models.wire.config import read_model_config
+from models.wire.model_ref import ModelRef
 from service.budget import Budget
 from service.served.catalog import AVAILABLE, Catalog
 

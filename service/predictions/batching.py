@@ -17,8 +17,9 @@ from queue import Empty
 from models.contract import MAX_BATCH_SIZE
 from models.errors import KennelError, ModelContractError, ModelUnavailableError
 from models.images import Pixels
-from models.wire.client import ModelRef, Prediction
+from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
+from models.wire.predictions import Prediction
 from service.budget import Budget
 from service.predictions.decoding import is_quick
 from service.predictions.lane import Arrival, Group, Key, Share, Waiting

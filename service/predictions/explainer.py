@@ -20,8 +20,8 @@ from models.errors import (
     NotFoundError,
 )
 from models.images import Pixels
-from models.wire.client import ModelRef
 from models.wire.explanations import Explanation
+from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
 from service.budget import Budget
 from service.predictions.decoding import Decoder

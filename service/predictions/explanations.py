@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from werkzeug.datastructures import MultiDict
 
 from models.card import ModelCard
-from models.wire.client import Prediction
 from models.wire.explanations import Explanation
+from models.wire.predictions import Prediction
 from service.documents.explanations import EXPLAIN
 from service.documents.operations import documented
 from service.predictions.explainer import Explainer, ExplanationQuery

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple, TypeAlias
 from models.contract import MAX_BATCH_SIZE
 from models.errors import KennelError
 from models.images import Pixels
-from models.wire.client import ModelRef, Prediction
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
 
 SLOW_SECONDS: Final = 0.02
 """A model that takes longer for an image is slow: ten times what a call costs, and more."""

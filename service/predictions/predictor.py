@@ -15,7 +15,8 @@ from typing import TypeAlias
 from models.card import ModelCard
 from models.errors import InvalidImageError, ModelContractError, NotFoundError
 from models.images import Pixels
-from models.wire.client import ModelRef, Prediction
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
 from service.budget import Budget
 from service.predictions.batching import Batcher
 from service.predictions.decoding import Decoder

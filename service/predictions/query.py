@@ -16,7 +16,7 @@ from werkzeug.datastructures import MultiDict
 from models.card import ModelCard
 from models.errors import InvalidRequestError
 from models.probabilities import check_clip_bound, parse_clip
-from models.wire.client import ModelRef
+from models.wire.model_ref import ModelRef
 from service.served.catalog import Catalog
 
 PARAMETERS: Final = ("model", "version", "label", "clip", "top")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from flask import Response, request
 
 from models.card import ModelCard
-from models.wire.client import ModelRef, Prediction
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
 from service.budget import Budget, read_timeout
 from service.observation.record import Answers, current_record
 from service.predictions.admission import Admission

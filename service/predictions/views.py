@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.card import ModelCard
 from models.errors import InvalidImageError
 from models.probabilities import clip
-from models.wire.client import Prediction
+from models.wire.predictions import Prediction
 from service.documents.operations import documented
 from service.documents.predictions import PREDICT
 from service.predictions.json_images import read_images

@@ -16,7 +16,7 @@ from typing import Final
 from models.card import ModelCard
 from models.errors import KennelError, ModelContractError, ModelUnavailableError
 from models.rollouts import CANARY, RUNNING, STABLE, Rollout
-from models.wire.client import ModelRef
+from models.wire.model_ref import ModelRef
 from service.budget import Budget
 from service.observation.record import current_record
 from service.predictions.predictor import Answer, Predictor

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from models.card import ModelCard
 from models.errors import ModelUnavailableError, NotFoundError
 from models.images import Pixels
-from models.wire.client import ModelRef, Prediction, VersionStatus
 from models.wire.explanations import Explanation
+from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
+from models.wire.predictions import Prediction
 from models.wire.requests import Images
+from models.wire.version_status import VersionStatus
 from service.rollout.rollouts import Rollouts
 
 

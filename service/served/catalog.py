@@ -18,8 +18,9 @@ from models.errors import (
     ModelUnavailableError,
     NotFoundError,
 )
-from models.wire.client import ModelRef, VersionStatus
+from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
+from models.wire.version_status import VersionStatus
 
 AVAILABLE: Final = "AVAILABLE"
 _PRESENT: Final = frozenset({"START", "LOADING", AVAILABLE})

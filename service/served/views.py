@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
-from models.wire.client import VersionStatus
+from models.wire.version_status import VersionStatus
 from service.budget import Budget, read_budget
 from service.documents.operations import documented
 from service.documents.served import LIST_MODELS, SHOW_MODEL

@@ -24,7 +24,8 @@ from kennel.client import Client
 from kennel.settings import KennelSettings
 from kennel.stack import LocalStack, StackOptions
 from models.images import decode_image
-from models.wire.client import ModelRef, ModelServerClient
+from models.wire.client import ModelServerClient
+from models.wire.model_ref import ModelRef
 from tests.kennel.test_supervisor import is_alive
 from tests.pictures import noise
 from tests.processes import wait_until

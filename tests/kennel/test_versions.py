@@ -18,8 +18,9 @@ from kennel.local_config import LocalModelConfig
 from kennel.settings import KennelSettings
 from models.contract import CARD_FILE
 from models.errors import ConflictError, NotFoundError
-from models.wire.client import ModelRef, ModelServerClient
+from models.wire.client import ModelServerClient
 from models.wire.config import published_versions, read_model_config
+from models.wire.model_ref import ModelRef
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.export.publication.versions import serve, write_versions

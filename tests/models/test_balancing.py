@@ -16,7 +16,8 @@ from models.errors import (
     NotFoundError,
 )
 from models.model_address import ModelAddress, parse_model_address
-from models.wire.client import ModelRef, ModelServerClient
+from models.wire.client import ModelServerClient
+from models.wire.model_ref import ModelRef
 from tests.fake_model_server import CARD, FakeModelServer
 from tests.models.name_server import NameServer
 from tests.processes import wait_until

@@ -27,7 +27,8 @@ from models.contract import (
 )
 from models.images import decode_image
 from models.wire import messages
-from models.wire.client import ModelRef, ModelServerClient
+from models.wire.client import ModelServerClient
+from models.wire.model_ref import ModelRef
 from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
 from tests.models.conftest import RunningServer
 from tests.pictures import grey, noise

@@ -19,7 +19,8 @@ from models.errors import InvalidRequestError
 from models.networks.runtime import start_tensorflow
 from models.wire import messages
 from models.wire.batching_parameters import PER_MODEL_FILE
-from models.wire.client import ModelRef, ModelServerClient
+from models.wire.client import ModelServerClient
+from models.wire.model_ref import ModelRef
 from models.wire.tensors import to_tensor
 from tests.models.conftest import RunningServer, start_embedded, wait_for_version
 from tests.models.test_conformance import code_of, predict

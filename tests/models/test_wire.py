@@ -22,7 +22,7 @@ from models.errors import (
     ModelUnavailableError,
     NotFoundError,
 )
-from models.wire.client import ModelRef, ModelServerClient
+from models.wire.client import ModelServerClient
 from models.wire.config import (
     check_model_name,
     default_entry,
@@ -33,6 +33,7 @@ from models.wire.config import (
 )
 from models.wire.explanations import Explanation, check_explanation
 from models.wire.messages import PredictRequest, TensorProto, types
+from models.wire.model_ref import ModelRef
 from models.wire.requests import images_request
 from models.wire.status import ERRORS
 from models.wire.tensors import from_tensor, to_string_tensor, to_tensor

@@ -16,7 +16,9 @@ from models.errors import (
 )
 from models.images import Pixels
 from models.wire.balancing import TRIES
-from models.wire.client import ModelRef, ModelServerClient, Prediction
+from models.wire.client import ModelServerClient
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
 from service.budget import Budget
 from service.predictions.batching import Batcher
 from service.predictions.lanes import Lanes

@@ -11,7 +11,9 @@ from flask.testing import FlaskClient
 from export.data.caches import PixelSource, cached_pixels
 from export.progress import silent
 from models.images import Pixels, decode_image
-from models.wire.client import ModelRef, ModelServerClient, Prediction
+from models.wire.client import ModelServerClient
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
 from tests.fake_model_server import CARD, brightness_probabilities
 from tests.models.test_image_table import ROWS
 from tests.service.conftest import post_images

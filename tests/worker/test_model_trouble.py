@@ -14,7 +14,8 @@ from models.errors import (
     ModelUnavailableError,
 )
 from models.images import Pixels
-from models.wire.client import ModelRef, ModelServerClient
+from models.wire.client import ModelServerClient
+from models.wire.model_ref import ModelRef
 from tests.worker.world import (
     SHARD_SIZE,
     World,

@@ -12,7 +12,8 @@ from models.errors import (
     ModelUnavailableError,
 )
 from models.images import Pixels
-from models.wire.client import ModelRef, Prediction
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
 from tests.worker.world import (
     SHARD_SIZE,
     World,

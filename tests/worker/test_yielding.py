@@ -12,7 +12,8 @@ import pytest
 
 from models.errors import QueueUnavailableError
 from models.images import Pixels
-from models.wire.client import ModelRef, Prediction
+from models.wire.model_ref import ModelRef
+from models.wire.predictions import Prediction
 from tests.conftest import RedisServer
 from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
 from worker.online import OnlineTraffic
