@@ -18,10 +18,7 @@ profiles are ignored: the numbers in the file are the model's numbers.
 from __future__ import annotations
 
 import io
-import os
-import stat
 import struct
-from pathlib import Path
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -35,6 +32,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from models.errors import InvalidImageError
+from models.image_files import check_image_bytes
 from models.image_formats import (
     BMP,
     GIF,
@@ -51,7 +49,6 @@ from models.resampling import resize_rgb
 Pixels: TypeAlias = NDArray[np.uint8]
 """[height, width, 3], RGB."""
 
-MAX_IMAGE_BYTES: Final = 32 * 1024 * 1024
 MAX_PIXELS: Final = 50_000_000
 MAX_SIDE: Final = 30_000
 PREPROCESSING: Final = "exif,white,bilinear-antialias,1"
@@ -96,24 +93,15 @@ def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
     return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
 
 
-def encode_thumbnail(image: bytes, longest_side: int = 240) -> bytes:
-    """A small JPEG of an encoded *image*, for people to look at; keeps its shape.
+def decode_thumbnail(image: bytes, longest_side: int) -> Pixels:
+    """A small copy for people to look at: uint8 RGB that keeps the image's shape.
 
     Raises:
         InvalidImageError: as `decode_image`.
     """
     thumbnail = _decode(image).convert("RGB")
     thumbnail.thumbnail((longest_side, longest_side))
-    stream = io.BytesIO()
-    thumbnail.save(stream, "JPEG", quality=85)
-    return stream.getvalue()
-
-
-def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 85) -> bytes:
-    """*pixels* [H, W, 3] RGB or [H, W] grey as a JPEG; *quality* 1 to 95."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
-    return stream.getvalue()
+    return np.asarray(thumbnail)
 
 
 def decode_grey(image: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -129,63 +117,6 @@ def decode_grey(image: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     # At three times the size a JPEG's coarse decoding no longer shows (measured).
     upright = _decode(image, draft=(3 * width, 3 * height)).convert("L")
     return np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG of *pixels*, grey [height, width] or RGB [height, width, 3], without loss."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def encode_bmp(pixels: Pixels) -> bytes:
-    """A BMP of *pixels*: `decode_image` gives exactly them, and encoding costs nothing."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "BMP")
-    return stream.getvalue()
-
-
-def read_image_file(
-    path: Path, max_bytes: int = MAX_IMAGE_BYTES, *, folder: int | None = None
-) -> bytes:
-    """The bytes of a regular file; links and FIFOs are never followed or waited on.
-
-    A relative *path* is looked up in *folder*, an open descriptor, if there is one.
-
-    Raises:
-        InvalidImageError: gone, not a regular file, unreadable or above *max_bytes*.
-    """
-    try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(path, flags, dir_fd=folder)
-        try:
-            # Before a stream is made of it: of a folder there is none to be closed.
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise InvalidImageError("not a regular file", code="unreadable_file")
-            check_image_bytes(status.st_size, max_bytes)
-            with os.fdopen(descriptor, "rb", closefd=False) as stream:
-                return stream.read(max_bytes)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        message = f"the file cannot be read ({error.strerror})"
-        raise InvalidImageError(message, code="unreadable_file") from error
-
-
-def check_image_bytes(count: int, max_bytes: int = MAX_IMAGE_BYTES) -> None:
-    """Accept an encoded image of *count* bytes.
-
-    Raises:
-        InvalidImageError: it is empty or larger than *max_bytes*.
-    """
-    if count == 0:
-        raise InvalidImageError("the image is empty (0 bytes)", code="empty_image")
-    if count > max_bytes:
-        message = (
-            f"the image has {count:,} bytes, the limit is {max_bytes:,}: scale it down"
-        )
-        raise InvalidImageError(message, code="too_large")
 
 
 def _decode(image: bytes, draft: tuple[int, int] | None = None) -> Image.Image:

@@ -18,7 +18,8 @@ from export.data.arrays import Rows, StoredArray, stored_array
 from export.progress import Progress
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidImageError
-from models.images import PREPROCESSING, Pixels, decode_image, read_image_file
+from models.image_files import read_image_file
+from models.images import PREPROCESSING, Pixels, decode_image
 
 DECODING_THREADS = 4
 _CHUNK = 4 * MAX_BATCH_SIZE

@@ -20,7 +20,8 @@ from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidRequestError
-from models.images import decode_image, read_image_file
+from models.image_files import read_image_file
+from models.images import decode_image
 from models.probabilities import softmax
 from models.storage import write_atomically
 

@@ -23,7 +23,8 @@ from export.training.precision import POLICIES
 from export.training.runs import TrainedRun
 from models.card import ModelCard
 from models.errors import ConflictError, KennelError
-from models.images import decode_image, read_image_file
+from models.image_files import read_image_file
+from models.images import decode_image
 from models.storage import sync_path, temporary_beside
 from models.wire.batching_parameters import PER_MODEL_FILE
 from models.wire.config import check_model_name, published_versions

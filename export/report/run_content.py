@@ -19,7 +19,8 @@ from export.report.content import ReportContent, ReportedPhotos
 from export.training.classifier import build_member
 from export.training.runs import TrainedRun
 from models.errors import InvalidImageError
-from models.images import decode_image, read_image_file
+from models.image_files import read_image_file
+from models.images import decode_image
 from models.probabilities import softmax
 
 PREVIEWED_PHOTOS = 4

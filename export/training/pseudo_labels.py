@@ -21,7 +21,8 @@ from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidImageError
-from models.images import Pixels, decode_image, read_image_file
+from models.image_files import read_image_file
+from models.images import Pixels, decode_image
 from models.probabilities import softmax
 from models.storage import hash_file
 

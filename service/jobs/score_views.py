@@ -10,7 +10,7 @@ from flask import Response, jsonify, url_for
 from flask_smorest import Blueprint
 
 from models.errors import InvalidImageError, ModelOverloadedError, NotFoundError
-from models.images import encode_thumbnail
+from models.image_encoding import encode_thumbnail
 from service.documents.operations import documented
 from service.documents.report import SHOW_REPORT
 from service.documents.scores import SHOW_IMAGE, SHOW_SCORES

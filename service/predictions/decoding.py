@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias
 
 from models.errors import InvalidImageError
-from models.images import Pixels, check_image_bytes, decode_image
+from models.image_files import check_image_bytes
+from models.images import Pixels, decode_image
 from service.budget import Budget
 
 Decoded: TypeAlias = Pixels | InvalidImageError

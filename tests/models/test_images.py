@@ -11,7 +11,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from models.errors import InvalidImageError
-from models.images import decode_image, encode_thumbnail, read_image_file
+from models.image_encoding import encode_thumbnail
+from models.image_files import read_image_file
+from models.images import decode_image
 from tests.models.files import huge_png
 from tests.pictures import encoded, grey, noise
 

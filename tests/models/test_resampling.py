@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.images import Pixels, decode_image, encode_bmp
+from models.image_encoding import encode_bmp
+from models.images import Pixels, decode_image
 from models.resampling import resize_rgb
 from tests.pictures import encoded
 

@@ -12,7 +12,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from models.images import decode_image, encode_bmp
+from models.image_encoding import encode_bmp
+from models.images import decode_image
 from tests.pictures import grey, noise
 from tests.service.conftest import post_image
 from tests.service.served_model import ServedModel

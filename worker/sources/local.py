@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import InvalidImageError
-from models.images import read_image_file
+from models.image_files import read_image_file
 from worker.contained import opened_folder
 from worker.sources.source import Names, check_folder_name, invalid_folder, sort_names
 

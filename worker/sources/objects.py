@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.errors import InvalidImageError
-from models.images import MAX_IMAGE_BYTES, check_image_bytes
+from models.image_files import MAX_IMAGE_BYTES, check_image_bytes
 from worker.sources.object_names import VERSION_MARK
 from worker.sources.source import Names, check_folder_name, invalid_folder, sort_names
 from worker.sources.store import ObjectStore

@@ -21,7 +21,7 @@ from typing import IO, Final, Self
 from export.data.sources.files import ARCHIVE_SUFFIX, Listing, Origin, SourceFile
 from export.data.sources.members import is_hidden_member, is_unsafe_member, place_member
 from models.errors import DatasetError, InvalidImageError
-from models.images import check_image_bytes
+from models.image_files import check_image_bytes
 
 MAX_MEMBERS: Final = 2_000_000
 MAX_INNER_ARCHIVE_BYTES: Final = 64 * 1024**3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from export.data.sources.archives import Archives
 from export.data.sources.files import ARCHIVE_SUFFIX, Origin
 from export.data.sources.idx import read_idx_png
-from models.images import read_image_file
+from models.image_files import read_image_file
 
 
 def read_origin(origin: Origin, archives: Archives) -> bytes:

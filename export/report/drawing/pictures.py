@@ -12,14 +12,9 @@ from numpy.typing import NDArray
 
 from export.report.drawing.markup import Markup, join, text
 from models.errors import InvalidImageError
-from models.images import (
-    Pixels,
-    decode_image,
-    encode_jpeg,
-    encode_png,
-    encode_thumbnail,
-    read_image_file,
-)
+from models.image_encoding import encode_jpeg, encode_png, encode_thumbnail
+from models.image_files import read_image_file
+from models.images import Pixels, decode_image
 
 
 def photo(file: Path, longest_side: int) -> Markup:

@@ -233,7 +233,8 @@ def test_each_fold_is_judged_by_a_model_that_has_not_seen_it(
 ) -> None:
     from export.training.classifier import build_member, classify
     from export.training.folds import held_out_rows
-    from models.images import decode_image, read_image_file
+    from models.image_files import read_image_file
+    from models.images import decode_image
 
     split = folded.split
     folds = held_out_rows(split.train, 3, folded.plan.seed)
