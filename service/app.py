@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Protocol
 
 from flask import Flask
-from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Blueprint
 
 from models.wire.client import ModelServerClient
+from service.bare_app import bare_app
 from service.compatible.classifier import Classifier
 from service.compatible.open_inference import OpenInferenceViews
 from service.compatible.tensorflow_serving import TensorFlowServingViews
@@ -49,27 +48,17 @@ from service.rollout.mirror import Mirror
 from service.rollout.pinned import PinnedModelServer
 from service.rollout.rollouts import Rollouts
 from service.rollout.views import RolloutViews
-from service.routing import register_converters
 from service.served.catalog import Catalog
 from service.served.names import ModelNames
 from service.served.reports import REPORT_POLICY, find_report
 from service.served.views import ModelViews
 from service.settings import ServiceSettings
 from service.turn_away import register_turn_away
-from service.upload_request import UploadRequest
 from worker.queue import JobQueue, SharedCounts
-
-_SPARE_PARTS: Final = 16
-"""Form parts beyond the images: enough to say which field is wrong."""
 
 
 class _Views(Protocol):
     def blueprint(self) -> Blueprint: ...
-
-
-class _OrderedJSON(DefaultJSONProvider):
-    # Labels stay in the card's order.
-    sort_keys = False
 
 
 def create_app(
@@ -78,7 +67,7 @@ def create_app(
     queue: JobQueue,
     observation: Observation | None = None,
 ) -> Flask:
-    """The API in front of one model server and one queue; it owns neither.
+    """The API in front of the model servers and one queue; it owns neither.
 
     *observation* watches its requests, and *client* if that was made with it.
 
@@ -94,7 +83,7 @@ def create_app(
     admission = Admission(settings.max_in_flight, metrics.inference.admitted)
     notice = TrafficNotice(queue.note_online_traffic)
     reception = Reception(admission, settings.request_timeout_seconds, notice.note)
-    app = _flask(settings)
+    app = bare_app(settings)
     document = open_document(app)
     gate = _register_hooks(app, settings, observation, admission)
     for views in (
@@ -159,22 +148,3 @@ def _job_views(
 ) -> tuple[_Views, ...]:
     uploads = ArchiveUploads(settings.runs_dir, settings.max_upload_bytes)
     return JobViews(settings, catalog, queue, uploads), ScoreViews(queue)
-
-
-class _ThreadedFlask(Flask):
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        # No view or hook here is a coroutine; to ask each costs 15 us a request.
-        return func
-
-
-def _flask(settings: ServiceSettings) -> Flask:
-    app = _ThreadedFlask(__name__, static_folder=None)
-    app.request_class = UploadRequest
-    app.json = _OrderedJSON(app)
-    register_converters(app)
-    app.config.update(
-        MAX_CONTENT_LENGTH=settings.max_request_bytes,
-        # Twice the images: one too many should be told from a flood of parts.
-        MAX_FORM_PARTS=2 * settings.max_images + _SPARE_PARTS,
-    )
-    return app

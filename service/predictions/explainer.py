@@ -26,8 +26,8 @@ from models.wire.model_server import ModelServer
 from service.budget import Budget
 from service.predictions.decoding import Decoder
 from service.predictions.query import PredictionQuery
+from service.predictions.rejected import RejectedImagesError
 from service.predictions.uploads import Upload
-from service.problems import RejectedImagesError
 from service.served.catalog import Catalog
 
 

@@ -21,8 +21,8 @@ from service.predictions.json_images import read_images
 from service.predictions.predictor import Answer
 from service.predictions.query import PredictionQuery, read_query
 from service.predictions.reception import Reception, note_answer, with_headers
+from service.predictions.rejected import RejectedImagesError
 from service.predictions.uploads import Upload
-from service.problems import RejectedImagesError
 from service.rollout.gateway import Gateway
 
 
