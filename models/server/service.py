@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import grpc
 
-from models.server.servable import DEFAULT_SIGNATURE, ServingError
+from models.server.servable import DEFAULT_SIGNATURE
+from models.server.serving_error import ServingError, invalid_argument
 from models.server.versions import VersionManager
 from models.wire import messages
 
@@ -43,11 +44,11 @@ class PredictionService(messages.prediction_service.PredictionServiceServicer): 
     def _metadata(self, request: Any) -> Any:
         if not request.metadata_field:
             message = "GetModelMetadataRequest must specify at least one metadata_field"
-            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+            raise invalid_argument(message)
         for field in request.metadata_field:
             if field != METADATA_FIELD:
                 message = f"Metadata field {field} is not supported"
-                raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+                raise invalid_argument(message)
         servable = _find(self._versions, request)
         response = messages.GetModelMetadataResponse()
         response.model_spec.name = servable.name
@@ -89,10 +90,10 @@ def _find(versions: VersionManager, request: Any) -> Any:
 
 def _check_spec(request: Any) -> None:
     if not request.HasField("model_spec"):
-        raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
+        raise invalid_argument("Missing ModelSpec")
     if not request.model_spec.name:
         message = "ModelSpec has no name specified."
-        raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+        raise invalid_argument(message)
 
 
 def _version(spec: Any) -> int | None:

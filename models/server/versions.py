@@ -18,7 +18,8 @@ import tensorflow as tf
 from models.errors import InvalidRequestError
 from models.server.batching import Batching
 from models.server.loaded import LoadedModel, VersionState
-from models.server.servable import Servable, ServingError
+from models.server.servable import Servable
+from models.server.serving_error import ServingError
 from models.wire.config import ModelEntry
 
 log = logging.getLogger(__name__)

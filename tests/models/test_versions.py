@@ -84,7 +84,7 @@ def test_labels_name_versions(served: Served) -> None:
 
 
 def test_unknown_label_is_an_invalid_argument(served: Served) -> None:
-    from models.server.servable import ServingError
+    from models.server.serving_error import ServingError
 
     served.follow(stable=2)
 
