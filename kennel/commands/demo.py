@@ -20,7 +20,7 @@ from kennel.settings import KennelSettings
 )
 def demo(quick: bool, model_only: bool) -> None:
     """Do the main job on real photos, start to end, and leave the CSV and a report."""
-    from kennel.demo import Demo
+    from kennel.demo.demo import Demo
 
     job = Demo(KennelSettings.from_env(os.environ), click.echo, quick=quick)
     if model_only:

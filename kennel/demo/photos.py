@@ -28,6 +28,10 @@ POSITIVE: Final = "defective"
 TEST_SHARE: Final = 0.25
 QUICK_PHOTOS: Final = 400
 SEED: Final = 42
+DATA_NOTE: Final = (
+    "Photos: elpv-dataset (CC BY-NC-SA 4.0), a cell is defective where the experts' "
+    "probability is at least 0.5."
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The main job on real photos, start to end: `kennel demo`."""
