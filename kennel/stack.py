@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-
-import click
 
 from kennel.api.errors import ApiError
 from kennel.client import Client
@@ -21,23 +16,12 @@ from kennel.local_redis import redis_server_program, write_redis_config
 from kennel.ports import choose_port
 from kennel.redis_start import explain_end, wait_for_redis
 from kennel.settings import KennelSettings
+from kennel.stack_processes import StackOptions, StackPlaces, stack_processes
 from kennel.supervisor import POLL_SECONDS, Child, Supervisor
 from models.errors import ModelUnavailableError
 
-CONFIG_POLL_SECONDS = 1.0
 READY_SECONDS = 120.0
 READY_ANSWER_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class StackOptions:
-    """Ports and sizes; port 0 takes any free one."""
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    model_server_port: int = 8500
-    redis_port: int = 6379
-    workers: int = 2
 
 
 class LocalStack:
@@ -90,7 +74,7 @@ class LocalStack:
             folder.mkdir(parents=True, exist_ok=True)
         self._model_config.write()
         redis_url = self._start_redis()
-        for child in self._children(redis_url):
+        for child in stack_processes(self._places(redis_url), self._options.workers):
             self._supervisor.start(child)
 
     def tend(self) -> None:
@@ -147,65 +131,15 @@ class LocalStack:
         wait_for_redis(folder, url, partial(self._supervisor.has_ended, "redis"))
         return url
 
-    def _children(self, redis_url: str) -> Iterator[Child]:
-        env = self._environment(redis_url)
-        python = (sys.executable, "-m")
-        yield Child("model-server", (*python, *self._model_server_arguments()), env)
-        yield Child("api", (*python, "service.main"), env)
-        yield Child("reconciler", (*python, "worker.reconciler"), env)
-        for number in range(1, self._options.workers + 1):
-            # A worker that is cut off loses nothing: its shard is done again.
-            command = (*python, "worker.main")
-            yield Child(f"worker-{number}", command, env, stop_seconds=3)
-
-    def _model_server_arguments(self) -> tuple[str, ...]:
-        return (
-            "kennel.cli",
-            "model-server",
-            f"--port={self._ports['model-server']}",
-            f"--model_config_file={self._model_config.path}",
-            f"--model_config_file_poll_wait_seconds={CONFIG_POLL_SECONDS}",
-            "--enable_batching",
+    def _places(self, redis_url: str) -> StackPlaces:
+        return StackPlaces(
+            settings=self._settings,
+            host=self._options.host,
+            port=self._ports["api"],
+            model_server_port=self._ports["model-server"],
+            model_config=self._model_config.path,
+            redis_url=redis_url,
         )
-
-    def _environment(self, redis_url: str) -> dict[str, str]:
-        settings = self._settings
-        return {
-            **os.environ,
-            "KENNEL_HOME": str(settings.home),
-            "RUNS_DIR": str(settings.runs_dir),
-            "INPUT_ROOT": str(settings.inputs),
-            "MODELS_DIR": str(settings.models_dir),
-            "MODEL_SERVER": self.model_server,
-            "MODEL_CONFIG_FILE": str(self._model_config.path),
-            "REDIS_URL": redis_url,
-            "HOST": self._options.host,
-            "PORT": str(self._ports["api"]),
-            "PYTHONUNBUFFERED": "1",
-        }
-
-
-def run_stack(settings: KennelSettings, options: StackOptions) -> None:
-    """Run a stack in the foreground until SIGINT or SIGTERM.
-
-    Raises:
-        InvalidRequestError: a port is taken, there is no redis-server, or
-            MODELS_DIR/models.config is broken.
-        QueueUnavailableError: Redis does not start.
-    """
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stopping.set())
-    stack = LocalStack(settings, options, click.echo)
-    click.echo(f"kennel       | starting, the API will be at {stack.url}")
-    try:
-        stack.start()
-        while not stopping.wait(POLL_SECONDS):
-            stack.tend()
-        click.echo("kennel       | stopping")
-    finally:
-        stack.stop()
-    click.echo("kennel       | stopped; unfinished jobs go on at the next start")
 
 
 def _not_ready(client: Client) -> str:
