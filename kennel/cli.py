@@ -17,7 +17,7 @@ COMMANDS: Final = {
     "demo": "kennel.commands.demo:demo",
     "prepare": "kennel.commands.preparing:prepare",
     "networks": "kennel.commands.networks:networks",
-    "recipes": "kennel.commands.training:recipes",
+    "recipes": "kennel.commands.recipes:recipes",
     "train": "kennel.commands.training:train",
     "evaluate": "kennel.commands.runs:evaluate",
     "report": "kennel.commands.runs:report",

@@ -1,17 +1,15 @@
-"""Commands that train: `kennel train` and the recipes it knows."""
+"""The command that trains: `kennel train`."""
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kennel.commands.recipe_options import read_recipe, recipe_options
+from kennel.commands.recipe_options import recipe_options
+from kennel.commands.training_plans import find_plan, new_plan
 from kennel.settings import KennelSettings
 from models.errors import KennelError
 
@@ -68,77 +66,13 @@ def train(
     start_tensorflow()
     settings = KennelSettings.from_env(os.environ)
     if resume is not None:
-        _train(_planned(resume, settings), fresh=False)
+        _train(find_plan(resume, settings), fresh=False)
         return
-    plan = _new_plan(settings, data or Path(), options)
+    plan = new_plan(settings, data or Path(), options)
     if overfit is not None:
         _check_overfit(plan, overfit)
         return
     _train(plan, fresh=True)
-
-
-def _new_plan(
-    settings: KennelSettings, data: Path, options: dict[str, Any]
-) -> TrainingPlan:
-    from export.data.photos import find_split
-    from export.training.folds import join_parts
-    from export.training.plans import TrainingPlan
-    from models.wire.config import check_model_name
-
-    name = check_model_name(options.pop("name") or data.absolute().name)
-    run = options.pop("run") or f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    folder = (data / "sample" if options.pop("sample") else data).absolute()
-    recipe, seed = options.pop("recipe"), options.pop("seed")
-    teacher, unlabelled = options.pop("teacher"), options.pop("unlabelled")
-    split = find_split(folder, options.pop("valid"), seed)
-    plan = TrainingPlan(
-        name=name,
-        split=split,
-        weights=options.pop("weights"),
-        precision=options.pop("precision"),
-        recipe=read_recipe("pooled" if recipe == "auto" else recipe, options),
-        folder=settings.runs_dir / "train" / run,
-        cache=settings.cache_dir,
-        seed=seed,
-        teacher=str(_run_folder(teacher, settings)) if teacher else "",
-        unlabelled=str(unlabelled.absolute()) if unlabelled else "",
-    )
-    if recipe == "auto":
-        plan = replace(plan, recipe=_chosen_recipe(plan, options))
-    if plan.recipe.folds:
-        plan = replace(plan, split=join_parts(plan.split, plan.recipe.folds))
-    return plan
-
-
-@click.command(epilog="Examples: kennel recipes; kennel recipes conv-block5 --json")
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
-def recipes(name: str | None, as_json: bool) -> None:
-    """List the ways to train, or everything about the one called NAME."""
-    from export.recipes.catalogue import RECIPES, find_recipe
-
-    chosen = [find_recipe(name)] if name else list(RECIPES.values())
-    if as_json or name:
-        shown = [{"command": each.command, **asdict(each)} for each in chosen]
-        click.echo(json.dumps(shown, indent=2))
-        return
-    for each in chosen:
-        click.echo(f"{each.name:<20}{each.network:<10}{each.source}")
-        click.echo(f"{'':<20}{each.command}")
-        if each.expects:
-            click.echo(f"{'':<20}expect {each.expects}")
-
-
-def _chosen_recipe(plan: TrainingPlan, options: dict[str, Any]) -> Any:
-    from export.recipes.choice import choose_recipe, smallest_class
-    from export.training.similarity import measure_similarity
-    from kennel.progress import progress_bars
-
-    with progress_bars() as progress:
-        similarity = measure_similarity(plan, progress)
-    choice = choose_recipe(smallest_class(plan.split), similarity)
-    click.echo(f"Recipe {choice.recipe}: {choice.reason}.")
-    return read_recipe(choice.recipe, options)
 
 
 def _check_overfit(plan: TrainingPlan, count: int) -> None:
@@ -155,18 +89,6 @@ def _check_overfit(plan: TrainingPlan, count: int) -> None:
         click.echo(f"  likely: {cause}")
     if not check.passed:
         raise SystemExit(1)
-
-
-def _planned(run: str, settings: KennelSettings) -> TrainingPlan:
-    from export.training.plans import read_plan
-
-    return read_plan(_run_folder(run, settings))
-
-
-def _run_folder(run: str, settings: KennelSettings) -> Path:
-    from export.training.runs import find_run
-
-    return find_run(run, settings.runs_dir).absolute()
 
 
 def _train(plan: TrainingPlan, *, fresh: bool) -> None:
