@@ -10,11 +10,15 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fake_model_server import FakeModelServer
 from tests.processes import free_port
+
+if TYPE_CHECKING:
+    from tests.worker.world import World
 
 
 @pytest.fixture
@@ -91,3 +95,15 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, redis_server: RedisServer, model_server: FakeModelServer
+) -> Iterator[World]:
+    """Workers and a queue, with the model server that the test's folder has."""
+    from tests.worker.world import World
+
+    made = World(tmp_path, redis_server, model_server)
+    yield made
+    made.close()

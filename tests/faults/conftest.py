@@ -28,15 +28,6 @@ def model_server() -> Iterator[ScriptedModelServer]:
 
 
 @pytest.fixture
-def world(
-    tmp_path: Path, redis_server: RedisServer, model_server: ScriptedModelServer
-) -> Iterator[World]:
-    made = World(tmp_path, redis_server, model_server)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def confined(tmp_path: Path) -> Iterator[RedisServer]:
     with running(LocalStackRedis(tmp_path / "redis")) as server:
         yield server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,11 @@ from kennel.doctor.finding import Finding
 from kennel.doctor.folders import file_system
 from kennel.doctor.sockets import wide_listeners
 from models.wire.config import default_entry, render_entries
-from tests.conftest import RedisServer
 from tests.fake_model_server import CARD, FakeModelServer
 from tests.kennel.scripted_api import refuses, says, scripted
 from tests.worker.world import World, request, wait_until
 
 GONE = "redis://127.0.0.1:1/0"
-
-
-@pytest.fixture
-def world(
-    tmp_path: Path, redis_server: RedisServer, model_server: FakeModelServer
-) -> Iterator[World]:
-    made = World(tmp_path, redis_server, model_server)
-    yield made
-    made.close()
 
 
 def findings(env: Mapping[str, str], area: str) -> dict[str, Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from redis import Redis
 from kennel.doctor.finding import Finding
 from models.version import VERSION
 from models.wire.config import default_entry, render_entries
-from tests.conftest import RedisServer
 from tests.fake_model_server import CARD, FakeModelServer
 from tests.kennel.scripted_api import says, scripted
 from tests.kennel.test_doctor import findings, publish
@@ -21,15 +19,6 @@ from tests.processes import wait_until
 from tests.worker.world import World, request
 
 QUEUE = "rq:queue:kennel"
-
-
-@pytest.fixture
-def world(
-    tmp_path: Path, redis_server: RedisServer, model_server: FakeModelServer
-) -> Iterator[World]:
-    made = World(tmp_path, redis_server, model_server)
-    yield made
-    made.close()
 
 
 def jobs(world: World) -> dict[str, Finding]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 from click.testing import CliRunner, Result
-from werkzeug.serving import make_server
 
 from export.publication.rollout_file import find_rollout
 from export.publication.rollouts import begin_rollout, load_canary, run_rollout
@@ -23,6 +21,7 @@ from tests.conftest import RedisServer
 from tests.export.publication.versions import serve, write_versions
 from tests.processes import free_port
 from tests.service.served_model import ServedModel
+from tests.service.site import serving
 from worker.queue import JobQueue
 
 Kennel: TypeAlias = Callable[..., Result]
@@ -49,15 +48,11 @@ def url(home: Path, served: ServedModel, redis_server: RedisServer) -> Iterator[
         {"KENNEL_HOME": str(home), "MODEL_NAMES": "pets"}
     )
     queue = JobQueue(redis_server.url, settings.runs_dir, settings.input_root)
-    with ModelServerClient(served.target) as client:
-        app = create_app(settings, client, queue)
-        server = make_server("127.0.0.1", 0, app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.port}"
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with (
+        ModelServerClient(served.target) as client,
+        serving(create_app(settings, client, queue)) as address,
+    ):
+        yield address
 
 
 @pytest.fixture

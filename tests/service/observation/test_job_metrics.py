@@ -16,8 +16,6 @@ from models.wire.client import ModelServerClient
 from service.observation.metrics.jobs import JobMetrics
 from service.observation.metrics.seen_jobs import SeenJobs
 from service.observation.metrics.work import WorkMetrics
-from tests.conftest import RedisServer
-from tests.fake_model_server import FakeModelServer
 from tests.finished_runs import finish_run
 from tests.worker.world import PATIENCE, World, request
 from worker.assembly import assemble_run
@@ -32,12 +30,9 @@ PHOTOS = 10
 
 
 @pytest.fixture
-def world(
-    tmp_path: Path, redis_server: RedisServer, model_server: FakeModelServer
-) -> World:
-    made = World(tmp_path, redis_server, model_server)
-    made.photos_of(PHOTOS)
-    return made
+def world(world: World) -> World:
+    world.photos_of(PHOTOS)
+    return world
 
 
 class Process:

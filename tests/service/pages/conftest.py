@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.service.served_model import ServedModel
+from tests.service.site import serving
 from tests.worker.world import World
 from worker.queue import JobQueue
 
@@ -39,10 +38,6 @@ def queue(settings: ServiceSettings) -> JobQueue:
     return JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
 
 
-class _KeepAlive(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-
 @pytest.fixture
 def site_app(
     settings: ServiceSettings,
@@ -57,13 +52,8 @@ def site_app(
 @pytest.fixture
 def site(site_app: Flask) -> Iterator[str]:
     """The address of the site."""
-    server = make_server("127.0.0.1", 0, site_app, True, request_handler=_KeepAlive)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(site_app) as address:
+        yield address
 
 
 @pytest.fixture
