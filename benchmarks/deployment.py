@@ -6,7 +6,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,15 +58,24 @@ def _wait_until_loaded(client: Client) -> None:
 
 
 @contextmanager
-def trivial_stack() -> Iterator[tuple[LocalStack, Target]]:
-    """A stack whose model costs next to nothing, and where to post photos to."""
+def stack_of(
+    publish: Callable[[Path], str],
+) -> Iterator[tuple[LocalStack, Target, str]]:
+    """A stack with the one model that *publish* makes; where to post photos; its name."""
     with tempfile.TemporaryDirectory(prefix="kennel-bench-") as folder:
         models_dir = Path(folder) / "models"
-        name = publish_trivial_model(models_dir)
+        name = publish(models_dir)
         with running_stack(Path(folder) / "data", 0, models_dir) as stack:
             target = Target(f"{stack.url}/v1/predict?model={name}")
-            target.clients(2, 1)
-            yield stack, target
+            target.clients(2, 2)
+            yield stack, target, name
+
+
+@contextmanager
+def trivial_stack() -> Iterator[tuple[LocalStack, Target]]:
+    """A stack whose model costs next to nothing, and where to post photos to."""
+    with stack_of(publish_trivial_model) as (stack, target, _):
+        yield stack, target
 
 
 @contextmanager

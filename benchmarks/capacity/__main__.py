@@ -6,22 +6,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 import click
 
 from benchmarks.capacity.calibration import calibrate
 from benchmarks.capacity.queueing import Forecast, forecast
 from benchmarks.capacity.stages import Stages
 from benchmarks.capacity.timed import publish_timed_model
-from benchmarks.deployment import running_stack
+from benchmarks.deployment import stack_of
 from benchmarks.load.arrivals import random_arrivals
 from benchmarks.load.outcome import LoadResult
-from benchmarks.load.process import Target
-from kennel.stack import LocalStack
 
 LOADS = (0.4, 0.7, 0.9)
 """Of the capacity that the model predicts."""
@@ -36,7 +29,7 @@ def main(context: click.Context, seconds: float) -> None:
     """Print forecast and measurement of three loads, each just after a calibration."""
     if context.invoked_subcommand is not None:
         return
-    with _timed_stack() as (stack, target, model):
+    with stack_of(publish_timed_model) as (stack, target, model):
         for load in LOADS:
             # The machine's speed drifts: each load has its own calibration.
             stages = calibrate(stack, target, model)
@@ -74,17 +67,6 @@ def table(
             f"{load:4.2f} {rate:12.1f} {expected.mean_batch:12.1f} "
             f"{expected.milliseconds(50):8.0f} {expected.milliseconds(99):8.0f}"
         )
-
-
-@contextmanager
-def _timed_stack() -> Iterator[tuple[LocalStack, Target, str]]:
-    with tempfile.TemporaryDirectory(prefix="kennel-bench-") as folder:
-        models_dir = Path(folder) / "models"
-        model = publish_timed_model(models_dir)
-        with running_stack(Path(folder) / "data", 0, models_dir) as stack:
-            target = Target(f"{stack.url}/v1/predict?model={model}")
-            target.clients(2, 2)
-            yield stack, target, model
 
 
 def _print_stages(stages: Stages) -> None:
