@@ -1,4 +1,4 @@
-"""All runs of a RUNS_DIR: made in one rename, found by id."""
+"""All runs of a RUNS_DIR, found by id."""
 
 from __future__ import annotations
 
@@ -11,22 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import KennelError, NotFoundError
-from worker.drafts import drafted_run, publish_draft
-from worker.manifest import ManifestFiles, peek_created
+from worker.manifest import peek_created
 from worker.run import Run
 from worker.run_folder import no_such_job
 
 _JOB_ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
-
-
-def create_run(runs_dir: Path, job_id: str, manifest: ManifestFiles) -> Run:
-    """A new run directory, complete at once; the one that is there if there is one.
-
-    Raises:
-        OSError: the disk is full or read-only; nothing is left behind.
-    """
-    with drafted_run(runs_dir, job_id) as draft:
-        return Run(publish_draft(draft, job_id, manifest))
 
 
 def find_run(runs_dir: Path, job_id: str) -> Run:

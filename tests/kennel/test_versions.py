@@ -27,10 +27,10 @@ from tests.export.publication.versions import serve, write_versions
 from tests.pictures import grey, write_folder
 from tests.processes import free_port, running, wait_until
 from tests.tiny_model import publish_tiny_model
+from tests.worker.made_runs import create_run
 from worker.manifest import render_manifest
 from worker.queue import JobQueue, JobRequest
 from worker.run_folder import now
-from worker.runs import create_run
 from worker.sources.local import LocalFolder
 from worker.sources.source import list_photos
 

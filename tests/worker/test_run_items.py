@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import NotFoundError
+from tests.worker.made_runs import create_run
 from tests.worker.world import SHARD_SIZE, World, oracle, request
 from worker.attempts import give_up, shard_work
 from worker.items import Item, Listing
@@ -16,7 +17,7 @@ from worker.photos import read_photo
 from worker.run import Run
 from worker.run_folder import now
 from worker.run_items import find_item, shard_items
-from worker.runs import create_run, find_run
+from worker.runs import find_run
 from worker.sources.local import LocalRoot
 
 NAMES = ("1", '2","x', "drei", "4]", "ünf", "6", "7")

@@ -16,6 +16,7 @@ from models.wire.client import ModelServerClient
 from tests.conftest import RedisServer
 from tests.fake_model_server import CARD, FakeModelServer
 from tests.pictures import write_folder
+from tests.worker.made_runs import create_run
 from worker.assembly import assemble_run
 from worker.attempts import shard_work
 from worker.items import Item
@@ -25,7 +26,6 @@ from worker.queue import JobQueue, JobRequest, JobStatus
 from worker.run import Run
 from worker.run_folder import now
 from worker.run_items import shard_items
-from worker.runs import create_run
 from worker.shards import finish_shard
 from worker.sources.local import LocalRoot
 from worker.sources.source import list_photos
