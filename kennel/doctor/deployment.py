@@ -6,8 +6,9 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
+from kennel.doctor.asked_variables import AskedVariables
 from kennel.doctor.finding import Finding, fail, ok, warn
 from kennel.local_redis import local_redis_url
 from kennel.settings import KennelSettings
@@ -40,24 +41,12 @@ class Deployment:
     findings: tuple[Finding, ...]
 
 
-class _AskedFor(dict[str, str]):
-    """An environment that remembers which variables were looked for."""
-
-    def __init__(self, env: Mapping[str, str]) -> None:
-        super().__init__(env)
-        self.names: set[str] = set()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.names.add(name)
-        return super().get(name, default)
-
-
 def read_deployment(env: Mapping[str, str]) -> Deployment:
     """The deployment that *env* describes; a value that cannot be used counts as unset.
 
     Without REDIS_URL it is the Redis of the local stack in KENNEL_HOME, if there is one.
     """
-    asked = _AskedFor(env)
+    asked = AskedVariables(env)
     findings: dict[str, Finding] = {}
     home = KennelSettings.from_env(asked)
     service = _read(ServiceSettings.from_env, asked, findings)
@@ -87,7 +76,7 @@ def check_settings(deployment: Deployment) -> Iterator[Finding]:
 
 def _read(
     read: Callable[[Mapping[str, str]], _Settings],
-    asked: _AskedFor,
+    asked: AskedVariables,
     findings: dict[str, Finding],
 ) -> _Settings:
     while True:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from kennel.doctor.asked_variables import AskedVariables
 from kennel.serving_config.files import flags_in
 from models.contract import MAX_BATCH_SIZE
 from models.logs import LogSettings
@@ -29,18 +29,6 @@ ONE_SHOT = {"trainer"}
 MODEL_SERVERS = ["model-server", "model-server-gpu"]
 OWN_USER = {"prometheus", "grafana"}
 """Their images name a user without rights."""
-
-
-class ReadVariables(dict[str, str]):
-    """An environment that remembers which variables were asked for."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        super().__init__(values)
-        self.names: set[str] = set()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.names.add(name)
-        return super().get(name, default)
 
 
 def images() -> Iterator[tuple[str, bool]]:
@@ -128,7 +116,7 @@ def test_every_variable_is_one_that_the_process_reads(
     tmp_path: Path, service: str, settings: type[ServiceSettings | WorkerSettings]
 ) -> None:
     given = SERVICES[service]["environment"]
-    env = ReadVariables({name: defaults(text) for name, text in given.items()})
+    env = AskedVariables({name: defaults(text) for name, text in given.items()})
     secret = tmp_path / "password"
     secret.write_text("chosen")
     env["REDIS_PASSWORD_FILE"] = str(secret)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
+from kennel.doctor.asked_variables import AskedVariables
 from models.logs import LogSettings
 from models.model_address import parse_model_address
 from service import gunicorn_conf
@@ -19,18 +19,6 @@ SETTINGS: dict[str, type[ServiceSettings | WorkerSettings]] = {
     "worker": WorkerSettings,
     "reconciler": WorkerSettings,
 }
-
-
-class AskedFor(dict[str, str]):
-    """An environment that remembers which variables were asked for."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        super().__init__(values)
-        self.names: set[str] = set()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.names.add(name)
-        return super().get(name, default)
 
 
 def environment(manifests: list[Manifest], name: str) -> dict[str, str]:
@@ -52,7 +40,7 @@ def environment(manifests: list[Manifest], name: str) -> dict[str, str]:
 def test_every_variable_is_one_that_the_process_reads(
     cpu: list[Manifest], name: str
 ) -> None:
-    env = AskedFor(environment(cpu, name))
+    env = AskedVariables(environment(cpu, name))
 
     read = SETTINGS[name].from_env(env)
     LogSettings.from_env(env)
