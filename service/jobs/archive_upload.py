@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from flask import Request
-from werkzeug.datastructures import MultiDict
 
 from models.errors import InvalidRequestError, ModelOverloadedError
 from models.storage import explained_full_disk
 from service.jobs.sheets import MULTIPART, SHEETS
+from service.once_each import once_each
 from service.predictions.uploads import BAD_REQUEST
 from service.upload_request import UploadRequest
 
@@ -84,7 +84,7 @@ class ArchiveUploads:
             raise InvalidRequestError("send members as form fields, not in the query")
         if form:
             _check_files(request)
-        return _once_each(request.form if form else request.args)
+        return once_each(request.form if form else request.args)
 
     @contextmanager
     def archive(self, request: Request) -> Iterator[tuple[str, BinaryIO]]:
@@ -139,10 +139,3 @@ def _check_files(request: Request) -> None:
             known = ", ".join(SHEETS)
             message = f"unknown file field {name!r}: {_HOW}; CSV files are {known}"
             raise InvalidRequestError(message, code=BAD_REQUEST)
-
-
-def _once_each(given: MultiDict[str, str]) -> dict[str, str]:
-    for name, values in given.lists():
-        if len(values) > 1:
-            raise InvalidRequestError(f"{name!r} is there twice: send it once")
-    return given.to_dict()

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from werkzeug.datastructures import MultiDict
 
 from models.errors import InvalidRequestError
+from service.once_each import once_each
 from worker.queue import LONGEST_PAGE, PAGE
 
 _KNOWN: Final = ("limit", "after", "state")
@@ -27,16 +28,11 @@ def read_page_query(given: MultiDict[str, str]) -> PageQuery:
     Raises:
         InvalidRequestError: a parameter that is unknown, twice there or no number.
     """
-    for name, values in given.lists():
-        if name not in _KNOWN:
-            known = ", ".join(_KNOWN)
-            raise InvalidRequestError(f"unknown parameter {name!r}: known are {known}")
-        if len(values) > 1:
-            raise InvalidRequestError(f"{name!r} is there twice: send it once")
+    query = once_each(given, _KNOWN)
     return {
-        "limit": _limit(given.get("limit")),
-        "after": given.get("after"),
-        "state": given.get("state"),
+        "limit": _limit(query.get("limit")),
+        "after": query.get("after"),
+        "state": query.get("state"),
     }
 
 

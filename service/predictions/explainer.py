@@ -56,7 +56,7 @@ class ExplanationQuery:
 
 @dataclass(frozen=True)
 class Explainer:
-    """Explains with the models of one model server; shared by all threads."""
+    """Explains with the models that are served; shared by all threads."""
 
     client: ModelServer
     catalog: Catalog

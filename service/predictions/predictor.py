@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Predictor:
-    """Predicts with the models of one model server; shared by all threads."""
+    """Predicts with the models that are served; shared by all threads."""
 
     batcher: Batcher
     catalog: Catalog

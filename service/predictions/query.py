@@ -17,6 +17,7 @@ from models.card import ModelCard
 from models.errors import InvalidRequestError
 from models.probabilities import check_clip_bound, parse_clip
 from models.wire.model_ref import ModelRef
+from service.once_each import once_each
 from service.served.catalog import Catalog
 
 PARAMETERS: Final = ("model", "version", "label", "clip", "top")
@@ -68,7 +69,7 @@ def read_query(
         NotFoundError: there is no such model.
         ModelUnavailableError: none is named and none is known yet.
     """
-    query = _once_each(arguments, known)
+    query = once_each(arguments, known)
     model = read_model(query, catalog)
     parse_clip(query.get("clip"), None)
     return PredictionQuery(model, query.get("clip"), _positive(query, "top"))
@@ -90,20 +91,6 @@ def read_model(query: Mapping[str, str], catalog: Catalog) -> ModelRef:
         message = f"label={label!r}: use up to 64 letters, digits, '.', '_' and '-'"
         raise InvalidRequestError(message)
     return ModelRef(catalog.find(query.get("model")), version, label)
-
-
-def _once_each(
-    arguments: MultiDict[str, str], known: tuple[str, ...]
-) -> dict[str, str]:
-    for name, values in arguments.lists():
-        if name not in known:
-            names = ", ".join(known)
-            raise InvalidRequestError(f"unknown parameter {name!r}: known are {names}")
-        if len(values) > 1:
-            raise InvalidRequestError(
-                f"parameter {name!r} is there twice: send it once"
-            )
-    return arguments.to_dict()
 
 
 def _positive(query: Mapping[str, str], name: str) -> int | None:
