@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.promise import Promise, fingerprints
+from tests.faults.scripted_model import ScriptedModelServer
 from tests.faults.silence import pass_over_silence, shards_of
 from tests.faults.watch import Watch
 from tests.processes import wait_until
-from tests.worker.world import World, begun_attempts, oracle, request
+from tests.worker.world import SHARD_SIZE, World, begun_attempts, oracle, request
 from worker.queue import JobStatus
 
 PHOTOS = 48
@@ -55,6 +56,15 @@ class Ordeal:
         self.world.model_server.delay_seconds = 0.25
         self.start(workers)
         self.world.wait_for_progress(self.job)
+
+    def begin_held(self, model_server: ScriptedModelServer) -> tuple[int, int]:
+        """Begin a job of one shard, which *model_server* holds: its worker, its process."""
+        self.submit(photos=SHARD_SIZE)
+        model_server.hold()
+        self.start()
+        wait_until(lambda: self.attempts(0) == 1, "the first attempt")
+        worker = self.workers()[0]
+        return worker, self.work_horse(worker)
 
     def wait_until_waiting(self) -> None:
         """Until the job waits for its model without a worker."""

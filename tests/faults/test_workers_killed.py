@@ -106,12 +106,7 @@ def test_f5_worker_and_job_process_are_killed(
     ordeal: Ordeal, model_server: ScriptedModelServer
 ) -> None:
     """The shard is begun again within 15 seconds, without RQ's own maintenance."""
-    ordeal.submit(photos=SHARD_SIZE)
-    model_server.hold()
-    ordeal.start()
-    wait_until(lambda: ordeal.attempts(0) == 1, "the first attempt")
-    worker = ordeal.workers()[0]
-    horse = ordeal.work_horse(worker)
+    worker, horse = ordeal.begin_held(model_server)
     killed = time.monotonic()
     signal_all([worker, horse], signal.SIGKILL)
     model_server.release()

@@ -57,12 +57,7 @@ def test_f14_worker_is_told_twice_to_stop(
     ordeal: Ordeal, model_server: ScriptedModelServer
 ) -> None:
     """The second time it takes the job's process down with it."""
-    ordeal.submit(photos=SHARD_SIZE)
-    model_server.hold()
-    ordeal.start()
-    wait_until(lambda: ordeal.attempts(0) == 1, "the first attempt")
-    worker = ordeal.workers()[0]
-    horse = ordeal.work_horse(worker)
+    worker, horse = ordeal.begin_held(model_server)
     deadline = time.monotonic() + 60
     while worker in ordeal.workers() and time.monotonic() < deadline:
         signal_all([worker], signal.SIGTERM)
