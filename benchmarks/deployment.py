@@ -14,8 +14,8 @@ from benchmarks.load.process import Target
 from benchmarks.trivial import publish_trivial_model
 from kennel.client import Client
 from kennel.settings import KennelSettings
-from kennel.stack import LocalStack
-from kennel.stack_processes import StackOptions
+from kennel.stack.local_stack import LocalStack
+from kennel.stack.processes import StackOptions
 
 
 def settings() -> KennelSettings:

@@ -21,7 +21,7 @@ from benchmarks.footprint import Footprint, watched
 from benchmarks.photos import LARGE, SMALL, link_folder
 from benchmarks.trivial import publish_trivial_model
 from kennel.client import Client
-from kennel.stack import LocalStack
+from kennel.stack.local_stack import LocalStack
 
 _FOLDER = "photos"
 

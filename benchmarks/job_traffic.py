@@ -20,7 +20,7 @@ from benchmarks.load.process import Target
 from benchmarks.photos import LARGE, link_folder
 from benchmarks.trivial import publish_trivial_model
 from kennel.client import Client
-from kennel.stack import LocalStack
+from kennel.stack.local_stack import LocalStack
 
 CLIENTS = 8
 _FOLDER = "photos"

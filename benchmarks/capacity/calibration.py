@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.capacity.stages import Stages
 from benchmarks.load.process import Target
 from benchmarks.processes import cpu_seconds, tree
-from kennel.stack import LocalStack
+from kennel.stack.local_stack import LocalStack
 from models.wire.client import ModelServerClient
 from models.wire.model_ref import ModelRef
 from service.settings import ServiceSettings

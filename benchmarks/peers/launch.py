@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.load.process import Target
-from kennel.ports import choose_port
+from kennel.stack.ports import choose_port
 
 BIN = Path(".venv-peers/bin").absolute()
 _START_SECONDS = 90.0

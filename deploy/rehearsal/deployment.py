@@ -14,7 +14,7 @@ from typing import Final
 import click
 
 from kennel.client import Client
-from kennel.ports import choose_port
+from kennel.stack.ports import choose_port
 from models.errors import KennelError
 
 PROJECT: Final = "kennel-rehearsal"

@@ -24,8 +24,8 @@ def up(
     host: str, port: int, model_server_port: int, redis_port: int, workers: int
 ) -> None:
     """Run Redis, the model server, the API and the workers until Ctrl-C."""
-    from kennel.foreground import run_stack
-    from kennel.stack_processes import StackOptions
+    from kennel.stack.foreground import run_stack
+    from kennel.stack.processes import StackOptions
 
     run_stack(
         KennelSettings.from_env(os.environ),

@@ -16,8 +16,8 @@ from kennel.demo.photos import POSITIVE, DemoPhotos
 from kennel.demo.stages import Stages
 from kennel.demo.training import MODEL
 from kennel.settings import KennelSettings
-from kennel.stack import LocalStack
-from kennel.stack_processes import StackOptions
+from kennel.stack.local_stack import LocalStack
+from kennel.stack.processes import StackOptions
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 
 from kennel.doctor.asked_variables import AskedVariables
 from kennel.doctor.finding import Finding, fail, ok, warn
-from kennel.local_redis import local_redis_url
 from kennel.settings import KennelSettings
+from kennel.stack.redis_config import local_redis_url
 from models.errors import InvalidRequestError
 from models.logs import LogSettings
 from service.observation.tracing import TracingSettings

@@ -12,8 +12,8 @@ import signal
 import sys
 import threading
 
-from kennel.local_redis import redis_server_program
-from kennel.supervisor import POLL_SECONDS, Child, Supervisor
+from kennel.stack.redis_config import redis_server_program
+from kennel.stack.supervisor import POLL_SECONDS, Child, Supervisor
 
 
 def main(workers: int, redis_config: str | None = None) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from kennel.local_redis import redis_server_program, write_redis_config
-from kennel.redis_start import wait_for_redis
+from kennel.stack.redis_config import redis_server_program, write_redis_config
+from kennel.stack.redis_start import wait_for_redis
 from tests.conftest import RedisServer
 from tests.faults.ordeal import Ordeal, children_of, signal_all
 from tests.faults.scripted_model import ScriptedModelServer

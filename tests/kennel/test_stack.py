@@ -22,8 +22,8 @@ from kennel.api.answers import Job
 from kennel.api.errors import ApiError
 from kennel.client import Client
 from kennel.settings import KennelSettings
-from kennel.stack import LocalStack
-from kennel.stack_processes import StackOptions
+from kennel.stack.local_stack import LocalStack
+from kennel.stack.processes import StackOptions
 from models.images import decode_image
 from models.wire.client import ModelServerClient
 from models.wire.model_ref import ModelRef

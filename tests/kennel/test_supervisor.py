@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kennel.supervisor import Child, Supervisor
+from kennel.stack.supervisor import Child, Supervisor
 from tests.processes import wait_until
 
 SLEEP = "import time; print('up', flush=True); time.sleep(100)"
@@ -128,7 +128,7 @@ def test_killed_supervisor_leaves_no_orphan(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     program = (
         "import os, sys, time\n"
-        "from kennel.supervisor import Child, Supervisor\n"
+        "from kennel.stack.supervisor import Child, Supervisor\n"
         "supervisor = Supervisor(print)\n"
         f"supervisor.start(Child('c', (sys.executable, '-c', {SLEEP!r}), os.environ))\n"
         f"open({str(pid_file)!r}, 'w').write(str(supervisor.pids()['c']))\n"

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kennel.commands import versions
-from kennel.local_config import LocalModelConfig
 from kennel.settings import KennelSettings
+from kennel.stack.model_config import LocalModelConfig
 from models.contract import CARD_FILE
 from models.errors import ConflictError, NotFoundError
 from models.wire.client import ModelServerClient

@@ -11,13 +11,13 @@ from functools import partial
 
 from kennel.api.errors import ApiError
 from kennel.client import Client
-from kennel.local_config import LocalModelConfig
-from kennel.local_redis import redis_server_program, write_redis_config
-from kennel.ports import choose_port
-from kennel.redis_start import explain_end, wait_for_redis
 from kennel.settings import KennelSettings
-from kennel.stack_processes import StackOptions, StackPlaces, stack_processes
-from kennel.supervisor import POLL_SECONDS, Child, Supervisor
+from kennel.stack.model_config import LocalModelConfig
+from kennel.stack.ports import choose_port
+from kennel.stack.processes import StackOptions, StackPlaces, stack_processes
+from kennel.stack.redis_config import redis_server_program, write_redis_config
+from kennel.stack.redis_start import explain_end, wait_for_redis
+from kennel.stack.supervisor import POLL_SECONDS, Child, Supervisor
 from models.errors import ModelUnavailableError
 
 READY_SECONDS = 120.0

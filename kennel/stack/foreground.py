@@ -8,9 +8,9 @@ import threading
 import click
 
 from kennel.settings import KennelSettings
-from kennel.stack import LocalStack
-from kennel.stack_processes import StackOptions
-from kennel.supervisor import POLL_SECONDS
+from kennel.stack.local_stack import LocalStack
+from kennel.stack.processes import StackOptions
+from kennel.stack.supervisor import POLL_SECONDS
 
 
 def run_stack(settings: KennelSettings, options: StackOptions) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from kennel.death_signal import death_signal
+from kennel.stack.death_signal import death_signal
 
 POLL_SECONDS = 0.2
 FIRST_BACKOFF_SECONDS = 0.5

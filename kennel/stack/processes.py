@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kennel.settings import KennelSettings
-from kennel.supervisor import Child
+from kennel.stack.supervisor import Child
 
 CONFIG_POLL_SECONDS = 1.0
 
