@@ -266,7 +266,7 @@ def test_job_that_is_deleted_while_it_is_copied_is_left_out(
     """All of it or nothing: the backup begins anew, and links what it had."""
     job = home.runs / "job"
     job.mkdir(parents=True)
-    for number in range(400):
+    for number in range(4000):
         (job / f"{number}.json").write_text("{}")
     done = threading.Event()
 
