@@ -89,6 +89,15 @@ def watch(page: Page, site: str, faults: list[str]) -> None:
         ),
     )
     page.on(
+        "requestfailed",
+        lambda request: (
+            faults.append(f"{request.url}: {request.failure}")
+            # Aborted: another page was opened meanwhile.
+            if "/static/" in request.url and request.failure != "net::ERR_ABORTED"
+            else None
+        ),
+    )
+    page.on(
         "request",
         lambda request: None if is_ours(request.url) else faults.append(request.url),
     )
