@@ -6,7 +6,7 @@ COMPOSE ?= docker compose
 MODEL ?= pets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check format bench peers conformance rehearse constraints clean
+.PHONY: help demo test chaos check format bench peers conformance rehearse drill constraints clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -71,6 +71,9 @@ conformance: .venv/.dev ## the wire suite against MODEL_SERVER=host:port MODEL=n
 
 rehearse: .venv/.run ## build the images, compose up, predict, job to CSV, down
 	COMPOSE="$(COMPOSE)" $(BIN)/python -m deploy.rehearsal
+
+drill: .venv/.run ## kill, upgrade, back up and restore containers under load
+	COMPOSE="$(COMPOSE)" $(BIN)/python -m deploy.drill $(DRILL)
 
 constraints: | .venv/bin/python ## pin every dependency anew
 	$(PIP) install uv

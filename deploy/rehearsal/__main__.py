@@ -19,8 +19,8 @@ from typing import Final
 import click
 
 from deploy.rehearsal import containers, folder_jobs, front_door, watching
-from deploy.rehearsal.clone import copy_working_tree
-from deploy.rehearsal.deployment import Deployment
+from deploy.trial.clone import copy_working_tree
+from deploy.trial.deployment import Deployment
 from kennel.settings import KennelSettings
 from models.errors import KennelError
 
@@ -39,7 +39,7 @@ def main() -> int:
         Path(folder).chmod(0o755)
         clone = Path(folder, "kennel")
         copy_working_tree(ROOT, clone)
-        deployment = Deployment.in_folder(clone, os.environ)
+        deployment = Deployment.in_folder("rehearsal", clone, os.environ)
         seen, status = ["rehearsal interrupted"], 1
         try:
             seen, status = _rehearse(deployment), 0

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Final
 
-from deploy.rehearsal.deployment import PROJECT, Deployment
+from deploy.trial.deployment import Deployment
+from deploy.trial.engine import ask, wait_until_healthy
 from models.errors import KennelError
 
 MOST_MEGABYTES: Final = 220
@@ -37,35 +35,9 @@ def rehearse(deployment: Deployment) -> list[str]:
     return [*seen, _kill_an_api(deployment, names)]
 
 
-def wait_until_healthy(deployment: Deployment) -> list[str]:
-    """Return the names of all containers when all are healthy.
-
-    Raises:
-        KennelError: one does not become so.
-    """
-    names = _running(deployment)
-    for name in names:
-        deployment.wait_for(f"{name} is healthy", partial(_healthy, deployment, name))
-    return names
-
-
-def _running(deployment: Deployment) -> list[str]:
-    project = f"label=com.docker.compose.project={PROJECT}"
-    return _ask(deployment, "ps", "--filter", project, "--format", "{{.Names}}").split()
-
-
-def _healthy(deployment: Deployment, name: str) -> bool:
-    if deployment.engine == "podman":
-        # No timer may run checks there; this runs one.
-        command = ["podman", "healthcheck", "run", name]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    asked = _ask(deployment, "inspect", "--format", "{{.State.Health.Status}}", name)
-    return asked.strip() == "healthy"
-
-
 def _size(deployment: Deployment, image: str) -> str:
-    names = f"kennel-{image}:rehearsal", BASE_IMAGE
-    sizes = _ask(deployment, "image", "inspect", "--format", "{{.Size}}", *names)
+    names = f"kennel-{image}:{deployment.name}", BASE_IMAGE
+    sizes = ask(deployment, "image", "inspect", "--format", "{{.Size}}", *names)
     ours, base = map(int, sizes.split())
     megabytes = (ours - base) / 1e6
     if megabytes > MOST_MEGABYTES:
@@ -77,7 +49,7 @@ def _kill_an_api(deployment: Deployment, names: list[str]) -> str:
     victim = next(name for name in names if "api" in name)
     with _predicting(deployment) as (answers, errors):
         deployment.wait_for("predictions flow", lambda: len(answers) > 5)
-        _ask(deployment, "kill", victim)
+        ask(deployment, "kill", victim)
         before = len(answers)
         deployment.wait_for("they go on", lambda: len(answers) > before + 40)
     if errors:
@@ -109,13 +81,3 @@ def _predicting(deployment: Deployment) -> Iterator[tuple[list[float], list[str]
         enough.set()
         for thread in threads:
             thread.join()
-
-
-def _ask(deployment: Deployment, *arguments: str) -> str:
-    if shutil.which(deployment.engine) is None:
-        raise KennelError(f"there is no {deployment.engine}: COMPOSE says which")
-    command = [deployment.engine, *arguments]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise KennelError(f"{' '.join(command)} failed: {answer.stderr.strip()}")
-    return answer.stdout

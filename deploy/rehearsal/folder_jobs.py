@@ -6,7 +6,7 @@ import csv
 import shutil
 import time
 
-from deploy.rehearsal.deployment import PATIENCE_SECONDS, Deployment
+from deploy.trial.deployment import PATIENCE_SECONDS, Deployment
 from models.errors import KennelError
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from http.client import HTTPConnection
 from typing import Any, Final
 
-from deploy.rehearsal.deployment import Deployment
+from deploy.trial.deployment import Deployment
 from models.errors import KennelError
 
 SLOW_CLIENTS: Final = 200

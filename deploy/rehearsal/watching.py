@@ -6,8 +6,8 @@ import json
 import urllib.request
 from typing import Any, Final
 
-from deploy.rehearsal.containers import wait_until_healthy
-from deploy.rehearsal.deployment import Deployment
+from deploy.trial.deployment import Deployment
+from deploy.trial.engine import wait_until_healthy
 
 API_JOB: Final = "kennel-api"
 

@@ -1,4 +1,4 @@
-"""The deployment that is rehearsed: its folder, its compose command, its API."""
+"""One deployment: its folder, its compose command, its API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from kennel.client import Client
 from kennel.stack.ports import choose_port
 from models.errors import KennelError
 
-PROJECT: Final = "kennel-rehearsal"
 EMBEDDED_FILES: Final = "docker-compose.yml:deploy/compose.embedded.yml"
 PATIENCE_SECONDS: Final = 300.0
 COMMAND_SECONDS: Final = 1800.0
@@ -25,27 +24,35 @@ COMMAND_SECONDS: Final = 1800.0
 
 @dataclass(frozen=True)
 class Deployment:
-    """One deployment in *folder*, run by *command* with the variables of *env*."""
+    """Deployment *name* in *folder*, run by *command* with the variables of *env*."""
 
+    name: str
     folder: Path
     command: tuple[str, ...]
     env: Mapping[str, str]
 
     @classmethod
-    def in_folder(cls, folder: Path, env: Mapping[str, str]) -> Deployment:
-        """A deployment with free ports and images of its own."""
-        command = shlex.split(env.get("COMPOSE") or "docker compose")
+    def in_folder(cls, name: str, folder: Path, env: Mapping[str, str]) -> Deployment:
+        """A deployment with free ports and images of its own, tagged *name*."""
+        program, *rest = shlex.split(env.get("COMPOSE") or "docker compose")
+        # It is run in *folder*, but was typed here.
+        command = (str(Path(program).absolute()) if "/" in program else program, *rest)
         embedded = "kennel-model-server" in env.get("MODEL_SERVER_IMAGE", "")
         kept = {name: text for name, text in env.items() if name != "KENNEL_HOME"}
         own = {
-            "KENNEL_TAG": "rehearsal",
-            "COMPOSE_PROJECT_NAME": PROJECT,
+            "KENNEL_TAG": name,
+            "COMPOSE_PROJECT_NAME": f"kennel-{name}",
             "COMPOSE_FILE": EMBEDDED_FILES if embedded else "docker-compose.yml",
             "COMPOSE_PROFILES": "cpu",
             "API_PORT": str(choose_port(0, "127.0.0.1", "API_PORT")),
             "PROMETHEUS_PORT": str(choose_port(0, "127.0.0.1", "PROMETHEUS_PORT")),
         }
-        return cls(folder, tuple(command), {**kept, **own})
+        return cls(name, folder, command, {**kept, **own})
+
+    @property
+    def project(self) -> str:
+        """What compose calls it."""
+        return self.env["COMPOSE_PROJECT_NAME"]
 
     @property
     def engine(self) -> str:
@@ -63,9 +70,9 @@ class Deployment:
         test = self.folder / "var/demo/data/test"
         return sorted(test.glob("*.png"), key=lambda photo: int(photo.stem))
 
-    def client(self) -> Client:
-        """One that does not try again: nothing may go wrong unseen."""
-        return Client(f"http://127.0.0.1:{self.port}", retries=0)
+    def client(self, retries: int = 0) -> Client:
+        """By default one that does not try again: nothing may go wrong unseen."""
+        return Client(f"http://127.0.0.1:{self.port}", retries=retries)
 
     def first_answer(self) -> str:
         """Wait until the API is ready, and ask about one photo.
