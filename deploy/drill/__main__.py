@@ -77,7 +77,9 @@ def _drill(
 ) -> list[str]:
     link_photos(deployment, photos)
     deployment.compose("build")
-    deployment.compose("up", "--detach")
+    # Podman lets no container go that another one was made to need.
+    podman = ["--no-deps"] if deployment.engine == "podman" else []
+    deployment.compose("up", "--detach", *podman)
     click.echo(deployment.first_answer())
     wait_until_healthy(deployment)
     jobs = FolderJobs.with_reference(deployment)

@@ -60,9 +60,18 @@ class FolderJobs:
             self.deployment.wait_for(
                 "the job has begun", lambda: client.job(job.id).done > 0
             )
-            if client.job(job.id).state != "running":
-                raise KennelError("the job was too short: give more --photos")
+        self.expect_running(job.id)
         return job.id
+
+    def expect_running(self, job_id: str) -> None:
+        """See that it is not over: then what was done to it was done in its midst.
+
+        Raises:
+            KennelError: it is over.
+        """
+        with self.deployment.client() as client:
+            if client.job(job_id).is_over:
+                raise KennelError("the job was too short: give more --photos")
 
     def ends_equal(self, job_id: str) -> bool:
         """Wait for its end; whether its CSV is the reference, byte for byte."""

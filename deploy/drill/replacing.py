@@ -58,6 +58,7 @@ def restore(jobs: FolderJobs) -> str:
     deployment = jobs.deployment
     job = jobs.begin()
     back_up(deployment)
+    jobs.expect_running(job)
     deployment.take_down()
     shutil.rmtree(deployment.folder / "var/models")
     deployment.run("sh", "deploy/prepare.sh")

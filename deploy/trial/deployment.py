@@ -98,7 +98,9 @@ class Deployment:
     def take_down(self) -> None:
         """Remove its containers, networks and volumes, of every profile."""
         profiles = ("--profile", "observability", "--profile", "train")
-        self.compose(*profiles, "down", "--volumes", check=False)
+        # Orphans: for podman-compose, replicas beyond those in the file.
+        down = ("down", "--volumes", "--remove-orphans")
+        self.compose(*profiles, *down, check=False)
 
     def run(self, *command: str, check: bool = True) -> None:
         """Run *command* in the folder; what it prints is shown."""
