@@ -15,18 +15,18 @@ READINESS_RATE: Final = 4.0
 """Looks at /readyz a second: what seconds until it is ready are rounded to."""
 
 HEADER: Final = (
-    "| event | predictions | failed | first to last failure | healthy after "
+    "| event | predictions | failed | first to last failure | done and healthy after "
     "| /readyz whole after | job |\n|---|---|---|---|---|---|---|"
 )
 
 
 @dataclass(frozen=True)
 class Happened:
-    """When it was done to the service, and when the service was itself again.
+    """When something was done to the service, and how long that took.
 
     Attributes:
         began: on the monotonic clock.
-        seconds: from then until all that was touched was healthy.
+        seconds: from then until it was done, and what it touched was healthy.
     """
 
     began: float
