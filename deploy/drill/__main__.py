@@ -3,6 +3,8 @@
 Beside a running deployment: own folder, project, images, ports and passwords. The model
 and photos are those of `make demo` in KENNEL_HOME. COMPOSE names the command (default:
 docker compose); MODEL_SERVER_IMAGE=kennel-model-server uses the embedded model server.
+--rate has to leave room for a job on this machine, or predictions are refused as overload;
+--photos have to last for an upgrade.
 """
 
 from __future__ import annotations
