@@ -90,12 +90,12 @@ class BoundedWorker(DrainingWorker):
 
     def on_client_socket_readable(self, conn: TConn, client: Any) -> None:
         """The next request has come on a connection that stayed open."""
-        if not self._turned_away(conn, self.keepalived_conns):
+        if not self._needs_no_thread(conn, self.keepalived_conns):
             super().on_client_socket_readable(conn, client)
 
     def on_pending_socket_readable(self, conn: TConn, client: Any) -> None:
         """The first request has come on a new connection."""
-        if not self._turned_away(conn, self.pending_conns):
+        if not self._needs_no_thread(conn, self.pending_conns):
             super().on_pending_socket_readable(conn, client)
 
     def murder_keepalived(self, force: bool = False) -> None:
@@ -133,6 +133,16 @@ class BoundedWorker(DrainingWorker):
         # see a reset connection instead of the answer.
         conn.parser.unreader.expect_rest(REST_SECONDS)
         return _is_drained(req.body) and stays
+
+    def _needs_no_thread(self, conn: TConn, waiting: deque[TConn]) -> bool:
+        # Many that leave at once are no crowd: they are let go before they count.
+        if not turn_away_of(self.wsgi).has_left(conn.sock):
+            return self._turned_away(conn, waiting)
+        self.poller.unregister(conn.sock)
+        waiting.remove(conn)
+        self.nr_conns -= 1
+        conn.close()
+        return True
 
     def _turned_away(self, conn: TConn, waiting: deque[TConn]) -> bool:
         try:

@@ -66,6 +66,10 @@ class TurnAway:
         self._untold += 1
         return True
 
+    def has_left(self, connection: socket.socket) -> bool:
+        """Whether the client of *connection* has closed it, and sent nothing more."""
+        return self._line.is_at_end(connection)
+
     def tell(self) -> None:
         """Log how many were refused, if it is time."""
         now = time.monotonic()

@@ -38,6 +38,13 @@ class QuickLine:
         count = self._receive(connection, LONGEST_BYTES, socket.MSG_PEEK)
         return ctypes.string_at(self._room, count)
 
+    def is_at_end(self, connection: socket.socket) -> bool:
+        """Whether who sent to *connection* has closed it, and nothing waits there."""
+        try:
+            return self._receive(connection, 1, socket.MSG_PEEK) == 0
+        except OSError:
+            return False
+
     def take(self, connection: socket.socket, count: int) -> None:
         """Take *count* bytes that wait at *connection* off the line.
 

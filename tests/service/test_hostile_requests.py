@@ -277,10 +277,12 @@ def test_trickling_bodies_are_given_up(api: Api) -> None:
 
 def test_silent_connections_hold_no_thread(api: Api) -> None:
     with ExitStack() as stack:
-        for _ in range(10):
+        for _ in range(100):
             stack.enter_context(closing(connect(api)))
 
         assert api.ask("GET", "/livez")[0] == 200
+    # Nor do they when all of them leave at once.
+    assert api.ask("POST", "/v1/predict", noise(2))[0] == 200
 
 
 def test_clients_that_do_not_close_hold_up_nobody(api: Api) -> None:

@@ -155,6 +155,19 @@ def test_silent_connection_is_an_error_at_once() -> None:
         QuickLine().peek(server)
 
 
+def test_line_is_at_its_end_once_it_is_closed_and_empty() -> None:
+    quick = QuickLine()
+    with line() as (client, server):
+        assert not quick.is_at_end(server)
+        client.sendall(b"POST")
+        client.shutdown(socket.SHUT_WR)
+        assert arrived(server, 4)
+
+        assert not quick.is_at_end(server)
+        quick.take(server, 4)
+        assert quick.is_at_end(server)
+
+
 def test_what_was_peeked_at_is_still_there_until_it_is_taken() -> None:
     quick = QuickLine()
     with line() as (client, server):
