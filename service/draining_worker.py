@@ -23,12 +23,17 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
         super().load_wsgi()
         register_drain(self.wsgi, self.drain)
 
-    def notify(self) -> None:
-        """Tell gunicorn that the worker lives, and look whether the API drains."""
-        super().notify()
-        if self.drain.begun:
-            # No room for connections that stay open: each answer closes its own.
-            self.max_keepalived = 0
+    @property
+    def max_keepalived(self) -> int:
+        """How many connections may stay open after an answer: none once the API drains.
+
+        gunicorn asks before each answer, so that none needs to wait for a tick.
+        """
+        return 0 if self.drain.begun else self._room
+
+    @max_keepalived.setter
+    def max_keepalived(self, room: int) -> None:
+        self._room = room
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Take connections, or none for now; none ever if the worker ends.
