@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 
@@ -12,6 +11,7 @@ from benchmarks.capacity.stages import Stages
 from benchmarks.load.process import Target
 from benchmarks.processes import cpu_seconds, tree
 from kennel.stack.local_stack import LocalStack
+from models.processors import usable_processors
 from models.wire.client import ModelServerClient
 from models.wire.model_ref import ModelRef
 from service.settings import ServiceSettings
@@ -46,7 +46,7 @@ def calibrate(stack: LocalStack, target: Target, model: str) -> Stages:
             for seconds in taken
         ),
         other_cpu_seconds=spent + single.cpu_seconds / requests,
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_processors(),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kennel.settings import KennelSettings
+from models.processors import usable_processors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cores",
     type=click.IntRange(1, 1024),
-    default=lambda: len(os.sched_getaffinity(0)),
+    default=usable_processors,
     show_default="this machine's",
     help="Cores of the model server.",
 )

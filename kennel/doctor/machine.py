@@ -15,6 +15,7 @@ from typing import Final
 import kennel
 from kennel.doctor.deployment import Deployment
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
+from models.processors import usable_processors
 
 TESTED_RQ: Final = "2.12."
 """Its inner workings are relied on (worker.process, worker.stuck)."""
@@ -86,9 +87,9 @@ def _tensorflow() -> Finding:
 
 
 def _processors(web_workers: int) -> Finding:
-    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    count = usable_processors()
     seen = f"{count} processors for {web_workers} API processes"
-    if web_workers > 2 * (count or 1):
+    if web_workers > 2 * count:
         return warn("processors", seen, "lower WEB_WORKERS")
     return ok("processors", seen)
 

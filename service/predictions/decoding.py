@@ -6,7 +6,6 @@ would only multiply memory (a 50 megapixel image takes 150 MB while it is decode
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import Final, TypeAlias
 from models.errors import InvalidImageError
 from models.image_files import check_image_bytes
 from models.images import Pixels, decode_image
+from models.processors import usable_processors
 from service.budget import Budget
 
 Decoded: TypeAlias = Pixels | InvalidImageError
@@ -36,7 +36,7 @@ class Decoder:
         of the requests/s of two processes on two cores). Many or large images have a
         pool of one thread a core, since the other processes may be idle.
         """
-        cores = _cores()
+        cores = usable_processors()
         self._slots = threading.BoundedSemaphore(max(1, cores // processes))
         self._pool = ThreadPoolExecutor(cores, thread_name_prefix="decode")
 
@@ -80,9 +80,3 @@ def _decode(image: bytes, size: tuple[int, int]) -> Decoded:
         return decode_image(image, size)
     except InvalidImageError as error:
         return error
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
