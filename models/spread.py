@@ -58,12 +58,19 @@ def spread_of(probabilities: Probabilities) -> AnswerSpread:
     )
 
 
-def place(probabilities: Probabilities) -> tuple[list[int], list[int]]:
+def place(
+    probabilities: Probabilities, bins: int = BINS
+) -> tuple[list[int], list[int]]:
     """For each image of *probabilities* [N, K] the bin of its score, and its label."""
     binary = probabilities.shape[1] == 2
     scores = probabilities[:, -1] if binary else probabilities.max(axis=1)
     winners: list[int] = probabilities.argmax(axis=1).tolist()
-    return [min(int(BINS * score), BINS - 1) for score in scores.tolist()], winners
+    return [score_bin(score, bins) for score in scores.tolist()], winners
+
+
+def score_bin(score: float, bins: int) -> int:
+    """Which of *bins* of equal width a *score* from 0 to 1 lies in."""
+    return min(int(score * bins), bins - 1)
 
 
 def stability_index(expected: Sequence[float], actual: Sequence[float]) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import ModelCard
+from models.spread import place
 from service.predictions.predictor import Answer
 
 SCORE_BINS: Final = 20
@@ -45,11 +46,9 @@ def count_answer(side: str, answer: Answer, seconds: float) -> Counter[str]:
     probabilities = answer.prediction.probabilities
     counts[f"{side}.{IMAGES}"] = len(probabilities)
     labels = answer.card.labels
-    for row in probabilities.tolist():
-        best = row.index(max(row))
-        # Of two labels the last one's is the whole answer.
-        score = row[-1] if len(row) == 2 else row[best]
-        counts[f"{side}.{SCORE}.{score_bin(score)}"] += 1
+    scores, winners = place(probabilities, SCORE_BINS)
+    for score, best in zip(scores, winners, strict=True):
+        counts[f"{side}.{SCORE}.{score}"] += 1
         counts[f"{side}.{LABEL}.{labels[best]}"] += 1
     return counts
 
@@ -79,11 +78,6 @@ def latency_bucket(seconds: float) -> int:
 def bucket_milliseconds(bucket: int) -> float:
     """The middle of a bucket of latencies."""
     return float(2 ** (bucket / BUCKETS_PER_DOUBLING))
-
-
-def score_bin(score: float) -> int:
-    """The twentieth that a probability falls into."""
-    return min(int(score * SCORE_BINS), SCORE_BINS - 1)
 
 
 def _pairs(

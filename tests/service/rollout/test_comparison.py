@@ -10,9 +10,10 @@ import grpc
 import pytest
 from flask.testing import FlaskClient
 
+from models.spread import score_bin
 from service.rollout.comparison import compare
 from service.rollout.divergence import divergence
-from service.rollout.tally import bucket_milliseconds, latency_bucket, score_bin
+from service.rollout.tally import SCORE_BINS, bucket_milliseconds, latency_bucket
 from tests.pictures import grey
 from tests.processes import wait_until
 from tests.service.conftest import post_image, post_images
@@ -144,7 +145,7 @@ def test_latency_is_known_within_five_percent(milliseconds: float) -> None:
 
 
 def test_scores_fall_into_twentieths() -> None:
-    assert [score_bin(score) for score in (0, 0.049, 0.05, 0.999, 1)] == [
+    assert [score_bin(score, SCORE_BINS) for score in (0, 0.049, 0.05, 0.999, 1)] == [
         0,
         0,
         1,
