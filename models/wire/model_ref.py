@@ -17,6 +17,11 @@ class ModelRef:
     version: int | None = None
     label: str | None = None
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it names a version or a label, and not whatever answers."""
+        return self.version is not None or self.label is not None
+
     def __str__(self) -> str:
         """As in error messages: name, name version 3, name label canary."""
         if self.version is not None:

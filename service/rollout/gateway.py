@@ -83,7 +83,7 @@ class Gateway:
         return answer
 
     def _running(self, model: ModelRef) -> Rollout | None:
-        if model.version is not None or model.label is not None:
+        if model.is_exact:
             return None
         rollout = self.rollouts.of(model.name)
         return rollout if rollout is not None and rollout.state == RUNNING else None

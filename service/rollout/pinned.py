@@ -77,7 +77,7 @@ class PinnedModelServer:
         return self.server.versions(name, timeout_seconds)
 
     def _ask(self, model: ModelRef, call: Callable[[ModelRef], _Answer]) -> _Answer:
-        if model.version is not None or model.label is not None:
+        if model.is_exact:
             return call(model)
         rollout = self.rollouts.of(model.name)
         if rollout is not None and rollout.pins:
@@ -92,6 +92,7 @@ class PinnedModelServer:
         self, model: ModelRef, call: Callable[[ModelRef], _Answer]
     ) -> _Answer:
         answer = call(model)
+        # Asked now: the file then names every canary that could be loaded before.
         rollout = self.rollouts.of(model.name)
         if rollout is None or not rollout.holds(answer.version):
             return answer

@@ -24,12 +24,3 @@ class Rollouts:
     def of(self, name: str) -> Rollout | None:
         """The last rollout of the model *name*, whatever became of it."""
         return self._file().get(name)
-
-    def holds(self, name: str, version: int) -> bool:
-        """Whether *version* must not answer a request that names no version.
-
-        Ask after the answer is there: who reads the file then knows of every version
-        that could be loaded before.
-        """
-        rollout = self.of(name)
-        return rollout is not None and rollout.holds(version)

@@ -148,7 +148,6 @@ class Catalog:
         versions = self.versions(model.name, timeout_seconds)
         coming = [each.version for each in versions if each.state in _PRESENT]
         served = any(each.state == AVAILABLE for each in versions)
-        pinned = model.version is not None or model.label is not None
-        if served and pinned and model.version not in coming:
+        if served and model.is_exact and model.version not in coming:
             return error
         return ModelUnavailableError(f"model {model} is not loaded yet: try again")
