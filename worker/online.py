@@ -11,11 +11,10 @@ from functools import cached_property
 from typing import Final
 
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from models.errors import QueueUnavailableError
+from worker.connections import probing
 
 NOTED_SECONDS: Final = 3.0
 """So long after the last word of it, online traffic counts as present."""
@@ -82,12 +81,7 @@ class OnlineTraffic:
 
     @cached_property
     def _connection(self) -> Redis:
-        return Redis.from_url(
-            self._redis_url,
-            socket_timeout=_ANSWER_SECONDS,
-            socket_connect_timeout=_ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        return probing(self._redis_url, _ANSWER_SECONDS)
 
 
 def _milliseconds(seconds: float) -> int:

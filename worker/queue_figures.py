@@ -47,20 +47,26 @@ def read_queue_figures(connection: Redis, queue_name: str) -> QueueFigures:
     Raises:
         RedisError: Redis is away.
     """
-    key = f"rq:queue:{queue_name}"
-    waiting: Any = connection.llen(key)
+    waiting: Any = connection.llen(f"rq:queue:{queue_name}")
     return QueueFigures(
         waiting=waiting,
-        oldest=_oldest(connection, key),
+        oldest=oldest_queued(connection, queue_name),
         workers=_living_workers(connection, queue_name),
         last_heartbeat=last_heartbeat(connection, queue_name),
         durable=_is_durable(connection),
     )
 
 
-def _oldest(connection: Redis, key: str) -> float | None:
+def oldest_queued(connection: Redis, queue_name: str) -> float | None:
+    """When that which waits longest was queued, in seconds since the epoch.
+
+    None: nothing waits.
+
+    Raises:
+        RedisError: Redis is away.
+    """
     # All of them: what is urgent is put in front of what has waited longer.
-    ids: Any = connection.lrange(key, 0, _LOOKED_AT - 1)
+    ids: Any = connection.lrange(f"rq:queue:{queue_name}", 0, _LOOKED_AT - 1)
     with connection.pipeline(transaction=False) as pipeline:
         for raw in ids:
             id_ = raw.decode(errors="replace")

@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 
 from models.errors import QueueUnavailableError
 from worker.allowed import AllowedJob
-from worker.heartbeats import last_heartbeat, read_moment
+from worker.heartbeats import last_heartbeat
+from worker.queue_figures import oldest_queued
 from worker.registered import RegisteredWorker, registered_workers
 from worker.settings import WorkerSettings
 
@@ -62,25 +63,20 @@ def look_at_queue(redis_url: str, settings: WorkerSettings) -> QueueFacts:
 
 def _look(redis: Redis, queue_name: str) -> QueueFacts:
     key = f"rq:queue:{queue_name}"
-    spoken = last_heartbeat(redis, queue_name)
+    spoken, queued = last_heartbeat(redis, queue_name), oldest_queued(redis, queue_name)
     waiting: Any = redis.llen(key)
     return QueueFacts(
         waiting=waiting,
         orphans=_orphans(redis, key),
-        silence_seconds=None if spoken is None else max(0.0, time.time() - spoken),
+        silence_seconds=_seconds_since(spoken),
         clock_ahead_seconds=_clock_ahead(redis),
         workers=registered_workers(redis, queue_name),
-        oldest_seconds=_oldest(redis, key),
+        oldest_seconds=_seconds_since(queued),
     )
 
 
-def _oldest(redis: Redis, key: str) -> float | None:
-    first: Any = redis.lindex(key, 0)
-    if first is None:
-        return None
-    raw = redis.hget(AllowedJob.key_for(first.decode(errors="replace")), "enqueued_at")
-    queued = read_moment(raw)
-    return None if queued is None else max(0.0, time.time() - queued.timestamp())
+def _seconds_since(moment: float | None) -> float | None:
+    return None if moment is None else max(0.0, time.time() - moment)
 
 
 def _orphans(redis: Redis, key: str) -> tuple[str, ...]:
