@@ -6,7 +6,6 @@ would only multiply memory (a 50 megapixel image takes 150 MB while it is decode
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias
@@ -16,6 +15,7 @@ from models.image_files import check_image_bytes
 from models.images import Pixels, decode_image
 from models.processors import usable_processors
 from service.budget import Budget
+from service.predictions.turns import Turns
 
 Decoded: TypeAlias = Pixels | InvalidImageError
 """An image that cannot be decoded is a result, not the end of its neighbours."""
@@ -37,7 +37,7 @@ class Decoder:
         pool of one thread a core, since the other processes may be idle.
         """
         cores = usable_processors()
-        self._slots = threading.BoundedSemaphore(max(1, cores // processes))
+        self._turns = Turns(max(1, cores // processes))
         self._pool = ThreadPoolExecutor(cores, thread_name_prefix="decode")
 
     def decode(
@@ -61,12 +61,12 @@ class Decoder:
     def _decode_quick(
         self, image: bytes, size: tuple[int, int], budget: Budget
     ) -> Decoded:
-        if not self._slots.acquire(timeout=budget.left()):
+        if not self._turns.take(budget.left()):
             raise budget.exhausted()
         try:
             return _decode(image, size)
         finally:
-            self._slots.release()
+            self._turns.end()
 
 
 def is_quick(images: Sequence[bytes]) -> bool:
