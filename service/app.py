@@ -81,7 +81,7 @@ def create_app(
     observation = observation or Observation()
     metrics = observation.metrics
     admission = Admission(settings.max_in_flight, metrics.inference.admitted)
-    notice = TrafficNotice(queue.note_online_traffic)
+    notice = TrafficNotice(queue.note_online_traffic, admission.is_busy)
     reception = Reception(admission, settings.request_timeout_seconds, notice.note)
     app = bare_app(settings)
     document = open_document(app)

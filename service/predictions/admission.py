@@ -46,6 +46,10 @@ class Admission:
         self._drain = DrainRate()
         self._lock = threading.Lock()
 
+    def is_busy(self) -> bool:
+        """Whether any image is in work."""
+        return self._drain.in_work > 0
+
     def check_room(self, seconds: float) -> None:
         """Make sure that one more image could be answered within *seconds*.
 

@@ -27,7 +27,8 @@ class Reception:
     """Where requests for models arrive; shared by all threads.
 
     Attributes:
-        note_traffic: called when a request for images begins and ends; must be quick.
+        note_traffic: called when a request for images comes, be it refused, and again
+            when its images are in work; must be quick.
     """
 
     admission: Admission
@@ -43,6 +44,7 @@ class Reception:
         """
         timeout = read_timeout(request.headers, self.timeout_seconds)
         current_record().model = model.name
+        self.note_traffic()
         self.admission.check_room(timeout)
         return timeout
 
@@ -60,10 +62,9 @@ class Reception:
         record = current_record()
         record.images = images
         budget = record.budget = Budget(timeout)
-        self.note_traffic()
         with self.admission.enter(images, budget):
+            self.note_traffic()
             yield budget
-        self.note_traffic()
 
 
 def note_answer(

@@ -24,28 +24,43 @@ _log = logging.getLogger(__name__)
 
 
 class TrafficNotice:
-    """Calls *tell* at most once a second while there are requests; thread-safe."""
+    """Calls *tell* once a second while there are requests; thread-safe."""
 
-    def __init__(self, tell: Callable[[], None]) -> None:
-        """Nothing is told, and no thread started, before the first request."""
+    def __init__(self, tell: Callable[[], None], is_busy: Callable[[], bool]) -> None:
+        """Nothing is told, and no thread started, before the first request.
+
+        *is_busy*: whether a request is in work, which may last longer than a notice.
+        """
         self._tell = tell
+        self._is_busy = is_busy
         self._due = 0.0
         self._wanted = threading.Event()
         self._thread = LateThread(self._run, "traffic-notice")
 
     def note(self) -> None:
-        """There is a request now; costs less than a microsecond, mostly."""
+        """There is a request now; costs less than a microsecond, mostly.
+
+        One that lasts counts as in work before this is called, or nobody tells of it:
+        the thread asks for such when its pause is over.
+        """
         if time.monotonic() < self._due:
             return
         self._wanted.set()
         self._thread.start()
 
     def _run(self) -> None:
-        while self._wanted.wait():
-            self._due = time.monotonic() + NOTICE_SECONDS
+        while self._is_busy() or self._wanted.wait():
             self._wanted.clear()
-            try:
-                self._tell()
-            except QueueUnavailableError as error:
-                self._due = time.monotonic() + _AWAY_SECONDS
-                _log.debug("%s", error)
+            time.sleep(self._try())
+
+    def _try(self) -> float:
+        """Tell; seconds until the next time."""
+        pause = NOTICE_SECONDS
+        self._due = time.monotonic() + pause
+        try:
+            self._tell()
+        except QueueUnavailableError as error:
+            pause = _AWAY_SECONDS
+            self._due = time.monotonic() + pause
+            _log.debug("%s", error)
+        return pause

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from redis import Redis
 
 from models.errors import QueueUnavailableError
+from models.wire.model_ref import ModelRef
+from service.budget import Budget
+from service.predictions import traffic_notice
+from service.predictions.admission import Admission, OverloadedError
+from service.predictions.reception import Reception
 from service.predictions.traffic_notice import TrafficNotice
 from tests.conftest import RedisServer
 from tests.pictures import grey
-from tests.worker.world import wait_until
+from tests.processes import wait_until
+from tests.service.conftest import post_image
+from tests.service.served_model import ServedModel
 from worker.online import OnlineTraffic
 
 
@@ -22,7 +33,7 @@ def test_many_requests_are_told_of_once() -> None:
         calls.append(time.monotonic())
         told.set()
 
-    notice = TrafficNotice(tell)
+    notice = TrafficNotice(tell, lambda: False)
     notice.note()
     assert told.wait(10)
     for _ in range(1000):
@@ -39,7 +50,7 @@ def test_queue_that_is_away_holds_nobody_up() -> None:
         released.wait(10)
         raise QueueUnavailableError("Redis is away")
 
-    notice = TrafficNotice(tell)
+    notice = TrafficNotice(tell, lambda: False)
     notice.note()
     assert asked.wait(10)
     began = time.monotonic()
@@ -49,9 +60,67 @@ def test_queue_that_is_away_holds_nobody_up() -> None:
     assert time.monotonic() - began < 1
 
 
+def test_request_that_lasts_is_told_of_again_until_it_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(traffic_notice, "NOTICE_SECONDS", 0.01)
+    calls, in_work = list[float](), threading.Event()
+    in_work.set()
+    notice = TrafficNotice(lambda: calls.append(time.monotonic()), in_work.is_set)
+
+    notice.note()
+    wait_until(lambda: len(calls) > 5, "more than one notice")
+    in_work.clear()
+    wait_until(lambda: not is_told(calls), "silence")
+
+    notice.note()
+    wait_until(lambda: is_told(calls), "a notice")
+
+
+def is_told(calls: list[float]) -> bool:
+    """Whether anything is told within ten times the pause."""
+    before = len(calls)
+    time.sleep(0.1)
+    return len(calls) > before
+
+
 def test_prediction_tells_the_workers(
     jobs_client: FlaskClient, redis_server: RedisServer
 ) -> None:
     jobs_client.post("/v1/predict", data=grey(100), content_type="image/png")
 
-    wait_until(OnlineTraffic(redis_server.url).is_present, 10)
+    wait_until(OnlineTraffic(redis_server.url).is_present, "a notice")
+
+
+def test_workers_hear_of_a_request_for_as_long_as_it_waits(
+    jobs_client: FlaskClient, served: ServedModel, redis_server: RedisServer
+) -> None:
+    go_on = threading.Event()
+    served.before_answer = lambda: go_on.wait(30)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(post_image, jobs_client, grey(9))
+        try:
+            wait_until(OnlineTraffic(redis_server.url).is_present, "a notice")
+            Redis.from_url(redis_server.url).flushall()
+            wait_until(OnlineTraffic(redis_server.url).is_present, "a notice")
+        finally:
+            served.before_answer = None
+            go_on.set()
+
+    assert answer.result().status_code == 200
+
+
+def test_refused_request_is_told_of_too(app: Flask) -> None:
+    told = list[float]()
+    admission = Admission(1)
+    budget = Budget(30)
+    with admission.enter(1, budget):
+        time.sleep(0.01)
+    reception = Reception(admission, 0.001, lambda: told.append(time.monotonic()))
+
+    with admission.enter(1, budget), app.test_request_context():
+        app.preprocess_request()
+        with pytest.raises(OverloadedError):
+            reception.receive(ModelRef("pets"))
+
+    assert len(told) == 1
