@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ from models.wire.model_ref import ModelRef
 from models.wire.predictions import Prediction
 from tests.conftest import RedisServer
 from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
+from worker import yielding
 from worker.online import OnlineTraffic
-from worker.yielding import FULL_LOAD, REST, Courtesy, Load
+from worker.yielding import ANSWER_SECONDS, FULL_LOAD, REST, Courtesy, Load
 
 MODEL = ModelRef("pets", version=1)
 
@@ -41,6 +44,14 @@ class People:
         self.rests.append(seconds)
 
 
+def tell_at(
+    clock: list[float], moment: float, batch: Pixels, model: ModelRef
+) -> Prediction:
+    """An answer that is there at that *moment* of the *clock*."""
+    clock[0] = moment
+    return slow(0, batch, model)
+
+
 def slow(image_seconds: float, batch: Pixels, model: ModelRef) -> Prediction:
     time.sleep(image_seconds * len(batch))
     answers = np.zeros((len(batch), 2), dtype=np.float32)
@@ -58,10 +69,32 @@ def asked(pace: Courtesy, image_seconds: float) -> Load:
     return pace.load()
 
 
-def test_alone_batches_are_full_and_two() -> None:
+def test_calls_grow_while_nobody_waits() -> None:
     pace = Courtesy(People(present=False), lambda _: False)
 
-    assert [asked(pace, 0.0), asked(pace, 0.002)] == [FULL_LOAD, FULL_LOAD]
+    assert [asked(pace, 0.0) for _ in range(3)] == [Load(16, 2), FULL_LOAD, FULL_LOAD]
+
+
+@pytest.mark.parametrize(("image_seconds", "workers"), [(0.13, 1), (0.13, 2), (1, 16)])
+def test_newcomer_never_has_to_wait_for_long(
+    image_seconds: float, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while workers are alone; each has two calls, and the model does one by one."""
+    clock, now = [0.0], 0.0
+    monkeypatch.setattr(yielding, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    paces = [Courtesy(People(present=False), lambda _: False) for _ in range(workers)]
+    line = deque((pace, pace.load().images, now) for pace in (*paces, *paces))
+    waits = []
+    for _ in range(50 * workers):
+        pace, images, clock[0] = line.popleft()
+        now += images * image_seconds
+        pace.ask(partial(tell_at, clock, now), pixels(images), MODEL)
+        line.append((pace, pace.load().images, now))
+        waits.append(image_seconds * sum(images for _, images, _ in line))
+
+    least = 2 * 2 * workers * image_seconds
+    assert max(waits[-20 * workers :]) <= max(1.5 * ANSWER_SECONDS, least)
+    assert min(waits[-20 * workers :]) >= ANSWER_SECONDS / 3
 
 
 def test_slow_model_is_asked_for_little_while_people_wait() -> None:
@@ -77,8 +110,10 @@ def test_unknown_model_is_asked_for_two() -> None:
     assert Courtesy(People(), lambda _: False).load() == Load(2, 1)
 
 
-def test_quick_model_keeps_its_full_batches() -> None:
-    assert asked(Courtesy(People(), lambda _: False), 0.0) == FULL_LOAD
+def test_quick_model_is_asked_as_if_nobody_waited() -> None:
+    pace = Courtesy(People(), lambda _: False)
+
+    assert [asked(pace, 0.0) for _ in range(4)][-1] == FULL_LOAD
 
 
 def test_batches_are_full_again_when_people_are_gone() -> None:
@@ -87,7 +122,7 @@ def test_batches_are_full_again_when_people_are_gone() -> None:
     asked(pace, 0.03)
     people.present = False
 
-    assert pace.load() == FULL_LOAD
+    assert [asked(pace, 0.0) for _ in range(3)][-1] == FULL_LOAD
 
 
 def test_worker_waits_for_its_turn() -> None:
