@@ -8,10 +8,6 @@ from contextlib import contextmanager, suppress
 
 from benchmarks.processes import peak_megabytes, tree
 
-_PAUSE_SECONDS = 0.1
-"""The process of a shard lives for about as long, or much longer."""
-
-
 class Footprint:
     """Peaks in MB, of each process and of the largest one that it started."""
 
@@ -50,13 +46,17 @@ class Footprint:
 
 
 @contextmanager
-def watched(pids: Mapping[str, int]) -> Iterator[Footprint]:
-    """What the processes *pids* hold at most during the block."""
+def watched(pids: Mapping[str, int], pause_seconds: float) -> Iterator[Footprint]:
+    """What the processes *pids* hold at most during the block.
+
+    Those that live for less than *pause_seconds* may be missed. To look costs some
+    milliseconds of a core, which whatever is measured beside it lacks.
+    """
     footprint = Footprint(pids)
     stopping = threading.Event()
 
     def watch() -> None:
-        while not stopping.wait(_PAUSE_SECONDS):
+        while not stopping.wait(pause_seconds):
             footprint.look()
 
     thread = threading.Thread(target=watch)

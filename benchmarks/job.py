@@ -105,7 +105,8 @@ def _run(
 ) -> tuple[JobTimes, Footprint]:
     with (
         running_stack(input_root, workers, models_dir) as stack,
-        watched(stack.pids()) as footprint,
+        # The process of a shard lives for about a batch or two.
+        watched(stack.pids(), 2.0 if models_dir is None else 0.1) as footprint,
     ):
         times = _measure(stack, model)
     return times, footprint

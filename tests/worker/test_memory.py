@@ -30,7 +30,7 @@ def test_worker_and_redis_stay_small(world: World) -> None:
     world.start_reconciler()
 
     pids = {"worker": worker.pid, "redis": process_of(world.redis.url)}
-    with watched(pids) as footprint:
+    with watched(pids, 0.1) as footprint:
         done = world.wait_for(job, "succeeded", 120)
 
     peaks = footprint.peaks()
