@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 from benchmarks.processes import peak_megabytes, tree
 
+
 class Footprint:
     """Peaks in MB, of each process and of the largest one that it started."""
 
