@@ -62,7 +62,8 @@ def page(browser: Browser, site: str) -> Iterator[Page]:
     context = browser.new_context(
         base_url=site, viewport={"width": 1280, "height": 900}
     )
-    context.set_default_timeout(15_000)
+    # On a machine that others keep busy the browser may stand still for many seconds.
+    context.set_default_timeout(40_000)
     opened = context.new_page()
     faults: list[str] = []
     watch(opened, site, faults)
