@@ -7,7 +7,6 @@ that goes wrong ends the shard.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeAlias
 
+from models.processors import usable_processors
 from models.storage import write_atomically
 from worker.artefacts import Row, render_artefact
 from worker.batches import answer_batch, load_photo
@@ -25,7 +25,7 @@ from worker.run_items import shard_items, shard_rows
 from worker.sources.source import PhotoFolder
 from worker.yielding import FULL_LOAD, Ask, Load
 
-DECODERS: Final = min(4, os.cpu_count() or 1)
+DECODERS: Final = min(4, usable_processors())
 
 Allowed: TypeAlias = Callable[[], Load]
 """How much may be asked for at this moment."""
