@@ -62,9 +62,8 @@ def batched(
     The kernel keeps its queues by name: *queue_name* must be new for each function, or
     a second version would be answered by the first one's weights.
     """
-    waits = parameters.batch_timeout_micros > 0
     gather = tf.nondifferentiable_batch_function(
-        num_batch_threads=parameters.num_batch_threads if waits else 0,
+        num_batch_threads=parameters.num_batch_threads,
         max_batch_size=parameters.max_batch_size,
         batch_timeout_micros=parameters.batch_timeout_micros,
         allowed_batch_sizes=_allowed_sizes(parameters),
