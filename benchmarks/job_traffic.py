@@ -54,7 +54,7 @@ def _measure(stack: LocalStack, model: str, seconds: float) -> None:
     alone = target.independent(rate, seconds)
     client = Client(stack.url)
     job = client.submit(_FOLDER, model=model)
-    # It begins with full batches; those who come then wait for these.
+    # It begins at full speed; those who come then wait for what it has asked for.
     time.sleep(seconds / 4)
     full = _images_in(seconds / 2, client, job.id)
     target.independent(rate, seconds / 4)

@@ -33,34 +33,22 @@ class TrafficNotice:
         """
         self._tell = tell
         self._is_busy = is_busy
-        self._due = 0.0
         self._wanted = threading.Event()
         self._thread = LateThread(self._run, "traffic-notice")
 
     def note(self) -> None:
-        """There is a request now; costs less than a microsecond, mostly.
-
-        One that lasts counts as in work before this is called, or nobody tells of it:
-        the thread asks for such when its pause is over.
-        """
-        if time.monotonic() < self._due:
-            return
-        self._wanted.set()
-        self._thread.start()
+        """There is a request now; costs less than a microsecond, mostly."""
+        if not self._wanted.is_set():
+            self._wanted.set()
+            self._thread.start()
 
     def _run(self) -> None:
         while self._is_busy() or self._wanted.wait():
             self._wanted.clear()
-            time.sleep(self._try())
-
-    def _try(self) -> float:
-        """Tell; seconds until the next time."""
-        pause = NOTICE_SECONDS
-        self._due = time.monotonic() + pause
-        try:
-            self._tell()
-        except QueueUnavailableError as error:
-            pause = _AWAY_SECONDS
-            self._due = time.monotonic() + pause
-            _log.debug("%s", error)
-        return pause
+            try:
+                self._tell()
+            except QueueUnavailableError as error:
+                _log.debug("%s", error)
+                time.sleep(_AWAY_SECONDS)
+            else:
+                time.sleep(NOTICE_SECONDS)
