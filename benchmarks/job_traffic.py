@@ -1,8 +1,9 @@
 """People beside a folder job: how long an answer takes with one, and without.
 
 `python -m benchmarks.job_traffic`: photos are posted at half of the rate that the stack
-can do, at random times, as people do who know nothing of each other (the same times in
-both loads); first alone, then while two workers are busy with a job that does not end.
+can do, or at the rate told, at random times, as people do who know nothing of each other
+(the same times in both loads); first alone, then while two workers are busy with a job
+that does not end.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from benchmarks.load.process import Target
 from benchmarks.photos import LARGE, link_folder
 from benchmarks.trivial import publish_trivial_model
 from kennel.client import Client
-from kennel.stack.local_stack import LocalStack
 
 CLIENTS = 8
 PHOTOS = 2000
@@ -32,8 +32,9 @@ _FOLDER = "photos"
 @click.command()
 @click.option("--seconds", default=120.0, show_default=True, help="Each of the loads.")
 @click.option("--workers", default=2, show_default=True)
+@click.option("--rate", type=float, help="Requests a second.")
 @click.option("--trivial", is_flag=True, help="A model that costs next to nothing.")
-def main(seconds: float, workers: int, trivial: bool) -> None:
+def main(seconds: float, workers: int, rate: float | None, trivial: bool) -> None:
     """Print p50 and p99 without a job and beside one, and how fast the job is."""
     with tempfile.TemporaryDirectory(prefix="kennel-photos-") as folder:
         root = Path(folder)
@@ -44,15 +45,16 @@ def main(seconds: float, workers: int, trivial: bool) -> None:
             models_dir = settings().models_dir
             model = BareModel(models_dir).name
         with running_stack(root / "data", workers, models_dir) as stack:
-            _measure(stack, model, seconds)
+            target = Target(f"{stack.url}/v1/predict?model={model}")
+            target.clients(2, 2)
+            rate = rate or target.clients(CLIENTS, seconds / 4).rate / 2
+            _measure(target, Client(stack.url), model, rate, seconds)
 
 
-def _measure(stack: LocalStack, model: str, seconds: float) -> None:
-    target = Target(f"{stack.url}/v1/predict?model={model}")
-    target.clients(2, 2)
-    rate = target.clients(CLIENTS, seconds / 4).rate / 2
+def _measure(
+    target: Target, client: Client, model: str, rate: float, seconds: float
+) -> None:
     alone = target.independent(rate, seconds)
-    client = Client(stack.url)
     job = client.submit(_FOLDER, model=model)
     # It begins at full speed; those who come then wait for what it has asked for.
     time.sleep(seconds / 4)
@@ -62,7 +64,7 @@ def _measure(stack: LocalStack, model: str, seconds: float) -> None:
     beside = target.independent(rate, seconds)
     gentle = client.job(job.id).done - done
     client.cancel(job.id)
-    click.echo(f"alone, {rate:.1f} requests/s: {_quantiles(alone)}")
+    click.echo(f"alone, {rate:.2g} requests/s: {_quantiles(alone)}")
     click.echo(
         f"beside a job: {_quantiles(beside)}, "
         f"p99 {beside.milliseconds(99) / alone.milliseconds(99):.2f} times that alone"

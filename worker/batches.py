@@ -14,7 +14,7 @@ from worker.artefacts import Row
 from worker.items import Item
 from worker.request import JobRequest
 from worker.sources.source import PhotoFolder
-from worker.yielding import Ask
+from worker.yielding import Allowed, Ask
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,25 @@ def load_photo(folder: PhotoFolder, size: tuple[int, int], item: Item) -> Loaded
         return Loaded(item, None, error.code, str(error))
 
 
-def answer_batch(request: JobRequest, ask: Ask, loaded: Sequence[Loaded]) -> list[Row]:
+def answer_batch(
+    request: JobRequest, ask: Ask, allowed: Allowed, loaded: Sequence[Loaded]
+) -> list[Row]:
     """A row for each of *loaded*, in their order.
+
+    What was loaded for one call is asked for in several if less is *allowed* by now.
 
     Raises:
         KennelError: as *ask*.
         ModelContractError: the answer does not fit the request.
     """
+    rows: list[Row] = []
+    while len(rows) < len(loaded):
+        end = len(rows) + allowed().images
+        rows.extend(_answer(request, ask, loaded[len(rows) : end]))
+    return rows
+
+
+def _answer(request: JobRequest, ask: Ask, loaded: Sequence[Loaded]) -> list[Row]:
     pixels = [each.pixels for each in loaded if each.pixels is not None]
     answers = iter(_probabilities(request, ask, pixels) if pixels else ())
     return [

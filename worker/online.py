@@ -6,6 +6,7 @@ that dies. When Redis is away there is no traffic, as far as a worker knows.
 
 from __future__ import annotations
 
+import math
 import time
 from functools import cached_property
 from typing import Final
@@ -16,8 +17,8 @@ from redis.exceptions import RedisError
 from models.errors import QueueUnavailableError
 from worker.connections import probing
 
-NOTED_SECONDS: Final = 3.0
-"""So long after the last word of it, online traffic counts as present."""
+REMEMBERED_SECONDS: Final = 60.0
+"""So long after the last word of it, workers know of online traffic."""
 
 _TRAFFIC: Final = "rq:kennel:online"
 _TURN: Final = "rq:kennel:turn"
@@ -32,7 +33,7 @@ class OnlineTraffic:
         """Speak of it through the Redis at *redis_url*."""
         self._redis_url = redis_url
         self._looked = float("-inf")
-        self._present = False
+        self._quiet_seconds = math.inf
 
     def note(self) -> None:
         """Tell the workers that there is traffic now.
@@ -41,19 +42,22 @@ class OnlineTraffic:
             QueueUnavailableError: Redis is away.
         """
         try:
-            self._connection.set(_TRAFFIC, "1", px=_milliseconds(NOTED_SECONDS))
+            self._connection.set(_TRAFFIC, "1", px=_milliseconds(REMEMBERED_SECONDS))
         except RedisError as error:
             message = f"workers cannot be told of online traffic ({error})"
             raise QueueUnavailableError(message) from error
 
-    def is_present(self) -> bool:
-        """Whether there is traffic; Redis is asked twice a second at most."""
+    def quiet_seconds(self) -> float:
+        """Since the last word of traffic; infinite if that is forgotten.
+
+        Redis is asked twice a second at most.
+        """
         moment = time.monotonic()
         if moment - self._looked >= _LOOK_SECONDS:
-            self._present = self._look()
+            self._quiet_seconds = self._look()
             # After the answer: a Redis that does not answer must not be asked at once.
             self._looked = time.monotonic()
-        return self._present
+        return self._quiet_seconds
 
     def take_turn(self, seconds: float) -> bool:
         """Whether the caller may ask the model now, for *seconds* at most.
@@ -73,11 +77,13 @@ class OnlineTraffic:
         except RedisError:
             return
 
-    def _look(self) -> bool:
+    def _look(self) -> float:
         try:
-            return bool(self._connection.exists(_TRAFFIC))
+            left: int = self._connection.pttl(_TRAFFIC)
         except RedisError:
-            return False
+            return math.inf
+        # Negative: there is no such key.
+        return REMEMBERED_SECONDS - left / 1000 if left >= 0 else math.inf
 
     @cached_property
     def _connection(self) -> Redis:

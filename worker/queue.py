@@ -101,7 +101,7 @@ class JobQueue(SubmittingQueue):
     def note_online_traffic(self) -> None:
         """Tell the workers that people wait for answers: they leave room for these.
 
-        It holds for three seconds.
+        It holds for some seconds, and is remembered for a minute.
 
         Raises:
             QueueUnavailableError: Redis is away.

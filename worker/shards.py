@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 from models.processors import usable_processors
 from models.storage import write_atomically
@@ -23,12 +23,9 @@ from worker.request import JobRequest
 from worker.run import Run
 from worker.run_items import shard_items, shard_rows
 from worker.sources.source import PhotoFolder
-from worker.yielding import FULL_LOAD, Ask, Load
+from worker.yielding import FULL_LOAD, Allowed, Ask
 
 DECODERS: Final = min(4, usable_processors())
-
-Allowed: TypeAlias = Callable[[], Load]
-"""How much may be asked for at this moment."""
 
 
 def finish_shard(
@@ -40,7 +37,7 @@ def finish_shard(
 ) -> int:
     """Work shard *number* of *run*, whose images lie in *folder*; write its artefact.
 
-    *allowed* says before each batch how much *ask* may be asked for.
+    *allowed* says before each call how much *ask* may be asked for.
 
     Returns how many images it has; 0 if a sound artefact was there already.
 
@@ -80,7 +77,7 @@ def predict_items(
     rows: list[Row] = []
     in_flight: deque[Future[list[Row]]] = deque()
     load = partial(load_photo, folder, request.image_size)
-    answer = partial(answer_batch, request, ask)
+    answer = partial(answer_batch, request, ask, allowed)
     decoders = ThreadPoolExecutor(DECODERS)
     senders = ThreadPoolExecutor(FULL_LOAD.calls)
     try:

@@ -5,11 +5,13 @@ long as their answers come soon: what all workers have asked for is what somebod
 now has to wait for. With online traffic, and a model that is slow, calls are so short that
 whoever comes in between hardly waits, one at a time over all workers, with a rest after
 each. The rest is a multiple of the call, so that a job always goes on, at a fixed share of
-its speed.
+its speed. When nobody has come for some seconds the rests end at once, and the short calls
+a minute later: people come back.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +33,9 @@ FIRST_IMAGES: Final = 8
 CALL_SECONDS: Final = 0.3
 """What a call may take beside online traffic: two images of VGG16 on two cores."""
 
+PRESENT_SECONDS: Final = 3.0
+"""So long after the last word of it, online traffic counts as present."""
+
 QUICK_SECONDS: Final = 0.05
 """A model that answers a full batch in this time makes nobody wait."""
 
@@ -50,8 +55,8 @@ Ask: TypeAlias = Callable[[Pixels, ModelRef], Prediction]
 class Traffic(Protocol):
     """What `worker.online.OnlineTraffic` knows."""
 
-    def is_present(self) -> bool:
-        """Whether there is online traffic."""
+    def quiet_seconds(self) -> float:
+        """Since the last online traffic; infinite if that is long ago."""
 
     def take_turn(self, seconds: float) -> bool:
         """Whether the caller may ask the model now."""
@@ -67,6 +72,9 @@ class Load:
     images: int
     calls: int
 
+
+Allowed: TypeAlias = Callable[[], Load]
+"""How much may be asked for at this moment."""
 
 FULL_LOAD: Final = Load(MAX_BATCH_SIZE, 2)
 """The most that a shard ever asks for."""
@@ -85,10 +93,10 @@ class Courtesy:
 
     def load(self) -> Load:
         """How much to ask for now."""
-        if self._yields():
-            self._load = Load(_whole(CALL_SECONDS / self._image_seconds), 1)
-        else:
+        if self._is_quick or self._traffic.quiet_seconds() == math.inf:
             self._load = Load(self._images, FULL_LOAD.calls)
+        else:
+            self._load = Load(_whole(CALL_SECONDS / self._image_seconds), 1)
         return self._load
 
     def ask(self, ask: Ask, batch: Pixels, model: ModelRef) -> Prediction:
@@ -97,7 +105,8 @@ class Courtesy:
         Raises:
             KennelError: as *ask*.
         """
-        yields, calls = self._yields(), self._load.calls
+        yields = self._is_awaited() and not self._is_quick
+        calls = self._load.calls
         if yields:
             self._await_turn()
         began = time.monotonic()
@@ -110,14 +119,16 @@ class Courtesy:
             self._traffic.rest(REST * seconds)
         return prediction
 
-    def _yields(self) -> bool:
-        if self._image_seconds * MAX_BATCH_SIZE < QUICK_SECONDS:
-            return False
-        return self._traffic.is_present()
+    @property
+    def _is_quick(self) -> bool:
+        return self._image_seconds * MAX_BATCH_SIZE < QUICK_SECONDS
+
+    def _is_awaited(self) -> bool:
+        return self._traffic.quiet_seconds() < PRESENT_SECONDS
 
     def _await_turn(self) -> None:
         deadline = time.monotonic() + LONGEST_WAIT_SECONDS
-        while time.monotonic() < deadline and self._traffic.is_present():
+        while time.monotonic() < deadline and self._is_awaited():
             if self._traffic.take_turn(_TURN_SECONDS) or self._pause(_LOOK_SECONDS):
                 return
 

@@ -24,6 +24,7 @@ from tests.processes import wait_until
 from tests.service.conftest import post_image
 from tests.service.served_model import ServedModel
 from worker.online import OnlineTraffic
+from worker.yielding import PRESENT_SECONDS
 
 
 def test_many_requests_are_told_of_once() -> None:
@@ -84,12 +85,16 @@ def is_told(calls: list[float]) -> bool:
     return len(calls) > before
 
 
+def is_noted(redis_server: RedisServer) -> bool:
+    return OnlineTraffic(redis_server.url).quiet_seconds() < PRESENT_SECONDS
+
+
 def test_prediction_tells_the_workers(
     jobs_client: FlaskClient, redis_server: RedisServer
 ) -> None:
     jobs_client.post("/v1/predict", data=grey(100), content_type="image/png")
 
-    wait_until(OnlineTraffic(redis_server.url).is_present, "a notice")
+    wait_until(lambda: is_noted(redis_server), "a notice")
 
 
 def test_workers_hear_of_a_request_for_as_long_as_it_waits(
@@ -100,9 +105,9 @@ def test_workers_hear_of_a_request_for_as_long_as_it_waits(
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(post_image, jobs_client, grey(9))
         try:
-            wait_until(OnlineTraffic(redis_server.url).is_present, "a notice")
+            wait_until(lambda: is_noted(redis_server), "a notice")
             Redis.from_url(redis_server.url).flushall()
-            wait_until(OnlineTraffic(redis_server.url).is_present, "a notice")
+            wait_until(lambda: is_noted(redis_server), "a notice")
         finally:
             served.before_answer = None
             go_on.set()

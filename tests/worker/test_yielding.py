@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -11,30 +12,46 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from redis import Redis
 
 from models.errors import QueueUnavailableError
 from models.images import Pixels
+from models.wire.client import ModelServerClient
 from models.wire.model_ref import ModelRef
 from models.wire.predictions import Prediction
 from tests.conftest import RedisServer
 from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
 from worker import yielding
 from worker.online import OnlineTraffic
-from worker.yielding import ANSWER_SECONDS, FULL_LOAD, REST, Courtesy, Load
+from worker.shards import predict_items
+from worker.sources.local import LocalFolder
+from worker.sources.source import list_photos
+from worker.yielding import (
+    ANSWER_SECONDS,
+    FULL_LOAD,
+    PRESENT_SECONDS,
+    REST,
+    Courtesy,
+    Load,
+)
 
 MODEL = ModelRef("pets", version=1)
 
 
 @dataclass
 class People:
-    """Somebody waits, or nobody; every worker gets a turn after *refusals*."""
+    """Somebody waits, or nobody; every worker gets a turn after *refusals*.
 
-    present: bool = True
+    Attributes:
+        quiet: seconds since somebody was there.
+    """
+
+    quiet: float = 0
     refusals: int = 0
     rests: list[float] = field(default_factory=list)
 
-    def is_present(self) -> bool:
-        return self.present
+    def quiet_seconds(self) -> float:
+        return self.quiet
 
     def take_turn(self, seconds: float) -> bool:
         self.refusals -= 1
@@ -70,7 +87,7 @@ def asked(pace: Courtesy, image_seconds: float) -> Load:
 
 
 def test_calls_grow_while_nobody_waits() -> None:
-    pace = Courtesy(People(present=False), lambda _: False)
+    pace = Courtesy(People(quiet=math.inf), lambda _: False)
 
     assert [asked(pace, 0.0) for _ in range(3)] == [Load(16, 2), FULL_LOAD, FULL_LOAD]
 
@@ -82,7 +99,7 @@ def test_newcomer_never_has_to_wait_for_long(
     """Also while workers are alone; each has two calls, and the model does one by one."""
     clock, now = [0.0], 0.0
     monkeypatch.setattr(yielding, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    paces = [Courtesy(People(present=False), lambda _: False) for _ in range(workers)]
+    paces = [Courtesy(People(quiet=math.inf), lambda _: False) for _ in range(workers)]
     line = deque((pace, pace.load().images, now) for pace in (*paces, *paces))
     waits = []
     for _ in range(50 * workers):
@@ -116,11 +133,20 @@ def test_quick_model_is_asked_as_if_nobody_waited() -> None:
     assert [asked(pace, 0.0) for _ in range(4)][-1] == FULL_LOAD
 
 
+def test_calls_stay_short_without_rests_when_people_left_a_moment_ago() -> None:
+    people = People(quiet=PRESENT_SECONDS, refusals=1)
+
+    load = asked(Courtesy(people, lambda _: False), 0.03)
+
+    assert load in (Load(8, 1), Load(4, 1))
+    assert (people.refusals, people.rests) == (1, [])
+
+
 def test_batches_are_full_again_when_people_are_gone() -> None:
     people = People()
     pace = Courtesy(people, lambda _: False)
     asked(pace, 0.03)
-    people.present = False
+    people.quiet = math.inf
 
     assert [asked(pace, 0.0) for _ in range(3)][-1] == FULL_LOAD
 
@@ -148,9 +174,11 @@ def test_worker_that_has_to_leave_does_not_wait() -> None:
 def test_traffic_is_known_to_others_and_passes(redis_server: RedisServer) -> None:
     noted = OnlineTraffic(redis_server.url)
 
-    assert not OnlineTraffic(redis_server.url).is_present()
+    assert OnlineTraffic(redis_server.url).quiet_seconds() == math.inf
     noted.note()
-    assert OnlineTraffic(redis_server.url).is_present()
+    assert OnlineTraffic(redis_server.url).quiet_seconds() < PRESENT_SECONDS
+    Redis.from_url(redis_server.url).pexpire("rq:kennel:online", 20_000)
+    assert OnlineTraffic(redis_server.url).quiet_seconds() == pytest.approx(40, abs=1)
 
 
 def test_one_worker_has_the_turn(redis_server: RedisServer) -> None:
@@ -165,11 +193,32 @@ def test_one_worker_has_the_turn(redis_server: RedisServer) -> None:
 def test_without_redis_there_is_no_traffic_and_no_turn_to_wait_for() -> None:
     traffic = OnlineTraffic("redis://127.0.0.1:1/0")
 
-    assert not traffic.is_present()
+    assert traffic.quiet_seconds() == math.inf
     assert traffic.take_turn(10)
     traffic.rest(1)
     with pytest.raises(QueueUnavailableError):
         traffic.note()
+
+
+def test_what_was_loaded_for_a_long_call_is_asked_for_in_short_ones(
+    world: World,
+) -> None:
+    world.photos_of(7)
+    (world.photos / "3.png").write_bytes(b"no image")
+    folder, batches = LocalFolder(world.photos, "test"), list[int]()
+    items = list_photos(folder).items
+    loads = iter([FULL_LOAD, Load(4, 1), Load(2, 1), Load(2, 1)])
+
+    def ask(batch: Pixels, model: ModelRef) -> Prediction:
+        batches.append(len(batch))
+        with ModelServerClient(world.model_server.target) as client:
+            return client.predict(batch, model)
+
+    rows = predict_items(folder, items, request(), ask, lambda: next(loads))
+
+    assert batches == [3, 2, 2]
+    assert [row.id for row in rows] == [item.id for item in items]
+    assert [row.code for row in rows] == ["", "", "unsupported_image", *[""] * 4]
 
 
 def test_job_beside_traffic_has_small_calls_and_the_same_csv(world: World) -> None:
