@@ -23,7 +23,7 @@ from benchmarks.trivial import publish_trivial_model
 from kennel.client import Client
 
 CLIENTS = 8
-PHOTOS = 2000
+PHOTOS_PER_SECOND = 20
 """More than a slow model gets through, few enough for small shards: they are counted."""
 
 _FOLDER = "photos"
@@ -38,7 +38,8 @@ def main(seconds: float, workers: int, rate: float | None, trivial: bool) -> Non
     """Print p50 and p99 without a job and beside one, and how fast the job is."""
     with tempfile.TemporaryDirectory(prefix="kennel-photos-") as folder:
         root = Path(folder)
-        link_folder(root / "data" / _FOLDER, 100_000 if trivial else PHOTOS, LARGE)
+        photos = 100_000 if trivial else round(PHOTOS_PER_SECOND * seconds)
+        link_folder(root / "data" / _FOLDER, photos, LARGE)
         if trivial:
             model, models_dir = publish_trivial_model(root / "models"), root / "models"
         else:
