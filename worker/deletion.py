@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import ConflictError
+from models.locks import exclusive
 from models.storage import sync_path, temporary_beside
-from worker.folder_locks import exclusive
 from worker.run import Run
 from worker.run_folder import no_such_job
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from models.locks import exclusive
 from models.storage import TEMPORARY_PREFIX, sync_path
 from models.storage import write_atomically as write
-from worker.folder_locks import exclusive
 from worker.manifest import MAX_NAMED
 from worker.run_folder import RunFolder, now
 

@@ -25,7 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from models.errors import NotFoundError
-from worker.folder_locks import exclusive, shared
+from models.locks import exclusive, shared
 from worker.manifest import Manifest, read_manifest
 
 

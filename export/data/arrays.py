@@ -7,7 +7,6 @@ for the first.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from export.data.partial import PartialArray
 from models.errors import DatasetError
+from models.locks import locked_file
 from models.storage import TEMPORARY_PREFIX
 
 
@@ -98,7 +98,6 @@ def _complete(partial: PartialArray, compute: Callable[[int], Rows]) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     lock = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.lock")
-    with lock.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with locked_file(lock):
         yield
         lock.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ Never one that is loaded, labelled, among the newest, or pinned by an unfinished
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 import time
@@ -104,13 +103,12 @@ def _carry_out(plan: PrunePlan, base: Path) -> None:
 
 @contextmanager
 def _no_export(base: Path) -> Iterator[None]:
-    with (base / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            message = f"an export into {base} is under way: prune again when it is done"
-            raise ConflictError(message) from error
-        yield
+    try:
+        with locked(base, wait=False):
+            yield
+    except BlockingIOError as error:
+        message = f"an export into {base} is under way: prune again when it is done"
+        raise ConflictError(message) from error
 
 
 def _leftovers(base: Path) -> list[Path]:

@@ -6,7 +6,6 @@ server never reads half a configuration, and two commands do not undo each other
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path, PurePath
 from typing import Final, TypeAlias
 
 from models.errors import ConflictError, NotFoundError
+from models.locks import locked_file
 from models.storage import write_atomically
 from models.wire.config import (
     ModelEntry,
@@ -128,10 +128,13 @@ def check_settled(models_dir: Path, entry: ModelEntry) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Be alone among those who change *folder*; a killed holder lets go."""
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Be alone among those who change *folder*; a killed holder lets go.
+
+    Raises:
+        BlockingIOError: somebody else does, and this should not *wait*.
+    """
+    with locked_file(folder / ".lock", wait=wait):
         yield
 
 

@@ -7,7 +7,6 @@ done again with *replace*.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,13 +18,13 @@ from kennel.backup.copying import copy_file
 from kennel.backup.destination import check_empty, check_room, visible
 from kennel.backup.listing import Entry, Head, read_head, read_listing
 from models.errors import ConflictError
+from models.locks import exclusive, locked_file
 from models.storage import (
     TEMPORARY_PREFIX,
     explained_full_disk,
     sync_path,
     temporary_beside,
 )
-from worker.folder_locks import exclusive
 from worker.reconciler import LOCK_NAME
 
 
@@ -97,17 +96,16 @@ def _damaged(backup: Path, entry: Entry) -> DamagedBackupError:
 @contextmanager
 def _without_reconciler(runs_dir: Path) -> Iterator[None]:
     path = runs_dir / LOCK_NAME
-    is_new = not path.exists()
-    with path.open("a") as lock:
-        if is_new:
-            # Its time says when a reconciler looked last: none ever did.
-            os.utime(path, (0, 0))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            message = f"a reconciler works on {runs_dir}: stop the stack first"
-            raise ConflictError(message) from error
-        yield
+    if not path.exists():
+        path.touch()
+        # Its time says when a reconciler looked last: none ever did.
+        os.utime(path, (0, 0))
+    try:
+        with locked_file(path, wait=False):
+            yield
+    except BlockingIOError as error:
+        message = f"a reconciler works on {runs_dir}: stop the stack first"
+        raise ConflictError(message) from error
 
 
 def _take_place(staged: Path, root: Path) -> None:

@@ -16,8 +16,8 @@ from typing import Final
 
 from kennel.backup.listing import HEAD, Entry, read_copied
 from models.errors import ConflictError, InvalidRequestError, NotFoundError
+from models.locks import exclusive
 from models.storage import TEMPORARY_PREFIX, sync_path, temporary_beside
-from worker.folder_locks import exclusive
 
 _NAME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z")
 _DRAFT: Final = TEMPORARY_PREFIX

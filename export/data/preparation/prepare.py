@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ from export.data.preparation.survey import Before, survey
 from export.data.sources.archives import Archives
 from export.progress import Progress
 from models.errors import ConflictError
+from models.locks import exclusive
 
 
 @dataclass(frozen=True)
@@ -117,14 +116,11 @@ def _existing_parent(path: Path) -> Path:
 
 @contextmanager
 def _locked(dest: Path) -> Iterator[None]:
-    descriptor = os.open(dest, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        with exclusive(dest, wait=False):
+            yield
     except BlockingIOError as error:
         raise _busy(dest) from error
-    finally:
-        os.close(descriptor)  # the kernel unlocks, also after a kill
 
 
 def _busy(dest: Path) -> ConflictError:

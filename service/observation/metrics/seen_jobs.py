@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from models.locks import locked_file
 
 
 class SeenJob(NamedTuple):
@@ -49,8 +50,7 @@ class SeenJobs:
 
 @contextmanager
 def _locked_file(path: Path) -> Iterator[dict[str, SeenJob]]:
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked_file(path.with_suffix(".lock")):
         jobs = _load(path)
         yield jobs
         # Renamed, so that a process which is killed here leaves the old one.

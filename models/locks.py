@@ -1,7 +1,7 @@
-"""Locks on folders; the kernel drops those of a killed process.
+"""Locks on files and folders; the kernel drops those of a killed process.
 
-A lock belongs to the folder and not to its name: whoever has waited for it looks whether
-the folder is still there, or another one took its place.
+A folder's lock belongs to the folder and not to its name: whoever has waited for it looks
+whether the folder is still there, or another one took its place.
 """
 
 from __future__ import annotations
@@ -15,6 +15,18 @@ from pathlib import Path
 
 
 @contextmanager
+def locked_file(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the file at *path* alone; it is made if there is none, and never changed.
+
+    Raises:
+        BlockingIOError: somebody holds it, and this should not *wait*.
+    """
+    with path.open("a") as stream:
+        fcntl.flock(stream, _exclusively(wait))
+        yield
+
+
+@contextmanager
 def exclusive(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold *folder* alone.
 
@@ -22,7 +34,7 @@ def exclusive(folder: Path, *, wait: bool = True) -> Iterator[None]:
         FileNotFoundError: it is gone.
         BlockingIOError: somebody holds it, and this should not *wait*.
     """
-    with _held(folder, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
+    with _held(folder, _exclusively(wait)):
         yield
 
 
@@ -47,3 +59,7 @@ def _held(folder: Path, how: int) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _exclusively(wait: bool) -> int:
+    return fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
