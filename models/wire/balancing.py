@@ -23,7 +23,9 @@ _SERVICE_CONFIG: Final[dict[str, Any]] = {
             "name": [{}],
             "retryPolicy": {
                 "maxAttempts": TRIES,
-                "initialBackoff": "0.05s",
+                # The last try is 0.24 s (by gRPC's jitter) or more after the first one,
+                # and a connection is tried again after at most 0.12 s.
+                "initialBackoff": "0.1s",
                 "maxBackoff": "0.5s",
                 "backoffMultiplier": 2,
                 # A server that goes away, or whose batching queue is full. Never

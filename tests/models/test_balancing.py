@@ -103,7 +103,7 @@ def test_tries_end_with_the_deadline(
     with pytest.raises(ModelUnavailableError):
         client.predict(PIXELS, PETS, timeout_seconds=0.02)
 
-    # The first pause alone may take 0.05 s, and on a busy machine anything takes long.
+    # The first pause alone would take 0.1 s; on a busy machine anything takes long.
     assert time.monotonic() - started < 1
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -38,7 +40,6 @@ from models.wire.requests import images_request
 from models.wire.status import ERRORS
 from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
 from tests.fake_model_server import CARD, FakeModelServer
-from tests.processes import wait_until
 
 PETS = ModelRef("pets")
 PIXELS = np.full((3, 32, 32, 3), 51, np.uint8)
@@ -123,21 +124,24 @@ def test_slow_server_meets_the_deadline(model_server: FakeModelServer) -> None:
         client.predict(PIXELS, PETS, timeout_seconds=0.1)
 
 
-def test_server_that_comes_back_is_found_again(model_server: FakeModelServer) -> None:
-    with ModelServerClient(model_server.target) as client:
-        client.predict(PIXELS, PETS)
+def test_server_that_comes_back_answers_the_first_call_of_every_client(
+    model_server: FakeModelServer,
+) -> None:
+    """However long it was away: processes behind one address are ready together."""
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(ModelServerClient(model_server.target))
+            for _ in range(8)
+        ]
         model_server.stop()
-        with pytest.raises(ModelUnavailableError):
-            client.predict(PIXELS, PETS)
+        for client in clients:
+            with pytest.raises(ModelUnavailableError):
+                client.predict(PIXELS, PETS)
         model_server.start()
-        wait_until(lambda: is_answering(client), "an answer", 5)
+        pool = stack.enter_context(ThreadPoolExecutor(len(clients)))
+        answers = list(pool.map(lambda each: each.predict(PIXELS, PETS), clients))
 
-
-def is_answering(client: ModelServerClient) -> bool:
-    try:
-        return client.predict(PIXELS, PETS).version == 1
-    except ModelUnavailableError:
-        return False
+    assert [answer.version for answer in answers] == [1] * len(clients)
 
 
 def test_many_images_are_sent_in_parts_to_one_version(
