@@ -142,15 +142,18 @@ def test_without_redis_each_process_counts_for_itself(
 def test_counting_returns_to_redis(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, patience: None
 ) -> None:
+    """What was counted just before may be lost: Redis writes once a second."""
     monkeypatch.setattr(limiter, "PAUSE_SECONDS", 0.0)
     counters = Limiter(redis_server.url)
     assert counters.charge(HOURLY, "a", 2)
+    assert counters.left(HOURLY, "a").remaining == 3
 
     redis_server.kill()
     assert counters.left(HOURLY, "a").remaining == 5
     redis_server.start()
+    assert Limiter(redis_server.url).charge(HOURLY, "a")
 
-    assert counters.left(HOURLY, "a").remaining == 3
+    assert counters.left(HOURLY, "a").remaining in {2, 4}
 
 
 def test_silent_redis_costs_one_short_wait_in_each_pause() -> None:
