@@ -2,6 +2,8 @@
 
 A folder's lock belongs to the folder and not to its name: whoever has waited for it looks
 whether the folder is still there, or another one took its place.
+
+Who does not want to wait says what is raised instead: *busy*.
 """
 
 from __future__ import annotations
@@ -13,28 +15,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.errors import ConflictError
+
 
 @contextmanager
-def locked_file(path: Path, *, wait: bool = True) -> Iterator[None]:
+def locked_file(path: Path, *, busy: ConflictError | None = None) -> Iterator[None]:
     """Hold the file at *path* alone; it is made if there is none, and never changed.
 
     Raises:
-        BlockingIOError: somebody holds it, and this should not *wait*.
+        ConflictError: *busy*; somebody holds it.
     """
     with path.open("a") as stream:
-        fcntl.flock(stream, _exclusively(wait))
+        _lock(stream.fileno(), fcntl.LOCK_EX, busy)
         yield
 
 
 @contextmanager
-def exclusive(folder: Path, *, wait: bool = True) -> Iterator[None]:
+def exclusive(folder: Path, *, busy: ConflictError | None = None) -> Iterator[None]:
     """Hold *folder* alone.
 
     Raises:
         FileNotFoundError: it is gone.
-        BlockingIOError: somebody holds it, and this should not *wait*.
+        ConflictError: *busy*; somebody holds it.
     """
-    with _held(folder, _exclusively(wait)):
+    with _held(folder, fcntl.LOCK_EX, busy):
         yield
 
 
@@ -50,10 +54,10 @@ def shared(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _held(folder: Path, how: int) -> Iterator[None]:
+def _held(folder: Path, how: int, busy: ConflictError | None = None) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, how)
+        _lock(descriptor, how, busy)
         if not os.path.samestat(os.fstat(descriptor), folder.stat()):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
         yield
@@ -61,5 +65,11 @@ def _held(folder: Path, how: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _exclusively(wait: bool) -> int:
-    return fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+def _lock(descriptor: int, how: int, busy: ConflictError | None) -> None:
+    if busy is None:
+        fcntl.flock(descriptor, how)
+        return
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise busy from error

@@ -73,15 +73,16 @@ def _check_over(run: Run, ended: float | None) -> None:
 
 
 def _hold(held: ExitStack, run: Run, deadline: float) -> None:
+    message = f"a worker is still leaving job {run.id}: try again"
+    busy = ConflictError(message, code="job_not_over")
     while True:
         try:
-            held.enter_context(exclusive(run.attempts, wait=False))
+            held.enter_context(exclusive(run.attempts, busy=busy))
         except FileNotFoundError as error:
             raise no_such_job(run.id) from error
-        except BlockingIOError as error:
+        except ConflictError:
             if time.monotonic() > deadline:
-                message = f"a worker is still leaving job {run.id}: try again"
-                raise ConflictError(message, code="job_not_over") from error
+                raise
         else:
             return
         time.sleep(_LOOK_SECONDS)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,10 +57,12 @@ def prune(
         OSError: the folder cannot be written.
     """
     served_model(models_dir, name)
-    with _no_export(models_dir / name), locked(models_dir):
+    base = models_dir / name
+    message = f"an export into {base} is under way: prune again when it is done"
+    with locked(base, busy=ConflictError(message)), locked(models_dir):
         plan = _plan(models_dir, name, keep, pinned)
         if not dry_run:
-            _carry_out(plan, models_dir / name)
+            _carry_out(plan, base)
     return plan
 
 
@@ -99,16 +100,6 @@ def _carry_out(plan: PrunePlan, base: Path) -> None:
     sync_path(base)
     for path in [*plan.leftovers, *hidden.values()]:
         _remove(path)
-
-
-@contextmanager
-def _no_export(base: Path) -> Iterator[None]:
-    try:
-        with locked(base, wait=False):
-            yield
-    except BlockingIOError as error:
-        message = f"an export into {base} is under way: prune again when it is done"
-        raise ConflictError(message) from error
 
 
 def _leftovers(base: Path) -> list[Path]:

@@ -7,8 +7,8 @@ server never reads half a configuration, and two commands do not undo each other
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Final, TypeAlias
@@ -127,15 +127,15 @@ def check_settled(models_dir: Path, entry: ModelEntry) -> None:
         raise ConflictError(message)
 
 
-@contextmanager
-def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(
+    folder: Path, *, busy: ConflictError | None = None
+) -> AbstractContextManager[None]:
     """Be alone among those who change *folder*; a killed holder lets go.
 
     Raises:
-        BlockingIOError: somebody else does, and this should not *wait*.
+        ConflictError: *busy*; somebody else does, and is not waited for.
     """
-    with locked_file(folder / ".lock", wait=wait):
-        yield
+    return locked_file(folder / ".lock", busy=busy)
 
 
 def _is_ours(entry: ModelEntry) -> bool:

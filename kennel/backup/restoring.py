@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from kennel.backup.checking import DamagedBackupError
@@ -93,19 +93,14 @@ def _damaged(backup: Path, entry: Entry) -> DamagedBackupError:
     return DamagedBackupError(f"{message}: use an older backup")
 
 
-@contextmanager
-def _without_reconciler(runs_dir: Path) -> Iterator[None]:
+def _without_reconciler(runs_dir: Path) -> AbstractContextManager[None]:
     path = runs_dir / LOCK_NAME
     if not path.exists():
         path.touch()
         # Its time says when a reconciler looked last: none ever did.
         os.utime(path, (0, 0))
-    try:
-        with locked_file(path, wait=False):
-            yield
-    except BlockingIOError as error:
-        message = f"a reconciler works on {runs_dir}: stop the stack first"
-        raise ConflictError(message) from error
+    message = f"a reconciler works on {runs_dir}: stop the stack first"
+    return locked_file(path, busy=ConflictError(message))
 
 
 def _take_place(staged: Path, root: Path) -> None:

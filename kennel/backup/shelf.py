@@ -64,12 +64,9 @@ class Shelf:
             raise InvalidRequestError(f"{self.folder} is not a folder: name one")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._check_own()
-        try:
-            with exclusive(self.folder, wait=False):
-                yield
-        except BlockingIOError as error:
-            message = f"another backup is being made in {self.folder}: wait for its end"
-            raise ConflictError(message) from error
+        message = f"another backup is being made in {self.folder}: wait for its end"
+        with exclusive(self.folder, busy=ConflictError(message)):
+            yield
 
     def new_draft(self) -> Path:
         """An empty folder that will be a backup."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +61,7 @@ def prepare(request: PrepareRequest, progress: Progress) -> Prepared:
         check_strict(request, plan.manifest)
         check_space(dest, list(plan.steps(dest)))
         dest.mkdir(parents=True, exist_ok=True)
-        with _locked(dest):
+        with exclusive(dest, busy=_busy(dest)):
             if read_plan(dest) is not None:
                 raise _busy(dest)
             plan.write(dest)
@@ -76,7 +74,7 @@ def _resume(
 ) -> Prepared | None:
     if read_plan(request.dest) is None:
         return None
-    with _locked(request.dest):
+    with exclusive(request.dest, busy=_busy(request.dest)):
         plan = read_plan(request.dest)
         if plan is None:  # whoever held the lock has finished it
             return None
@@ -112,15 +110,6 @@ def _free_name(dest: Path) -> str:
 
 def _existing_parent(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if each.is_dir())
-
-
-@contextmanager
-def _locked(dest: Path) -> Iterator[None]:
-    try:
-        with exclusive(dest, wait=False):
-            yield
-    except BlockingIOError as error:
-        raise _busy(dest) from error
 
 
 def _busy(dest: Path) -> ConflictError:
