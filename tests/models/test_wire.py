@@ -133,6 +133,8 @@ def test_server_that_comes_back_answers_the_first_call_of_every_client(
             stack.enter_context(ModelServerClient(model_server.target))
             for _ in range(8)
         ]
+        for client in clients:
+            client.predict(PIXELS, PETS)
         model_server.stop()
         for client in clients:
             with pytest.raises(ModelUnavailableError):
