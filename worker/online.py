@@ -32,7 +32,7 @@ class OnlineTraffic:
     def __init__(self, redis_url: str) -> None:
         """Speak of it through the Redis at *redis_url*."""
         self._redis_url = redis_url
-        self._looked = float("-inf")
+        self._looked = -math.inf
         self._quiet_seconds = math.inf
 
     def note(self) -> None:

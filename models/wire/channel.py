@@ -26,9 +26,9 @@ CHANNEL_OPTIONS: Final = (
     *BALANCING_OPTIONS,
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # gRPC's default grows to two minutes: a restarted server would not be noticed. Of
-    # several processes, all must have noticed when one says that it is ready: sooner
-    # than a call's last try (`models.wire.balancing`). 100 is gRPC's least.
+    # gRPC's default grows to two minutes: a restarted server would not be noticed. When
+    # one process says that it is ready, calls to the others must not fail: they connect
+    # again before a call's last try (`models.wire.balancing`). 100 is gRPC's least.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 100),
 )
