@@ -13,8 +13,13 @@ from typing import Any, Final
 
 from models.errors import ModelContractError
 from models.spread import BINS, AnswerSpread
+from models.storage import parse_json
 
 SCHEMA: Final = 1
+
+MAX_LEVELS: Final = 32
+"""How deep a card may be nested; ours have four levels. Much deeper ones can be read,
+but not be written into an answer."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class ModelCard:
             ModelContractError: not a card, or one of a newer schema.
         """
         try:
-            return cls._from_mapping(json.loads(text))
+            return cls._from_mapping(parse_json(text, MAX_LEVELS))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             message = f"the model's card cannot be read ({error}): export it again"
             raise ModelContractError(message) from error

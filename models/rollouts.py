@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.errors import InvalidRequestError
+from models.storage import parse_json
 
 ROLLOUTS_FILE: Final = "rollouts.json"
 LOOK_SECONDS: Final = 0.5
@@ -30,6 +31,9 @@ RUNNING: Final = "running"
 ABORTED: Final = "aborted"
 PROMOTED: Final = "promoted"
 SUPERSEDED: Final = "superseded"
+_LEVELS: Final = 3
+"""Of the file: the object, its list, a rollout."""
+
 STATES: Final = (STARTING, RUNNING, ABORTED, PROMOTED, SUPERSEDED)
 
 
@@ -89,7 +93,7 @@ def read_rollouts(path: Path) -> dict[str, Rollout]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequestError(f"{path} cannot be read: {error}") from error
     try:
-        entries = [_read(each) for each in json.loads(text)["rollouts"]]
+        entries = [_read(each) for each in parse_json(text, _LEVELS)["rollouts"]]
     except (ValueError, KeyError, TypeError) as error:
         message = (
             f"{path} is not a list of rollouts ({error}): restore it, or remove it to "

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from models.errors import StorageFullError
 
@@ -68,6 +69,29 @@ def explained_full_disk(variable: str) -> Iterator[None]:
             raise
         message = f"the disk that holds {variable} is full: make room, then try again"
         raise StorageFullError(message) from error
+
+
+def parse_json(text: str | bytes, max_levels: int | None = None) -> Any:
+    """The value that a JSON *text* stands for.
+
+    Raises:
+        ValueError: it is no JSON, or nested deeper than *max_levels* or than Python
+            can read (about 1,000 levels).
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if max_levels is not None and _is_deeper(value, max_levels):
+        raise ValueError(f"it is nested deeper than {max_levels} levels")
+    return value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)
 
 
 def temporary_beside(path: Path) -> Path:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from models.storage import write_atomically
+from models.storage import parse_json, write_atomically
 from worker.attempts import record_wait, seconds_waited
 from worker.run import Run
 
@@ -52,7 +52,7 @@ def read_absence(folder: Path) -> Absence | None:
     note = Run(folder).absence
     try:
         asked = note.stat().st_mtime
-        content = json.loads(note.read_text(encoding="utf-8"))
+        content = parse_json(note.read_text(encoding="utf-8"))
         return Absence(str(content["reason"]), asked, float(content["pause_seconds"]))
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from models.storage import parse_json
 from worker.items import Item
 
 _HEAD_BYTES: Final = 64
@@ -109,7 +110,7 @@ def _error(row: Row) -> dict[str, str]:
 
 
 def _parse(text: str) -> tuple[Row, ...]:
-    return tuple(_row(*each) for each in json.loads(text)["rows"])
+    return tuple(_row(*each) for each in parse_json(text)["rows"])
 
 
 def _row(id_: str, file: str, outcome: Any) -> Row:

@@ -6,7 +6,6 @@ long as the marker of its end is the same file.
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from models.errors import NotFoundError
+from models.storage import parse_json
 from worker.run import Run
 from worker.runs import all_runs
 from worker.status import read_status
@@ -75,7 +75,7 @@ def _of_ended_run(folder: Path, marker: Path, ended_ns: int) -> JobFigures:
 def _reported(run: Run, ended: float) -> JobFigures:
     # The report says in one file what a thousand shards would.
     try:
-        unreadable = json.loads(run.report.read_text(encoding="utf-8"))["unreadable"]
+        unreadable = parse_json(run.report.read_text(encoding="utf-8"))["unreadable"]
     except (OSError, ValueError, LookupError, TypeError):
         return _figures(run, ended)
     manifest = run.manifest

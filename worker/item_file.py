@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from models.storage import open_atomically
+from models.storage import open_atomically, parse_json
 from worker.items import Item
 
 _LINES: Final = "items.jsonl"
@@ -75,4 +75,4 @@ def _dump(content: Any) -> bytes:
 
 
 def _parse(line: bytes) -> tuple[Item, ...]:
-    return tuple(Item(*row) for row in json.loads(line))
+    return tuple(Item(*row) for row in parse_json(line))

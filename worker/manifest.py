@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from models.errors import NotFoundError
-from models.storage import write_atomically
+from models.storage import parse_json, write_atomically
 from worker.item_file import write_items
 from worker.items import Item, Listing
 from worker.request import JobRequest
@@ -127,7 +127,7 @@ def read_inline_items(text: str) -> tuple[Item, ...]:
 
 def _parse(text: str, read: Callable[[Any], _Read]) -> _Read:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         if content["schema"] not in (INLINE_SCHEMA, SCHEMA):
             raise ValueError(f"schema {content['schema']}, this program reads {SCHEMA}")
         return read(content)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 from models.errors import (
     ConflictError,
     InvalidImageError,
     InvalidRequestError,
     NotFoundError,
 )
+from models.storage import parse_json
 from worker.run import Run
 from worker.run_items import find_item
 from worker.sources.local import LocalFolder
@@ -76,7 +75,7 @@ def _listed_file(run: Run, image_id: str) -> str | None:
 def _uncertain_file(run: Run, image_id: str) -> str | None:
     # A page shows these, two dozen at once: for them no long manifest is read.
     try:
-        listed = json.loads(run.scores.read_text(encoding="utf-8"))["uncertain"]
+        listed = parse_json(run.scores.read_text(encoding="utf-8"))["uncertain"]
     except (OSError, ValueError, LookupError):
         return None
     files = {entry["id"]: str(entry["file"]) for entry in listed}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import ConflictError, NotFoundError
-from models.storage import write_atomically
+from models.storage import parse_json, write_atomically
 from worker.assembly import unclipped_rows
 from worker.job_pages import PAGE, JobPage, read_page
 from worker.photos import read_photo
@@ -105,7 +105,7 @@ class JobRecords:
         with found_run(self._runs_dir, job_id):
             run = self._succeeded(job_id, "scores are")
             try:
-                known: dict[str, Any] = json.loads(
+                known: dict[str, Any] = parse_json(
                     run.scores.read_text(encoding="utf-8")
                 )
             except (OSError, ValueError):
@@ -122,7 +122,7 @@ class JobRecords:
         """
         run = self._succeeded(job_id, "report is")
         try:
-            report: dict[str, Any] = json.loads(run.report.read_text(encoding="utf-8"))
+            report: dict[str, Any] = parse_json(run.report.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             message = f"the report of job {job_id} is damaged: submit the folder again"
             raise NotFoundError(message, code="report_not_found") from error

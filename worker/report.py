@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any, Final
 
+from models.storage import parse_json
 from models.version import VERSION
 from worker.artefacts import read_seconds
 from worker.attempts import count_attempts
@@ -83,7 +83,7 @@ def _shards(run: Run, manifest: Manifest) -> dict[str, Any]:
 
 def _card(run: Run) -> dict[str, Any] | None:
     try:
-        card: dict[str, Any] = json.loads(run.card.read_text(encoding="utf-8"))
+        card: dict[str, Any] = parse_json(run.card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         # Of a job that was submitted without one; nothing else depends on it.
         return None

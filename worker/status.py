@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from models.storage import parse_json
 from worker.absence import read_absence
 from worker.progress import read_progress
 from worker.run import Run
@@ -135,7 +135,7 @@ def _waiting(run: Run) -> str | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         # Retried at this moment, or damaged: the marker alone tells the state.
         return {}

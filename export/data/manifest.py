@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from export.data.checks.findings import Finding
 from models.errors import DatasetError
-from models.storage import write_atomically
+from models.storage import parse_json, write_atomically
 
 MANIFEST_FILE: Final = "manifest.json"
 PLAN_FILE: Final = ".plan.json"
@@ -116,7 +116,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise DatasetError(message)
     path = folder / MANIFEST_FILE
     try:
-        return parse_manifest(json.loads(path.read_text(encoding="utf-8")))
+        return parse_manifest(parse_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{path} is no manifest of kennel prepare ({error}): prepare anew"
         raise DatasetError(message) from error

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.errors import DatasetError
-from models.storage import write_atomically
+from models.storage import parse_json, write_atomically
 
 MANIFEST_SCHEMA: Final = 1
 
@@ -68,7 +68,7 @@ def read_split(path: Path) -> Split:
         DatasetError: it is missing or not one.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         content.pop("schema")
         for part in ("train", "valid"):
             content[part] = tuple(Photo(**photo) for photo in content[part])

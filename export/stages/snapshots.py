@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DatasetError
-from models.storage import open_atomically
+from models.storage import open_atomically, parse_json
 
 _FACTS: Final = "facts"
 
@@ -46,7 +46,7 @@ def read_snapshot(path: Path) -> Snapshot:
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            facts = json.loads(stored[_FACTS].tobytes())
+            facts = parse_json(stored[_FACTS].tobytes())
             names = sorted(set(stored.files) - {_FACTS})
             return Snapshot([stored[name] for name in names], facts)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

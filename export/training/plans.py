@@ -13,7 +13,7 @@ from export.data.split import Split, read_split
 from export.recipes.recipe import Recipe, Stage
 from models.errors import ConflictError, DatasetError, NotFoundError
 from models.networks.head import Head
-from models.storage import write_atomically
+from models.storage import parse_json, write_atomically
 
 PLAN_FILE: Final = "plan.json"
 SPLIT_FILE: Final = "split.json"
@@ -76,7 +76,7 @@ def read_plan(folder: Path) -> TrainingPlan:
         message = f"no training run in {folder}: see `kennel train --help`"
         raise NotFoundError(message, code="run_not_found")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         content["recipe"] = recipe_from(content["recipe"])
         content["cache"] = Path(content["cache"])
         return TrainingPlan(

@@ -18,7 +18,7 @@ from export.stages.history import Epoch
 from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
 from export.training.plans import PLAN_FILE, TrainingPlan, read_plan
 from models.errors import ConflictError, DatasetError, NotFoundError
-from models.storage import write_atomically
+from models.storage import parse_json, write_atomically
 
 RUN_FILE: Final = "run.json"
 VALIDATION_FILE: Final = "validation.npz"
@@ -96,7 +96,7 @@ def read_run(run: str | Path, runs_dir: Path) -> TrainedRun:
         )
         raise ConflictError(message, code="run_not_finished")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         return TrainedRun(
             plan=plan,
             weights=content["weights"],

@@ -10,12 +10,12 @@ ApiError                   the API refused; ``status`` and ``code`` say why
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from kennel.api.answers import ImageProblem, Job
 from models.errors import KennelError
+from models.storage import parse_json
 
 BUSY: Final = frozenset({429, 502, 503, 504})
 ACCESS: Final = frozenset({401, 403})
@@ -104,7 +104,7 @@ def read_problem(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
 
 def _read(kind: type[ApiError], status: int, body: bytes) -> ApiError:
     try:
-        problem = json.loads(body)
+        problem = parse_json(body)
         detail, code = str(problem["detail"]), str(problem["code"])
         errors = tuple(_image_problem(each) for each in problem.get("errors", ()))
         request_id = str(problem.get("request_id", ""))

@@ -7,7 +7,6 @@ next would be as slow.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from kennel.api.errors import (
 )
 from kennel.api.repeating import may_repeat, pause_seconds
 from models.errors import InvalidRequestError
+from models.storage import parse_json
 
 _LEAST_SECONDS: Final = 0.01
 _CHUNK_BYTES: Final = 64 * 1024
@@ -94,7 +94,7 @@ class Transport:
         """
         content = self.ask(call)
         try:
-            answer: dict[str, Any] = json.loads(content)
+            answer: dict[str, Any] = parse_json(content)
         except ValueError as error:
             message = f"{self._url} is no Kennel API: it answered {content[:80]!r}"
             raise ApiError(message) from error

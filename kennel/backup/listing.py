@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from models.errors import InvalidRequestError
-from models.storage import hash_file, write_atomically
+from models.storage import hash_file, parse_json, write_atomically
 
 FILES: Final = "files.jsonl"
 HEAD: Final = "backup.json"
@@ -126,7 +126,7 @@ def total_size(entries: Iterable[Entry]) -> int:
 def _read(folder: Path) -> tuple[Head, str]:
     path = folder / HEAD
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if content.pop("schema") != SCHEMA:
             raise ValueError(f"this program reads schema {SCHEMA}")
         digest = str(content.pop("files_sha256"))
@@ -140,5 +140,5 @@ def _read(folder: Path) -> tuple[Head, str]:
 
 
 def _entry(line: str) -> Entry:
-    path, size, sha256, seen = json.loads(line)
+    path, size, sha256, seen = parse_json(line)
     return Entry(path, size, sha256, tuple(seen) if seen else None)

@@ -114,7 +114,10 @@ def read_model_config(path: Path) -> list[ModelEntry]:
     try:
         text = path.read_text(encoding="utf-8")
         config = text_format.Parse(text, ModelServerConfig())
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+    except (
+        *(OSError, UnicodeDecodeError, text_format.ParseError),
+        RecursionError,  # an Any may hold a configuration, that one another, ...
+    ) as error:
         message = f"{path} is not a model server configuration: {error}"
         raise InvalidRequestError(message) from error
     return [_entry(each) for each in config.model_config_list.config]

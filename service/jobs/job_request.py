@@ -12,7 +12,7 @@ from models.probabilities import check_clip_bound, parse_clip
 from models.wire.model_ref import ModelRef
 from service.budget import Budget
 from service.jobs.sheets import SHEETS
-from service.predictions.json_body import parse_json
+from service.predictions.json_body import parse_body
 from service.predictions.query import read_model
 from service.predictions.uploads import UNSUPPORTED_MEDIA_TYPE
 from service.served.catalog import Catalog
@@ -40,7 +40,7 @@ def read_json(request: Request) -> Any:
             "application/gzip"
         )
         raise InvalidRequestError(message, code=UNSUPPORTED_MEDIA_TYPE)
-    return parse_json(request.get_data())
+    return parse_body(request.get_data())
 
 
 def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:

@@ -7,7 +7,6 @@ images cannot explain is refused before it is parsed.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from models.errors import InvalidRequestError
+from models.storage import parse_json
 from service.predictions.uploads import BAD_REQUEST
 
 _PARTS_PER_IMAGE: Final = 64
@@ -40,7 +40,7 @@ def json_members(body: bytes, limits: JsonLimits) -> Iterator[dict[str, Any]]:
     """
     with _one_at_a_time:
         _check_parts(body, limits)
-        members = parse_json(body)
+        members = parse_body(body)
         del body
         if not isinstance(members, dict):
             raise InvalidRequestError("the body is not a JSON object")
@@ -72,14 +72,14 @@ def _check_parts(body: bytes, limits: JsonLimits) -> None:
         raise InvalidRequestError(message, code="too_large")
 
 
-def parse_json(body: bytes) -> Any:
+def parse_body(body: bytes) -> Any:
     """What the JSON in *body* says.
 
     Raises:
         InvalidRequestError: it is no JSON.
     """
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+        return parse_json(body)
+    except ValueError as error:
         message = f"the body is not JSON ({error})"
         raise InvalidRequestError(message, code=BAD_REQUEST) from error

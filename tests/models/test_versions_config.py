@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models.errors import InvalidRequestError
 from models.wire.config import ModelEntry, read_model_config, render_entries
 
 BASE = Path("/models/pets")
@@ -42,3 +43,12 @@ def test_file_without_a_policy_serves_the_newest(tmp_path: Path) -> None:
 
     assert entry.loaded([1, 2]) == [2]
     assert entry.labels == (("stable", 2),)
+
+
+def test_configuration_within_configurations_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    kind = "[type.googleapis.com/tensorflow.serving.ModelServerConfig]"
+    file.write_text(f"custom_model_config {{ {kind} {{ " * 2000)
+
+    with pytest.raises(InvalidRequestError, match="not a model server configuration"):
+        read_model_config(file)

@@ -15,7 +15,7 @@ from export.data.manifest import PLAN_FILE, Manifest, parse_manifest
 from export.data.preparation.placing import Step
 from export.data.sources.files import Origin
 from models.errors import DatasetError
-from models.storage import write_atomically
+from models.storage import parse_json, write_atomically
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_plan(dest: Path) -> Plan | None:
     """
     path = dest / PLAN_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         origins = [Origin(Path(x[0]), tuple(x[1:])) for x in content.pop("origins")]
         manifest = parse_manifest(content.pop("manifest"))
         return Plan(manifest=manifest, origins=tuple(origins), **content)

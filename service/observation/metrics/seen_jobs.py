@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from models.locks import locked_file
+from models.storage import parse_json
 
 
 class SeenJob(NamedTuple):
@@ -61,7 +62,7 @@ def _locked_file(path: Path) -> Iterator[dict[str, SeenJob]]:
 
 def _load(path: Path) -> dict[str, SeenJob]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     return {id_: SeenJob(*each) for id_, each in content.items()}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import grpc
 import pytest
 from flask.testing import FlaskClient
 
-from models.rollouts import ABORTED, PROMOTED, STARTING, SUPERSEDED
+from models.rollouts import ABORTED, PROMOTED, ROLLOUTS_FILE, STARTING, SUPERSEDED
+from service.rollout.rollouts import Rollouts
 from service.rollout.sides import draw
 from tests.pictures import grey
 from tests.service.conftest import post_image, post_images
 from tests.service.rollout.conftest import Deciding
-from tests.service.rollout.decided import ROLLOUT
+from tests.service.rollout.decided import ROLLOUT, decide
 from tests.service.served_model import ServedModel
 
 
@@ -165,3 +167,13 @@ def _base64(image: bytes) -> str:
     import base64
 
     return base64.b64encode(image).decode()
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000], ids=["cut off", "too deep"])
+def test_broken_decisions_leave_the_last_good_ones(models_dir: Path, text: str) -> None:
+    decide(models_dir)
+    rollouts = Rollouts(models_dir, look_seconds=0)
+
+    (models_dir / ROLLOUTS_FILE).write_text(text)
+
+    assert rollouts.of("pets") == ROLLOUT
