@@ -12,7 +12,7 @@ KennelError                     whatever we can explain; the command line prints
 |-- ModelContractError          the model server's answer is not what we agreed on
 |   `-- MissingSignatureError   the version was exported without what is asked of it
 |-- QueueUnavailableError       probabilities -> CSV: Redis cannot be reached
-|-- StorageUnavailableError     the object storage of photos or results is away
+|-- StorageUnavailableError     the files of photos, jobs or results cannot be used now
 `-- StorageFullError            no room on the disk for an upload or a job
 
 Each carries a stable ``code`` for machines; the message names the value and the remedy.
@@ -101,7 +101,7 @@ class QueueUnavailableError(KennelError):
 
 
 class StorageUnavailableError(KennelError):
-    """Object storage cannot be used now; the same call may succeed later."""
+    """Files cannot be read or written now; the same call may succeed later."""
 
     code = "storage_unavailable"
 

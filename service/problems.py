@@ -6,6 +6,7 @@ Views raise; nothing above them tells a client more than the error's own message
 from __future__ import annotations
 
 import logging
+import os
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -78,6 +79,7 @@ def register_problems(app: Flask) -> None:
     """Answer every error of *app* as problem+json."""
     app.register_error_handler(KennelError, _explained)
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(OSError, _storage)
     app.register_error_handler(Exception, _unknown)
 
 
@@ -113,6 +115,18 @@ def _detail(error: HTTPException, status: int) -> str:
         limit = request.max_content_length
         return f"the request is above {limit:,} bytes or has too many parts: split it"
     return error.description or error.name
+
+
+def _storage(error: OSError) -> Response:
+    # Of files; what goes wrong on a connection has no number, or is one of these.
+    if error.errno is None or isinstance(error, ConnectionError | TimeoutError):
+        return _unknown(error)
+    logger.error("%s cannot use the service's files: %s", request_id(), error)
+    message = (
+        f"the service's files cannot be used now ({os.strerror(error.errno)}): try "
+        "again later, or tell the operator, whose log names the file"
+    )
+    return _explained(StorageUnavailableError(message))
 
 
 def _unknown(error: Exception) -> Response:

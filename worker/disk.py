@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from models.errors import ConflictError, StorageFullError
+from models.errors import ConflictError, StorageFullError, StorageUnavailableError
 from worker.disk_figures import read_disk
 from worker.patience import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from worker.run import Run
@@ -49,12 +49,17 @@ def check_room(runs_dir: Path, min_free_bytes: int, coming_bytes: int = 0) -> No
 
     Raises:
         StorageFullError: they are not; the message says how many are.
+        StorageUnavailableError: the folder cannot be read and written.
     """
     try:
         free = disk_free_bytes(runs_dir)
+        _check_access(runs_dir)
     except OSError as error:
-        message = f"the disk that holds RUNS_DIR cannot be asked: {error.strerror}"
-        raise StorageFullError(message) from error
+        message = (
+            f"RUNS_DIR cannot be used ({error.strerror}): it has to be a folder that "
+            "the API and the workers may read and write"
+        )
+        raise StorageUnavailableError(message) from error
     if not min_free_bytes or free - coming_bytes >= min_free_bytes:
         return
     coming = f" and {coming_bytes // _MEBIBYTE} for the upload" if coming_bytes else ""
@@ -88,6 +93,17 @@ def outlast_full_disk(
             if not _may_pass(error, run.folder):
                 raise
             waiting.wait(error)
+
+
+def _check_access(folder: Path) -> None:
+    if not os.path.lexists(folder):
+        return  # it is made for the first job
+    os.stat(f"{folder}/.")  # noqa: PTH116 - a file or a broken link is an error
+    needed = os.R_OK | os.W_OK | os.X_OK
+    if not os.access(
+        folder, needed, effective_ids=os.access in os.supports_effective_ids
+    ):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 class _Waiting:

@@ -123,7 +123,7 @@ class JobRecords:
         run = self._succeeded(job_id, "report is")
         try:
             report: dict[str, Any] = parse_json(run.report.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:
             message = f"the report of job {job_id} is damaged: submit the folder again"
             raise NotFoundError(message, code="report_not_found") from error
         return report

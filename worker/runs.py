@@ -23,18 +23,22 @@ def find_run(runs_dir: Path, job_id: str) -> Run:
 
     Raises:
         NotFoundError: there is none (code "job_not_found").
+        OSError: *runs_dir* cannot be read, so nobody knows.
     """
-    if not _JOB_ID.fullmatch(job_id) or not _is_run(runs_dir / job_id):
+    if not _JOB_ID.fullmatch(job_id) or not _has_manifest(runs_dir / job_id):
+        _is_there(runs_dir)
         raise no_such_job(job_id)
     return Run(runs_dir / job_id)
 
 
 def all_runs(runs_dir: Path) -> list[Run]:
-    """Every run in *runs_dir*, in no particular order; other folders are skipped."""
-    if not runs_dir.is_dir():
-        return []
-    names = [name for name in os.listdir(runs_dir) if _JOB_ID.fullmatch(name)]  # noqa: PTH208
-    return [Run(runs_dir / name) for name in names if _is_run(runs_dir / name)]
+    """Every run in *runs_dir*, in no particular order; other folders are skipped.
+
+    Raises:
+        OSError: *runs_dir* cannot be read.
+    """
+    folders = (runs_dir / name for name in _possible_ids(runs_dir))
+    return [Run(folder) for folder in folders if _is_run(folder)]
 
 
 def find_unfinished(runs_dir: Path, job_id: str) -> Run | None:
@@ -47,13 +51,13 @@ def find_unfinished(runs_dir: Path, job_id: str) -> Run | None:
 
 
 def newest_first(runs_dir: Path) -> list[str]:
-    """The ids of all runs whose manifest can be read, by the moment of their submit."""
-    if not runs_dir.is_dir():
-        return []
+    """The ids of all runs whose manifest can be read, by the moment of their submit.
+
+    Raises:
+        OSError: *runs_dir* cannot be read.
+    """
     moments = []
-    for name in os.listdir(runs_dir):  # noqa: PTH208
-        if not _JOB_ID.fullmatch(name):
-            continue
+    for name in _possible_ids(runs_dir):
         manifest = f"{runs_dir}/{name}/manifest.json"
         # Not there: another folder, or a run that is deleted at this moment.
         with suppress(OSError, NotFoundError):
@@ -84,9 +88,29 @@ def _created(manifest: str, _mtime_ns: int) -> str:
     return peek_created(Path(manifest))
 
 
+def _possible_ids(runs_dir: Path) -> list[str]:
+    if not _is_there(runs_dir):
+        return []
+    return [name for name in os.listdir(runs_dir) if _JOB_ID.fullmatch(name)]  # noqa: PTH208
+
+
+def _is_there(runs_dir: Path) -> bool:
+    # Before the first job it is not. The dot makes a file, a link that leads nowhere
+    # and a folder that may not be searched errors, which would look like no jobs.
+    try:
+        os.stat(f"{runs_dir}/.")  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _is_run(folder: Path) -> bool:
     try:
-        return (folder / "manifest.json").is_file()
+        return _has_manifest(folder)
     except OSError:
         # Nobody's run: a folder that may not be looked into.
         return False
+
+
+def _has_manifest(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file()

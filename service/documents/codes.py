@@ -106,7 +106,7 @@ CODES: Final = {
     "insufficient_storage": ErrorCode(StorageFullError, "the disk has no room for it"),
     "queue_unavailable": ErrorCode(QueueUnavailableError, "no job can be queued now"),
     "storage_unavailable": ErrorCode(
-        StorageUnavailableError, "the storage of the photos cannot be read now"
+        StorageUnavailableError, "files of photos or jobs cannot be used now"
     ),
     "deadline_exceeded": ErrorCode(
         ModelTimeoutError, "the answer took longer than the request allows"

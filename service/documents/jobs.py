@@ -88,7 +88,7 @@ QUEUED: Final = {
     "images_per_second": None,
     "eta_seconds": None,
 }
-_UNKNOWN: Final = ("not_found", "job_not_found")
+_UNKNOWN: Final = ("not_found", "job_not_found", "storage_unavailable")
 
 
 def _job(description: str, example: dict[str, Any]) -> Answer:
@@ -105,7 +105,7 @@ LIST_JOBS: Final = Operation(
             headers=("Link",),
         ),
     ),
-    errors=("invalid_parameter",),
+    errors=("invalid_parameter", "storage_unavailable"),
 )
 
 SHOW_JOB: Final = Operation(

@@ -120,5 +120,8 @@ SHOW_REPORT: Final = Operation(
         "are missing in the reports of older versions (schema 1)."
     ),
     answers=(Answer("The report", (Content(ReportSchema, example=_EXAMPLE),)),),
-    errors=("not_found", "job_not_found", "job_not_finished", "report_not_found"),
+    errors=(
+        *("not_found", "job_not_found", "job_not_finished", "report_not_found"),
+        "storage_unavailable",
+    ),
 )

@@ -79,7 +79,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
         }
     ],
 }
-_UNKNOWN: Final = ("not_found", "job_not_found")
+_UNKNOWN: Final = ("not_found", "job_not_found", "storage_unavailable")
 
 SHOW_SCORES: Final = Operation(
     summary="Show what a job's result looks like",
@@ -99,5 +99,5 @@ SHOW_IMAGE: Final = Operation(
             (Content({"type": "string", "format": "binary"}, "image/jpeg"),),
         ),
     ),
-    errors=(*_UNKNOWN, "image_not_found", "overloaded", "storage_unavailable"),
+    errors=(*_UNKNOWN, "image_not_found", "overloaded"),
 )

@@ -40,6 +40,6 @@ class Reports:
                 "export it again"
             )
             raise NotFoundError(message, code="report_not_found")
-        response = send_file(path.resolve(), mimetype="text/html")
+        response = send_file(path, mimetype="text/html")
         response.headers["Content-Security-Policy"] = self.policy
         return response

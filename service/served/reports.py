@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -24,8 +25,9 @@ def find_report(models_dir: Path, name: str, version: int) -> Path | None:
     """
     try:
         folder = models_dir / check_model_name(name) / str(version)
-        path = (folder / REPORT_FILE).resolve()
-        inside = path.is_relative_to(models_dir.resolve())
+        # Not Path.resolve: of links that lead in a circle it raises a RuntimeError.
+        path = Path(os.path.realpath(folder / REPORT_FILE))
+        inside = path.is_relative_to(os.path.realpath(models_dir))
         return path if version > 0 and inside and path.is_file() else None
     except (InvalidRequestError, OSError):
         return None

@@ -61,6 +61,13 @@ def test_link_out_of_the_folder_is_not_followed(
     assert find_report(models_dir, "pets", 3) is None
 
 
+def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
+    circle = tmp_path / "models"
+    circle.symlink_to(circle)
+
+    assert find_report(circle, "pets", 3) is None
+
+
 def test_report_needs_no_more_than_its_policy_allows(tmp_path: Path) -> None:
     page = render_report(full_content(tmp_path))
 
