@@ -22,7 +22,7 @@ def batching_settings(wishes: Wishes) -> list[Setting]:
 def _sizes(wishes: Wishes) -> Iterator[Setting]:
     yield wrapped_field(
         "max_batch_size",
-        max(wishes.max_batch, MAX_BATCH_SIZE),
+        _largest_request(wishes),
         "Images in one request; a larger one is refused with INVALID_ARGUMENT. The API "
         f"and the workers send up to {MAX_BATCH_SIZE}. Throughput is flat past 8 to 32 "
         "on a CPU (VGG16: 17 images/s at 8, 16 to 18 at 32) and past 16 to 32 on an "
@@ -30,6 +30,10 @@ def _sizes(wishes: Wishes) -> Iterator[Setting]:
     )
     if wishes.splits:
         yield from _splitting(wishes)
+
+
+def _largest_request(wishes: Wishes) -> int:
+    return max(wishes.max_batch, MAX_BATCH_SIZE)
 
 
 def _splitting(wishes: Wishes) -> Iterator[Setting]:
@@ -104,15 +108,18 @@ def _padding(wishes: Wishes) -> Iterator[Setting]:
 
 
 def _parts(wishes: Wishes) -> list[int]:
+    parts = list(range(2, wishes.max_batch + 1))
     if wishes.device == "gpu":
-        return powers_of_two(wishes.max_batch)[1:]
-    return list(range(2, wishes.max_batch + 1))
+        parts = powers_of_two(wishes.max_batch)[1:]
+    return [*parts, _largest_request(wishes)]
 
 
 _PARTS: Final = (
     "Never one: the rest of a split call would be computed by other kernels than its "
     "other images, and the last digits of a folder job's CSV would depend on chance. A "
-    "lone image is computed as two. The last one must be max_execution_batch_size."
+    "lone image is computed as two. The last one must be max_batch_size, or the server "
+    "loads no version; no part is larger than max_execution_batch_size, so none is "
+    "padded up to it."
 )
 _STEPS: Final = (
     "Each new size costs a GPU a set-up; padding up to a known one costs next to "

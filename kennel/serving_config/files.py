@@ -122,19 +122,30 @@ def check_texts(texts: Mapping[str, str]) -> BatchingParameters:
             "max_execution_batch_size for smaller parts"
         )
         raise InvalidRequestError(message)
-    if parameters.enable_large_batch_splitting and (
-        1 in (parameters.allowed_batch_sizes or (1,))
-    ):
-        message = (
-            f"{BATCHING_FILE}: split calls must not leave a lone image, whose last "
-            "digits differ: let allowed_batch_sizes begin with 2"
-        )
-        raise InvalidRequestError(message)
+    if parameters.enable_large_batch_splitting:
+        _check_parts(parameters)
     try:
         text_format.Parse(texts[MONITORING_FILE], MonitoringConfigMessage())
     except text_format.ParseError as error:
         raise InvalidRequestError(f"{MONITORING_FILE}: {error}") from error
     return parameters
+
+
+def _check_parts(parameters: BatchingParameters) -> None:
+    sizes = parameters.allowed_batch_sizes
+    if 1 in (sizes or (1,)):
+        message = (
+            f"{BATCHING_FILE}: split calls must not leave a lone image, whose last "
+            "digits differ: let allowed_batch_sizes begin with 2"
+        )
+        raise InvalidRequestError(message)
+    if parameters.computed_at_once not in sizes:
+        message = (
+            f"{BATCHING_FILE}: full parts of {parameters.computed_at_once} images "
+            f"would be padded to more: add {parameters.computed_at_once}, which is "
+            "max_execution_batch_size, to allowed_batch_sizes"
+        )
+        raise InvalidRequestError(message)
 
 
 def flags_in(text: str) -> list[str]:

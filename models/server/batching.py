@@ -99,8 +99,9 @@ def _scheduler(parameters: BatchingParameters) -> Iterator[None]:
 
 
 def _allowed_sizes(parameters: BatchingParameters) -> list[int] | None:
-    sizes = list(parameters.allowed_batch_sizes)
-    if not sizes and parameters.enable_large_batch_splitting:
-        # The kernel takes the size of a part from the last of these.
-        sizes = list(range(1, parameters.computed_at_once + 1))
-    return sizes or None
+    if not parameters.enable_large_batch_splitting:
+        return list(parameters.allowed_batch_sizes) or None
+    # The kernel takes the size of a part from the last of these.
+    largest = parameters.computed_at_once
+    sizes = parameters.allowed_batch_sizes or range(1, largest)
+    return [*(size for size in sizes if size < largest), largest]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,7 @@ from google.protobuf import text_format
 
 from models.contract import MAX_BATCH_SIZE
 from models.errors import InvalidRequestError
+from models.processors import usable_processors
 from models.wire.serving_messages import BatchingParametersMessage
 
 PER_MODEL_FILE: Final = "batching_params.pbtxt"
@@ -30,7 +31,7 @@ class BatchingParameters:
             a thread is free, so an idle server adds no delay.
         max_enqueued_batches: batches that wait; beyond them requests are refused.
         allowed_batch_sizes: batches are padded up to these; empty means never, which
-            is best on a CPU, where padding is pure cost.
+            is best on a CPU, where padding is pure cost. The last is *max_batch_size*.
         enable_large_batch_splitting: a request may be computed in parts.
         max_execution_batch_size: images in one part; 0: *max_batch_size*.
     """
@@ -51,7 +52,7 @@ class BatchingParameters:
         return self.max_batch_size
 
     def check(self, where: str) -> None:
-        """Return if TensorFlow Serving would take them.
+        """Return if TensorFlow Serving would load a version with them.
 
         Raises:
             InvalidRequestError: it would not; *where* begins the message.
@@ -60,22 +61,46 @@ class BatchingParameters:
             raise InvalidRequestError(f"{where}: {reason}")
 
     def _refusals(self) -> Iterator[str]:
-        # shared_batch_scheduler.h, Create and AddQueue; batching_session.cc, Create.
-        if self.max_batch_size < 1 or self.num_batch_threads < 1:
-            yield "max_batch_size and num_batch_threads must be at least 1"
-        if self.batch_timeout_micros < 0 or self.max_enqueued_batches < 0:
-            yield "batch_timeout_micros and max_enqueued_batches must not be negative"
-        at_once = self.computed_at_once
-        if not 1 <= at_once <= self.max_batch_size:
+        # shared_batch_scheduler.h, Create and AddQueue.
+        for name in ("max_batch_size", "num_batch_threads", "max_enqueued_batches"):
+            if getattr(self, name) < 1:
+                yield f"{name} {getattr(self, name)} must be at least 1"
+        if self.batch_timeout_micros < 0:
             yield (
-                f"max_execution_batch_size {at_once} must be from 1 to "
+                f"batch_timeout_micros {self.batch_timeout_micros} must not be "
+                "negative; 0 sends a batch as soon as a thread is free"
+            )
+        if not 1 <= self.computed_at_once <= self.max_batch_size:
+            yield (
+                f"max_execution_batch_size {self.computed_at_once} must be from 1 to "
                 f"max_batch_size, {self.max_batch_size}"
             )
+        yield from self._padding_refusals()
+
+    def _padding_refusals(self) -> Iterator[str]:
         sizes = self.allowed_batch_sizes
-        if list(sizes) != sorted(set(sizes)):
-            yield f"allowed_batch_sizes {sizes} must increase"
-        if sizes and sizes[-1] != at_once:
-            yield f"the last of allowed_batch_sizes {sizes} must be {at_once}"
+        if not sizes:
+            return
+        listed = ", ".join(map(str, sizes))
+        if sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
+            yield f"allowed_batch_sizes {listed} must increase, from 1 on"
+        if sizes[-1] != self.max_batch_size:
+            # WrapSessionForBatching in bundle_factory_util.cc: also if calls are split.
+            yield (
+                f"the last of allowed_batch_sizes {listed} must be max_batch_size, "
+                f"{self.max_batch_size}, also if calls are split: append "
+                f"{self.max_batch_size}, or make max_batch_size {sizes[-1]}"
+            )
+
+
+def serving_defaults() -> BatchingParameters:
+    """What TensorFlow Serving takes where a file states nothing."""
+    # shared_batch_scheduler.h
+    return BatchingParameters(
+        max_batch_size=1000,
+        num_batch_threads=usable_processors(),
+        max_enqueued_batches=10,
+    )
 
 
 def read_batching_parameters(path: Path) -> BatchingParameters:
@@ -102,13 +127,34 @@ def parse_batching_parameters(text: str, where: str) -> BatchingParameters:
         message = text_format.Parse(text, BatchingParametersMessage())
     except text_format.ParseError as error:
         raise InvalidRequestError(f"{where}: {error}") from error
-    parameters = BatchingParameters(
-        allowed_batch_sizes=tuple(message.allowed_batch_sizes)
-    )
-    known = {field.name for field in fields(BatchingParameters)}
-    for field, value in message.ListFields():
-        if field.name in known and field.message_type is not None:
-            wrapped: dict[str, Any] = {field.name: value.value}
+    stated = {field.name: value for field, value in message.ListFields()}
+    parameters = serving_defaults()
+    for field in fields(BatchingParameters):
+        if field.name in stated:
+            wrapped: dict[str, Any] = {field.name: _value(stated[field.name])}
             parameters = replace(parameters, **wrapped)
+    _check_splitting(parameters, stated, where)
     parameters.check(where)
     return parameters
+
+
+def _value(value: Any) -> Any:
+    return value.value if hasattr(value, "value") else tuple(value)
+
+
+def _check_splitting(
+    parameters: BatchingParameters, stated: Mapping[str, Any], where: str
+) -> None:
+    # GetQueueOptions in bundle_factory_util.h takes what is not stated for 0.
+    if not parameters.enable_large_batch_splitting:
+        return
+    executed = parameters.max_execution_batch_size
+    if "max_execution_batch_size" in stated and executed < 1:
+        message = f"max_execution_batch_size {executed} must be at least 1"
+        raise InvalidRequestError(f"{where}: {message}")
+    if not {"max_execution_batch_size", "max_batch_size"} & set(stated):
+        message = (
+            "enable_large_batch_splitting without sizes computes parts of no image: "
+            "state max_batch_size and max_execution_batch_size"
+        )
+        raise InvalidRequestError(f"{where}: {message}")

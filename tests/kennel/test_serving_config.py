@@ -27,6 +27,11 @@ from tests.fake_model_server import CARD
 
 ROOT = Path(__file__).parents[2]
 
+SPLIT_IN_EIGHTS = (
+    "max_batch_size { value: 32 } enable_large_batch_splitting { value: true } "
+    "max_execution_batch_size { value: 8 }"
+)
+
 EVEN = BatchTimes("even 1", {size: 0.01 * size for size in (1, 2, 4, 8, 16, 32)})
 """A model to which batches do not matter."""
 
@@ -86,7 +91,7 @@ def test_every_value_has_its_reason_beside_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "sizes"), [("cpu", (2, 3, 4, 5, 6, 7, 8)), ("gpu", (2, 4, 8))]
+    ("device", "sizes"), [("cpu", (2, 3, 4, 5, 6, 7, 8, 32)), ("gpu", (2, 4, 8, 32))]
 )
 def test_split_calls_never_leave_a_lone_image(
     device: Device, sizes: tuple[int, ...]
@@ -190,12 +195,22 @@ def test_written_files_pass_the_check(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "line", "complaint"),
     [
-        ("batching.config", "allowed_batch_sizes: 8", "must be 32"),
+        ("batching.config", "allowed_batch_sizes: 8", "make max_batch_size 8"),
         ("batching.config", "max_batch_size { value: 8 }", "at least 32"),
         (
             "batching.config",
             "max_batch_size { value: 32 } enable_large_batch_splitting { value: true }",
             "begin with 2",
+        ),
+        (
+            "batching.config",
+            f"{SPLIT_IN_EIGHTS} allowed_batch_sizes: [2, 4, 8]",
+            "allowed_batch_sizes 2, 4, 8 must be max_batch_size, 32",
+        ),
+        (
+            "batching.config",
+            f"{SPLIT_IN_EIGHTS} allowed_batch_sizes: [2, 32]",
+            "add 8, which is max_execution_batch_size",
         ),
         ("monitoring.config", "prometheus { enable: true }", "prometheus"),
         ("flags", "--grpc_max_thread=8", "grpc_max_thread"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import InvalidRequestError
+from models.processors import usable_processors
 from models.wire.batching_parameters import (
     parse_batching_parameters,
     read_batching_parameters,
@@ -24,13 +25,19 @@ SPLITTING = "max_batch_size { value: 32 } enable_large_batch_splitting { value: 
         ("max_batch_size = 8", "1:16"),
         ("thread_pool_name { value: a }", "Expected string"),
         ("max_batch_size { value: 0 }", "at least 1"),
+        ("num_batch_threads { value: 0 }", "num_batch_threads 0 must be at least 1"),
+        ("max_enqueued_batches { value: 0 }", "max_enqueued_batches 0 must be"),
         ("batch_timeout_micros { value: -1 }", "not be negative"),
-        ("max_batch_size { value: 8 } allowed_batch_sizes: 4", "must be 8"),
+        ("max_batch_size { value: 8 } allowed_batch_sizes: 4", "append 8"),
+        ("allowed_batch_sizes: 32", "append 1000, or make max_batch_size 32"),
         ("allowed_batch_sizes: 4 allowed_batch_sizes: 2", "must increase"),
+        ("max_batch_size { value: 2 } allowed_batch_sizes: [0, 2]", "from 1 on"),
         (SPLITTING + "max_execution_batch_size { value: 64 }", "from 1 to"),
+        (SPLITTING + "max_execution_batch_size { value: 0 }", "at least 1"),
+        ("enable_large_batch_splitting { value: true }", "state max_batch_size"),
         (
-            SPLITTING + "max_execution_batch_size { value: 8 } allowed_batch_sizes: 32",
-            "must be 8",
+            SPLITTING + "max_execution_batch_size { value: 8 } allowed_batch_sizes: 8",
+            "must be max_batch_size, 32, also if calls are split: append 32",
         ),
     ],
 )
@@ -63,6 +70,14 @@ def test_split_requests_are_larger_than_what_is_computed_at_once() -> None:
 
     assert parameters.max_batch_size == 32
     assert parameters.computed_at_once == 8
+
+
+def test_what_a_file_does_not_state_is_as_the_server_takes_it() -> None:
+    parameters = parse_batching_parameters("", "batching.config")
+
+    assert parameters.max_batch_size == 1000
+    assert parameters.max_enqueued_batches == 10
+    assert parameters.num_batch_threads == usable_processors()
 
 
 def test_missing_batching_file_is_named(tmp_path: Path) -> None:
