@@ -113,8 +113,29 @@ def _boolean(text: str) -> bool:
     default=1,
     help="Accepted and ignored: one thread loads, others answer meanwhile.",
 )
+@click.option(
+    "--max_num_load_retries",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    help="Try a version that cannot be loaded this often again.",
+)
+@click.option(
+    "--load_retry_interval_micros",
+    default=60_000_000,
+    show_default=True,
+    help="Microseconds between these tries.",
+)
 @click.option("--rest_api_port", default=0, help="Accepted and ignored: gRPC only.")
 @click.option("--monitoring_config_file", type=_path(), help="Accepted and ignored.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="For tests: fail where TensorFlow Serving fails. Images of different sizes in "
+    "one batch fail all of its requests; a request of no image has no answer; the port "
+    "opens when all models are loaded, and a version that cannot be loaded keeps the "
+    "others waiting until its retries are over; --model_base_path loads one version.",
+)
 def model_server(
     allow_version_labels_for_unavailable_models: str,
     enable_grpc_healthcheck_service: str,

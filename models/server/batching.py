@@ -17,6 +17,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
+from models.server.strictness import FRIENDLY, Strictness
 from models.wire.batching_parameters import (
     PER_MODEL_FILE,
     BatchingParameters,
@@ -56,6 +57,7 @@ def batched(
     specs: Sequence[Any],
     parameters: BatchingParameters,
     queue_name: str,
+    strictness: Strictness = FRIENDLY,
 ) -> Callable[..., Sequence[Any]]:
     """*function* of tensors with a shared first dimension, behind a batching queue.
 
@@ -73,7 +75,7 @@ def batched(
     )(function)
 
     def queued(*inputs: Any) -> Any:
-        with tf.name_scope(queue_name), _scheduler(parameters):
+        with tf.name_scope(queue_name), _scheduler(parameters, strictness):
             return gather(*inputs)
 
     compiled = tf.function(queued, input_signature=specs, autograph=False)
@@ -81,8 +83,10 @@ def batched(
 
 
 @contextmanager
-def _scheduler(parameters: BatchingParameters) -> Iterator[None]:
-    if parameters.batch_timeout_micros > 0:
+def _scheduler(
+    parameters: BatchingParameters, strictness: Strictness
+) -> Iterator[None]:
+    if parameters.batch_timeout_micros > 0 or not strictness.sleeping_scheduler:
         yield
         return
     # It would look for the best number of batches at once; the parameters say it.

@@ -27,14 +27,24 @@ class LoadedModel:
     labels: dict[str, int] = field(default_factory=dict)
     states: dict[int, VersionState] = field(default_factory=dict)
 
-    def wanted_versions(self) -> list[int]:
-        """Versions on the disk that the entry's policy loads, newest first."""
+    def wanted_versions(self, *, whole: bool) -> list[int]:
+        """Versions on the disk that the entry's policy loads, newest first.
+
+        *whole*: folders without a graph are not looked at.
+        """
         base = self.entry.base_path
         return self.entry.loaded(
             version
             for version in published_versions(base)
-            if (base / str(version) / "saved_model.pb").exists()
+            if not whole or (base / str(version) / "saved_model.pb").exists()
         )
+
+    def first_outcome(self) -> tuple[int, VersionState] | None:
+        """The newest version that is available or failed; None: all are on their way."""
+        for version, state in sorted(self.states.items(), reverse=True):
+            if state.state in {"AVAILABLE", "END"}:
+                return version, state
+        return None
 
     def effective_labels(self) -> dict[str, int]:
         """The entry's labels; each stays where it was until its new version is loaded."""

@@ -17,18 +17,11 @@ from models.contract import MAX_MESSAGE_BYTES
 from models.errors import InvalidRequestError, KennelError
 from models.server.batching import Batching
 from models.server.service import ModelService, PredictionService
-from models.server.versions import VersionManager
+from models.server.strictness import FRIENDLY, STRICT, Strictness
+from models.server.versions import LoadRetries, VersionManager
 from models.wire import messages
-from models.wire.batching_parameters import (
-    BatchingParameters,
-    read_batching_parameters,
-)
-from models.wire.config import (
-    VERSIONS_KEPT,
-    ModelEntry,
-    check_model_name,
-    read_model_config,
-)
+from models.wire.batching_parameters import read_batching_parameters
+from models.wire.config import ModelEntry, check_model_name, read_model_config
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +30,7 @@ DRAIN_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """TensorFlow Serving's flags, by their names."""
+    """TensorFlow Serving's flags, by their names; *strict* is the only one of ours."""
 
     port: int = 8500
     host: str = "127.0.0.1"
@@ -51,6 +44,20 @@ class ServerOptions:
     enable_per_model_batching_parameters: bool = False
     grpc_max_threads: int = 128
     grpc_channel_arguments: str = ""
+    max_num_load_retries: int = 5
+    load_retry_interval_micros: int = 60_000_000
+    strict: bool = False
+
+    @property
+    def strictness(self) -> Strictness:
+        """Where the server is kinder than TensorFlow Serving."""
+        return STRICT if self.strict else FRIENDLY
+
+    @property
+    def load_retries(self) -> LoadRetries:
+        """How often, and how soon, a load is tried again; never after a negative wait."""
+        seconds = max(0, self.load_retry_interval_micros) / 1e6
+        return LoadRetries(self.max_num_load_retries, seconds)
 
     @property
     def channel_arguments(self) -> list[tuple[str, int | str]]:
@@ -76,7 +83,9 @@ def serve(options: ServerOptions) -> None:
     stopping = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda _number, _frame: stopping.set())
-    versions = VersionManager(_entries(options), _batching(options))
+    versions = make_versions(options, stopping)
+    if not options.strictness.serves_while_loading:
+        versions.load_all(options.file_system_poll_wait_seconds)
     server = start_server(versions, options)
     log.info("serving gRPC on %s:%d", options.host, options.port)
     try:
@@ -86,6 +95,21 @@ def serve(options: ServerOptions) -> None:
     finally:
         server.stop(DRAIN_SECONDS).wait()
     log.info("stopped")
+
+
+def make_versions(options: ServerOptions, stopping: threading.Event) -> VersionManager:
+    """The versions that *options* name, none of them loaded yet.
+
+    Raises:
+        InvalidRequestError: options or files that cannot be.
+    """
+    return VersionManager(
+        _entries(options),
+        _batching(options),
+        options.load_retries,
+        options.strictness,
+        stopping,
+    )
 
 
 def start_server(versions: VersionManager, options: ServerOptions) -> Any:
@@ -133,7 +157,8 @@ def _entries(options: ServerOptions) -> Callable[[], Sequence[ModelEntry]]:
         if options.model_base_path is None:
             raise InvalidRequestError("give --model_base_path or --model_config_file")
         name = check_model_name(options.model_name)
-        entry = ModelEntry(name, options.model_base_path.absolute(), VERSIONS_KEPT)
+        kept = options.strictness.versions_kept
+        entry = ModelEntry(name, options.model_base_path.absolute(), kept)
         return lambda: [entry]
     path = options.model_config_file
     first = read_model_config(path)
@@ -146,5 +171,6 @@ def _batching(options: ServerOptions) -> Batching:
     if not options.enable_batching:
         return Batching()
     file = options.batching_parameters_file
-    parameters = read_batching_parameters(file) if file else BatchingParameters()
+    default = options.strictness.default_batching
+    parameters = read_batching_parameters(file) if file else default()
     return Batching(parameters, options.enable_per_model_batching_parameters)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from models.contract import WARMUP_FILE
 from models.server.serving_error import ServingError
 from models.server.signature import Signature
+from models.server.strictness import Strictness
 from models.wire import messages
 from models.wire.batching_parameters import BatchingParameters
 
@@ -22,7 +23,12 @@ class Servable:
     """A version in memory; calls may come from many threads."""
 
     def __init__(
-        self, name: str, version: int, folder: Path, batching: BatchingParameters | None
+        self,
+        name: str,
+        version: int,
+        folder: Path,
+        batching: BatchingParameters | None,
+        strictness: Strictness,
     ) -> None:
         """Load *folder*; None as *batching* runs each request by itself.
 
@@ -34,7 +40,7 @@ class Servable:
         self._folder = folder
         self._model = tf.saved_model.load(str(folder))
         self._signatures = {
-            key: Signature(f"{name}_{version}_{key}", function, batching)
+            key: Signature(f"{name}_{version}_{key}", function, batching, strictness)
             for key, function in self._model.signatures.items()
         }
 
@@ -45,6 +51,7 @@ class Servable:
 
         Raises:
             ServingError: with the code to answer.
+            NoAnswerError: there is none.
         """
         signature = self._signatures.get(signature_name)
         if signature is None:

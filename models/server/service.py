@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
 import grpc
 
 from models.server.servable import DEFAULT_SIGNATURE
-from models.server.serving_error import ServingError, invalid_argument
+from models.server.serving_error import NoAnswerError, ServingError, invalid_argument
 from models.server.versions import VersionManager
 from models.wire import messages
 
@@ -101,12 +102,21 @@ def _version(spec: Any) -> int | None:
 
 
 def _answer(context: Any, call: Callable[[], Any]) -> Any:
-    if not context.is_active():
-        return None  # the caller has given up: its answer need not be computed
+    if not context.is_active():  # the caller has given up: nothing need be computed
+        return context.abort(grpc.StatusCode.CANCELLED, "the call has ended")
     try:
         return call()
+    except NoAnswerError:
+        _wait_for_the_end(context)
+        return context.abort(grpc.StatusCode.CANCELLED, "the call has ended")
     except ServingError as error:
         message = str(error)
         if len(message) > MAX_ERROR_LENGTH:
             message = message[:MAX_ERROR_LENGTH] + "...TRUNCATED"
         return context.abort(error.code, message)
+
+
+def _wait_for_the_end(context: Any) -> None:
+    ended = threading.Event()
+    if context.add_callback(ended.set):
+        ended.wait()

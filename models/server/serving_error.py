@@ -14,6 +14,10 @@ class ServingError(Exception):
         self.code = code
 
 
+class NoAnswerError(Exception):
+    """A request that gets no answer: it ends when its caller's deadline does."""
+
+
 def invalid_argument(message: str) -> ServingError:
     """The error of a request that cannot be right."""
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

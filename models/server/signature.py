@@ -12,10 +12,13 @@ import tensorflow as tf
 
 from models.errors import ModelContractError
 from models.server.batching import batched
-from models.server.serving_error import ServingError, invalid_argument
+from models.server.serving_error import NoAnswerError, ServingError, invalid_argument
+from models.server.strictness import Strictness
 from models.wire.batching_parameters import BatchingParameters
 from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
 
+_DIFFERENT_SHAPES: Final = "Dimensions of inputs should match"
+"""How TensorFlow's batching kernel begins it."""
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -23,9 +26,14 @@ class Signature:
     """What a loaded version answers to one kind of request; thread-safe."""
 
     def __init__(
-        self, queue_name: str, function: Any, batching: BatchingParameters | None
+        self,
+        queue_name: str,
+        function: Any,
+        batching: BatchingParameters | None,
+        strictness: Strictness,
     ) -> None:
         """Answer with *function*; requests that are batched meet in *queue_name*."""
+        self._strictness = strictness
         self._specs: dict[str, Any] = function.structured_input_signature[1]
         self._inputs = sorted(self._specs)
         self._outputs = sorted(function.structured_outputs)
@@ -37,15 +45,16 @@ class Signature:
 
         self._run: Any = run
         if batching is not None:
-            specs = [self._specs[name] for name in self._inputs]
+            specs = [self._queued_spec(name) for name in self._inputs]
             unique = f"{queue_name}_{uuid.uuid4().hex[:8]}"
-            self._run = batched(run, specs, batching, unique)
+            self._run = batched(run, specs, batching, unique, strictness)
 
     def run(self, inputs: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
         """TensorProtos in, TensorProtos out; *wanted* filters outputs (empty: all).
 
         Raises:
             ServingError: with the code to answer.
+            NoAnswerError: it has no image, and the server is strict.
         """
         names = self._wanted(wanted)
         self._check_aliases(inputs)
@@ -54,9 +63,29 @@ class Signature:
         try:
             answers = self._run(*tensors)
         except tf.errors.OpError as error:
-            raise ServingError(_CODES[error.error_code], error.message) from error
+            raise self._failure(error) from error
         named = dict(zip(self._outputs, answers, strict=True))
         return {name: _to_proto(named[name].numpy()) for name in names}
+
+    def _queued_spec(self, name: str) -> Any:
+        spec = self._specs[name]
+        if self._strictness.refuses_wrong_shapes:
+            return spec
+        return tf.TensorSpec([None] * spec.shape.rank, spec.dtype)
+
+    def _failure(self, error: tf.errors.OpError) -> ServingError:
+        reason = _reason(error.message)
+        if not reason.startswith(_DIFFERENT_SHAPES):
+            return ServingError(_CODES[error.error_code], reason)
+        # batching_session.cc, MergeInputTensors: all requests of the batch get it.
+        largest = max(self._inputs, key=lambda name: self._specs[name].shape.rank)
+        message = (
+            f"Tensors with name '{largest}' from different tasks have different shapes "
+            "and padding is turned off. Set pad_variable_length_inputs to true, or "
+            "ensure that all tensors with the same name have equal dimensions starting "
+            "with the first dim."
+        )
+        return ServingError(grpc.StatusCode.FAILED_PRECONDITION, message)
 
     def _wanted(self, wanted: Sequence[str]) -> Sequence[str]:
         for name in wanted:
@@ -90,7 +119,8 @@ class Signature:
         if array.ndim != spec.shape.rank:
             # A real TensorFlow Serving with oneDNN does not survive this one.
             raise invalid_argument(f"input {name!r} must have rank {spec.shape.rank}")
-        if not spec.shape.is_compatible_with(array.shape):
+        refuses = self._strictness.refuses_wrong_shapes
+        if refuses and not spec.shape.is_compatible_with(array.shape):
             message = f"input {name!r} has shape {array.shape}, not {spec.shape}"
             raise ServingError(grpc.StatusCode.ABORTED, message)
         return tf.constant(array)
@@ -101,11 +131,22 @@ class Signature:
             raise invalid_argument(
                 "Batching input tensors must have equal 0th dimensions"
             )
+        if self._batching and sizes == {0}:
+            self._check_empty()
         limit = self._batching.max_batch_size if self._batching else None
         if limit is not None and max(sizes) > limit:
             raise invalid_argument(
                 f"Task size {max(sizes)} is larger than maximum input batch size {limit}"
             )
+
+    def _check_empty(self) -> None:
+        if not self._strictness.answers_empty_batches:
+            raise NoAnswerError
+
+
+def _reason(message: str) -> str:
+    # Before it stands where in our code the graph was made, behind it the node.
+    return message.split("\n\n")[-1].split("\n\t [[")[0]
 
 
 def _to_proto(array: Any) -> Any:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
@@ -20,13 +22,12 @@ from models.server.batching import Batching
 from models.server.loaded import LoadedModel, VersionState
 from models.server.servable import Servable
 from models.server.serving_error import ServingError
+from models.server.strictness import FRIENDLY, Strictness
 from models.wire.config import ModelEntry
 
 log = logging.getLogger(__name__)
 
-MAX_LOAD_ATTEMPTS = 5
-LOAD_RETRY_SECONDS = 60.0
-"""TensorFlow Serving's ``max_num_load_retries`` and its interval."""
+_FIRST_LOADERS: Final = 64
 
 _LOAD_ERRORS: Final = (
     OSError,
@@ -37,6 +38,19 @@ _LOAD_ERRORS: Final = (
 )
 
 
+@dataclass(frozen=True)
+class LoadRetries:
+    """How often a version is tried again that could not be loaded, and how soon.
+
+    Attributes:
+        count: TensorFlow Serving's ``--max_num_load_retries``.
+        interval_seconds: its ``--load_retry_interval_micros``.
+    """
+
+    count: int = 5
+    interval_seconds: float = 60.0
+
+
 class VersionManager:
     """All models of a server; `poll` does the loading, the rest only look."""
 
@@ -44,15 +58,91 @@ class VersionManager:
         self,
         entries: Callable[[], Sequence[ModelEntry]],
         batching: Batching,
+        retries: LoadRetries = LoadRetries(),
+        strictness: Strictness = FRIENDLY,
+        stopping: threading.Event | None = None,
     ) -> None:
-        """Serve what *entries* returns; it is asked again at each poll."""
+        """Serve what *entries* returns; it is asked again at each poll.
+
+        Waiting for a retry ends when *stopping* is set.
+        """
         self._entries = entries
         self._batching = batching
+        self._retries = retries
+        self._strictness = strictness
+        self._stopping = stopping or threading.Event()
+        self._loading = threading.Lock()
         self._models: dict[str, LoadedModel] = {}
         self._lock = threading.Lock()
 
     def poll(self) -> None:
-        """Look once at the configuration and the folders; load and unload."""
+        """Look once at the configuration and the folders; load and unload.
+
+        Raises:
+            InvalidRequestError: the configuration cannot be read.
+        """
+        for model in self._follow_entries():
+            self._update(model)
+
+    def load_all(self, poll_seconds: float) -> None:
+        """Load all versions of all models at once, before anybody is answered.
+
+        Returns when each model has a version and no load is under way, retries
+        included; the folders of models without one are looked at every *poll_seconds*.
+
+        Raises:
+            InvalidRequestError: a version had failed for good before each model had
+                one; the server cannot start then.
+        """
+        loads: dict[tuple[str, int], Future[None]] = {}
+        with ThreadPoolExecutor(_FIRST_LOADERS) as pool:
+            while not self._stopping.is_set():
+                models = self._follow_entries()
+                for model, version in self._unseen(models):
+                    key = (model.entry.name, version)
+                    loads[key] = pool.submit(self._load, model, version)
+                if self._all_started(models):
+                    break
+                waiting = [each for each in loads.values() if not each.done()]
+                if waiting:
+                    wait(waiting, poll_seconds, FIRST_COMPLETED)
+                else:
+                    self._stopping.wait(poll_seconds)
+        for model in models:
+            self._swap(model, self._wanted(model))
+
+    def _unseen(
+        self, models: Sequence[LoadedModel]
+    ) -> Iterator[tuple[LoadedModel, int]]:
+        for model in models:
+            for version in self._wanted(model):
+                if version not in model.states:
+                    self._set(model, version, VersionState("START"))
+                    yield model, version
+
+    def _all_started(self, models: Sequence[LoadedModel]) -> bool:
+        with self._lock:
+            outcomes = {each.entry.name: each.first_outcome() for each in models}
+        found = {name: each for name, each in outcomes.items() if each is not None}
+        if len(found) < len(outcomes):
+            return False
+        # load_servables_fast.cc: one that has failed by now ends the server, also if
+        # an older version is there.
+        for name, (version, state) in found.items():
+            if state.state == "END":
+                message = (
+                    f"model {name} version {version} cannot be loaded: {state.error}. "
+                    "TensorFlow Serving does not start if a version's retries are over "
+                    "before every model has one: remove the version, or raise "
+                    "--load_retry_interval_micros"
+                )
+                raise InvalidRequestError(message)
+        return True
+
+    def _wanted(self, model: LoadedModel) -> list[int]:
+        return model.wanted_versions(whole=self._strictness.waits_for_whole_versions)
+
+    def _follow_entries(self) -> list[LoadedModel]:
         entries = {entry.name: entry for entry in self._entries()}
         with self._lock:
             for name in set(self._models) - set(entries):
@@ -60,9 +150,7 @@ class VersionManager:
                 del self._models[name]
             for name, entry in entries.items():
                 self._models.setdefault(name, LoadedModel(entry)).entry = entry
-            models = list(self._models.values())
-        for model in models:
-            self._update(model)
+            return list(self._models.values())
 
     def find(self, name: str, version: int | None, label: str | None) -> Servable:
         """The version that answers; without version or label the newest.
@@ -108,7 +196,7 @@ class VersionManager:
         return {version: states[version]}
 
     def _update(self, model: LoadedModel) -> None:
-        wanted = model.wanted_versions()
+        wanted = self._wanted(model)
         if not wanted and model.servables:
             return  # the storage looks empty: what is loaded goes on answering
         for version in wanted:
@@ -133,20 +221,45 @@ class VersionManager:
 
     def _load(self, model: LoadedModel, version: int) -> None:
         state = model.states[version]
-        exhausted = state.attempts > MAX_LOAD_ATTEMPTS
-        if exhausted or time.monotonic() < state.next_attempt:
+        attempts = state.attempts
+        if time.monotonic() < state.next_attempt:
             return
+        while attempts <= self._retries.count:
+            self._set(model, version, VersionState("LOADING", attempts=attempts))
+            error = self._attempt(model, version)
+            if error is None:
+                return
+            attempts += 1
+            if self._strictness.serves_while_loading or attempts > self._retries.count:
+                self._failed(model, version, attempts, error)
+                return
+            # loader_harness.cc: the thread that loads waits, and nobody is told why.
+            log.error("model %s version %d: %s", model.entry.name, version, error)
+            if self._stopping.wait(self._retries.interval_seconds):
+                return
+            if not self._still_wanted(model, version):
+                self._failed(model, version, attempts, "no longer wanted")
+                return
+
+    def _still_wanted(self, model: LoadedModel, version: int) -> bool:
+        try:
+            self._follow_entries()
+        except InvalidRequestError:
+            log.warning("the configuration cannot be read; the one before it is kept")
+        return version in self._wanted(model)
+
+    def _attempt(self, model: LoadedModel, version: int) -> str | None:
+        """Load a version; why that failed, or None."""
         name = model.entry.name
-        self._set(model, version, VersionState("LOADING", attempts=state.attempts))
         began = time.monotonic()
         try:
             folder = model.entry.base_path / str(version)
             batching = self._batching.of_version(folder)
-            servable = Servable(name, version, folder, batching)
-            warmed = servable.warm_up()
+            with self._loading:
+                servable = Servable(name, version, folder, batching, self._strictness)
+                warmed = servable.warm_up()
         except _LOAD_ERRORS as error:
-            self._failed(model, version, state.attempts + 1, error)
-            return
+            return str(error).splitlines()[0] if str(error) else type(error).__name__
         with self._lock:
             model.servables[version] = servable
             model.states[version] = VersionState("AVAILABLE")
@@ -158,12 +271,12 @@ class VersionManager:
             seconds,
             warmed,
         )
+        return None
 
     def _failed(
-        self, model: LoadedModel, version: int, attempts: int, error: Exception
+        self, model: LoadedModel, version: int, attempts: int, reason: str
     ) -> None:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        next_attempt = time.monotonic() + LOAD_RETRY_SECONDS
+        next_attempt = time.monotonic() + self._retries.interval_seconds
         self._set(model, version, VersionState("END", reason, attempts, next_attempt))
         log.error("model %s version %d: %s", model.entry.name, version, reason)
 

@@ -1,0 +1,248 @@
+"""`kennel model-server --strict` fails where a real TensorFlow Serving 2.20 fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+
+from models.contract import IMAGES_INPUT, PROBABILITIES_OUTPUT, WARMUP_FILE
+from models.errors import InvalidRequestError
+from models.networks.runtime import start_tensorflow
+from models.wire import messages
+from models.wire.config import ModelEntry
+from models.wire.tensors import from_tensor, to_tensor
+from tests.processes import free_port, wait_until
+from tests.tiny_model import publish_tiny_model
+
+if TYPE_CHECKING:
+    pass
+
+pytestmark = pytest.mark.tensorflow
+
+MINUTE = 60_000_000
+PAIRS = f"max_batch_size {{ value: 2 }} batch_timeout_micros {{ value: {MINUTE} }}"
+"""Batches of two images; a lone one waits for another."""
+
+
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    publish_tiny_model(folder, 1)
+    # Each lone image of these requests would wait a minute for another one.
+    (folder / "pets" / "1" / WARMUP_FILE).unlink()
+    return folder
+
+
+@contextmanager
+def serving(models_dir: Path, batching: str, *, strict: bool = True) -> Iterator[Any]:
+    """The stub of a server of the models in *models_dir*, batched as *batching* says."""
+    start_tensorflow()
+    from models.server.main import ServerOptions, make_versions, start_server
+
+    file = models_dir / "batching.config"
+    file.write_text(batching)
+    options = ServerOptions(
+        free_port(),
+        model_name="pets",
+        model_base_path=models_dir / "pets",
+        enable_batching=True,
+        batching_parameters_file=file,
+        strict=strict,
+    )
+    versions = make_versions(options, threading.Event())
+    versions.poll()
+    server = start_server(versions, options)
+    with grpc.insecure_channel(f"127.0.0.1:{options.port}") as channel:
+        yield messages.prediction_service.PredictionServiceStub(channel)
+    server.stop(0).wait()
+
+
+def ask(stub: Any, *shape: int, timeout: float = 30) -> Any:
+    """The probabilities of black images, or the error."""
+    request = messages.PredictRequest()
+    request.model_spec.name = "pets"
+    request.inputs[IMAGES_INPUT].CopyFrom(to_tensor(np.zeros(shape, np.uint8)))
+    try:
+        answer = stub.Predict(request, timeout=timeout)
+    except grpc.RpcError as error:
+        return error
+    return from_tensor(answer.outputs[PROBABILITIES_OUTPUT])
+
+
+def test_images_of_different_sizes_in_one_batch_fail_all_its_requests(
+    models_dir: Path,
+) -> None:
+    with serving(models_dir, PAIRS) as stub, ThreadPoolExecutor(2) as pool:
+        right = pool.submit(ask, stub, 1, 32, 32, 3)
+        stale = pool.submit(ask, stub, 1, 64, 64, 3)
+        errors = [right.result(), stale.result()]
+        later = ask(stub, 2, 32, 32, 3)
+
+    assert {each.code().name for each in errors} == {"FAILED_PRECONDITION"}
+    assert all(
+        "from different tasks have different shapes" in e.details() for e in errors
+    )
+    assert later.shape == (2, 2)
+
+
+def test_wrong_size_is_answered_if_the_network_takes_it(models_dir: Path) -> None:
+    with serving(models_dir, PAIRS) as stub:
+        assert ask(stub, 2, 16, 48, 3).shape == (2, 2)
+    with serving(models_dir, PAIRS, strict=False) as stub:
+        assert ask(stub, 2, 16, 48, 3).code().name == "ABORTED"
+
+
+def test_full_queue_is_told_in_the_words_of_tensorflow_serving(
+    models_dir: Path,
+) -> None:
+    text = f"{PAIRS} max_enqueued_batches {{ value: 1 }}"
+    with serving(models_dir, text) as stub, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask, stub, 1, 32, 32, 3)
+        refused: list[Any] = []
+
+        def is_refused() -> bool:
+            refused.append(ask(stub, 2, 32, 32, 3))
+            return isinstance(refused[-1], grpc.RpcError)
+
+        wait_until(is_refused, "a full queue")
+        ask(stub, 1, 32, 32, 3)
+
+        assert waiting.result().shape == (1, 2)
+    error = refused[-1]
+    assert error.code().name == "UNAVAILABLE"
+    assert "The batch scheduling queue to which this task was submitted is full" in (
+        error.details()
+    )
+
+
+def test_request_of_no_image_has_no_answer_before_its_deadline(
+    models_dir: Path,
+) -> None:
+    with serving(models_dir, PAIRS) as stub:
+        assert ask(stub, 0, 32, 32, 3, timeout=0.2).code().name == "DEADLINE_EXCEEDED"
+        assert ask(stub, 2, 32, 32, 3).shape == (2, 2)
+    with serving(models_dir, PAIRS, strict=False) as stub:
+        assert len(ask(stub, 0, 32, 32, 3)) == 0
+
+
+class Loading:
+    """A strict manager of the versions of one model, whose loads can be watched."""
+
+    def __init__(self, base_path: Path, retries: int, interval_seconds: float) -> None:
+        start_tensorflow()
+        from models.server.batching import Batching
+        from models.server.strictness import STRICT
+        from models.server.versions import LoadRetries, VersionManager
+
+        self.entry = ModelEntry("pets", base_path, versions_kept=2)
+        self.stopping = threading.Event()
+        self.manager: VersionManager = VersionManager(
+            lambda: [self.entry],
+            Batching(),
+            LoadRetries(retries, interval_seconds),
+            STRICT,
+            self.stopping,
+        )
+
+    def states(self) -> dict[int, tuple[str, str]]:
+        from models.server.serving_error import ServingError
+
+        try:
+            found = self.manager.states("pets", None)
+        except ServingError:
+            return {}
+        return {number: (each.state, each.error) for number, each in found.items()}
+
+    @contextmanager
+    def during(self, load: Callable[[], None]) -> Iterator[threading.Thread]:
+        """While *load* runs; at the end it is told to stop."""
+        thread = threading.Thread(target=load)
+        thread.start()
+        yield thread
+        self.stopping.set()
+        thread.join()
+
+
+@pytest.fixture
+def base_path(models_dir: Path, tmp_path: Path) -> Path:
+    """A model with version 1."""
+    base = tmp_path / "pets"
+    base.mkdir()
+    publish(models_dir, base, 1)
+    return base
+
+
+def publish(models_dir: Path, base: Path, version: int) -> None:
+    (base / str(version)).symlink_to(models_dir / "pets" / "1")
+
+
+def publish_broken(base: Path, version: int) -> None:
+    (base / str(version)).mkdir()
+
+
+def test_server_does_not_start_before_the_retries_of_a_broken_version_are_over(
+    base_path: Path,
+) -> None:
+    publish_broken(base_path, 2)
+    loading = Loading(base_path, retries=5, interval_seconds=60)
+
+    with loading.during(lambda: loading.manager.load_all(0.05)) as starting:
+        wait_until(lambda: loading.states().get(1) == ("AVAILABLE", ""), "version 1")
+
+        assert loading.states()[2] == ("LOADING", "")
+        assert starting.is_alive()
+
+
+def test_server_gives_up_if_a_version_fails_before_another_one_is_there(
+    base_path: Path,
+) -> None:
+    publish_broken(base_path, 2)
+    loading = Loading(base_path, retries=0, interval_seconds=60)
+
+    with pytest.raises(InvalidRequestError, match="pets version 2 cannot be loaded"):
+        loading.manager.load_all(0.05)
+
+
+def test_broken_version_keeps_a_newer_one_waiting_until_its_retries_are_over(
+    models_dir: Path, base_path: Path
+) -> None:
+    loading = Loading(base_path, retries=5, interval_seconds=60)
+    loading.manager.load_all(0.05)
+    publish_broken(base_path, 2)
+
+    with loading.during(loading.manager.poll) as polling:
+        wait_until(lambda: loading.states().get(2) == ("LOADING", ""), "a failed load")
+        publish(models_dir, base_path, 3)
+
+        assert polling.is_alive()
+        assert loading.manager.find("pets", None, None).version == 1
+
+    quick = Loading(base_path, retries=2, interval_seconds=0.01)
+    quick.entry = ModelEntry("pets", base_path, specific_versions=(1, 2))
+    quick.manager.poll()
+    state, error = quick.states()[2]
+    assert (state, error != "") == ("END", True)
+    quick.entry = ModelEntry("pets", base_path, versions_kept=2)
+    quick.manager.poll()
+    assert quick.manager.find("pets", None, None).version == 3
+
+
+def test_version_that_is_no_longer_wanted_is_not_tried_again(base_path: Path) -> None:
+    publish_broken(base_path, 2)
+    loading = Loading(base_path, retries=1_000_000, interval_seconds=0.01)
+
+    with loading.during(loading.manager.poll) as polling:
+        wait_until(lambda: loading.states().get(2) == ("LOADING", ""), "a failed load")
+        loading.entry = ModelEntry("pets", base_path, specific_versions=(1,))
+        polling.join(30)
+
+        assert not polling.is_alive()
+        assert loading.manager.find("pets", None, None).version == 1
