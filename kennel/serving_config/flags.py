@@ -12,6 +12,9 @@ from kennel.serving_config.wishes import Wishes
 FOLDER: Final = "/etc/kennel"
 """Where a container finds the files."""
 
+LOAD_RETRIES: Final = 6
+LOAD_RETRY_SECONDS: Final = 10
+
 BATCHING_FILE: Final = "batching.config"
 MONITORING_FILE: Final = "monitoring.config"
 
@@ -50,6 +53,20 @@ def _models() -> Iterator[Setting]:
         "With 0, the default, a version is loaded in the loop that also serves the "
         "configuration. One thread of its own delays nobody, and the file cache is "
         "still flushed after a load, which it is not with more.",
+    )
+    yield flag(
+        "max_num_load_retries",
+        LOAD_RETRIES,
+        "A version that cannot be loaded is given up after these tries, a minute with "
+        "the next flag and five with the defaults. Until then newer versions are not "
+        "loaded, and at a start the port stays shut.",
+    )
+    yield flag(
+        "load_retry_interval_micros",
+        LOAD_RETRY_SECONDS * 1_000_000,
+        "Ten seconds. Times the tries above it must be longer than all models take to "
+        "load and warm up (VGG16: 29 s on two busy cores): a version that was given up "
+        "before each model had one ends the server's start.",
     )
 
 

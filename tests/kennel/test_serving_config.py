@@ -114,6 +114,16 @@ def test_queue_and_threads_have_room_for_all_clients() -> None:
         assert int(threads.partition("=")[2]) >= wishes.clients.calls
 
 
+def test_broken_version_is_given_up_after_a_minute() -> None:
+    flags = flags_in(serving_config(Wishes()).texts()["flags"])
+    values = dict(each.removeprefix("--").split("=") for each in flags)
+
+    retries = int(values["max_num_load_retries"])
+    # With none, the server does not start beside a broken version.
+    assert retries > 0
+    assert retries * int(values["load_retry_interval_micros"]) == 60_000_000
+
+
 def test_threads_times_parallelism_never_exceeds_the_cores() -> None:
     for cores in (1, 7, 16, 30, 64):
         wishes = Wishes("cpu", cores)
