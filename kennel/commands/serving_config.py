@@ -145,11 +145,16 @@ def _check(folder: Path) -> None:
         flags_in,
         read_files,
     )
+    from kennel.serving_config.models import check_model_files
+    from models.wire.batching_parameters import check_batching_flags
 
     texts = read_files(folder)
     parameters = check_texts(texts)
     # The embedded server takes TensorFlow Serving's flags by their names and types.
-    model_server.make_context(FLAGS_FILE, flags_in(texts[FLAGS_FILE]))
+    flags = model_server.make_context(FLAGS_FILE, flags_in(texts[FLAGS_FILE])).params
+    check_batching_flags(flags["enable_batching"], flags["batching_parameters_file"])
+    if flags["enable_per_model_batching_parameters"]:
+        check_model_files(KennelSettings.from_env(os.environ).models_dir)
     click.echo(
         f"{folder}: sound. Requests of up to {parameters.max_batch_size} images, "
         f"{parameters.computed_at_once} computed at once in "

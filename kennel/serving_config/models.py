@@ -16,7 +16,11 @@ from kennel.serving_config.files import write_files
 from kennel.serving_config.setting import render
 from kennel.serving_config.wishes import Wishes
 from models.errors import InvalidRequestError
-from models.wire.batching_parameters import PER_MODEL_FILE, parse_batching_parameters
+from models.wire.batching_parameters import (
+    PER_MODEL_FILE,
+    parse_batching_parameters,
+    read_batching_parameters,
+)
 from models.wire.config import check_model_name, published_models, published_versions
 
 _KEYS: Final = ("max_batch", "latency_budget")
@@ -94,6 +98,19 @@ def model_texts(
         parse_batching_parameters(text, name)
         texts[name] = text
     return texts
+
+
+def check_model_files(models_dir: Path) -> None:
+    """Return if a server takes the files that the published models have.
+
+    Raises:
+        InvalidRequestError: it would not; the message names file, value and remedy.
+    """
+    for name in published_models(models_dir):
+        base = models_dir / name
+        for folder in (base, *(base / str(each) for each in published_versions(base))):
+            if (folder / PER_MODEL_FILE).exists():
+                read_batching_parameters(folder / PER_MODEL_FILE)
 
 
 def write_model_files(models_dir: Path, texts: Mapping[str, str]) -> list[Path]:

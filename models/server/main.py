@@ -20,7 +20,10 @@ from models.server.service import ModelService, PredictionService
 from models.server.strictness import FRIENDLY, STRICT, Strictness
 from models.server.versions import LoadRetries, VersionManager
 from models.wire import messages
-from models.wire.batching_parameters import read_batching_parameters
+from models.wire.batching_parameters import (
+    check_batching_flags,
+    read_batching_parameters,
+)
 from models.wire.config import ModelEntry, check_model_name, read_model_config
 
 log = logging.getLogger(__name__)
@@ -168,9 +171,10 @@ def _entries(options: ServerOptions) -> Callable[[], Sequence[ModelEntry]]:
 
 
 def _batching(options: ServerOptions) -> Batching:
+    file = options.batching_parameters_file
+    check_batching_flags(options.enable_batching, file)
     if not options.enable_batching:
         return Batching()
-    file = options.batching_parameters_file
     default = options.strictness.default_batching
     parameters = read_batching_parameters(file) if file else default()
     return Batching(parameters, options.enable_per_model_batching_parameters)

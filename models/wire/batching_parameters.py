@@ -103,6 +103,21 @@ def serving_defaults() -> BatchingParameters:
     )
 
 
+def check_batching_flags(enable_batching: bool, parameters_file: Path | None) -> None:
+    """Return if TensorFlow Serving starts with these two of its flags.
+
+    Raises:
+        InvalidRequestError: it would not.
+    """
+    if parameters_file is not None and not enable_batching:
+        # server.cc, BuildAndStart
+        message = (
+            f"--batching_parameters_file={parameters_file} is not used without "
+            "--enable_batching=true: add it"
+        )
+        raise InvalidRequestError(message)
+
+
 def read_batching_parameters(path: Path) -> BatchingParameters:
     """The parameters in a ``--batching_parameters_file``.
 

@@ -225,6 +225,8 @@ def test_written_files_pass_the_check(tmp_path: Path) -> None:
         ("monitoring.config", "prometheus { enable: true }", "prometheus"),
         ("flags", "--grpc_max_thread=8", "grpc_max_thread"),
         ("flags", "--grpc_max_threads=many", "many"),
+        ("flags", "--batching_parameters_file=b.config", "--enable_batching=true"),
+        ("flags", "--max_num_load_retries=-1", "-1"),
     ],
 )
 def test_check_names_what_a_server_would_not_take(
@@ -260,6 +262,21 @@ def test_models_get_files_of_their_own_beside_and_in_their_versions(
     for folder, at_once in ((cats, 4), (cats.parent, 4), (dogs, 32)):
         parameters = read_batching_parameters(folder / "batching_params.pbtxt")
         assert parameters.computed_at_once == at_once
+
+
+def test_check_names_a_file_of_a_model_that_a_server_would_not_take(
+    tmp_path: Path,
+) -> None:
+    folder, output = publish(tmp_path, "cats"), tmp_path / "serving"
+    run("--model", "cats:max_batch=4", "--output", str(output), home=tmp_path)
+    assert run("--check", str(output), home=tmp_path).exit_code == 0
+    file = folder / "batching_params.pbtxt"
+    file.write_text(SPLIT_IN_EIGHTS + " allowed_batch_sizes: 8")
+
+    result = run("--check", str(output), home=tmp_path)
+
+    assert result.exit_code == 2
+    assert f"{file}: the last of allowed_batch_sizes 8 must be" in result.output
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,25 @@ def test_channel_arguments_are_read_as_tensorflow_serving_reads_them() -> None:
         _ = ServerOptions(grpc_channel_arguments="grpc.so_reuseport").channel_arguments
 
 
+def test_server_does_not_start_with_batching_that_tensorflow_serving_refuses(
+    tmp_path: Path,
+) -> None:
+    start_tensorflow()
+    from models.server.main import ServerOptions, make_versions
+
+    file = tmp_path / "batching.config"
+    file.write_text("max_batch_size { value: 32 } allowed_batch_sizes: 8")
+    for batches, complaint in ((True, "append 32"), (False, "--enable_batching=true")):
+        options = ServerOptions(
+            model_base_path=tmp_path,
+            enable_batching=batches,
+            batching_parameters_file=file,
+        )
+
+        with pytest.raises(InvalidRequestError, match=complaint):
+            make_versions(options, threading.Event())
+
+
 def test_version_with_a_broken_file_of_its_own_is_not_loaded(tmp_path: Path) -> None:
     publish_tiny_model(tmp_path, 1)
     publish_tiny_model(tmp_path, 2)
