@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -109,7 +109,8 @@ def read_model_config(path: Path) -> list[ModelEntry]:
     """The models in a ``models.config`` file.
 
     Raises:
-        InvalidRequestError: the file cannot be read, or is not such a file.
+        InvalidRequestError: the file cannot be read, is not such a file, or names
+            what TensorFlow Serving refuses.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -120,7 +121,29 @@ def read_model_config(path: Path) -> list[ModelEntry]:
     ) as error:
         message = f"{path} is not a model server configuration: {error}"
         raise InvalidRequestError(message) from error
-    return [_entry(each) for each in config.model_config_list.config]
+    models = config.model_config_list.config
+    for refusal in _refusals(models):
+        raise InvalidRequestError(f"{path}: {refusal}")
+    return [_entry(each) for each in models]
+
+
+def _refusals(models: Iterable[Any]) -> Iterator[str]:
+    # server_core.cc, ValidateModelConfigList and GetPlatform.
+    seen = set()
+    for model in models:
+        if model.name in seen:
+            yield f"model {model.name!r} is listed twice: keep one of them"
+        seen.add(model.name)
+        if "://" not in model.base_path and not PurePath(model.base_path).is_absolute():
+            yield (
+                f"base_path {model.base_path!r} of model {model.name!r} must be "
+                "absolute: begin it with /"
+            )
+        if not model.model_platform and not model.model_type:
+            yield (
+                f"model {model.name!r} has no platform: add "
+                'model_platform: "tensorflow"'
+            )
 
 
 def _entry(config: Any) -> ModelEntry:

@@ -36,7 +36,7 @@ def test_file_without_a_policy_serves_the_newest(tmp_path: Path) -> None:
     file = tmp_path / "models.config"
     file.write_text(
         "model_config_list { config { name: 'pets' base_path: '/models/pets' "
-        "version_labels { key: 'stable' value: 2 } } }"
+        "model_platform: 'tensorflow' version_labels { key: 'stable' value: 2 } } }"
     )
 
     entry = read_model_config(file)[0]
@@ -51,4 +51,26 @@ def test_configuration_within_configurations_is_none(tmp_path: Path) -> None:
     file.write_text(f"custom_model_config {{ {kind} {{ " * 2000)
 
     with pytest.raises(InvalidRequestError, match="not a model server configuration"):
+        read_model_config(file)
+
+
+PETS = "config { name: 'pets' base_path: '/models/pets' model_platform: 'tensorflow' }"
+
+
+@pytest.mark.parametrize(
+    ("models", "complaint"),
+    [
+        (PETS + PETS, "'pets' is listed twice"),
+        (PETS.replace("/models", "models"), "base_path 'models/pets' .* absolute"),
+        (PETS.replace("model_platform: 'tensorflow'", ""), "add model_platform"),
+    ],
+    ids=["twice", "relative", "platform"],
+)
+def test_configuration_that_tensorflow_serving_refuses_is_refused(
+    tmp_path: Path, models: str, complaint: str
+) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(f"model_config_list {{ {models} }}")
+
+    with pytest.raises(InvalidRequestError, match=complaint):
         read_model_config(file)
