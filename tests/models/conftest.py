@@ -1,18 +1,22 @@
-"""A model server to talk to: the one that MODEL_SERVER names, or the embedded one."""
+"""Model servers to talk to: the one that MODEL_SERVER names, or embedded ones."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from kennel.serving_config.files import flags_in, serving_config, write_files
+from kennel.serving_config.wishes import Wishes
 from models.wire.client import ModelServerClient
+from models.wire.config import ModelEntry, render_entries
+from tests.fake_model_server import CARD
 from tests.processes import free_port, running, wait_until
-from tests.tiny_model import publish_tiny_model
+from tests.tiny_model import build_one_size_classifier, publish_tiny_model
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,9 @@ def start_embedded(
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def embedded_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RunningServer]:
     if target := os.environ.get("MODEL_SERVER"):
         yield RunningServer(target, os.environ.get("MODEL", "pets"))
         return
@@ -70,4 +76,30 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with ExitStack() as stack:
         started = start_embedded(stack, models_dir, "pets")
         wait_for_version(started.target, "pets", 1)
+        yield started
+
+
+@pytest.fixture(scope="session")
+def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """What stands for TensorFlow Serving, with the files of `kennel serving-config`.
+
+    Its "pets" take images of any size, its "rows" only their own.
+    """
+    models_dir = tmp_path_factory.mktemp("strict")
+    publish_tiny_model(models_dir, 1)
+    rows = replace(CARD, name="rows")
+    publish_tiny_model(models_dir, 1, rows, build_one_size_classifier)
+    entries = [ModelEntry(name, models_dir / name) for name in ("pets", "rows")]
+    (models_dir / "models.config").write_text(render_entries(entries))
+    texts = serving_config(Wishes("cpu", max_batch=8)).texts()
+    write_files(texts, models_dir)
+    with ExitStack() as stack:
+        flags = (
+            *flags_in(texts["flags"]),
+            f"--model_config_file={models_dir / 'models.config'}",
+            f"--batching_parameters_file={models_dir / 'batching.config'}",
+            "--strict",
+        )
+        started = start_embedded(stack, models_dir, "pets", *flags)
+        wait_for_version(started.target, "rows", 1)
         yield started

@@ -1,18 +1,24 @@
 """What every model server must answer: `make conformance MODEL_SERVER=host:port MODEL=m`.
 
-The expectations were read off a real TensorFlow Serving 2.20.
+The expectations were read off a real TensorFlow Serving 2.20. They hold for every network
+that `kennel export` publishes, in 32, 16 or 8 bits: the server has to have been started
+with the flags of `kennel serving-config`. Without MODEL_SERVER they are held against the
+embedded server and, as strict as TensorFlow Serving, with networks of two kinds.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
+from models.card import ModelCard
 from models.contract import (
     CARD_OUTPUT,
     CLASSES_INPUT,
@@ -37,6 +43,20 @@ pytestmark = pytest.mark.tensorflow
 
 TIMEOUT_SECONDS = 30
 
+REFUSED = {"ABORTED", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "INTERNAL", "UNKNOWN"}
+
+NAMED = "MODEL_SERVER"
+EMBEDDED = ("embedded", "strict, any size", "strict, one size")
+
+
+@pytest.fixture(params=[NAMED] if NAMED in os.environ else EMBEDDED)
+def server(request: pytest.FixtureRequest) -> RunningServer:
+    if "strict" not in request.param:
+        found: RunningServer = request.getfixturevalue("embedded_server")
+        return found
+    strict: RunningServer = request.getfixturevalue("strict_server")
+    return replace(strict, model="pets" if "any size" in request.param else "rows")
+
 
 @pytest.fixture
 def client(server: RunningServer) -> Iterator[ModelServerClient]:
@@ -51,8 +71,13 @@ def channel(server: RunningServer) -> Iterator[grpc.Channel]:
 
 
 @pytest.fixture
-def batch(client: ModelServerClient, server: RunningServer) -> Any:
-    height, width = client.describe(ModelRef(server.model)).image_size
+def card(client: ModelServerClient, server: RunningServer) -> ModelCard:
+    return client.describe(ModelRef(server.model))
+
+
+@pytest.fixture
+def batch(card: ModelCard) -> Any:
+    height, width = card.image_size
     generator = np.random.default_rng(1)
     return generator.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
 
@@ -89,11 +114,10 @@ def test_prediction_names_outputs_and_effective_version(
 
 
 def test_probabilities_are_softmax_of_logits_over_temperature(
-    client: ModelServerClient, server: RunningServer, batch: Any
+    client: ModelServerClient, server: RunningServer, card: ModelCard, batch: Any
 ) -> None:
     from models.probabilities import softmax
 
-    card = client.describe(ModelRef(server.model))
     answer = client.predict(batch, ModelRef(server.model, card.version))
 
     expected = softmax(answer.logits, card.temperature)
@@ -115,7 +139,10 @@ def test_describe_answers_once_for_each_request(
 
 
 def test_encoded_agrees_with_pixels_to_its_tolerance(
-    channel: grpc.Channel, client: ModelServerClient, server: RunningServer
+    channel: grpc.Channel,
+    client: ModelServerClient,
+    server: RunningServer,
+    card: ModelCard,
 ) -> None:
     images = [grey(40, (64, 64)), noise(3, (90, 70))]
     request = messages.PredictRequest()
@@ -125,17 +152,20 @@ def test_encoded_agrees_with_pixels_to_its_tolerance(
 
     encoded = from_tensor(predict(channel, request).outputs[PROBABILITIES_OUTPUT])
 
-    size = client.describe(ModelRef(server.model)).image_size
-    pixels = np.stack([decode_image(image, size) for image in images])
+    pixels = np.stack([decode_image(image, card.image_size) for image in images])
     direct = client.predict(pixels, ModelRef(server.model)).probabilities
     assert encoded == pytest.approx(direct, abs=0.02)
 
 
+def only_explaining(card: ModelCard) -> None:
+    if not card.explains:
+        pytest.skip("this network has no explain signature")
+
+
 def test_explanation_is_of_the_classes_asked_for(
-    client: ModelServerClient, server: RunningServer, batch: Any
+    client: ModelServerClient, server: RunningServer, card: ModelCard, batch: Any
 ) -> None:
-    if not client.describe(ModelRef(server.model)).explains:
-        pytest.skip("this model has no explain signature")
+    only_explaining(card)
     best = client.predict(batch, ModelRef(server.model)).probabilities.argmax(axis=1)
 
     answer = client.explain(batch, np.array([-1, 0], np.int32), ModelRef(server.model))
@@ -146,24 +176,22 @@ def test_explanation_is_of_the_classes_asked_for(
 
 
 def test_concurrent_explanations_are_not_mixed_up(
-    client: ModelServerClient, server: RunningServer, batch: Any
+    client: ModelServerClient, server: RunningServer, card: ModelCard
 ) -> None:
-    model = ModelRef(server.model)
-    if not client.describe(model).explains:
-        pytest.skip("this model has no explain signature")
-    last = np.array([1], np.int32)
-    generator = np.random.default_rng(4)
-    shape = (16, 1, *batch.shape[1:])
-    batches = list(generator.integers(0, 256, shape, dtype=np.uint8))
-    alone = [client.explain(each, last, model).heatmaps for each in batches]
+    only_explaining(card)
+    model, last = ModelRef(server.model), np.array([1], np.int32)
+    height, width = card.image_size
+    lit = np.zeros((16, 1, height, width, 3), np.uint8)
+    for number, image in enumerate(lit):
+        top, left = number // 4 * height // 4, number % 4 * width // 4
+        image[0, top : top + height // 4, left : left + width // 4] = 255
+    alone = [client.explain(each, last, model).heatmaps for each in lit]
 
     with ThreadPoolExecutor(16) as pool:
-        together = list(
-            pool.map(lambda each: client.explain(each, last, model), batches)
-        )
+        together = list(pool.map(lambda each: client.explain(each, last, model), lit))
 
     for expected, answer in zip(alone, together, strict=True):
-        assert answer.heatmaps == pytest.approx(expected, abs=1e-3)
+        assert answer.heatmaps == pytest.approx(expected, abs=0.05)
 
 
 def test_one_value_stands_for_a_whole_tensor(
@@ -231,16 +259,6 @@ def _wrong_dtype(request: Any) -> None:
     request.inputs[IMAGES_INPUT].CopyFrom(to_tensor(pixels))
 
 
-def _wrong_height(request: Any) -> None:
-    pixels = from_tensor(request.inputs[IMAGES_INPUT])[:, :16]
-    request.inputs[IMAGES_INPUT].CopyFrom(to_tensor(pixels))
-
-
-def _unequal_batches(request: Any) -> None:
-    request.model_spec.signature_name = EXPLAIN_SIGNATURE
-    request.inputs[CLASSES_INPUT].CopyFrom(to_tensor(np.zeros(3, np.int32)))
-
-
 def _bad_filter(request: Any) -> None:
     request.output_filter.append("no_such_output")
 
@@ -257,9 +275,7 @@ def _bad_filter(request: Any) -> None:
         (_wrong_alias, "INVALID_ARGUMENT"),
         (_extra_input, "INVALID_ARGUMENT"),
         (_wrong_dtype, "INVALID_ARGUMENT"),
-        (_wrong_height, "ABORTED"),
         (_bad_filter, "INVALID_ARGUMENT"),
-        (_unequal_batches, "INVALID_ARGUMENT"),
     ],
     ids=lambda value: getattr(value, "__name__", value).strip("_"),
 )
@@ -272,6 +288,41 @@ def test_bad_request_gets_its_code(
     spoil(request_message)
 
     assert code_of(lambda: predict(channel, request_message)).name == code
+
+
+def test_explanation_of_more_classes_than_images_is_invalid(
+    channel: grpc.Channel, card: ModelCard, request_message: Any
+) -> None:
+    only_explaining(card)
+    request_message.model_spec.signature_name = EXPLAIN_SIGNATURE
+    classes = request_message.inputs[CLASSES_INPUT]
+    classes.CopyFrom(to_tensor(np.zeros(3, np.int32)))
+
+    assert code_of(lambda: predict(channel, request_message)).name == "INVALID_ARGUMENT"
+
+
+def rows_or_code(channel: grpc.Channel, request: Any) -> int | str:
+    try:
+        response = predict(channel, request)
+    except grpc.RpcError as error:
+        return str(error.code().name)
+    return len(from_tensor(response.outputs[LOGITS_OUTPUT]))
+
+
+def test_image_of_another_size_is_its_senders_problem_alone(
+    channel: grpc.Channel, request_message: Any, batch: Any
+) -> None:
+    """A server may take it, if the network does, or refuse it."""
+    expected = predict(channel, request_message).outputs[LOGITS_OUTPUT]
+    half = batch[:, : batch.shape[1] // 2]
+    wrong = messages.PredictRequest()
+    wrong.CopyFrom(request_message)
+    wrong.inputs[IMAGES_INPUT].CopyFrom(to_tensor(half))
+
+    outcome = rows_or_code(channel, wrong)
+    assert outcome == len(half) or outcome in REFUSED
+    again = predict(channel, request_message).outputs[LOGITS_OUTPUT]
+    assert from_tensor(again) == pytest.approx(from_tensor(expected), abs=1e-4)
 
 
 def test_metadata_lists_the_three_signatures(
@@ -331,10 +382,12 @@ def test_concurrent_requests_are_not_mixed_up(
     model = ModelRef(server.model)
     shape = (1, *batch.shape[1:])
     batches = [np.full(shape, level, np.uint8) for level in range(0, 256, 8)]
-    alone = [client.predict(each, model).logits for each in batches]
+    alone = np.array([client.predict(each, model).logits for each in batches])
 
     with ThreadPoolExecutor(16) as pool:
         together = list(pool.map(lambda each: client.predict(each, model), batches))
 
+    # In 8 or 16 bits the last digits depend on how many are computed together.
+    allowed = 0.02 * float(np.abs(alone).max())
     for expected, answer in zip(alone, together, strict=True):
-        assert answer.logits == pytest.approx(expected, abs=1e-4)
+        assert answer.logits == pytest.approx(expected, abs=allowed)

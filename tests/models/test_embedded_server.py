@@ -45,22 +45,22 @@ def only_embedded(server: RunningServer) -> None:
     "batch", [pixels()[0], pixels()[None], pixels(33)], ids=["rank3", "rank5", "33"]
 )
 def test_batch_that_a_real_server_would_refuse_or_die_of(
-    server: RunningServer, batch: Any
+    embedded_server: RunningServer, batch: Any
 ) -> None:
-    only_embedded(server)
+    only_embedded(embedded_server)
     request = messages.PredictRequest()
     request.model_spec.name = "pets"
     request.inputs[IMAGES_INPUT].CopyFrom(to_tensor(batch))
 
-    with grpc.insecure_channel(server.target) as channel:
+    with grpc.insecure_channel(embedded_server.target) as channel:
         code = code_of(lambda: predict(channel, request))
 
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_other_calls_are_unimplemented(server: RunningServer) -> None:
-    only_embedded(server)
-    with grpc.insecure_channel(server.target) as channel:
+def test_other_calls_are_unimplemented(embedded_server: RunningServer) -> None:
+    only_embedded(embedded_server)
+    with grpc.insecure_channel(embedded_server.target) as channel:
         stub = messages.prediction_service.PredictionServiceStub(channel)
         from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
 
