@@ -145,8 +145,9 @@ class Signature:
 
 
 def _reason(message: str) -> str:
-    # Before it stands where in our code the graph was made, behind it the node.
-    return message.split("\n\n")[-1].split("\n\t [[")[0]
+    # Before it stands where the graph was made, behind it the node that failed.
+    lines = message.split("\n\t [[")[0].splitlines()
+    return lines[-1] if lines else ""
 
 
 def _to_proto(array: Any) -> Any:

@@ -141,6 +141,7 @@ def test_server_starts_with_the_files_that_the_command_writes(tmp_path: Path) ->
         "--grpc_channel_arguments=grpc.max_connection_age_ms=20000",
         "--tensorflow_intra_op_parallelism=1",
         "--num_load_threads=1",
+        "--strict",
     ]
 
     with ExitStack() as stack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,12 @@ from models.contract import IMAGES_INPUT, PROBABILITIES_OUTPUT, WARMUP_FILE
 from models.errors import InvalidRequestError
 from models.networks.runtime import start_tensorflow
 from models.wire import messages
+from models.wire.client import ModelServerClient
 from models.wire.config import ModelEntry
 from models.wire.tensors import from_tensor, to_tensor
-from tests.processes import free_port, wait_until
-from tests.tiny_model import publish_tiny_model
+from tests.models.conftest import start_embedded
+from tests.processes import free_port, is_listening, wait_until
+from tests.tiny_model import build_one_size_classifier, publish_tiny_model
 
 if TYPE_CHECKING:
     pass
@@ -98,6 +100,18 @@ def test_wrong_size_is_answered_if_the_network_takes_it(models_dir: Path) -> Non
         assert ask(stub, 2, 16, 48, 3).shape == (2, 2)
     with serving(models_dir, PAIRS, strict=False) as stub:
         assert ask(stub, 2, 16, 48, 3).code().name == "ABORTED"
+
+
+def test_wrong_size_is_refused_in_one_line_if_the_network_does_not_take_it(
+    tmp_path: Path,
+) -> None:
+    publish_tiny_model(tmp_path, 1, build=build_one_size_classifier)
+    with serving(tmp_path, "max_batch_size { value: 32 }") as stub:
+        error = ask(stub, 2, 64, 64, 3)
+
+    assert error.code().name == "INVALID_ARGUMENT"
+    assert error.details().startswith("Input to reshape is a tensor with 24576 values")
+    assert "\n" not in error.details()
 
 
 def test_full_queue_is_told_in_the_words_of_tensorflow_serving(
@@ -246,3 +260,18 @@ def test_version_that_is_no_longer_wanted_is_not_tried_again(base_path: Path) ->
 
         assert not polling.is_alive()
         assert loading.manager.find("pets", None, None).version == 1
+
+
+def test_port_opens_when_the_newest_version_below_the_base_path_is_loaded(
+    tmp_path: Path,
+) -> None:
+    publish_tiny_model(tmp_path, 1)
+    publish_tiny_model(tmp_path, 2)
+    with ExitStack() as stack:
+        server = start_embedded(stack, tmp_path, "pets", "--strict")
+        port = int(server.target.split(":")[1])
+        wait_until(lambda: is_listening(port), "an open port", 60)
+        client = stack.enter_context(ModelServerClient(server.target))
+        found = {each.version: each.state for each in client.versions("pets")}
+
+    assert found == {2: "AVAILABLE"}

@@ -26,6 +26,7 @@ def model_server(models_dir: Path, port: int) -> AbstractContextManager[Any]:
         f"--model_base_path={models_dir / 'pets'}",
         "--enable_batching",
         "--file_system_poll_wait_seconds=0.2",
+        "--strict",
         env=os.environ,
         log=models_dir / "server.log",
     )
