@@ -99,8 +99,12 @@ def _boolean(text: str) -> bool:
 )
 @click.option(
     "--allow_version_labels_for_unavailable_models",
-    default="true",
-    help="Accepted and ignored: a label waits here until its version is loaded.",
+    is_flag=False,
+    flag_value="true",
+    default="false",
+    callback=lambda _context, _option, value: _boolean(value),
+    help="Start with labels in the configuration: each waits until its version is "
+    "loaded.",
 )
 @click.option(
     "--tensorflow_intra_op_parallelism", default=0, help="Threads of one operation."
@@ -137,7 +141,6 @@ def _boolean(text: str) -> bool:
     "others waiting until its retries are over; --model_base_path loads one version.",
 )
 def model_server(
-    allow_version_labels_for_unavailable_models: str,
     enable_grpc_healthcheck_service: str,
     num_load_threads: int,
     rest_api_port: int,

@@ -57,6 +57,7 @@ def _model_server(places: StackPlaces) -> tuple[str, ...]:
         f"--port={places.model_server_port}",
         f"--model_config_file={places.model_config}",
         f"--model_config_file_poll_wait_seconds={CONFIG_POLL_SECONDS}",
+        "--allow_version_labels_for_unavailable_models=true",
         "--enable_batching",
     )
 

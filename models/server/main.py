@@ -49,6 +49,7 @@ class ServerOptions:
     grpc_channel_arguments: str = ""
     max_num_load_retries: int = 5
     load_retry_interval_micros: int = 60_000_000
+    allow_version_labels_for_unavailable_models: bool = False
     strict: bool = False
 
     @property
@@ -58,7 +59,7 @@ class ServerOptions:
 
     @property
     def load_retries(self) -> LoadRetries:
-        """How often, and how soon, a load is tried again; never after a negative wait."""
+        """How often, and how soon, a load is tried again; a negative wait is none."""
         seconds = max(0, self.load_retry_interval_micros) / 1e6
         return LoadRetries(self.max_num_load_retries, seconds)
 
@@ -161,13 +162,33 @@ def _entries(options: ServerOptions) -> Callable[[], Sequence[ModelEntry]]:
             raise InvalidRequestError("give --model_base_path or --model_config_file")
         name = check_model_name(options.model_name)
         kept = options.strictness.versions_kept
-        entry = ModelEntry(name, options.model_base_path.absolute(), kept)
+        entry = ModelEntry(name, _base_path(options, options.model_base_path), kept)
         return lambda: [entry]
     path = options.model_config_file
     first = read_model_config(path)
+    _check_labels(options, first)
     if options.model_config_file_poll_wait_seconds <= 0:
         return lambda: first
     return lambda: read_model_config(path)
+
+
+def _base_path(options: ServerOptions, path: Path) -> Path:
+    if options.strictness.resolves_base_path or path.is_absolute():
+        return path.absolute()
+    message = f"--model_base_path={path} must be absolute, as {path.absolute()} is"
+    raise InvalidRequestError(message)
+
+
+def _check_labels(options: ServerOptions, entries: Sequence[ModelEntry]) -> None:
+    labelled = [entry.name for entry in entries if entry.labels]
+    if labelled and not options.allow_version_labels_for_unavailable_models:
+        # server_core.cc looks at the labels before it has loaded anything.
+        message = (
+            f"{options.model_config_file} has labels for {', '.join(labelled)}: "
+            "TensorFlow Serving does not start with labels unless it is given "
+            "--allow_version_labels_for_unavailable_models=true"
+        )
+        raise InvalidRequestError(message)
 
 
 def _batching(options: ServerOptions) -> Batching:

@@ -28,6 +28,8 @@ class Strictness:
             TensorFlow Serving's own, with its words when they are full.
         default_batching: the parameters if no file states them.
         versions_kept: the newest versions that are loaded below ``--model_base_path``.
+        resolves_base_path: a relative one is taken from the working folder. Otherwise it
+            is refused.
         waits_for_whole_versions: a version's folder without a graph is not looked at.
             Otherwise it is a version that cannot be loaded.
         serves_while_loading: the port is open from the start, and a version that cannot
@@ -41,6 +43,7 @@ class Strictness:
     sleeping_scheduler: bool = True
     default_batching: Callable[[], BatchingParameters] = BatchingParameters
     versions_kept: int = VERSIONS_KEPT
+    resolves_base_path: bool = True
     waits_for_whole_versions: bool = True
     serves_while_loading: bool = True
 
@@ -52,6 +55,7 @@ STRICT: Final = Strictness(
     sleeping_scheduler=False,
     default_batching=serving_defaults,
     versions_kept=1,
+    resolves_base_path=False,
     waits_for_whole_versions=False,
     serves_while_loading=False,
 )

@@ -173,6 +173,7 @@ def target(settings: KennelSettings) -> Iterator[str]:
         f"--model_config_file={local.path}",
         "--model_config_file_poll_wait_seconds=0.1",
         "--file_system_poll_wait_seconds=0.1",
+        "--allow_version_labels_for_unavailable_models=true",
         "--strict",
     )
     stop = threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from models.networks.runtime import start_tensorflow
 from models.wire import messages
 from models.wire.batching_parameters import PER_MODEL_FILE
 from models.wire.client import ModelServerClient
+from models.wire.config import ModelEntry, render_entries
 from models.wire.model_ref import ModelRef
 from models.wire.tensors import to_tensor
 from tests.models.conftest import RunningServer, start_embedded, wait_for_version
@@ -188,6 +190,23 @@ def test_server_does_not_start_with_batching_that_tensorflow_serving_refuses(
 
         with pytest.raises(InvalidRequestError, match=complaint):
             make_versions(options, threading.Event())
+
+
+def test_server_does_not_start_with_labels_that_tensorflow_serving_refuses(
+    tmp_path: Path,
+) -> None:
+    start_tensorflow()
+    from models.server.main import ServerOptions, make_versions
+
+    file = tmp_path / "models.config"
+    entry = ModelEntry("pets", tmp_path / "pets", labels=(("stable", 1),))
+    file.write_text(render_entries([entry]))
+    options = ServerOptions(model_config_file=file)
+    allowing = replace(options, allow_version_labels_for_unavailable_models=True)
+
+    with pytest.raises(InvalidRequestError, match="labels_for_unavailable_models=true"):
+        make_versions(options, threading.Event())
+    assert make_versions(allowing, threading.Event())
 
 
 def test_version_with_a_broken_file_of_its_own_is_not_loaded(tmp_path: Path) -> None:

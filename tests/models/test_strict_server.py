@@ -19,8 +19,9 @@ from models.networks.runtime import start_tensorflow
 from models.wire import messages
 from models.wire.client import ModelServerClient
 from models.wire.config import ModelEntry
+from models.wire.model_ref import ModelRef
 from models.wire.tensors import from_tensor, to_tensor
-from tests.models.conftest import start_embedded
+from tests.models.conftest import RunningServer, start_embedded
 from tests.processes import free_port, is_listening, wait_until
 from tests.tiny_model import build_one_size_classifier, publish_tiny_model
 
@@ -275,3 +276,28 @@ def test_port_opens_when_the_newest_version_below_the_base_path_is_loaded(
         found = {each.version: each.state for each in client.versions("pets")}
 
     assert found == {2: "AVAILABLE"}
+
+
+def test_relative_base_path_is_refused() -> None:
+    start_tensorflow()
+    from models.server.main import ServerOptions, make_versions
+
+    options = ServerOptions(model_base_path=Path("models/pets"), strict=True)
+
+    with pytest.raises(InvalidRequestError, match="models/pets must be absolute"):
+        make_versions(options, threading.Event())
+
+
+def test_requests_of_every_size_are_answered_alike_in_batches_of_eight(
+    strict_server: RunningServer,
+) -> None:
+    generator = np.random.default_rng(2)
+    pixels = generator.integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
+    with ModelServerClient(strict_server.target) as client:
+        rows = {
+            size: client.predict(pixels[:size], ModelRef("pets")).logits
+            for size in (1, 2, 7, 17, 32)
+        }
+
+    for size, row in rows.items():
+        assert (row == rows[32][:size]).all()
