@@ -26,7 +26,7 @@ from models.errors import ConflictError, KennelError
 from models.image_files import read_image_file
 from models.images import decode_image
 from models.storage import sync_path, temporary_beside
-from models.wire.batching_parameters import PER_MODEL_FILE
+from models.wire.batching_parameters import PER_MODEL_FILE, read_batching_parameters
 from models.wire.config import check_model_name, published_versions
 
 
@@ -48,13 +48,16 @@ def publish(
         ConflictError: the first version of a model cannot be held back.
         ModelContractError: the SavedModel does not answer as Keras does.
         DatasetError: the run's weights or photos are gone.
-        InvalidRequestError: the model's name cannot be a folder, or models.config is
-            broken.
+        InvalidRequestError: the model's name cannot be a folder, or models.config or
+            the model's batching parameters are broken.
         KennelError, OSError: the disk is full or read-only; nothing is left behind.
     """
     base = models_dir / check_model_name(run.name)
     base.mkdir(parents=True, exist_ok=True)
-    read_served(models_dir)  # a broken file stops us here, not after minutes
+    # A broken file stops us here, not after minutes.
+    read_served(models_dir)
+    if (base / PER_MODEL_FILE).is_file():
+        read_batching_parameters(base / PER_MODEL_FILE)
     with locked(base):
         remove_dead_exports(base)
         number = max(published_versions(base), default=0) + 1

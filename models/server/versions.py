@@ -21,7 +21,7 @@ from models.errors import InvalidRequestError
 from models.server.batching import Batching
 from models.server.loaded import LoadedModel, VersionState
 from models.server.servable import Servable
-from models.server.serving_error import ServingError
+from models.server.serving_error import NoAnswerError, ServingError
 from models.server.strictness import FRIENDLY, Strictness
 from models.wire.config import ModelEntry
 
@@ -34,6 +34,7 @@ _LOAD_ERRORS: Final = (
     ValueError,
     tf.errors.OpError,
     ServingError,
+    NoAnswerError,
     InvalidRequestError,
 )
 
@@ -95,6 +96,7 @@ class VersionManager:
                 one; the server cannot start then.
         """
         loads: dict[tuple[str, int], Future[None]] = {}
+        models: list[LoadedModel] = []
         with ThreadPoolExecutor(_FIRST_LOADERS) as pool:
             while not self._stopping.is_set():
                 models = self._follow_entries()

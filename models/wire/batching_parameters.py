@@ -86,9 +86,11 @@ class BatchingParameters:
             yield f"allowed_batch_sizes {listed} must increase, from 1 on"
         if sizes[-1] != self.max_batch_size:
             # WrapSessionForBatching in bundle_factory_util.cc: also if calls are split.
+            larger = sizes[-1] > self.max_batch_size
+            remedy = "end with" if larger else "append"
             yield (
                 f"the last of allowed_batch_sizes {listed} must be max_batch_size, "
-                f"{self.max_batch_size}, also if calls are split: append "
+                f"{self.max_batch_size}, also if calls are split: {remedy} "
                 f"{self.max_batch_size}, or make max_batch_size {sizes[-1]}"
             )
 
@@ -112,8 +114,8 @@ def check_batching_flags(enable_batching: bool, parameters_file: Path | None) ->
     if parameters_file is not None and not enable_batching:
         # server.cc, BuildAndStart
         message = (
-            f"--batching_parameters_file={parameters_file} is not used without "
-            "--enable_batching=true: add it"
+            f"--batching_parameters_file={parameters_file} needs "
+            "--enable_batching=true beside it"
         )
         raise InvalidRequestError(message)
 

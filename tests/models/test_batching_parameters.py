@@ -29,6 +29,7 @@ SPLITTING = "max_batch_size { value: 32 } enable_large_batch_splitting { value: 
         ("max_enqueued_batches { value: 0 }", "max_enqueued_batches 0 must be"),
         ("batch_timeout_micros { value: -1 }", "not be negative"),
         ("max_batch_size { value: 8 } allowed_batch_sizes: 4", "append 8"),
+        ("max_batch_size { value: 8 } allowed_batch_sizes: [4, 32]", "end with 8"),
         ("allowed_batch_sizes: 32", "append 1000, or make max_batch_size 32"),
         ("allowed_batch_sizes: 4 allowed_batch_sizes: 2", "must increase"),
         ("max_batch_size { value: 2 } allowed_batch_sizes: [0, 2]", "from 1 on"),

@@ -10,6 +10,7 @@ import pytest
 
 from models.card import ModelCard
 from models.contract import CARD_FILE, REPORT_FILE, WARMUP_FILE
+from models.errors import InvalidRequestError
 from models.wire.batching_parameters import PER_MODEL_FILE
 from models.wire.config import published_versions, read_model_config
 
@@ -70,6 +71,19 @@ def test_batching_parameters_of_a_model_go_with_its_versions(
 
     own = tmp_path / "pets" / "1" / PER_MODEL_FILE
     assert own.read_text() == "max_batch_size { value: 32 }"
+
+
+def test_batching_parameters_that_no_server_takes_are_not_published(
+    small_run: TrainedRun, tmp_path: Path
+) -> None:
+    from export.publication.publish import publish
+
+    (tmp_path / "pets").mkdir()
+    file = tmp_path / "pets" / PER_MODEL_FILE
+    file.write_text("max_batch_size { value: 32 } allowed_batch_sizes: 8")
+
+    with pytest.raises(InvalidRequestError, match=f"{file}: .* append 32"):
+        publish(small_run, tmp_path)
 
 
 def test_savedmodel_that_answers_otherwise_is_not_published(
