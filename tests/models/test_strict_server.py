@@ -13,6 +13,9 @@ import grpc
 import numpy as np
 import pytest
 
+from kennel.commands.serving import model_server
+from kennel.serving_config.files import flags_in, serving_config
+from kennel.serving_config.wishes import Wishes
 from models.contract import IMAGES_INPUT, PROBABILITIES_OUTPUT, WARMUP_FILE
 from models.errors import InvalidRequestError
 from models.networks.runtime import start_tensorflow
@@ -301,3 +304,18 @@ def test_requests_of_every_size_are_answered_alike_in_batches_of_eight(
 
     for size, row in rows.items():
         assert (row == rows[32][:size]).all()
+
+
+def test_retries_are_those_of_the_flags() -> None:
+    start_tensorflow()
+    from models.server.main import ServerOptions
+    from models.server.versions import LoadRetries
+
+    flags = flags_in(serving_config(Wishes()).texts()["flags"])
+    given = model_server.make_context("flags", flags).params
+    names = ("max_num_load_retries", "load_retry_interval_micros")
+
+    assert ServerOptions(**{name: given[name] for name in names}).load_retries == (
+        LoadRetries(6, 10.0)
+    )
+    assert ServerOptions().load_retries == LoadRetries(5, 60.0)
