@@ -1,7 +1,9 @@
 """Where the embedded server is kinder than TensorFlow Serving, in one value.
 
 `FRIENDLY` is for people and small machines. `STRICT` fails where a real TensorFlow
-Serving 2.20 was seen to fail, so that a test against it hides nothing.
+Serving 2.20 was seen to fail, so that a test against it hides nothing. Not imitated: there
+an empty batch also harms the request after it, ``--num_load_threads`` above one lets others
+load meanwhile, and ``pad_variable_length_inputs`` pads.
 """
 
 from __future__ import annotations

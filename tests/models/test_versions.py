@@ -104,3 +104,28 @@ def test_label_moves_when_its_new_version_is_loaded(served: Served) -> None:
     served.follow(1, stable=1)
 
     assert served.answering("stable") == 1
+
+
+def test_broken_version_keeps_nobody_waiting_and_is_tried_as_often_as_told(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    start_tensorflow()
+    from models.server.batching import Batching
+    from models.server.versions import LoadRetries, VersionManager
+
+    base = tmp_path / "pets"
+    (base / "2").mkdir(parents=True)
+    (base / "2" / "saved_model.pb").write_bytes(b"not a model")
+    (base / "1").symlink_to(models_dir / "pets" / "1")
+    entry = ModelEntry("pets", base, 2)
+    manager = VersionManager(lambda: [entry], Batching(), LoadRetries(2, 0.0))
+
+    tries = []
+    for _ in range(5):
+        manager.poll()
+        state = manager.states("pets", 2)[2]
+        tries.append(state.attempts)
+        assert (state.state, state.error != "") == ("END", True)
+
+    assert tries == [1, 2, 3, 3, 3]
+    assert manager.find("pets", None, None).version == 1
