@@ -8,7 +8,8 @@ KennelError                     whatever we can explain; the command line prints
 |-- ConflictError               not in this state (a result that is not there yet)
 |-- ModelUnavailableError       pixels -> probabilities: not now, try again
 |   |-- ModelOverloadedError    the model server sheds load
-|   `-- ModelTimeoutError       the deadline passed
+|   |-- ModelTimeoutError       the deadline passed
+|   `-- MixedBatchError         a shared batch held images of two sizes
 |-- ModelContractError          the model server's answer is not what we agreed on
 |   `-- MissingSignatureError   the version was exported without what is asked of it
 |-- QueueUnavailableError       probabilities -> CSV: Redis cannot be reached
@@ -82,6 +83,15 @@ class ModelTimeoutError(ModelUnavailableError):
     """The deadline passed before the model server answered."""
 
     code = "deadline_exceeded"
+
+
+class MixedBatchError(ModelUnavailableError):
+    """The model server merged requests with images of two sizes into one batch.
+
+    All requests of such a batch fail, also those whose images have the right size. It
+    happens while a version with another image size takes over: some clients still send
+    the old size. Ask for the current image size, then try again.
+    """
 
 
 class ModelContractError(KennelError):

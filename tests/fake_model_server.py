@@ -1,15 +1,18 @@
 """A model server that speaks the real protocol; its "model" is mean brightness.
 
 P(last label) = mean of the pixels / 255, so that a test can tell from a photo what the
-right answer is, and a mix-up of photos shows. It can be told to be slow or to fail.
+right answer is, and a mix-up of photos shows. It can be told to be slow or to fail, and
+to merge requests into batches, as TensorFlow Serving does.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import grpc
@@ -65,6 +68,61 @@ def brightness_probabilities(batch: Any, classes: int) -> Any:
     return np.concatenate([rest, bright[:, None]], axis=1).astype(np.float32)
 
 
+DIFFERENT_SHAPES = (
+    "Tensors with name 'serving_default_images:0' from different tasks have different "
+    "shapes and padding is turned off.Set pad_variable_length_inputs to true, or ensure "
+    "that all tensors with the same namehave equal dimensions starting with the first "
+    "dim."
+)
+"""What TensorFlow Serving 2.20 says of a batch of images of two sizes, to all in it."""
+
+QUEUE_FULL = (
+    "The batch scheduling queue to which this task was submitted is full; task size is "
+    "32 but scheduling capacity is only 0 (num_enqueued_batches=1, "
+    "max_enqueued_batches=1, open_batch_size=32, max_execution_batch_size=32)"
+)
+"""What TensorFlow's batching says when ``max_enqueued_batches`` are waiting."""
+
+
+@dataclass
+class _Batch:
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    closed: threading.Event = field(default_factory=threading.Event)
+
+
+class Merging:
+    """Requests of one key share a batch, which goes when it has *requests* or is old.
+
+    Attributes:
+        mixed: batches that failed because they had images of two sizes.
+    """
+
+    def __init__(self, requests: int, seconds: float = 0.01) -> None:
+        self.mixed = 0
+        self._requests = requests
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._open: dict[Hashable, _Batch] = {}
+
+    def is_mixed(self, key: Hashable, shape: tuple[int, ...]) -> bool:
+        """Whether the batch that an image of *shape* came into holds other shapes."""
+        with self._lock:
+            batch = self._open.setdefault(key, _Batch())
+            batch.shapes.append(shape)
+            if len(batch.shapes) == self._requests:
+                self._close(key, batch)
+        if not batch.closed.wait(self._seconds):
+            with self._lock:
+                if not batch.closed.is_set():
+                    self._close(key, batch)
+        return len(set(batch.shapes)) > 1
+
+    def _close(self, key: Hashable, batch: _Batch) -> None:
+        del self._open[key]
+        self.mixed += len(set(batch.shapes)) > 1
+        batch.closed.set()
+
+
 class FakeModelServer(
     messages.prediction_service.PredictionServiceServicer,  # type: ignore[misc]
     messages.model_service.ModelServiceServicer,  # type: ignore[misc]
@@ -73,6 +131,8 @@ class FakeModelServer(
 
     Attributes:
         failure: answer every Predict with this status code; None: answer properly.
+        refusals: code and text of each of the next calls with images; then properly.
+        merging: merge requests of a version into batches; None: each by itself.
         delay_seconds: wait this long before each Predict of images.
         batches: sizes of the batches answered so far.
         explains: whether there is a signature for explanations.
@@ -93,6 +153,8 @@ class FakeModelServer(
         self.card = card
         self.versions = versions
         self.failure: grpc.StatusCode | None = None
+        self.refusals: deque[tuple[grpc.StatusCode, str]] = deque()
+        self.merging: Merging | None = None
         self.delay_seconds = 0.0
         self.batches: list[int] = []
         self.explains = True
@@ -138,14 +200,27 @@ class FakeModelServer(
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version
         if request.model_spec.signature_name == DESCRIBE_SIGNATURE:
-            card = replace(self.card, version=version).to_json().encode()
+            card = self._card(version).to_json().encode()
             response.outputs[CARD_OUTPUT].CopyFrom(to_string_tensor([card]))
             return response
         batch = from_tensor(request.inputs[IMAGES_INPUT])
+        if self.refusals:
+            context.abort(*self.refusals.popleft())
+        key = (version, request.model_spec.signature_name)
+        if self.merging and self.merging.is_mixed(key, batch.shape[1:]):
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, DIFFERENT_SHAPES)
+        batch = self._accept(batch, version, context)
         self._answer(batch, response)
         if request.model_spec.signature_name == EXPLAIN_SIGNATURE:
             self._explain(batch, request, response, context)
         return response
+
+    def _card(self, version: int) -> ModelCard:
+        return replace(self.card, version=version)
+
+    def _accept(self, batch: Any, _version: int, _context: Any) -> Any:
+        """What is answered for *batch*, if it is not refused."""
+        return batch
 
     def _explain(self, batch: Any, request: Any, response: Any, context: Any) -> None:
         if not self.explains:

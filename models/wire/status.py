@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import grpc
@@ -9,6 +10,7 @@ import grpc
 from models.errors import (
     KennelError,
     MissingSignatureError,
+    MixedBatchError,
     ModelContractError,
     ModelOverloadedError,
     ModelTimeoutError,
@@ -40,7 +42,27 @@ ERRORS: Final[dict[grpc.StatusCode, type[KennelError]]] = {
 """Every code but OK. INVALID_ARGUMENT and its kin are our fault, not the photo's: what
 we send was checked before."""
 
-_QUEUE_FULL: Final = "batching queue"
+_TEXTS: Final[tuple[tuple[grpc.StatusCode, str, type[KennelError]], ...]] = (
+    # TensorFlow's batch schedulers say "is full", their low-priority queue "does not
+    # have the capacity", older TensorFlow Serving "batching queue".
+    (
+        _Code.UNAVAILABLE,
+        r"queue .*(is full|not have the capacity)|batching queue",
+        ModelOverloadedError,
+    ),
+    # gRPC's own limit: the same message will never pass.
+    (_Code.RESOURCE_EXHAUSTED, r"message larger than max", ModelContractError),
+    # TensorFlow Serving's batching session, then TensorFlow's batch function (the same
+    # words after "ConcatOp : " come from a network's own graph).
+    (_Code.FAILED_PRECONDITION, r"tasks have different shapes", MixedBatchError),
+    (
+        _Code.INVALID_ARGUMENT,
+        r"(?<!ConcatOp : )Dimensions of inputs should match",
+        MixedBatchError,
+    ),
+    (_Code.FAILED_PRECONDITION, r"signature", MissingSignatureError),
+)
+"""Where the code alone does not tell, the text does (any case): the first that fits."""
 
 
 def translate(error: grpc.RpcError, target: str) -> KennelError:
@@ -48,21 +70,27 @@ def translate(error: grpc.RpcError, target: str) -> KennelError:
     if not isinstance(error, grpc.Call):
         return ModelUnavailableError(f"the model server at {target} broke off: {error}")
     code, details = error.code(), error.details() or ""
-    if code is _Code.UNAVAILABLE and _QUEUE_FULL in details.lower():
-        return ModelOverloadedError(_explain(ModelOverloadedError, target, details))
     if code is _Code.INVALID_ARGUMENT and "version label" in details:
         return NotFoundError(details, code="label_not_found")
-    if code is _Code.FAILED_PRECONDITION and "signature" in details.lower():
-        return MissingSignatureError(_explain(MissingSignatureError, target, details))
-    kind = ERRORS[code]
+    kind = _kind(code, details)
     return kind(_explain(kind, target, details))
 
 
+def _kind(code: grpc.StatusCode, details: str) -> type[KennelError]:
+    for of_code, text, kind in _TEXTS:
+        if code is of_code and re.search(text, details, re.IGNORECASE):
+            return kind
+    return ERRORS[code]
+
+
 def _explain(kind: type[KennelError], target: str, details: str) -> str:
+    server = f"the model server at {target}"
     if kind is ModelTimeoutError:
-        return f"the model server at {target} did not answer in time: try again"
+        return f"{server} did not answer in time: try again"
     if kind is ModelOverloadedError:
-        return f"the model server at {target} is overloaded: try again ({details})"
+        return f"{server} is overloaded: try again ({details})"
+    if kind is MixedBatchError:
+        return f"{server} put images of two sizes into one batch: try again ({details})"
     if kind is ModelUnavailableError:
-        return f"the model server at {target} cannot be reached: try again ({details})"
-    return f"the model server at {target} answered: {details}"
+        return f"{server} cannot be reached: try again ({details})"
+    return f"{server} answered: {details}"

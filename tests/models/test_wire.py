@@ -17,13 +17,16 @@ import pytest
 from models.card import ModelCard
 from models.errors import (
     InvalidRequestError,
+    KennelError,
     MissingSignatureError,
+    MixedBatchError,
     ModelContractError,
     ModelOverloadedError,
     ModelTimeoutError,
     ModelUnavailableError,
     NotFoundError,
 )
+from models.wire.balancing import TRIES
 from models.wire.client import ModelServerClient
 from models.wire.config import (
     check_model_name,
@@ -39,7 +42,12 @@ from models.wire.model_ref import ModelRef
 from models.wire.requests import images_request
 from models.wire.status import ERRORS
 from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
-from tests.fake_model_server import CARD, FakeModelServer
+from tests.fake_model_server import (
+    CARD,
+    DIFFERENT_SHAPES,
+    QUEUE_FULL,
+    FakeModelServer,
+)
 
 PETS = ModelRef("pets")
 PIXELS = np.full((3, 32, 32, 3), 51, np.uint8)
@@ -81,7 +89,11 @@ def test_card_survives_json_and_ignores_what_it_does_not_know() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", CARD.to_json().replace('"schema": 1', '"schema": 2')]
+    "text",
+    [
+        *("", "[]", "{}"),
+        CARD.to_json().replace('"schema": 1', '"schema": 2'),
+    ],
 )
 def test_card_that_cannot_be_read_breaks_the_contract(text: str) -> None:
     with pytest.raises(ModelContractError, match="export it again"):
@@ -112,6 +124,72 @@ def test_status_code_becomes_our_error(
 
     with ModelServerClient(model_server.target) as client, pytest.raises(error):
         client.predict(PIXELS, PETS)
+
+
+Code = grpc.StatusCode
+KERNEL = "{{function_node __inference_queued_12}} "
+"""What TensorFlow puts before the words of its batch function."""
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "error"),
+    [
+        (Code.UNAVAILABLE, QUEUE_FULL, ModelOverloadedError),
+        (Code.UNAVAILABLE, KERNEL + QUEUE_FULL, ModelOverloadedError),
+        (
+            Code.UNAVAILABLE,
+            "The batch scheduling queue to which this task was submitted is full; "
+            "currently 8 batches enqueued and max_enqueued_batches is 8",
+            ModelOverloadedError,
+        ),
+        (Code.UNAVAILABLE, "The batch scheduling queue is full", ModelOverloadedError),
+        (
+            Code.UNAVAILABLE,
+            "The low priority task queue to which this task was submitted does not "
+            "have the capacity to handle this task; currently the low priority queue "
+            "has 8 tasks enqueued and the submitted task size is 1",
+            ModelOverloadedError,
+        ),
+        (Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", ModelOverloadedError),
+        (
+            Code.RESOURCE_EXHAUSTED,
+            "Run() timeout exceeded while waiting in batching queue",
+            ModelOverloadedError,
+        ),
+        (
+            Code.RESOURCE_EXHAUSTED,
+            "SERVER: Received message larger than max (38535210 vs. 4194304)",
+            ModelContractError,
+        ),
+        (Code.UNAVAILABLE, "Connection refused", ModelUnavailableError),
+        (Code.FAILED_PRECONDITION, DIFFERENT_SHAPES, MixedBatchError),
+        (
+            Code.INVALID_ARGUMENT,
+            f"{KERNEL}Dimensions of inputs should match: shape[0] = [1,9,9,3] vs. "
+            "shape[1] = [1,8,8,3]",
+            MixedBatchError,
+        ),
+        (
+            Code.INVALID_ARGUMENT,
+            "ConcatOp : Dimensions of inputs should match: shape[0] = [1,7,7,8] vs. "
+            "shape[1] = [1,3,3,8]",
+            ModelContractError,
+        ),
+    ],
+)
+def test_texts_tell_overload_and_mixed_batches_apart(
+    model_server: FakeModelServer, code: Code, text: str, error: type[Exception]
+) -> None:
+    model_server.refusals.extend([(code, text)] * TRIES)
+
+    with (
+        ModelServerClient(model_server.target) as client,
+        pytest.raises(KennelError) as raised,
+    ):
+        client.predict(PIXELS, PETS)
+
+    assert raised.type is error
+    assert text in str(raised.value)
 
 
 def test_slow_server_meets_the_deadline(model_server: FakeModelServer) -> None:

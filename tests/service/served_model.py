@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import grpc
+import numpy as np
 
-from models.contract import DESCRIBE_SIGNATURE, IMAGES_INPUT
+from models.card import ModelCard
+from models.contract import DESCRIBE_SIGNATURE
 from models.wire import messages
 from tests.fake_model_server import CARD, FakeModelServer
 
@@ -17,6 +19,7 @@ class ServedModel(FakeModelServer):
     """Like TensorFlow Serving, it refuses pixels of another size than its card's.
 
     Attributes:
+        takes_any_size: answer them as well, as networks that pool do: as black.
         sizes: image size by version, where it is not the card's.
         version_labels: version by label.
         loading: versions that are not available yet.
@@ -30,6 +33,7 @@ class ServedModel(FakeModelServer):
 
     def __init__(self, versions: tuple[int, ...] = (1,), port: int = 0) -> None:
         super().__init__(CARD, versions, port)
+        self.takes_any_size = False
         self.sizes: dict[int, tuple[int, int]] = {}
         self.version_labels: dict[str, int] = {}
         self.loading: tuple[int, ...] = ()
@@ -49,13 +53,6 @@ class ServedModel(FakeModelServer):
         version = self._version(request.model_spec, context)
         if signature != DESCRIBE_SIGNATURE and version in self.failing:
             context.abort(self.failing[version], "told to fail in this version")
-        size = self.sizes.get(version, CARD.image_size)
-        if signature == DESCRIBE_SIGNATURE:
-            self.card = replace(self.card, image_size=size)
-        else:
-            shape = request.inputs[IMAGES_INPUT].tensor_shape.dim
-            if (shape[1].size, shape[2].size) != size:
-                context.abort(grpc.StatusCode.ABORTED, "Incompatible shapes")
         if signature != DESCRIBE_SIGNATURE and self.before_answer is not None:
             self.before_answer()
         answer = super().Predict(request, context)
@@ -64,6 +61,19 @@ class ServedModel(FakeModelServer):
             self.after_answer = None
             call()
         return answer
+
+    def _card(self, version: int) -> ModelCard:
+        return replace(super()._card(version), image_size=self._size(version))
+
+    def _accept(self, batch: Any, version: int, context: Any) -> Any:
+        if batch.shape[1:3] == self._size(version):
+            return batch
+        if not self.takes_any_size:
+            context.abort(grpc.StatusCode.ABORTED, "Incompatible shapes")
+        return np.zeros_like(batch)
+
+    def _size(self, version: int) -> tuple[int, int]:
+        return self.sizes.get(version, CARD.image_size)
 
     def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.calls.append("status")

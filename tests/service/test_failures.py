@@ -10,11 +10,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from models.errors import ModelTimeoutError
+from models.wire.balancing import TRIES
 from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.budget import Budget
 from service.predictions.decoding import Decoder
 from service.settings import ServiceSettings
+from tests.fake_model_server import QUEUE_FULL
 from tests.pictures import grey
 from tests.processes import wait_until
 from tests.service.conftest import post_image
@@ -51,6 +53,19 @@ def test_every_failure_has_its_status(
     status, code = FAILURES.get(failure, (502, "bad_upstream_reply"))
     assert (response.status_code, response.get_json()["code"]) == (status, code)
     assert ("Retry-After" in response.headers) == (status in {503, 504})
+
+
+def test_full_batching_queue_of_the_model_server_is_overload(
+    client: FlaskClient, served: ServedModel
+) -> None:
+    post_image(client, grey(9))
+    served.refusals.extend([(Code.UNAVAILABLE, QUEUE_FULL)] * TRIES)
+
+    response = post_image(client, grey(9))
+
+    assert (response.status_code, response.get_json()["code"]) == (503, "overloaded")
+    assert "Retry-After" in response.headers
+    assert "cannot be reached" not in response.text
 
 
 def test_dead_model_server_is_unavailable_until_it_is_back(
