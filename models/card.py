@@ -98,6 +98,8 @@ class ModelCard:
         values = {name: value for name, value in card.items() if name in known}
         height, width = card["image_size"]
         values["image_size"] = (int(height), int(width))
+        if min(values["image_size"]) < 1:
+            raise ValueError(f"image_size {height} x {width} holds no pixel")
         values["labels"] = tuple(str(label) for label in card["labels"])
         if len(values["labels"]) < 2:
             raise ValueError(f"labels {values['labels']}, at least two are needed")

@@ -56,7 +56,10 @@ def inputs_request(spec: Any, inputs: Mapping[str, Any]) -> bytes:
 
 
 def check_images(pixels: Images) -> None:
-    """Accept *pixels* to be sent: a wrong rank makes a real TensorFlow Serving abort.
+    """Accept *pixels* to be sent.
+
+    A wrong rank makes a real TensorFlow Serving abort; an empty batch hangs until its
+    deadline, and breaks the call after it.
 
     Raises:
         ModelContractError: they are not uint8 RGB of one size, or there are none.
@@ -68,6 +71,8 @@ def check_images(pixels: Images) -> None:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             message = f"an image is uint8 [H, W, 3], not {image.dtype} {image.shape}"
             raise ModelContractError(message)
+        if not image.size:
+            raise ModelContractError(f"an image of {image.shape} has no pixels")
         if image.shape != shape:
             message = f"images of two sizes in one batch: {shape} and {image.shape}"
             raise ModelContractError(message)

@@ -93,6 +93,7 @@ def test_card_survives_json_and_ignores_what_it_does_not_know() -> None:
     [
         *("", "[]", "{}"),
         CARD.to_json().replace('"schema": 1', '"schema": 2'),
+        replace(CARD, image_size=(0, 32)).to_json(),
     ],
 )
 def test_card_that_cannot_be_read_breaks_the_contract(text: str) -> None:
@@ -270,6 +271,9 @@ def test_request_made_by_hand_is_protobufs_byte_for_byte(
         PIXELS[..., :1],
         PIXELS[:0],
         [PIXELS[0], PIXELS[0, 1:]],
+        PIXELS[:, :0],
+        PIXELS[:, :, :0],
+        PIXELS[None],
     ],
 )
 def test_batch_that_could_hurt_the_server_never_leaves(
@@ -281,6 +285,11 @@ def test_batch_that_could_hurt_the_server_never_leaves(
         pytest.raises(ModelContractError),
     ):
         client.predict(batch, PETS)
+    with (
+        ModelServerClient(model_server.target) as client,
+        pytest.raises(ModelContractError),
+    ):
+        client.explain(batch, np.zeros(len(batch), np.int32), PETS)
 
     assert model_server.batches == []
 
