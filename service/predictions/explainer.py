@@ -25,6 +25,7 @@ from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
 from service.budget import Budget
 from service.predictions.decoding import Decoder
+from service.predictions.predictor import repeat_mixed_batches
 from service.predictions.query import PredictionQuery
 from service.predictions.rejected import RejectedImagesError
 from service.predictions.uploads import Upload
@@ -79,20 +80,22 @@ class Explainer:
         model = query.prediction.model
         card = self.catalog.card(model, budget.left())
         try:
-            explanation = attempt.run(model, card)
+            return self._settled(attempt, model, card)
         except (ModelContractError, NotFoundError, InvalidRequestError):
-            # Perhaps the card is that of the previous version.
+            # Perhaps the card is that of the previous version, or the version that
+            # answered was unloaded before we read its card.
             current = self.catalog.describe(model, budget.left())
             if current == card:
                 raise
-        else:
-            if explanation.version == card.version:
-                return card, explanation
-            answered = ModelRef(model.name, version=explanation.version)
-            current = self.catalog.card(answered, budget.left())
-            self.catalog.assume(model, current)
         pinned = ModelRef(model.name, version=current.version)
-        return current, attempt.run(pinned, current)
+        return self._settled(attempt, pinned, current)
+
+    def _settled(
+        self, attempt: _Attempt, model: ModelRef, card: ModelCard
+    ) -> tuple[ModelCard, Explanation]:
+        return repeat_mixed_batches(
+            attempt.run, model, card, self.catalog, attempt.budget
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class _Attempt:
     query: ExplanationQuery
     budget: Budget
 
-    def run(self, model: ModelRef, card: ModelCard) -> Explanation:
+    def run(self, model: ModelRef, card: ModelCard) -> tuple[ModelCard, Explanation]:
         classes = np.array([self.query.column(card)], np.int32)
         with self.budget.measure("decode"):
             [pixels] = self.explainer.decoder.decode(
@@ -115,10 +118,15 @@ class _Attempt:
             explanation = self._ask(pixels[None], classes, model)
         if explanation.version == card.version:
             card.check_columns(explanation.probabilities.shape[1])
-        elif model.version is not None:
+            return card, explanation
+        if model.version is not None:
             message = f"asked for {model}, version {explanation.version} answered"
             raise ModelContractError(message)
-        return explanation
+        answered = ModelRef(model.name, version=explanation.version)
+        catalog = self.explainer.catalog
+        newer = catalog.card(answered, self.budget.left())
+        catalog.assume(model, newer)
+        return self.run(answered, newer)
 
     def _ask(
         self, batch: Pixels, classes: NDArray[np.int32], model: ModelRef

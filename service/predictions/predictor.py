@@ -2,18 +2,26 @@
 
 The image size is that of the version which answered last. The answer says which version
 gave it; when that is another one, its own card is fetched, and if the pixels had the
-wrong size they are made again for exactly that version.
+wrong size they are made again for exactly that version: networks that pool take any size,
+and their answer for a wrong one is thrown away. When a shared batch of the model server
+failed because it held two sizes, the version is asked again by its number.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from models.card import ModelCard
-from models.errors import InvalidImageError, ModelContractError, NotFoundError
+from models.errors import (
+    InvalidImageError,
+    MixedBatchError,
+    ModelContractError,
+    NotFoundError,
+)
 from models.images import Pixels
 from models.wire.model_ref import ModelRef
 from models.wire.predictions import Prediction
@@ -25,6 +33,12 @@ from service.served.catalog import Catalog
 
 Rows: TypeAlias = tuple[int | InvalidImageError, ...]
 """For each image its row number in the prediction, or what is wrong with it."""
+
+MIXED_BATCH_PAUSES: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds before each repeat. A client that has the old image size learns the new one from
+its next answer; until then it can spoil the repeats as well."""
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,7 @@ class Predictor:
         attempt = _Attempt(self, images, accept, budget)
         card = self.catalog.card(model, budget.left())
         try:
-            return attempt.run(model, card)
+            return self._settled(attempt, model, card)
         except ModelContractError:
             # Perhaps the current version expects pixels of another size by now.
             fresh = self.catalog.describe(model, budget.left())
@@ -81,7 +95,42 @@ class Predictor:
         except NotFoundError:
             # Perhaps the version that answered was unloaded before we read its card.
             fresh = self.catalog.describe(model, budget.left())
-        return attempt.run(ModelRef(model.name, version=fresh.version), fresh)
+        return self._settled(
+            attempt, ModelRef(model.name, version=fresh.version), fresh
+        )
+
+    def _settled(self, attempt: _Attempt, model: ModelRef, card: ModelCard) -> Answer:
+        return repeat_mixed_batches(
+            attempt.run, model, card, self.catalog, attempt.budget
+        )
+
+
+def repeat_mixed_batches(
+    ask: Callable[[ModelRef, ModelCard], _Result],
+    model: ModelRef,
+    card: ModelCard,
+    catalog: Catalog,
+    budget: Budget,
+) -> _Result:
+    """What *ask* gives for *model* and the *card* whose image size it takes.
+
+    While it meets images of another size in a batch of the model server, it is called
+    again, a few times within *budget*, with the current version's number and card.
+
+    Raises:
+        MixedBatchError: so did the last call.
+        KennelError: as *ask* and `Catalog.describe`.
+    """
+    for pause in MIXED_BATCH_PAUSES:
+        try:
+            return ask(model, card)
+        except MixedBatchError:
+            with budget.measure("queue"):
+                time.sleep(min(pause, budget.left()))
+        if model.version is None:
+            card = catalog.describe(model, budget.left())
+            model = ModelRef(model.name, version=card.version)
+    return ask(model, card)
 
 
 @dataclass(frozen=True)

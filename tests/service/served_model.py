@@ -27,6 +27,7 @@ class ServedModel(FakeModelServer):
         before_answer: called before each answer for images.
         after_answer: called once, after the next answer for images.
         calls: signature names (or "status") of all calls so far.
+        named: the version that each call with images asked for, None for none.
         metadata: what came along with each call for predictions.
         status_seconds: how long the last caller waits for states of versions.
     """
@@ -41,12 +42,16 @@ class ServedModel(FakeModelServer):
         self.before_answer: Callable[[], object] | None = None
         self.after_answer: Callable[[], None] | None = None
         self.calls: list[str] = []
+        self.named: list[int | None] = []
         self.metadata: list[dict[str, str]] = []
         self.status_seconds = 0.0
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
         signature = request.model_spec.signature_name
         self.calls.append(signature)
+        if signature != DESCRIBE_SIGNATURE:
+            spec = request.model_spec
+            self.named.append(spec.version.value if spec.HasField("version") else None)
         self.metadata.append(dict(context.invocation_metadata()))
         if self.failure is not None:
             context.abort(self.failure, f"told to fail with {self.failure.name}")

@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+import base64
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
+from models.errors import MixedBatchError
+from models.wire.client import ModelServerClient
+from models.wire.model_ref import ModelRef
+from service.app import create_app
+from service.settings import ServiceSettings
+from tests.fake_model_server import DIFFERENT_SHAPES, Merging
 from tests.pictures import grey
+from tests.processes import wait_until
 from tests.service.conftest import post_image, post_images
 from tests.service.served_model import ServedModel
+from worker.queue import JobQueue
+
+MIXED = (grpc.StatusCode.FAILED_PRECONDITION, DIFFERENT_SHAPES)
+B64 = base64.b64encode(grey(51)).decode()
+INPUT = {"name": "images", "datatype": "BYTES", "shape": [1], "data": [B64]}
+
+
+def ask(client: FlaskClient, path: str) -> TestResponse:
+    """POST an image of brightness 0.2 to *path*, in its protocol."""
+    if path.endswith("/infer"):
+        return client.post(path, json={"inputs": [INPUT]})
+    if path.endswith(":predict"):
+        return client.post(path, json={"instances": [{"b64": B64}]})
+    return post_image(client, grey(51), path=path)
+
+
+every_path = pytest.mark.parametrize(
+    "path",
+    ["/v1/predict", "/v1/explain", "/v2/models/pets/infer", "/v1/models/pets:predict"],
+)
 
 
 def test_new_version_answers_with_its_own_card(
@@ -37,10 +69,12 @@ def test_rollback_needs_no_new_card(client: FlaskClient, served: ServedModel) ->
     assert served.calls == ["serving_default"]
 
 
+@pytest.mark.parametrize("takes_any_size", [False, True])
 @pytest.mark.parametrize("count", [1, 40])
 def test_new_image_size_is_learnt(
-    client: FlaskClient, served: ServedModel, count: int
+    client: FlaskClient, served: ServedModel, count: int, takes_any_size: bool
 ) -> None:
+    served.takes_any_size = takes_any_size
     post_image(client, grey(9))
     served.versions, served.sizes = (1, 2), {2: (48, 64)}
 
@@ -60,6 +94,91 @@ def test_pinned_version_keeps_its_image_size(
     assert post_image(client, grey(9)).get_json()["version"] == 2
 
 
+@every_path
+@pytest.mark.parametrize("failures", [1, 3])
+def test_batch_that_a_neighbour_spoiled_is_asked_again_by_number(
+    client: FlaskClient, served: ServedModel, path: str, failures: int
+) -> None:
+    ask(client, path)
+    served.versions, served.sizes = (1, 2), {2: (48, 64)}
+    served.refusals.extend([MIXED] * failures)
+    served.named.clear()
+
+    response = ask(client, path)
+
+    assert response.status_code == 200
+    assert response.headers["X-Model-Version"] == "2"
+    assert "0.2" in response.text
+    assert served.named == [None] + [2] * failures
+
+
+def test_version_asked_for_stays_the_one_that_is_asked_again(
+    client: FlaskClient, served: ServedModel
+) -> None:
+    served.versions, served.sizes = (1, 2), {2: (48, 64)}
+    served.refusals.extend([MIXED] * 2)
+
+    answer = post_image(client, grey(51), "?version=1").get_json()
+
+    assert answer["version"] == 1
+    assert served.named == [1, 1, 1]
+
+
+def test_neighbours_that_never_stop_are_not_now(
+    client: FlaskClient, served: ServedModel
+) -> None:
+    served.refusals.extend([MIXED] * 100)
+
+    response = post_image(client, grey(9))
+
+    assert response.status_code == 503
+    assert response.get_json()["code"] == "model_not_ready"
+    assert "two sizes" in response.get_json()["detail"]
+    assert "Retry-After" in response.headers
+    assert len(served.refusals) > 80
+
+
+def test_repeats_end_with_the_budget(client: FlaskClient, served: ServedModel) -> None:
+    served.refusals.extend([MIXED] * 100)
+
+    response = post_image(client, grey(9), headers={"X-Request-Timeout-Ms": "200"})
+
+    assert response.status_code == 504
+
+
+@every_path
+def test_answer_for_pixels_of_the_wrong_size_is_never_handed_out(
+    client: FlaskClient, served: ServedModel, path: str
+) -> None:
+    """A network that pools takes any size: the fake one then sees black."""
+    served.takes_any_size = True
+    ask(client, path)
+    served.versions, served.sizes = (1, 2), {2: (48, 64)}
+
+    response = ask(client, path)
+
+    assert response.headers["X-Model-Version"] == "2"
+    assert "0.2" in response.text
+
+
+def test_stale_request_fails_neither_itself_nor_its_neighbour_for_long(
+    client: FlaskClient, served: ServedModel
+) -> None:
+    """Pinned and unpinned requests of a version meet in one batch."""
+    post_image(client, grey(51))
+    served.versions, served.sizes = (1, 2), {2: (48, 64)}
+    served.merging = Merging(requests=2, seconds=0.3)
+    right = np.full((1, 48, 64, 3), 51, np.uint8)
+
+    with ModelServerClient(served.target) as other, ThreadPoolExecutor() as pool:
+        neighbour = pool.submit(other.predict, right, ModelRef("pets", version=2))
+        answer = post_image(client, grey(51)).get_json()
+
+    assert isinstance(neighbour.exception(), MixedBatchError)
+    assert answer["version"] == 2
+    assert answer["predictions"][0]["raw"]["dog"] == 0.2
+
+
 def test_unloaded_version_is_not_found(
     client: FlaskClient, served: ServedModel
 ) -> None:
@@ -72,14 +191,15 @@ def test_unloaded_version_is_not_found(
     assert response.get_json()["code"] == "version_not_found"
 
 
+@every_path
 def test_version_unloaded_before_its_card_was_read(
-    client: FlaskClient, served: ServedModel
+    client: FlaskClient, served: ServedModel, path: str
 ) -> None:
-    post_image(client, grey(9))
+    ask(client, path)
     served.versions = (2,)
     served.after_answer = lambda: setattr(served, "versions", (3,))
 
-    assert post_image(client, grey(9)).get_json()["version"] == 3
+    assert ask(client, path).headers["X-Model-Version"] == "3"
 
 
 @pytest.mark.parametrize("query", ["", "?version=1"])
@@ -94,23 +214,38 @@ def test_version_that_is_loading_is_not_now(
     assert response.get_json()["code"] == "model_not_ready"
 
 
+@pytest.mark.parametrize("takes_any_size", [False, True])
 def test_no_request_fails_while_versions_change(
-    client: FlaskClient, served: ServedModel
+    settings: ServiceSettings,
+    model_client: ModelServerClient,
+    served: ServedModel,
+    takes_any_size: bool,
 ) -> None:
-    statuses: list[int] = []
+    """Two API processes learn of a swap at different times, and share batches."""
+    served.takes_any_size = takes_any_size
+    served.merging = Merging(requests=4, seconds=0.03)
+    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
+    apps = [create_app(settings, model_client, queue) for _ in range(2)]
+    answers: list[tuple[int, float]] = []
+    over = threading.Event()
 
-    def ask() -> None:
-        for _ in range(20):
-            response = post_image(client.application.test_client(), grey(9))
-            statuses.append(response.status_code)
+    def load(number: int) -> None:
+        client = apps[number % 2].test_client()
+        while not over.is_set():
+            response = post_image(client, grey(51))
+            [answer] = response.get_json().get("predictions", [{"raw": {"dog": -1}}])
+            answers.append((response.status_code, answer["raw"]["dog"]))
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for version in (2, 3, 4):
-        served.sizes[version] = (16 * version, 16)
-        served.versions = (version - 1, version)
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(6) as pool:
+        loads = [pool.submit(load, number) for number in range(6)]
+        for version in range(2, 8):
+            target = len(answers) + 12
+            wait_until(lambda n=target: len(answers) >= n, "answers", 30)
+            served.sizes[version] = (16 * version, 16)
+            served.versions = (version - 1, version)
+        over.set()
+        for each in loads:
+            each.result()
 
-    assert statuses == [200] * 80
+    assert set(answers) == {(200, 0.2)}
+    assert served.merging.mixed > 0

@@ -14,6 +14,7 @@ from models.spread import score_bin
 from service.rollout.comparison import compare
 from service.rollout.divergence import divergence
 from service.rollout.tally import SCORE_BINS, bucket_milliseconds, latency_bucket
+from tests.fake_model_server import DIFFERENT_SHAPES
 from tests.pictures import grey
 from tests.processes import wait_until
 from tests.service.conftest import post_image, post_images
@@ -82,6 +83,23 @@ def test_mirrored_images_are_compared(counted: Deciding) -> None:
 
     assert agreement["same_label"] == 1
     assert agreement["mean_difference"] == 0
+
+
+def test_batch_that_a_neighbour_spoiled_is_no_error_of_a_version(
+    counted: Deciding, served: ServedModel
+) -> None:
+    client = counted(percent=100, mirror=100)
+    post_image(client, grey(9))
+    wait_for(client, "agreement", "images", count=1)
+    mixed = (grpc.StatusCode.FAILED_PRECONDITION, DIFFERENT_SHAPES)
+    served.refusals.extend([mixed, mixed])
+
+    answer = post_image(client, grey(9))
+    served.refusals.extend([mixed, mixed])
+    comparison = wait_for(client, "agreement", "images", count=2)
+
+    assert answer.headers["X-Model-Version"] == "2"
+    assert comparison["canary"]["errors"] == comparison["agreement"]["failed"] == 0
 
 
 def test_mirrored_answer_is_not_waited_for_nor_counted_as_traffic(
