@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from models.errors import (
     ConflictError,
+    MixedBatchError,
     ModelContractError,
     ModelUnavailableError,
     NotFoundError,
@@ -29,6 +30,11 @@ FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 5.0
 CONTRACT_TRIES: Final = 3
 """A server that is killed in mid-answer can look like one that answers nonsense."""
+
+MIXED_PAUSE_SECONDS: Final = 0.1
+MIXED_SECONDS: Final = 10.0
+"""How long requests of others, with images of another size, may spoil shared batches.
+That is no absence: the model answers, and soon those others know the right size."""
 
 GONE_SECONDS: Final = 3.0
 """A server that starts may list its versions one by one."""
@@ -56,7 +62,8 @@ class Patience:
 
     Attributes:
         wait_seconds: limit between two answers. What may be no absence is asked again
-            even so: nonsense, and a version that seems not to be served any more.
+            even so: nonsense, a version that seems not to be served any more, and a
+            shared batch that others have spoiled.
         pause: waits the seconds given; True means to give up at once.
         is_over: whether the answer is not wanted any more.
     """
@@ -98,6 +105,7 @@ class _Attempts:
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._contract_errors = 0
         self._gone_since: float | None = None
+        self._mixed_since: float | None = None
 
     def failed(
         self, error: ModelUnavailableError | ModelContractError | NotFoundError
@@ -109,6 +117,8 @@ class _Attempts:
                 raise error
         if isinstance(error, ModelUnavailableError):
             self._gone_since = None
+        if isinstance(error, MixedBatchError) and self._may_settle():
+            return MIXED_PAUSE_SECONDS
         is_away = not is_nonsense and self._gone_since is None
         waited = time.monotonic() - self._begun
         if is_away and waited + self._pause_seconds > self._wait_seconds:
@@ -117,6 +127,11 @@ class _Attempts:
         current = self._pause_seconds
         self._pause_seconds = min(2 * current, LONGEST_PAUSE_SECONDS)
         return current
+
+    def _may_settle(self) -> bool:
+        moment = time.monotonic()
+        self._mixed_since = moment if self._mixed_since is None else self._mixed_since
+        return moment - self._mixed_since < MIXED_SECONDS
 
     def check_served(self, classifier: Classifier, model: ModelRef) -> None:
         available = _others_available(classifier, model)

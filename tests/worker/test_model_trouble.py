@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -10,15 +12,18 @@ import pytest
 
 from models.errors import (
     ConflictError,
+    MixedBatchError,
     ModelContractError,
     ModelUnavailableError,
 )
 from models.images import Pixels
 from models.wire.client import ModelServerClient
 from models.wire.model_ref import ModelRef
+from tests.fake_model_server import DIFFERENT_SHAPES, QUEUE_FULL, Merging
 from tests.worker.world import (
     SHARD_SIZE,
     World,
+    oracle,
     request,
 )
 from worker.patience import Patience
@@ -100,6 +105,63 @@ def test_model_that_stays_away_is_given_up_at_the_limit(world: World) -> None:
 
     with pytest.raises(ModelUnavailableError, match="away"):
         ask(world, wait_seconds=0.1)
+
+
+@pytest.mark.parametrize("wait_seconds", [0, 60])
+def test_batches_that_others_spoil_are_asked_again_without_an_absence(
+    world: World, wait_seconds: float
+) -> None:
+    mixed = (grpc.StatusCode.FAILED_PRECONDITION, DIFFERENT_SHAPES)
+    world.model_server.refusals.extend([mixed] * 20)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        return False
+
+    patience = Patience(wait_seconds, pause, is_over=lambda: False)
+    with ModelServerClient(world.model_server.target) as client:
+        answer = patience.predict(client, _batch(), ModelRef("pets", version=1))
+
+    assert len(answer.probabilities) == 2
+    assert pauses == [0.1] * 20
+
+
+def test_full_batching_queue_is_waited_for(world: World) -> None:
+    full = (grpc.StatusCode.UNAVAILABLE, QUEUE_FULL)
+    world.model_server.refusals.extend([full] * 5)
+
+    assert len(ask(world).probabilities) == 2
+
+
+def test_job_succeeds_beside_clients_that_send_another_size(world: World) -> None:
+    """As just after a swap: they are asked again, and every row is right."""
+    world.photos_of(4 * SHARD_SIZE)
+    expected = oracle(world, request())
+    merging = world.model_server.merging = Merging(requests=2, seconds=0.02)
+    stale = np.zeros((1, 48, 64, 3), dtype=np.uint8)
+    enough = threading.Event()
+
+    def send_stale() -> None:
+        with ModelServerClient(world.model_server.target) as client:
+            while not enough.is_set():
+                with suppress(MixedBatchError):
+                    client.predict(stale, ModelRef("pets"))
+                if merging.mixed >= 5:
+                    enough.set()
+
+    sender = threading.Thread(target=send_stale)
+    sender.start()
+    try:
+        job = world.queue.submit(request())
+        world.start_worker()
+        world.wait_for(job, "succeeded")
+    finally:
+        enough.set()
+        sender.join()
+
+    assert merging.mixed >= 5
+    assert world.csv(job) == expected
 
 
 def test_broken_model_is_not_waited_for(world: World) -> None:
