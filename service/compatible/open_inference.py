@@ -76,9 +76,10 @@ class OpenInferenceViews:
         seconds = self._probe_seconds()
         available = available_versions(catalog, catalog.find(name), seconds)
         if version is not None and version not in available:
-            message = (
-                f"version {version} of {name!r} is not available ({available} are)"
-            )
+            states = catalog.versions(catalog.find(name), seconds)
+            problems = [each.problem for each in states if each.version == version]
+            known = "; ".join(filter(None, [f"{available} are", *problems]))
+            message = f"version {version} of {name!r} is not available ({known})"
             raise ModelUnavailableError(message)
         return jsonify(name=name, ready=True)
 

@@ -76,6 +76,14 @@ class VersionSchema(Members):
     version = count("Its number", 1)
     state = choice("As TensorFlow Serving names it", STATES)
     error = text("Why it cannot be loaded", required=False)
+    loading_seconds = number(
+        "While it is START or LOADING: how long this process has seen it so",
+        required=False,
+    )
+    problem = text(
+        "Why it stays away: it cannot be loaded, or has been loading for half a minute",
+        required=False,
+    )
     card = fields.Nested(CardSchema)
 
 
@@ -124,7 +132,7 @@ _CARD: Final = {
 _EXAMPLE: Final = {
     "name": "dogscats",
     "versions": [
-        {"version": 4, "state": "LOADING"},
+        {"version": 4, "state": "LOADING", "loading_seconds": 4.2},
         {"version": 3, "state": "AVAILABLE", "card": _CARD},
     ],
 }

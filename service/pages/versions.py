@@ -9,8 +9,9 @@ from models.card import ModelCard
 from models.errors import InvalidRequestError, KennelError
 from models.wire.config import read_model_config
 from models.wire.model_ref import ModelRef
+from models.wire.version_status import AVAILABLE
 from service.budget import Budget
-from service.served.catalog import AVAILABLE, Catalog
+from service.served.catalog import Catalog
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class VersionRow:
 
     Attributes:
         state: as the model server says it, in lower case.
+        problem: why it stays away, as a sentence; empty if nothing is known.
         labels: other names of it, such as "canary".
         card: None while it is not available, or if it does not describe itself.
         answers: it serves requests that name no version.
@@ -26,7 +28,7 @@ class VersionRow:
 
     version: int
     state: str
-    error: str
+    problem: str
     labels: tuple[str, ...]
     card: ModelCard | None
     answers: bool
@@ -46,7 +48,7 @@ def version_rows(
         VersionRow(
             version=each.version,
             state=each.state.lower(),
-            error=each.error,
+            problem=each.problem,
             labels=labels.get(each.version, ()),
             card=catalog.published_card(name, each.version, budget.left())
             if each.state == AVAILABLE

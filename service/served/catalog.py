@@ -8,8 +8,9 @@ against the version that really answered.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Final
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from models.card import ModelCard
 from models.errors import (
@@ -20,10 +21,7 @@ from models.errors import (
 )
 from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
-from models.wire.version_status import VersionStatus
-
-AVAILABLE: Final = "AVAILABLE"
-_PRESENT: Final = frozenset({"START", "LOADING", AVAILABLE})
+from models.wire.version_status import AVAILABLE, COMING, VersionStatus
 
 
 class Catalog:
@@ -34,14 +32,20 @@ class Catalog:
         client: ModelServer,
         names: Callable[[], tuple[str, ...]],
         default: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Ask *client* about the models that *names* knows."""
+        """Ask *client* about the models that *names* knows.
+
+        *clock*, in seconds, tells how long a version has been loading.
+        """
         self._client = client
         self._names = names
         self._default = default
         self._lock = threading.Lock()
         self._cards: dict[tuple[str, int], ModelCard] = {}
         self._assumed: dict[tuple[str, str | None], ModelCard] = {}
+        self._clock = clock
+        self._coming: dict[str, dict[int, float]] = {}
 
     def names(self) -> tuple[str, ...]:
         """The models that we answer for, the configured order."""
@@ -128,13 +132,16 @@ class Catalog:
     def versions(self, name: str, timeout_seconds: float) -> list[VersionStatus]:
         """The versions of model *name*, newest first; none if the server has none.
 
+        A version that is loading says for how long this process has seen it so.
+
         Raises:
             ModelUnavailableError, ModelContractError: as `describe`.
         """
         try:
-            return self._client.versions(name, timeout_seconds)
+            versions = self._client.versions(name, timeout_seconds)
         except NotFoundError:
-            return []
+            versions = []
+        return self._timed(name, versions)
 
     def explain(
         self, error: NotFoundError, model: ModelRef, timeout_seconds: float
@@ -146,8 +153,32 @@ class Catalog:
         the client should try again.
         """
         versions = self.versions(model.name, timeout_seconds)
-        coming = [each.version for each in versions if each.state in _PRESENT]
+        asked = [each for each in versions if model.version in (None, each.version)]
+        reasons = "; ".join(each.problem for each in asked if each.problem)
         served = any(each.state == AVAILABLE for each in versions)
-        if served and model.is_exact and model.version not in coming:
-            return error
-        return ModelUnavailableError(f"model {model} is not loaded yet: try again")
+        present = any(each.state in {AVAILABLE, *COMING} for each in asked)
+        if served and model.is_exact and not (model.version is not None and present):
+            return NotFoundError(_joined(str(error), reasons), code=error.code)
+        message = f"model {model} is not loaded yet: try again"
+        return ModelUnavailableError(_joined(message, reasons))
+
+    def _timed(
+        self, name: str, versions: Sequence[VersionStatus]
+    ) -> list[VersionStatus]:
+        now = self._clock()
+        with self._lock:
+            seen = self._coming.get(name, {})
+            since = {
+                each.version: seen.get(each.version, now)
+                for each in versions
+                if each.state in COMING
+            }
+            self._coming[name] = since
+        return [
+            replace(each, loading_seconds=now - since.get(each.version, now))
+            for each in versions
+        ]
+
+
+def _joined(message: str, reasons: str) -> str:
+    return f"{message} ({reasons})" if reasons else message

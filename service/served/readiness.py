@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from models.errors import ModelUnavailableError
-from service.served.catalog import AVAILABLE, Catalog
+from models.wire.version_status import AVAILABLE
+from service.served.catalog import Catalog
 
 PROBE_SECONDS: Final = 2.0
 """How long those who only ask whether it can be asked are kept waiting."""
@@ -24,6 +25,8 @@ def available_versions(
     available = [each.version for each in versions if each.state == AVAILABLE]
     if not available:
         states = ", ".join(f"{each.version} {each.state}" for each in versions)
-        message = f"no version of {name!r} is available ({states or 'none known'})"
+        problems = [each.problem for each in versions if each.problem]
+        reasons = "; ".join([states or "none known", *problems])
+        message = f"no version of {name!r} is available ({reasons})"
         raise ModelUnavailableError(message)
     return available

@@ -9,11 +9,11 @@ from typing import Any
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
-from models.wire.version_status import VersionStatus
+from models.wire.version_status import AVAILABLE, COMING, VersionStatus
 from service.budget import Budget, read_budget
 from service.documents.operations import documented
 from service.documents.served import LIST_MODELS, SHOW_MODEL
-from service.served.catalog import AVAILABLE, Catalog
+from service.served.catalog import Catalog
 from service.served.version_status import model_version_status
 from service.settings import ServiceSettings
 
@@ -67,6 +67,10 @@ class ModelViews:
         entry: dict[str, Any] = {"version": status.version, "state": status.state}
         if status.error:
             entry["error"] = status.error
+        if status.state in COMING:
+            entry["loading_seconds"] = round(status.loading_seconds, 1)
+        if status.problem:
+            entry["problem"] = status.problem
         if status.state != AVAILABLE:
             return entry
         card = self.catalog.published_card(name, status.version, budget.left())

@@ -23,6 +23,8 @@ class ServedModel(FakeModelServer):
         sizes: image size by version, where it is not the card's.
         version_labels: version by label.
         loading: versions that are not available yet.
+        waiting: versions that wait for another one to be loaded.
+        broken: why versions could not be loaded.
         failing: status code by version that fails to answer for images.
         before_answer: called before each answer for images.
         after_answer: called once, after the next answer for images.
@@ -38,6 +40,8 @@ class ServedModel(FakeModelServer):
         self.sizes: dict[int, tuple[int, int]] = {}
         self.version_labels: dict[str, int] = {}
         self.loading: tuple[int, ...] = ()
+        self.waiting: tuple[int, ...] = ()
+        self.broken: dict[int, str] = {}
         self.failing: dict[int, grpc.StatusCode] = {}
         self.before_answer: Callable[[], object] | None = None
         self.after_answer: Callable[[], None] | None = None
@@ -84,10 +88,15 @@ class ServedModel(FakeModelServer):
         self.calls.append("status")
         self.status_seconds = context.time_remaining()
         response = super().GetModelStatus(request, context)
+        states = messages.ModelVersionStatus
+        add = response.model_version_status.add
         for version in self.loading:
-            response.model_version_status.add(
-                version=version, state=messages.ModelVersionStatus.LOADING
-            )
+            add(version=version, state=states.LOADING)
+        for version in self.waiting:
+            add(version=version, state=states.START)
+        for version, reason in self.broken.items():
+            status = add(version=version, state=states.END).status
+            status.error_code, status.error_message = 2, reason
         return response
 
     def _version(self, spec: Any, context: Any) -> int:

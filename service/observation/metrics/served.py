@@ -12,10 +12,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from models.card import ModelCard
 from models.errors import KennelError
+from models.wire.version_status import AVAILABLE
 from service.budget import Budget
 from service.observation.metrics.recent import Recent
 from service.observation.metrics.spreads import BIN_NAMES, MOST_LABELS
-from service.served.catalog import AVAILABLE, Catalog
+from service.served.catalog import Catalog
 
 STATES: Final = {
     "START": 10,
