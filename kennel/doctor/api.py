@@ -1,4 +1,4 @@
-"""The API: reachable, and what its own readiness says."""
+"""The API: reachable, what its own readiness says, and which versions stay away."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _TIMEOUT_SECONDS: Final = 5.0
 
 
 def check_api(deployment: Deployment) -> Iterator[Finding]:
-    """GET /readyz, as a load balancer sees it, and which version answers."""
+    """GET /readyz, as a load balancer sees it, and GET /v1/models."""
     url = deployment.api_url
     try:
         with Client(url, timeout_seconds=_TIMEOUT_SECONDS, retries=0) as client:
             readiness = client.readiness()
             yield _version(client)
+        yield _versions_away(deployment)
     except ApiBusyError as error:
         seen = f"{url} answers {error.status}: it cannot predict now"
         yield fail("ready", seen, f"see model-server, and {url}/readyz")
@@ -36,6 +37,27 @@ def check_api(deployment: Deployment) -> Iterator[Finding]:
     parts = readiness.get("parts", {})
     reasons = [str(part.get("detail")) for part in parts.values() if "detail" in part]
     yield warn("ready", f"{url} is {status}: {'; '.join(reasons)}", "see the parts")
+
+
+def _versions_away(deployment: Deployment) -> Finding:
+    """The published versions that do not answer: the API has seen for how long."""
+    url, key = deployment.api_url, deployment.env.get("KENNEL_API_KEY")
+    try:
+        with Client(
+            url, api_key=key, timeout_seconds=_TIMEOUT_SECONDS, retries=0
+        ) as client:
+            problems = [
+                f"{model['name']} {version['problem']}"
+                for model in client.models()
+                for version in model["versions"]
+                if "problem" in version
+            ]
+    except (KennelError, KeyError, TypeError) as error:
+        return unknown("versions", str(error), "set KENNEL_API_KEY; see model-server")
+    if problems:
+        remedy = "export it again, or move its folder away; see model-server"
+        return warn("versions", "; ".join(problems), remedy)
+    return ok("versions", "none of them stays away")
 
 
 def _version(client: Client) -> Finding:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 from kennel.doctor.deployment import Deployment
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
 from kennel.doctor.published import configured_entries, published_folder, read_card
 from models.card import ModelCard
-from models.errors import InvalidRequestError, KennelError, ModelContractError
+from models.errors import (
+    InvalidRequestError,
+    KennelError,
+    ModelContractError,
+    ModelOverloadedError,
+    ModelUnavailableError,
+)
 from models.wire.client import ModelServerClient
 from models.wire.config import ModelEntry, default_entry, published_versions
 from models.wire.model_ref import ModelRef
-from models.wire.version_status import VersionStatus
+from models.wire.version_status import AVAILABLE, COMING, VersionStatus
 
 _TIMEOUT_SECONDS: Final = 3.0
-_AVAILABLE: Final = "AVAILABLE"
+_LOG: Final = "see its log, which says why a version does not load"
 _SAME: Final = ("labels", "image_size", "temperature", "clip_bound", "created")
 
 
@@ -47,39 +55,91 @@ def _entries(deployment: Deployment) -> list[ModelEntry]:
 def _model(
     client: ModelServerClient, deployment: Deployment, entry: ModelEntry
 ) -> Iterator[Finding]:
-    remedy = "start it (kennel up, docker compose up -d), correct MODEL_SERVER"
+    wanted = _wanted(deployment, entry)
     try:
         versions = client.versions(entry.name)
     except KennelError as error:
-        yield fail(entry.name, f"{deployment.service.model_server}: {error}", remedy)
+        seen = f"{deployment.service.model_server}: {error}"
+        yield fail(entry.name, seen, _start_remedy(error, wanted))
         return
     states = ", ".join(f"{each.version} {each.state}" for each in versions)
-    available = [each for each in versions if each.state == _AVAILABLE]
+    available = [each for each in versions if each.state == AVAILABLE]
     if not available:
-        errors = "; ".join(each.error for each in versions if each.error)
-        seen = f"no version is available ({states or 'none known'}) {errors}".rstrip()
-        yield fail(entry.name, seen, "see its log, and the area models")
+        others = [each for each in versions if each.version not in wanted]
+        told = [each.problem for each in others if each.problem]
+        reasons = "; ".join([*_reasons(versions, wanted), *told])
+        seen = f"no version is available ({states or 'none known'}) {reasons}".rstrip()
+        yield fail(entry.name, seen, f"{_LOG}, and see the area models")
         return
     yield ok(entry.name, states)
-    yield _loaded(deployment, entry, {each.version for each in available})
+    yield _loaded(entry, versions, wanted)
     for each in available:
         yield _described(client, deployment, entry, each)
     for label, version in entry.labels:
         yield _labelled(client, entry.name, label, version)
 
 
-def _loaded(deployment: Deployment, entry: ModelEntry, available: set[int]) -> Finding:
-    check = f"{entry.name} loaded"
+def _wanted(deployment: Deployment, entry: ModelEntry) -> dict[int, Path]:
+    """The folders of the published versions that the server should load, newest first."""
     folder = published_folder(deployment.home.models_dir, entry)
-    wanted = set(entry.loaded(published_versions(folder)))
-    if missing := sorted(wanted - available):
-        seen = f"{_listed(missing)} to be served, but not AVAILABLE"
-        remedy = "wait a minute for its load; then see its log, memory and disk"
+    loaded = entry.loaded(published_versions(folder))
+    return {version: folder / str(version) for version in loaded}
+
+
+def _start_remedy(error: KennelError, wanted: Mapping[int, Path]) -> str:
+    remedy = "start it (kennel up, docker compose up -d), correct MODEL_SERVER"
+    is_shut = isinstance(error, ModelUnavailableError)
+    if not wanted or not is_shut or isinstance(error, ModelOverloadedError):
+        return remedy
+    return (
+        f"{remedy}; if it runs, it may still be loading {_listed(wanted)}: TensorFlow "
+        "Serving opens its port when all are loaded, and keeps it shut while it "
+        "repeats the load of one that cannot be loaded; its log says which"
+    )
+
+
+def _loaded(
+    entry: ModelEntry, versions: list[VersionStatus], wanted: Mapping[int, Path]
+) -> Finding:
+    check = f"{entry.name} loaded"
+    available = {each.version for each in versions if each.state == AVAILABLE}
+    missing = {each: wanted[each] for each in wanted if each not in available}
+    if missing:
+        reasons = "; ".join(_reasons(versions, missing))
+        seen = f"{_listed(missing)} to be served, but not AVAILABLE: {reasons}"
+        if any(each.error for each in versions if each.version in missing):
+            return fail(check, seen, "export it again, or move its folder away")
+        remedy = f"wait a minute for its load; then {_LOG}, memory and disk"
         return warn(check, seen, remedy)
-    if extra := sorted(available - wanted):
+    if extra := sorted(available - set(wanted)):
         seen = f"{_listed(extra)} served, but not to be by models.config and folders"
         return warn(check, seen, "wait a minute; then see which MODELS_DIR it reads")
     return ok(check, "what is published and configured is what is served")
+
+
+def _reasons(
+    versions: list[VersionStatus], wanted: Mapping[int, Path]
+) -> Iterator[str]:
+    """Why each of the *wanted* versions is away, as far as the server says."""
+    states = {each.version: each for each in versions}
+    for version, folder in wanted.items():
+        status = states.get(version)
+        if status is None:
+            yield f"version {version} is not known to the model server (yet)"
+        elif status.problem:
+            yield status.problem
+        elif status.state in COMING:
+            age = time.time() - folder.stat().st_ctime
+            yield f"version {version} is {status.state}, published {_age(age)} ago"
+        else:
+            yield f"version {version} is {status.state}"
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} seconds"
 
 
 def _labelled(
@@ -96,8 +156,8 @@ def _labelled(
     return ok(check, f"is {version}")
 
 
-def _listed(versions: list[int]) -> str:
-    return f"version {', '.join(map(str, versions))}"
+def _listed(versions: Iterable[int]) -> str:
+    return f"version {', '.join(map(str, sorted(versions)))}"
 
 
 def _described(

@@ -9,8 +9,8 @@ from models.wire import messages
 
 AVAILABLE: Final = "AVAILABLE"
 COMING: Final = frozenset({"START", "LOADING"})
-"""States of a version that is to be loaded. TensorFlow Serving repeats a load that failed,
-five times and a minute apart by default, and meanwhile names no error."""
+"""States of a version that is to be loaded. TensorFlow Serving repeats a load that failed
+(by default five times, a minute apart) and meanwhile names no error."""
 
 SLOW_LOAD_SECONDS: Final = 30.0
 """A version that is coming for longer is told: most are loaded within a few seconds."""
@@ -42,8 +42,8 @@ class VersionStatus:
         does = "has been loading" if self.state == "LOADING" else "has waited to load"
         return (
             f"version {self.version} {does} for {self.loading_seconds:.0f} s: a load "
-            "that fails is repeated for minutes and holds up other versions; the model "
-            "server logs say why"
+            "that fails is repeated and holds up other versions; the model server logs "
+            "say why"
         )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from kennel.doctor.examination import AREAS, examine, is_sound
 from kennel.doctor.finding import Finding
 from kennel.doctor.folders import file_system
 from kennel.doctor.sockets import wide_listeners
+from models.version import VERSION
 from models.wire.config import default_entry, render_entries
 from tests.fake_model_server import CARD, FakeModelServer
 from tests.kennel.scripted_api import refuses, says, scripted
+from tests.service.served_model import ServedModel
 from tests.worker.world import World, request, wait_until
 
 GONE = "redis://127.0.0.1:1/0"
@@ -251,7 +254,98 @@ def test_model_server_that_is_away_is_told(tmp_path: Path) -> None:
     publish(tmp_path)
     env = {"MODELS_DIR": str(tmp_path), "MODEL_SERVER": "127.0.0.1:1"}
 
-    assert findings(env, "model-server")["pets"].verdict == "failed"
+    found = findings(env, "model-server")["pets"]
+
+    assert found.verdict == "failed"
+    assert "may still be loading version 1" in found.remedy
+    assert "keeps it shut while" in found.remedy
+
+
+@pytest.fixture
+def served() -> Iterator[ServedModel]:
+    with ServedModel((1,)) as server:
+        yield server
+
+
+def look_at_two_versions(models_dir: Path, served: ServedModel) -> dict[str, Finding]:
+    for version in (1, 2):
+        publish(models_dir, version)
+    env = {"MODELS_DIR": str(models_dir), "MODEL_SERVER": served.target}
+    return findings(env, "model-server")
+
+
+def test_version_that_is_still_loading_is_named(
+    tmp_path: Path, served: ServedModel
+) -> None:
+    served.loading = (2,)
+
+    found = look_at_two_versions(tmp_path, served)["pets loaded"]
+
+    assert found.verdict == "warning"
+    assert re.search(r"version 2 is LOADING, published \d+ seconds ago", found.seen)
+    assert "log, which says why" in found.remedy
+
+
+def test_version_that_cannot_be_loaded_is_named_with_its_reason(
+    tmp_path: Path, served: ServedModel
+) -> None:
+    served.broken = {2: "the graph is cut off"}
+
+    found = look_at_two_versions(tmp_path, served)["pets loaded"]
+
+    assert found.verdict == "failed"
+    assert "version 2 cannot be loaded: the graph is cut off" in found.seen
+
+
+def test_every_version_is_named_while_none_answers(
+    tmp_path: Path, served: ServedModel
+) -> None:
+    served.versions, served.loading, served.broken = (), (2,), {1: "cut off"}
+
+    found = look_at_two_versions(tmp_path, served)["pets"]
+
+    assert found.verdict == "failed"
+    assert "version 2 is LOADING" in found.seen
+    assert "version 1 cannot be loaded: cut off" in found.seen
+
+
+def test_reason_is_told_where_the_models_cannot_be_seen(
+    tmp_path: Path, served: ServedModel
+) -> None:
+    served.versions, served.broken = (), {1: "cut off"}
+    env = {
+        "KENNEL_HOME": str(tmp_path),
+        "MODEL_NAMES": "pets",
+        "MODEL_SERVER": served.target,
+    }
+
+    found = findings(env, "model-server")["pets"]
+
+    assert "version 1 cannot be loaded: cut off" in found.seen
+
+
+def test_version_that_the_api_sees_loading_for_long_is_told() -> None:
+    problem = "version 4 has been loading for 75 s"
+    versions = [{"version": 4, "problem": problem}, {"version": 3}]
+    readiness = says({"status": "ready", "parts": {}})
+    document = says({"info": {"version": VERSION}})
+    models = says({"models": [{"name": "pets", "versions": versions}]})
+    with scripted(readiness, document, models) as api:
+        env = {"KENNEL_URL": api.url, "KENNEL_API_KEY": "k" * 43}
+        found = findings(env, "api")["versions"]
+
+    assert (found.verdict, found.seen) == ("warning", f"pets {problem}")
+    assert api.seen[-1].headers["Authorization"] == "Bearer " + "k" * 43
+
+
+def test_api_that_does_not_tell_versions_is_not_at_fault() -> None:
+    readiness = says({"status": "ready", "parts": {}})
+    document = says({"info": {"version": VERSION}})
+    with scripted(readiness, document, refuses(401)) as api:
+        found = findings({"KENNEL_URL": api.url}, "api")["versions"]
+
+    assert found.verdict == "unchecked"
+    assert "KENNEL_API_KEY" in found.remedy
 
 
 @pytest.mark.parametrize(
