@@ -28,6 +28,7 @@ from models.contract import (
     HEATMAPS_OUTPUT,
     IMAGES_INPUT,
     LOGITS_OUTPUT,
+    MAX_BATCH_SIZE,
     MAX_MESSAGE_BYTES,
     PROBABILITIES_OUTPUT,
 )
@@ -93,6 +94,8 @@ class _Batch:
 class Merging:
     """Requests of one key share a batch, which goes when it has *requests* or is old.
 
+    A request of 32 images is a batch by itself.
+
     Attributes:
         mixed: batches that failed because they had images of two sizes.
     """
@@ -104,11 +107,13 @@ class Merging:
         self._lock = threading.Lock()
         self._open: dict[Hashable, _Batch] = {}
 
-    def is_mixed(self, key: Hashable, shape: tuple[int, ...]) -> bool:
-        """Whether the batch that an image of *shape* came into holds other shapes."""
+    def is_mixed(self, key: Hashable, images: Any) -> bool:
+        """Whether the batch that *images* came into holds images of other sizes."""
+        if len(images) == MAX_BATCH_SIZE:
+            return False
         with self._lock:
             batch = self._open.setdefault(key, _Batch())
-            batch.shapes.append(shape)
+            batch.shapes.append(images.shape[1:])
             if len(batch.shapes) == self._requests:
                 self._close(key, batch)
         if not batch.closed.wait(self._seconds):
@@ -207,7 +212,7 @@ class FakeModelServer(
         if self.refusals:
             context.abort(*self.refusals.popleft())
         key = (version, request.model_spec.signature_name)
-        if self.merging and self.merging.is_mixed(key, batch.shape[1:]):
+        if self.merging and self.merging.is_mixed(key, batch):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, DIFFERENT_SHAPES)
         batch = self._accept(batch, version, context)
         self._answer(batch, response)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+import numpy as np
+
+from models.contract import MAX_BATCH_SIZE
 from models.errors import (
     ConflictError,
     MixedBatchError,
@@ -34,7 +37,8 @@ CONTRACT_TRIES: Final = 3
 MIXED_PAUSE_SECONDS: Final = 0.1
 MIXED_SECONDS: Final = 10.0
 """How long requests of others, with images of another size, may spoil shared batches.
-That is no absence: the model answers, and soon those others know the right size."""
+That is no absence: the model answers, and soon those others know the right size. Until then
+the batch is sent filled up, so that it has no room for theirs."""
 
 GONE_SECONDS: Final = 3.0
 """A server that starts may list its versions one by one."""
@@ -83,19 +87,35 @@ class Patience:
                 other versions and not this one.
             ConflictError: the run has ended meanwhile (code "job_over").
         """
-        attempts = _Attempts(self.wait_seconds)
+        attempts, sent = _Attempts(self.wait_seconds), batch
         while True:
             if self.is_over():
                 raise ConflictError("the run has ended meanwhile", code="job_over")
             try:
-                return classifier.predict(batch, model, CALL_TIMEOUT_SECONDS)
+                answer = classifier.predict(sent, model, CALL_TIMEOUT_SECONDS)
+                return _first(answer, len(batch))
             except (ModelUnavailableError, ModelContractError) as error:
                 pause_seconds = attempts.failed(error)
+                if isinstance(error, MixedBatchError):
+                    sent = _filled(batch)
             except NotFoundError as error:
                 attempts.check_served(classifier, model)
                 pause_seconds = attempts.failed(error)
             if self.pause(pause_seconds):
                 raise ModelUnavailableError("the worker stops: the shard runs again")
+
+
+def _filled(batch: Pixels) -> Pixels:
+    """*batch* and its last image again and again: a full one shares with nobody."""
+    missing = max(MAX_BATCH_SIZE - len(batch), 0)
+    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
+
+
+def _first(answer: Prediction, count: int) -> Prediction:
+    if len(answer.probabilities) == count:
+        return answer
+    probabilities, logits = answer.probabilities[:count], answer.logits[:count]
+    return replace(answer, probabilities=probabilities, logits=logits)
 
 
 class _Attempts:
