@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from export.publication.listing import PublishedVersion
+from export.publication.listing import ANSWERS, CANARY, LOADED, PublishedVersion
+from models.errors import KennelError, NotFoundError
+from models.wire.client import ModelServerClient
+from models.wire.version_status import AVAILABLE
+
+_ASK_SECONDS: Final = 1.0
 
 _HEADINGS: Final = (
     *("model", "version", "state", "labels"),
@@ -39,6 +44,32 @@ def format_size(size_bytes: int) -> str:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
+
+
+def versions_away(target: str, versions: Sequence[PublishedVersion]) -> Iterator[str]:
+    """A sentence for each of *versions* that the server at *target* has not loaded.
+
+    Of those only that it should have loaded; none, if nothing answers there within a
+    second.
+
+    Raises:
+        InvalidRequestError: *target* is no address.
+    """
+    with ModelServerClient(target, timeout_seconds=_ASK_SECONDS) as client:
+        for name in dict.fromkeys(each.name for each in versions):
+            try:
+                found = {each.version: each for each in client.versions(name)}
+            except NotFoundError:
+                continue
+            except KennelError:
+                return
+            for each in versions:
+                status = found.get(each.version) if each.name == name else None
+                if status is None or each.state not in {ANSWERS, LOADED, CANARY}:
+                    continue
+                if status.state != AVAILABLE:
+                    said = status.problem or f"version {each.version} is {status.state}"
+                    yield f"{name}: the model server says: {said} (kennel doctor)"
 
 
 def _row(version: PublishedVersion) -> tuple[str, ...]:

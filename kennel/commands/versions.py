@@ -13,6 +13,7 @@ from kennel.settings import KennelSettings
 from models.errors import InvalidRequestError
 
 _ASSIGNMENT = re.compile(r"([A-Za-z0-9._-]{1,64})=([1-9][0-9]{0,17})?")
+_MODEL_SERVER = "127.0.0.1:8500"
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -24,11 +25,13 @@ def models(name: str | None, as_json: bool) -> None:
 
     answers: takes requests that name no version. canary: takes a share of them. loaded:
     takes requests that name it. rolled back: newer than the one that answers, and not
-    loaded (also: exported with --hold). kept: older, only on the disk.
+    loaded (also: exported with --hold). kept: older, only on the disk. If a model server
+    answers at MODEL_SERVER, versions are named that it should have loaded and has not.
     """
     from export.publication.listing import list_versions
     from kennel.version_table import as_json as version_as_json
-    from kennel.version_table import render_table
+    from kennel.version_table import render_table, versions_away
+    from models.environment import read_address
 
     folder = KennelSettings.from_env(os.environ).models_dir
     versions = list_versions(folder, name)
@@ -42,6 +45,9 @@ def models(name: str | None, as_json: bool) -> None:
     for each in versions:
         if each.problem:
             click.echo(f"{each.name} version {each.version}: {each.problem}", err=True)
+    target = read_address(os.environ, "MODEL_SERVER", _MODEL_SERVER)
+    for sentence in versions_away(target, versions):
+        click.echo(sentence, err=True)
 
 
 @click.command(epilog="Examples: kennel rollback pets 3; kennel rollback pets 4")

@@ -26,6 +26,7 @@ from service.settings import ServiceSettings
 from tests.export.publication.versions import serve, write_versions
 from tests.pictures import grey, write_folder
 from tests.processes import free_port, running, wait_until
+from tests.service.served_model import ServedModel
 from tests.tiny_model import publish_tiny_model
 from tests.worker.made_runs import create_run
 from worker.manifest import render_manifest
@@ -114,6 +115,32 @@ def test_label_that_cannot_be_is_refused(settings: KennelSettings, text: str) ->
 
     with pytest.raises(Exception, match="is not LABEL=VERSION"):
         run("label", "pets", text)
+
+
+def test_versions_that_the_model_server_has_not_loaded_are_named(
+    settings: KennelSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_versions(settings.models_dir, 1, 2, 3, 4)
+    serve(settings.models_dir, 4, 3, 2)
+    with ServedModel((2,)) as served:
+        served.loading, served.broken = (4,), {3: "cut off", 1: "not to be loaded"}
+        monkeypatch.setenv("MODEL_SERVER", served.target)
+        shown = run("models").stderr
+
+    said = "pets: the model server says:"
+    assert f"{said} version 4 is LOADING (kennel doctor)" in shown
+    assert f"{said} version 3 cannot be loaded: cut off (kennel doctor)" in shown
+    assert "version 2" not in shown
+    assert "version 1" not in shown
+
+
+def test_models_are_listed_without_a_model_server(
+    settings: KennelSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_versions(settings.models_dir, 1)
+    monkeypatch.setenv("MODEL_SERVER", f"127.0.0.1:{free_port()}")
+
+    assert "the model server says" not in run("models").stderr
 
 
 def test_labels_are_set_and_shown(settings: KennelSettings) -> None:

@@ -236,11 +236,13 @@ def test_no_request_fails_while_versions_change(
             [answer] = response.get_json().get("predictions", [{"raw": {"dog": -1}}])
             answers.append((response.status_code, answer["raw"]["dog"]))
 
+    def answers_until(count: int) -> None:
+        wait_until(lambda: len(answers) >= count, "answers", 30)
+
     with ThreadPoolExecutor(6) as pool:
         loads = [pool.submit(load, number) for number in range(6)]
         for version in range(2, 8):
-            target = len(answers) + 12
-            wait_until(lambda n=target: len(answers) >= n, "answers", 30)
+            answers_until(len(answers) + 12)
             served.sizes[version] = (16 * version, 16)
             served.versions = (version - 1, version)
         over.set()
