@@ -119,7 +119,7 @@ def _register_hooks(
     register_headers(app)
     register_problems(app)
     register_problem_pages(app)
-    protect(app, settings.protection, settings.redis_url)
+    protect(app, settings.protection, settings.host, settings.redis_url)
     return gate
 
 

@@ -39,6 +39,7 @@ STATUSES: Final[dict[str | type[KennelError], int]] = {
     "method_not_allowed": 405,
     "unauthenticated": 401,
     "forbidden": 403,
+    "misdirected_request": 421,
     "request_timeout": 408,
     "too_large": 413,
     "too_many_images": 413,

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from kennel.api.errors import ApiBusyError
+from kennel.api.errors import ApiBusyError, ApiError
 from kennel.client import Client
 from kennel.doctor.deployment import Deployment
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
 from models.errors import KennelError
 from models.version import VERSION
+from service.protection.hosts import is_loopback
+from service.settings import ServiceSettings
 
 _TIMEOUT_SECONDS: Final = 5.0
 
 
 def check_api(deployment: Deployment) -> Iterator[Finding]:
-    """GET /readyz, as a load balancer sees it, and GET /v1/models."""
+    """GET /readyz, as a load balancer sees it, and GET /v1/models; who may ask."""
     url = deployment.api_url
+    yield _exposure(deployment.service)
     try:
         with Client(url, timeout_seconds=_TIMEOUT_SECONDS, retries=0) as client:
             readiness = client.readiness()
@@ -60,9 +63,22 @@ def _versions_away(deployment: Deployment) -> Finding:
     return ok("versions", "none of them stays away")
 
 
+def _exposure(service: ServiceSettings) -> Finding:
+    if service.protection.api_keys_file is not None:
+        return ok("exposure", "API keys are asked for")
+    if is_loopback(service.host):
+        return ok("exposure", f"open, but only to this machine (HOST={service.host})")
+    seen = f"open to whoever reaches HOST={service.host}: no API_KEYS_FILE"
+    return warn("exposure", seen, "kennel keys add NAME, then set API_KEYS_FILE")
+
+
 def _version(client: Client) -> Finding:
     try:
         found = client.version()
+    except ApiError as error:
+        if error.code == "misdirected_request":
+            return fail("version", str(error), "set ALLOWED_HOSTS where the API runs")
+        return unknown("version", str(error), "see ready")
     except (KennelError, KeyError, TypeError) as error:
         return unknown("version", str(error), "see ready")
     if found != VERSION:

@@ -56,7 +56,12 @@ CODES: Final = {
         NotFoundError, "the version or the job has no report"
     ),
     "unauthenticated": ErrorCode(KennelError, "this needs a valid API key"),
-    "forbidden": ErrorCode(KennelError, "the key lacks the scope for this"),
+    "forbidden": ErrorCode(
+        KennelError, "the key lacks the scope for this, or another site's page sent it"
+    ),
+    "misdirected_request": ErrorCode(
+        KennelError, "the service is not called by this Host: see ALLOWED_HOSTS"
+    ),
     "rate_limited": ErrorCode(KennelError, "the key's quota is used up for now"),
     "request_timeout": ErrorCode(KennelError, "the request arrived too slowly"),
     "not_implemented": ErrorCode(

@@ -23,7 +23,10 @@ PROBLEM: Final = "application/problem+json"
 
 EVERYWHERE: Final = ("internal", "request_timeout")
 """Codes that any operation may answer."""
-PROTECTED: Final = ("unauthenticated", "forbidden", "rate_limited")
+PROTECTED: Final = (
+    *("unauthenticated", "forbidden"),
+    *("misdirected_request", "rate_limited"),
+)
 """Codes of whatever may need a key."""
 _PARAMETERS: Final = ("X-Request-ID", "traceparent")
 _HEADERS: Final = ("X-Request-ID",)

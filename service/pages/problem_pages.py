@@ -24,6 +24,7 @@ _PROGRAMS: Final = (
 _HEADLINES: Final = {
     403: "This is not yours to see",
     404: "There is nothing here",
+    421: "This address is not known here",
     429: "A little slower, please",
     500: "Something went wrong",
     502: "The model server's answer makes no sense",

@@ -3,6 +3,7 @@
 KennelError
 |-- MalformedRequestError   it is not HTTP as we read it
 |-- SlowClientError         it did not arrive in time
+|-- MisdirectedError        it calls us by a name that is not ours
 |-- UnauthenticatedError    no key, or one that we do not know
 |-- ForbiddenError          a key that may not do this
 `-- RateLimitedError        too much of it, for now
@@ -25,6 +26,12 @@ class SlowClientError(KennelError):
     """The request trickles: its connection is wanted by others."""
 
     code = "request_timeout"
+
+
+class MisdirectedError(KennelError):
+    """The request's Host is no name of this service."""
+
+    code = "misdirected_request"
 
 
 class UnauthenticatedError(KennelError):

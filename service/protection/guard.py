@@ -16,11 +16,8 @@ from service.protection.keyring import KeyRing
 from service.protection.keys import Key
 from service.protection.limiter import Limiter
 from service.protection.quota import Quota
-from service.protection.sessions import (
-    SESSION_COOKIE,
-    check_origin,
-    read_session,
-)
+from service.protection.same_origin import check_session_origin
+from service.protection.sessions import SESSION_COOKIE, read_session
 
 KEY_HEADER: Final = "X-API-Key"
 _HOW: Final = f"send Authorization: Bearer KEY, or {KEY_HEADER}: KEY"
@@ -72,7 +69,7 @@ class KeyGuard:
             return key
         key = read_session(request.cookies.get(SESSION_COOKIE, ""), self.ring)
         if key and request.method not in SAFE_METHODS:
-            check_origin(request)
+            check_session_origin()
         return key
 
 

@@ -17,12 +17,8 @@ from service.protection.guard import client_network
 from service.protection.keyring import KeyRing
 from service.protection.keys import Key
 from service.protection.limiter import Limiter
-from service.protection.sessions import (
-    SESSION_COOKIE,
-    SESSION_SECONDS,
-    check_origin,
-    sign_session,
-)
+from service.protection.same_origin import check_session_origin
+from service.protection.sessions import SESSION_COOKIE, SESSION_SECONDS, sign_session
 
 FAILED_LOGINS: Final[RateLimitItem] = RateLimitItemPerMinute(10)
 """By address. Keys cannot be guessed; this keeps those who try from costing much."""
@@ -58,7 +54,7 @@ class LoginViews:
     def sign_in(self) -> Response:
         """A session for whoever shows a key, then the page that was wanted."""
         request.max_content_length = MAX_BODY_BYTES
-        check_origin(request)
+        check_session_origin()
         next_path = local_path(request.form.get("next"))
         if self.ring is None or self.limiter is None:
             return redirect(next_path, 303)
@@ -75,7 +71,7 @@ class LoginViews:
 
     def sign_out(self) -> Response:
         """No session any more; back to the login page."""
-        check_origin(request)
+        check_session_origin()
         response = redirect(url_for("login.form"), 303)
         response.delete_cookie(
             SESSION_COOKIE, secure=request.is_secure, httponly=True, samesite="Strict"

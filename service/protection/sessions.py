@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from flask import Request
 from itsdangerous import BadSignature, TimestampSigner
 
-from service.protection.errors import ForbiddenError
 from service.protection.keyring import KeyRing
 from service.protection.keys import Key
 
@@ -36,24 +34,6 @@ def read_session(cookie: str, ring: KeyRing) -> Key | None:
     except BadSignature:
         return None
     return key
-
-
-def check_origin(request: Request) -> None:
-    """Make sure that a browser sent *request* for one of our own pages.
-
-    Raises:
-        ForbiddenError: another site's page may have sent it.
-    """
-    # Browsers send this one over https and to localhost, else only the other.
-    site = request.headers.get("Sec-Fetch-Site")
-    origin = request.headers.get("Origin")
-    if site is None:
-        ours = origin == f"{request.scheme}://{request.host}"
-    else:
-        ours = site == "same-origin"
-    if not ours:
-        message = "only our own pages may use a session to change something: send a key"
-        raise ForbiddenError(message)
 
 
 def _signer(key: Key) -> TimestampSigner:

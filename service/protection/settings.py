@@ -1,4 +1,4 @@
-"""What protects the service: keys, rates, proxies, patience. All off by default."""
+"""What protects the service: keys, rates, proxies, hosts, patience. Keys and rates are off by default."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Self
 from limits import RateLimitItem
 
 from models.environment import read_integer, read_seconds
+from service.protection.hosts import read_allowed_hosts
 from service.protection.rates import read_rate_variable
 
 
@@ -22,6 +23,7 @@ class ProtectionSettings:
         rate_limit: for keys that have no rate of their own; None: no limit.
         anonymous_rate_limit: a client address's, while the service is open.
         trusted_proxies: how many proxies in front of us set X-Forwarded-For and -Proto.
+        allowed_hosts: under which it may be called, beside loopback and its own HOST.
         body_timeout_seconds: how long a request's body may take to begin to flow; see
             `service.protection.patience.Patience`.
     """
@@ -30,6 +32,7 @@ class ProtectionSettings:
     rate_limit: RateLimitItem | None = None
     anonymous_rate_limit: RateLimitItem | None = None
     trusted_proxies: int = 0
+    allowed_hosts: tuple[str, ...] = ()
     body_timeout_seconds: float = 30.0
 
     @classmethod
@@ -47,6 +50,7 @@ class ProtectionSettings:
             trusted_proxies=read_integer(
                 env, "TRUSTED_PROXIES", cls.trusted_proxies, (0, 16)
             ),
+            allowed_hosts=read_allowed_hosts(env),
             body_timeout_seconds=read_seconds(
                 env, "BODY_TIMEOUT_SECONDS", cls.body_timeout_seconds, (0.1, 600.0)
             ),

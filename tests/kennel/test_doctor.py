@@ -376,6 +376,33 @@ def test_readiness_is_the_apis_own_word(status: str, verdict: str) -> None:
     assert ("Redis is away" in found["ready"].seen) == (status == "degraded")
 
 
+@pytest.mark.parametrize(
+    ("host", "verdict"),
+    [
+        ("127.0.0.1", "ok"),
+        ("::1", "ok"),
+        ("0.0.0.0", "warning"),
+        ("kennel.lan", "warning"),
+    ],
+)
+def test_api_that_is_open_to_others_is_told(host: str, verdict: str) -> None:
+    with scripted(says({"status": "ready", "parts": {}})) as api:
+        found = findings({"KENNEL_URL": api.url, "HOST": host}, "api")
+
+    assert found["exposure"].verdict == verdict
+    assert host in found["exposure"].seen
+    assert (found["exposure"].remedy != "") == (verdict == "warning")
+
+
+def test_api_that_is_called_by_another_name_is_told() -> None:
+    ready = says({"status": "ready", "parts": {}})
+    with scripted(ready, refuses(421, "misdirected_request")) as api:
+        found = findings({"KENNEL_URL": api.url}, "api")
+
+    assert found["version"].verdict == "failed"
+    assert "ALLOWED_HOSTS" in found["version"].remedy
+
+
 def test_api_without_a_model_is_told() -> None:
     with scripted(refuses(503)) as api:
         found = findings({"KENNEL_URL": api.url}, "api")

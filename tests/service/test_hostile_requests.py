@@ -28,12 +28,12 @@ BAD = 400
 
 
 def post(*headers: str, body: bytes = b"", path: str = "/v1/predict") -> bytes:
-    lines = (f"POST {path} HTTP/1.1", "Host: kennel", *headers, "", "")
+    lines = (f"POST {path} HTTP/1.1", "Host: localhost", *headers, "", "")
     return "\r\n".join(lines).encode("latin-1") + body
 
 
 def get(path: str, *headers: str, method: str = "GET") -> bytes:
-    lines = (f"{method} {path} HTTP/1.1", "Host: kennel", *headers, "", "")
+    lines = (f"{method} {path} HTTP/1.1", "Host: localhost", *headers, "", "")
     return "\r\n".join(lines).encode("latin-1")
 
 

@@ -23,7 +23,7 @@ from worker.queue import JobQueue
 PHOTO = bytes(40_000)
 REFUSED = 'http_requests_total{method="POST",route="/v1/predict",status="503"} 2.0'
 HEAD = (
-    b"POST /v1/predict?top=1 HTTP/1.1\r\nHost: kennel\r\n"
+    b"POST /v1/predict?top=1 HTTP/1.1\r\nHost: localhost\r\n"
     b"X-Request-Id: mine-1\r\nContent-Type: image/jpeg\r\nContent-Length: 40000\r\n\r\n"
 )
 
@@ -117,10 +117,10 @@ def test_requests_on_their_way_to_a_place_count(
         HEAD.replace(b"POST", b"GET") + PHOTO,
         HEAD.replace(b"1.1", b"1.0") + PHOTO,
         HEAD.replace(b"Host", b"Connection") + PHOTO,
-        HEAD.replace(b"Host: kennel", b"Expect: 100-continue") + PHOTO,
-        HEAD.replace(b"Host: kennel", b"Transfer-Encoding: chunked") + PHOTO,
-        HEAD.replace(b"Host: kennel", b"Content-Length: 40000") + PHOTO,
-        HEAD.replace(b"Host: kennel", b"content-length : 1") + PHOTO,
+        HEAD.replace(b"Host: localhost", b"Expect: 100-continue") + PHOTO,
+        HEAD.replace(b"Host: localhost", b"Transfer-Encoding: chunked") + PHOTO,
+        HEAD.replace(b"Host: localhost", b"Content-Length: 40000") + PHOTO,
+        HEAD.replace(b"Host: localhost", b"content-length : 1") + PHOTO,
         HEAD.replace(b"40000", b"+40000") + PHOTO,
         HEAD.replace(b"\r\n", b"\n") + PHOTO,
         b"POST /" + b"a" * 9000 + b" HTTP/1.1\r\nContent-Length: 0\r\n\r\n",

@@ -183,7 +183,7 @@ def send_in_vain(env: Mapping[str, str], archive: bytes) -> None:
 def test_upload_that_breaks_off_leaves_nothing(env: dict[str, str]) -> None:
     archive = zipped(PHOTOS)
     head = (
-        "POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: application/zip\r\n"
+        "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/zip\r\n"
         f"Content-Length: {len(archive)}\r\n\r\n"
     )
 

@@ -1,0 +1,106 @@
+"""Keeps web pages of others from using the API through the browser of whoever reads them.
+
+A request must call this service by a name of its own, and one that changes something must
+not come from another site's page, as far as the browser says where it comes from.
+Programs say nothing of that kind and are let through, unless they show the cookie of a
+session. All of this holds with API keys and without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from flask import Request, request
+
+from service.protection.access import SAFE_METHODS
+from service.protection.errors import ForbiddenError, MisdirectedError
+from service.protection.hosts import VARIABLE, AllowedHosts, canonical
+
+_PROBES: Final = frozenset(
+    {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+)
+"""Asked by machines under any name; they change nothing and show nobody's data."""
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_LONGEST_SHOWN: Final = 80
+
+
+@dataclass(frozen=True)
+class HostGuard:
+    """Lets requests pass that call this service by one of its *hosts*."""
+
+    hosts: AllowedHosts
+
+    def check(self) -> None:
+        """Let the request in work pass.
+
+        Raises:
+            MisdirectedError: its Host is another; the message names it and the setting.
+        """
+        host = _sent_host(request)
+        if request.path in _PROBES or self.hosts.allows(host):
+            return
+        message = (
+            f"this service is not called {host[:_LONGEST_SHOWN]!r}: if it should be, "
+            f"its operator adds that name to {VARIABLE}"
+        )
+        raise MisdirectedError(message)
+
+
+def check_open_origin() -> None:
+    """Make sure that no page of another site changes something in an open service.
+
+    Raises:
+        ForbiddenError: a browser says that such a page sent the request in work.
+    """
+    if request.method not in SAFE_METHODS and _is_from_our_page(request) is False:
+        message = (
+            "a web page of another site sent this: use the pages of this service, "
+            "under the address at which they opened, or a program"
+        )
+        raise ForbiddenError(message)
+
+
+def check_session_origin() -> None:
+    """Make sure that one of our own pages sent the request in work.
+
+    Raises:
+        ForbiddenError: another site's page may have sent it, or nothing tells.
+    """
+    if not _is_from_our_page(request):
+        message = "only our own pages may use a session to change something: send a key"
+        raise ForbiddenError(message)
+
+
+def _is_from_our_page(request: Request) -> bool | None:
+    # Browsers send Sec-Fetch-Site over https and to localhost, else Origin alone, and
+    # very old ones the Referer alone. None: it is a program that sends none of them.
+    site = request.headers.get("Sec-Fetch-Site")
+    if site not in {None, "none"}:
+        return site == "same-origin"
+    origin = request.headers.get("Origin") or request.headers.get("Referer")
+    if not origin:
+        # "none" is said of what a person typed or an extension does.
+        return None if site is None else True
+    ours = _origin(f"{request.scheme}://{_sent_host(request)}")
+    return ours is not None and _origin(origin) == ours
+
+
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.hostname:
+        return None
+    host = canonical(parts.hostname)
+    return parts.scheme, host, port or _DEFAULT_PORTS.get(parts.scheme)
+
+
+def _sent_host(request: Request) -> str:
+    # Not request.host: that is empty if it holds odd letters.
+    sent: str | None = request.environ.get("HTTP_HOST")
+    return request.host if sent is None else sent
