@@ -52,7 +52,7 @@ class Intake:
                 started.
         """
         request.check()
-        job_id = _job_id(idempotency_key)
+        job_id = _job_id(idempotency_key, request.owner)
         run = self._find(job_id)
         if run is None:
             with explained_full_disk("RUNS_DIR"):
@@ -93,7 +93,10 @@ class Intake:
             return None
 
 
-def _job_id(idempotency_key: str | None) -> str:
+def _job_id(idempotency_key: str | None, owner: str | None) -> str:
     if idempotency_key is None:
         return secrets.token_hex(8)
+    if owner is not None:
+        # Two owners may choose the same key; neither has a space in it.
+        idempotency_key = f"{owner} {idempotency_key}"
     return hashlib.sha256(idempotency_key.encode()).hexdigest()[:32]

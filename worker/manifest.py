@@ -28,6 +28,10 @@ _CREATED: Final = re.compile(
 )
 """Only these come before it in `render_manifest`; another order is read as a whole."""
 
+_OWNER: Final = re.compile(
+    _CREATED.pattern + r', "request": \{(?:"owner": "([A-Za-z0-9_-]+)")?'
+)
+
 _Read = TypeVar("_Read")
 
 
@@ -106,11 +110,28 @@ def peek_created(path: Path) -> str:
     Raises:
         NotFoundError: not a manifest of this program, or not there.
     """
+    return _peek(path, _CREATED, lambda manifest: manifest.created) or ""
+
+
+def peek_owner(path: Path) -> str | None:
+    """Whose the job of the manifest at *path* is, from its first bytes.
+
+    Raises:
+        NotFoundError: not a manifest of this program, or not there.
+    """
+    return _peek(path, _OWNER, lambda manifest: manifest.request.owner)
+
+
+def _peek(
+    path: Path, pattern: re.Pattern[str], read: Callable[[Manifest], str | None]
+) -> str | None:
     try:
         with path.open(encoding="utf-8") as stream:
             start = stream.read(_HEAD_CHARACTERS)
-            match = _CREATED.search(start)
-            return match[1] if match else read_manifest(start + stream.read()).created
+            match = pattern.search(start)
+            if match:
+                return match[pattern.groups]
+            return read(read_manifest(start + stream.read()))
     except (OSError, ValueError) as error:
         message = f"the job's manifest cannot be read ({error})"
         raise NotFoundError(message, code="job_not_found") from error

@@ -18,7 +18,6 @@ from worker.monitoring import JobLimits
 from worker.photos import check_photos
 from worker.queue_figures import QueueFigures
 from worker.request import FAIL, JobRequest
-from worker.runs import find_run
 from worker.shared_counts import SharedCounts
 from worker.sheets.job_sheets import Sheets
 from worker.status import STATES, JobStatus, read_state, read_status
@@ -55,7 +54,7 @@ class JobQueue(SubmittingQueue):
             NotFoundError: there is no such job.
             ConflictError: it has already succeeded or failed.
         """
-        run = find_run(self._runs_dir, job_id)
+        run = self._find(job_id)
         # Queued shards see the marker and return; running ones stop at a batch.
         run.cancel()
         status = read_status(run)
@@ -72,7 +71,7 @@ class JobQueue(SubmittingQueue):
             ConflictError: it is neither failed nor cancelled, or its photos are gone.
             QueueUnavailableError: Redis is away; the job is as it was.
         """
-        run = find_run(self._runs_dir, job_id)
+        run = self._find(job_id)
         state = read_state(run)
         if state not in {"failed", "cancelled"}:
             message = f"job {job_id} is {state}: only failed or cancelled jobs go on"
@@ -94,7 +93,7 @@ class JobQueue(SubmittingQueue):
             ConflictError: it is queued or running, or a worker is still leaving it.
             OSError: the disk is read-only.
         """
-        run = find_run(self._runs_dir, job_id)
+        run = self._find(job_id)
         # A shard that is still queued finds no run when its turn comes.
         delete_run(run, wait_seconds=_LEAVING_SECONDS)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from models.errors import ConflictError, NotFoundError
 from models.storage import parse_json, write_atomically
@@ -35,6 +36,13 @@ class JobRecords:
         """
         self._runs_dir = runs_dir
         self._photo_root = open_root(input_root)
+        self._owner: str | None = None
+
+    def owned_by(self, owner: str) -> Self:
+        """These jobs as *owner* sees them: those of others are not there."""
+        theirs = copy.copy(self)
+        theirs._owner = owner
+        return theirs
 
     def status(self, job_id: str) -> JobStatus:
         """The job now.
@@ -42,12 +50,12 @@ class JobRecords:
         Raises:
             NotFoundError: there is no such job.
         """
-        return read_status(find_run(self._runs_dir, job_id))
+        return read_status(self._find(job_id))
 
     def jobs(self) -> list[JobStatus]:
         """All jobs, newest first."""
         found = []
-        for job_id in newest_first(self._runs_dir):
+        for job_id in newest_first(self._runs_dir, self._owner):
             try:
                 found.append(read_status(Run(self._runs_dir / job_id)))
             except NotFoundError as error:
@@ -62,7 +70,9 @@ class JobRecords:
         Raises:
             InvalidRequestError: a value that cannot be used, or *after* is not there.
         """
-        return read_page(self._runs_dir, limit, after=after, state=state)
+        return read_page(
+            self._runs_dir, limit, after=after, state=state, owner=self._owner
+        )
 
     def reading(self, job_id: str) -> AbstractContextManager[object]:
         """A block that reads files of the job: a deletion meanwhile is no OSError.
@@ -70,7 +80,7 @@ class JobRecords:
         Raises:
             NotFoundError: there is no such job (any more).
         """
-        return found_run(self._runs_dir, job_id)
+        return self._found(job_id)
 
     def submission(self, job_id: str) -> Path:
         """The finished CSV.
@@ -90,7 +100,7 @@ class JobRecords:
             NotFoundError: there is no such job.
             ConflictError: it has not succeeded (code "job_not_finished").
         """
-        with found_run(self._runs_dir, job_id):
+        with self._found(job_id):
             return unclipped_rows(self._succeeded(job_id, "probabilities are"))
 
     def scores(self, job_id: str) -> dict[str, Any]:
@@ -102,7 +112,7 @@ class JobRecords:
             NotFoundError: there is no such job, or its shards are damaged.
             ConflictError: it has not succeeded (code "job_not_finished").
         """
-        with found_run(self._runs_dir, job_id):
+        with self._found(job_id):
             run = self._succeeded(job_id, "scores are")
             try:
                 known: dict[str, Any] = parse_json(
@@ -135,16 +145,22 @@ class JobRecords:
             NotFoundError: there is no such job or image, or its file is gone.
             StorageUnavailableError: the storage is away.
         """
-        with found_run(self._runs_dir, job_id) as run:
+        with self._found(job_id) as run:
             return read_photo(run, self._photo_root, image_id)
 
     def _succeeded(self, job_id: str, what: str) -> Run:
-        run = find_run(self._runs_dir, job_id)
+        run = self._find(job_id)
         state = read_state(run)
         if state != "succeeded":
             message = f"job {job_id} is {state}: its {what} not there"
             raise ConflictError(message, code="job_not_finished")
         return run
+
+    def _find(self, job_id: str) -> Run:
+        return find_run(self._runs_dir, job_id, self._owner)
+
+    def _found(self, job_id: str) -> AbstractContextManager[Run]:
+        return found_run(self._runs_dir, job_id, self._owner)
 
     def _keep(self, run: Run, scores: dict[str, Any]) -> None:
         try:

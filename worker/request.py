@@ -42,6 +42,7 @@ class JobRequest:
         manifest: sha256 of the CSV that lists the images; None: all of them.
         sample_submission: sha256 of the CSV whose header and ids are wanted.
         header: that header, to the letter; None: the format's own.
+        owner: name of the API key that submitted it; None: the API was open.
         card: the version's, for the report; kept beside the manifest, not in it.
     """
 
@@ -60,6 +61,7 @@ class JobRequest:
     manifest: str | None = None
     sample_submission: str | None = None
     header: tuple[str, ...] | None = None
+    owner: str | None = None
     card: ModelCard | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -103,7 +105,9 @@ class JobRequest:
         """The request as a JSON object without its card; `from_json` reads it back."""
         content = dataclasses.asdict(dataclasses.replace(self, card=None))
         del content["card"]
-        return content
+        owner = content.pop("owner")
+        # First, where `peek_owner` looks; left out, older workers read it too.
+        return content if owner is None else {"owner": owner, **content}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> JobRequest:

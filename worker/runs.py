@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import KennelError, NotFoundError
-from worker.manifest import peek_created
+from worker.manifest import peek_created, peek_owner
 from worker.run import Run
 from worker.run_folder import no_such_job
 
 _JOB_ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
 
 
-def find_run(runs_dir: Path, job_id: str) -> Run:
-    """The run of that id.
+def find_run(runs_dir: Path, job_id: str, owner: str | None = None) -> Run:
+    """The run of that id; with *owner*, only if it is theirs.
 
     Raises:
         NotFoundError: there is none (code "job_not_found").
@@ -27,6 +27,8 @@ def find_run(runs_dir: Path, job_id: str) -> Run:
     """
     if not _JOB_ID.fullmatch(job_id) or not _has_manifest(runs_dir / job_id):
         _is_there(runs_dir)
+        raise no_such_job(job_id)
+    if owner is not None and not _belongs(f"{runs_dir}/{job_id}/manifest.json", owner):
         raise no_such_job(job_id)
     return Run(runs_dir / job_id)
 
@@ -50,8 +52,10 @@ def find_unfinished(runs_dir: Path, job_id: str) -> Run | None:
     return None if run.is_over else run
 
 
-def newest_first(runs_dir: Path) -> list[str]:
+def newest_first(runs_dir: Path, owner: str | None = None) -> list[str]:
     """The ids of all runs whose manifest can be read, by the moment of their submit.
+
+    With *owner*, only theirs.
 
     Raises:
         OSError: *runs_dir* cannot be read.
@@ -59,6 +63,8 @@ def newest_first(runs_dir: Path) -> list[str]:
     moments = []
     for name in _possible_ids(runs_dir):
         manifest = f"{runs_dir}/{name}/manifest.json"
+        if owner is not None and not _belongs(manifest, owner):
+            continue
         # Not there: another folder, or a run that is deleted at this moment.
         with suppress(OSError, NotFoundError):
             moments.append((_created(manifest, os.stat(manifest).st_mtime_ns), name))  # noqa: PTH116
@@ -66,13 +72,13 @@ def newest_first(runs_dir: Path) -> list[str]:
 
 
 @contextmanager
-def found_run(runs_dir: Path, job_id: str) -> Iterator[Run]:
+def found_run(runs_dir: Path, job_id: str, owner: str | None = None) -> Iterator[Run]:
     """The run of that id; whatever the block makes of it counts only if it stays there.
 
     Raises:
         NotFoundError: there is none, or it was deleted meanwhile.
     """
-    run = find_run(runs_dir, job_id)
+    run = find_run(runs_dir, job_id, owner)
     try:
         yield run
     except (OSError, KennelError) as error:
@@ -102,6 +108,19 @@ def _is_there(runs_dir: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _belongs(manifest: str, owner: str) -> bool:
+    try:
+        return _owner(manifest, os.stat(manifest).st_mtime_ns) == owner  # noqa: PTH116
+    except (OSError, NotFoundError):
+        # Deleted at this moment, or damaged: nobody's.
+        return False
+
+
+@lru_cache(maxsize=16_384)
+def _owner(manifest: str, _mtime_ns: int) -> str | None:
+    return peek_owner(Path(manifest))
 
 
 def _is_run(folder: Path) -> bool:

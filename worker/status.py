@@ -23,6 +23,7 @@ class JobStatus:
 
     Attributes:
         state: queued, running, succeeded, failed or cancelled.
+        owner: name of the API key that submitted it; None: the API was open.
         done: images whose shard is finished, unreadable ones included.
         images_per_second: of the last minute while it runs, of all when it succeeded.
         eta_seconds: at that speed; None while nothing tells it.
@@ -45,6 +46,7 @@ class JobStatus:
     eta_seconds: float | None
     created: str
     finished: str | None
+    owner: str | None
     error: str | None
     waiting: str | None
     unreadable_files: tuple[dict[str, str], ...]
@@ -122,6 +124,7 @@ def _status(run: Run, state: str, ending: dict[str, Any]) -> JobStatus:
         eta_seconds=None if eta is None else round(eta, 1),
         created=manifest.created,
         finished=ending.get("finished"),
+        owner=request.owner,
         error=ending.get("reason"),
         waiting=_waiting(run) if state in {"queued", "running"} else None,
         unreadable_files=progress.files,

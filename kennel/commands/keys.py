@@ -21,10 +21,11 @@ _FILE = click.option(
 
 @click.group(epilog="Examples: kennel keys add phone-app; kennel keys list")
 def keys() -> None:
-    """Make, list or remove the API keys in a key file.
+    """Make, list, replace or remove the API keys in a key file.
 
     The service asks for keys when it is started with API_KEYS_FILE, and sees changes of
-    the file at once. To replace a key, add a second one, then remove the first.
+    the file at once. Folder jobs belong to the NAME of the key that submitted them: give
+    a name to one user only.
     """
 
 
@@ -78,6 +79,25 @@ def list_keys(path: Path | None, as_json: bool) -> None:
     for each in found:
         scopes = ",".join(each["scopes"] or ())
         click.echo(f"{each['name']}  {scopes}  {each['rate'] or 'default rate'}")
+
+
+@keys.command(epilog="Examples: kennel keys rotate phone-app; kennel keys rotate ops")
+@click.argument("name")
+@_FILE
+def rotate(name: str, path: Path | None) -> None:
+    """Replace the key called NAME by a new one and print that, once.
+
+    Scopes, rate and folder jobs stay; the old key and its sessions end at once.
+    """
+    from service.protection.keyfile import find_key, replace_key
+    from service.protection.keys import create_key
+
+    file = _file(path)
+    old = find_key(file, name)
+    key, secret = create_key(name, old.scopes, old.rate)
+    replace_key(file, key)
+    click.echo(secret)
+    click.echo(f"kennel: its hash is in {file}; the key is shown only now", err=True)
 
 
 @keys.command(epilog="Examples: kennel keys remove phone-app; kennel keys remove ops")

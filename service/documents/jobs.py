@@ -51,6 +51,10 @@ class JobSchema(Members):
     )
     created = text("ISO 8601")
     finished = text("ISO 8601", allow_none=True)
+    owner = text(
+        "Name of the API key that submitted it; null: none was asked for",
+        allow_none=True,
+    )
     error = text("Why it failed", allow_none=True)
     waiting = text("Why its model keeps it waiting; null: it does not", allow_none=True)
     unreadable_files = several(UnreadableSchema)
@@ -77,6 +81,7 @@ _EXAMPLE: Final = {
     "eta_seconds": 234.3,
     "created": "2026-11-21T09:30:00+00:00",
     "finished": None,
+    "owner": None,
     "error": None,
     "waiting": None,
     "unreadable_files": [],

@@ -15,6 +15,7 @@ from service.jobs.sheets import SHEETS
 from service.predictions.json_body import parse_body
 from service.predictions.query import read_model
 from service.predictions.uploads import UNSUPPORTED_MEDIA_TYPE
+from service.protection.guard import shown_key
 from service.served.catalog import Catalog
 from worker.queue import JobRequest
 
@@ -61,6 +62,7 @@ def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
         for member in ("format", "on_unreadable", "positive", "priority")
         if member in given
     }
+    key = shown_key()
     return JobRequest(
         model=model.name,
         version=card.version,
@@ -70,6 +72,7 @@ def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
         clip=_clip(given.get("clip"), card),
         pin=_pin(model),
         card=card,
+        owner=key.name if key else None,
         **options,
     )
 

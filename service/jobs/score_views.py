@@ -14,6 +14,7 @@ from models.image_encoding import encode_thumbnail
 from service.documents.operations import documented
 from service.documents.report import SHOW_REPORT
 from service.documents.scores import SHOW_IMAGE, SHOW_SCORES
+from service.jobs.views import visible_jobs
 from worker.queue import JobQueue
 
 DECODERS: Final = 2
@@ -42,12 +43,12 @@ class ScoreViews:
     @documented(SHOW_REPORT)
     def report(self, job: str) -> Response:
         """What was asked and done, how long it took and what was lost."""
-        return jsonify(self.queue.report(job))
+        return jsonify(visible_jobs(self.queue).report(job))
 
     @documented(SHOW_SCORES)
     def scores(self, job: str) -> Response:
         """Histograms, counts and the least certain images of a job that succeeded."""
-        scores = self.queue.scores(job)
+        scores = visible_jobs(self.queue).scores(job)
         entries = [_with_thumbnail(job, entry) for entry in scores["uncertain"]]
         return jsonify({**scores, "uncertain": entries})
 
@@ -63,7 +64,7 @@ class ScoreViews:
         if not self.decoders.acquire(timeout=_PATIENCE_SECONDS):
             raise ModelOverloadedError("too many thumbnails are asked for: try again")
         try:
-            return encode_thumbnail(self.queue.photo(job, image))
+            return encode_thumbnail(visible_jobs(self.queue).photo(job, image))
         except InvalidImageError as error:
             message = f"image {image!r} of job {job} cannot be shown: {error}"
             raise NotFoundError(message, code="image_not_found") from error

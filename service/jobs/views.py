@@ -32,6 +32,8 @@ from service.jobs.archive_upload import (
 from service.jobs.job_page import next_link, read_page_query
 from service.jobs.job_request import read_job_request, read_json
 from service.jobs.sheets import read_sheets
+from service.protection.guard import shown_key
+from service.protection.keys import ADMIN
 from service.served.catalog import Catalog
 from service.settings import ServiceSettings
 from worker.queue import JobQueue, JobRequest, JobStatus
@@ -77,7 +79,7 @@ class JobViews:
     def all_jobs(self) -> Response:
         """The jobs that the queue knows, a page of them."""
         query = read_page_query(request.args)
-        page = self.queue.page(**query)
+        page = visible_jobs(self.queue).page(**query)
         jobs = [job.to_json() for job in page.jobs]
         response = jsonify(jobs=jobs, next=page.next)
         if page.next is not None:
@@ -87,29 +89,30 @@ class JobViews:
     @documented(SHOW_JOB)
     def status(self, job: str) -> Response:
         """One job's state and progress."""
-        return jsonify(self.queue.status(job).to_json())
+        return jsonify(visible_jobs(self.queue).status(job).to_json())
 
     @documented(DELETE_JOB)
     def delete(self, job: str) -> tuple[str, int]:
         """Delete a job that is over, and all that belongs to it."""
-        self.queue.delete(job)
+        visible_jobs(self.queue).delete(job)
         return "", 204
 
     @documented(CANCEL_JOB)
     def cancel(self, job: str) -> Response:
         """End a job that has not finished."""
-        return jsonify(self.queue.cancel(job).to_json())
+        return jsonify(visible_jobs(self.queue).cancel(job).to_json())
 
     @documented(RETRY_JOB)
     def retry(self, job: str) -> Response:
         """Put a failed or cancelled job back to work."""
-        return jsonify(self.queue.retry(job).to_json())
+        return jsonify(visible_jobs(self.queue).retry(job).to_json())
 
     @documented(FETCH_SUBMISSION)
     def submission(self, job: str) -> Response:
         """The finished CSV; its ETag is the content's."""
-        with self.queue.reading(job):
-            path = self.queue.submission(job).resolve()
+        jobs = visible_jobs(self.queue)
+        with jobs.reading(job):
+            path = jobs.submission(job).resolve()
             with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             return send_file(
@@ -145,6 +148,15 @@ class JobViews:
         default_timeout = self.settings.request_timeout_seconds
         budget = read_budget(request.headers, default_timeout)
         return read_job_request(members, self.catalog, budget)
+
+
+def visible_jobs(queue: JobQueue) -> JobQueue:
+    """The jobs of *queue* that the request in work may see and change.
+
+    In an open service, and with an admin's key, all of them; else those of its key.
+    """
+    key = shown_key()
+    return queue if key is None or key.allows(ADMIN) else queue.owned_by(key.name)
 
 
 def _idempotency_key() -> str | None:

@@ -12,6 +12,7 @@ from models.card import ModelCard
 from models.errors import KennelError, NotFoundError
 from models.spread import AnswerSpread
 from service.budget import Budget
+from service.jobs.views import visible_jobs
 from service.pages.drift import compare
 from service.pages.folders import suggest_folders
 from service.pages.readable_card import read_card
@@ -73,7 +74,7 @@ class PageViews:
 
     def one_job(self, job: str) -> str:
         """One folder job."""
-        return render_template("job.html", job=self.queue.status(job))
+        return render_template("job.html", job=visible_jobs(self.queue).status(job))
 
     def models(self) -> str:
         """The names of the served models."""

@@ -27,7 +27,7 @@ _HOW: Final = f"send Authorization: Bearer KEY, or {KEY_HEADER}: KEY"
 class KeyGuard:
     """Lets requests pass that show a key with the right scope.
 
-    Leaves the key's name in ``g.key_name``.
+    Leaves the key in ``g.key`` and its name in ``g.key_name``.
     """
 
     ring: KeyRing
@@ -55,7 +55,7 @@ class KeyGuard:
                 f"key {key.name!r} has no scope {need.scope!r}: ask for one that has"
             )
             raise ForbiddenError(message)
-        g.key_name = key.name
+        g.key, g.key_name = key, key.name
         _charge(self.limiter, key.rate or self.rate, f"key/{key.name}")
         return None
 
@@ -89,6 +89,12 @@ class AddressGuard:
         need = _need()
         if need is not None and not need.open:
             _charge(self.limiter, self.rate, f"address/{client_network()}")
+
+
+def shown_key() -> Key | None:
+    """The key of the request in work; None: the service asks for none."""
+    key: Key | None = g.get("key")
+    return key
 
 
 def client_network() -> str:

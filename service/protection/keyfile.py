@@ -45,9 +45,38 @@ def add_key(path: Path, key: Key) -> None:
     """
     lines = _lines(path) if path.exists() else [_HEADER]
     if path.exists() and any(each.name == key.name for each in read_keys(path)):
-        message = f"there is a key {key.name!r}: use another name, or remove it first"
+        message = (
+            f"there is a key {key.name!r}: use another name, or kennel keys rotate"
+        )
         raise ConflictError(message)
     _write(path, [*lines, render_key(key)])
+
+
+def replace_key(path: Path, key: Key) -> None:
+    """Put *key* in the place of the one of its name; the other lines stay as they are.
+
+    Raises:
+        InvalidRequestError: the file cannot be used.
+        NotFoundError: it has no key of that name.
+        OSError: it cannot be written.
+    """
+    find_key(path, key.name)
+    new = render_key(key)
+    lines = _lines(path)
+    _write(path, [new if line.split()[:1] == [key.name] else line for line in lines])
+
+
+def find_key(path: Path, name: str) -> Key:
+    """The key called *name* in the file.
+
+    Raises:
+        InvalidRequestError: the file cannot be used.
+        NotFoundError: it has no such key.
+    """
+    for key in read_keys(path):
+        if key.name == name:
+            return key
+    raise NotFoundError(f"no key {name!r} in {path}: see kennel keys list")
 
 
 def remove_key(path: Path, name: str) -> None:
@@ -58,8 +87,7 @@ def remove_key(path: Path, name: str) -> None:
         NotFoundError: it has no such key.
         OSError: it cannot be written.
     """
-    if all(key.name != name for key in read_keys(path)):
-        raise NotFoundError(f"no key {name!r} in {path}: see kennel keys list")
+    find_key(path, name)
     _write(path, [line for line in _lines(path) if line.split()[:1] != [name]])
 
 

@@ -71,6 +71,25 @@ def test_removing_a_key_leaves_comments_and_others(path: Path) -> None:
     assert "# the telephone\n" in path.read_text()
 
 
+def test_rotated_key_keeps_name_scopes_and_rate(path: Path) -> None:
+    old = run("add", "app", "--scopes", "predict", "--rate", "5/hour").stdout.strip()
+    run("add", "phone")
+    before = read_keys(path)
+
+    new = run("rotate", "app").stdout.strip()
+
+    ring = KeyRing(path)
+    found = ring.find(new)
+    assert ring.find(old) is None
+    assert found is not None
+    assert (found.name, found.scopes, found.rate) == (
+        "app",
+        before[0].scopes,
+        before[0].rate,
+    )
+    assert read_keys(path)[1] == before[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -79,6 +98,7 @@ def test_removing_a_key_leaves_comments_and_others(path: Path) -> None:
         (("add", "x", "--rate", "many"), 2, "600/minute"),
         (("add", "app"), 1, "there is a key 'app'"),
         (("remove", "x"), 1, "no key 'x'"),
+        (("rotate", "x"), 1, "no key 'x'"),
     ],
 )
 def test_refusals_name_value_and_remedy(

@@ -10,7 +10,7 @@ import pytest
 from models.errors import InvalidRequestError
 from tests.finished_runs import finish_run
 from tests.worker.world import World, request
-from worker.manifest import peek_created, read_manifest
+from worker.manifest import peek_created, peek_owner, read_manifest
 from worker.runs import find_run
 from worker.status import read_status
 
@@ -87,6 +87,23 @@ def test_moment_of_a_submit_is_found_in_the_first_bytes(
     reordered.write_text(json.dumps(json.loads(text), sort_keys=True))
 
     assert peek_created(path) == peek_created(cut) == peek_created(reordered) == created
+
+
+def test_owner_of_a_job_is_read_from_the_manifests_head(
+    world: World, tmp_path: Path
+) -> None:
+    world.photos_of(1)
+    names = ["a" * 64, "ann", None]
+    jobs = [world.queue.submit(request(owner=name)).id for name in names]
+    paths = [world.runs_dir / job / "manifest.json" for job in jobs]
+    cut, reordered = tmp_path / "cut.json", tmp_path / "reordered.json"
+    cut.write_text(paths[0].read_text()[:300])
+    content = json.loads(paths[1].read_text())
+    reordered.write_text(json.dumps(content, sort_keys=True))
+
+    assert [peek_owner(path) for path in (cut, reordered, paths[2])] == names
+    assert "owner" not in paths[2].read_text()
+    assert [job.id for job in world.queue.owned_by("ann").page().jobs] == [jobs[1]]
 
 
 def test_retried_job_is_not_shown_as_it_ended(world: World) -> None:
