@@ -17,7 +17,7 @@ from service.protection.keys import Key
 from service.protection.limiter import Limiter
 from service.protection.quota import Quota
 from service.protection.same_origin import check_session_origin
-from service.protection.sessions import SESSION_COOKIE, read_session
+from service.protection.sessions import SESSION_COOKIE, Sessions
 
 KEY_HEADER: Final = "X-API-Key"
 _HOW: Final = f"send Authorization: Bearer KEY, or {KEY_HEADER}: KEY"
@@ -31,6 +31,7 @@ class KeyGuard:
     """
 
     ring: KeyRing
+    sessions: Sessions
     limiter: Limiter
     rate: RateLimitItem | None
 
@@ -67,7 +68,7 @@ class KeyGuard:
                 message = "this API key is not known: it is mistyped or was removed"
                 raise UnauthenticatedError(message, invalid=True)
             return key
-        key = read_session(request.cookies.get(SESSION_COOKIE, ""), self.ring)
+        key = self.sessions.read(request.cookies.get(SESSION_COOKIE, ""))
         if key and request.method not in SAFE_METHODS:
             check_session_origin()
         return key

@@ -1,4 +1,4 @@
-"""Counts what each sender used, in Redis, so that all processes count together.
+"""Counts what each sender used, and keeps marks, in Redis: for all processes together.
 
 While Redis is away each process counts for itself: predictions do not depend on Redis.
 """
@@ -31,17 +31,25 @@ _Counters = SlidingWindowCounterRateLimiter
 logger = logging.getLogger(__name__)
 
 
-class Limiter:
-    """The counters of one service; connects when it is first asked; thread-safe."""
+class _AwayError(Exception):
+    """Redis is not asked now, or did not answer."""
 
-    def __init__(self, redis_url: str) -> None:
+
+class Limiter:
+    """The counters and marks of one service; connects when it is first asked; thread-safe."""
+
+    def __init__(self, redis_url: str, wait_seconds: float | None = None) -> None:
         """Count in the Redis at *redis_url*.
+
+        An answer of Redis is waited for up to *wait_seconds*, or REDIS_SECONDS.
 
         Raises:
             InvalidRequestError: it is no Redis URL; the value stays out of the message.
         """
         try:
-            self._shared = _Counters(_redis_storage(redis_url))
+            self._shared = _Counters(
+                _redis_storage(redis_url, wait_seconds or REDIS_SECONDS)
+            )
         except ValueError as error:
             message = (
                 "REDIS_URL is no Redis URL: use for example redis://127.0.0.1:6379/0"
@@ -58,21 +66,42 @@ class Limiter:
         """What *rate* leaves *sender*, and when (Unix time) it will be more."""
         return self._ask(lambda counters: counters.get_window_stats(rate, sender))
 
+    def mark(self, name: str, seconds: int) -> bool:
+        """Leave the mark *name* for so many *seconds*; False: Redis is away."""
+        try:
+            self._ask_redis(lambda counters: counters.storage.incr(name, seconds))
+        except _AwayError:
+            return False
+        return True
+
+    def is_marked(self, name: str) -> bool:
+        """Whether the mark *name* is there, as far as Redis can be asked now."""
+        try:
+            return self._ask_redis(lambda counters: counters.storage.get(name)) > 0
+        except _AwayError:
+            return False
+
     @cached_property
     def _own(self) -> _Counters:
         return _Counters(MemoryStorage())
 
     def _ask(self, question: Callable[[_Counters], _Answer]) -> _Answer:
-        if not self._may_try_redis():
+        try:
+            return self._ask_redis(question)
+        except _AwayError:
             return question(self._own)
+
+    def _ask_redis(self, question: Callable[[_Counters], _Answer]) -> _Answer:
+        if not self._may_try_redis():
+            raise _AwayError
         try:
             answer = question(self._shared)
         except StorageError as error:
             self._pause(error)
-            return question(self._own)
+            raise _AwayError from error
         if self._away_until is not None:
             self._away_until = None
-            logger.info("rate limits are counted in Redis again")
+            logger.info("rate limits and sessions use Redis again")
         return answer
 
     def _may_try_redis(self) -> bool:
@@ -89,16 +118,18 @@ class Limiter:
     def _pause(self, error: StorageError) -> None:
         if self._away_until is None:
             reason = error.storage_error
-            logger.warning("rate limits are counted by process: no Redis (%s)", reason)
+            logger.warning(
+                "rate limits and sessions are kept by process: no Redis (%s)", reason
+            )
         self._away_until = time.monotonic() + PAUSE_SECONDS
 
 
-def _redis_storage(url: str) -> RedisStorage:
+def _redis_storage(url: str, wait_seconds: float) -> RedisStorage:
     return RedisStorage(
         # limits has its own name for the scheme of sockets in the file system.
         url.replace("unix://", "redis+unix://", 1) if url.startswith("unix") else url,
         key_prefix=_KEY_PREFIX,
         wrap_exceptions=True,
-        socket_timeout=REDIS_SECONDS,
-        socket_connect_timeout=REDIS_SECONDS,
+        socket_timeout=wait_seconds,
+        socket_connect_timeout=wait_seconds,
     )

@@ -15,10 +15,9 @@ from werkzeug.wrappers import Response
 
 from service.protection.guard import client_network
 from service.protection.keyring import KeyRing
-from service.protection.keys import Key
 from service.protection.limiter import Limiter
 from service.protection.same_origin import check_session_origin
-from service.protection.sessions import SESSION_COOKIE, SESSION_SECONDS, sign_session
+from service.protection.sessions import SESSION_COOKIE, SESSION_SECONDS, Sessions
 
 FAILED_LOGINS: Final[RateLimitItem] = RateLimitItemPerMinute(10)
 """By address. Keys cannot be guessed; this keeps those who try from costing much."""
@@ -30,11 +29,19 @@ _LOCAL_PATH: Final = re.compile(r"/(?!/)[!-\[\]-~]*")
 
 
 @dataclass(frozen=True)
-class LoginViews:
-    """The views of signing in and out; without keys there is nothing to sign in to."""
+class LoginGate:
+    """What tells who may sign in."""
 
-    ring: KeyRing | None
-    limiter: Limiter | None
+    ring: KeyRing
+    sessions: Sessions
+    limiter: Limiter
+
+
+@dataclass(frozen=True)
+class LoginViews:
+    """The views of signing in and out; without a *gate* there is nothing to sign in to."""
+
+    gate: LoginGate | None
 
     def blueprint(self) -> Blueprint:
         """The routes."""
@@ -47,7 +54,7 @@ class LoginViews:
     def form(self) -> Response:
         """The page that asks for a key."""
         next_path = local_path(request.args.get("next"))
-        if self.ring is None:
+        if self.gate is None:
             return redirect(next_path, 303)
         return _page(next_path, None, 200)
 
@@ -56,22 +63,21 @@ class LoginViews:
         request.max_content_length = MAX_BODY_BYTES
         check_session_origin()
         next_path = local_path(request.form.get("next"))
-        if self.ring is None or self.limiter is None:
+        if self.gate is None:
             return redirect(next_path, 303)
-        sender = f"login/{client_network()}"
-        left = self.limiter.left(FAILED_LOGINS, sender)
-        if left.remaining < 1:
-            return _too_often(next_path, left.reset_time)
-        key = self.ring.find(request.form.get("key", "").strip())
+        # The key first: who shows a right one gets in, whatever others here did.
+        key = self.gate.ring.find(request.form.get("key", "").strip())
         if key is None:
-            self.limiter.charge(FAILED_LOGINS, sender)
-            problem = "This key is not known: it is mistyped or was removed."
-            return _page(next_path, problem, 403)
-        return _signed_in(next_path, key)
+            return _refused(next_path, self.gate.limiter)
+        sessions = self.gate.sessions
+        sessions.end(_shown_cookie())
+        return _signed_in(next_path, sessions.begin(key))
 
     def sign_out(self) -> Response:
-        """No session any more; back to the login page."""
+        """No session any more, for whoever has its cookie; back to the login page."""
         check_session_origin()
+        if self.gate is not None:
+            self.gate.sessions.end(_shown_cookie())
         response = redirect(url_for("login.form"), 303)
         response.delete_cookie(
             SESSION_COOKIE, secure=request.is_secure, httponly=True, samesite="Strict"
@@ -89,7 +95,16 @@ def _page(next_path: str, problem: str | None, status: int) -> Response:
     return make_response(page, status)
 
 
-def _too_often(next_path: str, until: float) -> Response:
+def _shown_cookie() -> str:
+    return request.cookies.get(SESSION_COOKIE, "")
+
+
+def _refused(next_path: str, limiter: Limiter) -> Response:
+    sender = f"login/{client_network()}"
+    if limiter.charge(FAILED_LOGINS, sender):
+        problem = "This key is not known: it is mistyped or was removed."
+        return _page(next_path, problem, 403)
+    until = limiter.left(FAILED_LOGINS, sender).reset_time
     wait = max(1, math.ceil(until - time.time()))
     problem = f"Too many wrong keys from your address: try again in {wait} s."
     response = _page(next_path, problem, 429)
@@ -97,11 +112,11 @@ def _too_often(next_path: str, until: float) -> Response:
     return response
 
 
-def _signed_in(next_path: str, key: Key) -> Response:
+def _signed_in(next_path: str, cookie: str) -> Response:
     response = redirect(next_path, 303)
     response.set_cookie(
         SESSION_COOKIE,
-        sign_session(key),
+        cookie,
         max_age=SESSION_SECONDS,
         secure=request.is_secure,
         httponly=True,

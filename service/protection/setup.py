@@ -12,9 +12,10 @@ from service.protection.guard import AddressGuard, KeyGuard
 from service.protection.hosts import AllowedHosts
 from service.protection.keyring import KeyRing
 from service.protection.limiter import Limiter
-from service.protection.login import LoginViews
+from service.protection.login import LoginGate, LoginViews
 from service.protection.quota import add_quota_headers
 from service.protection.same_origin import HostGuard, check_open_origin
+from service.protection.sessions import REDIS_SECONDS, Sessions
 from service.protection.settings import ProtectionSettings
 
 
@@ -35,20 +36,31 @@ def protect(
         )
     hosts = AllowedHosts.of(bind_host, settings.allowed_hosts)
     app.before_request(HostGuard(hosts).check)
-    ring = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
-    limiter = Limiter(redis_url) if ring or settings.anonymous_rate_limit else None
-    app.register_blueprint(LoginViews(ring, limiter).blueprint())
-    if ring is None:
-        app.before_request(check_open_origin)
-    if limiter is None:
-        return
-    if ring is not None:
-        app.before_request(KeyGuard(ring, limiter, settings.rate_limit).check)
-        app.context_processor(_signed_in)
-    elif settings.anonymous_rate_limit is not None:
-        guard = AddressGuard(limiter, settings.anonymous_rate_limit)
-        app.before_request(guard.check)
+    if settings.api_keys_file is not None:
+        _ask_for_keys(app, KeyRing(settings.api_keys_file), settings, redis_url)
+    else:
+        _stay_open(app, settings, redis_url)
+
+
+def _ask_for_keys(
+    app: Flask, ring: KeyRing, settings: ProtectionSettings, redis_url: str
+) -> None:
+    limiter = Limiter(redis_url)
+    sessions = Sessions(ring, Limiter(redis_url, REDIS_SECONDS))
+    gate = LoginGate(ring, sessions, limiter)
+    app.register_blueprint(LoginViews(gate).blueprint())
+    app.before_request(KeyGuard(ring, sessions, limiter, settings.rate_limit).check)
+    app.context_processor(_signed_in)
     app.after_request(add_quota_headers)
+
+
+def _stay_open(app: Flask, settings: ProtectionSettings, redis_url: str) -> None:
+    app.register_blueprint(LoginViews(None).blueprint())
+    app.before_request(check_open_origin)
+    if settings.anonymous_rate_limit is not None:
+        limiter = Limiter(redis_url)
+        app.before_request(AddressGuard(limiter, settings.anonymous_rate_limit).check)
+        app.after_request(add_quota_headers)
 
 
 def _signed_in() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,16 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from models.wire.client import ModelServerClient
+from service.protection import limiter
 from service.protection.access import NEEDS, PAGE
 from service.protection.keyfile import remove_key
+from service.protection.keyring import KeyRing
+from service.protection.limiter import Limiter
 from service.protection.login import FAILED_LOGINS, local_path
+from service.protection.sessions import Sessions
 from service.protection.settings import ProtectionSettings
 from service.settings import ServiceSettings
+from tests.conftest import RedisServer
 from tests.service.protected import new_key, protected_app
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -133,19 +139,109 @@ def test_logout_ends_the_session(client: FlaskClient, secret: str) -> None:
     assert client.get("/v1/jobs").status_code == 401
 
 
-def test_wrong_keys_are_counted_by_address(client: FlaskClient, secret: str) -> None:
+def cookie_of(signed_in: TestResponse) -> dict[str, str]:
+    """The header that sends the session's cookie, for somebody who has copied it."""
+    return {"Cookie": signed_in.headers["Set-Cookie"].partition(";")[0]}
+
+
+@pytest.mark.parametrize("with_redis", [True, False])
+def test_copied_cookie_ends_with_its_session(
+    settings: ServiceSettings,
+    model_client: ModelServerClient,
+    redis_server: RedisServer,
+    path: Path,
+    secret: str,
+    with_redis: bool,
+) -> None:
+    if with_redis:
+        settings = replace(settings, redis_url=redis_server.url)
+    protection = ProtectionSettings(api_keys_file=path)
+    here, there = (
+        protected_app(settings, model_client, protection).test_client(use_cookies=False)
+        for _process in range(2)
+    )
+    copied, other = (cookie_of(sign_in(here, secret)) for _ in range(2))
+    for process in (here, there):
+        assert process.get("/v1/jobs", headers=copied).status_code == 200
+
+    here.post("/logout", headers={**OURS, **copied})
+
+    assert here.get("/v1/jobs", headers=copied).status_code == 401
+    assert here.post("/v1/jobs/x/cancel", headers={**OURS, **copied}).status_code == 401
+    assert there.get("/v1/jobs", headers=copied).status_code == (
+        401 if with_redis else 200
+    )
+    assert there.get("/v1/jobs", headers=other).status_code == 200
+
+
+def test_sign_out_without_redis_is_told_when_it_is_back(
+    redis_server: RedisServer, path: Path, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiter, "PAUSE_SECONDS", 0.0)
+    ring = KeyRing(path)
+    here, there = (
+        Sessions(ring, Limiter(redis_server.url, 5.0)) for _process in range(2)
+    )
+    key = ring.named("me")
+    assert key is not None
+    cookie = here.begin(key)
+
+    redis_server.kill()
+    here.end(cookie)
+    assert (here.read(cookie), there.read(cookie)) == (None, key)
+    redis_server.start()
+
+    assert (here.read(cookie), there.read(cookie)) == (None, None)
+
+
+def test_signing_in_again_ends_the_session_before(
+    client: FlaskClient, secret: str
+) -> None:
+    first = cookie_of(sign_in(client, secret))
+
+    sign_in(client, secret)
+
+    alone = client.application.test_client(use_cookies=False)
+    assert client.get("/v1/jobs").status_code == 200
+    assert alone.get("/v1/jobs", headers=first).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "cookie", ["me", "me:", "me:a", "me:a.b.c", ":a.b.c", "me.aZ.b", "other:a.b.c"]
+)
+def test_cookie_that_was_never_signed_opens_nothing(
+    client: FlaskClient, cookie: str
+) -> None:
+    shown = {"Cookie": f"kennel_session={cookie}"}
+
+    assert client.get("/v1/jobs", headers=shown).status_code == 401
+    assert client.post("/logout", headers={**OURS, **shown}).status_code == 303
+
+
+def test_wrong_keys_are_counted_by_address(client: FlaskClient) -> None:
     for _ in range(FAILED_LOGINS.amount):
         refused = sign_in(client, "kennel_wrong")
         assert refused.status_code == 403
         assert "not known" in refused.text
 
-    locked = sign_in(client, secret)
+    locked = sign_in(client, "kennel_wrong")
     elsewhere = {**OURS, "X-Forwarded-For": "192.0.2.7"}
 
     assert locked.status_code == 429
     assert int(locked.headers["Retry-After"]) > 0
-    response = client.post("/login", data={"key": secret}, headers=elsewhere)
-    assert response.status_code == 303
+    response = client.post("/login", data={"key": "wrong"}, headers=elsewhere)
+    assert response.status_code == 403
+
+
+def test_right_key_gets_in_whatever_others_at_its_address_tried(
+    client: FlaskClient, secret: str
+) -> None:
+    for _ in range(FAILED_LOGINS.amount + 5):
+        sign_in(client, "kennel_wrong")
+        client.get("/v1/jobs", headers={"X-API-Key": "kennel_wrong"})
+
+    assert sign_in(client, secret).status_code == 303
+    assert client.get("/v1/jobs", headers={"X-API-Key": secret}).status_code == 200
 
 
 def test_login_elsewhere_is_refused(client: FlaskClient, secret: str) -> None:
