@@ -175,15 +175,33 @@ def _check_coding(req: Any) -> None:
 
 
 class _BodyReader:
+    """Reads a body to its end; gunicorn takes the end of the connection for that, too."""
+
     def __init__(self, reader: Any) -> None:
         self._reader = reader
+        self._length: int | None = getattr(reader, "length", None)
+        self._missing = self._length or 0
 
     def read(self, size: int) -> Any:
         try:
-            return self._reader.read(size)
+            data = self._reader.read(size)
         except errors.ParseException as error:
             message = "the body is not valid HTTP (chunks or trailers): send it anew"
             raise MalformedRequestError(message) from error
+        except OSError as error:
+            message = "the body broke off before its last chunk: send it anew"
+            raise MalformedRequestError(message) from error
+        if self._length is None:
+            return data
+        wanted = min(size, self._missing)
+        self._missing -= len(data)
+        if len(data) < wanted:
+            message = (
+                f"the body broke off: {self._missing:,} of {self._length:,} bytes are "
+                "missing: send it anew"
+            )
+            raise MalformedRequestError(message)
+        return data
 
 
 def _is_drained(body: Any) -> bool:

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -232,6 +233,61 @@ def test_hostile_request_is_refused(api: Api, case: str) -> None:
     if status >= 400:
         assert b"application/problem+json" in head
         assert json.loads(body)["status"] == status
+
+
+def in_chunks(body: bytes) -> bytes:
+    """*body* as one chunk, without the last chunk, which is empty."""
+    return b"%x\r\n%b\r\n" % (len(body), body)
+
+
+def shortened(kind: str, body: bytes, path: str = "/v1/predict") -> bytes:
+    """A request that ends three bytes before it should."""
+    length = f"Content-Length: {len(body) + 3}"
+    return post(f"Content-Type: {kind}", length, body=body, path=path)
+
+
+FORM = form(field("image", PNG)).partition(b"\r\n\r\n")[2]
+PHOTOS = json.dumps({"images": [b64encode(PNG).decode()]}).encode()
+CUT_OFF: dict[str, bytes] = {
+    "image": shortened("image/png", PNG),
+    "bytes": shortened("application/octet-stream", PNG),
+    "form": shortened("multipart/form-data; boundary=x", FORM),
+    "JSON": shortened("application/json", PHOTOS),
+    "rows of TensorFlow Serving": shortened(
+        "application/json", b'{"instances": []}', "/v1/models/pets:predict"
+    ),
+    "tensors": shortened("application/json", b"{}", "/v2/models/pets/infer"),
+    "explanation": shortened("image/png", PNG, "/v1/explain"),
+    "job": shortened("application/json", b'{"input": "a"}', "/v1/jobs"),
+    "archive": shortened("application/zip", b"PK", "/v1/jobs"),
+    "archive in a form": shortened(
+        "multipart/form-data; boundary=x",
+        FORM.replace(b"image", b"archive"),
+        "/v1/jobs",
+    ),
+    "nothing": shortened("image/png", b""),
+    "no last chunk": post(IMAGE, CHUNKED, body=in_chunks(PNG)),
+    "no end of the last chunk": post(IMAGE, CHUNKED, body=in_chunks(PNG) + b"0\r\n"),
+    "half a chunk": post(IMAGE, CHUNKED, body=in_chunks(PNG)[:-5]),
+    "half a chunk's size": post(IMAGE, CHUNKED, body=in_chunks(PNG) + b"1"),
+    "chunked archive": post(
+        "Content-Type: application/zip", CHUNKED, body=b"2\r\nPK\r\n", path="/v1/jobs"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CUT_OFF)
+def test_body_that_breaks_off_is_not_judged(api: Api, case: str) -> None:
+    with closing(connect(api)) as connection:
+        connection.sendall(CUT_OFF[case])
+        connection.shutdown(socket.SHUT_WR)
+        head, _, body = read_all(connection).partition(b"\r\n\r\n")
+
+    problem = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert problem["code"] == "bad_request"
+    assert "send it anew" in problem["detail"]
+    assert ("3 of" in problem["detail"]) == (b"chunked" not in CUT_OFF[case])
 
 
 def test_unread_body_is_not_answered_a_second_time(api: Api) -> None:
