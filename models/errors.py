@@ -21,6 +21,37 @@ Each carries a stable ``code`` for machines; the message names the value and the
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Iterable
+from typing import Final
+
+LONGEST_QUOTE: Final = 80
+_MOST_NAMES: Final = 5
+
+_SHORT: Final = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict = 2, 4, 4
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = LONGEST_QUOTE
+
+
+def quoted(value: object) -> str:
+    """*value* as a message quotes it: as Python writes it, the first 80 characters.
+
+    For all that others sent: a name of 60 MB must not come back, or fill the log.
+    """
+    if isinstance(value, str | bytes):
+        rest = "..." if len(value) > LONGEST_QUOTE else ""
+        return repr(value[:LONGEST_QUOTE]) + rest
+    text = _SHORT.repr(value)
+    return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "..."
+
+
+def quoted_names(names: Iterable[object]) -> str:
+    """The first few of *names*, quoted, and how many there are beside them."""
+    listed = list(names)
+    more = len(listed) - _MOST_NAMES
+    shown = ", ".join(map(quoted, listed[:_MOST_NAMES]))
+    return f"{shown} and {more:,} more" if more > 0 else shown or "none"
+
 
 class KennelError(Exception):
     """Base of every error that a user can be told about.

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 
 Probabilities: TypeAlias = NDArray[np.floating]
 """[N, K], each row sums to 1."""
@@ -72,7 +72,7 @@ def parse_clip(text: str | float | None, default: float | None) -> float | None:
     try:
         return float(text)
     except (TypeError, ValueError, OverflowError) as error:
-        message = f"clip={text!r} is not a number: use for example 0.95, or 'off'"
+        message = f"clip={quoted(text)} is not a number: use for example 0.95, or 'off'"
         raise InvalidRequestError(message) from error
 
 

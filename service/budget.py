@@ -13,7 +13,7 @@ from typing import Final
 
 from werkzeug.datastructures import Headers
 
-from models.errors import InvalidRequestError, ModelTimeoutError
+from models.errors import InvalidRequestError, ModelTimeoutError, quoted
 from service.settings import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
@@ -106,6 +106,6 @@ def read_timeout(headers: Headers, default_seconds: float) -> float:
     if header is None:
         return default_seconds
     if not (header.isascii() and header.isdigit()) or len(header) > 12:
-        message = f"{TIMEOUT_HEADER}: {header!r} is not a whole number: use 10000"
+        message = f"{TIMEOUT_HEADER}: {quoted(header)} is not a whole number: use 10000"
         raise InvalidRequestError(message)
     return min(max(int(header) / 1000, MIN_TIMEOUT_SECONDS), MAX_TIMEOUT_SECONDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from werkzeug.datastructures import MultiDict
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 
 
 def once_each(
@@ -18,7 +18,9 @@ def once_each(
     for name, values in given.lists():
         if known is not None and name not in known:
             names = ", ".join(known)
-            raise InvalidRequestError(f"unknown parameter {name!r}: known are {names}")
+            raise InvalidRequestError(
+                f"unknown parameter {quoted(name)}: known are {names}"
+            )
         if len(values) > 1:
-            raise InvalidRequestError(f"{name!r} is there twice: send it once")
+            raise InvalidRequestError(f"{quoted(name)} is there twice: send it once")
     return given.to_dict()

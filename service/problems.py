@@ -65,6 +65,10 @@ RETRY_AFTER_SECONDS: Final = {503: 2, 504: 1}
 _FOREIGN_PATHS: Final = ("/v1/models/", "/v2")
 """Clients of other protocols look for the text in a member ``error``."""
 
+_LONGEST_PATH: Final = 255
+_LONGEST_DETAIL: Final = 2_000
+"""Characters. Errors quote what was sent in a few; this bounds what parsers say."""
+
 _HTTP_CODES: Final = {413: "too_large", 500: "internal"}
 
 
@@ -111,7 +115,8 @@ def _http(error: HTTPException) -> Response:
 
 def _detail(error: HTTPException, status: int) -> str:
     if status == 404:
-        return f"there is nothing at {request.path}: GET /v1/models is a start"
+        path = request.path[:_LONGEST_PATH]
+        return f"there is nothing at {path}: GET /v1/models is a start"
     if status == 413:
         limit = request.max_content_length
         return f"the request is above {limit:,} bytes or has too many parts: split it"
@@ -139,12 +144,14 @@ def _problem(
     status: int, code: str, detail: str, errors: list[dict[str, Any]] | None = None
 ) -> Response:
     current_record().code = code
+    if len(detail) > _LONGEST_DETAIL:
+        detail = f"{detail[:_LONGEST_DETAIL]}..."
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
-        "instance": quote(request.path),
+        "instance": quote(request.path[:_LONGEST_PATH]),
         "code": code,
         "request_id": request_id(),
         **({"errors": errors} if errors else {}),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from models.errors import ConflictError, NotFoundError, QueueUnavailableError
+from models.errors import ConflictError, NotFoundError, QueueUnavailableError, quoted
 from models.storage import explained_full_disk, write_atomically
 from worker.disk import check_room
 from worker.dispatch import top_up
@@ -61,7 +61,7 @@ class Intake:
             self.queue_work(run)
         if not run.manifest.request.asks_the_same(request):
             message = (
-                f"Idempotency-Key {idempotency_key!r} was used for another request "
+                f"Idempotency-Key {quoted(idempotency_key)} was used for another request "
                 f"(job {job_id}): use a new key"
             )
             raise ConflictError(message, code="idempotency_conflict")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 
 _IGNORED_NAMES: Final = frozenset({"thumbs.db", "desktop.ini"})
 _IGNORED_ENDINGS: Final = (".csv", ".txt", ".json", ".md")
@@ -93,9 +93,8 @@ def _check_unique(items: Iterable[Item]) -> None:
         other = seen.setdefault(id_key(item.id), item.file)
         if other is not item.file:
             first, second = sorted((other, item.file))
-            message = (
-                f"files {first!r} and {second!r} have the same id: remove or rename one"
-            )
+            both = f"{quoted(first)} and {quoted(second)}"
+            message = f"files {both} have the same id: remove or rename one"
             raise InvalidRequestError(message, code="invalid_input")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from models.errors import InvalidRequestError, NotFoundError
+from models.errors import InvalidRequestError, NotFoundError, quoted
 from worker.run import Run
 from worker.runs import newest_first
 from worker.status import STATES, JobStatus, read_state, read_status
@@ -58,7 +58,7 @@ def _check(limit: int, state: str | None) -> None:
     if not 1 <= limit <= LONGEST_PAGE:
         raise InvalidRequestError(f"limit={limit} is not from 1 to {LONGEST_PAGE}")
     if state is not None and state not in STATES:
-        message = f"state={state[:80]!r} is no state: use {', '.join(STATES)}"
+        message = f"state={quoted(state)} is no state: use {', '.join(STATES)}"
         raise InvalidRequestError(message)
 
 
@@ -69,7 +69,7 @@ def _older(job_ids: list[str], after: str | None) -> list[str]:
         return job_ids[job_ids.index(after) + 1 :]
     except ValueError as error:
         message = (
-            f"after={after[:80]!r}: there is no such job (any more): begin with the "
+            f"after={quoted(after)}: there is no such job (any more): begin with the "
             "first page"
         )
         raise InvalidRequestError(message) from error

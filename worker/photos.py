@@ -7,6 +7,7 @@ from models.errors import (
     InvalidImageError,
     InvalidRequestError,
     NotFoundError,
+    quoted,
 )
 from models.storage import parse_json
 from worker.run import Run
@@ -27,7 +28,7 @@ def photos_folder(run: Run, root: PhotoRoot) -> PhotoFolder:
     if request.archive is None:
         return root.folder(request.input)
     if not run.photos.is_dir():
-        message = f"the photos of {request.input!r} are gone: upload them again"
+        message = f"the photos of {quoted(request.input)} are gone: upload them again"
         raise InvalidRequestError(message, code="invalid_input")
     return LocalFolder(run.photos, request.input)
 
@@ -58,12 +59,12 @@ def read_photo(run: Run, root: PhotoRoot, image_id: str) -> bytes:
     """
     file = _uncertain_file(run, image_id) or _listed_file(run, image_id)
     if file is None:
-        message = f"job {run.id} has no image {image_id[:80]!r}"
+        message = f"job {run.id} has no image {quoted(image_id)}"
         raise NotFoundError(message, code="image_not_found")
     try:
         return photos_folder(run, root).read(file)
     except (InvalidImageError, InvalidRequestError) as error:
-        message = f"image {image_id!r} of job {run.id} cannot be read: {error}"
+        message = f"image {quoted(image_id)} of job {run.id} cannot be read: {error}"
         raise NotFoundError(message, code="image_not_found") from error
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from models.card import ModelCard
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from models.probabilities import check_clip_bound
 from models.wire.config import check_model_name
 
@@ -78,7 +78,7 @@ class JobRequest:
         check_model_name(self.model)
         if self.version < 1 or len(self.labels) < 2 or min(self.image_size) < 1:
             message = (
-                f"model {self.model!r}: version {self.version}, {len(self.labels)} "
+                f"model {quoted(self.model)}: version {self.version}, {len(self.labels)} "
                 f"labels and image size {self.image_size} describe no model"
             )
             raise InvalidRequestError(message)
@@ -132,7 +132,9 @@ class JobRequest:
     def _check_positive(self) -> None:
         known = ", ".join(self.labels)
         if self.positive is not None and self.positive not in self.labels:
-            message = f"positive={self.positive!r} is no label: the labels are {known}"
+            message = (
+                f"positive={quoted(self.positive)} is no label: the labels are {known}"
+            )
             raise InvalidRequestError(message)
         unclear = self.format == KAGGLE_BINARY and self.positive is None
         if unclear and len(self.labels) > 2:
@@ -146,5 +148,5 @@ class JobRequest:
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        message = f"{name}={value!r} is not possible: use {', '.join(choices)}"
+        message = f"{name}={quoted(value)} is not possible: use {', '.join(choices)}"
         raise InvalidRequestError(message)

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-from models.errors import NotFoundError
+from models.errors import NotFoundError, quoted
 from models.locks import exclusive, shared
 from worker.manifest import Manifest, read_manifest
 
@@ -137,7 +137,7 @@ def now() -> str:
 
 def no_such_job(job_id: str) -> NotFoundError:
     """The error for an id that stands for no run."""
-    message = f"there is no job {job_id[:80]!r}: GET /v1/jobs lists the jobs"
+    message = f"there is no job {quoted(job_id)}: GET /v1/jobs lists the jobs"
     return NotFoundError(message, code="job_not_found")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from google.protobuf import text_format
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from models.wire.messages import ModelServerConfig
 
 VERSIONS_KEPT: Final = 2
@@ -56,7 +56,7 @@ def check_model_name(name: str) -> str:
     """
     if not _MODEL_NAME.fullmatch(name):
         message = (
-            f"model name {name!r} is not possible: use up to 64 letters, digits, "
+            f"model name {quoted(name)} is not possible: use up to 64 letters, digits, "
             "'.', '_' and '-', beginning with a letter or digit"
         )
         raise InvalidRequestError(message)

@@ -13,11 +13,11 @@ from flask import Request, Response, json, jsonify
 from numpy.typing import NDArray
 
 from models.contract import IMAGES_INPUT, LOGITS_OUTPUT, PROBABILITIES_OUTPUT
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from service.compatible.classifier import Outputs, numbers
 from service.compatible.tensors import Tensor
 from service.predictions.json_body import JsonLimits, check_members, json_members
-from service.predictions.uploads import check_image_count
+from service.predictions.uploads import check_image_count, check_name
 
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 OUTPUTS: Final = (PROBABILITIES_OUTPUT, LOGITS_OUTPUT)
@@ -80,7 +80,8 @@ def read_inference(request: Request, max_images: int) -> Inference:
         check_image_count(tensor.count(), max_images)
         id_ = members.get("id")
         if id_ is not None and not isinstance(id_, str):
-            raise InvalidRequestError(f"id={id_!r} is not a text")
+            raise InvalidRequestError(f"id={quoted(id_)} is not a text")
+        check_name(id_ or "", "id")
         return Inference(id_, tensor.images(), tensor.size(), _wanted(members))
 
 
@@ -89,7 +90,9 @@ def _json_length(request: Request, total: int) -> int:
     if text is None:
         return total
     if not (text.isascii() and text.isdigit()) or len(text) > 12 or int(text) > total:
-        message = f"{LENGTH_HEADER}: {text!r} is not a length within {total} bytes"
+        message = (
+            f"{LENGTH_HEADER}: {quoted(text)} is not a length within {total} bytes"
+        )
         raise InvalidRequestError(message)
     return int(text)
 
@@ -103,7 +106,7 @@ def _only_input(inputs: Any, binary: bytes) -> Tensor:
     size = _parameters(tensor, "inputs[0]").get("binary_data_size")
     if size is not None and (size != len(binary) or "data" in tensor):
         message = (
-            f"inputs[0]: binary_data_size={size!r}, and {len(binary)} bytes follow the "
+            f"inputs[0]: binary_data_size={quoted(size)}, and {len(binary)} bytes follow the "
             "JSON: they are the tensor, and data is left out"
         )
         raise InvalidRequestError(message)

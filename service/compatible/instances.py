@@ -12,7 +12,7 @@ from typing import Any, Final
 from flask import Request
 
 from models.contract import ENCODED_SIGNATURE, IMAGES_INPUT, SERVING_SIGNATURE
-from models.errors import InvalidImageError, InvalidRequestError
+from models.errors import InvalidImageError, InvalidRequestError, quoted, quoted_names
 from service.predictions.json_body import JsonLimits, check_members, json_members
 from service.predictions.json_images import decode_base64
 from service.predictions.uploads import check_image_count
@@ -64,13 +64,13 @@ def read_instances(request: Request, max_images: int) -> Instances:
 def _check_signature(name: Any) -> None:
     if name in (None, "", *SIGNATURES):
         return
-    message = f"signature_name={name!r}: use one of {', '.join(SIGNATURES)}"
+    message = f"signature_name={quoted(name)}: use one of {', '.join(SIGNATURES)}"
     raise InvalidRequestError(message, code="unknown_signature")
 
 
 def _only_input(members: dict[str, Any], where: str) -> Any:
     if set(members) != {IMAGES_INPUT}:
-        named = ", ".join(map(repr, members)) or "nothing"
+        named = quoted_names(members)
         message = f"{where} holds {named}: the model's only input is {IMAGES_INPUT!r}"
         raise InvalidRequestError(message)
     return members[IMAGES_INPUT]

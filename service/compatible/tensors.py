@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.errors import InvalidImageError, InvalidRequestError
+from models.errors import InvalidImageError, InvalidRequestError, quoted
 from models.image_encoding import encode_bmp
 from service.predictions.json_images import decode_base64
 
@@ -46,7 +46,7 @@ class Tensor:
         if whole and self.datatype == UINT8 and len(shape) == 4 and shape[3] == 3:
             return int(shape[0])
         message = (
-            f"images: datatype {self.datatype!r} of shape {shape!r} is not read: send "
+            f"images: datatype {quoted(self.datatype)} of shape {quoted(shape)} is not read: send "
             "BYTES [N] (encoded images) or UINT8 [N, H, W, 3] (RGB)"
         )
         raise InvalidRequestError(message)
@@ -64,7 +64,8 @@ class Tensor:
         """
         images = list(self._pixels() if self.datatype == UINT8 else self._encoded())
         if len(images) != self.count():
-            message = f"images: {len(images)} in the data, {self.count()} in the shape"
+            count = quoted(self.count())
+            message = f"images: {len(images)} in the data, {count} in the shape"
             raise InvalidRequestError(message)
         return images
 
@@ -87,7 +88,7 @@ class Tensor:
     def _pixels(self) -> Iterator[bytes]:
         flat = self.binary if self.binary is not None else _bytes_of(self.data)
         if min(self.shape) < 1 or prod(self.shape) != len(flat):
-            message = f"images: {len(flat):,} values for the shape {self.shape}"
+            message = f"images: {len(flat):,} values for the shape {quoted(self.shape)}"
             raise InvalidRequestError(message)
         # The decoder gives exactly these pixels back, and all images go one way.
         for pixels in np.frombuffer(flat, np.uint8).reshape(self.shape):

@@ -17,7 +17,12 @@ from typing import BinaryIO, Final, cast
 
 from flask import Request
 
-from models.errors import InvalidRequestError, ModelOverloadedError
+from models.errors import (
+    InvalidRequestError,
+    ModelOverloadedError,
+    quoted,
+    quoted_names,
+)
 from models.storage import explained_full_disk
 from service.jobs.sheets import MULTIPART, SHEETS
 from service.once_each import once_each
@@ -127,7 +132,7 @@ def input_name(name: str) -> str:
 def _from_form(request: Request) -> tuple[str, BinaryIO]:
     files = request.files.getlist(ARCHIVE_FIELD)
     if len(files) != 1:
-        seen = ", ".join(map(repr, request.files)) or "none"
+        seen = quoted_names(request.files)
         message = f"{len(files)} archives (the file fields: {seen}): {_HOW}"
         raise InvalidRequestError(message, code=BAD_REQUEST)
     return files[0].filename or "", cast("BinaryIO", files[0].stream)
@@ -137,5 +142,7 @@ def _check_files(request: Request) -> None:
     for name in request.files:
         if name not in {ARCHIVE_FIELD, *SHEETS}:
             known = ", ".join(SHEETS)
-            message = f"unknown file field {name!r}: {_HOW}; CSV files are {known}"
+            message = (
+                f"unknown file field {quoted(name)}: {_HOW}; CSV files are {known}"
+            )
             raise InvalidRequestError(message, code=BAD_REQUEST)

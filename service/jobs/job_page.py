@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from werkzeug.datastructures import MultiDict
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from service.once_each import once_each
 from worker.queue import LONGEST_PAGE, PAGE
 
@@ -47,6 +47,6 @@ def _limit(text: str | None) -> int:
     if text is None:
         return PAGE
     if not (text.isascii() and text.isdigit() and len(text) < 8):
-        message = f"limit={text[:80]!r} is not a whole number from 1 to {LONGEST_PAGE}"
+        message = f"limit={quoted(text)} is not a whole number from 1 to {LONGEST_PAGE}"
         raise InvalidRequestError(message)
     return int(text)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from flask import Request
 
 from models.card import ModelCard
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from models.probabilities import check_clip_bound, parse_clip
 from models.wire.model_ref import ModelRef
 from service.budget import Budget
@@ -36,7 +36,7 @@ def read_json(request: Request) -> Any:
     """
     if not request.is_json:
         message = (
-            f"Content-Type {request.mimetype!r}: send application/json, or an archive "
+            f"Content-Type {quoted(request.mimetype)}: send application/json, or an archive "
             "as multipart/form-data, application/zip, application/x-tar or "
             "application/gzip"
         )
@@ -84,16 +84,18 @@ def _members(body: Any) -> dict[str, Any]:
     for name, value in given.items():
         if name not in MEMBERS:
             known = ", ".join(MEMBERS)
-            raise InvalidRequestError(f"unknown member {name!r}: known are {known}")
+            raise InvalidRequestError(
+                f"unknown member {quoted(name)}: known are {known}"
+            )
         if name in _TEXTS and not isinstance(value, str):
-            raise InvalidRequestError(f"{name}={value!r} is not a text")
+            raise InvalidRequestError(f"{name}={quoted(value)} is not a text")
     return given
 
 
 def _selectors(given: dict[str, Any]) -> dict[str, str]:
     version = given.get("version")
     if isinstance(version, bool | float | list | dict):
-        raise InvalidRequestError(f"version={version!r} is not a whole number")
+        raise InvalidRequestError(f"version={quoted(version)} is not a whole number")
     names = ("model", "version", "label")
     return {name: str(given[name]) for name in names if name in given}
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from flask import Response, jsonify, url_for
 from flask_smorest import Blueprint
 
-from models.errors import InvalidImageError, ModelOverloadedError, NotFoundError
+from models.errors import InvalidImageError, ModelOverloadedError, NotFoundError, quoted
 from models.image_encoding import encode_thumbnail
 from service.documents.operations import documented
 from service.documents.report import SHOW_REPORT
@@ -66,7 +66,7 @@ class ScoreViews:
         try:
             return encode_thumbnail(visible_jobs(self.queue).photo(job, image))
         except InvalidImageError as error:
-            message = f"image {image!r} of job {job} cannot be shown: {error}"
+            message = f"image {quoted(image)} of job {job} cannot be shown: {error}"
             raise NotFoundError(message, code="image_not_found") from error
         finally:
             self.decoders.release()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, Response, render_template, request
 
@@ -22,6 +22,8 @@ from service.rollout.rollouts import Rollouts
 from service.served.catalog import Catalog
 from service.settings import ServiceSettings
 from worker.queue import JobQueue
+
+_LONGEST_ID: Final = 64
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class PageViews:
             "jobs.html",
             **self._known_models(),
             folders=self._folders(),
-            after=request.args.get("after"),
+            after=request.args.get("after", "")[:_LONGEST_ID],
         )
 
     def one_job(self, job: str) -> str:

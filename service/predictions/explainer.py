@@ -18,6 +18,7 @@ from models.errors import (
     InvalidRequestError,
     ModelContractError,
     NotFoundError,
+    quoted,
 )
 from models.images import Pixels
 from models.wire.explanations import Explanation
@@ -50,7 +51,9 @@ class ExplanationQuery:
             return MOST_PROBABLE
         if self.label not in card.labels:
             known = ", ".join(card.labels)
-            message = f"class={self.label!r}: {card.name!r} has the labels {known}"
+            message = (
+                f"class={quoted(self.label)}: {card.name!r} has the labels {known}"
+            )
             raise InvalidRequestError(message)
         return card.labels.index(self.label)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from models.storage import parse_json
 from service.predictions.uploads import BAD_REQUEST
 
@@ -56,7 +56,7 @@ def check_members(members: dict[str, Any], known: tuple[str, ...], where: str) -
     for name in members:
         if name not in known:
             listed = ", ".join(known)
-            message = f"unknown member {name!r} in {where}: known are {listed}"
+            message = f"unknown member {quoted(name)} in {where}: known are {listed}"
             raise InvalidRequestError(message)
 
 

@@ -11,9 +11,14 @@ from typing import Any, Final
 
 from flask import Request
 
-from models.errors import InvalidImageError, InvalidRequestError
+from models.errors import InvalidImageError, InvalidRequestError, quoted
 from service.predictions.json_body import JsonLimits, check_members, json_members
-from service.predictions.uploads import Upload, check_image_count, read_uploads
+from service.predictions.uploads import (
+    Upload,
+    check_image_count,
+    check_name,
+    read_uploads,
+)
 
 _MEMBERS: Final = ("images",)
 _IMAGE_MEMBERS: Final = ("b64", "name")
@@ -64,7 +69,8 @@ def _upload(number: int, image: Any) -> Upload:
     check_members(given, _IMAGE_MEMBERS, where)
     name = given.get("name")
     if name is not None and not isinstance(name, str):
-        raise InvalidRequestError(f"{where}: name={name!r} is not a text")
+        raise InvalidRequestError(f"{where}: name={quoted(name)} is not a text")
+    check_name(name or "", f"{where}: name")
     try:
         return Upload(name, decode_base64(given["b64"]))
     except InvalidImageError as error:

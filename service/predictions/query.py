@@ -14,7 +14,7 @@ from typing import Final
 from werkzeug.datastructures import MultiDict
 
 from models.card import ModelCard
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from models.probabilities import check_clip_bound, parse_clip
 from models.wire.model_ref import ModelRef
 from service.once_each import once_each
@@ -88,7 +88,9 @@ def read_model(query: Mapping[str, str], catalog: Catalog) -> ModelRef:
     if version is not None and label is not None:
         raise InvalidRequestError("version and label: use one of the two")
     if label is not None and not _LABEL.fullmatch(label):
-        message = f"label={label!r}: use up to 64 letters, digits, '.', '_' and '-'"
+        message = (
+            f"label={quoted(label)}: use up to 64 letters, digits, '.', '_' and '-'"
+        )
         raise InvalidRequestError(message)
     return ModelRef(catalog.find(query.get("model")), version, label)
 
@@ -98,5 +100,7 @@ def _positive(query: Mapping[str, str], name: str) -> int | None:
     if text is None:
         return None
     if not _POSITIVE.fullmatch(text):
-        raise InvalidRequestError(f"{name}={text!r} is not a positive whole number")
+        raise InvalidRequestError(
+            f"{name}={quoted(text)} is not a positive whole number"
+        )
     return int(text)

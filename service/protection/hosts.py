@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self, TypeAlias
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 
 VARIABLE: Final = "ALLOWED_HOSTS"
 ANY_HOST: Final = "*"
@@ -20,7 +20,6 @@ ANY_HOST: Final = "*"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,254})(?::\d{0,5})?")
 _ENTRY: Final = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]*:[0-9a-f:.]+")
-_LONGEST_SHOWN: Final = 80
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -36,7 +35,7 @@ def read_allowed_hosts(env: Mapping[str, str]) -> tuple[str, ...]:
     for host in hosts:
         if not _ENTRY.fullmatch(host) or (":" in host and _address(host) is None):
             message = (
-                f"{VARIABLE}: {host[:_LONGEST_SHOWN]!r} is not a host: list names or "
+                f"{VARIABLE}: {quoted(host)} is not a host: list names or "
                 "addresses without scheme and port, as in kennel.example.com,10.0.0.7"
             )
             raise InvalidRequestError(message)

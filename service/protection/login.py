@@ -24,7 +24,7 @@ FAILED_LOGINS: Final[RateLimitItem] = RateLimitItemPerMinute(10)
 
 MAX_BODY_BYTES: Final = 8 * 1024
 _TEMPLATES: Final = Path(__file__).parents[1] / "pages" / "templates"
-_LOCAL_PATH: Final = re.compile(r"/(?!/)[!-\[\]-~]*")
+_LOCAL_PATH: Final = re.compile(r"/(?!/)[!-\[\]-~]{0,2000}")
 """ASCII without backslashes, which browsers read as slashes."""
 
 

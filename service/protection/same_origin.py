@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from flask import Request, request
 
+from models.errors import quoted
 from service.protection.access import SAFE_METHODS
 from service.protection.errors import ForbiddenError, MisdirectedError
 from service.protection.hosts import VARIABLE, AllowedHosts, canonical
@@ -24,7 +25,6 @@ _PROBES: Final = frozenset(
 """Asked by machines under any name; they change nothing and show nobody's data."""
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_LONGEST_SHOWN: Final = 80
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class HostGuard:
         if request.path in _PROBES or self.hosts.allows(host):
             return
         message = (
-            f"this service is not called {host[:_LONGEST_SHOWN]!r}: if it should be, "
+            f"this service is not called {quoted(host)}: if it should be, "
             f"its operator adds that name to {VARIABLE}"
         )
         raise MisdirectedError(message)

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, jsonify
 from flask_smorest import Blueprint
 
-from models.errors import NotFoundError, QueueUnavailableError
+from models.errors import NotFoundError, QueueUnavailableError, quoted
 from models.rollouts import Rollout
 from service.documents.operations import documented
 from service.documents.rollout import SHOW_ROLLOUT
@@ -38,7 +38,7 @@ class RolloutViews:
         """A rollout, compared."""
         rollout = self.rollouts.of(self.catalog.find(name))
         if rollout is None:
-            message = f"{name!r} has no rollout: kennel rollout start begins one"
+            message = f"{quoted(name)} has no rollout: kennel rollout start begins one"
             raise NotFoundError(message, code="rollout_not_found")
         return jsonify(**asdict(rollout), **self._compared(rollout))
 

@@ -18,6 +18,7 @@ from models.errors import (
     ModelContractError,
     ModelUnavailableError,
     NotFoundError,
+    quoted,
 )
 from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
@@ -75,7 +76,7 @@ class Catalog:
         if name is None:
             return self.default_name()
         if name not in self.names() and name != self._default:
-            message = f"no model {name!r}: GET /v1/models lists what is served"
+            message = f"no model {quoted(name)}: GET /v1/models lists what is served"
             raise NotFoundError(message, code="model_not_found")
         return name
 

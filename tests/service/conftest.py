@@ -19,6 +19,7 @@ from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
+from tests.pictures import write_folder
 from tests.processes import free_port
 from tests.service.served_model import ServedModel
 from worker.queue import JobLimits, JobQueue
@@ -111,6 +112,29 @@ def jobs_client(
         limits=JobLimits(max_unpacked_bytes=4_000_000),
     )
     return create_app(settings, model_client, queue).test_client()
+
+
+@pytest.fixture(scope="module")
+def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    """A client that a module's tests share, for requests that change nothing.
+
+    There is a Redis, and a folder "test" of one photo.
+    """
+    folder = tmp_path_factory.mktemp("shared")
+    redis = RedisServer(folder)
+    redis.start()
+    write_folder(folder / "data" / "test", 1)
+    with ServedModel() as served, ModelServerClient(served.target) as model_client:
+        settings = ServiceSettings(
+            model_server=served.target,
+            model_names=("pets",),
+            models_dir=folder / "models",
+            runs_dir=folder / "runs",
+            input_root=folder / "data",
+        )
+        queue = JobQueue(redis.url, settings.runs_dir, settings.input_root)
+        yield create_app(settings, model_client, queue).test_client()
+    redis.kill()
 
 
 def post_images(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from models.wire.client import ModelServerClient
 from service.protection.hosts import AllowedHosts
 from service.protection.settings import ProtectionSettings
@@ -58,6 +58,11 @@ CHANGES: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/login", {"data": {"key": "a"}}),
     ("PUT", "/nothing", {}),
 ]
+
+
+@pytest.fixture
+def client(shared_client: FlaskClient) -> FlaskClient:
+    return shared_client
 
 
 @pytest.fixture
@@ -149,7 +154,7 @@ def test_foreign_host_lists_no_jobs(client: FlaskClient, host: str) -> None:
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (421, "misdirected_request")
-    assert problem["detail"].startswith(f"this service is not called {host[:80]!r}: ")
+    assert problem["detail"].startswith(f"this service is not called {quoted(host)}: ")
     assert "ALLOWED_HOSTS" in problem["detail"]
     assert len(response.data) < 1000
 

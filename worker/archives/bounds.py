@@ -11,7 +11,7 @@ import io
 from dataclasses import dataclass, replace
 from typing import IO, Final, Self
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from models.image_files import MAX_IMAGE_BYTES
 
 MAX_FILES: Final = 200_000
@@ -63,7 +63,7 @@ class Bounds:
             InvalidRequestError: they are too many.
         """
         if count > self.file_bytes:
-            reason = f"{name!r} is above {self.file_bytes:,} bytes: scale it down"
+            reason = f"{quoted(name)} is above {self.file_bytes:,} bytes: scale it down"
             raise refusal(reason, TOO_LARGE)
 
     def check_total(self, count: int) -> None:

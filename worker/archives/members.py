@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Final
 
+from models.errors import quoted
 from worker.archives.bounds import OutsideError, refusal
 from worker.items import is_writable
 
@@ -70,14 +71,14 @@ def split_path(name: str) -> tuple[str, ...]:
     """
     if "\\" in name or not is_writable(name):
         raise refusal(
-            f"the name {name!a} is not UTF-8, or holds a backslash or control "
+            f"the name {name[:80]!a} is not UTF-8, or holds a backslash or control "
             "character: rename the file and pack it again"
         )
     if name.startswith("/") or _DRIVE.match(name) or ".." in name.split("/"):
-        raise refusal(f"{name!r} is absolute or holds '..': pack relative paths")
+        raise refusal(f"{quoted(name)} is absolute or holds '..': pack relative paths")
     path = tuple(part for part in name.split("/") if part not in {"", "."})
     if any(len(part.encode()) > _MAX_NAME_BYTES for part in path):
-        raise refusal(f"the name {name[:80]!r}... is too long: rename the file")
+        raise refusal(f"the name {quoted(name)} is too long: rename the file")
     return path
 
 
@@ -91,7 +92,9 @@ def explained_damage() -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        reason = f"the name {error.object!r} is not UTF-8: pack it again with UTF-8"
+        reason = (
+            f"the name {quoted(error.object)} is not UTF-8: pack it again with UTF-8"
+        )
         raise refusal(reason) from error
     except _PARSER_ERRORS as error:
         reason = f"it is damaged, or no zip, tar or tar.gz ({error}): pack it again"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from tarfile import BLOCKSIZE, TarFile, TarInfo
 from typing import IO, Final, cast
 
+from models.errors import quoted
 from worker.archives.bounds import BoundedReader, Bounds, refusal
 from worker.archives.members import Member, split_path
 
@@ -58,7 +59,9 @@ def _opener(
 def _check(entry: TarInfo) -> None:
     if entry.isdir() or (entry.isreg() and not entry.issparse()):
         return
-    raise refusal(f"{entry.name!r} is a link or special file: pack plain files only")
+    raise refusal(
+        f"{quoted(entry.name)} is a link or special file: pack plain files only"
+    )
 
 
 def _check_end(archive: TarFile, reader: BoundedReader) -> None:

@@ -15,6 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO, Final, cast
 
+from models.errors import quoted
 from worker.archives.bounds import Bounds, refusal
 from worker.archives.members import Member, explained_damage
 from worker.archives.tar_members import tar_members
@@ -82,9 +83,9 @@ def _check_name(member: Member, known: set[tuple[str, ...]]) -> None:
     if not member.path:
         raise refusal("it holds a file without a name: pack a folder of images")
     if member.path in known:
-        raise refusal(f"it holds {member.name!r} twice: remove one")
+        raise refusal(f"it holds {quoted(member.name)} twice: remove one")
     if member.name.lower().endswith(_ARCHIVES):
-        reason = f"{member.name!r} is an archive itself: unpack that one first"
+        reason = f"{quoted(member.name)} is an archive itself: unpack that one first"
         raise refusal(reason)
 
 
@@ -130,5 +131,7 @@ def _create(target: Path) -> IO[bytes]:
     try:
         return target.open("xb")
     except FileExistsError as error:
-        reason = f"it holds two files that this disk calls {target.name!r}: rename one"
+        reason = (
+            f"it holds two files that this disk calls {quoted(target.name)}: rename one"
+        )
         raise refusal(reason) from error

@@ -10,6 +10,7 @@ from functools import partial
 from typing import IO, Final, cast
 from zipfile import ZipFile, ZipInfo
 
+from models.errors import quoted
 from worker.archives.bounds import BoundedReader, Bounds, refusal
 from worker.archives.members import Member, split_path
 
@@ -47,12 +48,16 @@ def zip_members(stream: IO[bytes], bounds: Bounds) -> Iterator[Member]:
 
 def _check(entry: ZipInfo) -> None:
     if entry.flag_bits & _ENCRYPTED:
-        raise refusal(f"{entry.filename!r} is encrypted: pack it without a password")
+        raise refusal(
+            f"{quoted(entry.filename)} is encrypted: pack it without a password"
+        )
     # The upper half holds Unix's file mode; zips from elsewhere leave it empty.
     if stat.S_IFMT(entry.external_attr >> 16) not in _PLAIN_KINDS:
-        raise refusal(f"{entry.filename!r} is a link or special file: pack files only")
+        raise refusal(
+            f"{quoted(entry.filename)} is a link or special file: pack files only"
+        )
     if entry.compress_type not in _METHODS:
         raise refusal(
-            f"{entry.filename!r} is compressed by method {entry.compress_type}: "
+            f"{quoted(entry.filename)} is compressed by method {entry.compress_type}: "
             "use deflate, as zip programs do by default"
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from worker.contained import split_inside
 from worker.items import Item, id_key, is_writable
 from worker.naming import Named
@@ -50,8 +50,12 @@ def list_manifest(
         file = _read_file(manifest, line, cells[columns.file])
         id_ = make_id(file) if columns.id is None else cells[columns.id].strip(" ")
         _check_id(manifest, line, id_)
-        _check_first(manifest, line, f"file {file!r}", files.setdefault(file, line))
-        _check_first(manifest, line, f"id {id_!r}", ids.setdefault(id_key(id_), line))
+        _check_first(
+            manifest, line, f"file {quoted(file)}", files.setdefault(file, line)
+        )
+        _check_first(
+            manifest, line, f"id {quoted(id_)}", ids.setdefault(id_key(id_), line)
+        )
         items.append(Item(id_, file))
     _check_present(manifest, files, images_in)
     return tuple(items)

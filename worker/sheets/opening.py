@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias, cast
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from models.storage import hash_stream
 from worker.contained import opened_folder, split_inside
 from worker.sheets.reading import MAX_SHEET_BYTES, Sheet
@@ -98,7 +98,7 @@ def _copy_bounded(name: str, stream: BinaryIO, copied: BinaryIO) -> None:
 
 def _invalid(name: str, path: str, reason: str) -> InvalidRequestError:
     message = (
-        f"{name}={path[:200]!r} cannot be used ({reason}): name a CSV file below "
+        f"{name}={quoted(path)} cannot be used ({reason}): name a CSV file below "
         "INPUT_ROOT, or send one in a form"
     )
     return InvalidRequestError(message, code="invalid_input")

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+from models.errors import quoted
 from worker.items import Item
 from worker.naming import Named
 from worker.sheets.reading import Sheet
@@ -51,7 +52,7 @@ def follow_sample(sample: Sheet, items: Sequence[Item]) -> tuple[Item, ...]:
             continue
         first = lines.setdefault(item.file, line)
         if first != line:
-            reason = f"id {id_!r} is in line {first} already: remove one"
+            reason = f"id {quoted(id_)} is in line {first} already: remove one"
             raise sample.refusal(reason, line)
         ordered.append(Item(id_, item.file))
     absent = Named.of(item.id for item in items if item.file not in lines)

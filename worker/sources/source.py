@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from worker.items import Listing, has_control, is_sidecar, is_writable, order_items
 
 
@@ -112,7 +112,7 @@ def check_folder_name(name: str) -> None:
 def invalid_folder(name: str, reason: str) -> InvalidRequestError:
     """The error for a folder that cannot be used."""
     message = (
-        f"input={name!r} cannot be used ({reason}): name a folder that holds images; "
+        f"input={quoted(name)} cannot be used ({reason}): name a folder that holds images; "
         "the service looks below INPUT_ROOT"
     )
     return InvalidRequestError(message, code="invalid_input")

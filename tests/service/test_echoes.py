@@ -1,0 +1,238 @@
+"""What a request says comes back short, whatever it says and wherever it says it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tarfile
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
+
+from models.errors import quoted, quoted_names
+from tests.pictures import grey
+
+LONG = "x" * 100_000
+LONGEST_ANSWER = 4_000
+"""Bytes; the request may be of 64 MiB."""
+
+
+def tensor(**changes: Any) -> dict[str, Any]:
+    shown = {"name": "images", "datatype": "BYTES", "shape": [1], "data": ["AA=="]}
+    return {"inputs": [{**shown, **changes}]}
+
+
+def archive(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        member = tarfile.TarInfo(name)
+        member.type = kind
+        tar.addfile(member)
+    return packed.getvalue()
+
+
+def job(**members: Any) -> dict[str, Any]:
+    return {"json": {"input": "test", **members}}
+
+
+def tar(name: str, kind: bytes = tarfile.REGTYPE) -> dict[str, Any]:
+    return {"data": archive(name, kind), "content_type": "application/x-tar"}
+
+
+def image(**options: Any) -> dict[str, Any]:
+    return {"data": grey(9), "content_type": "image/png", **options}
+
+
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "name in JSON": ("/v1/predict", {"json": {"images": [{"b64": "", "name": LONG}]}}),
+    "name that is a list": (
+        "/v1/predict",
+        {"json": {"images": [{"b64": "", "name": {LONG: [LONG]}}]}},
+    ),
+    "member of JSON": ("/v1/predict", {"json": {LONG: 1}}),
+    "member of an image": ("/v1/predict", {"json": {"images": [{"b64": "", LONG: 1}]}}),
+    "base64": ("/v1/predict", {"json": {"images": [LONG + "!"]}}),
+    "JSON": ("/v1/predict", {"data": LONG, "content_type": "application/json"}),
+    "parameter": (f"/v1/predict?{LONG}=1", image()),
+    "model": (f"/v1/predict?model={LONG}", image()),
+    "version": (f"/v1/predict?version={LONG}", image()),
+    "label": (f"/v1/predict?label={LONG}", image()),
+    "clip": (f"/v1/predict?clip={LONG}", image()),
+    "top": (f"/v1/predict?top={LONG}", image()),
+    "class": (f"/v1/explain?class={LONG}", image()),
+    "timeout": ("/v1/predict", image(headers={"X-Request-Timeout-Ms": LONG})),
+    "content type": ("/v1/predict", image(content_type=f"text/{LONG}")),
+    "request id": ("/v1/predict", {"headers": {"X-Request-ID": LONG}}),
+    "trace": ("/v1/predict", {"headers": {"traceparent": LONG}}),
+    "signature": ("/v1/models/pets:predict", {"json": {"signature_name": LONG}}),
+    "row": ("/v1/models/pets:predict", {"json": {"instances": [{LONG: 1}]}}),
+    "column": ("/v1/models/pets:predict", {"json": {"inputs": {LONG: 1, "a": 1}}}),
+    "path": (f"/v1/models/{LONG}:predict", {"json": {}}),
+    "id": ("/v2/models/pets/infer", {"json": {"id": LONG, **tensor()}}),
+    "id that is a list": (
+        "/v2/models/pets/infer",
+        {"json": {"id": [LONG], **tensor()}},
+    ),
+    "datatype": ("/v2/models/pets/infer", {"json": tensor(datatype=LONG)}),
+    "shape": ("/v2/models/pets/infer", {"json": tensor(shape=[10**4000] * 50)}),
+    "pixels": (
+        "/v2/models/pets/infer",
+        {"json": tensor(datatype="UINT8", shape=[10**4000, 1, 1, 3], data=[1])},
+    ),
+    "size": (
+        "/v2/models/pets/infer",
+        {"json": tensor(parameters={"binary_data_size": LONG})},
+    ),
+    "tensor's member": ("/v2/models/pets/infer", {"json": tensor(**{LONG: 1})}),
+    "input": ("/v1/jobs", job(input=LONG[:60_000])),
+    "absolute input": ("/v1/jobs", job(input="/" + LONG[:60_000])),
+    "job's member": ("/v1/jobs", job(**{LONG[:60_000]: 1})),
+    "job's model": ("/v1/jobs", job(model=LONG[:60_000])),
+    "job's version": ("/v1/jobs", job(version=[LONG[:60_000]])),
+    "format": ("/v1/jobs", job(format=LONG[:60_000])),
+    "format that is a list": ("/v1/jobs", job(format=[LONG[:60_000]])),
+    "positive": ("/v1/jobs", job(positive=LONG[:60_000])),
+    "priority": ("/v1/jobs", job(priority=LONG[:60_000])),
+    "job's clip": ("/v1/jobs", job(clip=LONG[:60_000])),
+    "manifest": ("/v1/jobs", job(manifest=LONG[:60_000])),
+    "sample": ("/v1/jobs", job(sample_submission="/" + LONG[:60_000])),
+    "idempotency key": ("/v1/jobs", {**job(), "headers": {"Idempotency-Key": LONG}}),
+    "member of an archive": ("/v1/jobs", tar(LONG)),
+    "absolute member": ("/v1/jobs", tar("/" + LONG)),
+    "link in an archive": ("/v1/jobs", tar(LONG[:200] + LONG, tarfile.SYMTYPE)),
+    "member that is no text": ("/v1/jobs", tar("\\" + LONG)),
+    "job": (f"/v1/jobs/{LONG}/cancel", {}),
+    "nothing's path": (f"/{LONG}", {}),
+    "sign-in": ("/login", {"data": {"key": "a", "next": "/" + LONG[:4000]}}),
+}
+
+READS = {
+    "state": f"/v1/jobs?state={LONG}",
+    "after": f"/v1/jobs?after={LONG}",
+    "limit": f"/v1/jobs?limit={LONG}",
+    "limits": "/v1/jobs?limit=" + "9" * 100_000,
+    "parameter": f"/v1/jobs?{LONG}=1",
+    "twice": f"/v1/jobs?limit=1&limit={LONG}",
+    "job": f"/v1/jobs/{LONG}",
+    "image": f"/v1/jobs/x/images/{LONG}",
+    "model": f"/v1/models/{LONG}",
+    "page": f"/models/{LONG}",
+    "page of a job": f"/jobs/{LONG}",
+    "rollout": f"/v1/models/{LONG}/rollout",
+}
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def check_short(response: Any, logged: pytest.LogCaptureFixture) -> None:
+    assert 300 <= response.status_code < 500
+    assert len(response.data) + len(str(response.headers)) < LONGEST_ANSWER
+    assert max(len(each.getMessage()) for each in logged.records) < LONGEST_ANSWER
+    assert LONG[:2001].encode() not in response.data
+
+
+@pytest.mark.parametrize("case", REQUESTS)
+def test_long_value_does_not_come_back(
+    shared_client: FlaskClient,
+    logged: pytest.LogCaptureFixture,
+    case: str,
+) -> None:
+    path, options = REQUESTS[case]
+
+    check_short(shared_client.post(path, **options), logged)
+
+
+@pytest.mark.parametrize("case", READS)
+def test_long_value_of_a_read_does_not_come_back(
+    shared_client: FlaskClient, logged: pytest.LogCaptureFixture, case: str
+) -> None:
+    check_short(shared_client.get(READS[case]), logged)
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain", "/v1/jobs"])
+@pytest.mark.parametrize(
+    ("field", "file"),
+    [("image", LONG), (LONG, "a.png"), ("archive", LONG), ("manifest", LONG)],
+    ids=["image's name", "field", "archive's name", "sheet's name"],
+)
+def test_long_names_in_forms_do_not_come_back(
+    shared_client: FlaskClient,
+    logged: pytest.LogCaptureFixture,
+    path: str,
+    field: str,
+    file: str,
+) -> None:
+    boundary, body = encode_multipart({field: FileStorage(io.BytesIO(grey(9)), file)})
+    kind = f"multipart/form-data; boundary={boundary}"
+
+    check_short(shared_client.post(path, data=body, content_type=kind), logged)
+
+
+def test_many_names_in_forms_do_not_come_back(shared_client: FlaskClient) -> None:
+    boundary, body = encode_multipart({f"{n}{LONG[:200]}": "1" for n in range(40)})
+    kind = f"multipart/form-data; boundary={boundary}"
+
+    response = shared_client.post("/v1/predict", data=body, content_type=kind)
+
+    assert "and 35 more" in response.get_json()["detail"]
+    assert len(response.data) < LONGEST_ANSWER
+
+
+@pytest.mark.parametrize("count", [255, 256])
+def test_name_of_255_characters_is_the_longest(
+    shared_client: FlaskClient, count: int
+) -> None:
+    named = {"b64": "", "name": "\xe9" * count}
+
+    response = shared_client.post("/v1/predict", json={"images": [named]})
+
+    problem = response.get_json()
+    if count == 255:
+        assert problem["errors"][0]["name"] == named["name"]
+    else:
+        assert problem["code"] == "invalid_parameter"
+        assert "256 characters" in problem["detail"]
+        assert "the limit is 255" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "'a'"),
+        ("x" * 80, f"'{'x' * 80}'"),
+        ("x" * 81, f"'{'x' * 80}'..."),
+        (b"\xff" * 81, repr(b"\xff" * 80) + "..."),
+        ([1, 2], "[1, 2]"),
+        (None, "None"),
+    ],
+)
+def test_values_are_quoted_in_80_characters(value: object, text: str) -> None:
+    assert quoted(value) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a" * 10**6: "b" * 10**6},
+        [["x" * 1000] * 1000] * 1000,
+        10**4000,
+        [[[[[[[[1]]]]]]]],
+        {str(n): n for n in range(1000)},
+    ],
+    ids=["dict", "lists", "number", "nested", "members"],
+)
+def test_large_values_are_quoted_short(value: object) -> None:
+    assert len(quoted(value)) <= 83
+
+
+def test_first_names_are_quoted() -> None:
+    assert quoted_names([]) == "none"
+    assert quoted_names("abc") == "'a', 'b', 'c'"
+    assert quoted_names(range(1007)) == "0, 1, 2, 3, 4 and 1,002 more"
