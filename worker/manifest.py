@@ -28,9 +28,7 @@ _CREATED: Final = re.compile(
 )
 """Only these come before it in `render_manifest`; another order is read as a whole."""
 
-_OWNER: Final = re.compile(
-    _CREATED.pattern + r', "request": \{(?:"owner": "([A-Za-z0-9_-]+)")?'
-)
+_OWNER: Final = re.compile(_CREATED.pattern + r', (?:"owner": "([\w-]+)"|"request": )')
 
 _Read = TypeVar("_Read")
 
@@ -85,6 +83,7 @@ def render_manifest(
         "schema": SCHEMA,
         "job": job_id,
         "created": created,
+        **({} if request.owner is None else {"owner": request.owner}),
         "request": request.to_json(),
         "total": len(listing.items),
         "shard_size": shard_size,
@@ -163,7 +162,9 @@ def _head(content: Any) -> Manifest:
     return Manifest(
         schema=content["schema"],
         job_id=content["job"],
-        request=JobRequest.from_json(content["request"]),
+        request=JobRequest.from_json(
+            {**content["request"], "owner": content.get("owner")}
+        ),
         created=content["created"],
         total=content["total"],
         shard_size=content["shard_size"],

@@ -78,8 +78,9 @@ class JobRequest:
         check_model_name(self.model)
         if self.version < 1 or len(self.labels) < 2 or min(self.image_size) < 1:
             message = (
-                f"model {quoted(self.model)}: version {self.version}, {len(self.labels)} "
-                f"labels and image size {self.image_size} describe no model"
+                f"model {quoted(self.model)}: version {self.version}, "
+                f"{len(self.labels)} labels and image size {self.image_size} "
+                "describe no model"
             )
             raise InvalidRequestError(message)
         _check_choice("format", self.format, FORMATS)
@@ -102,12 +103,15 @@ class JobRequest:
         return self.version != other.version or self.clip == other.clip
 
     def to_json(self) -> dict[str, Any]:
-        """The request as a JSON object without its card; `from_json` reads it back."""
+        """The request as a JSON object; `from_json` reads it back.
+
+        Without its card and owner, which a manifest keeps elsewhere.
+        """
         content = dataclasses.asdict(dataclasses.replace(self, card=None))
         del content["card"]
-        owner = content.pop("owner")
-        # First, where `peek_owner` looks; left out, older workers read it too.
-        return content if owner is None else {"owner": owner, **content}
+        # Older versions refuse a member that they do not know.
+        del content["owner"]
+        return content
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> JobRequest:
