@@ -175,7 +175,7 @@ def _check_coding(req: Any) -> None:
 
 
 class _BodyReader:
-    """Reads a body to its end; gunicorn takes the end of the connection for that, too."""
+    """Reads a body to its end, which gunicorn does not tell from a broken line."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -189,7 +189,7 @@ class _BodyReader:
             message = "the body is not valid HTTP (chunks or trailers): send it anew"
             raise MalformedRequestError(message) from error
         except OSError as error:
-            message = "the body broke off before its last chunk: send it anew"
+            message = "the body broke off before its end: send it anew"
             raise MalformedRequestError(message) from error
         if self._length is None:
             return data

@@ -61,8 +61,8 @@ class Intake:
             self.queue_work(run)
         if not run.manifest.request.asks_the_same(request):
             message = (
-                f"Idempotency-Key {quoted(idempotency_key)} was used for another request "
-                f"(job {job_id}): use a new key"
+                f"Idempotency-Key {quoted(idempotency_key)} was used for another "
+                f"request (job {job_id}): use a new key"
             )
             raise ConflictError(message, code="idempotency_conflict")
         return run

@@ -24,8 +24,8 @@ def keys() -> None:
     """Make, list, replace or remove the API keys in a key file.
 
     The service asks for keys when it is started with API_KEYS_FILE, and sees changes of
-    the file at once. Folder jobs belong to the NAME of the key that submitted them: give
-    a name to one user only.
+    the file at once. Folder jobs belong to the NAME of the key that submitted them:
+    give a name to one user only.
     """
 
 

@@ -106,8 +106,8 @@ def _only_input(inputs: Any, binary: bytes) -> Tensor:
     size = _parameters(tensor, "inputs[0]").get("binary_data_size")
     if size is not None and (size != len(binary) or "data" in tensor):
         message = (
-            f"inputs[0]: binary_data_size={quoted(size)}, and {len(binary)} bytes follow the "
-            "JSON: they are the tensor, and data is left out"
+            f"inputs[0]: binary_data_size={quoted(size)}, and {len(binary)} bytes "
+            "follow the JSON: they are the tensor, and data is left out"
         )
         raise InvalidRequestError(message)
     packed = binary if size is not None else None

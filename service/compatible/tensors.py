@@ -46,8 +46,8 @@ class Tensor:
         if whole and self.datatype == UINT8 and len(shape) == 4 and shape[3] == 3:
             return int(shape[0])
         message = (
-            f"images: datatype {quoted(self.datatype)} of shape {quoted(shape)} is not read: send "
-            "BYTES [N] (encoded images) or UINT8 [N, H, W, 3] (RGB)"
+            f"images: datatype {quoted(self.datatype)} of shape {quoted(shape)} is not "
+            "read: send BYTES [N] (encoded images) or UINT8 [N, H, W, 3] (RGB)"
         )
         raise InvalidRequestError(message)
 

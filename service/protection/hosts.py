@@ -1,7 +1,7 @@
 """The hosts by which this service may be called: loopback, HOST, and ALLOWED_HOSTS.
 
-A web page could point its own name at this machine (DNS rebinding), and would then count
-as one of our own pages. It cannot do that with an address, or with a name of ours.
+A web page could point its own name at this machine (DNS rebinding), and would then
+count as one of our own pages. It cannot do that with an address or a name of ours.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class AllowedHosts:
 
 
 def is_loopback(bind_host: str) -> bool:
-    """Whether a service that listens at *bind_host* is out of reach of other machines."""
+    """Whether only this machine reaches a service that listens at *bind_host*."""
     address = _address(_bare(bind_host))
     return bind_host == "localhost" if address is None else address.is_loopback
 

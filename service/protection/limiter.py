@@ -36,7 +36,7 @@ class _AwayError(Exception):
 
 
 class Limiter:
-    """The counters and marks of one service; connects when it is first asked; thread-safe."""
+    """The counters and marks of one service; connects when first asked; thread-safe."""
 
     def __init__(self, redis_url: str, wait_seconds: float | None = None) -> None:
         """Count in the Redis at *redis_url*.

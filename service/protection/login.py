@@ -39,7 +39,7 @@ class LoginGate:
 
 @dataclass(frozen=True)
 class LoginViews:
-    """The views of signing in and out; without a *gate* there is nothing to sign in to."""
+    """The views of signing in and out; without *gate* nobody needs to."""
 
     gate: LoginGate | None
 

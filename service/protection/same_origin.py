@@ -1,6 +1,6 @@
-"""Keeps web pages of others from using the API through the browser of whoever reads them.
+"""Keeps web pages of other sites from using the API through their reader's browser.
 
-A request must call this service by a name of its own, and one that changes something must
+A request must call this service by a name of its own. One that changes something must
 not come from another site's page, as far as the browser says where it comes from.
 Programs say nothing of that kind and are let through, unless they show the cookie of a
 session. All of this holds with API keys and without.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from flask import Request, request
+from flask import request
 
 from models.errors import quoted
 from service.protection.access import SAFE_METHODS
@@ -39,7 +39,7 @@ class HostGuard:
         Raises:
             MisdirectedError: its Host is another; the message names it and the setting.
         """
-        host = _sent_host(request)
+        host = _sent_host()
         if request.path in _PROBES or self.hosts.allows(host):
             return
         message = (
@@ -55,7 +55,7 @@ def check_open_origin() -> None:
     Raises:
         ForbiddenError: a browser says that such a page sent the request in work.
     """
-    if request.method not in SAFE_METHODS and _is_from_our_page(request) is False:
+    if request.method not in SAFE_METHODS and _is_from_our_page() is False:
         message = (
             "a web page of another site sent this: use the pages of this service, "
             "under the address at which they opened, or a program"
@@ -69,12 +69,12 @@ def check_session_origin() -> None:
     Raises:
         ForbiddenError: another site's page may have sent it, or nothing tells.
     """
-    if not _is_from_our_page(request):
+    if not _is_from_our_page():
         message = "only our own pages may use a session to change something: send a key"
         raise ForbiddenError(message)
 
 
-def _is_from_our_page(request: Request) -> bool | None:
+def _is_from_our_page() -> bool | None:
     # Browsers send Sec-Fetch-Site over https and to localhost, else Origin alone, and
     # very old ones the Referer alone. None: it is a program that sends none of them.
     site = request.headers.get("Sec-Fetch-Site")
@@ -84,7 +84,7 @@ def _is_from_our_page(request: Request) -> bool | None:
     if not origin:
         # "none" is said of what a person typed or an extension does.
         return None if site is None else True
-    ours = _origin(f"{request.scheme}://{_sent_host(request)}")
+    ours = _origin(f"{request.scheme}://{_sent_host()}")
     return ours is not None and _origin(origin) == ours
 
 
@@ -100,7 +100,7 @@ def _origin(url: str) -> tuple[str, str, int | None] | None:
     return parts.scheme, host, port or _DEFAULT_PORTS.get(parts.scheme)
 
 
-def _sent_host(request: Request) -> str:
+def _sent_host() -> str:
     # Not request.host: that is empty if it holds odd letters.
     sent: str | None = request.environ.get("HTTP_HOST")
     return request.host if sent is None else sent

@@ -1,4 +1,7 @@
-"""What protects the service: keys, rates, proxies, hosts, patience. Keys and rates are off by default."""
+"""What protects the service: keys, rates, proxies, hosts, patience.
+
+Keys and rates are off by default.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With API keys a job is its key's: for other keys it is not there, unless of an admin."""
+"""With API keys a job is there for its own key, and for admins, alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from worker.runs import find_run
 
 @dataclass
 class Site:
-    """An API with the keys "ann", "bob" (scope jobs) and "ops" (admin), and one without.
+    """An API with the keys "ann" and "bob" (scope jobs) and "ops" (admin).
 
     Attributes:
         open: a client of the same jobs where no key is asked for.

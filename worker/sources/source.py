@@ -112,7 +112,7 @@ def check_folder_name(name: str) -> None:
 def invalid_folder(name: str, reason: str) -> InvalidRequestError:
     """The error for a folder that cannot be used."""
     message = (
-        f"input={quoted(name)} cannot be used ({reason}): name a folder that holds images; "
-        "the service looks below INPUT_ROOT"
+        f"input={quoted(name)} cannot be used ({reason}): name a folder that holds "
+        "images; the service looks below INPUT_ROOT"
     )
     return InvalidRequestError(message, code="invalid_input")

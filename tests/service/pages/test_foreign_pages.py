@@ -1,4 +1,4 @@
-"""What a real browser lets the page of another site do: nothing that changes anything."""
+"""What a real browser lets pages of other sites do here: nothing that matters."""
 
 from __future__ import annotations
 
