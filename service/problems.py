@@ -93,11 +93,12 @@ def _explained(error: KennelError) -> Response:
     status = status_of(error)
     if status == 500:
         return _unknown(error)
+    detail = _bounded(str(error))
     headers = getattr(error, "headers", {})
     # Who is told when to come back was turned away on purpose: one line would be many.
     if status > 500 and not headers:
-        logger.warning("%s %s: %s", request_id(), error.code, error)
-    response = _problem(status, error.code, str(error), getattr(error, "errors", None))
+        logger.warning("%s %s: %s", request_id(), error.code, detail)
+    response = _problem(status, error.code, detail, getattr(error, "errors", None))
     response.headers.update(headers)
     return response
 
@@ -106,7 +107,7 @@ def _http(error: HTTPException) -> Response:
     given = error.get_response()
     status = error.code or given.status_code
     code = _HTTP_CODES.get(status) or error.name.lower().replace(" ", "_")
-    response = _problem(status, code, _detail(error, status))
+    response = _problem(status, code, _bounded(_detail(error, status)))
     for name in ("Allow", "WWW-Authenticate"):
         if name in given.headers:
             response.headers[name] = given.headers[name]
@@ -135,6 +136,10 @@ def _storage(error: OSError) -> Response:
     return _explained(StorageUnavailableError(message))
 
 
+def _bounded(text: str) -> str:
+    return text if len(text) <= _LONGEST_DETAIL else f"{text[:_LONGEST_DETAIL]}..."
+
+
 def _unknown(error: Exception) -> Response:
     logger.error("%s failed", request_id(), exc_info=error)
     return _problem(500, "internal", "something failed here; the log has the details")
@@ -144,8 +149,6 @@ def _problem(
     status: int, code: str, detail: str, errors: list[dict[str, Any]] | None = None
 ) -> Response:
     current_record().code = code
-    if len(detail) > _LONGEST_DETAIL:
-        detail = f"{detail[:_LONGEST_DETAIL]}..."
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,

@@ -15,7 +15,12 @@ from kennel.settings import KennelSettings
 @click.command(
     epilog="Examples: kennel up; KENNEL_HOME=/srv/kennel kennel up --port 8080"
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="API's address.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="API's address; names by which others call it go into ALLOWED_HOSTS.",
+)
 @click.option("--port", default=8000, show_default=True, help="API; 0: any free port.")
 @click.option("--model-server-port", default=8500, show_default=True, help="gRPC port.")
 @click.option("--redis-port", default=6379, show_default=True, help="Redis's port.")
