@@ -15,6 +15,7 @@ from service.documents.operations import documented
 from service.documents.report import SHOW_REPORT
 from service.documents.scores import SHOW_IMAGE, SHOW_SCORES
 from service.jobs.views import visible_jobs
+from service.protection.guard import KEY_HEADER
 from worker.queue import JobQueue
 
 DECODERS: Final = 2
@@ -58,6 +59,8 @@ class ScoreViews:
         response = Response(self._thumbnail(job, image), mimetype="image/jpeg")
         response.cache_control.private = True
         response.cache_control.max_age = 3600
+        # Not for who signs in next with another key, in the same browser.
+        response.vary.update(("Authorization", "Cookie", KEY_HEADER))
         return response
 
     def _thumbnail(self, job: str, image: str) -> bytes:

@@ -106,6 +106,7 @@ def test_thumbnail_is_a_small_jpeg_that_browsers_keep(
     response = jobs_client.get(f"/v1/jobs/{job}/images/7")
 
     assert response.headers["Cache-Control"] == "private, max-age=3600"
+    assert "Cookie" in response.headers["Vary"]
     image = Image.open(io.BytesIO(response.data))
     assert (image.format, image.size) == ("JPEG", (240, 120))
 
