@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,22 +53,24 @@ class ArchiveUploads:
     def __init__(self, folder: Path, max_bytes: int, at_once: int = 4) -> None:
         """Keep what comes in on the disk of *folder*; refuse more than *max_bytes*.
 
-        Threads that wait for uploads answer nobody else, hence *at_once*.
+        Threads that wait for uploads answer nobody else, hence *at_once*; one sender
+        leaves one of these places to the others.
         """
         self._folder = folder
         self._max_bytes = max_bytes
-        self._places = threading.BoundedSemaphore(at_once)
+        self._at_once = at_once
+        self._senders: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     @contextmanager
-    def taking(self, request: Request) -> Iterator[None]:
-        """Let *request* send as much as an archive may have.
+    def taking(self, request: Request, sender: str = "") -> Iterator[None]:
+        """Let *request*, which is *sender*'s, send as much as an archive may have.
 
         Raises:
-            ModelOverloadedError: as many are coming in already as may.
+            ModelOverloadedError: as many are coming in already as may, of all or of
+                *sender*.
         """
-        if not self._places.acquire(blocking=False):
-            message = "too many archives are coming in at the moment: try again"
-            raise ModelOverloadedError(message)
+        self._take_place(sender)
         try:
             request.max_content_length = self._max_bytes
             cast("UploadRequest", request).spool_folder = self._folder
@@ -75,7 +78,10 @@ class ArchiveUploads:
             with explained_full_disk("RUNS_DIR"):
                 yield
         finally:
-            self._places.release()
+            with self._lock:
+                self._senders[sender] -= 1
+                # Keeps no sender's name for ever.
+                self._senders += Counter()
 
     def members(self, request: Request) -> dict[str, str]:
         """What the form or the query says beside the archive; a form is then read.
@@ -105,6 +111,15 @@ class ArchiveUploads:
         with tempfile.TemporaryFile(dir=self._folder) as spooled:
             shutil.copyfileobj(request.stream, spooled, _CHUNK_BYTES)
             yield "", cast("BinaryIO", spooled)
+
+    def _take_place(self, sender: str) -> None:
+        with self._lock:
+            most = max(1, self._at_once - 1)
+            full = self._senders.total() >= self._at_once
+            if full or self._senders[sender] >= most:
+                message = "too many archives are coming in at the moment: try again"
+                raise ModelOverloadedError(message)
+            self._senders[sender] += 1
 
 
 def holds_archive(request: Request) -> bool:

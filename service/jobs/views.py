@@ -32,7 +32,7 @@ from service.jobs.archive_upload import (
 from service.jobs.job_page import next_link, read_page_query
 from service.jobs.job_request import read_job_request, read_json
 from service.jobs.sheets import read_sheets
-from service.protection.guard import shown_key
+from service.protection.guard import sender_name, shown_key
 from service.protection.keys import ADMIN
 from service.served.catalog import Catalog
 from service.settings import ServiceSettings
@@ -132,7 +132,7 @@ class JobViews:
     def _submit_upload(self, key: str | None) -> JobStatus:
         # It comes in beside its photos, which are about as large.
         self.queue.check_room(2 * (request.content_length or 0))
-        with self.uploads.taking(request):
+        with self.uploads.taking(request, sender_name()):
             given = self.uploads.members(request)
             sheets = read_sheets(given, request)
             if names_folder(request):

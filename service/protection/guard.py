@@ -57,7 +57,7 @@ class KeyGuard:
             )
             raise ForbiddenError(message)
         g.key, g.key_name = key, key.name
-        _charge(self.limiter, key.rate or self.rate, f"key/{key.name}")
+        _charge(self.limiter, key.rate or self.rate)
         return None
 
     def _shown_key(self) -> Key | None:
@@ -89,13 +89,19 @@ class AddressGuard:
         """
         need = _need()
         if need is not None and not need.open:
-            _charge(self.limiter, self.rate, f"address/{client_network()}")
+            _charge(self.limiter, self.rate)
 
 
 def shown_key() -> Key | None:
     """The key of the request in work; None: the service asks for none."""
     key: Key | None = g.get("key")
     return key
+
+
+def sender_name() -> str:
+    """Who sent the request in work: its key, or while the service is open its address."""
+    key = shown_key()
+    return f"address/{client_network()}" if key is None else f"key/{key.name}"
 
 
 def client_network() -> str:
@@ -128,7 +134,7 @@ def _wanted() -> str:
     return request.full_path if request.query_string else request.path
 
 
-def _charge(limiter: Limiter, rate: RateLimitItem | None, sender: str) -> None:
+def _charge(limiter: Limiter, rate: RateLimitItem | None) -> None:
     if rate is not None:
-        g.quota = Quota(limiter, rate, sender)
+        g.quota = Quota(limiter, rate, sender_name())
         g.quota.charge(1)

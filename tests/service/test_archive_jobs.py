@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,22 @@ def test_only_a_few_archives_come_in_at_once(tmp_path: Path) -> None:
     ):
         raise AssertionError
     with uploads.taking(request):
+        assert request.max_content_length == 1000
+
+
+def test_one_sender_of_archives_leaves_a_place_to_others(tmp_path: Path) -> None:
+    uploads = ArchiveUploads(tmp_path, 1000, at_once=3)
+    request = UploadRequest({})
+
+    with ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(uploads.taking(request, "ann"))
+        with pytest.raises(ModelOverloadedError):
+            held.enter_context(uploads.taking(request, "ann"))
+        held.enter_context(uploads.taking(request, "bob"))
+        with pytest.raises(ModelOverloadedError):
+            held.enter_context(uploads.taking(request, "cat"))
+    with uploads.taking(request, "ann"):
         assert request.max_content_length == 1000
 
 
