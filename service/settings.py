@@ -17,9 +17,8 @@ from models.environment import (
     read_path,
     read_seconds,
 )
-from models.errors import InvalidRequestError
 from models.redis_url import read_redis_url
-from models.wire.config import check_model_name
+from models.wire.config import read_model_names
 from service.protection.settings import ProtectionSettings
 from worker.queue import MAX_UNPACKED_BYTES, JobLimits
 
@@ -40,7 +39,8 @@ class ServiceSettings:
 
     Attributes:
         model_names: models that are served; those in *model_config_file* come after.
-        model_config_file: the model server's own configuration, read for its names.
+        model_config_file: the model server's own configuration, read for its names;
+            their order counts.
         models_dir: where versions were published; it need not be there, only training
             reports are read from it.
         default_model: answers when a request names none; None: the first known name.
@@ -89,9 +89,9 @@ class ServiceSettings:
         max_images = read_integer(env, "MAX_IMAGES", cls.max_images, (1, 1024))
         return cls(
             model_server=read_address(env, "MODEL_SERVER", cls.model_server),
-            model_names=_names(env, "MODEL_NAMES"),
+            model_names=read_model_names(env, "MODEL_NAMES"),
             model_config_file=Path(config_file) if config_file else None,
-            default_model=next(iter(_names(env, "DEFAULT_MODEL")), None),
+            default_model=next(iter(read_model_names(env, "DEFAULT_MODEL")), None),
             redis_url=read_redis_url(env, "REDIS_URL", cls.redis_url),
             models_dir=read_path(env, "MODELS_DIR", home / "models"),
             runs_dir=read_path(env, "RUNS_DIR", home / "runs"),
@@ -147,11 +147,3 @@ class ServiceSettings:
         """Where gunicorn listens."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
-
-
-def _names(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
-    names = [name.strip() for name in (env.get(variable) or "").split(",")]
-    try:
-        return tuple(check_model_name(name) for name in names if name)
-    except InvalidRequestError as error:
-        raise InvalidRequestError(f"{variable}: {error}") from error

@@ -105,6 +105,8 @@ def _serve(models_dir: Path, card: ModelCard, finished: Path, hold_back: bool) -
             else:
                 close_rollout(models_dir, card.name, card.version)
                 served[card.name] = announce(known, versions, card.version)
+        if served:
+            # Also for a new model: the others keep their order, and it comes last.
             write_served(models_dir, served)
         finished.rename(base / str(card.version))
         sync_path(base)

@@ -1,5 +1,8 @@
 """MODELS_DIR/models.config: the one truth about what is served, and its only writer.
 
+The first model in the file is the default model: it answers requests that name no model.
+A new model comes last, and no change of one model moves another.
+
 Every change reads, decides and replaces the file under a lock, in one rename: a model
 server never reads half a configuration, and two commands do not undo each other's work.
 """
@@ -7,13 +10,15 @@ server never reads half a configuration, and two commands do not undo each other
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Final, TypeAlias
 
-from models.errors import ConflictError, NotFoundError
+from models.card import ModelCard
+from models.contract import CARD_FILE
+from models.errors import ConflictError, ModelContractError, NotFoundError
 from models.locks import locked_file
 from models.storage import write_atomically
 from models.wire.config import (
@@ -37,33 +42,66 @@ Change: TypeAlias = Callable[[ModelEntry, Sequence[int]], ModelEntry]
 """Decides: an entry and its model's versions, newest first -> the new entry."""
 
 
-def read_served(models_dir: Path) -> dict[str, ModelEntry]:
+def read_served(
+    models_dir: Path, remembered: Sequence[ModelEntry] = ()
+) -> dict[str, ModelEntry]:
     """What is served from *models_dir*, by name, with paths as the servers see them.
 
-    A published model that the file does not name is served by default.
+    The order is that of the file. A published model that the file does not name is
+    served as well, after the others; of several such models the oldest comes first. If
+    there is no file, *remembered* counts in its place, as far as it is published.
 
     Raises:
         InvalidRequestError: the file is not a model server configuration.
     """
     path = models_dir / CONFIG_FILE
-    entries = read_model_config(path) if path.exists() else []
+    known = read_model_config(path) if path.exists() else []
+    if not path.exists():
+        known = [each for each in remembered if _is_published(models_dir, each)]
     published = published_models(models_dir)
-    found = {each.name: each for each in entries if _is_kept(each, published)}
-    for name in published:
-        found.setdefault(name, default_entry(name, CONTAINER_MODELS_DIR))
-    return dict(sorted(found.items()))
+    found = {each.name: each for each in known if _is_kept(each, published)}
+    unnamed = [name for name in published if name not in found]
+    if len(unnamed) > 1:
+        unnamed.sort(key=lambda name: _first_export(models_dir / name))
+    for name in unnamed:
+        found[name] = default_entry(name, CONTAINER_MODELS_DIR)
+    return found
 
 
-def local_entries(models_dir: Path) -> list[ModelEntry]:
+def local_entries(
+    models_dir: Path, remembered: Sequence[ModelEntry] = ()
+) -> list[ModelEntry]:
     """What `read_served` says, for a server that sees *models_dir* where we do.
+
+    *remembered* are such entries too.
 
     Raises:
         InvalidRequestError: the file is not a model server configuration.
     """
+    served = read_served(models_dir, _in_container(models_dir, remembered))
     return [
         replace(each, base_path=models_dir / each.name) if _is_ours(each) else each
-        for each in read_served(models_dir).values()
+        for each in served.values()
     ]
+
+
+def restore_served(models_dir: Path, remembered: Sequence[ModelEntry]) -> bool:
+    """Write models.config anew if it is missing; whether that was done.
+
+    *remembered* are the `local_entries` of the time before. Without a published model
+    there is nothing to write.
+
+    Raises:
+        OSError: the disk is full or read-only.
+    """
+    if (models_dir / CONFIG_FILE).exists() or not published_models(models_dir):
+        return False
+    with locked(models_dir):
+        if (models_dir / CONFIG_FILE).exists():
+            return False
+        before = _in_container(models_dir, remembered)
+        write_served(models_dir, read_served(models_dir, before))
+    return True
 
 
 def served_model(models_dir: Path, name: str) -> tuple[ModelEntry, list[int]]:
@@ -76,9 +114,7 @@ def served_model(models_dir: Path, name: str) -> tuple[ModelEntry, list[int]]:
     served = read_served(models_dir)
     versions = published_versions(models_dir / check_model_name(name))
     if name not in served or not versions:
-        there = ", ".join(published_models(models_dir)) or "none: kennel export"
-        message = f"no model {name!r} in {models_dir}: there are {there}"
-        raise NotFoundError(message)
+        raise _no_such_model(models_dir, name, published_models(models_dir))
     return served[name], versions
 
 
@@ -138,6 +174,27 @@ def locked(
     return locked_file(folder / ".lock", busy=busy)
 
 
+def make_default(models_dir: Path, name: str) -> list[str]:
+    """Let the model *name* answer requests that name no model; all names, in order.
+
+    Raises:
+        InvalidRequestError: the file is broken; nothing is changed.
+        NotFoundError: *name* is not served; the message lists those that are.
+        OSError: the disk is full or read-only; nothing is changed.
+    """
+    with locked(models_dir):
+        served = read_served(models_dir)
+        if name not in served:
+            raise _no_such_model(models_dir, name, served)
+        write_served(models_dir, {name: served[name], **served})
+    return [name, *(each for each in served if each != name)]
+
+
+def _no_such_model(models_dir: Path, name: str, known: Iterable[str]) -> NotFoundError:
+    there = ", ".join(known) or "none: kennel export"
+    return NotFoundError(f"no model {name!r} in {models_dir}: there are {there}")
+
+
 def _is_ours(entry: ModelEntry) -> bool:
     return entry.base_path == Path(CONTAINER_MODELS_DIR / entry.name)
 
@@ -145,3 +202,26 @@ def _is_ours(entry: ModelEntry) -> bool:
 def _is_kept(entry: ModelEntry, published: Sequence[str]) -> bool:
     # TensorFlow Serving waits for ever for a model that has no version.
     return entry.name in published or not _is_ours(entry)
+
+
+def _is_published(models_dir: Path, entry: ModelEntry) -> bool:
+    # A version or label that is gone would keep the server from loading the model.
+    named = {*entry.specific_versions, *(version for _, version in entry.labels)}
+    return named <= set(published_versions(models_dir / entry.name))
+
+
+def _in_container(models_dir: Path, entries: Iterable[ModelEntry]) -> list[ModelEntry]:
+    return [
+        replace(each, base_path=Path(CONTAINER_MODELS_DIR / each.name))
+        for each in entries
+        if each.base_path == models_dir / each.name
+    ]
+
+
+def _first_export(base: Path) -> tuple[bool, str, str]:
+    oldest = base / str(min(published_versions(base), default=0))
+    try:
+        created = ModelCard.from_json((oldest / CARD_FILE).read_bytes()).created
+    except (OSError, ModelContractError):
+        created = ""
+    return not created, created, base.name

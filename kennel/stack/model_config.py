@@ -1,17 +1,19 @@
 """The local model server's ``models.config``, kept in step with that of MODELS_DIR.
 
-The published one names folders as containers see them; here they lie elsewhere.
+The published one names folders as containers see them; here they lie elsewhere. If that one
+is lost, the local one remembers which model comes first, rollbacks and labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from export.publication.served import local_entries
+from export.publication.served import CONFIG_FILE, local_entries, restore_served
 from models.errors import InvalidRequestError
 from models.storage import write_atomically
-from models.wire.config import render_entries
+from models.wire.config import ModelEntry, read_model_config, render_entries
 
 
 class LocalModelConfig:
@@ -34,10 +36,15 @@ class LocalModelConfig:
             InvalidRequestError: the published configuration is broken.
             OSError: the disk is full or read-only.
         """
-        text = render_entries(local_entries(self._models_dir))
+        remembered = self._remembered()
+        text = render_entries(local_entries(self._models_dir, remembered))
         if text != self._text or not self.path.exists():
             write_atomically(self.path, text)
             self._text = text
+        # A folder of models that is read-only is served all the same.
+        with suppress(OSError):
+            if restore_served(self._models_dir, remembered) and remembered:
+                self._echo(f"{self._models_dir / CONFIG_FILE} was lost: written anew")
 
     def follow(self) -> None:
         """Bring the file up to date; while that cannot be, it stays as it was."""
@@ -49,3 +56,11 @@ class LocalModelConfig:
             self._trouble = str(error)
         else:
             self._trouble = ""
+
+    def _remembered(self) -> list[ModelEntry]:
+        if (self._models_dir / CONFIG_FILE).exists() or not self.path.exists():
+            return []
+        try:
+            return read_model_config(self.path)
+        except InvalidRequestError:
+            return []  # damaged; it is only a copy

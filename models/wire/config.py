@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -63,6 +63,19 @@ def check_model_name(name: str) -> str:
     return name
 
 
+def read_model_names(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    """The model names in *variable* of *env*, separated by commas; empty if unset.
+
+    Raises:
+        InvalidRequestError: one is not possible; the message names the variable.
+    """
+    names = [name.strip() for name in (env.get(variable) or "").split(",")]
+    try:
+        return tuple(check_model_name(name) for name in names if name)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"{variable}: {error}") from error
+
+
 def published_models(models_dir: Path) -> list[str]:
     """Names of the models in *models_dir* that have at least one version."""
     if not models_dir.is_dir():
@@ -87,8 +100,13 @@ def default_entry(name: str, base: PurePath) -> ModelEntry:
 
 
 def render_entries(entries: Iterable[ModelEntry]) -> str:
-    """A ``models.config`` that serves *entries*, in their order."""
+    """A ``models.config`` that serves *entries*, in their order.
+
+    TensorFlow Serving ignores the order; to us the first model is the default model.
+    """
     config = ModelServerConfig()
+    # TensorFlow Serving refuses a file without a list, and goes on serving what it had.
+    config.model_config_list.SetInParent()
     for entry in entries:
         message = config.model_config_list.config.add()
         message.name = entry.name

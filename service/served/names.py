@@ -33,20 +33,22 @@ class ModelNames:
             InvalidRequestError: the file is not a model server configuration.
         """
         self._fixed = fixed
+        self._was_there = False
         self._configured = (
-            WatchedFile(config_file, _read_names, "model names", look_seconds)
+            WatchedFile(config_file, self._read, "model names", look_seconds)
             if config_file
             else None
         )
 
     def __call__(self) -> tuple[str, ...]:
-        """The names now; while the file is broken, the last good ones."""
+        """The names now; while the file is broken or gone, the last good ones."""
         if self._configured is None:
             return self._fixed
         return tuple(dict.fromkeys([*self._fixed, *self._configured()]))
 
-
-def _read_names(config_file: Path) -> tuple[str, ...]:
-    if not config_file.exists():
-        return ()
-    return tuple(entry.name for entry in read_model_config(config_file))
+    def _read(self, config_file: Path) -> tuple[str, ...]:
+        if not self._was_there and not config_file.exists():
+            return ()
+        names = tuple(entry.name for entry in read_model_config(config_file))
+        self._was_there = True
+        return names

@@ -54,6 +54,14 @@ def test_configuration_within_configurations_is_none(tmp_path: Path) -> None:
         read_model_config(file)
 
 
+def test_no_model_is_an_empty_list_and_not_an_empty_file(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(render_entries([]))
+
+    assert "model_config_list" in file.read_text()
+    assert read_model_config(file) == []
+
+
 PETS = "config { name: 'pets' base_path: '/models/pets' model_platform: 'tensorflow' }"
 
 

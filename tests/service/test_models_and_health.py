@@ -67,6 +67,9 @@ def test_names_follow_the_configuration_file(tmp_path: Path) -> None:
     path.write_text("model_config_list {")
     assert names() == ("pets", "drivers")
 
+    path.unlink()
+    assert names() == ("pets", "drivers")
+
 
 def test_broken_configuration_stops_the_start(tmp_path: Path) -> None:
     path = tmp_path / "models.config"

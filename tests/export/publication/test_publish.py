@@ -13,6 +13,7 @@ from models.contract import CARD_FILE, REPORT_FILE, WARMUP_FILE
 from models.errors import InvalidRequestError
 from models.wire.batching_parameters import PER_MODEL_FILE
 from models.wire.config import published_versions, read_model_config
+from tests.export.publication.versions import serve, write_versions
 
 if TYPE_CHECKING:
     from export.training.runs import TrainedRun
@@ -174,3 +175,19 @@ def test_card_is_json_with_everything_needed(published: Path) -> None:
     assert card["temperature"] > 0
     assert card["metrics"]["validation"]["images"] == 16
     assert card["libraries"]["tensorflow"]
+
+
+@pytest.mark.parametrize("is_configured", [True, False])
+def test_new_model_leaves_the_default_model_as_it_is(
+    small_run: TrainedRun, tmp_path: Path, is_configured: bool
+) -> None:
+    from export.publication.publish import publish
+
+    write_versions(tmp_path, 1, name="solar")
+    if is_configured:
+        serve(tmp_path, name="solar")
+
+    publish(small_run, tmp_path)
+
+    entries = read_model_config(tmp_path / "models.config")
+    assert [each.name for each in entries] == ["solar", "pets"]

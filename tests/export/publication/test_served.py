@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,17 @@ from export.publication.operations import (
     label_model,
     roll_back_model,
 )
-from export.publication.served import CONFIG_FILE, local_entries, read_served
+from export.publication.served import (
+    CONFIG_FILE,
+    local_entries,
+    make_default,
+    read_served,
+    restore_served,
+)
+from models.card import ModelCard
 from models.contract import CARD_FILE
 from models.errors import ConflictError, InvalidRequestError, NotFoundError
+from models.wire.config import read_model_config
 from tests.export.publication.versions import serve, write_versions
 
 
@@ -28,10 +37,79 @@ def test_models_that_the_file_does_not_name_are_served_by_default(
 
     entries = read_served(tmp_path)
 
-    assert list(entries) == ["cows", "pets"]
+    assert set(entries) == {"cows", "pets"}
     assert entries["cows"].loaded([3, 2, 1]) == [3, 2]
     assert entries["cows"].base_path == Path("/models/cows")
     assert local_entries(tmp_path)[0].base_path == tmp_path / "cows"
+
+
+def test_new_model_comes_after_those_in_the_file(tmp_path: Path) -> None:
+    write_versions(tmp_path, 1, 2, name="solar")
+    serve(tmp_path, name="solar")
+    write_versions(tmp_path, 1, name="pets")
+
+    roll_back_model(tmp_path, "pets", 1)
+    roll_back_model(tmp_path, "solar", 1)
+    label_model(tmp_path, "pets", {"stable": 1})
+
+    assert list(read_served(tmp_path)) == ["solar", "pets"]
+    names = [each.name for each in read_model_config(tmp_path / CONFIG_FILE)]
+    assert names == ["solar", "pets"]
+
+
+def test_models_without_a_file_come_in_the_order_of_their_first_export(
+    tmp_path: Path,
+) -> None:
+    for name, created in (("ants", "2026-03"), ("pets", "2026-02"), ("solar", "2026")):
+        write_versions(tmp_path, 1, 2, name=name)
+        path = tmp_path / name / "1" / CARD_FILE
+        card = ModelCard.from_json(path.read_text())
+        path.write_text(replace(card, created=created).to_json())
+    write_versions(tmp_path, 1, name="bees")
+    (tmp_path / "bees" / "1" / CARD_FILE).write_text("damaged")
+
+    assert list(read_served(tmp_path)) == ["solar", "pets", "ants", "bees"]
+
+
+def test_lost_file_is_written_as_it_is_remembered(tmp_path: Path) -> None:
+    write_versions(tmp_path, 1, 2, 3)
+    write_versions(tmp_path, 1, name="cows")
+    serve(tmp_path, 1, stable=1)
+    make_default(tmp_path, "pets")
+    before, remembered = read_served(tmp_path), local_entries(tmp_path)
+    (tmp_path / CONFIG_FILE).unlink()
+
+    assert restore_served(tmp_path, remembered)
+    assert list(read_served(tmp_path).items()) == list(before.items())
+    assert not restore_served(tmp_path, [])
+
+
+def test_what_is_remembered_of_another_folder_or_of_gone_versions_is_not_used(
+    tmp_path: Path,
+) -> None:
+    write_versions(tmp_path / "old", 1, name="zebras")
+    serve(tmp_path / "old", 1, name="zebras")
+    write_versions(tmp_path / "new", 2, name="zebras")
+    write_versions(tmp_path / "new", 1, name="ants")
+    elsewhere = local_entries(tmp_path / "old")
+    gone = [replace(each, base_path=tmp_path / "new/zebras") for each in elsewhere]
+
+    for remembered in (elsewhere, gone):
+        served = read_served(tmp_path / "new", remembered)
+        assert list(served) == ["ants", "zebras"]
+        assert served["zebras"].loaded([2]) == [2]
+
+
+def test_default_model_moves_to_the_front(tmp_path: Path) -> None:
+    for name in ("ants", "bees", "cows"):
+        write_versions(tmp_path, 1, name=name)
+    serve(tmp_path, 1, name="cows", stable=1)
+
+    assert make_default(tmp_path, "cows") == ["cows", "ants", "bees"]
+    assert list(read_served(tmp_path)) == ["cows", "ants", "bees"]
+    assert read_served(tmp_path)["cows"].labels == (("stable", 1),)
+    with pytest.raises(NotFoundError, match=r"'dogs' .*there are cows, ants, bees"):
+        make_default(tmp_path, "dogs")
 
 
 def test_model_without_versions_is_left_out(tmp_path: Path) -> None:
