@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "report": "kennel.commands.runs:report",
     "export": "kennel.commands.runs:export",
     "models": "kennel.commands.versions:models",
+    "default": "kennel.commands.versions:default",
     "rollback": "kennel.commands.versions:rollback",
     "label": "kennel.commands.versions:label",
     "rollout": "kennel.commands.rollout:rollout",

@@ -15,25 +15,31 @@ _ASK_SECONDS: Final = 1.0
 
 _HEADINGS: Final = (
     *("model", "version", "state", "labels"),
-    *("accuracy", "log loss", "recipe", "created", "size"),
+    *("accuracy", "log loss", "recipe", "created", "size", "default"),
 )
 
 
-def render_table(versions: Sequence[PublishedVersion]) -> str:
+def render_table(
+    versions: Sequence[PublishedVersion], default: str | None = None
+) -> str:
     """A line for each of *versions* under a line of headings, columns aligned.
 
     The figures are those of the card: on validation photos, calibrated, not clipped.
+    The last column marks the model *default*, which answers requests that name none.
     """
-    lines = [_HEADINGS, *(_row(each) for each in versions)]
+    lines = [_HEADINGS, *(_row(each, default) for each in versions)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def as_json(version: PublishedVersion) -> dict[str, Any]:
-    """The card's members, and beside them the state; a broken version has no card's."""
+def as_json(version: PublishedVersion, default: str | None = None) -> dict[str, Any]:
+    """The card's members, and beside them the state; a broken version has no card's.
+
+    ``is_default`` says whether it is of the model *default*.
+    """
     found = dataclasses.asdict(version)
     card = found.pop("card") or {}
-    return {**card, **found}
+    return {**card, **found, "is_default": version.name == default}
 
 
 def format_size(size_bytes: int) -> str:
@@ -72,7 +78,7 @@ def versions_away(target: str, versions: Sequence[PublishedVersion]) -> Iterator
                     yield f"{name}: the model server says: {said} (kennel doctor)"
 
 
-def _row(version: PublishedVersion) -> tuple[str, ...]:
+def _row(version: PublishedVersion, default: str | None) -> tuple[str, ...]:
     card = version.card
     figures = card.metrics.get("validation", {}) if card else {}
     return (
@@ -83,6 +89,7 @@ def _row(version: PublishedVersion) -> tuple[str, ...]:
         card.recipe if card else "-",
         card.created if card else "-",
         format_size(version.size_bytes),
+        "yes" if version.name == default else "-",
     )
 
 

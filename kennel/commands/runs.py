@@ -102,12 +102,16 @@ def report(run: str, output: Path | None) -> None:
     help="Do not let it answer, nor be loaded, before kennel rollout start.",
 )
 def export(run: str, precision: str, views: str | None, hold: bool) -> None:
-    """Publish RUN as the next version of its model."""
+    """Publish RUN as the next version of its model.
+
+    Which model answers requests that name none stays as it is: see kennel default.
+    """
     _start_tensorflow()
     from export.evaluation.prediction import validate_views
     from export.publication.operations import describe_served
     from export.publication.publish import publish
     from export.training.runs import read_run
+    from kennel.default_model import find_default
     from kennel.progress import progress_bars
 
     settings = KennelSettings.from_env(os.environ)
@@ -119,6 +123,8 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
     folder = settings.models_dir / card.name / str(card.version)
     click.echo(f"Published {card.name} version {card.version}: {folder}")
     click.echo(describe_served(settings.models_dir, card.name))
+    default = find_default(os.environ, settings.models_dir)
+    click.echo(default.sentence(exported=card.name))
 
 
 def _start_tensorflow() -> None:

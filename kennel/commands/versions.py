@@ -1,4 +1,4 @@
-"""Commands about published versions: list, roll back, label, prune."""
+"""Commands about published models: list, default; roll back, label, prune."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("name", required=False)
 @_JSON
 def models(name: str | None, as_json: bool) -> None:
-    """List the published versions of all models, or of NAME.
+    """List the published versions of all models, or of NAME, and the default model.
 
     answers: takes requests that name no version. canary: takes a share of them. loaded:
     takes requests that name it. rolled back: newer than the one that answers, and not
@@ -29,25 +29,54 @@ def models(name: str | None, as_json: bool) -> None:
     answers at MODEL_SERVER, versions are named that it should have loaded and has not.
     """
     from export.publication.listing import list_versions
+    from kennel.default_model import find_default
     from kennel.version_table import as_json as version_as_json
     from kennel.version_table import render_table, versions_away
     from models.environment import read_address
 
     folder = KennelSettings.from_env(os.environ).models_dir
     versions = list_versions(folder, name)
+    default_model = find_default(os.environ, folder)
     if as_json:
-        click.echo(json.dumps([version_as_json(each) for each in versions]))
+        found = [version_as_json(each, default_model.name) for each in versions]
+        click.echo(json.dumps(found))
         return
     if not versions:
         click.echo(f"No models in {folder}: kennel train, then kennel export.")
         return
-    click.echo(render_table(versions))
+    click.echo(render_table(versions, default_model.name))
     for each in versions:
         if each.problem:
             click.echo(f"{each.name} version {each.version}: {each.problem}", err=True)
     target = read_address(os.environ, "MODEL_SERVER", _MODEL_SERVER)
     for sentence in versions_away(target, versions):
         click.echo(sentence, err=True)
+    click.echo(f"kennel: {default_model.sentence()}", err=True)
+
+
+@click.command(epilog="Examples: kennel default; kennel default pets")
+@click.argument("name", required=False)
+def default(name: str | None) -> None:
+    """Let the model NAME answer requests and jobs that name no model.
+
+    Without NAME, show which model does. Exporting another model never changes it.
+    """
+    from export.publication.served import make_default
+    from kennel.default_model import describe_models, find_default
+
+    folder = KennelSettings.from_env(os.environ).models_dir
+    if name is not None:
+        make_default(folder, name)
+    found = find_default(os.environ, folder)
+    click.echo(found.sentence())
+    if name not in {None, found.name}:
+        click.echo(
+            f"kennel: {name} is first in models.config now, but {found.decided_by} "
+            f"decides: set it to {name}, or unset it, and restart the API",
+            err=True,
+        )
+    if name is None and found.served:
+        click.echo(f"served: {describe_models(folder)}")
 
 
 @click.command(epilog="Examples: kennel rollback pets 3; kennel rollback pets 4")

@@ -6,11 +6,13 @@ is lost, the local one remembers which model comes first, rollbacks and labels.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from export.publication.served import CONFIG_FILE, local_entries, restore_served
+from kennel.default_model import describe_models, find_default
 from models.errors import InvalidRequestError
 from models.storage import write_atomically
 from models.wire.config import ModelEntry, read_model_config, render_entries
@@ -30,7 +32,7 @@ class LocalModelConfig:
         self._trouble = ""
 
     def write(self) -> None:
-        """Bring the file up to date.
+        """Bring the file up to date; a change is told.
 
         Raises:
             InvalidRequestError: the published configuration is broken.
@@ -41,6 +43,7 @@ class LocalModelConfig:
         if text != self._text or not self.path.exists():
             write_atomically(self.path, text)
             self._text = text
+            self._tell()
         # A folder of models that is read-only is served all the same.
         with suppress(OSError):
             if restore_served(self._models_dir, remembered) and remembered:
@@ -64,3 +67,9 @@ class LocalModelConfig:
             return read_model_config(self.path)
         except InvalidRequestError:
             return []  # damaged; it is only a copy
+
+    def _tell(self) -> None:
+        default = find_default(os.environ, self._models_dir)
+        if default.served:
+            self._echo(f"kennel       | serves {describe_models(self._models_dir)}")
+        self._echo(f"kennel       | {default.sentence()}")

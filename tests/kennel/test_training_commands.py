@@ -57,7 +57,8 @@ def test_photos_become_a_run_a_report_and_a_version(tmp_path: Path) -> None:
     assert json.loads(evaluated.stdout)["images"] == 12
     assert Path(reported.stdout.strip()).read_text().startswith("<!doctype html>")
     assert "Published pets version 1" in exported.output
-    assert "answers requests that name no version" in exported.output
+    assert "pets version 1 answers requests that name no version" in exported.output
+    assert exported.stdout.endswith("pets answers requests that name no model\n")
 
 
 @pytest.mark.tensorflow

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kennel.commands import versions
+from kennel.default_model import find_default
 from kennel.settings import KennelSettings
 from kennel.stack.model_config import LocalModelConfig
 from models.contract import CARD_FILE
@@ -36,6 +37,7 @@ from worker.sources.local import LocalFolder
 from worker.sources.source import list_photos
 
 PETS = ModelRef("pets")
+ANY = "requests that name no model"
 
 
 @pytest.fixture
@@ -174,9 +176,12 @@ def test_local_configuration_follows_and_survives_a_broken_one(
         settings.models_dir, settings.home / "local.config", said.append
     )
     local.write()
+    said.clear()
     run("rollback", "pets", "1")
 
     local.follow()
+    assert said.pop(0).endswith("| serves pets version 1")
+    assert said.pop(0).endswith("| pets answers requests that name no model")
     (settings.models_dir / "models.config").write_text("nonsense")
     local.follow()
     local.follow()
@@ -185,6 +190,96 @@ def test_local_configuration_follows_and_survives_a_broken_one(
     assert entry.base_path == settings.models_dir / "pets"
     assert entry.specific_versions == (1,)
     assert len(said) == 1
+
+
+def test_local_stack_keeps_its_default_model_when_the_configuration_is_lost(
+    settings: KennelSettings,
+) -> None:
+    for name in ("solar", "ants"):
+        write_versions(settings.models_dir, 1, 2, name=name)
+    said: list[str] = []
+    copy = settings.home / "local.config"
+    run("default", "solar")
+    run("rollback", "ants", "1")
+    LocalModelConfig(settings.models_dir, copy, said.append).write()
+    (settings.models_dir / "models.config").unlink()
+
+    LocalModelConfig(settings.models_dir, copy, said.append).write()
+
+    assert "models.config was lost: written anew" in said[-1]
+    served = read_model_config(settings.models_dir / "models.config")
+    assert [(each.name, each.specific_versions) for each in served] == [
+        ("solar", ()),
+        ("ants", (1,)),
+    ]
+
+
+def test_folders_that_come_later_do_not_answer_by_default(
+    settings: KennelSettings,
+) -> None:
+    local = LocalModelConfig(settings.models_dir, settings.home / "local.config", print)
+    settings.models_dir.mkdir()
+    local.write()
+    for name in ("solar", "pets", "ants"):
+        write_versions(settings.models_dir, 1, name=name)
+        local.follow()
+
+    names = [each.name for each in read_model_config(local.path)]
+    assert names[0] == "solar"
+    assert json.loads(run("models", "solar", "--json").stdout)[0]["is_default"]
+
+
+def test_default_model_is_shown_and_changed(settings: KennelSettings) -> None:
+    write_versions(settings.models_dir, 1, 2, name="solar")
+    serve(settings.models_dir, name="solar", stable=1)
+    write_versions(settings.models_dir, 1)
+
+    before, after = run("default").stdout, run("default", "pets").stdout
+
+    assert before == (
+        "solar answers requests that name no model; kennel default NAME changes that\n"
+        "served: solar version 2 (stable=1), pets version 1\n"
+    )
+    assert after.startswith("pets answers requests that name no model")
+    assert run("models").stdout.splitlines()[1].endswith("yes")
+    with pytest.raises(NotFoundError, match="there are pets, solar"):
+        run("default", "cows")
+
+
+def test_export_says_that_the_default_model_is_as_before(
+    settings: KennelSettings,
+) -> None:
+    for name in ("pets", "solar"):
+        write_versions(settings.models_dir, 1, name=name)
+    run("default", "solar")
+
+    default = find_default({}, settings.models_dir)
+
+    assert default.sentence(exported="pets") == (
+        "solar still answers requests that name no model; "
+        "kennel default pets changes that"
+    )
+    assert default.sentence(exported="solar").startswith("solar answers ")
+
+
+@pytest.mark.parametrize("variable", ["DEFAULT_MODEL", "MODEL_NAMES"])
+def test_variable_that_decides_over_the_default_model_is_named(
+    settings: KennelSettings, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("pets", "solar"):
+        write_versions(settings.models_dir, 1, name=name)
+    monkeypatch.setenv(variable, "solar")
+
+    result = run("default", "pets")
+
+    assert f"solar answers {ANY}, because {variable} says so" in result.stdout
+    assert f"{variable} decides: set it to pets, or unset it" in result.stderr
+    monkeypatch.setenv(variable, "cows")
+    assert "names no published model (there are: pets, solar)" in run("default").stdout
+
+
+def test_no_model_is_no_default_model(settings: KennelSettings) -> None:
+    assert run("default").stdout.startswith("no model is published yet")
 
 
 @pytest.fixture
