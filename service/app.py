@@ -92,7 +92,7 @@ def create_app(
         RolloutViews(catalog, rollouts, queue.counts),
         *_job_views(settings, catalog, queue),
         HealthViews(catalog, queue),
-        ObservationViews(settings, Exposition(metrics, catalog, queue)),
+        ObservationViews(settings, Exposition(metrics, catalog, queue), catalog),
     ):
         document.register_blueprint(views.blueprint())
     reports = Reports(partial(find_report, settings.models_dir), REPORT_POLICY)

@@ -17,6 +17,7 @@ from models.wire.config import (
     published_versions,
     read_model_config,
 )
+from service.settings import ServiceSettings
 
 _CONFIG: Final = "models.config"
 _AGAIN: Final = "export it again: kennel export RUN"
@@ -36,12 +37,24 @@ def check_models(deployment: Deployment) -> Iterator[Finding]:
         yield fail("models", str(error), remedy)
         return
     yield ok("models", f"{models_dir}: {', '.join(sorted(entries))}")
+    yield from _default(deployment.service, list(entries))
     for name in published_models(models_dir):
         if name not in entries:
             remedy = "kennel export names it; a local stack serves it all the same"
             yield warn(name, f"{_CONFIG} does not name it", remedy)
     for entry in entries.values():
         yield from _entry(entry, published_folder(models_dir, entry))
+
+
+def _default(settings: ServiceSettings, configured: list[str]) -> Iterator[Finding]:
+    known = [*settings.model_names, *configured]
+    default = settings.default_model or next(iter(known), None)
+    if default in known:
+        yield ok("default model", f"{default} answers requests that name no model")
+    elif default is not None:
+        there = ", ".join(known) or "none"
+        remedy = f"set DEFAULT_MODEL to a served model ({there}), or unset it"
+        yield fail("default model", f"DEFAULT_MODEL={default} is not served", remedy)
 
 
 def configured_entries(models_dir: Path) -> dict[str, ModelEntry]:

@@ -33,6 +33,10 @@ class InfoSchema(Members):
 
     kennel = text("Version of Kennel")
     python = text("Version of Python")
+    default_model = text(
+        "The model that answers requests that name none; null: none can",
+        allow_none=True,
+    )
     libraries = fields.Dict(
         keys=fields.String(),
         values=fields.String(allow_none=True),
@@ -48,6 +52,7 @@ class InfoSchema(Members):
 _INFO: Final[dict[str, Any]] = {
     "kennel": "0.1.0",
     "python": "3.11.7",
+    "default_model": "dogscats",
     "libraries": {"flask": "3.1.3", "grpcio": "1.85.1"},
     "limits": {
         "max_request_bytes": 67108864,

@@ -104,6 +104,10 @@ class ServedModelsSchema(Members):
     """Every model."""
 
     models = several(ServedModelSchema)
+    default_model = text(
+        "The model that answers requests that name none; null: none can",
+        allow_none=True,
+    )
 
 
 _CARD: Final = {
@@ -137,13 +141,15 @@ _EXAMPLE: Final = {
     ],
 }
 
+_MODELS: Final = {"models": [_EXAMPLE], "default_model": "dogscats"}
+
 LIST_MODELS: Final = Operation(
     summary="List the served models",
     parameters=(TIMEOUT_HEADER,),
     answers=(
         Answer(
             "Every model with its versions, newest first",
-            (Content(ServedModelsSchema, example={"models": [_EXAMPLE]}),),
+            (Content(ServedModelsSchema, example=_MODELS),),
         ),
     ),
     errors=("invalid_parameter", *SERVER_CODES),

@@ -17,6 +17,7 @@ from models.version import VERSION
 from service.documents.observation import SHOW_INFO, SHOW_METRICS
 from service.documents.operations import documented
 from service.observation.metrics.metrics import Exposition
+from service.served.catalog import Catalog
 from service.settings import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS, ServiceSettings
 
 LIBRARIES: Final = ("flask", "grpcio", "gunicorn", "numpy", "pillow", "protobuf", "rq")
@@ -30,6 +31,7 @@ class ObservationViews:
 
     settings: ServiceSettings
     exposition: Exposition
+    catalog: Catalog
 
     def blueprint(self) -> Blueprint:
         """The routes."""
@@ -51,6 +53,7 @@ class ObservationViews:
         return jsonify(
             kennel=VERSION,
             python=platform.python_version(),
+            default_model=self.catalog.find_default(),
             libraries=_library_versions(),
             limits={
                 "max_request_bytes": settings.max_request_bytes,

@@ -93,6 +93,7 @@ class PageViews:
         return render_template(
             "model.html",
             name=name,
+            default_model=self.catalog.find_default(),
             versions=rows,
             shown=shown,
             readable=read_card(card) if card else None,
@@ -118,12 +119,11 @@ class PageViews:
         return suggest_folders(self.settings.input_root)
 
     def _known_models(self) -> dict[str, Any]:
-        names = self.catalog.names()
+        known: dict[str, Any] = {"models": self.catalog.names(), "default_problem": ""}
         try:
-            default = self.catalog.default_name()
-        except KennelError:
-            return {"models": names, "default_model": None}
-        return {"models": dict.fromkeys([*names, default]), "default_model": default}
+            return {**known, "default_model": self.catalog.default_name()}
+        except KennelError as error:
+            return {**known, "default_model": None, "default_problem": str(error)}
 
 
 def _choose(

@@ -49,33 +49,49 @@ class Catalog:
         self._coming: dict[str, dict[int, float]] = {}
 
     def names(self) -> tuple[str, ...]:
-        """The models that we answer for, the configured order."""
-        return self._names()
+        """The models that we answer for, in the configured order."""
+        names = self._names()
+        return names if names or self._default is None else (self._default,)
 
     def default_name(self) -> str:
         """The model that answers when a request names none.
 
         Raises:
-            ModelUnavailableError: no model is known yet.
+            ModelUnavailableError: no model is known yet, or DEFAULT_MODEL names none of
+                those that are.
         """
-        name = self._default or next(iter(self.names()), None)
-        if name is None:
+        names = self.names()
+        if not names:
             raise ModelUnavailableError(
                 "no model is known: publish one and set MODEL_NAMES or "
                 "MODEL_CONFIG_FILE"
             )
+        name = self._default or names[0]
+        if name not in names:
+            raise ModelUnavailableError(
+                f"DEFAULT_MODEL={name} names no served model: name one of "
+                f"{', '.join(names)} in the request; the service's operator has to "
+                "change DEFAULT_MODEL or unset it"
+            )
         return name
+
+    def find_default(self) -> str | None:
+        """As `default_name`, but None where that raises."""
+        try:
+            return self.default_name()
+        except ModelUnavailableError:
+            return None
 
     def find(self, name: str | None) -> str:
         """*name* if we answer for it, the default for None.
 
         Raises:
             NotFoundError: there is no model of that name.
-            ModelUnavailableError: no model is known yet.
+            ModelUnavailableError: as `default_name`.
         """
         if name is None:
             return self.default_name()
-        if name not in self.names() and name != self._default:
+        if name not in self.names():
             message = f"no model {quoted(name)}: GET /v1/models lists what is served"
             raise NotFoundError(message, code="model_not_found")
         return name

@@ -34,13 +34,13 @@ class ModelViews:
 
     @documented(LIST_MODELS)
     def all_models(self) -> Response:
-        """Every model with its versions."""
+        """Every model with its versions, and which one answers by default."""
         budget = self._budget()
         models = [
             self._render(name, self.catalog.versions(name, budget.left()), budget)
             for name in self.catalog.names()
         ]
-        return jsonify(models=models)
+        return jsonify(models=models, default_model=self.catalog.find_default())
 
     @documented(SHOW_MODEL)
     def one_model(self, name: str) -> Response:

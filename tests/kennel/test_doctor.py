@@ -201,6 +201,17 @@ def test_published_models_that_are_complete_are_sound(tmp_path: Path) -> None:
     assert "pets 1" in found
 
 
+def test_default_model_that_is_not_served_is_told(tmp_path: Path) -> None:
+    publish(tmp_path)
+    env = {"MODELS_DIR": str(tmp_path)}
+
+    sound = findings(env, "models")["default model"]
+    wrong = findings({**env, "DEFAULT_MODEL": "cows"}, "models")["default model"]
+
+    assert (sound.verdict, sound.seen.split()[0]) == ("ok", CARD.name)
+    assert (wrong.verdict, wrong.seen) == ("failed", "DEFAULT_MODEL=cows is not served")
+
+
 @pytest.mark.parametrize(
     ("broken", "check"), [("card.json", "pets 1"), ("saved_model.pb", "pets 1")]
 )

@@ -15,6 +15,9 @@ from service.app import create_app
 from service.served.names import ModelNames
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
+from tests.pictures import grey
+from tests.processes import wait_until
+from tests.service.conftest import post_image
 from tests.service.served_model import ServedModel
 from worker.queue import JobQueue
 
@@ -69,6 +72,55 @@ def test_names_follow_the_configuration_file(tmp_path: Path) -> None:
 
     path.unlink()
     assert names() == ("pets", "drivers")
+
+
+def test_first_model_of_the_file_answers_until_another_is_first(
+    settings: ServiceSettings, model_client: ModelServerClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "models.config"
+    entries = [default_entry(name, PurePath("/models")) for name in ("solar", "pets")]
+    path.write_text(render_entries(entries))
+    ours = replace(settings, model_names=(), model_config_file=path)
+    queue = JobQueue(ours.redis_url, ours.runs_dir, ours.input_root)
+    client = create_app(ours, model_client, queue).test_client()
+
+    assert client.get("/v1/models").get_json()["default_model"] == "solar"
+    assert client.get("/v1/info").get_json()["default_model"] == "solar"
+    path.write_text(render_entries(reversed(entries)))
+    wait_until(
+        lambda: client.get("/v1/info").get_json()["default_model"] == "pets",
+        "the other order",
+    )
+    assert "pets (default)" in client.get("/").text
+    assert "solar (default)" not in client.get("/jobs").text
+
+
+def test_default_model_that_is_not_served_is_named_with_those_that_are(
+    settings: ServiceSettings, model_client: ModelServerClient
+) -> None:
+    wrong = replace(settings, default_model="cows")
+    queue = JobQueue(wrong.redis_url, wrong.runs_dir, wrong.input_root)
+    client = create_app(wrong, model_client, queue).test_client()
+
+    answer = post_image(client, grey(90))
+    sentence = "DEFAULT_MODEL=cows names no served model: name one of pets"
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "model_not_ready")
+    assert sentence in answer.get_json()["detail"]
+    assert sentence in client.get("/readyz").text
+    assert sentence in client.get("/").text
+    assert client.get("/v1/models").get_json()["default_model"] is None
+    assert post_image(client, grey(90), "?model=pets").status_code == 200
+
+
+def test_default_model_alone_is_served(
+    settings: ServiceSettings, model_client: ModelServerClient
+) -> None:
+    only = replace(settings, model_names=(), default_model="pets")
+    queue = JobQueue(only.redis_url, only.runs_dir, only.input_root)
+    client = create_app(only, model_client, queue).test_client()
+
+    assert post_image(client, grey(90)).get_json()["model"] == "pets"
+    assert client.get("/v1/models").get_json()["models"][0]["name"] == "pets"
 
 
 def test_broken_configuration_stops_the_start(tmp_path: Path) -> None:
