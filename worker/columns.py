@@ -27,8 +27,8 @@ def csv_header(request: JobRequest) -> tuple[str, ...]:
 
 def csv_labels(request: JobRequest) -> list[int]:
     """The number of the label in each column that holds a probability."""
-    if request.format == KAGGLE_BINARY:
-        return [request.labels.index(request.positive or request.labels[-1])]
+    if request.written_label is not None:
+        return [request.labels.index(request.written_label)]
     if request.header is None:
         return list(range(len(request.labels)))
     names = [label.strip(" ") for label in request.labels]

@@ -49,9 +49,11 @@ def _asked(manifest: Manifest) -> dict[str, Any]:
     return {
         "model": request.model,
         "version": request.version,
+        "label": request.pinned_label,
         "labels": request.labels,
         "input": request.input,
         "format": request.format,
+        "positive": request.written_label,
         "clip": request.clip,
         "on_unreadable": request.on_unreadable,
     }

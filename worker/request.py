@@ -69,6 +69,19 @@ class JobRequest:
         """Whether the ids are those of the CSV whatever the format, as a file says."""
         return self.manifest is not None or self.sample_submission is not None
 
+    @property
+    def pinned_label(self) -> str | None:
+        """The version's label, if that is how the user named the version."""
+        kind, _, label = (self.pin or "").partition("=")
+        return label if kind == "label" else None
+
+    @property
+    def written_label(self) -> str | None:
+        """The label whose probability kaggle-binary writes; None: another format."""
+        if self.format != KAGGLE_BINARY:
+            return None
+        return self.positive or self.labels[-1]
+
     def check(self) -> None:
         """Accept the request; the folder is looked at when it is listed.
 

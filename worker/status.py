@@ -24,6 +24,8 @@ class JobStatus:
     Attributes:
         state: queued, running, succeeded, failed or cancelled.
         owner: name of the API key that submitted it; None: the API was open.
+        label: the label by which the version was asked for; None: by none.
+        positive: whose probability the CSV has; None: its format has all.
         done: images whose shard is finished, unreadable ones included.
         images_per_second: of the last minute while it runs, of all when it succeeded.
         eta_seconds: at that speed; None while nothing tells it.
@@ -35,8 +37,10 @@ class JobStatus:
     state: str
     model: str
     version: int
+    label: str | None
     input: str
     format: str
+    positive: str | None
     clip: float | None
     priority: str
     done: int
@@ -113,8 +117,10 @@ def _status(run: Run, state: str, ending: dict[str, Any]) -> JobStatus:
         state=state,
         model=request.model,
         version=request.version,
+        label=request.pinned_label,
         input=request.input,
         format=request.format,
+        positive=request.written_label,
         clip=request.clip,
         priority=request.priority,
         done=progress.done,

@@ -38,8 +38,13 @@ class JobSchema(Members):
     state = choice("What became of it", STATES)
     model = text("The model")
     version = count("Its version, pinned when the job was submitted", 1)
+    label = text("The label that named the version; null: none did", allow_none=True)
     input = text("The folder below INPUT_ROOT, or `upload:` and an archive's name")
     format = choice("Form of the CSV", FORMATS)
+    positive = text(
+        "Label whose probability kaggle-binary has; null: another format",
+        allow_none=True,
+    )
     clip = number("Upper bound of a probability; null: none", allow_none=True)
     priority = choice("Which job gets workers first", PRIORITIES)
     progress = fields.Nested(ProgressSchema, required=True)
@@ -72,8 +77,10 @@ _EXAMPLE: Final = {
     "state": "running",
     "model": "dogscats",
     "version": 3,
+    "label": None,
     "input": "test",
     "format": "kaggle-binary",
+    "positive": "dog",
     "clip": 0.985,
     "priority": "normal",
     "progress": {"done": 5120, "total": 12500, "unreadable": 0},

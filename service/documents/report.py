@@ -45,6 +45,16 @@ class ReportSchema(Members):
     job = text("Id of the job")
     model = text("The model")
     version = count("Its version", 1)
+    label = text(
+        "The label that named the version; null: none did",
+        required=False,
+        allow_none=True,
+    )
+    positive = text(
+        "Label whose probability kaggle-binary has; null: another format",
+        required=False,
+        allow_none=True,
+    )
     labels = texts("In the order of the model's outputs")
     input = text("The folder or the archive")
     format = choice("Form of the CSV", FORMATS)
@@ -85,9 +95,11 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "job": "0c5d1c9f5e4b7a21",
     "model": "dogscats",
     "version": 3,
+    "label": None,
     "labels": ["cat", "dog"],
     "input": "test",
     "format": "kaggle-binary",
+    "positive": "dog",
     "clip": 0.985,
     "on_unreadable": "prior",
     "images": 3,

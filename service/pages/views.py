@@ -76,7 +76,9 @@ class PageViews:
 
     def one_job(self, job: str) -> str:
         """One folder job."""
-        return render_template("job.html", job=visible_jobs(self.queue).status(job))
+        status = visible_jobs(self.queue).status(job)
+        is_served = status.model in self.catalog.names()
+        return render_template("job.html", job=status, is_served=is_served)
 
     def models(self) -> str:
         """The names of the served models."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,46 @@ def test_submitted_job_is_accepted_and_pinned(
         2,
     )
     assert status["progress"] == {"done": 0, "total": 3, "unreadable": 0}
+
+
+def test_status_has_the_label_of_the_version_and_whose_probability_the_csv_has(
+    jobs_client: FlaskClient, served: ServedModel
+) -> None:
+    served.versions, served.version_labels = (1, 2), {"canary": 1}
+
+    plain, labelled = submit(jobs_client), submit(jobs_client, label="canary")
+    full = submit(jobs_client, format="full", version=1).get_json()
+
+    status = labelled.get_json()
+    assert (status["version"], status["label"], status["positive"]) == (
+        1,
+        "canary",
+        "dog",
+    )
+    assert (plain.get_json()["label"], full["label"]) == (None, None)
+    assert full["positive"] is None
+    page = jobs_client.get(f"/jobs/{status['id']}").text
+    assert "version 1, asked for by label canary" in page
+    assert "kaggle-binary: probability of dog" in page
+
+
+def test_job_of_a_model_that_was_removed_stays_readable(
+    settings: ServiceSettings,
+    model_client: ModelServerClient,
+    jobs_client: FlaskClient,
+    redis_server: RedisServer,
+) -> None:
+    job = submit(jobs_client).get_json()["id"]
+    csv = finish(settings, job)
+    others = replace(settings, model_names=("cows",))
+    queue = JobQueue(redis_server.url, settings.runs_dir, settings.input_root)
+    later = create_app(others, model_client, queue).test_client()
+
+    assert later.get(f"/v1/jobs/{job}").get_json()["model"] == "pets"
+    with later.get(f"/v1/jobs/{job}/submission.csv") as answer:
+        assert answer.get_data(as_text=True) == csv
+    page = later.get(f"/jobs/{job}").text
+    assert "<dd>pets, version 1</dd>" in page
 
 
 def test_job_is_found_again(jobs_client: FlaskClient) -> None:

@@ -57,7 +57,8 @@ function newRow(job) {
   parts.link.href = `/jobs/${encodeURIComponent(job.id)}`;
   parts.link.textContent = job.input;
   parts.progress.setAttribute("aria-label", `Progress of ${job.input}`);
-  parts.model.textContent = `${job.model} ${job.version}`;
+  const label = job.label ? ` (${job.label})` : "";
+  parts.model.textContent = `${job.model} ${job.version}${label}`;
   parts.created.append(moment(job.created));
   return parts;
 }
