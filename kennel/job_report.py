@@ -1,9 +1,23 @@
-"""A job's report for the terminal."""
+"""A job and its report for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+
+def what_answers(content: Mapping[str, Any]) -> str:
+    """Which model, version and label a job has, and what its CSV says.
+
+    *content* is the job's status or report. An API of an older kennel tells neither
+    label nor positive; they are left out.
+    """
+    parts = [f"{content['model']} version {content['version']}"]
+    if content.get("label"):
+        parts.append(f"label {content['label']}")
+    if content.get("positive"):
+        parts.append(f"{content['format']}: probability of {content['positive']}")
+    return ", ".join(parts)
 
 
 def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -12,7 +26,7 @@ def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
     One of an older kennel lacks what came later; those lines are left out.
     """
     clip = "no clip" if report["clip"] is None else f"clip {report['clip']:g}"
-    yield f"{report['job']}: {report['input']} by {report['model']} {report['version']}"
+    yield f"{report['job']}: {report['input']} by {what_answers(report)}"
     yield f"  {report['format']}, {clip}, {report['images']} images"
     yield (
         f"  {report['seconds']:g} s, {report['images_per_second']:g} images/s"

@@ -58,13 +58,16 @@ def list_jobs(
 @KEY_OPTION
 @JSON_OPTION
 def show_job(job: str, url: str, key: str | None, as_json: bool) -> None:
-    """Show one JOB, with the images that could not be read."""
+    """Show one JOB: what answers, and the images that could not be read."""
     with open_client(url, key) as client:
         found = client.job(job)
     if as_json:
         click.echo(json.dumps(found.content))
         return
+    from kennel.job_report import what_answers
+
     click.echo(_line(found))
+    click.echo(f"  by {what_answers(found.content)}")
     if found.content.get("waiting"):
         click.echo(f"  waits: {found.content['waiting']}")
     for each in found.unreadable_files:

@@ -20,7 +20,9 @@ from kennel.commands.api_options import (
 )
 
 if TYPE_CHECKING:
-    from kennel.api.answers import Prediction
+    from collections.abc import Mapping
+
+    from kennel.api.answers import Answer, Prediction
 
 
 @click.command(
@@ -52,10 +54,14 @@ def predict(
 ) -> None:
     """Ask the API what is on some photos, any number of them.
 
+    Which model and version answered goes to stderr.
+
     Exits with 1 if one of them could not be used; the others are answered all the same.
     """
     with open_client(url, key) as client:
         answer = client.predict(files, top=top, **choice)
+    if answer.model is not None:
+        click.echo(_answered(answer, choice), err=True)
     if as_json:
         click.echo(json.dumps(answer.to_json()))
     else:
@@ -63,6 +69,12 @@ def predict(
             click.echo(_line(prediction), err=prediction.error is not None)
     if any(each.error is not None for each in answer.predictions):
         click.get_current_context().exit(1)
+
+
+def _answered(answer: Answer, choice: Mapping[str, str | None]) -> str:
+    label = f", label {choice['label']}" if choice["label"] else ""
+    default = "" if choice["model"] else " (the default model: --model names another)"
+    return f"by {answer.model} version {answer.version}{label}{default}"
 
 
 def _line(prediction: Prediction) -> str:

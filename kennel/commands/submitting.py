@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kennel.client import Client
 
 _MEBIBYTE: Final = 1024**2
+_BY_DEFAULT: Final = " (the default model: --model names another)"
 _SHEET: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -91,7 +92,10 @@ def submit(
     key: str | None,
     **options: Any,
 ) -> None:
-    """Turn FOLDER, a name below the service's INPUT_ROOT, into a CSV."""
+    """Turn FOLDER, a name below the service's INPUT_ROOT, into a CSV.
+
+    Which model and version answer, and whose probability the CSV has, goes to stderr.
+    """
     source = Path(folder) if upload else folder
     with open_client(url, key) as client:
         job = _follow(client, source, options)
@@ -106,6 +110,7 @@ def submit(
 
 
 def _follow(client: Client, source: str | Path, options: dict[str, Any]) -> Job:
+    from kennel.job_report import what_answers
     from kennel.progress import progress_bars
 
     def sent(count: int, size: int) -> None:
@@ -116,6 +121,7 @@ def _follow(client: Client, source: str | Path, options: dict[str, Any]) -> Job:
 
     with progress_bars() as progress:
         job = client.submit(source, on_sent=sent, **options)
-    click.echo(f"Job {job.id}: {job.total} images", err=True)
+    answers = what_answers(job.content) + ("" if options["model"] else _BY_DEFAULT)
+    click.echo(f"Job {job.id}: {job.total} images by {answers}", err=True)
     with progress_bars() as progress:
         return client.wait(job.id, classified)

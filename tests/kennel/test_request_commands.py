@@ -51,7 +51,10 @@ def test_predict_prints_the_good_and_fails_for_the_bad(photos: list[str]) -> Non
 
     assert result.exit_code == 1
     assert result.stdout == "1.png: dog (cat 0.2500, dog 0.7500)\n"
-    assert result.stderr == "2.png: it is damaged\n"
+    assert result.stderr == (
+        "by pets version 1, label canary (the default model: --model names another)\n"
+        "2.png: it is damaged\n"
+    )
     assert api.seen[0].path == "/v1/predict?top=2&label=canary"
 
 
@@ -92,6 +95,22 @@ def test_submit_names_a_folder_of_the_service(tmp_path: Path) -> None:
     }
 
 
+def test_submit_says_what_answers(tmp_path: Path) -> None:
+    answers = {"label": "canary", "positive": "dog", "format": "kaggle-binary"}
+    job = {**JOB, **answers}
+    arguments = ("submit", "test", "-o", str(tmp_path / "s.csv"))
+    with scripted(says(job, 202), says(job), says(b"id,label\n")) as api:
+        default = run(api, *arguments)
+        api.seen.clear()
+        named = run(api, *arguments, "--model", "pets")
+
+    words = (
+        "3 images by pets version 1, label canary, kaggle-binary: probability of dog"
+    )
+    assert f"Job j1: {words} (the default model" in default.stderr
+    assert f"Job j1: {words}\n" in named.stderr
+
+
 def test_submit_uploads_a_folder_from_here(photos: list[str], tmp_path: Path) -> None:
     with scripted(says(JOB, 202), says(JOB), says(b"id,label\n")) as api:
         folder, target = str(Path(photos[0]).parent), str(tmp_path / "s.csv")
@@ -117,6 +136,8 @@ def test_submit_of_a_job_that_fails_says_why(tmp_path: Path) -> None:
         (("list",), {"jobs": [JOB]}, "j1  succeeded  3/3  pets 1  test\n"),
         (("delete", "j1", "j2"), b"", "j1  deleted\nj2  deleted\n"),
         (("show", "j1"), JOB, "  7.png: damaged\n"),
+        (("show", "j1"), JOB, "  by pets version 1\n"),
+        (("show", "j1"), {**JOB, "label": "canary"}, "version 1, label canary\n"),
         (("show", "j1"), {**JOB, "waiting": "no model"}, "  waits: no model\n"),
         (("cancel", "j1"), JOB, "j1  succeeded"),
         (("retry", "j1"), JOB, "j1  succeeded"),
@@ -184,7 +205,7 @@ def test_report_of_a_job_is_told_in_words() -> None:
         result = run(api, "jobs", "report", "j1")
 
     assert result.stdout.splitlines() == [
-        "j1: test by pets 1",
+        "j1: test by pets version 1",
         "  kaggle-binary, clip 0.95, 3 images",
         "  2 s, 1.5 images/s, after 0.5 s in the queue",
         "  1 shards in 1.5 s of work, the slowest 1.5 s; 3 attempts, 1 broke off",
