@@ -17,13 +17,14 @@ from worker.job_pages import LONGEST_PAGE, PAGE, JobPage
 from worker.monitoring import JobLimits
 from worker.photos import check_photos
 from worker.queue_figures import QueueFigures
-from worker.request import FAIL, JobRequest
+from worker.request import BY_DEFAULT, FAIL, JobRequest
 from worker.shared_counts import SharedCounts
 from worker.sheets.job_sheets import Sheets
 from worker.status import STATES, JobStatus, read_state, read_status
 from worker.submitting import SubmittingQueue
 
 __all__ = [
+    "BY_DEFAULT",
     "LONGEST_PAGE",
     "MAX_UNPACKED_BYTES",
     "PAGE",

@@ -15,6 +15,9 @@ from models.wire.config import check_model_name
 KAGGLE_BINARY: Final = "kaggle-binary"
 KAGGLE_MULTICLASS: Final = "kaggle-multiclass"
 FULL: Final = "full"
+BY_DEFAULT: Final = "default model"
+"""The `pin` of a job that named neither model nor version."""
+
 FORMATS: Final = (KAGGLE_BINARY, KAGGLE_MULTICLASS, FULL)
 
 PRIOR: Final = "prior"
@@ -36,7 +39,8 @@ class JobRequest:
         on_unreadable: "prior" writes 1/K for a file that is no image, "fail" ends
             the job naming all of them.
         positive: label whose probability kaggle-binary writes; None means the last.
-        pin: how the user named the version, as in "label=canary"; None: the newest.
+        pin: how the user named the version, as in "label=canary"; None: the newest;
+            `BY_DEFAULT`: the newest of the default model.
         archive: sha256 of the archive that was uploaded; None: a folder.
         priority: which job gets workers first; between equal ones they are shared.
         manifest: sha256 of the CSV that lists the images; None: all of them.
@@ -106,13 +110,17 @@ class JobRequest:
     def asks_the_same(self, other: JobRequest) -> bool:
         """Whether a user who repeats a submit asked for the same.
 
-        The version is compared as the user named it: whoever submits gets the newest,
-        and a repeated submit during a rollout must find its job. A clip bound may come
-        from the version's card, so it counts only between equal versions. The priority
-        is no part of what was asked: a repeat finds its job, which keeps its own.
+        Model and version are compared as the user named them: whoever submits gets the
+        newest of the default model, and a repeated submit must find its job during a
+        rollout, or after another model became the default. A clip bound may come from
+        the version's card, so it counts only between equal versions. The priority is no
+        part of what was asked: a repeat finds its job, which keeps its own.
         """
+        both_by_default = self.pin == other.pin == BY_DEFAULT
         if self._asked() != other._asked():
             return False
+        if self.model != other.model:
+            return both_by_default
         return self.version != other.version or self.clip == other.clip
 
     def to_json(self) -> dict[str, Any]:
@@ -142,9 +150,10 @@ class JobRequest:
 
     def _asked(self) -> tuple[str | None, ...]:
         photos = self.archive or self.input
+        pin = None if self.pin == BY_DEFAULT else self.pin
         choices = (self.format, self.on_unreadable, self.positive)
         sheets = (self.manifest, self.sample_submission)
-        return (self.model, self.pin, photos, *choices, *sheets)
+        return (pin, photos, *choices, *sheets)
 
     def _check_positive(self) -> None:
         known = ", ".join(self.labels)

@@ -17,7 +17,7 @@ from service.predictions.query import read_model
 from service.predictions.uploads import UNSUPPORTED_MEDIA_TYPE
 from service.protection.guard import shown_key
 from service.served.catalog import Catalog
-from worker.queue import JobRequest
+from worker.queue import BY_DEFAULT, JobRequest
 
 MEMBERS: Final = (
     *("model", "version", "label", "input"),
@@ -70,7 +70,7 @@ def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
         image_size=card.image_size,
         input=given["input"],
         clip=_clip(given.get("clip"), card),
-        pin=_pin(model),
+        pin=_pin(model, is_named="model" in given),
         card=card,
         owner=key.name if key else None,
         **options,
@@ -100,10 +100,12 @@ def _selectors(given: dict[str, Any]) -> dict[str, str]:
     return {name: str(given[name]) for name in names if name in given}
 
 
-def _pin(model: ModelRef) -> str | None:
+def _pin(model: ModelRef, *, is_named: bool) -> str | None:
     if model.version is not None:
         return f"version={model.version}"
-    return None if model.label is None else f"label={model.label}"
+    if model.label is not None:
+        return f"label={model.label}"
+    return None if is_named else BY_DEFAULT
 
 
 def _clip(value: Any, card: ModelCard) -> float | None:

@@ -95,6 +95,25 @@ def test_job_of_a_model_that_was_removed_stays_readable(
     assert "<dd>pets, version 1</dd>" in page
 
 
+def test_repeated_submit_finds_its_job_after_the_default_model_changed(
+    settings: ServiceSettings,
+    model_client: ModelServerClient,
+    jobs_client: FlaskClient,
+    redis_server: RedisServer,
+    served: ServedModel,
+) -> None:
+    first = submit(jobs_client, "key-1").get_json()["id"]
+    submit(jobs_client, "key-2", model="pets")
+    served.card = replace(served.card, name="solar")
+    others = replace(settings, model_names=("solar", "pets"))
+    queue = JobQueue(redis_server.url, settings.runs_dir, settings.input_root)
+    later = create_app(others, model_client, queue).test_client()
+
+    assert submit(later, "key-1").get_json()["id"] == first
+    assert submit(later, "key-1").get_json()["model"] == "pets"
+    assert submit(later, "key-2").status_code == 409
+
+
 def test_job_is_found_again(jobs_client: FlaskClient) -> None:
     job = submit(jobs_client).get_json()["id"]
 

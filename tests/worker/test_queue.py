@@ -17,7 +17,7 @@ from models.errors import (
     QueueUnavailableError,
 )
 from tests.worker.world import SHARD_SIZE, World, request
-from worker.queue import JobQueue
+from worker.queue import BY_DEFAULT, JobQueue
 from worker.shard_sizes import choose_shard_size
 
 
@@ -185,6 +185,15 @@ def test_clip_counts_between_equal_versions() -> None:
 
     assert asked.asks_the_same(replace(asked, version=2, clip=0.95))
     assert not asked.asks_the_same(replace(asked, clip=0.95))
+
+
+def test_repeat_finds_its_job_though_another_model_is_the_default_now() -> None:
+    asked = request(pin=BY_DEFAULT, clip=0.9)
+
+    assert asked.asks_the_same(replace(asked, model="solar", clip=0.95))
+    assert asked.asks_the_same(replace(asked, pin=None))
+    assert not asked.asks_the_same(replace(asked, model="solar", pin=None))
+    assert not asked.asks_the_same(replace(asked, input="other"))
 
 
 @pytest.mark.parametrize(("images", "shard"), [(1, 64), (2047, 64), (2048, 128)])
