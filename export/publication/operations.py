@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from export.publication.listing import answering_version, find_problem
+from export.publication.listing import (
+    ANSWERS,
+    answering_version,
+    find_problem,
+    list_versions,
+)
 from export.publication.policy import relabel, roll_back
 from export.publication.rollout_checks import check_closed
 from export.publication.rollout_file import close_rollout, find_rollout
 from export.publication.served import change_served, check_settled, served_model
-from models.errors import ConflictError
+from models.card import ModelCard
+from models.errors import ConflictError, NotFoundError
 from models.rollouts import CANARY, STABLE
 from models.wire.config import ModelEntry
 
@@ -57,6 +63,31 @@ def label_model(
         return changed
 
     return change_served(models_dir, name, change)
+
+
+def answering_card(models_dir: Path, name: str) -> ModelCard | None:
+    """The card of the version of *name* that answers; None: no version, or no card.
+
+    Raises:
+        InvalidRequestError: models.config or rollouts.json is broken.
+    """
+    try:
+        versions = list_versions(models_dir, name)
+    except NotFoundError:
+        return None
+    return next((each.card for each in versions if each.state == ANSWERS), None)
+
+
+def describe_label_change(before: ModelCard | None, now: ModelCard | None) -> str:
+    """What other labels mean for those who ask by no version; empty: they are equal."""
+    if before is None or now is None or before.labels == now.labels:
+        return ""
+    return (
+        f"{now.name} version {now.version} has the labels {', '.join(now.labels)}, "
+        f"version {before.version} has {', '.join(before.labels)}: a kaggle-binary CSV "
+        f"of a job without positive now has the probability of {now.labels[-1]}, "
+        f"before that of {before.labels[-1]}"
+    )
 
 
 def describe_served(models_dir: Path, name: str) -> str:

@@ -101,11 +101,16 @@ def set_percent(name: str, percent: float, mirror: float | None) -> None:
 @_MODEL
 def promote(name: str) -> None:
     """Let the canary of the model NAME answer; the version before it stays loaded."""
+    from export.publication.operations import answering_card, describe_label_change
     from export.publication.rollouts import promote_canary
 
     settings = KennelSettings.from_env(os.environ)
+    before = answering_card(settings.models_dir, name)
     promoted = promote_canary(settings.models_dir, name)
     _print_served(settings, name)
+    now = answering_card(settings.models_dir, name)
+    if change := describe_label_change(before, now):
+        _tell_on_stderr(change)
     click.echo(f"Back again: kennel rollback {name} {promoted.stable}")
 
 

@@ -108,7 +108,11 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
     """
     _start_tensorflow()
     from export.evaluation.prediction import validate_views
-    from export.publication.operations import describe_served
+    from export.publication.operations import (
+        answering_card,
+        describe_label_change,
+        describe_served,
+    )
     from export.publication.publish import publish
     from export.training.runs import read_run
     from kennel.default_model import find_default
@@ -116,6 +120,7 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
 
     settings = KennelSettings.from_env(os.environ)
     trained = read_run(run, settings.runs_dir)
+    before = answering_card(settings.models_dir, trained.name)
     with progress_bars(waiting_for="export"):
         if views is not None:
             trained = validate_views(trained, tuple(views.split(",")))
@@ -123,6 +128,9 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
     folder = settings.models_dir / card.name / str(card.version)
     click.echo(f"Published {card.name} version {card.version}: {folder}")
     click.echo(describe_served(settings.models_dir, card.name))
+    now = answering_card(settings.models_dir, card.name)
+    if change := describe_label_change(before, now):
+        click.echo(f"kennel: {change}", err=True)
     default = find_default(os.environ, settings.models_dir)
     click.echo(default.sentence(exported=card.name))
 

@@ -88,13 +88,21 @@ def rollback(name: str, version: int) -> None:
     Newer versions are unloaded, and their labels move to VERSION. The next export
     answers again; so does the newest version after a rollback to it.
     """
-    from export.publication.operations import roll_back_model
+    from export.publication.operations import (
+        answering_card,
+        describe_label_change,
+        roll_back_model,
+    )
     from export.publication.served import served_model
 
     settings = KennelSettings.from_env(os.environ)
+    card = answering_card(settings.models_dir, name)
     before = dict(served_model(settings.models_dir, name)[0].labels)
     entry = roll_back_model(settings.models_dir, name, version)
     _print_served(settings, name)
+    now = answering_card(settings.models_dir, name)
+    if change := describe_label_change(card, now):
+        click.echo(f"kennel: {change}", err=True)
     for label in sorted(set(before) - set(dict(entry.labels))):
         click.echo(
             f"kennel: label {label} is gone: {name} version {version} was not loaded; "

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from kennel.commands import versions
 from kennel.default_model import find_default
 from kennel.settings import KennelSettings
 from kennel.stack.model_config import LocalModelConfig
+from models.card import ModelCard
 from models.contract import CARD_FILE
 from models.errors import ConflictError, NotFoundError
 from models.wire.client import ModelServerClient
@@ -280,6 +282,20 @@ def test_variable_that_decides_over_the_default_model_is_named(
 
 def test_no_model_is_no_default_model(settings: KennelSettings) -> None:
     assert run("default").stdout.startswith("no model is published yet")
+
+
+def test_other_labels_of_the_version_that_answers_are_told(
+    settings: KennelSettings,
+) -> None:
+    write_versions(settings.models_dir, 1, 2)
+    path = settings.models_dir / "pets/1" / CARD_FILE
+    card = ModelCard.from_json(path.read_text())
+    path.write_text(replace(card, labels=("dog", "cat")).to_json())
+
+    told = run("rollback", "pets", "1").stderr
+
+    assert "the probability of cat, before that of dog" in told
+    assert run("rollback", "pets", "1").stderr == ""
 
 
 @pytest.fixture
