@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "label": "kennel.commands.versions:label",
     "rollout": "kennel.commands.rollout:rollout",
     "prune": "kennel.commands.versions:prune",
+    "remove": "kennel.commands.versions:remove",
     "up": "kennel.commands.serving:up",
     "model-server": "kennel.commands.serving:model_server",
     "serving-config": "kennel.commands.serving_config:serving_config",

@@ -1,22 +1,42 @@
-"""Old versions go, all at once: renamed to what servers skip, then deleted.
+"""Old versions and whole models go: renamed to what servers skip, then deleted.
 
-Never one that is loaded, labelled, among the newest, or pinned by an unfinished job.
+Pruning never removes a version that is loaded, labelled, among the newest, or pinned by
+an unfinished job. Removing takes a whole model; its version numbers are never used again:
+finished jobs name them, and API processes keep cards by name and version.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from export.publication.listing import folder_size
-from export.publication.served import locked, served_model
-from models.errors import ConflictError
-from models.storage import TEMPORARY_PREFIX, sync_path, temporary_beside
+from export.publication.rollout_checks import check_closed
+from export.publication.rollout_file import change_rollout, find_rollout
+from export.publication.served import (
+    locked,
+    read_served,
+    served_model,
+    write_served,
+)
+from models.errors import ConflictError, InvalidRequestError, KennelError
+from models.storage import (
+    TEMPORARY_PREFIX,
+    sync_path,
+    temporary_beside,
+    write_atomically,
+)
+from models.wire.config import ModelEntry, published_versions
+
+REMOVED_FILE: Final = "removed.json"
+"""The newest version number of each model that was removed."""
 
 ABANDONED_SECONDS: Final = 24 * 3600.0
 """An unfinished file or folder that is not known to be an export's: perhaps somebody is
@@ -64,6 +84,56 @@ def prune(
         if not dry_run:
             _carry_out(plan, base)
     return plan
+
+
+def remove_model(
+    models_dir: Path, name: str, check_needed: Callable[[], None]
+) -> list[int]:
+    """Remove the model *name* with all its versions; their numbers, newest first.
+
+    It is taken out of models.config, its folder is renamed, and then *check_needed* is
+    called: if that raises, the model is put back as it was. A crash leaves the model
+    served or gone, and its hidden folder for the next `prune`.
+
+    Raises:
+        NotFoundError, InvalidRequestError: as `served_model`.
+        ConflictError: a rollout of the model goes on, or an export of it.
+        KennelError: what *check_needed* raises.
+        OSError: the folder cannot be written.
+    """
+    served_model(models_dir, name)
+    base = models_dir / name
+    message = f"an export of {name} is under way: remove it when that is done"
+    with locked(base, busy=ConflictError(message)), locked(models_dir):
+        _, versions = served_model(models_dir, name)
+        check_closed(find_rollout(models_dir, name))
+        before = read_served(models_dir)
+        _remember_numbers(models_dir, name)
+        write_served(models_dir, {k: v for k, v in before.items() if k != name})
+        # Its age says that it is abandoned: until it is deleted it is not.
+        os.utime(base)
+        hidden = temporary_beside(base)
+        base.rename(hidden)
+        sync_path(models_dir)
+    try:
+        check_needed()
+    except (KennelError, OSError, KeyboardInterrupt):
+        _put_back(models_dir, name, hidden, list(before.values()))
+        raise
+    change_rollout(models_dir, name, lambda _: None)
+    _remove(hidden)
+    return versions
+
+
+def next_version(models_dir: Path, name: str) -> int:
+    """The number of the model's next version: no version ever had it.
+
+    Raises:
+        InvalidRequestError: removed.json is broken.
+    """
+    known = published_versions(models_dir / name)
+    last = _read_removed(models_dir / REMOVED_FILE).get(name, 0)
+    return max(last, *known, 0) + 1
 
 
 def remove_dead_exports(base: Path) -> None:
@@ -123,3 +193,43 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _remember_numbers(models_dir: Path, name: str) -> None:
+    path = models_dir / REMOVED_FILE
+    removed = {**_read_removed(path), name: next_version(models_dir, name) - 1}
+    write_atomically(path, json.dumps({"removed": removed}, indent=2) + "\n")
+
+
+def _read_removed(path: Path) -> dict[str, int]:
+    try:
+        removed = json.loads(path.read_text(encoding="utf-8"))["removed"]
+        return {str(name): int(number) for name, number in removed.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = (
+            f"{path} does not say which version numbers were used ({error}): restore "
+            "it from a backup, or remove it if no model of it is to be exported again"
+        )
+        raise InvalidRequestError(message) from error
+
+
+def _put_back(
+    models_dir: Path, name: str, hidden: Path, before: list[ModelEntry]
+) -> None:
+    with locked(models_dir):
+        base = models_dir / name
+        if base.exists():
+            message = (
+                f"{name} was exported again while it was removed, and a job needs the "
+                f"version before: it lies in {hidden}"
+            )
+            raise ConflictError(message)
+        hidden.rename(base)
+        sync_path(models_dir)
+        now = read_served(models_dir)
+        order = [each.name for each in before if each.name in now]
+        entries = {**now, name: next(each for each in before if each.name == name)}
+        names = dict.fromkeys([*order, *now])
+        write_served(models_dir, {each: entries[each] for each in names})

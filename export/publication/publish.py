@@ -13,7 +13,7 @@ import tensorflow as tf
 from export.publication.canaries import hold
 from export.publication.cards import make_card
 from export.publication.policy import announce
-from export.publication.pruning import remove_dead_exports
+from export.publication.pruning import next_version, remove_dead_exports
 from export.publication.reports import write_version_report
 from export.publication.rollout_file import close_rollout, find_rollout
 from export.publication.savedmodel import check_savedmodel, write_savedmodel
@@ -45,7 +45,8 @@ def publish(
     rollout of its own.
 
     Raises:
-        ConflictError: the first version of a model cannot be held back.
+        ConflictError: the first version of a model cannot be held back, or the model
+            was removed while this export waited for another one.
         ModelContractError: the SavedModel does not answer as Keras does.
         DatasetError: the run's weights or photos are gone.
         InvalidRequestError: the model's name cannot be a folder, or models.config or
@@ -59,9 +60,12 @@ def publish(
     if (base / PER_MODEL_FILE).is_file():
         read_batching_parameters(base / PER_MODEL_FILE)
     with locked(base):
+        if not base.exists():
+            message = f"{base} was removed meanwhile: export again"
+            raise ConflictError(message)
         remove_dead_exports(base)
-        number = max(published_versions(base), default=0) + 1
-        if hold_back and number == 1:
+        number = next_version(models_dir, run.name)
+        if hold_back and not published_versions(base):
             message = f"nothing answers for {run.name} yet: export without --hold"
             raise ConflictError(message)
         card = make_card(run, number)
@@ -105,6 +109,9 @@ def _serve(models_dir: Path, card: ModelCard, finished: Path, hold_back: bool) -
             else:
                 close_rollout(models_dir, card.name, card.version)
                 served[card.name] = announce(known, versions, card.version)
+        else:
+            # What is left of a model of that name, if its removal was killed.
+            close_rollout(models_dir, card.name, card.version)
         if served:
             # Also for a new model: the others keep their order, and it comes last.
             write_served(models_dir, served)

@@ -1,19 +1,27 @@
-"""Commands about published models: list, default; roll back, label, prune."""
+"""Commands about published models: list, default, remove; roll back, label, prune."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from kennel.commands.api_options import KEY_OPTION, URL_OPTION
 from kennel.settings import KennelSettings
-from models.errors import InvalidRequestError
+from models.errors import ConflictError, InvalidRequestError
+from models.rollouts import SEEN_SECONDS
+
+if TYPE_CHECKING:
+    from kennel.default_model import DefaultModel
 
 _ASSIGNMENT = re.compile(r"([A-Za-z0-9._-]{1,64})=([1-9][0-9]{0,17})?")
 _MODEL_SERVER = "127.0.0.1:8500"
+_API_SECONDS: Final = 10.0
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -77,6 +85,49 @@ def default(name: str | None) -> None:
         )
     if name is None and found.served:
         click.echo(f"served: {describe_models(folder)}")
+
+
+@click.command(epilog="Examples: kennel remove pets; kennel remove pets --yes")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@URL_OPTION
+@KEY_OPTION
+def remove(name: str, yes: bool, url: str, key: str | None) -> None:
+    """Remove the model NAME with all its versions.
+
+    Refused while an unfinished job or a rollout needs it, and while it answers requests
+    that name no model and others are there. Finished jobs stay as they are. When it is
+    exported again, its versions are counted on.
+    """
+    from export.publication.listing import folder_size
+    from export.publication.pruning import remove_model
+    from export.publication.served import served_model
+    from kennel.client import Client
+    from kennel.default_model import find_default
+    from kennel.pinned_jobs import check_unneeded
+    from kennel.version_table import format_size
+
+    settings = KennelSettings.from_env(os.environ)
+    folder = settings.models_dir
+    _, versions = served_model(folder, name)
+    _check_not_default(find_default(os.environ, folder), name)
+    size = format_size(folder_size(folder / name))
+    what = f"{name} (versions {', '.join(map(str, versions))}; {size})"
+    with Client(url, api_key=key, timeout_seconds=_API_SECONDS, retries=0) as client:
+        if unasked := check_unneeded(settings, name, client):
+            known = f"only the jobs in {settings.runs_dir} were looked at"
+            click.echo(f"kennel: {known}: {unasked}", err=True)
+        if not yes:
+            click.confirm(f"Remove {what} from {folder}?", abort=True)
+
+        def check_again() -> None:
+            # An API that has not seen the new models.config may just take in a job.
+            time.sleep(SEEN_SECONDS)
+            check_unneeded(settings, name, client)
+
+        remove_model(folder, name, check_again)
+    click.echo(f"removed {what}")
+    click.echo(find_default(os.environ, folder).sentence())
 
 
 @click.command(epilog="Examples: kennel rollback pets 3; kennel rollback pets 4")
@@ -160,6 +211,16 @@ def prune(name: str, keep: int, dry_run: bool) -> None:
         click.echo(f"{verb} {path} ({format_size(size)}, unfinished)")
     for version, reason in plan.kept.items():
         click.echo(f"kept {name} version {version}: {reason}")
+
+
+def _check_not_default(default: DefaultModel, name: str) -> None:
+    if default.name != name or not default.others:
+        return
+    remedy = f"kennel default {default.others[0]}"
+    if default.decided_by != "models.config":
+        remedy = f"set {default.decided_by} to another model"
+    message = f"{name} answers requests that name no model: {remedy} first"
+    raise ConflictError(message)
 
 
 def _parse_assignments(assignments: Iterable[str]) -> dict[str, int | None]:

@@ -12,24 +12,29 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from kennel.api.answers import Job
 from kennel.api.errors import ApiError
+from kennel.cli import main
 from kennel.client import Client
 from kennel.settings import KennelSettings
 from kennel.stack.local_stack import LocalStack
 from kennel.stack.processes import StackOptions
+from models.errors import NotFoundError
 from models.images import decode_image
 from models.wire.client import ModelServerClient
 from models.wire.model_ref import ModelRef
+from tests.fake_model_server import CARD
 from tests.kennel.test_supervisor import is_alive
 from tests.pictures import noise
 from tests.processes import wait_until
+from tests.tiny_model import publish_tiny_model
 from tests.training import train_small
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(240)]
@@ -144,6 +149,47 @@ def test_new_version_is_served_without_a_restart(home: Home, stack: LocalStack) 
     wait_until(
         lambda: client.predict(photo).version == newest + 1, "the new version", 60
     )
+
+
+def test_default_model_changes_by_command_alone(
+    home: Home, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KENNEL_HOME", str(home.path))
+    monkeypatch.setenv("KENNEL_URL", stack.url)
+    client = Client(stack.url)
+    photo = home.settings.input_root / "test" / "1.jpg"
+
+    def model_of(name: str | None) -> str | None:
+        try:
+            return client.predict(photo, model=name).model
+        except ApiError as error:
+            return error.code
+
+    def kennel(*arguments: str) -> str:
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    publish_tiny_model(home.settings.models_dir, 1, replace(CARD, name="ants"))
+    wait_until(lambda: model_of("ants") == "ants", "the new model", 60)
+    assert model_of(None) == "pets"
+    kennel("default", "ants")
+    wait_until(lambda: model_of(None) == "ants", "the other default model")
+    kennel("default", "pets")
+    wait_until(lambda: model_of(None) == "pets", "the first default model")
+    kennel("remove", "ants", "--yes")
+    wait_until(lambda: model_of("ants") == "model_not_found", "the removal")
+
+    assert finished_job(client).model == "pets"
+    with ModelServerClient(stack.model_server) as server:
+        wait_until(lambda: not server_knows(server, "ants"), "the unloading")
+
+
+def server_knows(server: ModelServerClient, name: str) -> bool:
+    try:
+        return bool(server.versions(name))
+    except NotFoundError:
+        return False
 
 
 def test_restarted_model_server_leaves_the_csv_as_it_was(stack: LocalStack) -> None:

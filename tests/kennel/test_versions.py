@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from export.publication.served import read_served
 from kennel.commands import versions
 from kennel.default_model import find_default
 from kennel.settings import KennelSettings
@@ -27,6 +28,8 @@ from models.wire.model_ref import ModelRef
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.export.publication.versions import serve, write_versions
+from tests.kennel.scripted_api import says, scripted
+from tests.kennel.test_request_commands import JOB
 from tests.pictures import grey, write_folder
 from tests.processes import free_port, running, wait_until
 from tests.service.served_model import ServedModel
@@ -45,6 +48,7 @@ ANY = "requests that name no model"
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KennelSettings:
     monkeypatch.setenv("KENNEL_HOME", str(tmp_path))
+    monkeypatch.setenv("KENNEL_URL", f"http://127.0.0.1:{free_port()}")
     return KennelSettings.from_env(os.environ)
 
 
@@ -296,6 +300,70 @@ def test_other_labels_of_the_version_that_answers_are_told(
 
     assert "the probability of cat, before that of dog" in told
     assert run("rollback", "pets", "1").stderr == ""
+
+
+def test_removed_model_is_gone_and_the_others_stay(settings: KennelSettings) -> None:
+    for name in ("solar", "pets", "ants"):
+        write_versions(settings.models_dir, 1, 2, name=name)
+    run("default", "solar")
+
+    result = run("remove", "pets", "--yes")
+
+    assert f"only the jobs in {settings.runs_dir} were looked at" in result.stderr
+    assert "removed pets (versions 2, 1; " in result.stdout
+    assert "solar answers requests that name no model" in result.stdout
+    assert list(read_served(settings.models_dir)) == ["solar", "ants"]
+    assert not list(settings.models_dir.glob("*pets*"))
+
+
+def test_model_that_is_needed_is_not_removed(settings: KennelSettings) -> None:
+    write_versions(settings.models_dir, 1, 2)
+    job = queue_job(settings, 1)
+
+    with pytest.raises(ConflictError, match=rf"{job} \(queued, version 1\); wait"):
+        run("remove", "pets", "--yes")
+    with pytest.raises(NotFoundError, match="there are pets"):
+        run("remove", "cows", "--yes")
+    assert published_versions(settings.models_dir / "pets") == [2, 1]
+
+
+def test_model_that_a_job_of_the_api_needs_is_not_removed(
+    settings: KennelSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_versions(settings.models_dir, 1)
+    job = {**JOB, "id": "j7", "state": "running"}
+    with scripted(says({"jobs": []}), says({"jobs": [job]})) as api:
+        monkeypatch.setenv("KENNEL_URL", api.url)
+        with pytest.raises(ConflictError, match=r"j7 \(running, version 1\)"):
+            run("remove", "pets", "--yes")
+
+    assert read_served(settings.models_dir)
+
+
+@pytest.mark.parametrize("variable", [None, "DEFAULT_MODEL"])
+def test_default_model_is_not_removed_before_another_is_chosen(
+    settings: KennelSettings, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    for name in ("pets", "solar"):
+        write_versions(settings.models_dir, 1, name=name)
+    if variable is not None:
+        monkeypatch.setenv(variable, "solar")
+    name, remedy = (
+        ("solar", "set DEFAULT_M") if variable else ("pets", "kennel default")
+    )
+
+    with pytest.raises(ConflictError, match=f"{name} answers .*: {remedy}"):
+        run("remove", name, "--yes")
+
+
+def test_model_is_not_removed_without_a_yes(settings: KennelSettings) -> None:
+    write_versions(settings.models_dir, 1)
+
+    result = CliRunner().invoke(versions.remove, ["pets"], input="n\n")
+
+    assert "Remove pets (versions 1; " in result.stdout
+    assert result.exit_code == 1
+    assert read_served(settings.models_dir)
 
 
 @pytest.fixture

@@ -9,11 +9,18 @@ from pathlib import Path
 import pytest
 
 from export.publication.listing import list_versions
-from export.publication.pruning import prune
-from export.publication.served import locked
+from export.publication.pruning import (
+    REMOVED_FILE,
+    next_version,
+    prune,
+    remove_model,
+)
+from export.publication.rollout_file import find_rollout
+from export.publication.rollouts import abort_rollout, begin_rollout
+from export.publication.served import CONFIG_FILE, locked, read_served
 from models.contract import CARD_FILE
-from models.errors import ConflictError
-from models.wire.config import published_versions
+from models.errors import ConflictError, InvalidRequestError
+from models.wire.config import published_versions, read_model_config
 from tests.export.publication.versions import serve, write_versions
 
 DEAD_EXPORT = ".tmp-9-0123456789ab"
@@ -104,3 +111,52 @@ def test_pruning_during_an_export_is_refused(tmp_path: Path) -> None:
 
     with locked(tmp_path / "pets"), pytest.raises(ConflictError, match="under way"):
         prune(tmp_path, "pets", 1, {})
+
+
+def needed() -> None:
+    raise ConflictError("a job came in meanwhile")
+
+
+def test_version_numbers_of_a_removed_model_are_not_used_again(tmp_path: Path) -> None:
+    write_versions(tmp_path, 1, 2, 3)
+
+    assert remove_model(tmp_path, "pets", lambda: None) == [3, 2, 1]
+    assert next_version(tmp_path, "pets") == 4
+    write_versions(tmp_path, 4)
+    assert remove_model(tmp_path, "pets", lambda: None) == [4]
+    assert next_version(tmp_path, "pets") == 5
+    assert next_version(tmp_path, "cows") == 1
+    (tmp_path / REMOVED_FILE).write_text('{"removed": 3}')
+    with pytest.raises(InvalidRequestError, match=r"removed\.json does not say"):
+        next_version(tmp_path, "pets")
+
+
+def test_model_that_turns_out_to_be_needed_is_put_back_as_it_was(
+    tmp_path: Path,
+) -> None:
+    for name in ("ants", "pets", "zebras"):
+        write_versions(tmp_path, 1, 2, name=name)
+    serve(tmp_path, 1, stable=1)
+    before = read_served(tmp_path)
+
+    with pytest.raises(ConflictError, match="came in meanwhile"):
+        remove_model(tmp_path, "pets", needed)
+
+    assert list(read_served(tmp_path).items()) == list(before.items())
+    assert (tmp_path / "pets/2" / CARD_FILE).is_file()
+
+
+def test_model_of_a_rollout_or_an_export_is_not_removed(tmp_path: Path) -> None:
+    write_versions(tmp_path, 1, 2)
+    serve(tmp_path, 1)
+    begin_rollout(tmp_path, "pets", 2, 10)
+
+    with pytest.raises(ConflictError, match="a rollout of pets version 2 goes on"):
+        remove_model(tmp_path, "pets", lambda: None)
+    abort_rollout(tmp_path, "pets")
+    with locked(tmp_path / "pets"), pytest.raises(ConflictError, match="an export of"):
+        remove_model(tmp_path, "pets", lambda: None)
+    remove_model(tmp_path, "pets", lambda: None)
+
+    assert find_rollout(tmp_path, "pets") is None
+    assert read_model_config(tmp_path / CONFIG_FILE) == []

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from export.publication.pruning import remove_model
 from models.card import ModelCard
 from models.contract import CARD_FILE, REPORT_FILE, WARMUP_FILE
-from models.errors import InvalidRequestError
+from models.errors import ConflictError, InvalidRequestError
+from models.rollouts import (
+    ABORTED,
+    ROLLOUTS_FILE,
+    Rollout,
+    read_rollouts,
+    render_rollouts,
+)
 from models.wire.batching_parameters import PER_MODEL_FILE
 from models.wire.config import published_versions, read_model_config
 from tests.export.publication.versions import serve, write_versions
@@ -191,3 +199,19 @@ def test_new_model_leaves_the_default_model_as_it_is(
 
     entries = read_model_config(tmp_path / "models.config")
     assert [each.name for each in entries] == ["solar", "pets"]
+
+
+def test_export_after_a_removal_counts_the_versions_on(
+    small_run: TrainedRun, tmp_path: Path
+) -> None:
+    from export.publication.publish import publish
+
+    write_versions(tmp_path, 1, 2)
+    remove_model(tmp_path, "pets", lambda: None)
+    left = Rollout("pets", "r1", 1, 2, 0, 0, ABORTED, "2026-11-29T12:00:00+00:00")
+    (tmp_path / ROLLOUTS_FILE).write_text(render_rollouts([left]))
+
+    with pytest.raises(ConflictError, match="export without --hold"):
+        publish(small_run, tmp_path, hold_back=True)
+    assert publish(small_run, tmp_path).version == 3
+    assert not read_rollouts(tmp_path / ROLLOUTS_FILE)["pets"].pins
