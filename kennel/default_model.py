@@ -90,7 +90,9 @@ def describe_models(models_dir: Path) -> str:
     """
     parts = []
     for name, entry in read_served(models_dir).items():
-        loaded = entry.loaded(published_versions(models_dir / name))
+        # A model may lie elsewhere, if somebody wrote the file by hand.
+        here, there = models_dir / name, entry.base_path
+        loaded = entry.loaded(published_versions(here) or published_versions(there))
         answering = answering_version(loaded, find_rollout(models_dir, name))
         labels = ", ".join(f"{label}={version}" for label, version in entry.labels)
         version = f"version {answering}" if answering else "no version"

@@ -23,7 +23,12 @@ from models.card import ModelCard
 from models.contract import CARD_FILE
 from models.errors import ConflictError, NotFoundError
 from models.wire.client import ModelServerClient
-from models.wire.config import published_versions, read_model_config
+from models.wire.config import (
+    ModelEntry,
+    published_versions,
+    read_model_config,
+    render_entries,
+)
 from models.wire.model_ref import ModelRef
 from service.app import create_app
 from service.settings import ServiceSettings
@@ -282,6 +287,21 @@ def test_variable_that_decides_over_the_default_model_is_named(
     assert f"{variable} decides: set it to pets, or unset it" in result.stderr
     monkeypatch.setenv(variable, "cows")
     assert "names no published model (there are: pets, solar)" in run("default").stdout
+
+
+def test_model_that_lies_elsewhere_can_be_the_default_model(
+    settings: KennelSettings,
+) -> None:
+    write_versions(settings.models_dir, 1)
+    write_versions(settings.home / "elsewhere", 1, 4, name="cows")
+    ours = read_served(settings.models_dir).values()
+    theirs = ModelEntry("cows", settings.home / "elsewhere/cows")
+    config = settings.models_dir / "models.config"
+    config.write_text(render_entries([*ours, theirs]))
+
+    run("default", "cows")
+
+    assert run("default").stdout.endswith("served: cows version 4, pets version 1\n")
 
 
 def test_no_model_is_no_default_model(settings: KennelSettings) -> None:
