@@ -6,17 +6,24 @@ models.config. Commands read the same variables: set them alike for both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from export.publication.listing import answering_version
 from export.publication.rollout_file import find_rollout
 from export.publication.served import CONFIG_FILE, read_served
+from kennel.api.errors import ApiError
+from models.errors import ConflictError
 from models.wire.config import published_versions, read_model_names
 
+if TYPE_CHECKING:
+    from kennel.client import Client
+
 _VARIABLES: Final = ("DEFAULT_MODEL", "MODEL_NAMES")
+_POLL_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,42 @@ def find_default(env: Mapping[str, str], models_dir: Path) -> DefaultModel:
         if names := read_model_names(env, variable):
             return DefaultModel(names[0], variable, served)
     return DefaultModel(next(iter(served), None), CONFIG_FILE, served)
+
+
+def wait_until_loaded(
+    client: Client, name: str, seconds: float, tell: Callable[[str], None]
+) -> None:
+    """Return when a version of the model *name* answers, as the API sees it.
+
+    Also when the API cannot be asked or does not know the model; *tell* hears of a wait.
+
+    Raises:
+        ConflictError: no version is loaded within *seconds*.
+    """
+    deadline = time.monotonic() + seconds
+    told = False
+    while states := _states(client, name):
+        if "AVAILABLE" in states:
+            return
+        if time.monotonic() > deadline:
+            message = (
+                f"{name} is not loaded after {seconds:g} s ({', '.join(states)}): "
+                "requests that name no model would fail, so nothing was changed; look "
+                "at the model server's log"
+            )
+            raise ConflictError(message)
+        if not told:
+            tell(f"waiting until {name} is loaded")
+            told = True
+        time.sleep(_POLL_SECONDS)
+
+
+def _states(client: Client, name: str) -> list[str]:
+    try:
+        versions = client.model(name)["versions"]
+    except ApiError:
+        return []
+    return [str(each["state"]) for each in versions] or ["no version yet"]
 
 
 def describe_models(models_dir: Path) -> str:

@@ -17,6 +17,7 @@ from models.errors import ConflictError, InvalidRequestError
 from models.rollouts import SEEN_SECONDS
 
 if TYPE_CHECKING:
+    from kennel.client import Client
     from kennel.default_model import DefaultModel
 
 _ASSIGNMENT = re.compile(r"([A-Za-z0-9._-]{1,64})=([1-9][0-9]{0,17})?")
@@ -59,29 +60,40 @@ def models(name: str | None, as_json: bool) -> None:
     target = read_address(os.environ, "MODEL_SERVER", _MODEL_SERVER)
     for sentence in versions_away(target, versions):
         click.echo(sentence, err=True)
-    click.echo(f"kennel: {default_model.sentence()}", err=True)
+    _tell_on_stderr(default_model.sentence())
 
 
 @click.command(epilog="Examples: kennel default; kennel default pets")
 @click.argument("name", required=False)
-def default(name: str | None) -> None:
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(0, 3600),
+    default=60.0,
+    show_default=True,
+    help="Seconds within which NAME must be loaded, if an API can be asked.",
+)
+@URL_OPTION
+@KEY_OPTION
+def default(name: str | None, wait_seconds: float, url: str, key: str | None) -> None:
     """Let the model NAME answer requests and jobs that name no model.
 
     Without NAME, show which model does. Exporting another model never changes it.
     """
     from export.publication.served import make_default
-    from kennel.default_model import describe_models, find_default
+    from kennel.default_model import describe_models, find_default, wait_until_loaded
 
     folder = KennelSettings.from_env(os.environ).models_dir
     if name is not None:
+        with _open_client(url, key) as client:
+            wait_until_loaded(client, name, wait_seconds, _tell_on_stderr)
         make_default(folder, name)
     found = find_default(os.environ, folder)
     click.echo(found.sentence())
     if name not in {None, found.name}:
-        click.echo(
-            f"kennel: {name} is first in models.config now, but {found.decided_by} "
-            f"decides: set it to {name}, or unset it, and restart the API",
-            err=True,
+        _tell_on_stderr(
+            f"{name} is first in models.config now, but {found.decided_by} decides: "
+            f"set it to {name}, or unset it, and restart the API"
         )
     if name is None and found.served:
         click.echo(f"served: {describe_models(folder)}")
@@ -102,7 +114,6 @@ def remove(name: str, yes: bool, url: str, key: str | None) -> None:
     from export.publication.listing import folder_size
     from export.publication.pruning import remove_model
     from export.publication.served import served_model
-    from kennel.client import Client
     from kennel.default_model import find_default
     from kennel.pinned_jobs import check_unneeded
     from kennel.version_table import format_size
@@ -113,10 +124,10 @@ def remove(name: str, yes: bool, url: str, key: str | None) -> None:
     _check_not_default(find_default(os.environ, folder), name)
     size = format_size(folder_size(folder / name))
     what = f"{name} (versions {', '.join(map(str, versions))}; {size})"
-    with Client(url, api_key=key, timeout_seconds=_API_SECONDS, retries=0) as client:
+    with _open_client(url, key) as client:
         if unasked := check_unneeded(settings, name, client):
             known = f"only the jobs in {settings.runs_dir} were looked at"
-            click.echo(f"kennel: {known}: {unasked}", err=True)
+            _tell_on_stderr(f"{known}: {unasked}")
         if not yes:
             click.confirm(f"Remove {what} from {folder}?", abort=True)
 
@@ -153,12 +164,11 @@ def rollback(name: str, version: int) -> None:
     _print_served(settings, name)
     now = answering_card(settings.models_dir, name)
     if change := describe_label_change(card, now):
-        click.echo(f"kennel: {change}", err=True)
+        _tell_on_stderr(change)
     for label in sorted(set(before) - set(dict(entry.labels))):
-        click.echo(
-            f"kennel: label {label} is gone: {name} version {version} was not loaded; "
-            f"once it answers, kennel label {name} {label}={version}",
-            err=True,
+        _tell_on_stderr(
+            f"label {label} is gone: {name} version {version} was not loaded; "
+            f"once it answers, kennel label {name} {label}={version}"
         )
     _warn_of_stranded_jobs(settings, name)
 
@@ -213,6 +223,17 @@ def prune(name: str, keep: int, dry_run: bool) -> None:
         click.echo(f"kept {name} version {version}: {reason}")
 
 
+def _open_client(url: str, key: str | None) -> Client:
+    from kennel.client import Client
+
+    # There may be no API: that is not worth trying again.
+    return Client(url, api_key=key, timeout_seconds=_API_SECONDS, retries=0)
+
+
+def _tell_on_stderr(sentence: str) -> None:
+    click.echo(f"kennel: {sentence}", err=True)
+
+
 def _check_not_default(default: DefaultModel, name: str) -> None:
     if default.name != name or not default.others:
         return
@@ -248,4 +269,4 @@ def _warn_of_stranded_jobs(settings: KennelSettings, name: str) -> None:
     from kennel.pinned_jobs import stranded_jobs
 
     for sentence in stranded_jobs(settings, name):
-        click.echo(f"kennel: {sentence}", err=True)
+        _tell_on_stderr(sentence)

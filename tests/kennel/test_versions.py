@@ -289,6 +289,25 @@ def test_variable_that_decides_over_the_default_model_is_named(
     assert "names no published model (there are: pets, solar)" in run("default").stdout
 
 
+def test_model_becomes_the_default_once_it_is_loaded(
+    settings: KennelSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pets", "solar"):
+        write_versions(settings.models_dir, 1, name=name)
+    coming = says({"versions": []}), says({"versions": [{"state": "LOADING"}]})
+    with scripted(*coming, says({"versions": [{"state": "AVAILABLE"}]})) as api:
+        monkeypatch.setenv("KENNEL_URL", api.url)
+        result = run("default", "solar")
+
+    assert result.stderr == "kennel: waiting until solar is loaded\n"
+    assert result.stdout.startswith("solar answers")
+    with scripted(coming[1]) as api:
+        monkeypatch.setenv("KENNEL_URL", api.url)
+        with pytest.raises(ConflictError, match=r"not loaded after 0 s \(LOADING"):
+            run("default", "pets", "--wait", "0")
+    assert next(iter(read_served(settings.models_dir))) == "solar"
+
+
 def test_model_that_lies_elsewhere_can_be_the_default_model(
     settings: KennelSettings,
 ) -> None:
