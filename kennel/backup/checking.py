@@ -21,8 +21,13 @@ def find_damage(backup: Path) -> Iterator[str]:
 
     Raises:
         InvalidRequestError: it is no complete backup, or its list was damaged.
+        DamagedBackupError: it has no files, so that nothing can be restored from it.
     """
-    for entry in read_listing(backup):
+    entries = read_listing(backup)
+    if all(entry.is_folder for entry in entries):
+        message = f"{backup} has no files: nothing can be restored from it"
+        raise DamagedBackupError(f"{message}; see what kennel backup is made of")
+    for entry in entries:
         problem = _problem(backup / entry.path, entry)
         if problem:
             yield f"{entry.path} {problem}"

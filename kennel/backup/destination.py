@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from kennel.backup.listing import Entry, total_size
-from models.errors import ConflictError, StorageFullError
+from models.errors import ConflictError, InvalidRequestError, StorageFullError
 from worker.disk import disk_free_bytes
 
 _MEBIBYTE: Final = 1024 * 1024
@@ -26,6 +26,29 @@ def check_empty(roots: Mapping[str, Path]) -> None:
             named = ", ".join(there[:_NAMED])
             message = f"{root} is not empty ({named}): restore into another KENNEL_HOME"
             raise ConflictError(f"{message}, or replace what is there with --force")
+
+
+def check_worth(
+    backup: Path, entries: list[Entry], roots: Mapping[str, Path], *, replace: bool
+) -> None:
+    """See that *backup* has files for *roots*, or at least for those that have some.
+
+    Raises:
+        InvalidRequestError: it has none at all.
+        ConflictError: with *replace*, something would be replaced by nothing.
+    """
+    having = {e.path.partition("/")[0] for e in entries if not e.is_folder}
+    if not having.intersection(roots):
+        message = f"{backup} has no files for {' and '.join(roots)}"
+        raise InvalidRequestError(f"{message}: name another backup")
+    for name, root in roots.items():
+        if replace and name not in having and visible(root):
+            (other,) = having.intersection(roots)
+            message = f"{backup} has no files for {root}, which is not empty"
+            raise ConflictError(
+                f"{message}: name another backup, or leave it as it is with "
+                f"--only {other}"
+            )
 
 
 def check_room(entries: list[Entry], roots: Mapping[str, Path]) -> None:

@@ -15,7 +15,7 @@ from typing import TextIO
 from kennel.backup.copying import copy_file, is_plain, link_file
 from kennel.backup.listing import FILES, Entry, Head, Seen, write_head
 from kennel.backup.shelf import Copy
-from kennel.backup.units import Unit, find_units
+from kennel.backup.units import Unit, find_units, nothing_there
 from models.storage import fingerprint_file, hash_file
 from models.version import VERSION
 from worker.run_folder import now
@@ -49,11 +49,12 @@ class Draft:
         self.tally = Tally()
         self._copies = copies
 
-    def take(self, roots: Mapping[str, Path]) -> None:
-        """Put all of *roots* into it, and close it.
+    def take(self, roots: Mapping[str, Path], *, smaller_than: str = "") -> None:
+        """Put all of *roots* into it, and close it; *smaller_than* goes into its head.
 
         Raises:
             VanishedError: something was deleted meanwhile; begin anew.
+            InvalidRequestError: there was no file in *roots*.
             OSError: something cannot be read or written.
         """
         with (self.folder / FILES).open("x", encoding="utf-8") as listing:
@@ -63,9 +64,12 @@ class Draft:
                     self._take_unit(unit, listing)
                     if _identity(unit.folder) != before:
                         raise VanishedError
-        os.sync()
         tally = self.tally
-        write_head(self.folder, Head(now(), VERSION, tally.files, tally.size))
+        if not tally.files:
+            raise nothing_there(roots)
+        os.sync()
+        head = Head(now(), VERSION, tally.files, tally.size, smaller_than)
+        write_head(self.folder, head)
 
     def _take_unit(self, unit: Unit, listing: TextIO) -> None:
         for path, source in unit.contents():

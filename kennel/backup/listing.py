@@ -57,12 +57,20 @@ class Head:
         version: of the program that made it.
         files: how many, without folders.
         size: their bytes together.
+        smaller_than: the name of the last sound backup, if this one has so much less
+            that something may be missing.
     """
 
     created: str
     version: str
     files: int
     size: int
+    smaller_than: str = ""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it has files, and not far fewer than the backup before it."""
+        return self.files > 0 and not self.smaller_than
 
 
 def write_head(folder: Path, head: Head) -> None:
@@ -73,6 +81,8 @@ def write_head(folder: Path, head: Head) -> None:
     """
     digest = hash_file(folder / FILES)
     content = {"schema": SCHEMA, **vars(head), "files_sha256": digest}
+    if not head.smaller_than:
+        del content["smaller_than"]  # earlier programs do not know it
     write_atomically(folder / HEAD, json.dumps(content, indent=2))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kennel.backup.checking import DamagedBackupError
 from kennel.backup.copying import copy_file
-from kennel.backup.destination import check_empty, check_room, visible
+from kennel.backup.destination import check_empty, check_room, check_worth, visible
 from kennel.backup.listing import Entry, Head, read_head, read_listing
 from models.errors import ConflictError
 from models.locks import exclusive, locked_file
@@ -36,13 +36,15 @@ def restore_backup(
     With *replace*, what is in them is removed once the backup has been read whole.
 
     Raises:
-        InvalidRequestError: it is no complete backup.
-        ConflictError: something is there and *replace* is false, or a reconciler works.
+        InvalidRequestError: it is no complete backup, or has no files.
+        ConflictError: something is there and *replace* is false, or the backup has
+            nothing to replace it with, or a reconciler works.
         DamagedBackupError: a file is not what was written; nothing was changed.
         StorageFullError: there is no room; nothing was changed.
         OSError: a folder cannot be written.
     """
     head, entries = read_head(backup), read_listing(backup)
+    check_worth(backup, entries, roots, replace=replace)
     if not replace:
         check_empty(roots)
     check_room(entries, roots)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from kennel.backup.listing import HEAD, Entry, read_copied
+from kennel.backup.listing import FILES, HEAD, Entry, read_copied, read_head
 from models.errors import ConflictError, InvalidRequestError, NotFoundError
 from models.locks import exclusive
 from models.storage import TEMPORARY_PREFIX, sync_path, temporary_beside
@@ -51,6 +51,10 @@ class Shelf:
         found = [each for each in self._names() if _NAME.fullmatch(each.name)]
         return sorted((each for each in found if (each / HEAD).exists()), reverse=True)
 
+    def sound(self) -> list[Path]:
+        """The complete backups that are neither empty nor suspiciously small."""
+        return [each for each in self.backups() if _is_sound(each)]
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Nobody else writes here while the block runs.
@@ -86,8 +90,11 @@ class Shelf:
         return [each for each in self._names() if each.name.startswith(_DRAFT)]
 
     def copies(self) -> dict[str, Copy]:
-        """By path, the files of drafts and of the newest backup, which wins."""
-        complete = self.backups()[:1]
+        """By path, the files of drafts and of the newest backup, which wins.
+
+        What a suspiciously small one lacks is taken from the newest sound one.
+        """
+        complete = [*self.sound()[:1], *self.backups()[:1]]
         return {
             entry.path: Copy(folder / entry.path, entry, folder in complete)
             for folder in (*self.drafts(), *complete)
@@ -95,8 +102,14 @@ class Shelf:
         }
 
     def keep_newest(self, count: int) -> list[str]:
-        """Remove all backups but the newest *count*; the names of those that went."""
-        going = self.backups()[count:]
+        """Remove what is older than the newest *count* sound backups; its names.
+
+        Empty and suspiciously small ones do not count: they push no good one out.
+        """
+        kept = self.sound()[:count]
+        if len(kept) < count:
+            return []
+        going = [each for each in self.backups() if each.name < kept[-1].name]
         for each in going:
             # First the name: half a backup must not look like one.
             each.rename(temporary_beside(each))
@@ -133,11 +146,39 @@ def find_backup(place: Path) -> Path:
     """
     if (place / HEAD).exists():
         return place
+    if (place / FILES).exists():
+        message = f"{place} is an unfinished backup: kennel backup {place.parent}"
+        raise NotFoundError(f"{message} goes on from it; {HEAD} is written last")
     backups = Shelf(place).backups()
     if not backups:
         message = f"there is no complete backup in {place}: kennel backup {place}"
         raise NotFoundError(message)
     return backups[0]
+
+
+def find_sound_backup(place: Path) -> Path:
+    """The backup that *place* is, or the newest of those in it if that is sound.
+
+    Raises:
+        NotFoundError: there is none.
+        ConflictError: the newest is empty or suspiciously small.
+        InvalidRequestError: the newest cannot be read.
+    """
+    found = find_backup(place)
+    if found == place or read_head(found).is_sound:
+        return found
+    message = (
+        f"the newest backup, {found}, has far less than those before it, or nothing"
+    )
+    last = next(iter(Shelf(place).sound()), found)
+    raise ConflictError(f"{message}: name the one to restore, such as {last}")
+
+
+def _is_sound(backup: Path) -> bool:
+    try:
+        return read_head(backup).is_sound
+    except InvalidRequestError:
+        return False
 
 
 def _moment() -> str:

@@ -9,11 +9,13 @@ Photos are a unit of their own, because they may be deleted before their run.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from models.errors import InvalidRequestError
 from models.storage import TEMPORARY_PREFIX
 from worker.reconciler import LOCK_NAME
 
@@ -22,6 +24,7 @@ ROOTS: Final = ("models", "runs")
 
 _SHELVES: Final = frozenset({"runs/train"})
 _PHOTOS: Final = "photos"
+_JOB_PHOTO: Final = re.compile(rf"runs/(?!train/)[^/]+/{_PHOTOS}/")
 _LOCKS: Final = frozenset({".lock", LOCK_NAME})
 _ENDS: Final = (
     *("report.json", "failed.json", "cancelled"),
@@ -55,6 +58,20 @@ def find_units(roots: Mapping[str, Path]) -> Iterator[Unit]:
     """The units below *roots*, the folders of `ROOTS`."""
     for name in ROOTS:
         yield from _shelf(name, roots[name])
+
+
+def is_photo(path: str) -> bool:
+    """Whether *path* is a photo of a job: those come and go by the thousand."""
+    return _JOB_PHOTO.match(path) is not None
+
+
+def nothing_there(roots: Mapping[str, Path]) -> InvalidRequestError:
+    """The error that says that there is no file in *roots*."""
+    where = ", ".join(str(root) for root in roots.values())
+    return InvalidRequestError(
+        f"nothing to back up: no file in {where}: see that KENNEL_HOME (or MODELS_DIR "
+        "and RUNS_DIR) names the installation, and that its disks are mounted"
+    )
 
 
 def _shelf(path: str, folder: Path) -> Iterator[Unit]:

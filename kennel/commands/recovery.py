@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kennel.commands.api_options import JSON_OPTION
 from kennel.settings import KennelSettings
+
+if TYPE_CHECKING:
+    from kennel.backup.backup import Backup
 
 _PLACE = click.Path(path_type=Path)
 _MEGABYTE = 1e6
@@ -26,39 +30,65 @@ def _roots() -> dict[str, Path]:
     "kennel backup /backups/kennel --check"
 )
 @click.argument("target", type=_PLACE)
-@click.option("--keep", type=click.IntRange(min=1), help="Remove all but the newest N.")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    help="Remove what is older than the newest N, unless this one is much smaller.",
+)
+@click.option(
+    "--accept",
+    is_flag=True,
+    help="These are the right models and runs, however they differ from the last backup.",
+)
 @click.option("--full", is_flag=True, help="Copy every file, link none.")
 @click.option("--check", is_flag=True, help="Make none; compare the newest's sha256.")
 @JSON_OPTION
 def backup(
-    target: Path, keep: int | None, full: bool, check: bool, as_json: bool
+    target: Path,
+    keep: int | None,
+    accept: bool,
+    full: bool,
+    check: bool,
+    as_json: bool,
 ) -> None:
     """Put a new backup of models and runs into the folder TARGET, while jobs run.
 
     Unchanged files are hard links to the last backup's. A killed one is gone on with.
+    Models and runs that are not those of the last backup are refused (exit 2). If fewer
+    than half of its files or bytes are left, none is removed (exit 1).
     Photos below INPUT_ROOT, API keys and .env are not in it; Redis need not be: the
     reconciler fills an empty one from the runs.
     """
     if check:
         _check(target, as_json)
         return
-    from kennel.backup.backup import make_backup
-    from kennel.backup.shelf import Shelf
+    from kennel.backup.backup import SmallerBackupError, make_backup
 
-    made = make_backup(target, _roots(), full=full)
-    removed = Shelf(target).keep_newest(keep) if keep else []
-    tally = made.tally
-    for path in tally.skipped[:_NAMED]:
+    roots = _roots()
+    made = make_backup(target, roots, full=full, accept=accept, keep=keep)
+    for path in made.tally.skipped[:_NAMED]:
         click.echo(f"kennel: not a plain file, not in the backup: {path}", err=True)
+    for name in made.without:
+        click.echo(f"kennel: {roots[name]} has no files to back up", err=True)
+    _print_backup(made, as_json)
+    if made.loss:
+        message = f"{made.folder} has {made.loss}: nothing was removed"
+        remedy = "see that nothing is missing; if it was deleted on purpose, --accept"
+        raise SmallerBackupError(f"{message}; {remedy}")
+
+
+def _print_backup(made: Backup, as_json: bool) -> None:
+    tally = made.tally
     if as_json:
-        content = {"backup": str(made.folder), **vars(tally), "removed": removed}
+        content = {"backup": str(made.folder), **vars(tally)}
+        content |= {"loss": made.loss, "removed": made.removed}
         click.echo(json.dumps(content))
         return
     click.echo(
         f"{made.folder}: {tally.files} files, {tally.size / _MEGABYTE:.1f} MB; copied "
         f"{tally.copied_files} ({tally.copied_size / _MEGABYTE:.1f} MB), linked the rest"
     )
-    for name in removed:
+    for name in made.removed:
         click.echo(f"removed {name}")
 
 
@@ -78,6 +108,9 @@ def _check(target: Path, as_json: bool) -> None:
     if damage:
         message = f"{found}: {len(damage)} files are damaged: kennel backup --full"
         raise DamagedBackupError(message)
+    if head.smaller_than:
+        message = f"kennel: {found} has far less than {head.smaller_than}"
+        click.echo(f"{message}: see that nothing is missing in it", err=True)
     if not as_json:
         click.echo(f"{found}: {head.files} files are as they were written")
 
@@ -100,9 +133,9 @@ def restore(source: Path, force: bool, only: str | None, as_json: bool) -> None:
     """
     from kennel.backup.restoring import restore_backup
     from kennel.backup.running import check_stopped
-    from kennel.backup.shelf import find_backup
+    from kennel.backup.shelf import find_sound_backup
 
-    found = find_backup(source)
+    found = find_sound_backup(source)
     check_stopped(os.environ, KennelSettings.from_env(os.environ).home)
     roots = {name: root for name, root in _roots().items() if only in {None, name}}
     head = restore_backup(found, roots, replace=force)

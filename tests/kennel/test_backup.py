@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -264,6 +265,7 @@ def test_job_that_is_deleted_while_it_is_copied_is_left_out(
     home: Home, elsewhere: Home
 ) -> None:
     """All of it or nothing: the backup begins anew, and links what it had."""
+    home.publish(1)
     job = home.runs / "job"
     job.mkdir(parents=True)
     for number in range(4000):
@@ -373,3 +375,237 @@ def test_home_with_a_running_stack_is_refused(world: World, home: Home) -> None:
 
     assert result.exit_code == 1
     assert "stop the stack" in result.stderr
+
+
+def names(home: Home) -> list[str]:
+    return sorted(each.name for each in home.backups.iterdir())
+
+
+def test_nothing_is_no_backup(home: Home) -> None:
+    home.publish(1)
+    home.backup()
+    before = names(home)
+    shutil.rmtree(home.folder)
+    gone = home.kennel("backup", str(home.backups), "--keep", "1")
+    (home.models / "pets").mkdir(parents=True)
+    (home.runs / "job").mkdir(parents=True)
+    folders = home.kennel("backup", str(home.backups), "--keep", "1", "--accept")
+    first = home.kennel("backup", str(home.folder.parent / "fresh"))
+
+    assert [each.exit_code for each in (gone, folders, first)] == [2, 2, 2]
+    assert "KENNEL_HOME" in gone.stderr
+    assert str(home.models) in gone.stderr
+    assert [name for name in names(home) if not name.startswith(".")] == before
+
+
+def test_backups_of_another_home_do_not_take_the_place_of_these(
+    home: Home, elsewhere: Home
+) -> None:
+    home.publish(1)
+    home.backup()
+    before = names(home)
+    elsewhere.publish(1, size=5000)
+    elsewhere.publish(2, size=5000)
+    refused = elsewhere.kennel("backup", str(home.backups), "--keep", "1")
+    after = names(home)
+    elsewhere.backup("--keep", "1", "--accept")
+
+    assert refused.exit_code == 2
+    assert "another TARGET" in refused.stderr
+    assert after == before
+    assert len(names(home)) == 1
+
+
+@pytest.mark.parametrize("variable", ["MODELS_DIR", "RUNS_DIR"])
+def test_folder_of_another_installation_is_refused_alone_too(
+    home: Home, elsewhere: Home, variable: str
+) -> None:
+    for each in (elsewhere, home):
+        each.publish(1)
+        (each.runs / each.folder.name).mkdir(parents=True)
+        (each.runs / each.folder.name / "manifest.json").write_text("{}")
+    home.backup()
+    other = elsewhere.models if variable == "MODELS_DIR" else elsewhere.runs
+    runner = CliRunner(env={**home.env(), variable: str(other)})
+    result = runner.invoke(main, ["backup", str(home.backups), "--keep", "1"])
+
+    assert result.exit_code == 2
+    assert f"{other} and the last backup" in result.stderr
+    assert len(names(home)) == 1
+
+
+def test_jobs_may_all_be_others_than_in_the_last_backup(home: Home) -> None:
+    home.publish(1)
+    for name in ("monday", "tuesday"):
+        shutil.rmtree(home.runs, ignore_errors=True)
+        (home.runs / name).mkdir(parents=True)
+        (home.runs / name / "manifest.json").write_text("{}")
+        home.backup("--keep", "1")
+
+    assert len(names(home)) == 1
+
+
+@pytest.mark.parametrize("lost", ["models", "runs"])
+@pytest.mark.parametrize("left", [True, False], ids=["empty", "absent"])
+def test_disk_that_is_not_mounted_stops_the_backup(
+    home: Home, lost: str, left: bool
+) -> None:
+    home.publish(1)
+    (home.runs / "job").mkdir(parents=True)
+    (home.runs / "job" / "manifest.json").write_text("{}")
+    home.backup()
+    before = names(home)
+    shutil.rmtree(home.folder / lost)
+    if left:
+        (home.folder / lost).mkdir()
+    result = home.kennel("backup", str(home.backups), "--keep", "1")
+
+    assert result.exit_code == 2
+    assert f"{home.folder / lost} has no files" in result.stderr
+    assert names(home) == before
+
+
+def test_much_smaller_backup_pushes_no_good_one_out(home: Home) -> None:
+    for version in range(1, 6):
+        home.publish(version)
+    good = home.backup()
+    for version in range(1, 5):
+        shutil.rmtree(home.models / CARD.name / str(version))
+    nights = [
+        home.kennel("backup", str(home.backups), "--keep", "1", "--json")
+        for _ in range(3)
+    ]
+    made = [json.loads(each.stdout) for each in nights]
+    restored = home.restore(None, "--force")
+    accepted = home.backup("--keep", "1", "--accept")
+
+    assert [each.exit_code for each in nights] == [1, 1, 1]
+    assert all(Path(each["backup"]).name > good.name for each in made)
+    assert all(each["removed"] == [] for each in made)
+    assert good.name in made[0]["loss"]
+    assert restored.exit_code == 1
+    assert str(good) in restored.stderr
+    assert names(home) == [accepted.name]
+    assert home.backup("--keep", "1").exists()
+
+
+def test_what_a_small_backup_lacked_is_linked_again(home: Home) -> None:
+    for version in range(1, 6):
+        home.publish(version)
+    good = home.backup()
+    home.models.rename(home.folder / "unmounted")
+    home.publish(9)
+    shutil.copy2(home.folder / "unmounted/models.config", home.models)
+    small = home.kennel("backup", str(home.backups))
+    shutil.rmtree(home.models)
+    (home.folder / "unmounted").rename(home.models)
+    whole = home.backup()
+    path = Path("models", CARD.name, "3", "saved_model.pb")
+
+    assert small.exit_code == 1
+    assert (whole / path).samefile(good / path)
+
+
+def test_few_large_files_count_as_much_as_many_small_ones(home: Home) -> None:
+    home.publish(1, size=100_000)
+    for number in range(9):
+        (home.models / f"{number}.json").write_text("{}")
+    home.backup()
+    shutil.rmtree(home.models / CARD.name)
+    result = home.kennel("backup", str(home.backups), "--keep", "1")
+
+    assert result.exit_code == 1
+    assert "--accept" in result.stderr
+
+
+def test_photos_of_jobs_may_go_without_a_word(home: Home) -> None:
+    home.publish(1)
+    photos = home.runs / "job" / "photos"
+    photos.mkdir(parents=True)
+    (home.runs / "job" / "manifest.json").write_text("{}")
+    for number in range(20):
+        (photos / f"{number}.jpg").write_bytes(bytes(1000))
+    home.backup()
+    shutil.rmtree(photos)
+
+    assert home.backup("--keep", "1").name in names(home)
+    assert len(names(home)) == 1
+
+
+def test_good_backups_outlive_empty_ones_of_before(home: Home) -> None:
+    home.publish(1)
+    good = home.backup()
+    emptied = home.backups / "2990-01-01T000000.000000Z"
+    hollow(home.backup(), emptied)
+    checked = home.kennel("backup", str(home.backups), "--check")
+    restored = home.restore(None, "--force")
+    before = home.contents()
+    named = home.restore(emptied, "--force")
+    home.backup("--keep", "3")
+
+    assert [each.exit_code for each in (checked, restored, named)] == [1, 1, 2]
+    assert "as they were written" not in checked.output
+    assert "no files" in checked.stderr
+    assert home.contents() == before
+    assert good.exists()
+
+
+def hollow(backup: Path, emptied: Path) -> None:
+    """What a backup of nothing looked like: complete, with two folders in it."""
+    lines = (backup / "files.jsonl").read_text().splitlines(keepends=True)
+    folders = "".join(each for each in lines if json.loads(each)[0].endswith("/"))
+    head = json.loads((backup / "backup.json").read_text())
+    head |= {"files": 0, "size": 0}
+    head["files_sha256"] = hashlib.sha256(folders.encode()).hexdigest()
+    shutil.rmtree(backup)
+    emptied.mkdir()
+    (emptied / "files.jsonl").write_text(folders)
+    (emptied / "backup.json").write_text(json.dumps(head))
+
+
+def test_check_wants_a_finished_backup(home: Home, tmp_path: Path) -> None:
+    home.publish(1)
+    backup = home.backup()
+    (tmp_path / "nothing").mkdir()
+    (backup / "backup.json").unlink()
+    unfinished = backup.rename(home.backups / ".tmp-killed")
+    results = [
+        home.kennel("backup", str(place), "--check")
+        for place in (tmp_path / "nothing", tmp_path / "absent", unfinished)
+    ]
+
+    assert [each.exit_code for each in results] == [1, 1, 1]
+    assert "no complete backup" in results[0].stderr
+    assert "unfinished" in results[2].stderr
+    assert not any(each.stdout for each in results)
+
+
+def test_runs_are_not_replaced_by_a_backup_without_any(
+    home: Home, elsewhere: Home
+) -> None:
+    home.publish(1)
+    made = home.kennel("backup", str(home.backups))
+    elsewhere.publish(7)
+    (elsewhere.runs / "mine").mkdir(parents=True)
+    before = elsewhere.contents()
+    refused = elsewhere.restore(None, "--force")
+    nothing = elsewhere.restore(None, "--force", "--only", "runs")
+    after = elsewhere.contents()
+    models = elsewhere.restore(None, "--force", "--only", "models")
+
+    assert f"{home.runs} has no files" in made.stderr
+    assert [each.exit_code for each in (refused, nothing, models)] == [1, 2, 0]
+    assert "--only models" in refused.stderr
+    assert after == before
+    assert (elsewhere.runs / "mine").is_dir()
+
+
+def test_restored_home_goes_on_with_the_backups_of_the_lost_one(
+    home: Home, elsewhere: Home
+) -> None:
+    home.publish(1)
+    home.backup()
+    shutil.rmtree(home.folder)
+    elsewhere.restore()
+
+    assert elsewhere.backup("--keep", "1").exists()
