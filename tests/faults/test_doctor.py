@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from kennel.cli import main
+from kennel.doctor.work_list import judge_version
 from tests.conftest import RedisServer
 from tests.faults.redis_servers import ConfiguredRedis, running
 
@@ -85,3 +86,45 @@ def test_doctor_says_what_is_missing_when_the_password_is(
     assert result.exit_code == 1
     assert "does not let us in" in result.stdout
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "verdict"),
+    [
+        ("redis", "6.0.16", "failed"),
+        ("redis", "6.2.14", "warning"),
+        ("redis", "6.2.18", "ok"),
+        ("redis", "7.0.15", "unchecked"),
+        ("redis", "7.2.7", "warning"),
+        ("redis", "7.4.3", "ok"),
+        ("redis", "8.0.0", "ok"),
+        ("valkey", "7.2.8", "warning"),
+        ("valkey", "8.0.3", "ok"),
+        ("valkey", "9.1.2", "ok"),
+    ],
+)
+def test_doctor_knows_servers_that_anybody_can_fill(
+    name: str, version: str, verdict: str
+) -> None:
+    """CVE-2025-21605; Valkey says redis_version:7.2.4 for old clients."""
+    info = {"redis_version": "7.2.4", f"{name}_version": version}
+    finding = judge_version(info)
+
+    assert finding.verdict == verdict
+    assert version in finding.seen
+    assert bool(finding.remedy) == (verdict != "ok")
+
+
+def test_doctor_looks_at_the_server_that_kennel_up_would_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "redis-server"
+    program.write_text("#!/bin/sh\necho 'Redis server v=7.4.2 sha=0'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = json.loads(doctor("machine").stdout)["findings"]
+    (finding,) = [each for each in found if each["check"] == "redis-server"]
+
+    assert finding["verdict"] == "warning"
+    assert str(program) in finding["seen"]
+    assert "7.4.3" in finding["remedy"]

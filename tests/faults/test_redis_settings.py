@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import AuthenticationError, ResponseError
 from redis.retry import Retry
 
+from kennel.stack.redis_config import redis_server_program
 from service.protection.limiter import Limiter
 from service.protection.rates import read_rate
 from tests.conftest import RedisServer
@@ -24,6 +27,8 @@ from worker.redis_health import look_at_redis
 
 FILLING = "x" * 100_000
 JOB = {"input": "test"}
+MOST_FOR_A_CLIENT = 48_000_000
+"""Above the 32 MB that our configuration allows, below what the floods ask for."""
 
 
 @contextmanager
@@ -170,7 +175,8 @@ def test_confined_user_may_do_our_work_only(
     confined: RedisServer, command: tuple[str, ...]
 ) -> None:
     redis: Any = Redis.from_url(confined.url)
-    with redis, pytest.raises(NoPermissionError):
+    # Valkey forbids DEBUG to everybody before it looks at permissions.
+    with redis, pytest.raises(ResponseError, match=r"permission|command not allowed"):
         redis.execute_command(*command)
 
 
@@ -189,3 +195,96 @@ def test_password_of_an_earlier_stack_goes_on_working(tmp_path: Path) -> None:
     with running(LocalStackRedis(folder)) as server:
         assert server.url.startswith("redis://kennel:chosen-before@")
         assert look_at_redis(server.url).refusal == ""
+
+
+def flood(port: int, commands: bytes, max_bytes: int) -> None:
+    """Send *commands* again and again, and read no answer, until Redis hangs up."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(5)
+        with suppress(OSError):
+            for _ in range(max_bytes // len(commands)):
+                client.sendall(commands)
+
+
+def peak_memory(server: RedisServer) -> int:
+    with Redis.from_url(server.url) as redis:
+        info: Any = redis.info("memory")
+        return int(info["used_memory_peak"])
+
+
+def test_client_without_a_password_cannot_fill_redis(confined: RedisServer) -> None:
+    before = peak_memory(confined)
+    for _ in range(3):
+        flood(confined.port, b"PING\r\n" * 10_000, 30_000_000)
+
+    assert peak_memory(confined) - before < MOST_FOR_A_CLIENT
+
+
+def test_client_that_reads_no_answer_cannot_fill_redis(confined: RedisServer) -> None:
+    """Our own, gone wrong: it is let go when 32 MB of answers wait for it."""
+    with Redis.from_url(confined.url) as redis:
+        redis.set("rq:large", "x" * 1_000_000)
+    password = urlsplit(confined.url).password
+    login = f"AUTH kennel {password}\r\n".encode()
+    flood(confined.port, login + b"GET rq:large\r\n" * 400, 10_000)
+
+    assert peak_memory(confined) < MOST_FOR_A_CLIENT
+
+
+def test_long_answers_arrive_whole(confined: RedisServer) -> None:
+    """Ten times the longest that the queue needs: its ids, of 100,000 shards."""
+    ids = [f"{number:032x}-s{number}" for number in range(100_000)]
+    with Redis.from_url(confined.url) as redis:
+        redis.rpush("rq:queue:long", *ids)
+
+        assert len(redis.lrange("rq:queue:long", 0, -1)) == len(ids)
+
+
+def test_file_of_an_earlier_redis_is_read(tmp_path: Path) -> None:
+    """Before version 7 it was one file, not a folder of several."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    (folder / "appendonly.aof").write_bytes(
+        b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
+        b"*3\r\n$3\r\nSET\r\n$5\r\nrq:it\r\n$4\r\nkept\r\n"
+    )
+    with (
+        running(LocalStackRedis(folder)) as server,
+        Redis.from_url(server.url) as redis,
+    ):
+        assert redis.get("rq:it") == b"kept"
+
+
+@pytest.mark.parametrize(
+    ("on_path", "taken"),
+    [
+        ({"redis-server": "Redis server v=6.2.14 sha=0"}, None),
+        ({"redis-server": "Redis server v=7.0.15 sha=0"}, "redis-server"),
+        ({"redis-server": "Redis server v=7.4.2 sha=0"}, "redis-server"),
+        ({"redis-server": "what?"}, "redis-server"),
+        ({"valkey-server": "Valkey server v=8.1.8 sha=0"}, "valkey-server"),
+        (
+            {
+                "redis-server": "Redis server v=7.2.7 sha=0",
+                "valkey-server": "Valkey server v=9.0.0 sha=0",
+            },
+            "valkey-server",
+        ),
+    ],
+    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
+)
+def test_program_that_anybody_can_fill_is_passed_over(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_path: dict[str, str],
+    taken: str | None,
+) -> None:
+    """None taken from PATH: the package's own."""
+    for name, version in on_path.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{version}'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program = Path(redis_server_program())
+
+    assert program.parent == tmp_path if taken else program.name == "valkey-server"
+    assert taken in {None, program.name}
