@@ -14,15 +14,23 @@ help: ## what can be made
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
+# Wheels whose hashes constraints.txt has, and nothing that runs code while it is installed;
+# then the project alone, built with what lies there already.
+define install
+$(BIN)/python deploy/list_requirements.py pyproject.toml constraints.txt build $(1) \
+	> .venv/requirements.txt
+$(PIP) install --require-hashes --only-binary :all: --requirement .venv/requirements.txt
+$(PIP) install --no-deps --no-build-isolation --editable .
+@touch $@
+endef
+
 .venv/.run: pyproject.toml constraints.txt models/_resampling.c | .venv/bin/python
 	@echo "Installing Kennel into .venv (about 1 GB, once) ..."
-	$(PIP) install --constraint constraints.txt --editable '.[train,stack,demo]'
-	@touch $@
+	$(call install,train stack demo)
 
 .venv/.dev: .venv/.run
 	@echo "Installing the development tools into .venv ..."
-	$(PIP) install --constraint constraints.txt --editable '.[train,stack,demo,dev]'
-	@touch $@
+	$(call install,train stack demo dev)
 
 demo: .venv/.run ## the main job on real photos, start to end (QUICK=1: 400 photos)
 	@QUICK=$(QUICK) $(BIN)/kennel demo
@@ -75,10 +83,12 @@ rehearse: .venv/.run ## build the images, compose up, predict, job to CSV, down
 drill: .venv/.run ## kill, upgrade, back up and restore containers under load
 	COMPOSE="$(COMPOSE)" $(BIN)/python -m deploy.drill $(DRILL)
 
-constraints: | .venv/bin/python ## pin every dependency anew
+# Pins stay as they are as long as pyproject.toml allows; UPGRADE="--upgrade-package NAME".
+constraints: | .venv/bin/python ## pin new dependencies, with the hashes of all their files
 	$(PIP) install uv
-	$(BIN)/uv pip compile --quiet --all-extras --universal --python-version 3.11 \
-		--no-header --no-emit-index-url --no-emit-find-links --no-annotate \
+	$(BIN)/uv pip compile --quiet --all-extras --universal --python-version 3.11 $(UPGRADE) \
+		--generate-hashes --annotation-style line \
+		--no-header --no-emit-index-url --no-emit-find-links \
 		--output-file constraints.txt pyproject.toml
 
 clean: ## remove what was installed and cached, not var/

@@ -19,9 +19,9 @@ COPY pyproject.toml constraints.txt deploy/list_requirements.py ./
 # Dependencies only, so that a change of code does not install TensorFlow again.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
- && python list_requirements.py pyproject.toml train > requirements.txt \
+ && python list_requirements.py pyproject.toml constraints.txt train > requirements.txt \
  && pip --python /opt/venv/bin/python install --quiet \
-        --constraint constraints.txt --requirement requirements.txt
+        --require-hashes --only-binary :all: --requirement requirements.txt
 
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
@@ -32,9 +32,10 @@ ENV PATH=/opt/venv/bin:$PATH \
 FROM tensorflow AS trainer
 # The demo's photos and weights; competitions are handed in with the client of Kaggle.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python list_requirements.py pyproject.toml demo kaggle > requirements.txt \
+    python list_requirements.py pyproject.toml constraints.txt demo kaggle \
+        > requirements.txt \
  && pip --python /opt/venv/bin/python install --quiet \
-        --constraint constraints.txt --requirement requirements.txt
+        --require-hashes --only-binary :all: --requirement requirements.txt
 COPY models /app/models
 COPY export /app/export
 COPY service /app/service

@@ -73,7 +73,8 @@ def _pins(constraints: Path) -> Iterator[Finding]:
     ]
     if other:
         seen = f"not the tested versions: {', '.join(other)}"
-        yield warn("packages", seen, f"pip install --constraint {constraints} ...")
+        remedy = "make .venv/.run in the checkout, or list_requirements.py in deploy"
+        yield warn("packages", seen, f"{remedy}: they install what {constraints} pins")
         return
     yield ok("packages", f"as in {constraints}")
 
