@@ -6,7 +6,7 @@ COMPOSE ?= docker compose
 MODEL ?= pets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check format bench peers conformance rehearse drill constraints clean
+.PHONY: help demo test chaos check format bench peers conformance rehearse drill constraints digests clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -90,6 +90,9 @@ constraints: | .venv/bin/python ## pin new dependencies, with the hashes of all 
 		--generate-hashes --annotation-style line \
 		--no-header --no-emit-index-url --no-emit-find-links \
 		--output-file constraints.txt pyproject.toml
+
+digests: .venv/.run ## ask the registry for the digests of public images (needs docker)
+	$(BIN)/python -m deploy.base_images --update
 
 clean: ## remove what was installed and cached, not var/
 	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build models/*.so

@@ -2,7 +2,7 @@
 #
 #   docker build -f deploy/redis.Dockerfile -t kennel-redis:local .
 
-ARG BASE_IMAGE=redis:7.4-bookworm
+ARG BASE_IMAGE=redis:7.4-bookworm@sha256:4fa24486b8bcca8eec45ee0eb166edc674795e53a2b53d1a9ef263eecebaac85
 FROM ${BASE_IMAGE}
 
 # Not the base image's /data: that belongs to a user of its own.

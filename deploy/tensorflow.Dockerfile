@@ -5,7 +5,7 @@
 #   docker build -f deploy/tensorflow.Dockerfile --target trainer      -t kennel-trainer .
 #   docker build -f deploy/tensorflow.Dockerfile --target model-server -t kennel-model-server .
 
-ARG BASE_IMAGE=python:3.11-slim-bookworm
+ARG BASE_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 FROM ${BASE_IMAGE} AS tensorflow
 # Large wheels come slowly when several images are built at once.
 ARG PIP_DEFAULT_TIMEOUT=60

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from deploy.base_images import base_images
 from deploy.trial.deployment import Deployment
 from deploy.trial.engine import ask, wait_until_healthy
 from models.errors import KennelError
 
 MOST_MEGABYTES: Final = 220
-BASE_IMAGE: Final = "python:3.11-slim-bookworm"
 _NO_TENSORFLOW: Final = (
     "import pathlib, sys; found = [*pathlib.Path('/opt').rglob('libtensorflow*')]; "
     "sys.exit(bool(found))"
@@ -36,7 +36,9 @@ def rehearse(deployment: Deployment) -> list[str]:
 
 
 def _size(deployment: Deployment, image: str) -> str:
-    names = f"kennel-{image}:{deployment.name}", BASE_IMAGE
+    pinned = next(each for each in base_images() if each.name == "python")
+    python = deployment.env.get("PYTHON_IMAGE") or str(pinned)
+    names = f"kennel-{image}:{deployment.name}", python
     sizes = ask(deployment, "image", "inspect", "--format", "{{.Size}}", *names)
     ours, base = map(int, sizes.split())
     megabytes = (ours - base) / 1e6

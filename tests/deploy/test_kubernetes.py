@@ -78,7 +78,7 @@ def check_confined(pod: dict[str, Any]) -> None:
 
 def test_images_are_pinned_or_ours(manifests: list[Manifest]) -> None:
     for container in containers(manifests):
-        name, _, tag = container["image"].rpartition(":")
+        name, _, tag = container["image"].partition("@")[0].rpartition(":")
 
         assert re.match(r"\d+\.\d+", tag) or (name, tag) in OURS, container["image"]
 
