@@ -6,7 +6,7 @@ COMPOSE ?= docker compose
 MODEL ?= pets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check format bench peers conformance rehearse drill constraints digests clean
+.PHONY: help demo test chaos check format bench peers conformance rehearse drill constraints digests sbom clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -93,6 +93,10 @@ constraints: | .venv/bin/python ## pin new dependencies, with the hashes of all 
 
 digests: .venv/.run ## ask the registry for the digests of public images (needs docker)
 	$(BIN)/python -m deploy.base_images --update
+
+SBOM_IMAGES ?= $(foreach each,api worker redis proxy,kennel-$(each):local)
+sbom: .venv/.dev ## a bill of materials of each image in SBOM_IMAGES (ENGINE=podman)
+	$(BIN)/python -m deploy.sbom --engine $(or $(ENGINE),docker) $(SBOM_IMAGES)
 
 clean: ## remove what was installed and cached, not var/
 	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build models/*.so

@@ -3,6 +3,7 @@
     python list_requirements.py pyproject.toml constraints.txt EXTRA... | pip install \
         --require-hashes --requirement /dev/stdin
     python list_requirements.py pyproject.toml constraints.txt --packages NAME...
+    python list_requirements.py --installed REPORT    # pip's report: what it installed
 
 constraints.txt pins the packages of all extras. pip wants exactly those that are to be
 installed: the ones that pyproject.toml names, and, by the ``# via`` of each pin, theirs.
@@ -11,6 +12,7 @@ The extra ``build`` stands for what the project itself is built with.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tomllib
@@ -108,8 +110,29 @@ def _normal(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 
 
+def list_installed(report: Path) -> list[str]:
+    """A pin for each package that pip installed, with the hash of the file it took.
+
+    Raises:
+        KeyError: *report* is not pip's.
+    """
+    installed = json.loads(report.read_text(encoding="utf-8"))["install"]
+    return [_installed(each["metadata"], each["download_info"]) for each in installed]
+
+
+def _installed(about: dict[str, str], source: dict[str, Any]) -> str:
+    archive = source["archive_info"]
+    # Before pip 22.3 there was "hash" alone, as in sha256=0123.
+    hashes = archive.get("hashes") or dict([archive["hash"].split("=", 1)])
+    digest = hashes["sha256"]
+    return f"{about['name']}=={about['version']} --hash=sha256:{digest}"
+
+
 def main(pyproject: str, constraints: str, *chosen: str) -> None:
     """Print the requirements of the extras or packages *chosen*."""
+    if pyproject == "--installed":
+        sys.stdout.write("".join(f"{x}\n" for x in list_installed(Path(constraints))))
+        return
     pins = read_pins(Path(constraints))
     if chosen[:1] == ("--packages",):
         found = choose(pins, chosen[1:])

@@ -20,8 +20,9 @@ COPY pyproject.toml constraints.txt deploy/list_requirements.py ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
  && python list_requirements.py pyproject.toml constraints.txt train > requirements.txt \
- && pip --python /opt/venv/bin/python install --quiet \
-        --require-hashes --only-binary :all: --requirement requirements.txt
+ && pip --python /opt/venv/bin/python install --quiet --report report.json \
+        --require-hashes --only-binary :all: --requirement requirements.txt \
+ && python list_requirements.py --installed report.json >> /opt/venv/installed.txt
 
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
@@ -34,8 +35,9 @@ FROM tensorflow AS trainer
 RUN --mount=type=cache,target=/root/.cache/pip \
     python list_requirements.py pyproject.toml constraints.txt demo kaggle \
         > requirements.txt \
- && pip --python /opt/venv/bin/python install --quiet \
-        --require-hashes --only-binary :all: --requirement requirements.txt
+ && pip --python /opt/venv/bin/python install --quiet --report report.json \
+        --require-hashes --only-binary :all: --requirement requirements.txt \
+ && python list_requirements.py --installed report.json >> /opt/venv/installed.txt
 COPY models /app/models
 COPY export /app/export
 COPY service /app/service
