@@ -2,6 +2,7 @@
 
 KennelError                     whatever we can explain; the command line prints it
 |-- InvalidImageError           bytes -> pixels: the image's sender can mend it
+|   `-- MissingImageError       there is no file of that name
 |-- InvalidRequestError         a parameter, path or file name that cannot be used
 |-- DatasetError                labelled photos that cannot be trained on
 |-- NotFoundError               no such model, version, label or job
@@ -72,6 +73,12 @@ class InvalidImageError(KennelError):
     """The bytes are not an image that we can or want to decode."""
 
     code = "undecodable_image"
+
+
+class MissingImageError(InvalidImageError):
+    """There is no file of that name; whether its folder is away, it does not say."""
+
+    code = "unreadable_file"
 
 
 class InvalidRequestError(KennelError):

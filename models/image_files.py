@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 from typing import Final
 
-from models.errors import InvalidImageError
+from models.errors import (
+    InvalidImageError,
+    MissingImageError,
+    StorageUnavailableError,
+)
 
 MAX_IMAGE_BYTES: Final = 32 * 1024 * 1024
+
+FAULTS_OF_THE_FILE: Final = frozenset(
+    {
+        *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+        *(errno.EACCES, errno.EPERM),
+    }
+)
+"""Gone, behind a link, or forbidden. Any other error of reading is the storage's."""
+
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+_UNREADABLE: Final = "the file cannot be read ({})"
 
 
 def read_image_file(
@@ -20,24 +36,52 @@ def read_image_file(
     A relative *path* is looked up in *folder*, an open descriptor, if there is one.
 
     Raises:
-        InvalidImageError: gone, not a regular file, unreadable or above *max_bytes*.
+        MissingImageError: there is no such file.
+        InvalidImageError: a link, no regular file, forbidden, empty or above
+            *max_bytes*.
+        StorageUnavailableError: its disk or mount cannot be read now, or this process
+            has too many files open; it says nothing of the image.
     """
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(path, flags, dir_fd=folder)
-        try:
-            # Before a stream is made of it: of a folder there is none to be closed.
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise InvalidImageError("not a regular file", code="unreadable_file")
-            check_image_bytes(status.st_size, max_bytes)
-            with os.fdopen(descriptor, "rb", closefd=False) as stream:
-                return stream.read(max_bytes)
-        finally:
-            os.close(descriptor)
+        return _read_regular(path, max_bytes, folder)
+    except FileNotFoundError as error:
+        raise MissingImageError(_UNREADABLE.format(error.strerror)) from error
     except OSError as error:
-        message = f"the file cannot be read ({error.strerror})"
-        raise InvalidImageError(message, code="unreadable_file") from error
+        if error.errno in FAULTS_OF_THE_FILE or _is_special(path, folder):
+            message = _UNREADABLE.format(error.strerror)
+            raise InvalidImageError(message, code="unreadable_file") from error
+        raise StorageUnavailableError(explain_read_error(path, error)) from error
+
+
+def explain_read_error(path: Path | str, error: OSError) -> str:
+    """The message for a file that cannot be read now, though it may be sound."""
+    return (
+        f"{str(path)!r} cannot be read now ({error.strerror}): see to its disk or "
+        "mount, then try again"
+    )
+
+
+def _read_regular(path: Path, max_bytes: int, folder: int | None) -> bytes:
+    descriptor = os.open(path, _FLAGS, dir_fd=folder)
+    try:
+        # Before a stream is made of it: of a folder there is none to be closed.
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidImageError("not a regular file", code="unreadable_file")
+        check_image_bytes(status.st_size, max_bytes)
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            return stream.read(max_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def _is_special(path: Path, folder: int | None) -> bool:
+    # A socket or a device without a driver cannot be opened: that is no disk's fault.
+    try:
+        status = os.stat(path, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return not stat.S_ISREG(status.st_mode)
 
 
 def check_image_bytes(count: int, max_bytes: int = MAX_IMAGE_BYTES) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -35,6 +36,24 @@ def is_listening(port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+@contextmanager
+def no_descriptors(free: int = 0) -> Iterator[None]:
+    """In the block this process can open *free* files more and no others."""
+    taken: list[int] = []
+    while True:
+        try:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError:
+            break
+    for _ in range(free):
+        os.close(taken.pop())
+    try:
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -78,10 +78,14 @@ def read_seconds(path: Path) -> float:
 def load_artefact(
     path: Path, items: Sequence[Item], classes: int
 ) -> tuple[Row, ...] | None:
-    """The rows for exactly *items*, in order; None if not there or damaged."""
+    """The rows for exactly *items*, in order; None if not there or damaged.
+
+    Raises:
+        OSError: the disk cannot be read now.
+    """
     try:
         rows = _parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
     expected = [(item.id, item.file) for item in items]
     if [(row.id, row.file) for row in rows] != expected:

@@ -10,7 +10,7 @@ from models.errors import ModelContractError, NotFoundError
 from models.images import Pixels
 from models.wire.model_ref import ModelRef
 from models.wire.predictions import Prediction
-from worker.absence import lift
+from worker.absence import MODEL, is_awaited, lift
 from worker.patience import Classifier, Patience
 from worker.run import Run
 from worker.yielding import Ask
@@ -31,14 +31,14 @@ def patient_ask(run: Run, classifier: Classifier, patience: Patience) -> Ask:
     Raises:
         ModelUnavailableError: the model server still says nothing.
     """
-    if run.absence.exists():
+    if is_awaited(run, MODEL):
         _glance(classifier, run.manifest.request.model)
         patience = dataclasses.replace(patience, wait_seconds=0.0)
     ask = partial(patience.predict, classifier)
 
     def ask_and_lift(batch: Pixels, model: ModelRef) -> Prediction:
         prediction = ask(batch, model)
-        lift(run)
+        lift(run, MODEL)
         return prediction
 
     return ask_and_lift

@@ -16,9 +16,16 @@ from models.errors import (
     KennelError,
     ModelContractError,
     ModelUnavailableError,
+    StorageUnavailableError,
 )
-from worker.absence import give_worker_back
-from worker.attempts import attempts_left, give_up, record_attempt, record_failure
+from worker.absence import MODEL, PHOTOS, give_worker_back
+from worker.attempts import (
+    ASSEMBLY,
+    attempts_left,
+    give_up,
+    record_attempt,
+    record_failure,
+)
 from worker.breaking_off import broken_off_when_ended
 from worker.disk import outlast_full_disk
 from worker.run import Run
@@ -33,13 +40,13 @@ class Attempt:
     Attributes:
         work: a shard, by number, or the assembly.
         leaving: set when the worker is told to stop.
-        model_wait_seconds: how long the run may wait for its model in all.
+        wait_seconds: how long the run may wait for its model, or its photos, in all.
     """
 
     run: Run
     work: str
     leaving: threading.Event
-    model_wait_seconds: float
+    wait_seconds: float
 
     @contextmanager
     def begun(self) -> Iterator[bool]:
@@ -60,11 +67,12 @@ class Attempt:
         except (ModelContractError, InvalidRequestError) as error:
             self.run.fail(str(error))
             _log.warning("run %s failed at %s: %s", self.run.id, self.work, error)
-        except ModelUnavailableError as error:
-            if self.leaving.is_set():
+        except (ModelUnavailableError, StorageUnavailableError) as error:
+            # What an assembly copies its results to is asked in each of its attempts.
+            if self.leaving.is_set() or self.work == ASSEMBLY:
                 self._note(str(error))
                 raise
-            self._wait_without_worker(time.monotonic() - begun, str(error))
+            self._wait_without_worker(time.monotonic() - begun, error)
         except Exception as error:
             # The root of the job: whatever it is, the run's owner shall read it.
             known = isinstance(error, KennelError | OSError)
@@ -85,12 +93,13 @@ class Attempt:
             return False
         return True
 
-    def _wait_without_worker(self, seconds: float, reason: str) -> None:
-        limit = self.model_wait_seconds
+    def _wait_without_worker(self, seconds: float, error: KennelError) -> None:
+        if self.run.is_over:
+            return
+        awaits = PHOTOS if isinstance(error, StorageUnavailableError) else MODEL
+        told = (self.run, self.work, seconds, str(error), self.wait_seconds, awaits)
+        give_back = partial(give_worker_back, *told)
         with suppress(ConflictError):
-            give_back = partial(
-                give_worker_back, self.run, self.work, seconds, reason, limit
-            )
             outlast_full_disk(self.run, give_back, self.leaving.wait)
 
     def _note(self, reason: str) -> None:

@@ -115,7 +115,7 @@ def give_up(run: Run, work: str) -> None:
 def _files(run: Run, number: int) -> list[str]:
     try:
         return [item.file for item in shard_items(run, number)]
-    except NotFoundError:
+    except (NotFoundError, OSError):
         # What cannot be read may be just why the shard breaks off.
         return []
 

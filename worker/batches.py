@@ -13,7 +13,7 @@ from models.wire.model_ref import ModelRef
 from worker.artefacts import Row
 from worker.items import Item
 from worker.request import JobRequest
-from worker.sources.source import PhotoFolder
+from worker.sources.source import InvalidFolderError, PhotoFolder
 from worker.yielding import Allowed, Ask
 
 
@@ -31,12 +31,15 @@ def load_photo(folder: PhotoFolder, size: tuple[int, int], item: Item) -> Loaded
     """The pixels of one image of *folder*, or why there are none.
 
     Raises:
-        StorageUnavailableError, InvalidRequestError: as `PhotoFolder.read`.
+        StorageUnavailableError: the storage of the photos, or their folder, is away.
     """
     try:
         return Loaded(item, decode_image(folder.read(item.file), size))
     except InvalidImageError as error:
         return Loaded(item, None, error.code, str(error))
+    except InvalidFolderError as error:
+        # It was there when the job was submitted: an unmounted volume may come back.
+        raise error.during_job() from error
 
 
 def answer_batch(

@@ -1,7 +1,7 @@
 """Room on the disk of the runs: asked for before a job is taken in, waited for after.
 
-A job that was taken in is not lost to a full or read-only disk: its work waits, and does
-what it did once more when there is room again.
+A job that was taken in is not lost to a disk that is full, read-only or gives errors: its
+work waits, and does what it did once more when the disk is as it was.
 """
 
 from __future__ import annotations
@@ -24,6 +24,15 @@ DISK_WAIT_SECONDS: Final = 300.0
 """With the longest wait for a model and a shard's work below the time limit of a job."""
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_PASSING: Final = frozenset(
+    {
+        *(errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY),
+        *(errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+    }
+)
+"""A disk or mount that is away for a moment, or too many files open at once."""
+
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _PROBE_BYTES: Final = 64 * 1024
 """More than the artefact of a shard with ten classes takes."""
@@ -77,9 +86,10 @@ def outlast_full_disk(
     pause: Callable[[float], bool],
     wait_seconds: float = DISK_WAIT_SECONDS,
 ) -> _Done:
-    """What *work* for *run* returns, done again while its disk is full or read-only.
+    """What *work* for *run* returns, done again while its disk does not do its part.
 
-    *pause* waits for some seconds; True means to give up at once.
+    It may be full or read-only, away for a moment, or this process may have too many
+    files open. *pause* waits for some seconds; True means to give up at once.
 
     Raises:
         OSError: it stays so for *wait_seconds*; or *work* failed otherwise.
@@ -124,7 +134,7 @@ class _Waiting:
             if self._run.is_over:
                 raise ConflictError("the run has ended meanwhile", code="job_over")
             self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
-            # A shard is not worked again only to see that the disk is still full.
+            # A shard is not worked again only to see that the trouble is still there.
             if _takes_files(self._run.folder / "shards"):
                 return
 
@@ -132,7 +142,7 @@ class _Waiting:
 def _may_pass(error: OSError, folder: Path) -> bool:
     # A photo that may not be read is no trouble of this disk.
     ours = str(error.filename or folder).startswith(str(folder))
-    return error.errno in _FULL or (error.errno in _READ_ONLY and ours)
+    return error.errno in _FULL | _PASSING or (error.errno in _READ_ONLY and ours)
 
 
 def _takes_files(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import NotFoundError
+from worker.absence import PHOTOS, read_absence
 from worker.attempts import ASSEMBLY, attempts_left, give_up, shard_work
 from worker.run import Run
 from worker.runs import find_unfinished
@@ -83,7 +84,7 @@ def _plan(
         if work is not None:
             yield job_id, work
             given += work != ASSEMBLY
-        if work is None or chosen.awaits_model:
+        if work is None or chosen.awaits:
             del candidates[job_id]
         else:
             live, moment = chosen.live + 1, time.time_ns()
@@ -98,8 +99,7 @@ def _lost_works(
         work_list.retire(job_id)
         return
     try:
-        missing = [shard_work(number) for number in run.missing_shards()] or [ASSEMBLY]
-        for work in missing:
+        for work in _missing(run):
             if work in seen.works(job_id):
                 continue
             if not _may_begin(run, work):
@@ -108,6 +108,15 @@ def _lost_works(
     except (NotFoundError, OSError) as error:
         # The reconciler tells about such a run; the others go on.
         _log.debug("run %s: %s", run.id, error)
+
+
+def _missing(run: Run) -> list[str]:
+    missing = [shard_work(number) for number in run.missing_shards()]
+    absence = read_absence(run.folder)
+    if absence is not None and absence.awaits == PHOTOS:
+        # One photo that cannot be read must not hold up the other shards.
+        missing.sort(key=lambda work: work == absence.work)
+    return missing or [ASSEMBLY]
 
 
 def _may_begin(run: Run, work: str) -> bool:

@@ -14,7 +14,7 @@ from functools import partial
 
 from models.errors import QueueUnavailableError
 from models.wire.client import ModelServerClient
-from worker.absence import read_absence
+from worker.absence import PHOTOS, is_awaited, lift, read_absence
 from worker.asking import HOLD_SECONDS, patient_ask
 from worker.assembly import assemble_run
 from worker.attempting import Attempt
@@ -23,19 +23,19 @@ from worker.disk import outlast_full_disk
 from worker.dispatch import queue_assembly
 from worker.online import OnlineTraffic
 from worker.patience import Patience
-from worker.photos import photos_folder
+from worker.photos import job_folder
 from worker.run import Run
 from worker.runs import find_unfinished
 from worker.settings import WorkerSettings
 from worker.shards import finish_shard
 from worker.sources.roots import open_results, open_root
-from worker.sources.waiting import SHARD_WAIT_SECONDS, Waiting
+from worker.sources.waiting import RESULTS_WAIT_SECONDS, SHARD_WAIT_SECONDS, Waiting
 from worker.worklist import WorkList
 from worker.yielding import Courtesy
 
 LEAVING = threading.Event()
 """Set in the job's own process when its worker is told to stop: a shard that can go on
-finishes, one that waits for a model gives up at once."""
+finishes, one that waits for a model or for photos gives up at once."""
 
 _log = logging.getLogger("kennel.worker")
 
@@ -52,7 +52,7 @@ def predict_shard(job_id: str, shard_number: int) -> None:
         return
     absence = read_absence(run.folder)
     if absence is not None and not absence.may_ask:
-        # Queued before its model was found away; the dispatch queues one in time.
+        # Queued before its wait began; the dispatch queues one in time.
         return
     with run.working():
         with _attempt(run, shard_work(shard_number), settings) as begun:
@@ -76,7 +76,7 @@ def assemble(job_id: str) -> None:
     with run.working(), _attempt(run, ASSEMBLY, settings) as begun:
         if not begun:
             return
-        waiting = _storage_waiting(run)
+        waiting = _storage_waiting(run, RESULTS_WAIT_SECONDS)
         results = open_results(settings.results, waiting)
         work = partial(assemble_run, run, results)
         damaged = outlast_full_disk(run, work, LEAVING.wait)
@@ -96,8 +96,9 @@ def _attempt(
 
 def _work(run: Run, number: int, settings: WorkerSettings) -> None:
     run.begin()
-    root = open_root(settings.inputs, _storage_waiting(run))
-    folder = photos_folder(run, root)
+    held = 0.0 if is_awaited(run, PHOTOS) else SHARD_WAIT_SECONDS
+    root = open_root(settings.inputs, _storage_waiting(run, held))
+    folder = job_folder(run, root)
     over = threading.Event()
     patience = Patience(
         wait_seconds=HOLD_SECONDS,
@@ -114,12 +115,13 @@ def _work(run: Run, number: int, settings: WorkerSettings) -> None:
             images = finish_shard(run, number, folder, ask, courtesy.load)
         finally:
             over.set()
+    lift(run, PHOTOS)
     if images:
         _log.info("run %s: shard %d done, %d images", run.id, number, images)
 
 
-def _storage_waiting(run: Run) -> Waiting:
-    return Waiting(SHARD_WAIT_SECONDS, lambda s: LEAVING.wait(s) or run.is_over)
+def _storage_waiting(run: Run, seconds: float) -> Waiting:
+    return Waiting(seconds, lambda s: LEAVING.wait(s) or run.is_over)
 
 
 def _queue_assembly(run: Run, settings: WorkerSettings) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+
 from models.errors import (
     ConflictError,
     InvalidImageError,
@@ -11,9 +14,9 @@ from models.errors import (
 )
 from models.storage import parse_json
 from worker.run import Run
-from worker.run_items import find_item
+from worker.run_items import find_item, shard_items
 from worker.sources.local import LocalFolder
-from worker.sources.source import PhotoFolder, PhotoRoot
+from worker.sources.source import InvalidFolderError, PhotoFolder, PhotoRoot
 
 
 def photos_folder(run: Run, root: PhotoRoot) -> PhotoFolder:
@@ -31,6 +34,21 @@ def photos_folder(run: Run, root: PhotoRoot) -> PhotoFolder:
         message = f"the photos of {quoted(request.input)} are gone: upload them again"
         raise InvalidRequestError(message, code="invalid_input")
     return LocalFolder(run.photos, request.input)
+
+
+def job_folder(run: Run, root: PhotoRoot) -> PhotoFolder:
+    """The same folder for a worker, who waits for a folder that is gone.
+
+    Raises:
+        InvalidRequestError: the photos were uploaded and are deleted.
+        NotFoundError: the manifest cannot be read.
+        StorageUnavailableError: the folder or its storage is away.
+    """
+    try:
+        folder = photos_folder(run, root)
+    except InvalidFolderError as error:
+        raise error.during_job() from error
+    return folder.of_job(partial(_listed_files, run))
 
 
 def check_photos(run: Run) -> None:
@@ -66,6 +84,11 @@ def read_photo(run: Run, root: PhotoRoot, image_id: str) -> bytes:
     except (InvalidImageError, InvalidRequestError) as error:
         message = f"image {quoted(image_id)} of job {run.id} cannot be read: {error}"
         raise NotFoundError(message, code="image_not_found") from error
+
+
+def _listed_files(run: Run) -> Iterator[str]:
+    for number in range(run.manifest.shard_count):
+        yield from (item.file for item in shard_items(run, number))
 
 
 def _listed_file(run: Run, image_id: str) -> str | None:

@@ -5,7 +5,7 @@ RUNS_DIR/<job>/
     items.jsonl       the images of each shard, in order; items.index finds them
     started           the first shard has begun
     attempts/<what>   a line for each begun attempt, and why it broke off
-    waits             its model is away: why, and when it is asked again
+    waits             its model or photos are away: why, and when they are asked again
     shards/00000.json a finished shard's rows
     photos/           what was uploaded; not there for a folder below INPUT_ROOT
     manifest.csv, sample_submission.csv      what came with the job, as it came

@@ -19,7 +19,8 @@ def shard_items(run: Run, number: int) -> tuple[Item, ...]:
     """The images of shard *number*, in submission order.
 
     Raises:
-        NotFoundError: the manifest or its item file cannot be read.
+        NotFoundError: the manifest or its item file is gone or damaged.
+        OSError: the disk cannot be read now.
     """
     start, stop = run.manifest.shard_bounds(number)
     if _is_inline(run):
@@ -35,7 +36,8 @@ def shard_rows(run: Run, number: int) -> tuple[Row, ...] | None:
     """The rows of a finished shard; None if it is not there or damaged.
 
     Raises:
-        NotFoundError: the manifest or its item file cannot be read.
+        NotFoundError: the manifest or its item file is gone or damaged.
+        OSError: the disk cannot be read now.
     """
     classes = len(run.manifest.request.labels)
     return load_artefact(run.shard_path(number), shard_items(run, number), classes)
@@ -45,7 +47,8 @@ def find_item(run: Run, image_id: str) -> Item | None:
     """The image of that id; None if there is none.
 
     Raises:
-        NotFoundError: the manifest or its item file cannot be read.
+        NotFoundError: the manifest or its item file is gone or damaged.
+        OSError: the disk cannot be read now.
     """
     if _is_inline(run):
         found = (item for item in _inline_items(run) if item.id == image_id)
@@ -73,6 +76,6 @@ def _read_inline(path: Path, _mtime_ns: int) -> tuple[Item, ...]:
 def _translated(run: Run) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, TypeError) as error:
+    except (FileNotFoundError, ValueError, TypeError) as error:
         message = f"the list of job {run.id}'s images is damaged: submit it again"
         raise NotFoundError(message, code="job_not_found") from error

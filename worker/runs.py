@@ -77,6 +77,7 @@ def found_run(runs_dir: Path, job_id: str, owner: str | None = None) -> Iterator
 
     Raises:
         NotFoundError: there is none, or it was deleted meanwhile.
+        OSError: its files cannot be read now.
     """
     run = find_run(runs_dir, job_id, owner)
     try:

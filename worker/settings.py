@@ -30,8 +30,8 @@ class WorkerSettings:
     """Settings of a worker or reconciler process; the defaults run on a laptop.
 
     Attributes:
-        model_wait_seconds: how long a job waits for a model that is away, without a
-            worker, until it fails.
+        model_wait_seconds: how long a job waits for a model or photos that are away,
+            without a worker, until it fails.
         input_url: object storage in the place of *input_root*.
         results: folder or URL that finished results are copied to.
         reconcile_seconds: pause between two looks for lost work.

@@ -43,7 +43,7 @@ def finish_shard(
 
     Raises:
         ModelUnavailableError, ModelContractError, ConflictError,
-            StorageUnavailableError, InvalidRequestError: as `predict_items`.
+            StorageUnavailableError: as `predict_items`.
         NotFoundError: the manifest cannot be read.
         OSError: the disk is full or read-only.
     """
@@ -71,8 +71,7 @@ def predict_items(
         ModelUnavailableError: the model was away for too long.
         ModelContractError: its answers do not fit the request.
         ConflictError: the run has ended meanwhile.
-        StorageUnavailableError: the photos' storage was away for too long.
-        InvalidRequestError: their folder is gone from it.
+        StorageUnavailableError: the photos' storage, or their folder, is away.
     """
     rows: list[Row] = []
     in_flight: deque[Future[list[Row]]] = deque()

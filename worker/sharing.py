@@ -27,18 +27,18 @@ class Candidate(NamedTuple):
         rank: 0 for the highest priority.
         live: its shards in the queue and in work.
         served_ns: when it got something last, in nanoseconds since the epoch.
-        awaits_model: it asks for one place only, to see whether its model is back.
+        awaits: it asks for one place only, to see whether what it waits for is back.
     """
 
     rank: int
     live: int
     served_ns: int
     job_id: str
-    awaits_model: bool = False
+    awaits: bool = False
 
 
 def find_candidates(runs_dir: Path, seen: Snapshot) -> Iterator[Candidate]:
-    """The announced runs; without those whose model is away and not to be asked yet."""
+    """The announced runs; without those that wait and may not ask yet."""
     for job_id, priority in seen.announced.items():
         rank = PRIORITIES.index(priority) if priority in PRIORITIES else len(PRIORITIES)
         live = len(seen.works(job_id))
@@ -48,7 +48,7 @@ def find_candidates(runs_dir: Path, seen: Snapshot) -> Iterator[Candidate]:
             yield Candidate(rank, live, served_ns, job_id)
         elif absence.may_ask and not live:
             served_ns = max(served_ns, int(absence.asked * 1e9))
-            yield Candidate(rank, live, served_ns, job_id, awaits_model=True)
+            yield Candidate(rank, live, served_ns, job_id, awaits=True)
 
 
 def whose_turn(candidates: Iterable[Candidate], given: int) -> Candidate:

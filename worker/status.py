@@ -29,7 +29,7 @@ class JobStatus:
         done: images whose shard is finished, unreadable ones included.
         images_per_second: of the last minute while it runs, of all when it succeeded.
         eta_seconds: at that speed; None while nothing tells it.
-        waiting: why its model keeps it waiting; None while it does not.
+        waiting: why its model or its photos keep it waiting; None while nothing does.
         unreadable_files: id, file, code and detail of the first hundred.
     """
 

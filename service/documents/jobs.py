@@ -61,7 +61,10 @@ class JobSchema(Members):
         allow_none=True,
     )
     error = text("Why it failed", allow_none=True)
-    waiting = text("Why its model keeps it waiting; null: it does not", allow_none=True)
+    waiting = text(
+        "Why its model or its photos keep it waiting; null: nothing does",
+        allow_none=True,
+    )
     unreadable_files = several(UnreadableSchema)
 
 

@@ -13,6 +13,7 @@ from service.documents.report import ReportSchema, ShardsSchema
 from service.settings import ServiceSettings
 from tests.finished_runs import finish_run
 from tests.pictures import grey
+from tests.processes import no_descriptors
 from worker.artefacts import Row, render_artefact
 from worker.report import make_report
 from worker.run import Run
@@ -193,3 +194,19 @@ def test_uncertain_image_is_shown_without_a_long_manifest(
     other = jobs_client.get(f"/v1/jobs/{job}/images/nothing")
 
     assert (listed.status_code, other.status_code) == (200, 404)
+
+
+@pytest.mark.parametrize("path", ["images/7", "scores", "submission.csv"])
+def test_disk_that_cannot_be_read_now_is_unavailable_and_no_fault_of_ours(
+    jobs_client: FlaskClient, settings: ServiceSettings, job: str, path: str
+) -> None:
+    finish(settings, job)
+    with no_descriptors():
+        response = jobs_client.get(f"/v1/jobs/{job}/{path}")
+
+    problem = response.get_json()
+    assert (response.status_code, problem["code"]) == (503, "storage_unavailable")
+    assert "Too many open files" in problem["detail"]
+    assert str(settings.input_root) not in problem["detail"]
+    with jobs_client.get(f"/v1/jobs/{job}/{path}") as again:
+        assert again.status_code == 200

@@ -75,6 +75,15 @@ class S3Server:
             self.tell("unlock")
 
     @contextmanager
+    def failing(self, status: int) -> Iterator[None]:
+        """Every request is answered with that HTTP status."""
+        self.tell(f"fail {status}")
+        try:
+            yield
+        finally:
+            self.tell("fail 0")
+
+    @contextmanager
     def away(self) -> Iterator[None]:
         """Nobody answers; what is held is kept."""
         self.tell("stop")
@@ -104,6 +113,13 @@ class Bucket:
     def put(self, name: str, content: bytes) -> None:
         key = f"below/{name}"
         self.server.client.put_object(Bucket=self.name, Key=key, Body=content)
+
+    def freeze(self, name: str) -> None:
+        """Move an object into cold storage: nobody may read it there."""
+        source = {"Bucket": self.name, "Key": f"below/{name}"}
+        self.server.client.copy_object(
+            CopySource=source, StorageClass="GLACIER", **source
+        )
 
     def delete(self, name: str) -> None:
         self.server.client.delete_object(Bucket=self.name, Key=f"below/{name}")

@@ -14,7 +14,7 @@ from redis import Redis
 from tests.fake_model_server import CARD
 from tests.pictures import write_folder
 from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
-from worker.absence import give_worker_back, read_absence
+from worker.absence import MODEL, PHOTOS, give_worker_back, lift, read_absence
 from worker.attempts import (
     MAX_ATTEMPTS,
     attempts_left,
@@ -131,6 +131,42 @@ def test_waiting_job_has_no_place_in_the_queue_until_its_pause_is_over(
     for _ in range(3):
         top_up(world.runs_dir, work_list)
     assert queued(world) == [f"{job.id}-s00000"]
+
+
+def test_shard_that_could_not_be_read_does_not_hold_up_the_others(
+    world: World,
+) -> None:
+    job = job_of(world, 3, "pets")
+    forget_queue(world)
+    run = run_of(world, job)
+    record_attempt(run, shard_work(0))
+    give_worker_back(run, shard_work(0), 1, "input/output error", 1000, PHOTOS)
+    os.utime(run.absence, (0, 0))
+
+    top_up(world.runs_dir, WorkList(world.redis.url))
+
+    assert queued(world) == [f"{job.id}-s00001"]
+
+
+def test_shards_that_ask_in_turn_wait_no_longer_together(world: World) -> None:
+    run = run_of(world, job_of(world, 2, "pets"))
+    for number in (0, 1, 0):
+        give_worker_back(run, shard_work(number), 20, "away", 90, PHOTOS)
+    assert not run.is_over
+
+    give_worker_back(run, shard_work(1), 20, "away", 90, PHOTOS)
+
+    assert "the photos could not be read for" in run.failure.read_text()
+
+
+def test_answer_of_the_model_says_nothing_of_the_photos(world: World) -> None:
+    run = run_of(world, job_of(world, 1, "pets"))
+    give_worker_back(run, shard_work(0), 1, "away", 90, PHOTOS)
+
+    lift(run, MODEL)
+    assert read_absence(run.folder) is not None
+    lift(run, PHOTOS)
+    assert read_absence(run.folder) is None
 
 
 def test_clock_that_is_set_back_makes_nobody_wait_longer(world: World) -> None:

@@ -9,6 +9,7 @@ import uuid
 import pytest
 
 from models.errors import (
+    InvalidImageError,
     InvalidRequestError,
     NotFoundError,
     StorageUnavailableError,
@@ -136,7 +137,28 @@ def test_worker_is_free_soon_when_a_waiting_job_is_cancelled(
     assert remote.queue.status(job.id).state == "cancelled"
 
 
-def test_folder_that_is_gone_ends_the_job(
+@pytest.mark.parametrize("status", [403, 503])
+def test_storage_that_answers_with_errors_for_a_while_is_waited_for(
+    remote: World, s3: S3Server, status: int
+) -> None:
+    expected = oracle(remote, request())
+    remote.model_server.delay_seconds = 0.25
+    job = remote.queue.submit(request())
+    remote.start_reconciler()
+    remote.start_worker()
+    remote.wait_for_progress(job)
+    with s3.failing(status):
+        remote.model_server.delay_seconds = 0
+        remote.wait_for_waiting(job)
+    remote.end_pause(job)
+
+    done = remote.wait_for(job, "succeeded")
+
+    assert remote.csv(job) == expected
+    assert done.unreadable == 0
+
+
+def test_folder_that_is_gone_is_waited_for(
     remote: World, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = remote.queue.submit(request())
@@ -145,9 +167,21 @@ def test_folder_that_is_gone_ends_the_job(
 
     work_here(remote, job, monkeypatch)
 
-    failed = remote.queue.status(job.id)
-    assert failed.state == "failed"
-    assert "no such folder" in str(failed.error)
+    status = remote.queue.status(job.id)
+    assert (status.state, status.done) == ("running", 0)
+    assert "no such folder" in str(status.waiting)
+
+
+def test_object_that_is_forbidden_is_an_unreadable_photo(bucket: Bucket) -> None:
+    bucket.put("test/1.png", grey(1))
+    bucket.put("test/2.png", grey(2))
+    folder = open_root(bucket.url).folder("test")
+    bucket.freeze("test/1.png")
+
+    with pytest.raises(InvalidImageError, match="access was refused"):
+        folder.read("1.png")
+
+    assert folder.read("2.png") == grey(2)
 
 
 def test_results_that_cannot_be_copied_end_the_job_until_it_is_retried(

@@ -19,7 +19,7 @@ from worker.assembly import assemble_run
 from worker.runs import find_run
 from worker.settings import WorkerSettings
 from worker.shards import finish_shard
-from worker.sources.driver import Driver, StorageRefusedError
+from worker.sources.driver import Driver, ForbiddenError, StorageRefusedError
 from worker.sources.local import LocalRoot
 from worker.sources.results import LocalResults
 from worker.sources.roots import load_drivers, open_results, open_root
@@ -105,7 +105,7 @@ def test_folder_in_any_storage_that_fsspec_knows_is_read() -> None:
 @pytest.mark.parametrize(
     ("trouble", "expected"),
     [
-        (PermissionError(f"key {SECRET}"), StorageRefusedError),
+        (PermissionError(f"key {SECRET}"), ForbiddenError),
         (OSError(22, SECRET), StorageRefusedError),
         (ConnectionResetError(SECRET), StorageUnavailableError),
         (TimeoutError(SECRET), StorageUnavailableError),

@@ -99,6 +99,17 @@ class World:
     def wait_for_progress(self, job: JobStatus) -> None:
         wait_until(lambda: self.queue.status(job.id).done > 0, 30)
 
+    def wait_for_waiting(self, job: JobStatus) -> JobStatus:
+        """Until the job waits for its photos or model without a worker."""
+        wait_until(lambda: self.queue.status(job.id).waiting is not None, 30)
+        return self.queue.status(job.id)
+
+    def end_pause(self, job: JobStatus) -> None:
+        """Let a job that waits ask again at once."""
+        note = Run(self.runs_dir / job.id).absence
+        with suppress(FileNotFoundError):
+            os.utime(note, (0, 0))
+
     def csv(self, job: JobStatus) -> str:
         return self.queue.submission(job.id).read_text()
 

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias, cast
 
-from models.errors import InvalidRequestError, quoted
+from models.errors import InvalidRequestError, StorageUnavailableError, quoted
+from models.image_files import FAULTS_OF_THE_FILE, explain_read_error
 from models.storage import hash_stream
 from worker.contained import opened_folder, split_inside
 from worker.sheets.reading import MAX_SHEET_BYTES, Sheet
@@ -37,6 +38,7 @@ def opened_sheet(
     Raises:
         InvalidRequestError: there is no such file below *input_root*, or it is too
             large.
+        StorageUnavailableError: it cannot be read now.
         OSError: the disk is full or read-only.
     """
     if given is None:
@@ -46,7 +48,7 @@ def opened_sheet(
         with tempfile.TemporaryFile(dir=spool_folder) as spooled:
             copied = cast("BinaryIO", spooled)
             with _opened_below(input_root, name, given) as stream:
-                _copy_bounded(name, stream, copied)
+                _copy_bounded(name, given, stream, copied)
             yield _measured(name, copied)
     else:
         yield _measured(name, given)
@@ -76,6 +78,8 @@ def _opened_below(input_root: Path | str, name: str, path: str) -> Iterator[Bina
         with opened_folder(input_root, folders) as folder:
             descriptor = os.open(file, _FILE, dir_fd=folder)
     except OSError as error:
+        if error.errno not in FAULTS_OF_THE_FILE:
+            raise StorageUnavailableError(explain_read_error(path, error)) from error
         reason = "there is no such file, or a link leads to it"
         raise _invalid(name, path, reason) from error
     try:
@@ -87,13 +91,20 @@ def _opened_below(input_root: Path | str, name: str, path: str) -> Iterator[Bina
         os.close(descriptor)
 
 
-def _copy_bounded(name: str, stream: BinaryIO, copied: BinaryIO) -> None:
+def _copy_bounded(name: str, path: str, stream: BinaryIO, copied: BinaryIO) -> None:
     # One that grows meanwhile must not fill the disk.
     count = 0
-    while chunk := stream.read(_CHUNK_BYTES):
+    while chunk := _read_chunk(path, stream):
         count += len(chunk)
         _check_size(name, count)
         copied.write(chunk)
+
+
+def _read_chunk(path: str, stream: BinaryIO) -> bytes:
+    try:
+        return stream.read(_CHUNK_BYTES)
+    except OSError as error:
+        raise StorageUnavailableError(explain_read_error(path, error)) from error
 
 
 def _invalid(name: str, path: str, reason: str) -> InvalidRequestError:

@@ -28,6 +28,10 @@ class StorageRefusedError(StorageUnavailableError):
     """The storage is there and says no: asking again at once is useless."""
 
 
+class ForbiddenError(StorageRefusedError):
+    """These credentials may not do this, or may do nothing there."""
+
+
 def load_driver(url: str, setting: str) -> None:
     """Import what reads *url*, the value of the environment variable *setting*.
 
@@ -62,6 +66,7 @@ class Driver:
 
         Raises:
             FileNotFoundError: what it asks for is not there.
+            ForbiddenError: access was refused.
             StorageRefusedError: the storage does not want to answer.
             StorageUnavailableError: it cannot.
         """
@@ -71,7 +76,7 @@ class Driver:
             raise
         except PermissionError as error:
             reason = "access was refused"
-            raise StorageRefusedError(self.explain(reason)) from error
+            raise ForbiddenError(self.explain(reason)) from error
         except OSError as error:
             kind = StorageRefusedError if error.errno in _HOPELESS else None
             raise (kind or StorageUnavailableError)(self._named(error)) from error

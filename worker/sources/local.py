@@ -4,35 +4,55 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from models.errors import InvalidImageError
-from models.image_files import read_image_file
-from worker.contained import opened_folder
-from worker.sources.source import Names, check_folder_name, invalid_folder, sort_names
-
-_NOT_THERE: Final = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+from models.errors import (
+    InvalidImageError,
+    KennelError,
+    MissingImageError,
+    StorageUnavailableError,
 )
+from models.image_files import FAULTS_OF_THE_FILE, explain_read_error, read_image_file
+from worker.contained import opened_folder
+from worker.sources.source import (
+    InvalidFolderError,
+    Listed,
+    Names,
+    check_folder_name,
+    sort_names,
+)
+from worker.sources.waiting import AT_ONCE, Waiting
+
+_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
+_ON_THE_WAY: Final = frozenset({errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclass(frozen=True)
 class LocalFolder:
-    """The photos in the directory *path*, which users call *name*."""
+    """The photos in the directory *path*, which users call *name*.
+
+    Attributes:
+        listed: the job's photos, if it is read for one.
+        waiting: how long a disk or mount that gives errors is asked again.
+    """
 
     path: Path
     name: str
+    listed: Listed | None = None
+    waiting: Waiting = AT_ONCE
+    _seen: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def names(self) -> Names:
         """As `PhotoFolder.names`."""
         try:
             return sort_names(_entries(self.path))
         except OSError as error:
-            reason = f"it cannot be read ({error.strerror})"
-            raise invalid_folder(self.name, reason) from error
+            raise _unreadable_folder(self.name, error) from error
 
     def images_in(self, inner: str) -> frozenset[str]:
         """As `PhotoFolder.images_in`."""
@@ -41,22 +61,46 @@ class LocalFolder:
             with opened_folder(self.path, parts) as opened:
                 return frozenset(sort_names(_entries(opened)).files)
         except OSError as error:
-            if error.errno in _NOT_THERE:
+            if error.errno in FAULTS_OF_THE_FILE - _FORBIDDEN:
                 return frozenset()
-            reason = f"it cannot be read ({error.strerror})"
-            raise invalid_folder(inner, reason) from error
+            raise _unreadable_folder(inner, error) from error
+
+    def of_job(self, listed: Listed) -> LocalFolder:
+        """As `PhotoFolder.of_job`."""
+        return replace(self, listed=listed)
 
     def read(self, file: str) -> bytes:
         """As `PhotoFolder.read`; a link or FIFO is no file, nor what lies behind one."""
+        return self.waiting.insist(partial(self._read, file))
+
+    def _read(self, file: str) -> bytes:
         *folders, name = file.split("/")
-        if not folders:
-            return read_image_file(self.path / file)
         try:
+            # Whether a photo is missing is asked of the folder that is open: a volume
+            # that is mounted or unmounted meanwhile changes nothing in between.
             with opened_folder(self.path, folders) as descriptor:
-                return read_image_file(Path(name), folder=descriptor)
+                try:
+                    return read_image_file(Path(name), folder=descriptor)
+                except MissingImageError:
+                    self._check_place(file.removesuffix(name), descriptor)
+                    raise
         except OSError as error:
-            message = f"the file cannot be read ({error.strerror})"
-            raise InvalidImageError(message, code="unreadable_file") from error
+            if folders and error.errno in _ON_THE_WAY:
+                message = f"the file cannot be read ({error.strerror})"
+                raise InvalidImageError(message, code="unreadable_file") from error
+            raise _unreadable_folder(self.name, error) from error
+
+    def _check_place(self, prefix: str, descriptor: int) -> None:
+        # An unmounted volume leaves an empty folder: there no photo was deleted.
+        if self.listed is None or _holds(descriptor, self._seen.get(prefix)):
+            return
+        for file in self.listed():
+            name = file.rpartition("/")[2]
+            if file == f"{prefix}{name}" and _holds(descriptor, name):
+                self._seen[prefix] = name
+                return
+        where = f" in {prefix!r}" if prefix else ""
+        raise InvalidFolderError(self.name, f"none of the job's photos is there{where}")
 
 
 @dataclass(frozen=True)
@@ -64,6 +108,7 @@ class LocalRoot:
     """The directory below which users name folders."""
 
     path: Path
+    waiting: Waiting = AT_ONCE
 
     def folder(self, name: str) -> LocalFolder:
         """As `PhotoRoot.folder`; a link must not lead out."""
@@ -73,11 +118,29 @@ class LocalRoot:
             folder = os.path.realpath(Path(root, name))
             inside = folder != root and os.path.commonpath([root, folder]) == root
             is_folder = inside and Path(folder).is_dir()
-        except (OSError, ValueError) as error:
-            raise invalid_folder(name, "it cannot be looked up") from error
+        except OSError as error:
+            raise _unreadable_folder(name, error) from error
+        except ValueError as error:
+            raise InvalidFolderError(name, "it cannot be looked up") from error
         if not is_folder:
-            raise invalid_folder(name, "there is no such folder")
-        return LocalFolder(Path(folder), name)
+            raise InvalidFolderError(name, "there is no such folder")
+        return LocalFolder(Path(folder), name, waiting=self.waiting)
+
+
+def _unreadable_folder(name: str, error: OSError) -> KennelError:
+    if error.errno in FAULTS_OF_THE_FILE:
+        return InvalidFolderError(name, f"it cannot be read ({error.strerror})")
+    return StorageUnavailableError(explain_read_error(name, error))
+
+
+def _holds(descriptor: int, name: str | None) -> bool:
+    if name is None:
+        return False
+    try:
+        status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode)
 
 
 def _entries(folder: Path | int) -> Iterator[tuple[str, bool]]:

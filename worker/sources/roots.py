@@ -10,22 +10,22 @@ from worker.sources.objects import ObjectRoot
 from worker.sources.results import LocalResults, ObjectResults, Results
 from worker.sources.source import PhotoRoot
 from worker.sources.store import ObjectStore
-from worker.sources.waiting import Waiting, brief_waiting
+from worker.sources.waiting import AT_ONCE, Waiting, brief_waiting
 
 
 def open_root(input_root: Path | str, waiting: Waiting | None = None) -> PhotoRoot:
     """Where users name folders: a local folder, or a URL of object storage.
 
-    Cheap: what has to connect does so when it is first asked. *waiting* defaults to
-    that of a request.
+    Cheap: what has to connect does so when it is first asked. Without *waiting*,
+    object storage is asked as a request may wait, and a folder once.
 
     Raises:
         InvalidRequestError: there is no driver for the URL.
     """
     if isinstance(input_root, Path):
-        return LocalRoot(input_root)
-    waiting = waiting or brief_waiting()
-    return ObjectRoot(ObjectStore.at(input_root, "INPUT_ROOT", waiting))
+        return LocalRoot(input_root, waiting or AT_ONCE)
+    store = ObjectStore.at(input_root, "INPUT_ROOT", waiting or brief_waiting())
+    return ObjectRoot(store)
 
 
 def open_results(place: Path | str | None, waiting: Waiting) -> Results | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from models.errors import InvalidRequestError, quoted
+from models.errors import InvalidRequestError, StorageUnavailableError, quoted
 from worker.items import Listing, has_control, is_sidecar, is_writable, order_items
+
+Listed: TypeAlias = Callable[[], Iterable[str]]
+"""The files of a job's photos, as they were when it was submitted; read when asked."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,18 @@ class PhotoFolder(Protocol):
             StorageUnavailableError: the storage is away.
         """
 
+    def of_job(self, listed: Listed) -> PhotoFolder:
+        """The same folder, read for a job that found *listed* in it.
+
+        A photo of it is missing only if its folder still holds another one of them; a
+        folder that holds none is gone, as an unmounted volume is.
+        """
+
     def read(self, file: str) -> bytes:
         """One encoded image, whole; *file* may lie in folders below.
 
         Raises:
-            InvalidImageError: gone, no file, empty or too large.
+            InvalidImageError: gone, no file, forbidden, empty or too large.
             InvalidRequestError: the folder itself is gone.
             StorageUnavailableError: the storage is away; says nothing of the image.
         """
@@ -76,7 +86,7 @@ def list_photos(folder: PhotoFolder) -> Listing:
     names = folder.names()
     items = order_items(names.files)
     if not items:
-        raise invalid_folder(folder.name, "it holds no image")
+        raise InvalidFolderError(folder.name, "it holds no image")
     # A name that is no UTF-8 could not be written into the report.
     ignored = (
         each if is_writable(each) else ascii(each)[1:-1] for each in names.ignored
@@ -102,17 +112,36 @@ def check_folder_name(name: str) -> None:
             characters.
     """
     if not name.strip() or has_control(name) or "\\" in name:
-        raise invalid_folder(
+        raise InvalidFolderError(
             name, "it is empty or holds a backslash or control character"
         )
     if name.startswith("/") or ".." in name.split("/"):
-        raise invalid_folder(name, "it is absolute or holds '..'")
+        raise InvalidFolderError(name, "it is absolute or holds '..'")
 
 
-def invalid_folder(name: str, reason: str) -> InvalidRequestError:
-    """The error for a folder that cannot be used."""
-    message = (
-        f"input={quoted(name)} cannot be used ({reason}): name a folder that holds "
-        "images; the service looks below INPUT_ROOT"
-    )
-    return InvalidRequestError(message, code="invalid_input")
+class InvalidFolderError(InvalidRequestError):
+    """The folder that a user names cannot be used.
+
+    Attributes:
+        name: what the user calls it.
+        reason: why it cannot be used.
+    """
+
+    code = "invalid_input"
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Say that *name* cannot be used, for that *reason*, and what can."""
+        message = (
+            f"input={quoted(name)} cannot be used ({reason}): name a folder that holds "
+            "images; the service looks below INPUT_ROOT"
+        )
+        super().__init__(message)
+        self.name = name
+        self.reason = reason
+
+    def during_job(self) -> StorageUnavailableError:
+        """The same for a job that found its photos there when it was submitted."""
+        return StorageUnavailableError(
+            f"the photos of {quoted(self.name)} are away ({self.reason}): mount or restore "
+            "their folder, then the job goes on"
+        )

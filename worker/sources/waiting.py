@@ -13,8 +13,11 @@ from worker.sources.driver import StorageRefusedError
 
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 5.0
-SHARD_WAIT_SECONDS: Final = 60.0
-"""With ten attempts of a shard, an outage of ten minutes passes unnoticed."""
+SHARD_WAIT_SECONDS: Final = 5.0
+"""How long a shard keeps its worker while its photos are away."""
+
+RESULTS_WAIT_SECONDS: Final = 60.0
+"""With ten attempts of an assembly, an outage of ten minutes passes unnoticed."""
 
 REQUEST_WAIT_SECONDS: Final = 3.0
 """Somebody waits for the answer: better a quick no."""
@@ -52,6 +55,10 @@ class Waiting:
                 if resumes > limit or self.pause(pause_seconds):
                     raise
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+
+
+AT_ONCE: Final = Waiting(0.0, lambda _: True)
+"""For what is asked once."""
 
 
 def brief_waiting() -> Waiting:
