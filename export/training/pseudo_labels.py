@@ -20,7 +20,7 @@ from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
 from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
-from models.errors import DatasetError, InvalidImageError
+from models.errors import DatasetError, InvalidImageError, MissingImageError
 from models.image_files import read_image_file
 from models.images import Pixels, decode_image
 from models.probabilities import softmax
@@ -122,6 +122,9 @@ def _batches(
         known.add(sha256)
         try:
             batch.append((file, sha256, decode_image(read_image_file(file), size)))
+        except MissingImageError as error:
+            message = f"{file} is gone since {folder} was listed: try again"
+            raise DatasetError(message) from error
         except InvalidImageError:
             continue
         if len(batch) == MAX_BATCH_SIZE:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from export.data.sources.photos import SourcePhoto
 from export.data.threads import map_files
 from export.progress import Progress
-from models.errors import InvalidImageError
+from models.errors import DatasetError, InvalidImageError, MissingImageError
 from models.images import decode_grey
 
 THUMBNAIL_SIDE: Final = 24
@@ -48,7 +48,12 @@ def scan_photos(
     read: Callable[[SourcePhoto], bytes],
     progress: Progress,
 ) -> tuple[list[ScannedPhoto], list[UnreadablePhoto]]:
-    """Read and decode all *photos*, in their order; the second list is what failed."""
+    """Read and decode all *photos*, in their order; the second list is what failed.
+
+    Raises:
+        DatasetError: a photo is gone since it was listed.
+        StorageUnavailableError: a disk or mount cannot be read now.
+    """
     good: list[ScannedPhoto] = []
     bad: list[UnreadablePhoto] = []
     results = map_files(lambda photo: _scan(photo, read), photos)
@@ -66,6 +71,12 @@ def _scan(
 ) -> ScannedPhoto | UnreadablePhoto:
     try:
         image = read(photo)
+    except MissingImageError as error:
+        message = (
+            f"{photo.file.path} is gone since its folder was listed: see that the "
+            "folder stays there (is its volume mounted?), then try again"
+        )
+        raise DatasetError(message) from error
     except InvalidImageError as error:
         return UnreadablePhoto(photo, str(error), "", photo.file.size)
     sha256 = hashlib.sha256(image).hexdigest()

@@ -20,15 +20,18 @@ from typing import IO, Final, Self
 
 from export.data.sources.files import ARCHIVE_SUFFIX, Listing, Origin, SourceFile
 from export.data.sources.members import is_hidden_member, is_unsafe_member, place_member
-from models.errors import DatasetError, InvalidImageError
-from models.image_files import check_image_bytes
+from models.errors import DatasetError, InvalidImageError, StorageUnavailableError
+from models.image_files import (
+    FAULTS_OF_THE_FILE,
+    check_image_bytes,
+    explain_read_error,
+)
 
 MAX_MEMBERS: Final = 2_000_000
 MAX_INNER_ARCHIVE_BYTES: Final = 64 * 1024**3
 _BROKEN: Final = (
     zipfile.BadZipFile,
     zlib.error,
-    OSError,
     EOFError,
     RuntimeError,  # encrypted
     NotImplementedError,  # a compression that Python lacks
@@ -64,6 +67,7 @@ class Archives:
         Raises:
             InvalidImageError: it is damaged, encrypted or larger than an image may be.
             DatasetError: the archive cannot be opened.
+            StorageUnavailableError: its disk or mount cannot be read now.
         """
         archive = self._archive(Origin(origin.location, origin.members[:-1]))
         try:
@@ -71,7 +75,8 @@ class Archives:
             check_image_bytes(member.file_size)
             with archive.open(member) as stream:
                 return stream.read()
-        except (*_BROKEN, KeyError) as error:
+        except (*_BROKEN, OSError, KeyError) as error:
+            _check_disk(origin, error)
             message = f"it cannot be read from the zip file ({error})"
             raise InvalidImageError(message, code="unreadable_file") from error
 
@@ -111,7 +116,8 @@ class Archives:
         try:
             stream = self._stream(origin)
             archive = self._closing.enter_context(zipfile.ZipFile(stream))
-        except (*_BROKEN, KeyError) as error:
+        except (*_BROKEN, OSError, KeyError) as error:
+            _check_disk(origin, error)
             message = f"{name} is not a whole zip file ({error}): download it again"
             raise DatasetError(message) from error
         if len(archive.infolist()) > MAX_MEMBERS:
@@ -132,3 +138,10 @@ class Archives:
             with outer.open(member) as stream:
                 shutil.copyfileobj(stream, inner, 1024 * 1024)
         return inner
+
+
+def _check_disk(origin: Origin, error: Exception) -> None:
+    # Decompressors raise an OSError too, but without a number of the system.
+    if isinstance(error, OSError) and error.errno not in {None, *FAULTS_OF_THE_FILE}:
+        message = explain_read_error(origin.location, error)
+        raise StorageUnavailableError(message) from error

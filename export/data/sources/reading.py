@@ -14,6 +14,7 @@ def read_origin(origin: Origin, archives: Archives) -> bytes:
     Raises:
         InvalidImageError: it cannot be read, is empty or larger than an image may be.
         DatasetError: its archive or IDX file cannot be read at all.
+        StorageUnavailableError: its disk or mount cannot be read now.
     """
     if not origin.members:
         return read_image_file(origin.location)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +14,18 @@ import pytest
 from PIL import Image
 
 from export.data.checks.likeness import find_like_pairs
+from export.data.checks.scanning import scan_photos
 from export.data.preparation.prepare import Prepared
 from export.data.preparation.refusals import StrictError
+from export.data.sources.archives import Archives
+from export.data.sources.files import Origin, SourceFile
+from export.data.sources.photos import SourcePhoto
+from export.data.sources.reading import read_origin
+from export.progress import silent
 from models.errors import DatasetError
 from tests.export.data.sources import photo, prepared, write_flat
 from tests.pictures import encoded
+from tests.worker.read_errors import ReadErrors
 
 
 def kinds(made: Prepared) -> dict[str, int]:
@@ -175,3 +186,35 @@ def test_thumbnail_decoding_refuses_what_decoding_refuses() -> None:
     assert decode_grey(stream.getvalue(), (24, 24)).shape == (24, 24)
     with pytest.raises(InvalidImageError):
         decode_grey(stream.getvalue()[:-300], (24, 24))
+
+
+def test_disk_that_gives_errors_damages_no_photo(tmp_path: Path) -> None:
+    source = write_flat(tmp_path / "redux")
+    errors = ReadErrors(tmp_path)
+    command = ["prepare", str(source), str(tmp_path / "prepared")]
+
+    with errors.given("read", errno.EIO):
+        done = subprocess.run(
+            [sys.executable, "-m", "kennel.cli", *command],
+            env={**os.environ, **errors.env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert ".png' cannot be read now (Input/output error): see to its" in done.stderr
+    assert str(source) in done.stderr
+    assert not (tmp_path / "prepared").exists()
+
+
+def test_photo_that_is_gone_since_it_was_listed_is_named() -> None:
+    photo = SourcePhoto(SourceFile("cat/1.png", 9, Origin(Path("/nowhere/1.png"))))
+
+    with (
+        Archives(Path()) as archives,
+        pytest.raises(DatasetError, match=r"cat/1.png is gone since its folder"),
+    ):
+        scan_photos(
+            [photo], lambda each: read_origin(each.file.origin, archives), silent
+        )
