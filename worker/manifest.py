@@ -51,6 +51,11 @@ class Manifest:
         """How many shards the run has, the last one possibly smaller."""
         return -(-self.total // self.shard_size)
 
+    @property
+    def max_unreadable(self) -> int:
+        """How many images may be unreadable before there is no CSV."""
+        return self.request.allowed_unreadable(self.total)
+
     def shard_bounds(self, number: int) -> tuple[int, int]:
         """First item of shard *number* and the one after its last."""
         start = number * self.shard_size

@@ -17,7 +17,8 @@ from worker.job_pages import LONGEST_PAGE, PAGE, JobPage
 from worker.monitoring import JobLimits
 from worker.photos import check_photos
 from worker.queue_figures import QueueFigures
-from worker.request import BY_DEFAULT, FAIL, JobRequest
+from worker.request import BY_DEFAULT, JobRequest
+from worker.runs import found_run
 from worker.shared_counts import SharedCounts
 from worker.sheets.job_sheets import Sheets
 from worker.status import STATES, JobStatus, read_state, read_status
@@ -71,6 +72,7 @@ class JobQueue(SubmittingQueue):
             NotFoundError: there is no such job.
             ConflictError: it is neither failed nor cancelled, or its photos are gone.
             QueueUnavailableError: Redis is away; the job is as it was.
+            OSError: its files cannot be read now; the job is as it was.
         """
         run = self._find(job_id)
         state = read_state(run)
@@ -78,8 +80,8 @@ class JobQueue(SubmittingQueue):
             message = f"job {job_id} is {state}: only failed or cancelled jobs go on"
             raise ConflictError(message, code="job_not_retryable")
         self._work_list.ping()
-        mended = run.manifest.request.on_unreadable == FAIL
-        broken = broken_shards(run, with_unreadable=mended)
+        with found_run(self._runs_dir, job_id):
+            broken = broken_shards(run)
         if broken or run.missing_shards():
             check_photos(run)
         run.reopen(broken)

@@ -56,6 +56,7 @@ def _asked(manifest: Manifest) -> dict[str, Any]:
         "positive": request.written_label,
         "clip": request.clip,
         "on_unreadable": request.on_unreadable,
+        "max_unreadable": manifest.max_unreadable,
     }
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Final
 
 from models.card import ModelCard
@@ -23,10 +25,19 @@ FORMATS: Final = (KAGGLE_BINARY, KAGGLE_MULTICLASS, FULL)
 PRIOR: Final = "prior"
 FAIL: Final = "fail"
 
+MAX_UNREADABLE: Final = "5%"
+"""Of the images; where a job does not say, `FEW_UNREADABLE` are allowed too."""
+
+FEW_UNREADABLE: Final = 3
+
 HIGH: Final = "high"
 NORMAL: Final = "normal"
 LOW: Final = "low"
 PRIORITIES: Final = (HIGH, NORMAL, LOW)
+
+
+_SHARE: Final = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%", re.ASCII)
+_COUNT: Final = re.compile(r"\d{1,9}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,8 @@ class JobRequest:
         clip: upper bound of a probability; None means no clipping.
         on_unreadable: "prior" writes 1/K for a file that is no image, "fail" ends
             the job naming all of them.
+        max_unreadable: more unreadable images end the job: a share of all images, as
+            "5%", or a count, as "20"; None means 5 %, and at least 3 images.
         positive: label whose probability kaggle-binary writes; None means the last.
         pin: how the user named the version, as in "label=canary"; None: the newest;
             `BY_DEFAULT`: the newest of the default model.
@@ -58,6 +71,7 @@ class JobRequest:
     format: str = KAGGLE_BINARY
     clip: float | None = None
     on_unreadable: str = PRIOR
+    max_unreadable: str | None = None
     positive: str | None = None
     pin: str | None = None
     archive: str | None = None
@@ -103,9 +117,23 @@ class JobRequest:
         _check_choice("format", self.format, FORMATS)
         _check_choice("on_unreadable", self.on_unreadable, (PRIOR, FAIL))
         _check_choice("priority", self.priority, PRIORITIES)
+        if self.max_unreadable is not None:
+            _check_max_unreadable(self.max_unreadable)
         if self.clip is not None:
             check_clip_bound(self.clip, len(self.labels))
         self._check_positive()
+
+    def allowed_unreadable(self, total: int) -> int:
+        """How many of *total* images may be unreadable: never all of them."""
+        if self.on_unreadable == FAIL:
+            return 0
+        asked = self.max_unreadable or MAX_UNREADABLE
+        share = _SHARE.fullmatch(asked)
+        # Exactly: as floats, 0.29 * 100 is less than 29.
+        allowed = int(Fraction(share[1]) * total / 100) if share else int(asked)
+        if self.max_unreadable is None:
+            allowed = max(allowed, FEW_UNREADABLE)
+        return min(allowed, total - 1)
 
     def asks_the_same(self, other: JobRequest) -> bool:
         """Whether a user who repeats a submit asked for the same.
@@ -151,7 +179,7 @@ class JobRequest:
     def _asked(self) -> tuple[str | None, ...]:
         photos = self.archive or self.input
         pin = None if self.pin == BY_DEFAULT else self.pin
-        choices = (self.format, self.on_unreadable, self.positive)
+        choices = (self.format, self.on_unreadable, self.max_unreadable, self.positive)
         sheets = (self.manifest, self.sample_submission)
         return (pin, photos, *choices, *sheets)
 
@@ -170,6 +198,17 @@ class JobRequest:
                 f"{KAGGLE_MULTICLASS!r}"
             )
             raise InvalidRequestError(message)
+
+
+def _check_max_unreadable(text: str) -> None:
+    share = _SHARE.fullmatch(text)
+    usable = float(share[1]) <= 100 if share else _COUNT.fullmatch(text)
+    if not usable:
+        message = (
+            f"max_unreadable={quoted(text)} is neither a share of the images from 0% to "
+            "100%, as in 5%, nor a count, as in 20"
+        )
+        raise InvalidRequestError(message)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -27,6 +27,7 @@ class JobStatus:
         label: the label by which the version was asked for; None: by none.
         positive: whose probability the CSV has; None: its format has all.
         done: images whose shard is finished, unreadable ones included.
+        max_unreadable: with more unreadable images the job fails.
         images_per_second: of the last minute while it runs, of all when it succeeded.
         eta_seconds: at that speed; None while nothing tells it.
         waiting: why its model or its photos keep it waiting; None while nothing does.
@@ -42,6 +43,7 @@ class JobStatus:
     format: str
     positive: str | None
     clip: float | None
+    max_unreadable: int
     priority: str
     done: int
     total: int
@@ -122,6 +124,7 @@ def _status(run: Run, state: str, ending: dict[str, Any]) -> JobStatus:
         format=request.format,
         positive=request.written_label,
         clip=request.clip,
+        max_unreadable=manifest.max_unreadable,
         priority=request.priority,
         done=progress.done,
         total=manifest.total,

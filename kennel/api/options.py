@@ -28,6 +28,7 @@ class JobOptions(VersionChoice, total=False):
 
     format: str | None
     on_unreadable: str | None
+    max_unreadable: str | int | None
     positive: str | None
     priority: str | None
     manifest: str | Path | None

@@ -76,6 +76,12 @@ _SHEET: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="An image that cannot be read: uniform prior, or fail the job.",
 )
 @click.option(
+    "--max-unreadable",
+    metavar="SHARE|COUNT",
+    help="More unreadable images end the job: 5% of them, or 20; default: 5%, and at "
+    "least 3.",
+)
+@click.option(
     "--priority",
     type=click.Choice(["high", "normal", "low"]),
     default="normal",

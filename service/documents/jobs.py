@@ -46,6 +46,7 @@ class JobSchema(Members):
         allow_none=True,
     )
     clip = number("Upper bound of a probability; null: none", allow_none=True)
+    max_unreadable = count("Unreadable images with which there is a CSV")
     priority = choice("Which job gets workers first", PRIORITIES)
     progress = fields.Nested(ProgressSchema, required=True)
     images_per_second = number(
@@ -85,6 +86,7 @@ _EXAMPLE: Final = {
     "format": "kaggle-binary",
     "positive": "dog",
     "clip": 0.985,
+    "max_unreadable": 625,
     "priority": "normal",
     "progress": {"done": 5120, "total": 12500, "unreadable": 0},
     "images_per_second": 31.5,

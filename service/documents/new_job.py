@@ -32,6 +32,14 @@ _MEMBERS: Final[dict[str, Any]] = {
         "enum": ["prior", "fail", None],
         "description": "Write 1/K for a file that is no image (default), or fail",
     },
+    "max_unreadable": {
+        "type": ["string", "integer", "null"],
+        "description": (
+            "More unreadable images, or all of them, end the job without a CSV: a share "
+            "of the images like `5%`, or a count like `20`; default: 5%, and at least 3 "
+            "images"
+        ),
+    },
     "positive": {
         "type": ["string", "null"],
         "description": "Label of the CSV's probability; default: the last one",

@@ -60,6 +60,7 @@ class ReportSchema(Members):
     format = choice("Form of the CSV", FORMATS)
     clip = number("Upper bound of a probability; null: none", allow_none=True)
     on_unreadable = choice("For images that cannot be decoded", ("prior", "fail"))
+    max_unreadable = count("Of them that were allowed", required=False)
     images = count("Images in the folder")
     unreadable = count("Images that cannot be decoded")
     unreadable_files = several(UnreadableSchema)
@@ -102,6 +103,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "positive": "dog",
     "clip": 0.985,
     "on_unreadable": "prior",
+    "max_unreadable": 2,
     "images": 3,
     "unreadable": 0,
     "unreadable_files": [],

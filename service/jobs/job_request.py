@@ -21,10 +21,10 @@ from worker.queue import BY_DEFAULT, JobRequest
 
 MEMBERS: Final = (
     *("model", "version", "label", "input"),
-    *("format", "clip", "on_unreadable", "positive", "priority"),
+    *("format", "clip", "on_unreadable", "max_unreadable", "positive", "priority"),
     *SHEETS,
 )
-_TEXTS: Final = frozenset(MEMBERS) - {"clip", "version"}
+_TEXTS: Final = frozenset(MEMBERS) - {"clip", "version", "max_unreadable"}
 
 
 def read_json(request: Request) -> Any:
@@ -70,6 +70,7 @@ def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
         image_size=card.image_size,
         input=given["input"],
         clip=_clip(given.get("clip"), card),
+        max_unreadable=_max_unreadable(given.get("max_unreadable")),
         pin=_pin(model, is_named="model" in given),
         card=card,
         owner=key.name if key else None,
@@ -106,6 +107,15 @@ def _pin(model: ModelRef, *, is_named: bool) -> str | None:
     if model.label is not None:
         return f"label={model.label}"
     return None if is_named else BY_DEFAULT
+
+
+def _max_unreadable(value: Any) -> str | None:
+    # 0.05 could be meant for a share: JobRequest says what can be said.
+    if isinstance(value, bool | list | dict):
+        raise InvalidRequestError(
+            f"max_unreadable={quoted(value)} is no share and no count"
+        )
+    return None if value is None else str(value)
 
 
 def _clip(value: Any, card: ModelCard) -> float | None:

@@ -61,7 +61,7 @@ CHANGES = (delete, truncate, empty, link, fifo, folder, huge)
 def test_photos_that_change_get_the_prior_and_are_listed(world: World) -> None:
     world.photos_of(2 * SHARD_SIZE)
     expected = list(csv.reader(oracle(world, request(format="full")).splitlines()))
-    job = world.queue.submit(request(format="full"))
+    job = world.queue.submit(request(format="full", max_unreadable="50%"))
     for number, change in enumerate(CHANGES, start=1):
         change(world.photos / f"{number}.png")
     world.start_reconciler()
@@ -96,7 +96,7 @@ def test_each_kind_of_bad_photo_has_its_code_and_spoils_no_other(world: World) -
         (world.photos / name).write_bytes(content)
     world.start_reconciler()
     worker = world.start_worker()
-    job = world.queue.submit(request(format="full", clip=None))
+    job = world.queue.submit(request(format="full", clip=None, max_unreadable="100%"))
 
     status = world.wait_for(job, "succeeded", 60)
 

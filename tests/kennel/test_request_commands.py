@@ -80,9 +80,10 @@ def test_key_comes_from_the_environment_or_the_option(photos: list[str]) -> None
 
 def test_submit_names_a_folder_of_the_service(tmp_path: Path) -> None:
     csv = says(b"id,label\n1,0.5\n")
+    more = ("--max-unreadable", "5%")
     target = tmp_path / "s.csv"
     with scripted(says(JOB, 202), says(JOB), csv) as api:
-        result = run(api, "submit", "test", "-o", str(target), "--clip", "off")
+        result = run(api, "submit", "test", "-o", str(target), "--clip", "off", *more)
 
     assert (result.exit_code, result.stdout) == (0, f"{target}\n")
     assert "1 images could not be read" in result.stderr
@@ -91,6 +92,7 @@ def test_submit_names_a_folder_of_the_service(tmp_path: Path) -> None:
         "input": "test",
         "clip": "off",
         "on_unreadable": "prior",
+        "max_unreadable": "5%",
         "priority": "normal",
     }
 

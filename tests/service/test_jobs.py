@@ -199,6 +199,11 @@ MEMBERS: dict[str, tuple[dict[str, Any], int, str]] = {
     "NUL": ({"input": "te\0st"}, 422, "invalid_input"),
     "unknown format": ({"format": "xml"}, 422, "invalid_parameter"),
     "unknown choice": ({"on_unreadable": "ignore"}, 422, "invalid_parameter"),
+    "share above all": ({"max_unreadable": "101%"}, 422, "invalid_parameter"),
+    "share as a number": ({"max_unreadable": 0.05}, 422, "invalid_parameter"),
+    "negative count": ({"max_unreadable": -1}, 422, "invalid_parameter"),
+    "count is a truth value": ({"max_unreadable": True}, 422, "invalid_parameter"),
+    "count is a word": ({"max_unreadable": "some"}, 422, "invalid_parameter"),
     "unknown priority": ({"priority": "urgent"}, 422, "invalid_parameter"),
     "unknown label": ({"positive": "cow"}, 422, "invalid_parameter"),
     "clip is a truth value": ({"clip": True}, 422, "invalid_parameter"),
@@ -207,6 +212,15 @@ MEMBERS: dict[str, tuple[dict[str, Any], int, str]] = {
     "clip is too low": ({"clip": 0.5}, 422, "invalid_parameter"),
     "unknown model": ({"model": "cows"}, 404, "model_not_found"),
 }
+
+
+@pytest.mark.parametrize("asked", [1, "1", "40%"])
+def test_job_says_how_many_photos_may_be_unreadable(
+    jobs_client: FlaskClient, asked: object
+) -> None:
+    job = submit(jobs_client, max_unreadable=asked).get_json()
+
+    assert (job["max_unreadable"], job["progress"]["total"]) == (1, 3)
 
 
 @pytest.mark.parametrize("case", MEMBERS)

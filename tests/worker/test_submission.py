@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from models.errors import ConflictError, InvalidRequestError
+from models.storage import fingerprint_file
 from models.wire.client import ModelServerClient
 from tests.pictures import grey
 from tests.worker.world import PATIENCE, World, oracle, request
 from worker.artefacts import Row, load_artefact, render_artefact
 from worker.items import Item
 from worker.queue import JobRequest
+from worker.run import Run
 from worker.shards import predict_items
 from worker.sources.local import LocalFolder
 from worker.sources.source import list_photos
@@ -175,9 +177,72 @@ def test_unreadable_files_can_end_the_job_and_be_mended(world: World) -> None:
     assert "3,0.392" in world.csv(job)
 
 
+def test_too_many_unreadable_photos_end_the_job_until_they_are_back(
+    world: World,
+) -> None:
+    world.photos_of(20)
+    expected = oracle(world, request())
+    gone = [world.photos / f"{number}.png" for number in (1, 2, 19, 20)]
+    photos = {photo: photo.read_bytes() for photo in gone}
+    job = world.queue.submit(request())
+    for photo in gone:
+        photo.unlink()
+    world.start_reconciler()
+    world.start_worker()
+
+    failed = world.wait_for(job, "failed")
+
+    assert "4 of 20 images (20.0%) cannot be read, at most 3 may" in str(failed.error)
+    assert "1.png: the file cannot be read (No such file" in str(failed.error)
+    assert "retry the job" in str(failed.error)
+    assert (failed.unreadable, failed.max_unreadable) == (4, 3)
+    kept = fingerprint_file(Run(world.runs_dir / job.id).shard_path(1))
+    for photo, content in photos.items():
+        photo.write_bytes(content)
+    world.queue.retry(job.id)
+    world.wait_for(job, "succeeded")
+    assert world.csv(job) == expected
+    assert fingerprint_file(Run(world.runs_dir / job.id).shard_path(1)) == kept
+
+
+@pytest.mark.parametrize(
+    ("asked", "total", "allowed"),
+    [
+        *((None, 1, 0), (None, 3, 2), (None, 10, 3), (None, 60, 3), (None, 100, 5)),
+        *(("5%", 10, 0), ("5%", 1500, 75), ("0.1%", 12_500, 12), ("29%", 100, 29)),
+        *(("0", 10, 0), ("20", 10, 9), ("7", 10, 7), ("100%", 10, 9)),
+    ],
+)
+def test_share_or_count_of_unreadable_photos_decides(
+    asked: str | None, total: int, allowed: int
+) -> None:
+    made = request(max_unreadable=asked)
+
+    made.check()
+    assert made.allowed_unreadable(total) == allowed
+    assert replace(made, on_unreadable="fail").allowed_unreadable(total) == 0
+
+
+def test_photos_of_which_none_can_be_read_are_no_result(world: World) -> None:
+    world.photos.mkdir(parents=True)
+    for number in range(2):
+        (world.photos / f"{number}.png").write_bytes(b"no image")
+    world.start_worker()
+    job = world.queue.submit(request(max_unreadable="100%"))
+
+    failed = world.wait_for(job, "failed")
+
+    assert "none of the 2 images can be read" in str(failed.error)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
+        {"max_unreadable": "5 percent"},
+        {"max_unreadable": "100.1%"},
+        {"max_unreadable": "0.05"},
+        {"max_unreadable": "-1"},
+        {"max_unreadable": "٣%"},
         {"format": "xml"},
         {"on_unreadable": "guess"},
         {"positive": "bird"},

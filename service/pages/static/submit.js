@@ -67,7 +67,7 @@ function files() {
 }
 
 function answers() {
-  const names = ["model", "format", "clip", "on_unreadable", "priority"];
+  const names = ["model", "format", "clip", "on_unreadable", "max_unreadable", "priority"];
   if (needsPositive()) names.push("positive");
   const given = names.map((name) => [name, form.elements[name].value.trim()]);
   return given.filter(([, value]) => value);
