@@ -19,7 +19,7 @@ from service.settings import ServiceSettings
 from service.upload_request import UploadRequest
 from tests.pictures import grey
 from tests.service.served_model import ServedModel
-from tests.worker.packing import tarred, zipped
+from tests.worker.packing import tarred, zeroed, zipped
 
 PHOTOS = {f"test/{number}.png": grey(number) for number in (1, 2, 10)}
 ARCHIVE = zipped(PHOTOS)
@@ -102,6 +102,11 @@ def test_same_key_and_archive_is_the_same_job(jobs_client: FlaskClient) -> None:
 REFUSED: dict[str, tuple[Any, int, str]] = {
     "no archive": (lambda c: send_body(c, b"x" * 2000), 422, "invalid_archive"),
     "empty body": (lambda c: send_body(c, b""), 422, "invalid_archive"),
+    "zeroed page": (
+        lambda c: send_body(c, zeroed(tarred(PHOTOS), 1024, 512), "application/x-tar"),
+        422,
+        "invalid_archive",
+    ),
     "no file": (
         lambda c: c.post("/v1/jobs", data={"a": "b"}, content_type="multipart/form-data"),
         422,

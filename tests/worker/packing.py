@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -101,3 +102,47 @@ def greedy_zip() -> bytes:
     end = packed.index(b"PK\x05\x06")
     packed[end + 12 : end + 16] = b"\xff\xff\xff\xf0"
     return bytes(packed)
+
+
+def zeroed(archive: bytes, start: int, count: int) -> bytes:
+    """*archive* with *count* bytes of zeros from *start* on, as a lost page is."""
+    return archive[:start] + bytes(count) + archive[start + count :]
+
+
+def unlisted_zip(*, counted: bool) -> bytes:
+    """A zip of two photos whose list names the first; *counted*: but counts both."""
+    packed = zipped({"1.jpg": b"one", "2.jpg": b"two"})
+    start, second = packed.index(b"PK\1\2"), packed.rindex(b"PK\1\2")
+    end = bytearray(packed[packed.index(b"PK\5\6") :])
+    if not counted:
+        end[8:12] = struct.pack("<HH", 1, 1)
+    end[12:16] = struct.pack("<I", second - start)
+    return packed[:second] + bytes(end)
+
+
+def streamed_zip(files: Mapping[str, bytes]) -> bytes:
+    """A zip from a program that cannot go back: sizes follow after the data."""
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def tell(self) -> int:
+            raise OSError("a pipe")
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return pipe.getvalue()
+
+
+def large_file_zip(files: Mapping[str, bytes]) -> bytes:
+    """A zip with the headers of files above 4 GiB, and a comment."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in files.items():
+            with archive.open(name, "w", force_zip64=True) as member:
+                member.write(content)
+        archive.comment = b"made by hand"
+    return stream.getvalue()

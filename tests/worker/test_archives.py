@@ -20,11 +20,15 @@ from tests.worker.packing import (
     encrypted,
     greedy_tar,
     greedy_zip,
+    large_file_zip,
     lying,
     nested_names_tar,
     renamed,
+    streamed_zip,
     tarred,
     tarred_entry,
+    unlisted_zip,
+    zeroed,
     zipped,
     zipped_entry,
 )
@@ -34,6 +38,7 @@ from worker.items import Listing
 
 SMALL = Bounds(files=5, file_bytes=1000, total_bytes=1500)
 TAR = tarred({"1.jpg": b"one", "2.jpg": b"two" * 400})
+LONG_TAR = tarred({f"{number}.jpg": b"x" * 400 for number in range(20)})
 GZ = gzip.compress(TAR, mtime=0)
 ZIP = zipped({"1.jpg": b"one", "2.jpg": os.urandom(2000)})
 
@@ -153,6 +158,66 @@ TRICKS = {
     "tar.gz with a wrong sum": (GZ[:-8] + b"\0" * 8, "damaged"),
     "shrunk claim": (lying(20, b"x" * 555), "damaged"),
 }
+
+
+FOLLOWED = "follows after its end"
+LOST = {
+    "zeroed page in a tar": (zeroed(LONG_TAR, 4 * 1024, 4096), FOLLOWED),
+    "zeroed page in a tar.gz": (
+        gzip.compress(zeroed(LONG_TAR, 4 * 1024, 4096)),
+        FOLLOWED,
+    ),
+    "zeroed header": (zeroed(LONG_TAR, 3072, 512), "cut off or damaged"),
+    "zeroed to the end": (
+        zeroed(tarred({"1.jpg": b"x", "2.bmp": b"x" * 2**21}), 1024, 2**21 + 512),
+        "zeros only",
+    ),
+    "tar without an end mark": (TAR[:3072], "cut off"),
+    "tar with half an end mark": (TAR[:3584], "cut off"),
+    "tar.gz without an end mark": (gzip.compress(TAR[:3072]), "cut off"),
+    "two tars in one": (TAR + TAR, FOLLOWED),
+    "two tar.gz in one": (GZ + GZ, FOLLOWED),
+    "tar.gz and more": (GZ + b"more", "damaged"),
+    "tar and more": (TAR + b"more", FOLLOWED),
+    "tar.gz of which the last bytes are missing": (GZ[:-1], "damaged"),
+    "zip whose list lacks a file": (unlisted_zip(counted=False), "list of files"),
+    "zip whose list is too short": (unlisted_zip(counted=True), "of 2 files it lists"),
+    "two zips in one": (ZIP + ZIP, "list of files"),
+    "zip and a half": (ZIP + ZIP[:1000], FOLLOWED),
+    "zip and more": (ZIP + b"more", FOLLOWED),
+}
+
+
+@pytest.mark.parametrize("damage", LOST)
+def test_archive_that_would_lose_photos_unseen_is_refused(
+    tmp_path: Path, damage: str
+) -> None:
+    archive, words = LOST[damage]
+
+    with pytest.raises(InvalidRequestError, match=words) as refused:
+        unpack(archive, tmp_path)
+
+    assert refused.value.code == "invalid_archive"
+
+
+TWO = {"1.jpg": b"one", "2.jpg": b"two" * 400}
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        TAR[:3072] + bytes(2000),
+        gzip.compress(TAR[:1500]) + gzip.compress(TAR[1500:]) + bytes(100),
+        streamed_zip(TWO),
+        large_file_zip(TWO),
+    ],
+    ids=["tar padded oddly", "tar.gz of two parts", "streamed zip", "zip64"],
+)
+def test_unusual_archive_is_taken(tmp_path: Path, archive: bytes) -> None:
+    listing = unpack(archive, tmp_path)
+
+    assert [item.file for item in listing.items] == ["1.jpg", "2.jpg"]
+    assert (tmp_path / "photos" / "2.jpg").read_bytes() == TWO["2.jpg"]
 
 
 @pytest.mark.parametrize("trick", TRICKS)

@@ -122,6 +122,10 @@ class BoundedReader:
             raise OutsideError(errno.EINVAL, "its headers point outside of it")
         return self._stream.seek(offset)
 
+    def is_at_end(self) -> bool:
+        """Whether the stream itself has no more, wherever reading was to stop."""
+        return not self._stream.read(1)
+
     def seekable(self) -> bool:
         """Always."""
         return True

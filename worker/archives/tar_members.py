@@ -1,6 +1,7 @@
 """The files in a tar, plain or compressed.
 
-The parser takes a broken header for the end, so the end's own mark is looked for.
+The parser takes a broken header, and one block of zeros, for the end. So the whole end
+mark is looked for, and after it there must be nothing: else files would be lost unseen.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ _ENTRY_BYTES: Final = 4096
 """What an entry takes beside its content, for the bound on the whole."""
 
 _CHUNK_BYTES: Final = 64 * 1024
+_END_BYTES: Final = 2 * BLOCKSIZE
+_PADDING_BYTES: Final = 1024 * 1024
+"""Programs fill the last record with zeros, usually of 10 KiB. More of them are rather
+the end of a file of which not all has come."""
 
 
 def tar_members(stream: IO[bytes], bounds: Bounds) -> Iterator[Member]:
@@ -66,9 +71,20 @@ def _check(entry: TarInfo) -> None:
 
 def _check_end(archive: TarFile, reader: BoundedReader) -> None:
     reader.seek(archive.offset)
-    if reader.read(BLOCKSIZE) != bytes(BLOCKSIZE):
-        raise refusal("it is cut off or damaged: send the whole file again")
-    # To the very end, where a compressed one has its checksum.
     reader.allow(_CHUNK_BYTES)
-    while reader.read(_CHUNK_BYTES):
+    if reader.read(_END_BYTES) != bytes(_END_BYTES):
+        raise refusal("it is cut off or damaged: send the whole file again")
+    padding = 0
+    # To the very end, where a compressed one has its checksum.
+    while chunk := reader.read(_CHUNK_BYTES // 2):
+        if chunk.strip(b"\0"):
+            raise refusal(
+                "more follows after its end mark: it is damaged, or several in one "
+                "file; pack its files again, or send the whole file again"
+            )
+        padding += len(chunk)
+        if padding > _PADDING_BYTES:
+            raise refusal("it ends in zeros only: it is damaged, send it again")
         reader.allow(_CHUNK_BYTES)
+    if not reader.is_at_end():
+        raise refusal("it is damaged: more follows after its end mark")
