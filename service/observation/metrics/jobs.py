@@ -8,6 +8,7 @@ take its failure back, and images that are worked on again count again.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter as Counted
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -20,6 +21,8 @@ from service.observation.metrics.buckets import JOB_SECONDS
 from service.observation.metrics.recent import FRESH_SECONDS, Recent
 from service.observation.metrics.seen_jobs import NOTHING_SEEN, SeenJob, SeenJobs
 from worker.queue import STATES, JobFigures, JobQueue
+
+RECENT_SECONDS: Final = 24 * 3600.0
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +83,7 @@ class JobMetrics:
         yield self._gauge("jobs_queued", "Jobs of which nothing has begun.", queued)
         yield self._gauge("jobs_running", "Jobs that have begun.", running)
         yield from self._ages(jobs)
+        yield self._recent_images(jobs)
 
     def _ages(self, jobs: list[JobFigures]) -> Iterator[Metric]:
         waiting = age_seconds(job.created for job in jobs if job.state == "queued")
@@ -95,6 +99,20 @@ class JobMetrics:
             ("job_shortest_rest_seconds", "quickest", min(resting)),
         ):
             yield self._gauge(name, text.format(which), age)
+
+    def _recent_images(self, jobs: list[JobFigures]) -> Metric:
+        since = time.time() - RECENT_SECONDS
+        recent = [job for job in jobs if job.ended is None or job.ended >= since]
+        unreadable = sum(job.unreadable for job in recent)
+        answered = sum(job.done for job in recent) - unreadable
+        family = GaugeMetricFamily(
+            "job_recent_images",
+            "Images of jobs that run or ended within a day, by outcome.",
+            labels=("queue", "outcome"),
+        )
+        family.add_metric((self._queue.name, "ok"), answered)
+        family.add_metric((self._queue.name, "unreadable"), unreadable)
+        return family
 
     def _look(self) -> list[JobFigures] | None:
         try:

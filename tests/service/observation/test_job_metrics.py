@@ -99,6 +99,10 @@ def test_unreadable_images_are_counted_apart(world: World) -> None:
     for seen in (running, ended):
         assert seen["job_images_total/kennel/unreadable"] == 1
         assert seen["job_images_total/kennel/ok"] == PHOTOS - 1
+        assert seen["job_recent_images/kennel/unreadable"] == 1
+        assert seen["job_recent_images/kennel/ok"] == PHOTOS - 1
+    os.utime(run.report, (0, 0))
+    assert process.scrape()["job_recent_images/kennel/unreadable"] == 0
 
 
 def test_retried_job_does_not_take_its_failure_back(world: World) -> None:

@@ -45,6 +45,7 @@ LABELS = {
     "jobs_total": {"queue", "state"},
     "jobs_queued": {"queue"},
     "jobs_present": {"queue", "state"},
+    "job_recent_images": {"queue", "outcome"},
     "job_longest_rest_seconds": {"queue"},
     "job_shortest_rest_seconds": {"queue"},
     "job_disk_free_bytes": set(),
