@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -36,6 +37,9 @@ _PASSING: Final = frozenset(
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _PROBE_BYTES: Final = 64 * 1024
 """More than the artefact of a shard with ten classes takes."""
+
+SHARD_DESCRIPTORS: Final = 32
+"""More files and connections than a shard has open at once."""
 
 _MEBIBYTE: Final = 1024 * 1024
 
@@ -78,6 +82,18 @@ def check_room(runs_dir: Path, min_free_bytes: int, coming_bytes: int = 0) -> No
         "jobs that are over (kennel jobs delete JOB) or make room, then try again"
     )
     raise StorageFullError(message)
+
+
+def check_descriptors(count: int = SHARD_DESCRIPTORS) -> None:
+    """See that this process can open *count* files more.
+
+    Raises:
+        OSError: it cannot.
+    """
+    with ExitStack() as opened:
+        for _ in range(count):
+            descriptor = os.open(os.devnull, os.O_RDONLY)
+            opened.callback(os.close, descriptor)
 
 
 def outlast_full_disk(

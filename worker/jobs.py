@@ -19,7 +19,7 @@ from worker.asking import HOLD_SECONDS, patient_ask
 from worker.assembly import assemble_run
 from worker.attempting import Attempt
 from worker.attempts import ASSEMBLY, shard_work
-from worker.disk import outlast_full_disk
+from worker.disk import check_descriptors, outlast_full_disk
 from worker.dispatch import queue_assembly
 from worker.online import OnlineTraffic
 from worker.patience import Patience
@@ -95,6 +95,8 @@ def _attempt(
 
 
 def _work(run: Run, number: int, settings: WorkerSettings) -> None:
+    # gRPC ends its process when it cannot open what it needs.
+    check_descriptors()
     run.begin()
     held = 0.0 if is_awaited(run, PHOTOS) else SHARD_WAIT_SECONDS
     root = open_root(settings.inputs, _storage_waiting(run, held))

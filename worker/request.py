@@ -160,6 +160,8 @@ class JobRequest:
         del content["card"]
         # Older versions refuse a member that they do not know.
         del content["owner"]
+        if self.max_unreadable is None:
+            del content["max_unreadable"]
         return content
 
     @classmethod

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.world import wait_until
+from tests.processes import wait_until
 
 SOURCE = r"""
 #define _GNU_SOURCE
@@ -109,7 +109,7 @@ class ReadErrors:
         written.rename(self._switch)
         try:
             yield
-            wait_until(self._struck.exists, 30)
+            wait_until(self._struck.exists, "the error of reading")
         finally:
             self._switch.unlink()
             self._struck.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConflictError, StorageFullError
+from tests.processes import no_descriptors
 from tests.worker.world import (
     SHARD_SIZE,
     World,
@@ -21,6 +23,7 @@ from tests.worker.world import (
     oracle,
     request,
 )
+from worker.artefacts import load_artefact
 from worker.disk import check_room, disk_free_bytes, outlast_full_disk
 from worker.queue import JobLimits, JobQueue
 from worker.run import Run
@@ -34,6 +37,14 @@ def limit_files(process: subprocess.Popen[bytes], limits: tuple[int, int]) -> No
     """Let a worker write no larger files, as a disk without room does."""
     for pid in (process.pid, *children(process)):
         resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+
+def limit_descriptors(process: subprocess.Popen[bytes], count: int) -> int:
+    """Let a worker have that many files open; how many it could have before."""
+    for pid in (process.pid, *children(process)):
+        before, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, most))
+    return before
 
 
 @pytest.fixture
@@ -73,13 +84,16 @@ def test_what_comes_in_counts(tmp_path: Path) -> None:
     check_room(tmp_path, 0, 2 * free)
 
 
-def test_work_waits_for_room(run: Run) -> None:
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EMFILE]
+)
+def test_work_waits_for_its_disk(run: Run, number: int) -> None:
     tries: list[int] = []
 
     def work() -> str:
         tries.append(1)
         if len(tries) < 3:
-            raise OSError(errno.ENOSPC, "no space left on device")
+            raise OSError(number, os.strerror(number))
         return "done"
 
     assert outlast_full_disk(run, work, lambda _: False) == "done"
@@ -153,3 +167,27 @@ def test_job_outlives_a_full_disk(world: World) -> None:
     assert world.csv(job) == expected
     assert [begun_attempts(world, job, number) for number in range(3)] == [1, 1, 1]
     assert world.leftovers() == []
+
+
+def test_job_outlives_too_many_open_files(world: World) -> None:
+    world.photos_of(SHARD_SIZE)
+    expected = oracle(world, request())
+    world.start_reconciler()
+    with told_worker(world) as worker:
+        wait_for_line(worker, b"waiting for shards")
+        before = limit_descriptors(worker, 10)
+        job = world.queue.submit(request())
+        wait_for_line(worker, b"Too many open files")
+        limit_descriptors(worker, before)
+
+        done = world.wait_for(job, "succeeded")
+
+    assert world.csv(job) == expected
+    assert (done.unreadable, begun_attempts(world, job, 0)) == (0, 1)
+
+
+def test_artefact_that_cannot_be_read_now_is_not_damaged(run: Run) -> None:
+    run.shard_path(0).touch()
+
+    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        load_artefact(run.shard_path(0), (), 2)
