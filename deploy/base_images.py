@@ -138,6 +138,27 @@ def tag_variables(root: Path = ROOT) -> list[str]:
     return [f"{variable}={image.tagged}" for variable, image in chosen if variable]
 
 
+def stand_ins(engine: str, root: Path = ROOT) -> list[str]:
+    """As `tag_variables`, of the images that *engine* has by their tag alone.
+
+    They were built on this machine in the place of the public ones, which compose would
+    ask the registry for.
+    """
+    pinned = {image.tagged: str(image) for image in base_images(root) if image.digest}
+    return [
+        line
+        for line in tag_variables(root)
+        if (tagged := line.partition("=")[2]) in pinned
+        and _has_image(engine, tagged)
+        and not _has_image(engine, pinned[tagged])
+    ]
+
+
+def _has_image(engine: str, reference: str) -> bool:
+    command = [engine, "image", "inspect", reference]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def main(*arguments: str) -> int:
     """Do what the module's first lines say; 1 if one is not pinned."""
     if arguments == ("--update",):

@@ -2,9 +2,9 @@
 
 Beside a running deployment: own folder, project, images, ports and passwords. The last
 lines say what was seen. COMPOSE names the command (default: docker compose);
-MODEL_SERVER_IMAGE=kennel-model-server builds and uses the embedded model server. Where
-public images have tags and no digests (stand-ins, a mirror that made them anew):
-env $(python -m deploy.base_images --tags) before it.
+MODEL_SERVER_IMAGE=kennel-model-server builds and uses the embedded model server. Images
+that Podman has by tag alone are taken for the pinned ones, and named; by hand:
+env $(python -m deploy.base_images --tags) before compose.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Final
 
 import click
 
+from deploy.base_images import stand_ins
 from kennel.client import Client
 from kennel.stack.ports import choose_port
 from models.errors import KennelError
@@ -39,6 +41,7 @@ class Deployment:
         command = (str(Path(program).absolute()) if "/" in program else program, *rest)
         embedded = "kennel-model-server" in env.get("MODEL_SERVER_IMAGE", "")
         kept = {name: text for name, text in env.items() if name != "KENNEL_HOME"}
+        kept |= _stand_ins(command[0], env)
         own = {
             "KENNEL_TAG": name,
             "COMPOSE_PROJECT_NAME": f"kennel-{name}",
@@ -57,7 +60,7 @@ class Deployment:
     @property
     def engine(self) -> str:
         """The program that runs the containers."""
-        return "docker" if "docker" in self.command[0] else "podman"
+        return _engine(self.command[0])
 
     @property
     def port(self) -> int:
@@ -126,3 +129,18 @@ class Deployment:
                     return
             time.sleep(0.5)
         raise KennelError(f"waited {PATIENCE_SECONDS:g} s until {event}, in vain")
+
+
+def _engine(command: str) -> str:
+    return "docker" if "docker" in command else "podman"
+
+
+def _stand_ins(command: str, env: Mapping[str, str]) -> dict[str, str]:
+    # Not with Docker, which has a registry to ask for the pinned ones.
+    if _engine(command) == "docker" or shutil.which(_engine(command)) is None:
+        return {}
+    found = dict(line.split("=", 1) for line in stand_ins(_engine(command)))
+    chosen = {name: image for name, image in found.items() if name not in env}
+    for name, image in chosen.items():
+        click.echo(f"{name}={image}: this machine's own, not the pinned one")
+    return chosen

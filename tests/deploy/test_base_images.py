@@ -19,6 +19,7 @@ from deploy.base_images import (
     files,
     find_images,
     main,
+    stand_ins,
     tag_variables,
     update,
 )
@@ -46,7 +47,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_every_public_image_is_pinned_by_digest() -> None:
     unpinned = {image.tagged for image in base_images() if not image.digest}
 
-    assert unpinned == NOT_PINNED_YET
+    assert unpinned <= NOT_PINNED_YET
 
 
 def test_a_tag_means_one_digest_everywhere() -> None:
@@ -155,3 +156,15 @@ class Loose(yaml.SafeLoader):
 
 
 Loose.add_multi_constructor("!", lambda *_: None)
+
+
+def test_images_that_were_built_here_stand_in_for_pinned_ones(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    # Has python by its tag, redis as it is pinned, and nothing else.
+    engine.write_text(
+        '#!/bin/sh\ncase "$3" in python:*@*) exit 1;; python:*|redis:*) exit 0;; esac\n'
+        "exit 1\n"
+    )
+    engine.chmod(0o755)
+
+    assert stand_ins(str(engine)) == ["PYTHON_IMAGE=python:3.11-slim-bookworm"]
