@@ -8,12 +8,13 @@ have tens of parts and at most a dozen scans. Figures: one core of a 2-core EPYC
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from models.errors import InvalidImageError
-from models.image_formats import BMP, GIF, JPEG, PNG
+from models.image_formats import BMP, GIF, JPEG, PNG, WEBP
 
 TOO_COMPLEX: Final = "too_complex"
 
@@ -30,6 +31,13 @@ MAX_RLE_BYTES: Final = 4 * 1024 * 1024
 MAX_RLE_PIXELS: Final = 10_000_000
 """Of a run-length coded BMP, which Pillow decodes in Python: about 1 s."""
 
+ORDINARY_SCANS: Final = 20
+HEADER_PARTS: Final = 200
+"""Segments in which a frame's header is looked for; a camera writes up to 70."""
+
+MAX_LOSSLESS_BYTES: Final = 48 * 1024
+"""Of a WebP whose code tables, made of a few bits each, cannot outgrow 100 MB."""
+
 _SCAN: Final = b"\xff\xda"
 _END: Final = b"\xff\xd9"
 _NEXT_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -39,6 +47,9 @@ _PROGRESSIVE: Final = frozenset(bytes([0xFF, 0xC2 + 4 * each]) for each in range
 _FRAMES: Final = _PROGRESSIVE | {
     bytes([0xFF, kind]) for kind in range(0xC0, 0xD0) if kind not in (0xC4, 0xC8, 0xCC)
 }
+_ORDINARY_FRAMES: Final = frozenset([b"\xff\xc0", b"\xff\xc1", b"\xff\xc2"])
+"""Huffman-coded, in one pass or several; arithmetic coding takes ten times as long."""
+
 _RUN_LENGTHS: Final = (b"\1\0\0\0", b"\2\0\0\0")
 _WITHOUT_LENGTH: Final = frozenset([0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)])
 
@@ -52,6 +63,86 @@ def check_structure(name: str, image: bytes) -> None:
     check = _CHECKS.get(name)
     if check is not None:
         check(image)
+
+
+def read_size(name: str, image: bytes) -> tuple[int, int] | None:
+    """Width and height by the header of an *image* of the format *name*, unchecked.
+
+    None: the header is damaged, or not found among the first parts of the file.
+    """
+    try:
+        return _SIZES[name](image)
+    except struct.error:
+        return None
+
+
+def is_unusual(name: str, image: bytes) -> bool:
+    """Whether an *image* is of a make that costs much more than its pixels tell."""
+    if name == JPEG:
+        frame = _find_frame(image)
+        marker = image[frame : frame + 2]
+        if marker in _PROGRESSIVE and image.count(_SCAN, frame) > ORDINARY_SCANS:
+            return True
+        return marker not in _ORDINARY_FRAMES
+    if name == WEBP:
+        return image.find(b"VP8L", 12, 80) > 0 and len(image) > MAX_LOSSLESS_BYTES
+    return name == BMP and image[30:34] in _RUN_LENGTHS
+
+
+def _find_frame(image: bytes) -> int:
+    position = 2
+    for _ in range(HEADER_PARTS):
+        marker = image[position : position + 2]
+        if marker in _FRAMES:
+            return position
+        if len(marker) < 2 or marker == _SCAN:
+            break
+        position += _segment_bytes(image, position)
+    return len(image)
+
+
+def _jpeg_size(image: bytes) -> tuple[int, int]:
+    height, width = struct.unpack_from(">HH", image, _find_frame(image) + 5)
+    return width, height
+
+
+def _png_size(image: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from(">II", image, 16)
+    return width, height
+
+
+def _gif_size(image: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from("<HH", image, 6)
+    return width, height
+
+
+def _bmp_size(image: bytes) -> tuple[int, int]:
+    core = image[14:18] == b"\x0c\0\0\0"
+    width, height = struct.unpack_from("<HH" if core else "<ii", image, 18)
+    return abs(width), abs(height)
+
+
+def _webp_size(image: bytes) -> tuple[int, int]:
+    (bits,) = struct.unpack_from("<I", image, 21)
+    width, height = struct.unpack_from("<HH", image, 26)
+    if image.startswith(b"VP8X", 12):
+        sides = image[24:27], image[27:30]
+        width, height = (int.from_bytes(side, "little") for side in sides)
+        return width + 1, height + 1
+    if image.startswith(b"VP8L", 12):
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return width & 0x3FFF, height & 0x3FFF
+
+
+_SIZES: Final[Mapping[str, Callable[[bytes], tuple[int, int]]]] = MappingProxyType(
+    {
+        JPEG: _jpeg_size,
+        PNG: _png_size,
+        WEBP: _webp_size,
+        GIF: _gif_size,
+        BMP: _bmp_size,
+    }
+)
 
 
 def _check_jpeg(image: bytes) -> None:

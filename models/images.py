@@ -43,7 +43,7 @@ from models.image_formats import (
     identify,
     refuse,
 )
-from models.image_structure import check_structure
+from models.image_structure import check_structure, is_unusual, read_size
 from models.resampling import resize_rgb
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -51,6 +51,8 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 MAX_PIXELS: Final = 50_000_000
 MAX_SIDE: Final = 30_000
+COSTLY_BYTES: Final = 1024 * 1024
+COSTLY_PIXELS: Final = 4 * 1024 * 1024
 PREPROCESSING: Final = "exif,white,bilinear-antialias,1"
 """Changes whenever `decode_image` answers otherwise: caches of pixels are keyed by it."""
 
@@ -117,6 +119,21 @@ def decode_grey(image: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     # At three times the size a JPEG's coarse decoding no longer shows (measured).
     upright = _decode(image, draft=(3 * width, 3 * height)).convert("L")
     return np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def is_costly(image: bytes) -> bool:
+    """Whether decoding *image* may take long or much memory.
+
+    So it is for what is large in bytes or pixels, of an unusual make, or has a header
+    that tells no size. Only headers are read: it takes microseconds and never raises.
+    """
+    name = identify(image[:START_BYTES])
+    if name is None:
+        return False  # no decoder gets it
+    size = read_size(name, image)
+    if size is None or len(image) > COSTLY_BYTES or size[0] * size[1] > COSTLY_PIXELS:
+        return True
+    return is_unusual(name, image)
 
 
 def _decode(image: bytes, draft: tuple[int, int] | None = None) -> Image.Image:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from models.errors import InvalidImageError
 from models.image_structure import MAX_PARTS, MAX_SCANS
-from models.images import decode_image
+from models.images import decode_image, is_costly
 from tests.models.files import (
     bmp,
     gif,
@@ -128,3 +128,40 @@ def test_ordinary_photo_is_hardly_looked_at() -> None:
         check_structure("JPEG", photo)
 
     assert time.process_time() - begun < 0.1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_ordinary_photo_is_not_costly(kind: str) -> None:
+    assert not is_costly(noise(1, (500, 375), kind)[: 1024 * 1024])
+
+
+def test_ordinary_progressive_photo_is_not_costly() -> None:
+    assert not is_costly(PROGRESSIVE)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        noise(1, (500, 375)) + bytes(1024 * 1024),
+        encoded(Image.new("L", (3000, 2000)), "JPEG"),
+        huge_png(3000, 2000),
+        encoded(Image.new("L", (3000, 2000)), "GIF"),
+        encoded(Image.new("L", (3000, 2000)), "WEBP"),
+        encoded(Image.new("L", (3000, 2000)), "WEBP", lossless=True),
+        webp(3000, 2000),
+        bmp((3000, -2000), 24, b""),
+        jpeg_with_scans(PROGRESSIVE, 30),
+        noise(1, (500, 375)).replace(b"\xff\xc0", b"\xff\xc9", 1),
+        bmp((9, 9), 8, b"\0\1", compression=1),
+        noise(1, (500, 375), "WEBP")[:20],
+        b"\xff\xd8\xff",
+        b"BM",
+    ],
+)
+def test_large_unusual_or_damaged_image_is_costly(image: bytes) -> None:
+    assert is_costly(image)
+
+
+def test_what_no_decoder_gets_is_not_costly() -> None:
+    assert not is_costly(b"")
+    assert not is_costly(b"%PDF-1.7")
