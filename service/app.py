@@ -8,6 +8,7 @@ from typing import Protocol
 from flask import Flask
 from flask_smorest import Blueprint
 
+from models.decode_sandbox import DecodeSandbox
 from models.wire.client import ModelServerClient
 from service.bare_app import bare_app
 from service.compatible.classifier import Classifier
@@ -86,11 +87,14 @@ def create_app(
     app = bare_app(settings)
     document = open_document(app)
     gate = _register_hooks(app, settings, observation, admission)
+    sandbox = DecodeSandbox()
+    decoder = Decoder(settings.web_workers, sandbox)
+    predictor = Predictor(Batcher(server, Lanes()), catalog, decoder)
     for views in (
-        *_prediction_views(settings, server, catalog, reception, queue.counts),
+        *_prediction_views(settings, server, predictor, reception, queue.counts),
         ModelViews(settings, catalog),
         RolloutViews(catalog, rollouts, queue.counts),
-        *_job_views(settings, catalog, queue),
+        *_job_views(settings, catalog, queue, sandbox),
         HealthViews(catalog, queue),
         ObservationViews(settings, Exposition(metrics, catalog, queue), catalog),
     ):
@@ -126,25 +130,27 @@ def _register_hooks(
 def _prediction_views(
     settings: ServiceSettings,
     server: PinnedModelServer,
-    catalog: Catalog,
+    predictor: Predictor,
     reception: Reception,
     counts: SharedCounts,
 ) -> tuple[_Views, ...]:
-    decoder = Decoder(settings.web_workers)
-    predictor = Predictor(Batcher(server, Lanes()), catalog, decoder)
     ledger = Ledger(counts)
     gateway = Gateway(predictor, server.rollouts, ledger, Mirror(predictor, ledger))
+    explainer = Explainer(server, predictor.catalog, predictor.decoder)
     classifier = Classifier(gateway, reception, settings.max_images)
     return (
         PredictionViews(gateway, reception, settings.max_images),
-        ExplanationViews(Explainer(server, catalog, decoder), reception),
+        ExplanationViews(explainer, reception),
         TensorFlowServingViews(classifier),
         OpenInferenceViews(classifier),
     )
 
 
 def _job_views(
-    settings: ServiceSettings, catalog: Catalog, queue: JobQueue
+    settings: ServiceSettings,
+    catalog: Catalog,
+    queue: JobQueue,
+    sandbox: DecodeSandbox,
 ) -> tuple[_Views, ...]:
     uploads = ArchiveUploads(settings.runs_dir, settings.max_upload_bytes)
-    return JobViews(settings, catalog, queue, uploads), ScoreViews(queue)
+    return JobViews(settings, catalog, queue, uploads), ScoreViews(queue, sandbox)

@@ -68,7 +68,7 @@ class Classifier:
             ModelOverloadedError: too many are in work already.
             NotFoundError, ModelUnavailableError, ModelContractError: the model's part.
         """
-        with self.reception.admit(len(images), timeout) as budget:
+        with self.reception.admit(images, timeout) as budget:
             answer = self.predictor.predict(images, model, accept, budget)
         note_answer(answer.card, answer.good, answer.prediction)
         for number, image in enumerate(answer.images):

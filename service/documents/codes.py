@@ -98,7 +98,7 @@ CODES: Final = {
     "undecodable_image": ErrorCode(InvalidImageError, "an image is damaged"),
     "unsupported_image": ErrorCode(InvalidImageError, f"no {FORMATS}"),
     "too_complex": ErrorCode(
-        InvalidImageError, "an image has too many parts to decode"
+        InvalidImageError, "to decode an image takes too much time or memory"
     ),
     "empty_image": ErrorCode(InvalidImageError, "an image has no bytes"),
     "invalid_base64": ErrorCode(InvalidImageError, "a text is not base64"),

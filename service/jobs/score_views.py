@@ -9,8 +9,10 @@ from typing import Any, Final
 from flask import Response, jsonify, url_for
 from flask_smorest import Blueprint
 
+from models.decode_sandbox import DecodeSandbox
 from models.errors import InvalidImageError, ModelOverloadedError, NotFoundError, quoted
-from models.image_encoding import encode_thumbnail
+from models.image_encoding import encode_jpeg, encode_thumbnail
+from models.images import is_costly
 from service.documents.operations import documented
 from service.documents.report import SHOW_REPORT
 from service.documents.scores import SHOW_IMAGE, SHOW_SCORES
@@ -19,8 +21,9 @@ from service.protection.guard import KEY_HEADER
 from worker.queue import JobQueue
 
 DECODERS: Final = 2
-"""A photo of 50 megapixels takes 150 MB while it is decoded."""
+"""A photo of 50 megapixels takes 200 to 770 MB of a process that can be killed."""
 
+THUMBNAIL_SIDE: Final = 240
 _PATIENCE_SECONDS: Final = 10.0
 
 
@@ -29,6 +32,7 @@ class ScoreViews:
     """The views of finished jobs and what they work with."""
 
     queue: JobQueue
+    sandbox: DecodeSandbox
     decoders: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(DECODERS)
     )
@@ -67,12 +71,21 @@ class ScoreViews:
         if not self.decoders.acquire(timeout=_PATIENCE_SECONDS):
             raise ModelOverloadedError("too many thumbnails are asked for: try again")
         try:
-            return encode_thumbnail(visible_jobs(self.queue).photo(job, image))
+            return self._encode(visible_jobs(self.queue).photo(job, image))
+        except TimeoutError as error:
+            message = f"no thumbnail of {quoted(image)} within {_PATIENCE_SECONDS:g} s"
+            raise ModelOverloadedError(f"{message}: try again") from error
         except InvalidImageError as error:
             message = f"image {quoted(image)} of job {job} cannot be shown: {error}"
             raise NotFoundError(message, code="image_not_found") from error
         finally:
             self.decoders.release()
+
+    def _encode(self, photo: bytes) -> bytes:
+        if not is_costly(photo):
+            return encode_thumbnail(photo, THUMBNAIL_SIDE)
+        pixels = self.sandbox.thumbnail(photo, THUMBNAIL_SIDE, _PATIENCE_SECONDS)
+        return encode_jpeg(pixels)
 
 
 def _with_thumbnail(job: str, entry: dict[str, Any]) -> dict[str, Any]:

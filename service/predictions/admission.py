@@ -44,11 +44,12 @@ class Admission:
         self._limit = limit
         self._changed = changed
         self._drain = DrainRate()
+        self._apart = 0
         self._lock = threading.Lock()
 
     def is_busy(self) -> bool:
         """Whether any image is in work."""
-        return self._drain.in_work > 0
+        return self._drain.in_work + self._apart > 0
 
     def check_room(self, seconds: float) -> None:
         """Make sure that one more image could be answered within *seconds*.
@@ -60,18 +61,23 @@ class Admission:
             self._check(1, seconds, time.monotonic())
 
     @contextmanager
-    def enter(self, count: int, budget: Budget) -> Iterator[None]:
+    def enter(self, count: int, budget: Budget, apart: int = 0) -> Iterator[None]:
         """Work on *count* images, which should be answered within *budget*.
+
+        So many of them as are worked on *apart*, in a line of their own, say nothing of
+        how fast the others go: four that take seconds are no reason to refuse a photo.
 
         Raises:
             OverloadedError: they would not be, or there is no place for them.
             ModelTimeoutError: the budget is spent.
         """
         seconds = budget.left()
+        together = count - apart
         with self._lock:
             now = time.monotonic()
-            self._check(count, seconds, now)
-            self._drain.enter(count, now)
+            self._check(together, seconds, now, apart)
+            self._drain.enter(together, now)
+            self._apart += apart
         self._changed(count)
         answered = True
         try:
@@ -82,20 +88,22 @@ class Admission:
         finally:
             self._changed(-count)
             with self._lock:
-                self._drain.leave(count, time.monotonic(), answered=answered)
+                self._drain.leave(together, time.monotonic(), answered=answered)
+                self._apart -= apart
 
     def queue_seconds(self) -> float:
         """How long the images in work are likely to take; 0 if unknown."""
         with self._lock:
             return self._drain.seconds_for(self._drain.in_work, time.monotonic())
 
-    def _check(self, count: int, seconds: float, now: float) -> None:
+    def _check(self, count: int, seconds: float, now: float, apart: int = 0) -> None:
         in_work = self._drain.in_work
         queue = self._drain.seconds_for(in_work, now)
-        if in_work + count > self._limit:
-            message = f"{in_work} images are in work and {self._limit} is the limit"
+        taken = in_work + self._apart
+        if taken + count + apart > self._limit:
+            message = f"{taken} images are in work and {self._limit} is the limit"
             raise OverloadedError(message, queue)
-        if in_work == 0:
+        if in_work == 0 or count == 0:
             return  # somebody has to find out how fast it goes
         if self._drain.seconds_for(in_work + count, now) > seconds:
             message = (

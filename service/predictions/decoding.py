@@ -1,77 +1,143 @@
 """Decodes the images of requests, few at a time.
 
-Pillow works without the interpreter's lock, so threads help; more threads than cores
-would only multiply memory (a 50 megapixel image takes 150 MB while it is decoded).
+Ordinary images are decoded by threads of this process: Pillow works without the
+interpreter's lock, so threads help. Whatever may take long or much memory is decoded by
+processes that are killed when it does. Each kind has a line of its own, so that ordinary
+photos wait neither for large ones nor these for heavy ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
+from models.decode_sandbox import DecodeSandbox, is_heavy
 from models.errors import InvalidImageError
 from models.image_files import check_image_bytes
-from models.images import Pixels, decode_image
+from models.images import Pixels, decode_image, is_costly
 from models.processors import usable_processors
 from service.budget import Budget
+from service.predictions.admission import OverloadedError
 from service.predictions.turns import Turns
 
 Decoded: TypeAlias = Pixels | InvalidImageError
 """An image that cannot be decoded is a result, not the end of its neighbours."""
 
+MAX_LARGE: Final = 4
+"""Large images at a time in a process, each in up to 350 MB."""
 
-QUICK_BYTES: Final = 1024 * 1024
-"""A larger image may take long to decode: quick ones do not queue behind it."""
+MAX_HEAVY_WAITING: Final = 8
+"""Requests that wait to have heavy images decoded: each one holds a thread."""
 
 
 class Decoder:
-    """The decoding threads of one process; thread-safe."""
+    """The decoding threads and processes of one API process; thread-safe."""
 
-    def __init__(self, processes: int = 1) -> None:
+    def __init__(
+        self, processes: int = 1, sandbox: DecodeSandbox | None = None
+    ) -> None:
         """Share the cores with as many *processes* that decode.
 
         Quick images alone are decoded by as many threads as there are cores for this
         process: more of them only take the processor's caches from each other (a tenth
         of the requests/s of two processes on two cores). Many or large images have a
-        pool of one thread a core, since the other processes may be idle.
+        pool of one thread a core, since the other processes may be idle. Heavy images
+        go one at a time. *sandbox* has the processes that can be killed.
         """
         cores = usable_processors()
+        self._sandbox = sandbox or DecodeSandbox()
         self._turns = Turns(max(1, cores // processes))
+        self._heavy = Turns(1)
         self._pool = ThreadPoolExecutor(cores, thread_name_prefix="decode")
+        self._large = ThreadPoolExecutor(min(cores, MAX_LARGE), "decode-large")
+
+    @property
+    def heavy_waiting(self) -> int:
+        """How many requests wait to have a heavy image decoded."""
+        return self._heavy.waiting
 
     def decode(
         self, images: Sequence[bytes], size: tuple[int, int], budget: Budget
     ) -> list[Decoded]:
         """Pixels of *size*, or what is wrong, for each of *images*, in their order.
 
+        When it returns or raises, nothing of *images* is being decoded any more.
+
         Raises:
             ModelTimeoutError: the budget is spent.
+            OverloadedError: too many heavy images wait already.
         """
         if is_quick(images):
             return [self._decode_quick(images[0], size, budget)]
-        answers = self._pool.map(
-            lambda image: _decode(image, size), images, timeout=budget.left()
-        )
+        begun = [
+            None if is_heavy(image) else self._begin(image, size, budget)
+            for image in images
+        ]
         try:
-            return list(answers)
+            return [
+                self._decode_heavy(image, size, budget)
+                if future is None
+                else future.result(budget.left())
+                for image, future in zip(images, begun, strict=True)
+            ]
         except TimeoutError as error:
             raise budget.exhausted() from error
+        finally:
+            _end(begun)
 
     def _decode_quick(
         self, image: bytes, size: tuple[int, int], budget: Budget
     ) -> Decoded:
-        if not self._turns.take(budget.left()):
-            raise budget.exhausted()
-        try:
+        with _turn(self._turns, budget):
             return _decode(image, size)
-        finally:
-            self._turns.end()
+
+    def _decode_heavy(
+        self, image: bytes, size: tuple[int, int], budget: Budget
+    ) -> Decoded:
+        if self._heavy.waiting >= MAX_HEAVY_WAITING:
+            message = f"{MAX_HEAVY_WAITING} heavy images wait to be decoded already"
+            raise OverloadedError(message, self._sandbox.limits.cpu_seconds)
+        with _turn(self._heavy, budget):
+            return self._decode_apart(image, size, budget)
+
+    def _begin(
+        self, image: bytes, size: tuple[int, int], budget: Budget
+    ) -> Future[Decoded]:
+        if is_costly(image):
+            return self._large.submit(self._decode_apart, image, size, budget)
+        return self._pool.submit(_decode, image, size)
+
+    def _decode_apart(
+        self, image: bytes, size: tuple[int, int], budget: Budget
+    ) -> Decoded:
+        try:
+            check_image_bytes(len(image))
+            return self._sandbox.decode(image, size, budget.left())
+        except InvalidImageError as error:
+            return error
 
 
 def is_quick(images: Sequence[bytes]) -> bool:
     """Whether *images* is one that will not take long."""
-    return len(images) == 1 and len(images[0]) <= QUICK_BYTES
+    return len(images) == 1 and not is_costly(images[0])
+
+
+@contextmanager
+def _turn(turns: Turns, budget: Budget) -> Iterator[None]:
+    if not turns.take(budget.left()):
+        raise budget.exhausted()
+    try:
+        yield
+    finally:
+        turns.end()
+
+
+def _end(begun: Sequence[Future[Decoded] | None]) -> None:
+    # What runs by now ends soon: a quick image, or one that is killed with the budget.
+    futures = [future for future in begun if future is not None]
+    wait([future for future in futures if not future.cancel()])
 
 
 def _decode(image: bytes, size: tuple[int, int]) -> Decoded:

@@ -50,7 +50,7 @@ class ExplanationViews:
         query = read_explanation_query(request.args, self.explainer.catalog)
         timeout = self.reception.receive(query.prediction.model)
         [upload] = read_images(request, max_images=1)
-        with self.reception.admit(1, timeout) as budget:
+        with self.reception.admit([upload.image], timeout) as budget:
             card, explanation = self.explainer.explain(upload, query, budget)
         note_answer(card, 1)
         response = jsonify(render_explanation(card, explanation, upload, query))

@@ -7,13 +7,14 @@ counted and held a place for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flask import Response, request
 
 from models.card import ModelCard
+from models.decode_sandbox import is_heavy
 from models.wire.model_ref import ModelRef
 from models.wire.predictions import Prediction
 from service.budget import Budget, read_timeout
@@ -49,8 +50,8 @@ class Reception:
         return timeout
 
     @contextmanager
-    def admit(self, images: int, timeout: float) -> Iterator[Budget]:
-        """Work on that many *images* within *timeout* seconds from now.
+    def admit(self, images: Sequence[bytes], timeout: float) -> Iterator[Budget]:
+        """Work on *images* within *timeout* seconds from now.
 
         How long the upload took is up to its sender's line and does not count.
 
@@ -58,11 +59,12 @@ class Reception:
             RateLimitedError: the sender's quota is used up.
             OverloadedError: there is no place for them, or they would wait too long.
         """
-        charge_images(images)
+        charge_images(len(images))
         record = current_record()
-        record.images = images
+        record.images = len(images)
         budget = record.budget = Budget(timeout)
-        with self.admission.enter(images, budget):
+        heavy = sum(map(is_heavy, images))
+        with self.admission.enter(len(images), budget, heavy):
             self.note_traffic()
             yield budget
 

@@ -47,7 +47,7 @@ class PredictionViews:
         timeout = self.reception.receive(query.model)
         uploads = read_images(request, self.max_images)
         images = [upload.image for upload in uploads]
-        with self.reception.admit(len(images), timeout) as budget:
+        with self.reception.admit(images, timeout) as budget:
             answer = self.predictor.predict(images, query.model, query.accept, budget)
         note_answer(answer.card, answer.good, answer.prediction)
         response = jsonify(render_answer(answer, uploads, query))
