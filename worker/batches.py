@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
+from models.decode_sandbox import DecodeLimits, DecodeSandbox, is_heavy
 from models.errors import InvalidImageError, ModelContractError
-from models.images import Pixels, decode_image
+from models.images import Pixels, decode_image, is_costly
 from models.wire.model_ref import ModelRef
 from worker.artefacts import Row
 from worker.items import Item
 from worker.request import JobRequest
 from worker.sources.source import InvalidFolderError, PhotoFolder
 from worker.yielding import Allowed, Ask
+
+LIMITS: Final = DecodeLimits(cpu_seconds=10.0)
+"""For one photo: nobody waits for the answer, and what is refused is lost to the job."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +34,40 @@ class Loaded:
     detail: str = ""
 
 
-def load_photo(folder: PhotoFolder, size: tuple[int, int], item: Item) -> Loaded:
-    """The pixels of one image of *folder*, or why there are none.
+@dataclass(frozen=True)
+class PhotoLoader:
+    """Reads and decodes the photos of a shard; thread-safe.
 
-    Raises:
-        StorageUnavailableError: the storage of the photos, or their folder, is away.
+    Costly ones are decoded by *sandbox*, heavy ones of them one at a time: a photo that
+    takes too much is one unreadable image, and not the end of its shard.
     """
-    try:
-        return Loaded(item, decode_image(folder.read(item.file), size))
-    except InvalidImageError as error:
-        return Loaded(item, None, error.code, str(error))
-    except InvalidFolderError as error:
-        # It was there when the job was submitted: an unmounted volume may come back.
-        raise error.during_job() from error
+
+    folder: PhotoFolder
+    size: tuple[int, int]
+    sandbox: DecodeSandbox
+    _one_heavy: threading.Lock = field(default_factory=threading.Lock)
+
+    def load(self, item: Item) -> Loaded:
+        """The pixels of one image, or why there are none.
+
+        Raises:
+            StorageUnavailableError: the storage of the photos, or their folder, is away.
+            ModelOverloadedError: no process for decoding can be started now.
+            TimeoutError: the sandbox was closed.
+        """
+        try:
+            return Loaded(item, self._decode(self.folder.read(item.file)))
+        except InvalidImageError as error:
+            return Loaded(item, None, error.code, str(error))
+        except InvalidFolderError as error:
+            # It was there when the job was submitted: an unmounted volume may come back.
+            raise error.during_job() from error
+
+    def _decode(self, image: bytes) -> Pixels:
+        if not is_costly(image):
+            return decode_image(image, self.size)
+        with self._one_heavy if is_heavy(image) else nullcontext():
+            return self.sandbox.decode(image, self.size)
 
 
 def answer_batch(

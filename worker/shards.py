@@ -14,10 +14,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
+from models.decode_sandbox import DecodeSandbox
 from models.processors import usable_processors
 from models.storage import write_atomically
 from worker.artefacts import Row, render_artefact
-from worker.batches import answer_batch, load_photo
+from worker.batches import LIMITS, PhotoLoader, answer_batch
 from worker.items import Item
 from worker.request import JobRequest
 from worker.run import Run
@@ -75,7 +76,8 @@ def predict_items(
     """
     rows: list[Row] = []
     in_flight: deque[Future[list[Row]]] = deque()
-    load = partial(load_photo, folder, request.image_size)
+    sandbox = DecodeSandbox(LIMITS)
+    load = PhotoLoader(folder, request.image_size, sandbox).load
     answer = partial(answer_batch, request, ask, allowed)
     decoders = ThreadPoolExecutor(DECODERS)
     senders = ThreadPoolExecutor(FULL_LOAD.calls)
@@ -91,6 +93,7 @@ def predict_items(
         # After an error nobody wants the other answers: whoever called ends the calls.
         decoders.shutdown(wait=False, cancel_futures=True)
         senders.shutdown(wait=False, cancel_futures=True)
+        sandbox.close()
     return rows
 
 

@@ -9,12 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.decode_sandbox import DecodeLimits, DecodeSandbox
 from models.errors import ConflictError, InvalidRequestError
 from models.storage import fingerprint_file
 from models.wire.client import ModelServerClient
+from tests.models.files import huge_png
 from tests.pictures import grey
 from tests.worker.world import PATIENCE, World, oracle, request
 from worker.artefacts import Row, load_artefact, render_artefact
+from worker.batches import PhotoLoader
 from worker.items import Item
 from worker.queue import JobRequest
 from worker.run import Run
@@ -138,6 +141,35 @@ def test_bad_files_spoil_only_their_own_rows(world: World) -> None:
     codes = [row.code for row in rows]
     assert codes == ["", "unsupported_image", "empty_image", "unreadable_file"]
     assert rows[0].probabilities[1] == pytest.approx(37 / 255, abs=1e-6)
+
+
+def test_large_photo_is_predicted_like_a_small_one(world: World) -> None:
+    world.photos_of(1)
+    (world.photos / "2.png").write_bytes(grey(37, (3000, 2000)))
+    folder = LocalFolder(world.photos, "test")
+    with ModelServerClient(world.model_server.target) as client:
+        rows = predict_items(
+            folder,
+            list_photos(folder).items,
+            request(),
+            lambda batch, model: PATIENCE.predict(client, batch, model),
+        )
+
+    assert [row.code for row in rows] == ["", ""]
+    assert rows[0].probabilities == rows[1].probabilities
+
+
+def test_photo_that_takes_too_much_is_one_unreadable_image(world: World) -> None:
+    world.photos_of(1)
+    (world.photos / "2.png").write_bytes(huge_png(8_000, 6_000))
+    folder = LocalFolder(world.photos, "test")
+    with DecodeSandbox(DecodeLimits(cpu_seconds=0.03)) as sandbox:
+        load = PhotoLoader(folder, (32, 32), sandbox).load
+        good, bad = map(load, list_photos(folder).items)
+
+    assert (good.code, bad.code) == ("", "too_complex")
+    assert bad.pixels is None
+    assert "scale it down" in bad.detail
 
 
 def test_unreadable_file_gets_the_prior_and_is_reported(world: World) -> None:
