@@ -75,9 +75,9 @@ class DecodeLimits:
 
     Attributes:
         cpu_seconds: processor time. On one core of a 2-core EPYC a photo of 50 megapixels
-            takes 0.3 to 0.7 s, and transparent WebP of that size, the slowest, 2.4 s.
-        memory_bytes: address space above that of a child at rest. A photo of 50
-            megapixels takes 200 to 770 MB, and that WebP 1,340. Not enforced on macOS.
+            takes 0.3 to 0.8 s, and transparent WebP of that size, the slowest, 1.4 s.
+        memory_bytes: address space above that of a child at rest. A JPEG of 50 megapixels
+            takes 200 to 380 MB, and WebP, the most, 780 MB. Not enforced on macOS.
         wall_seconds: between order and answer, where the caller allows no less.
         images: how many a child decodes before another one takes its place.
         idle_seconds: how long a child waits for an image before it ends.
@@ -85,7 +85,7 @@ class DecodeLimits:
     """
 
     cpu_seconds: float = 3.0
-    memory_bytes: int = 1536 * 1024 * 1024
+    memory_bytes: int = 1024 * 1024 * 1024
     wall_seconds: float = 60.0
     images: int = 500
     idle_seconds: float = 30.0

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -51,6 +52,8 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 MAX_PIXELS: Final = 50_000_000
 MAX_SIDE: Final = 30_000
+STRIP_PIXELS: Final = 1_000_000
+"""How many are changed at a time: a strip and its copies fit into 20 MB."""
 COSTLY_BYTES: Final = 1024 * 1024
 COSTLY_PIXELS: Final = 4 * 1024 * 1024
 PREPROCESSING: Final = "exif,white,bilinear-antialias,1"
@@ -187,14 +190,37 @@ def _too_many_pixels(count: str) -> InvalidImageError:
 
 def _flatten(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        # Pillow cuts values above 255 off; 65535 / 257 = 255.
-        wide = np.asarray(image).astype(np.float32) / 257
-        return Image.fromarray(wide.clip(0, 255).round().astype(np.uint8))
+        return _in_strips(image, "L", _scaled_to_8_bits)
     if image.has_transparency_data:
-        visible = image.convert("RGBA")
-        paper = Image.new("RGBA", visible.size, "white")
-        return Image.alpha_composite(paper, visible).convert("RGB")
+        return _in_strips(image, "RGB", _on_white)
     return image if image.mode in {"L", "RGB"} else image.convert("RGB")
+
+
+def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
+    # Pillow cuts values above 255 off; 65535 / 257 = 255.
+    wide = np.asarray(image).astype(np.float32) / 257
+    return Image.fromarray(wide.clip(0, 255).round().astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    visible = image.convert("RGBA")
+    paper = Image.new("RGBA", visible.size, "white")
+    return Image.alpha_composite(paper, visible).convert("RGB")
+
+
+def _in_strips(
+    image: Image.Image, mode: str, change: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    # The steps between take as much memory as the image each, so few rows at a time.
+    width, height = image.size
+    rows = max(1, STRIP_PIXELS // width)
+    if height <= rows:
+        return change(image)
+    changed = Image.new(mode, image.size)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        changed.paste(change(strip), (0, top))
+    return changed
 
 
 def _reason(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from service.protection.guard import KEY_HEADER
 from worker.queue import JobQueue
 
 DECODERS: Final = 2
-"""A photo of 50 megapixels takes 200 to 770 MB of a process that can be killed."""
+"""A photo of 50 megapixels takes 200 to 780 MB while it is decoded."""
 
 THUMBNAIL_SIDE: Final = 240
 _PATIENCE_SECONDS: Final = 10.0

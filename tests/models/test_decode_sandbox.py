@@ -106,6 +106,14 @@ def test_image_above_the_memory_limit_is_refused_and_the_next_one_is_not() -> No
         assert sandbox.decode(PHOTO, SIZE).shape == (*SIZE, 3)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits address space")
+def test_transparent_image_takes_little_more_than_its_pixels() -> None:
+    """16 megapixels of 4 bytes, and as many for what becomes of them."""
+    image = encoded(Image.new("RGBA", (4000, 4000), (9, 99, 199, 80)))
+    with DecodeSandbox(DecodeLimits(memory_bytes=170_000_000)) as sandbox:
+        assert sandbox.decode(image, SIZE).shape == (*SIZE, 3)
+
+
 def test_image_above_the_time_limit_is_refused() -> None:
     with DecodeSandbox() as sandbox:
         pid = _stopped_child(sandbox)

@@ -20,6 +20,30 @@ from tests.pictures import encoded, grey, noise
 SIZE = (24, 32)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+def test_large_image_is_changed_in_parts_to_the_same_pixels(mode: str) -> None:
+    """A square of 1.4 megapixels, above what is changed at a time."""
+    values = np.random.default_rng(3).integers(0, 256, (1200, 1200, 4), np.uint8)
+    options: dict[str, object] = {}
+    if mode == "I;16":
+        wide = values[..., :2].copy().view("<u2")[..., 0]
+        image = Image.fromarray(wide)
+        expected = Image.fromarray((wide / np.float32(257)).round().astype(np.uint8))
+    else:
+        image = Image.fromarray(values).convert(mode)
+        options = {"transparency": 7} if mode == "P" else {}
+        expected = Image.open(io.BytesIO(encoded(image, "PNG", **options))).convert(
+            "RGBA"
+        )
+        expected = Image.alpha_composite(
+            Image.new("RGBA", (1200, 1200), "white"), expected
+        )
+
+    pixels = decode_image(encoded(image, "PNG", **options), (1200, 1200))
+
+    assert (pixels == np.asarray(expected.convert("RGB"))).all()
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
 def test_each_format_becomes_rgb_of_the_models_size(kind: str) -> None:
     pixels = decode_image(grey(120, (60, 40), kind), SIZE)
