@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 LONGEST_QUOTE: Final = 80
 _MOST_NAMES: Final = 5
@@ -67,6 +67,19 @@ class KennelError(Exception):
         super().__init__(message)
         if code is not None:
             self.code = code
+
+
+_Error = TypeVar("_Error", bound=KennelError)
+
+
+def detached(error: _Error) -> _Error:
+    """A copy of *error* without its traceback, to be kept as a result.
+
+    A traceback holds the frames that the error went through, and with them an image, say.
+    A result that is kept in one of these frames is a cycle, which stays in memory until
+    the garbage collector comes round.
+    """
+    return type(error)(str(error), code=error.code)
 
 
 class InvalidImageError(KennelError):

@@ -15,7 +15,12 @@ from dataclasses import dataclass, replace
 from queue import Empty
 
 from models.contract import MAX_BATCH_SIZE
-from models.errors import KennelError, ModelContractError, ModelUnavailableError
+from models.errors import (
+    KennelError,
+    ModelContractError,
+    ModelUnavailableError,
+    detached,
+)
 from models.images import Pixels
 from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
@@ -120,7 +125,7 @@ class Batcher:
         try:
             outcome = self.client.predict(images, key.model, leader.seconds_left())
         except KennelError as error:
-            outcome = error
+            outcome = detached(error)
         finally:
             seconds = time.perf_counter() - began
             self.lanes.end(key, group, seconds)

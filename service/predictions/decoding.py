@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from models.decode_sandbox import DecodeSandbox, is_heavy
-from models.errors import InvalidImageError
+from models.errors import InvalidImageError, detached
 from models.image_files import check_image_bytes
 from models.images import Pixels, decode_image, is_costly
 from models.processors import usable_processors
@@ -116,7 +116,7 @@ class Decoder:
             check_image_bytes(len(image))
             return self._sandbox.decode(image, size, budget.left())
         except InvalidImageError as error:
-            return error
+            return detached(error)
 
 
 def is_quick(images: Sequence[bytes]) -> bool:
@@ -145,4 +145,4 @@ def _decode(image: bytes, size: tuple[int, int]) -> Decoded:
         check_image_bytes(len(image))
         return decode_image(image, size)
     except InvalidImageError as error:
-        return error
+        return detached(error)

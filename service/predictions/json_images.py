@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from flask import Request
 
-from models.errors import InvalidImageError, InvalidRequestError, quoted
+from models.errors import InvalidImageError, InvalidRequestError, detached, quoted
 from service.predictions.json_body import JsonLimits, check_members, json_members
 from service.predictions.uploads import (
     Upload,
@@ -74,4 +74,4 @@ def _upload(number: int, image: Any) -> Upload:
     try:
         return Upload(name, decode_base64(given["b64"]))
     except InvalidImageError as error:
-        return Upload(name, b"", error)
+        return Upload(name, b"", detached(error))
