@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from flask import Flask
 from flask_smorest import Blueprint
 
-from models.decode_sandbox import DecodeSandbox
+from models.decode_sandbox import DecodeLimits, DecodeSandbox
 from models.wire.client import ModelServerClient
 from service.bare_app import bare_app
 from service.compatible.classifier import Classifier
@@ -57,6 +57,12 @@ from service.settings import ServiceSettings
 from service.turn_away import register_turn_away
 from worker.queue import JobQueue, SharedCounts
 
+BODIES_IN_MEMORY: Final = 2
+"""Bodies of the largest size that a process has in memory at a time, or more smaller."""
+
+NICENESS: Final = 10
+"""Of the processes that decode costly images: ordinary photos go before them."""
+
 
 class _Views(Protocol):
     def blueprint(self) -> Blueprint: ...
@@ -87,7 +93,7 @@ def create_app(
     app = bare_app(settings)
     document = open_document(app)
     gate = _register_hooks(app, settings, observation, admission)
-    sandbox = DecodeSandbox()
+    sandbox = DecodeSandbox(DecodeLimits(niceness=NICENESS))
     decoder = Decoder(settings.web_workers, sandbox)
     predictor = Predictor(Batcher(server, Lanes()), catalog, decoder)
     for views in (
@@ -119,7 +125,12 @@ def _register_hooks(
 ) -> Gate:
     # The first: what the others refuse is counted and logged as well.
     register_observation(app, observation)
-    gate = register_gate(app, settings.web_threads, admission.queue_seconds)
+    gate = register_gate(
+        app,
+        settings.web_threads,
+        admission.queue_seconds,
+        BODIES_IN_MEMORY * settings.max_request_bytes,
+    )
     register_headers(app)
     register_problems(app)
     register_problem_pages(app)

@@ -182,6 +182,15 @@ def test_children_see_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         assert b"mellon" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
+def test_children_give_way_to_other_processes() -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    with DecodeSandbox(DecodeLimits(niceness=7)) as sandbox:
+        sandbox.decode(PHOTO, SIZE)
+        [pid] = sandbox.pids
+
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(own + 7, 19)
+
+
 def test_stop_signals_leave_the_end_to_the_parent() -> None:
     with DecodeSandbox() as sandbox:
         sandbox.decode(PHOTO, SIZE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import threading
 from collections import Counter
@@ -11,12 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import EnvironBuilder
 
 from models.wire.client import ModelServerClient
 from service.app import create_app
+from service.gate import Gate
+from service.predictions.admission import OverloadedError
 from service.settings import ServiceSettings
 from tests.pictures import grey, noise
 from tests.processes import free_port, is_listening, running, wait_until
@@ -24,6 +29,10 @@ from tests.service.conftest import post_image, post_images
 from tests.service.served_model import ServedModel
 from worker.queue import JobQueue
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+MEBIBYTE = 1024 * 1024
 IMAGE = {"Content-Type": "image/jpeg"}
 
 
@@ -159,3 +168,87 @@ def test_connection_outlives_a_refused_large_photo(port: int) -> None:
         statuses.append(ask("POST", "/v1/predict", noise(1))[0])
 
     assert statuses == [422] * 5 + [200]
+
+
+@pytest.fixture
+def body_client(
+    settings: ServiceSettings, model_client: ModelServerClient
+) -> FlaskClient:
+    """Of a process that has 4 MiB of bodies at a time, above the first of each."""
+    settings = replace(settings, max_request_bytes=2 * MEBIBYTE)
+    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
+    return create_app(settings, model_client, queue).test_client()
+
+
+def test_bodies_in_memory_are_bounded_together(
+    body_client: FlaskClient, served: ServedModel
+) -> None:
+    large = noise(1) + bytes(3 * MEBIBYTE // 2)
+    post_image(body_client, grey(9))
+    go_on = threading.Event()
+    served.before_answer = lambda: go_on.wait(20)
+    depth = 'inference_queue_depth{model="pets"} 7.0\n'
+    with ThreadPoolExecutor(8) as pool:
+        held = [pool.submit(post_image, body_client, large) for _ in range(7)]
+        wait_until(lambda: depth in body_client.get("/metrics").text, "all are in work")
+        refused = post_image(body_client, large)
+        small = pool.submit(post_image, body_client, grey(9))
+        go_on.set()
+
+    assert (refused.status_code, refused.get_json()["code"]) == (503, "overloaded")
+    assert "4 MiB" in refused.get_json()["detail"]
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert small.result().status_code == 200
+    assert [each.result().status_code for each in held] == 7 * [200]
+    assert post_image(body_client, large).status_code == 200
+
+
+def test_announced_bytes_take_no_room_until_they_come() -> None:
+    waits, go_on = threading.Event(), threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            waits.set()
+            go_on.wait(20)
+            return super().read(size)
+
+    def application(environ: WSGIEnvironment, _: StartResponse) -> list[bytes]:
+        return [environ["wsgi.input"].read(), environ["wsgi.input"].read()]
+
+    gate = Gate(application, 10, lambda: 1.0, 2 * MEBIBYTE)
+    quick, slow = io.BytesIO(bytes(2 * MEBIBYTE)), Slow(bytes(2 * MEBIBYTE))
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(gate, posted(slow), ignore)
+        waits.wait(20)
+        first, _ = gate(posted(quick), ignore)
+        go_on.set()
+
+    assert len(first) == 2 * MEBIBYTE
+    assert held.result() == [first, b""]
+
+
+def test_body_that_outgrows_the_memory_is_broken_off() -> None:
+    pieces: list[bytes] = []
+
+    def application(environ: WSGIEnvironment, _: StartResponse) -> list[bytes]:
+        while piece := environ["wsgi.input"].read(MEBIBYTE):
+            pieces.append(piece)
+        return []
+
+    gate = Gate(application, 10, lambda: 1.0, 2 * MEBIBYTE)
+    for _ in range(2):
+        pieces.clear()
+        with pytest.raises(OverloadedError, match="2 MiB"):
+            gate(posted(io.BytesIO(bytes(9 * MEBIBYTE))), ignore)
+        assert len(pieces) == 3
+
+
+def ignore(*_: object) -> Callable[[bytes], object]:
+    """A `start_response` that nobody looks at."""
+    return len
+
+
+def posted(body: io.BytesIO) -> WSGIEnvironment:
+    """A POST whose *body* says nothing of its length."""
+    environ = EnvironBuilder("/v1/predict", method="POST").get_environ()
+    return {**environ, "wsgi.input": body}

@@ -53,7 +53,7 @@ def app(
 
 
 def turn_away(app: Flask, observation: Observation, *, crowded: bool) -> TurnAway:
-    gate = Gate(app.wsgi_app, 1, lambda: 3.2)
+    gate = Gate(app.wsgi_app, 1, lambda: 3.2, 1024)
     if crowded:
         gate.is_crowded = lambda under_way: True  # type: ignore[method-assign]
     return TurnAway(app, gate, observation.metrics.traffic)
