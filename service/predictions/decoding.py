@@ -8,9 +8,12 @@ photos wait neither for large ones nor these for heavy ones.
 
 from __future__ import annotations
 
+import fcntl
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from models.decode_sandbox import DecodeSandbox, is_heavy
@@ -26,7 +29,9 @@ Decoded: TypeAlias = Pixels | InvalidImageError
 """An image that cannot be decoded is a result, not the end of its neighbours."""
 
 MAX_LARGE: Final = 4
-"""Large images at a time in a process, each in up to 350 MB."""
+"""Large images at a time in a process, each in up to 260 MB."""
+
+_LOOK_SECONDS: Final = 0.02
 
 MAX_HEAVY_WAITING: Final = 8
 """Requests that wait to have heavy images decoded: each one holds a thread."""
@@ -42,16 +47,18 @@ class Decoder:
 
         Quick images alone are decoded by as many threads as there are cores for this
         process: more of them only take the processor's caches from each other (a tenth
-        of the requests/s of two processes on two cores). Many or large images have a
-        pool of one thread a core, since the other processes may be idle. Heavy images
-        go one at a time. *sandbox* has the processes that can be killed.
+        of the requests/s of two processes on two cores). Many images have a pool of one
+        thread a core, since the other processes may be idle. Large images have the cores
+        of this process, and heavy ones go one at a time in all processes together, for
+        their memory. *sandbox* has the processes that can be killed.
         """
         cores = usable_processors()
+        own = max(1, cores // processes)
         self._sandbox = sandbox or DecodeSandbox()
-        self._turns = Turns(max(1, cores // processes))
+        self._turns = Turns(own)
         self._heavy = Turns(1)
         self._pool = ThreadPoolExecutor(cores, thread_name_prefix="decode")
-        self._large = ThreadPoolExecutor(min(cores, MAX_LARGE), "decode-large")
+        self._large = ThreadPoolExecutor(min(own, MAX_LARGE), "decode-large")
 
     @property
     def heavy_waiting(self) -> int:
@@ -99,7 +106,7 @@ class Decoder:
         if self._heavy.waiting >= MAX_HEAVY_WAITING:
             message = f"{MAX_HEAVY_WAITING} heavy images wait to be decoded already"
             raise OverloadedError(message, self._sandbox.limits.cpu_seconds)
-        with _turn(self._heavy, budget):
+        with _turn(self._heavy, budget), _only_one(budget):
             return self._decode_apart(image, size, budget)
 
     def _begin(
@@ -132,6 +139,25 @@ def _turn(turns: Turns, budget: Budget) -> Iterator[None]:
         yield
     finally:
         turns.end()
+
+
+@contextmanager
+def _only_one(budget: Budget) -> Iterator[None]:
+    # Of all processes of this installation: they share the container's memory.
+    with Path(__file__).open("rb") as stream:
+        while not _is_locked(stream.fileno()):
+            time.sleep(min(_LOOK_SECONDS, budget.left()))
+        yield
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks: then there is none to wait for
+    return True
 
 
 def _end(begun: Sequence[Future[Decoded] | None]) -> None:

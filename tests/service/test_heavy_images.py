@@ -88,6 +88,22 @@ def test_small_and_large_photos_pass_those_that_wait_for_a_heavy_one(
         assert [len(each.result()) for each in heavy] == [1, 1, 1, 1]
 
 
+def test_processes_decode_heavy_images_one_after_the_other(
+    sandbox: DecodeSandbox,
+) -> None:
+    decoders = [Decoder(1, sandbox) for _ in range(2)]
+    decoders[0].decode([HEAVY], SIZE, Budget(20))
+    with stopped(sandbox.pids), ThreadPoolExecutor() as clients:
+        first = clients.submit(decoders[0].decode, [HEAVY], SIZE, Budget(20))
+        wait_until(lambda: sandbox.in_work == 1, "the first has begun")
+        with pytest.raises(ModelTimeoutError):
+            decoders[1].decode([HEAVY], SIZE, Budget(0.2))
+        assert sandbox.in_work == 1
+        for pid in sandbox.pids:
+            os.kill(pid, signal.SIGCONT)
+        assert len(first.result()) == 1
+
+
 def test_too_many_heavy_images_are_refused_at_once(sandbox: DecodeSandbox) -> None:
     decoder = Decoder(1, sandbox)
     decoder.decode([HEAVY], SIZE, Budget(20))
