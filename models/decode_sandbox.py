@@ -23,6 +23,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,8 @@ class DecodeSandbox:
         self._idle: list[_Child] = []
         self._is_closed = False
         self._lock = threading.Lock()
+        # Of a sandbox that nobody closed, also at the end of the process.
+        weakref.finalize(self, _dispose_all, self._children)
 
     def decode(
         self, image: bytes, size: tuple[int, int], seconds: float | None = None
@@ -160,7 +163,8 @@ class DecodeSandbox:
         with self._lock:
             self._is_closed = True
             idle, self._idle = self._idle, []
-            busy = self._children.difference(idle)
+            self._children.difference_update(idle)
+            busy = tuple(self._children)
         for child in idle:
             child.dispose()
         for child in busy:
@@ -207,11 +211,18 @@ class DecodeSandbox:
         with self._lock:
             if self._is_closed:
                 raise TimeoutError("the processes for decoding were ended")
+            self._forget_ended()
             if self._idle and not fresh:
                 return self._idle.pop()
             child = _Child(self.limits)
             self._children.add(child)
             return child
+
+    def _forget_ended(self) -> None:
+        for child in [each for each in self._idle if not each.is_alive()]:
+            self._idle.remove(child)
+            self._children.discard(child)
+            child.dispose()
 
     def _put_back(self, child: _Child) -> None:
         with self._lock:
@@ -220,6 +231,11 @@ class DecodeSandbox:
                 return
             self._children.discard(child)
         child.dispose()
+
+
+def _dispose_all(children: set[_Child]) -> None:
+    while children:
+        children.pop().dispose()
 
 
 @dataclass(frozen=True)
@@ -269,8 +285,6 @@ class _Child:
             raise _no_child(error) from error
         finally:
             theirs.close()
-        # So that an ended child is no zombie until somebody asks the next time.
-        threading.Thread(target=self._process.wait, daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -292,11 +306,6 @@ class _Child:
         """End it, and close what it was asked through: nobody asks it any more."""
         self.kill()
         self._socket.close()
-
-    def __del__(self) -> None:
-        # Of a sandbox that nobody closed.
-        if hasattr(self, "_process"):
-            self.dispose()
 
     def wait_until_ready(self, deadline: float) -> None:
         """Return when it has imported what it needs.
