@@ -61,7 +61,7 @@ BODIES_IN_MEMORY: Final = 2
 """Bodies of the largest size that a process has in memory at a time, or more smaller."""
 
 NICENESS: Final = 10
-"""Of the processes that decode costly images: ordinary photos go before them."""
+"""Of the processes that decode heavy images: all others go before them."""
 
 
 class _Views(Protocol):
@@ -93,8 +93,9 @@ def create_app(
     app = bare_app(settings)
     document = open_document(app)
     gate = _register_hooks(app, settings, observation, admission)
-    sandbox = DecodeSandbox(DecodeLimits(niceness=NICENESS))
-    decoder = Decoder(settings.web_workers, sandbox)
+    sandbox = DecodeSandbox()
+    heavy = DecodeSandbox(DecodeLimits(niceness=NICENESS))
+    decoder = Decoder(settings.web_workers, sandbox, heavy)
     predictor = Predictor(Batcher(server, Lanes()), catalog, decoder)
     for views in (
         *_prediction_views(settings, server, predictor, reception, queue.counts),

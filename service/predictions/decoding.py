@@ -41,7 +41,10 @@ class Decoder:
     """The decoding threads and processes of one API process; thread-safe."""
 
     def __init__(
-        self, processes: int = 1, sandbox: DecodeSandbox | None = None
+        self,
+        processes: int = 1,
+        large: DecodeSandbox | None = None,
+        heavy: DecodeSandbox | None = None,
     ) -> None:
         """Share the cores with as many *processes* that decode.
 
@@ -50,11 +53,12 @@ class Decoder:
         of the requests/s of two processes on two cores). Many images have a pool of one
         thread a core, since the other processes may be idle. Large images have the cores
         of this process, and heavy ones go one at a time in all processes together, for
-        their memory. *sandbox* has the processes that can be killed.
+        their memory. *large* and *heavy* have the processes that can be killed.
         """
         cores = usable_processors()
         own = max(1, cores // processes)
-        self._sandbox = sandbox or DecodeSandbox()
+        self._large_apart = large or DecodeSandbox()
+        self._heavy_apart = heavy or self._large_apart
         self._turns = Turns(own)
         self._heavy = Turns(1)
         self._pool = ThreadPoolExecutor(cores, thread_name_prefix="decode")
@@ -105,25 +109,18 @@ class Decoder:
     ) -> Decoded:
         if self._heavy.waiting >= MAX_HEAVY_WAITING:
             message = f"{MAX_HEAVY_WAITING} heavy images wait to be decoded already"
-            raise OverloadedError(message, self._sandbox.limits.cpu_seconds)
+            raise OverloadedError(message, self._heavy_apart.limits.cpu_seconds)
         with _turn(self._heavy, budget), _only_one(budget):
-            return self._decode_apart(image, size, budget)
+            return _decode_apart(self._heavy_apart, image, size, budget)
 
     def _begin(
         self, image: bytes, size: tuple[int, int], budget: Budget
     ) -> Future[Decoded]:
         if is_costly(image):
-            return self._large.submit(self._decode_apart, image, size, budget)
+            return self._large.submit(
+                _decode_apart, self._large_apart, image, size, budget
+            )
         return self._pool.submit(_decode, image, size)
-
-    def _decode_apart(
-        self, image: bytes, size: tuple[int, int], budget: Budget
-    ) -> Decoded:
-        try:
-            check_image_bytes(len(image))
-            return self._sandbox.decode(image, size, budget.left())
-        except InvalidImageError as error:
-            return detached(error)
 
 
 def is_quick(images: Sequence[bytes]) -> bool:
@@ -164,6 +161,16 @@ def _end(begun: Sequence[Future[Decoded] | None]) -> None:
     # What runs by now ends soon: a quick image, or one that is killed with the budget.
     futures = [future for future in begun if future is not None]
     wait([future for future in futures if not future.cancel()])
+
+
+def _decode_apart(
+    sandbox: DecodeSandbox, image: bytes, size: tuple[int, int], budget: Budget
+) -> Decoded:
+    try:
+        check_image_bytes(len(image))
+        return sandbox.decode(image, size, budget.left())
+    except InvalidImageError as error:
+        return detached(error)
 
 
 def _decode(image: bytes, size: tuple[int, int]) -> Decoded:
