@@ -20,8 +20,8 @@ from worker.request import JobRequest
 from worker.sources.source import InvalidFolderError, PhotoFolder
 from worker.yielding import Allowed, Ask
 
-LIMITS: Final = DecodeLimits(cpu_seconds=10.0)
-"""For one photo: nobody waits for the answer, and what is refused is lost to the job."""
+LIMITS: Final = DecodeLimits(cpu_seconds=10.0, wall_seconds=300.0)
+"""For one photo: what is refused is lost to the job, and nobody waits for the answer."""
 
 
 @dataclass(frozen=True)
