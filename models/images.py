@@ -18,13 +18,13 @@ profiles are ignored: the numbers in the file are the model's numbers.
 from __future__ import annotations
 
 import io
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -44,7 +44,7 @@ from models.image_formats import (
     identify,
     refuse,
 )
-from models.image_structure import check_structure, is_unusual, read_size
+from models.image_structure import is_unusual, read_size, strip_metadata
 from models.resampling import resize_rgb
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -66,20 +66,16 @@ _DECODERS: Final[dict[str, type[ImageFile]]] = {
     GIF: GifImageFile,
     BMP: BmpImageFile,
 }
-_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    ZeroDivisionError,
-    MemoryError,
-    struct.error,
-)
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its orientation."""
 
 
 def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
@@ -93,9 +89,10 @@ def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
     pixels = resize_rgb(upright, size)
     if pixels is not None:
         return pixels
-    resized = upright.resize((width, height), Image.Resampling.BILINEAR)
-    # To convert is to copy, even from RGB.
-    return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
+    with _blaming_the_file():
+        resized = upright.resize((width, height), Image.Resampling.BILINEAR)
+        # To convert is to copy, even from RGB.
+        return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
 
 
 def decode_thumbnail(image: bytes, longest_side: int) -> Pixels:
@@ -104,9 +101,11 @@ def decode_thumbnail(image: bytes, longest_side: int) -> Pixels:
     Raises:
         InvalidImageError: as `decode_image`.
     """
-    thumbnail = _decode(image).convert("RGB")
-    thumbnail.thumbnail((longest_side, longest_side))
-    return np.asarray(thumbnail)
+    upright = _decode(image)
+    with _blaming_the_file():
+        thumbnail = upright.convert("RGB")
+        thumbnail.thumbnail((longest_side, longest_side))
+        return np.asarray(thumbnail)
 
 
 def decode_grey(image: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -120,8 +119,10 @@ def decode_grey(image: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     """
     height, width = size
     # At three times the size a JPEG's coarse decoding no longer shows (measured).
-    upright = _decode(image, draft=(3 * width, 3 * height)).convert("L")
-    return np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR))
+    upright = _decode(image, draft=(3 * width, 3 * height))
+    with _blaming_the_file():
+        grey = upright.convert("L")
+        return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def is_costly(image: bytes) -> bool:
@@ -139,35 +140,41 @@ def is_costly(image: bytes) -> bool:
     return is_unusual(name, image)
 
 
-def _decode(image: bytes, draft: tuple[int, int] | None = None) -> Image.Image:
-    opened = _open(image)
-    _check_dimensions(opened.size)
+@contextmanager
+def _blaming_the_file() -> Iterator[None]:
+    # Around every call of Pillow: a decoder may raise anything for a file made to upset
+    # it (an AssertionError for a PNG without its palette), and the file is at fault.
     try:
-        if draft is not None:
-            opened.draft("L", draft)
-        opened.load()
-        # In place, because it copies an image that is upright already.
-        ImageOps.exif_transpose(opened, in_place=True)
-        return _flatten(opened)
-    except _DECODER_ERRORS as error:
-        message = f"the image is damaged ({_reason(error)}): send the whole file again"
+        yield
+    except Exception as error:
+        message = (
+            f"the image is damaged ({_reason(error)}): send the whole file, or save "
+            "the image again as JPEG or PNG"
+        )
         raise InvalidImageError(message) from error
 
 
-def _open(image: bytes) -> ImageFile:
+def _decode(image: bytes, draft: tuple[int, int] | None = None) -> Image.Image:
+    opened, orientation = _open(image)
+    with _blaming_the_file():
+        if draft is not None:
+            opened.draft("L", draft)
+        opened.load()
+        turn = _TURNS.get(orientation)
+        return _flatten(opened if turn is None else opened.transpose(turn))
+
+
+def _open(image: bytes) -> tuple[ImageFile, int]:
     check_image_bytes(len(image), max(len(image), 1))
     name = identify(image[:START_BYTES])
     if name is None:
         raise refuse(image[:START_BYTES])
-    check_structure(name, image)
-    try:
-        return _DECODERS[name](io.BytesIO(image))
-    except _BOMBS as error:
-        # WebP and GIF: the decoder looks at the canvas before we can.
-        raise _too_many_pixels("far too many") from error
-    except _DECODER_ERRORS as error:
-        message = f"the image's header is damaged ({_reason(error)}): send it again"
-        raise InvalidImageError(message) from error
+    stripped = strip_metadata(name, image)
+    _check_dimensions(stripped.size)
+    with _blaming_the_file():
+        opened = _DECODERS[name](io.BytesIO(stripped.image))
+    _check_dimensions(opened.size)
+    return opened, stripped.orientation
 
 
 def _check_dimensions(size: tuple[int, int]) -> None:

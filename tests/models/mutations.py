@@ -15,6 +15,7 @@ from PIL import Image
 
 from models.errors import InvalidImageError
 from models.images import decode_image
+from tests.models.files import bmp
 from tests.pictures import encoded
 
 SIZE = (24, 32)
@@ -40,6 +41,8 @@ def originals() -> list[bytes]:
         encoded(first, "GIF", comment=b"hello", **several),
         encoded(first, "BMP"),
         encoded(first.convert("P"), "BMP"),
+        bmp((40, 30), 8, (b"\x14\1\0\5abcde\0\x0f\2\0\0") * 30 + b"\0\1", 1, bytes(9)),
+        encoded(first, "WEBP", exif=exif, xmp=b'tiff:Orientation="3"', **several),
     ]
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import time
-import zlib
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from models.errors import InvalidImageError
-from models.image_structure import MAX_PARTS, MAX_SCANS
+from models.image_run_lengths import MAX_RLE_BYTES
+from models.image_structure import MAX_PARTS, MAX_SCANS, strip_metadata
 from models.images import decode_image, is_costly
+from tests.models.bombs import BOMBS, JPEGS, noisy
 from tests.models.files import (
     bmp,
     gif,
@@ -22,6 +26,7 @@ from tests.models.files import (
     png_chunk,
     png_header,
 )
+from tests.models.mutations import PIXELS, mutated, originals
 from tests.pictures import encoded, grey, noise
 
 SIZE = (24, 32)
@@ -29,12 +34,12 @@ FLOOD = 100_000
 SECONDS = 1.0
 """Of processor time, for what ends within hundredths of one."""
 
+MOST_SECONDS = 0.5
+MOST_MEGABYTES = 150
+OUTCOMES = {PIXELS, "undecodable_image", "too_complex", "too_many_pixels"}
+
 SMALL_GIF = [((4, 4), gif_run(2, 16))]
 PROGRESSIVE = encoded(Image.new("L", (64, 48), 90), "JPEG", progressive=True)
-
-
-def packed_text(kind: bytes, count: int) -> bytes:
-    return png_chunk(kind, b"k\0\0" + zlib.compress(bytes(count), 9))
 
 
 def webp(width: int, height: int) -> bytes:
@@ -54,15 +59,41 @@ def padded_jpeg(segment: bytes, count: int = FLOOD) -> bytes:
     return jpeg[:2] + segment * count + jpeg[2:]
 
 
+@pytest.fixture(scope="module")
+def measured() -> dict[str, tuple[str, float, int]]:
+    """For each bomb what decoding came to, its seconds of a core, and its most MB."""
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.models.bombs"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    lines = [line.split() for line in run.stdout.splitlines()]
+    return {
+        name: (came, float(seconds), int(megabytes))
+        for name, came, seconds, megabytes in lines
+    }
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bomb_costs_little(
+    bomb: str, measured: dict[str, tuple[str, float, int]]
+) -> None:
+    came, seconds, megabytes = measured[bomb]
+
+    assert came in OUTCOMES
+    assert seconds <= MOST_SECONDS
+    assert megabytes <= MOST_MEGABYTES
+
+
 @pytest.mark.parametrize(
     ("image", "code"),
     [
         (png_header(65_000, 65_000) + png_chunk(b"IDAT"), "too_many_pixels"),
         (huge_png(10_000, 10_000), "too_many_pixels"),
-        (png(b"\0", 8, 0, packed_text(b"zTXt", 10**7)), "undecodable_image"),
-        (png(b"\0", 8, 0, packed_text(b"iCCP", 10**7)), "undecodable_image"),
-        (png(b"\0", 8, 0, *[packed_text(b"zTXt", 10**6)] * 99), "undecodable_image"),
-        (png(b"\0", 8, 0, *[packed_text(b"iCCP", 10**6)] * 99), "too_complex"),
+        (png(b"\0", 8, 3), "undecodable_image"),
         (png(b"\0", 8, 0, png_chunk(b"abCd") * FLOOD), "too_complex"),
         (gif((65_535, 65_535), SMALL_GIF), "too_many_pixels"),
         (gif((4, 4), [((65_535, 65_535), b"\x05")]), "too_many_pixels"),
@@ -70,23 +101,21 @@ def padded_jpeg(segment: bytes, count: int = FLOOD) -> bytes:
         (gif((4, 4), SMALL_GIF, b"!\xff" + b"\x01a" * FLOOD + b"\0"), "too_complex"),
         (gif((4, 4), SMALL_GIF, b"?" * FLOOD), "too_complex"),
         (padded_jpeg(b"\xff\xfe\0\x02"), "too_complex"),
-        (padded_jpeg(b"\xff"), "too_complex"),
+        (JPEGS["small-quantisation-tables"](), "too_complex"),
+        (JPEGS["small-frames"](), "undecodable_image"),
         (jpeg_with_scans(PROGRESSIVE, 5000), "too_complex"),
         (webp(16_383, 16_383), "too_many_pixels"),
         (webp(8_000, 8_000), "too_many_pixels"),
         (bmp((4000, 4000), 8, b"\0\0" * 4000, compression=1), "too_complex"),
-        (bmp((99, 99), 4, b"\1\1" * 2_500_000, compression=2), "too_complex"),
+        (bmp((99, 99), 4, b"\1\1" * MAX_RLE_BYTES, compression=2), "too_complex"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_bomb_is_refused_before_it_costs_anything(image: bytes, code: str) -> None:
-    begun = time.process_time()
-
+def test_bomb_is_refused_with_its_code(image: bytes, code: str) -> None:
     with pytest.raises(InvalidImageError) as refused:
         decode_image(image, SIZE)
 
     assert refused.value.code == code
-    assert time.process_time() - begun < SECONDS
 
 
 @pytest.mark.parametrize(
@@ -96,6 +125,7 @@ def test_bomb_is_refused_before_it_costs_anything(image: bytes, code: str) -> No
         grey(9, kind="JPEG") + b"\xff\xda" * FLOOD,
         PROGRESSIVE + b"\xff\xda" * FLOOD,
         padded_jpeg(b"\xff\xfe\0\x02", MAX_PARTS - 100),
+        padded_jpeg(b"\xff"),
         png(b"\0", 8, 0, png_chunk(b"abCd") * (MAX_PARTS - 100)),
         png(b"\0", 8, 0, png_chunk(b"acTL", b"\x7f\xff\xff\xff\0\0\0\0")),
         gif((4, 4), SMALL_GIF * 5000),
@@ -106,6 +136,7 @@ def test_bomb_is_refused_before_it_costs_anything(image: bytes, code: str) -> No
         "video-behind-a-photo",
         "video-behind-a-progressive-photo",
         "most-segments",
+        "filling",
         "most-chunks",
         "two-billion-frames",
         "many-frames",
@@ -120,12 +151,10 @@ def test_unusual_file_is_decoded_at_once(image: bytes) -> None:
 
 
 def test_ordinary_photo_is_hardly_looked_at() -> None:
-    from models.image_structure import check_structure
-
     photo = noise(1, (500, 375))
     begun = time.process_time()
     for _ in range(1000):
-        check_structure("JPEG", photo)
+        strip_metadata("JPEG", photo)
 
     assert time.process_time() - begun < 0.1
 
@@ -148,12 +177,13 @@ def test_ordinary_progressive_photo_is_not_costly() -> None:
         encoded(Image.new("L", (3000, 2000)), "GIF"),
         encoded(Image.new("L", (3000, 2000)), "WEBP"),
         encoded(Image.new("L", (3000, 2000)), "WEBP", lossless=True),
+        encoded(noisy(600), "WEBP", lossless=True)[:1_000_000],
         webp(3000, 2000),
         bmp((3000, -2000), 24, b""),
-        jpeg_with_scans(PROGRESSIVE, 30),
         noise(1, (500, 375)).replace(b"\xff\xc0", b"\xff\xc9", 1),
         bmp((9, 9), 8, b"\0\1", compression=1),
         noise(1, (500, 375), "WEBP")[:20],
+        bmp((9, 9), 8, b"")[:27],
         b"\xff\xd8\xff",
         b"BM",
     ],
@@ -165,3 +195,11 @@ def test_large_unusual_or_damaged_image_is_costly(image: bytes) -> None:
 def test_what_no_decoder_gets_is_not_costly() -> None:
     assert not is_costly(b"")
     assert not is_costly(b"%PDF-1.7")
+
+
+def test_damaged_header_is_costly_or_not_but_no_error() -> None:
+    files = originals()
+    for number in range(1000):
+        image = mutated(files, number)
+        for length in (number % 60, len(image)):
+            assert is_costly(image[:length]) in (True, False)

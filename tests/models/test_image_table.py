@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,6 +55,14 @@ def without_adobe_marker(jpeg: bytes) -> bytes:
     )
 
 
+def grey_gif() -> bytes:
+    """Its screen has a palette of colours, its frame one of the darkest greys."""
+    greys = bytes(level for level in range(4) for _ in range(3))
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 8, 8, 0x81) + greys
+    data = gif_run(2, 64)
+    return gif((8, 8), [])[:-1] + frame + bytes([2, len(data)]) + data + b"\0;"
+
+
 CMYK = encoded(plain("CMYK", (0, 255, 255, 0)), "JPEG", quality=100)
 HALF_RED = (255, 128, 128)
 
@@ -90,6 +100,7 @@ ROWS: dict[str, tuple[bytes, tuple[int, int, int], int]] = {
         RED,
         0,
     ),
+    "gif-with-greys-of-its-own-for-a-frame": (grey_gif(), (2,) * 3, 0),
     "1-bit-bmp": (encoded(plain("1", 1), "BMP"), WHITE, 0),
     "8-bit-bmp": (encoded(plain("L", 33), "BMP"), (33,) * 3, 0),
     "24-bit-bmp": (encoded(plain("RGB", BLUE), "BMP"), BLUE, 0),

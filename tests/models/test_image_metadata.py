@@ -1,0 +1,343 @@
+"""Metadata: the orientation is read from it, and nothing else of it matters."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.errors import InvalidImageError
+from models.image_structure import strip_metadata
+from models.images import decode_grey, decode_image, decode_thumbnail
+from tests.models.bombs import (
+    extended,
+    frame_control,
+    padded_jpeg,
+    segment,
+    text,
+    webp_chunk,
+)
+from tests.models.files import bmp, gif, gif_run, png_chunk
+from tests.pictures import encoded, noise
+
+SIZE = (24, 32)
+LYING = noise(1, (48, 36), "PNG")
+TURN = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270}
+IEND = png_chunk(b"IEND")
+
+
+def photo() -> Image.Image:
+    return Image.open(io.BytesIO(LYING))
+
+
+JPEG = encoded(photo(), "JPEG")
+WEBP = encoded(photo(), "WEBP", lossless=True)
+
+
+def exif(orientation: int, order: str = "<", kind: int = 3) -> bytes:
+    value = "HH" if kind == 3 else "I"
+    fields = [8, 2, 0x010F, 2, 1, 0x41, 0x0112, kind, 1, orientation]
+    fields += [0] if kind == 3 else []
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    return start + struct.pack(f"{order}IHHHIIHHI{value}", *fields) + bytes(4)
+
+
+def in_jpeg(*segments: bytes) -> bytes:
+    return padded_jpeg(b"".join(segments), jpeg=JPEG)
+
+
+def in_png(*chunks: bytes) -> bytes:
+    return LYING[:33] + b"".join(chunks) + LYING[33:]
+
+
+def xmp(orientation: int, style: str = 'tiff:Orientation="%d"') -> bytes:
+    return b"<x:xmpmeta>" + (style % orientation).encode() + b"</x:xmpmeta>"
+
+
+ELEMENT = "<tiff:Orientation>%d</tiff:Orientation>"
+JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+def profile(block: bytes, kind: bytes = b"zTXt") -> bytes:
+    lines = f"\nexif\n{len(block):8}\n{block.hex()}\n".encode()
+    body = zlib.compress(lines) if kind == b"zTXt" else lines
+    return text(kind, b"Raw profile type exif", body)
+
+
+def unicode_text(packet: bytes, packed: bool = False) -> bytes:
+    body = zlib.compress(packet) if packed else packet
+    flags = b"\0\1\0\0\0" if packed else bytes(5)
+    return png_chunk(b"iTXt", b"XML:com.adobe.xmp" + flags + body)
+
+
+def in_webp(flags: int, *chunks: bytes) -> bytes:
+    return extended(flags, (48, 36), WEBP[12:], *chunks)
+
+
+PLACES: dict[str, tuple[Callable[[int], bytes], bytes]] = {
+    # name: a file with that orientation, the file without
+    "jpeg": (lambda turn: in_jpeg(segment(0xE1, b"Exif\0\0" + exif(turn))), JPEG),
+    "jpeg-big-endian": (
+        lambda turn: in_jpeg(segment(0xE1, b"Exif\0\0" + exif(turn, ">"))),
+        JPEG,
+    ),
+    "jpeg-four-bytes": (
+        lambda turn: in_jpeg(segment(0xE1, b"Exif\0\0" + exif(turn, kind=4))),
+        JPEG,
+    ),
+    "jpeg-in-two-segments": (
+        lambda turn: in_jpeg(
+            segment(0xE1, b"Exif\0\0" + exif(turn)), segment(0xE1, b"Exif\0\0more")
+        ),
+        JPEG,
+    ),
+    "jpeg-xmp": (lambda turn: in_jpeg(segment(0xE1, JPEG_XMP + xmp(turn))), JPEG),
+    "jpeg-xmp-element": (
+        lambda turn: in_jpeg(segment(0xE1, JPEG_XMP + xmp(turn, ELEMENT))),
+        JPEG,
+    ),
+    "png": (lambda turn: in_png(png_chunk(b"eXIf", exif(turn))), LYING),
+    "png-behind-pixels": (
+        lambda turn: LYING[:-12] + png_chunk(b"eXIf", exif(turn)) + IEND,
+        LYING,
+    ),
+    "png-imagemagick": (lambda turn: in_png(profile(exif(turn))), LYING),
+    "png-imagemagick-plain": (
+        lambda turn: in_png(profile(b"Exif\0\0" + exif(turn), b"tEXt")),
+        LYING,
+    ),
+    "png-xmp": (lambda turn: in_png(unicode_text(xmp(turn))), LYING),
+    "png-xmp-packed": (lambda turn: in_png(unicode_text(xmp(turn), True)), LYING),
+    "webp": (lambda turn: in_webp(8, webp_chunk(b"EXIF", exif(turn))), WEBP),
+    "webp-with-a-prefix": (
+        lambda turn: in_webp(8, webp_chunk(b"EXIF", b"Exif\0\0" + exif(turn))),
+        WEBP,
+    ),
+    "webp-xmp": (lambda turn: in_webp(4, webp_chunk(b"XMP ", xmp(turn))), WEBP),
+}
+
+
+def upright(image: bytes, turn: int) -> np.ndarray:
+    standing = Image.open(io.BytesIO(image)).convert("RGB").transpose(TURN[turn])
+    return decode_image(encoded(standing), SIZE)
+
+
+@pytest.mark.parametrize("turn", TURN)
+@pytest.mark.parametrize("place", PLACES)
+def test_orientation_is_read_wherever_programs_write_it(place: str, turn: int) -> None:
+    make, plain = PLACES[place]
+
+    assert (decode_image(make(turn), SIZE) == upright(plain, turn)).all()
+
+
+def test_exif_is_believed_before_xmp() -> None:
+    both = in_jpeg(
+        segment(0xE1, JPEG_XMP + xmp(3)), segment(0xE1, b"Exif\0\0" + exif(6))
+    )
+
+    assert (decode_image(both, SIZE) == upright(JPEG, 6)).all()
+
+
+def test_all_ways_to_decode_turn_the_image() -> None:
+    turned = in_jpeg(segment(0xE1, b"Exif\0\0" + exif(6)))
+
+    assert decode_thumbnail(turned, 48).shape == (48, 36, 3)
+    assert np.abs(decode_grey(turned, SIZE).astype(int) - decode_grey(JPEG, SIZE)).max()
+
+
+def test_orientation_that_does_not_exist_is_upright() -> None:
+    for turn in (0, 9, 255, 65_535):
+        turned = in_jpeg(segment(0xE1, b"Exif\0\0" + exif(turn)))
+
+        assert (decode_image(turned, SIZE) == decode_image(JPEG, SIZE)).all()
+
+
+def test_exif_with_any_byte_changed_spoils_nothing() -> None:
+    block = exif(6)
+
+    for place in range(len(block)):
+        changed = block[:place] + b"\xff" + block[place + 1 :]
+        for image in (
+            in_jpeg(segment(0xE1, b"Exif\0\0" + changed)),
+            in_webp(8, webp_chunk(b"EXIF", changed)),
+        ):
+            assert decode_image(image, SIZE).shape == (*SIZE, 3)
+
+
+def test_exif_that_ends_anywhere_spoils_nothing() -> None:
+    for length in range(len(exif(6))):
+        cut = exif(6)[:length]
+        for image in (
+            in_jpeg(segment(0xE1, b"Exif\0\0" + cut)),
+            in_png(png_chunk(b"eXIf", cut)),
+            in_png(profile(cut)),
+        ):
+            assert decode_image(image, SIZE).shape == (*SIZE, 3)
+
+
+UNREADABLE: dict[str, tuple[bytes, bytes]] = {
+    # name: a file with metadata that cannot be read, the file without
+    "jpeg-exif": (in_jpeg(segment(0xE1, b"Exif\0\0garbage!")), JPEG),
+    "jpeg-exif-of-nothing": (in_jpeg(segment(0xE1, b"Exif\0\0")), JPEG),
+    "jpeg-short-jfif": (
+        JPEG.replace(JPEG[2:20], segment(0xE0, b"JFIF\0\1")),
+        JPEG,
+    ),
+    "jpeg-short-profile": (in_jpeg(segment(0xE2, b"ICC_PROFILE\0")), JPEG),
+    "jpeg-photoshop": (in_jpeg(segment(0xED, b"Photoshop 3.0\0008BIM\4")), JPEG),
+    "jpeg-pictures": (in_jpeg(segment(0xE2, b"MPF\0MM")), JPEG),
+    "png-checksum": (in_png(text(b"tEXt", b"k", b"v")[:-4] + bytes(4)), LYING),
+    "png-long-text": (in_png(text(b"zTXt", b"k", zlib.compress(bytes(10**7)))), LYING),
+    "png-text-that-is-not-packed": (in_png(text(b"zTXt", b"k", b"\1plain")), LYING),
+    "png-long-profile": (
+        in_png(png_chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(10**7)))),
+        LYING,
+    ),
+    "png-short-resolution": (in_png(png_chunk(b"pHYs", b"\0")), LYING),
+    "png-short-gamma": (in_png(png_chunk(b"gAMA")), LYING),
+    "png-exif": (in_png(png_chunk(b"eXIf", b"garbage!")), LYING),
+    "png-imagemagick": (
+        in_png(text(b"tEXt", b"Raw profile type exif", b"\nexif\n9\nxyz")),
+        LYING,
+    ),
+    "png-frames": (in_png(png_chunk(b"acTL"), frame_control(7)), LYING),
+    "png-text-cut-off": (LYING[:-12] + text(b"tEXt", b"k", bytes(99))[:50], LYING),
+    "webp-exif": (in_webp(8, webp_chunk(b"EXIF", b"garbage!")), WEBP),
+    "webp-exif-of-nothing": (in_webp(8, webp_chunk(b"EXIF")), WEBP),
+    "webp-unannounced": (in_webp(0, webp_chunk(b"EXIF", exif(6))), WEBP),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_metadata_that_cannot_be_read_is_ignored(name: str) -> None:
+    image, plain = UNREADABLE[name]
+
+    assert (decode_image(image, SIZE) == decode_image(plain, SIZE)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("JPEG", in_jpeg(segment(0xE1, b"Exif\0\0secret"), segment(0xFE, b"secret"))),
+        ("JPEG", in_jpeg(*[segment(0xE0 + number, b"secret") for number in range(16)])),
+        ("PNG", in_png(text(b"tEXt", b"k", b"secret"), png_chunk(b"eXIf", b"secret"))),
+        ("PNG", LYING[:-12] + text(b"tEXt", b"k", b"secret") + IEND),
+        (
+            "WebP",
+            in_webp(
+                0x2C, webp_chunk(b"EXIF", b"secret"), webp_chunk(b"ICCP", b"secret")
+            ),
+        ),
+        ("GIF", gif((4, 4), [((4, 4), gif_run(2, 16))], b"!\xfe\6secret\0")),
+    ],
+)
+def test_no_decoder_gets_metadata(name: str, image: bytes) -> None:
+    stripped = strip_metadata(name, image).image
+
+    assert b"secret" not in stripped
+    assert len(stripped) < len(image)
+
+
+def test_file_without_metadata_is_not_copied() -> None:
+    for name, image in (
+        ("JPEG", JPEG),
+        ("WebP", WEBP),
+        ("GIF", gif((4, 4), [((4, 4), gif_run(2, 16))])),
+        ("BMP", noise(1, kind="BMP")),
+    ):
+        assert strip_metadata(name, image).image is image
+
+
+JFIF = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0")
+
+
+def adobe(transform: int) -> bytes:
+    return segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes([transform]))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+@pytest.mark.parametrize(
+    "notes",
+    [
+        (),
+        (JFIF,),
+        (JFIF[:-1].replace(b"\x10", b"\x0f"),),
+        (adobe(0),),
+        (adobe(1),),
+        (adobe(2),),
+        (JFIF, adobe(0)),
+        (adobe(0), JFIF),
+        (adobe(0), adobe(1)),
+        (segment(0xE0, b"JFXX\0" + bytes(20)), adobe(0)),
+    ],
+)
+def test_colours_are_what_libjpeg_takes_them_for(
+    mode: str, notes: tuple[bytes, ...]
+) -> None:
+    plain = bytearray(JPEG[20:] if mode == "RGB" else cmyk())
+    frame, scan = plain.index(b"\xff\xc0"), plain.index(b"\xff\xda")
+    for number, name in enumerate(b"RGBK"[: plain[frame + 9]]):
+        plain[frame + 10 + 3 * number] = plain[scan + 5 + 2 * number] = name
+    image = b"\xff\xd8" + b"".join((*notes, segment(0xFE, b"comment"))) + plain
+
+    pillow = Image.open(io.BytesIO(image)).convert("RGB")
+    assert (decode_image(image, (36, 48)) == np.asarray(pillow)).all()
+
+
+def cmyk() -> bytes:
+    image = encoded(photo().convert("CMYK"), "JPEG")
+    return image[image.index(b"\xff\xdb") :]
+
+
+def test_run_length_bmp_has_the_pixels_of_pillow() -> None:
+    generator = random.Random(2)
+    same = 0
+    for number in range(300):
+        image = run_length_bmp(generator, nibbles=number % 2 == 1)
+        try:
+            pillow = Image.open(io.BytesIO(image))
+            pillow.load()
+        except (OSError, ValueError):
+            with pytest.raises(InvalidImageError):
+                decode_image(image, SIZE)
+            continue
+        pixels = decode_image(image, pillow.size[::-1])
+        assert (pixels == np.asarray(pillow.convert("RGB"))).all()
+        same += 1
+    assert same > 100
+
+
+def run_length_bmp(generator: random.Random, *, nibbles: bool) -> bytes:
+    width, height = generator.choice([1, 4, 7, 13]), generator.choice([1, 5, -5])
+    tokens = [run_length_token(generator, nibbles) for _ in range(60)]
+    data = b"".join(tokens) + generator.choice([b"\0\1", b"\0\2\xff\xff\0\1", b""])
+    colours = generator.choice([1, 2, 3, 16, 200, 256])
+    palette = generator.choice(
+        [
+            generator.randbytes(4 * colours),
+            bytes(each for grey in range(colours) for each in (grey, grey, grey, 0)),
+            b"\0\0\0\0\xff\xff\xff\0",
+        ]
+    )
+    bits, code = (4, 2) if nibbles else (8, 1)
+    return bmp((width, height), bits, data, code, palette)
+
+
+def run_length_token(generator: random.Random, nibbles: bool) -> bytes:
+    count = generator.randrange(3, 20)
+    length = (count + 1) // 2 if nibbles else count
+    plain = generator.randbytes(length) + bytes(length & 1)
+    return generator.choice(
+        [
+            bytes([generator.randrange(1, 9), generator.randrange(256)]),
+            b"\0\0",
+            bytes([0, count]) + plain,
+            b"\0\2" + bytes([generator.randrange(4), generator.randrange(2)]),
+        ]
+    )
