@@ -45,10 +45,9 @@ be longer."""
 HEADER_PARTS: Final = 200
 """Parts of a file among which `read_size` looks for the size: microseconds."""
 
-ORDINARY_LOSSLESS_BYTES: Final = 40 * 1024
-ORDINARY_LOSSLESS_PIXELS: Final = 512 * 512
-"""A lossless WebP may have a set of code tables for each 16 pixels: 20 bits in the file,
-6 kB in memory. Below either bound they have at most 100 MB."""
+ORDINARY_WEBP_BYTES: Final = 120_000_000
+"""Of memory for a lossless WebP. It may have a set of code tables for each 16 pixels: at
+least 28 bits in the file, 5.4 kB in memory; a pixel takes 27 bytes (measured)."""
 
 UPRIGHT: Final = 1
 
@@ -442,11 +441,11 @@ def _webp_chunk(image: bytes, kind: bytes, start: int, stop: int) -> bytes:
     return kind + len(contents).to_bytes(4, "little") + contents
 
 
-def _is_large_without_loss(image: bytes) -> bool:
+def _may_take_much_memory(image: bytes) -> bool:
     width, height = _webp_size(image)
-    if len(image) < ORDINARY_LOSSLESS_BYTES:
-        return False
-    return width * height >= ORDINARY_LOSSLESS_PIXELS and _is_lossless(image)
+    sets = min(width * height // 16, len(image) * 8 // 28)
+    most = 5400 * sets + 27 * width * height
+    return most > ORDINARY_WEBP_BYTES and _is_lossless(image)
 
 
 def _is_lossless(image: bytes) -> bool:
@@ -592,7 +591,7 @@ _SIZES: Final[Mapping[str, Callable[[bytes], tuple[int, int]]]] = MappingProxyTy
     }
 )
 _UNUSUAL: Final[Mapping[str, Callable[[bytes], bool]]] = MappingProxyType(
-    {JPEG: _is_unusual_jpeg, WEBP: _is_large_without_loss, BMP: _is_run_length}
+    {JPEG: _is_unusual_jpeg, WEBP: _may_take_much_memory, BMP: _is_run_length}
 )
 
 
