@@ -14,6 +14,7 @@ from PIL import Image
 from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.settings import ServiceSettings
+from tests.models.files import png
 from tests.pictures import encoded, grey, noise
 from tests.service.conftest import post_image, post_images
 from worker.queue import JobQueue
@@ -22,6 +23,11 @@ BAD_IMAGES: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "text": (lambda: b"hello, world", 422, "unsupported_image"),
     "empty": (lambda: b"", 422, "empty_image"),
     "truncated JPEG": (lambda: noise(1)[:-400], 422, "undecodable_image"),
+    "palette PNG without palette": (
+        lambda: png(b"\0", 8, 3),
+        422,
+        "undecodable_image",
+    ),
     "EPS": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n", 422, "unsupported_image"),
     "100 megapixels": (
         lambda: encoded(Image.new("1", (10_000, 10_000))),
