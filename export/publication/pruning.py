@@ -29,6 +29,7 @@ from export.publication.served import (
 from models.errors import ConflictError, InvalidRequestError, KennelError
 from models.storage import (
     TEMPORARY_PREFIX,
+    parse_json,
     sync_path,
     temporary_beside,
     write_atomically,
@@ -203,7 +204,7 @@ def _remember_numbers(models_dir: Path, name: str) -> None:
 
 def _read_removed(path: Path) -> dict[str, int]:
     try:
-        removed = json.loads(path.read_text(encoding="utf-8"))["removed"]
+        removed = parse_json(path.read_text(encoding="utf-8"))["removed"]
         return {str(name): int(number) for name, number in removed.items()}
     except FileNotFoundError:
         return {}
