@@ -1,8 +1,9 @@
 """Large and hostile images: does an API process grow, and who waits meanwhile?
 
 `python -m benchmarks.hostile`: 8 clients post 1,000 images that are large, slow to decode,
-damaged or no images, while ordinary photos come at a fixed rate. `--cases` says instead
-what each kind costs alone.
+damaged or no images, while ordinary photos come at a fixed rate. `--metadata` posts four
+images with hostile metadata at once, each second, instead; `--cases` says what each kind
+costs alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from urllib.parse import urlsplit
 
 import click
@@ -34,6 +36,13 @@ from benchmarks.processes import peak_megabytes, resident_megabytes, tree
 CLIENTS = 8
 RATE = 10.0
 """Ordinary photos a second."""
+BURSTS = 30
+METADATA = (
+    "19,900 Exif segments",
+    "Exif value of 4 million numbers",
+    "flood of frames",
+)
+"""Small requests that a decoder would be busy with for seconds, or in gigabytes."""
 
 _BOUNDARY = "a-boundary-that-no-photo-holds"
 _WIDE = (8_160, 6_120)
@@ -50,8 +59,9 @@ class Body:
 
 @click.command()
 @click.option("--images", default=1_000, show_default=True)
+@click.option("--metadata", is_flag=True, help="Four at once with hostile metadata.")
 @click.option("--cases", is_flag=True, help="What each kind costs alone, ten times.")
-def main(images: int, cases: bool) -> None:
+def main(images: int, metadata: bool, cases: bool) -> None:
     """Print the memory of each API process, and how long photos took meanwhile."""
     bodies = hostile_bodies()
     with trivial_stack() as (stack, target):
@@ -63,12 +73,15 @@ def main(images: int, cases: bool) -> None:
         before = [resident_megabytes(pid) for pid in workers]
         with _photos_meanwhile(target) as photos, _peak_of_children(workers) as most:
             began = time.monotonic()
-            statuses = _post_all(bodies, target.url, images)
+            if metadata:
+                statuses = _post_bursts([bodies[name] for name in METADATA], target.url)
+            else:
+                statuses = _post_all(bodies, target.url, images)
             seconds = time.monotonic() - began
         after = [resident_megabytes(pid) for pid in workers]
         peaks = [peak_megabytes(pid) for pid in workers]
     click.echo(
-        f"{images:,} hostile images from {CLIENTS} clients in {seconds:.0f} s: "
+        f"{statuses.total():,} hostile images in {seconds:.0f} s: "
         f"{dict(sorted(statuses.items()))}"
     )
     click.echo(
@@ -122,7 +135,7 @@ def hostile_bodies() -> dict[str, Body]:
         "form of large photos": Body(*_form([photo] * (60_000_000 // len(photo)))),
         "JSON of large photos": Body(_json([photo] * 6), "application/json"),
         "19,900 Exif segments": Body(_padded(ordinary, _exif(1) * 19_900)),
-        "Exif value of 30 MB": Body(_padded_tiff(3_800_000)),
+        "Exif value of 4 million numbers": Body(_padded_tiff(3_800_000)),
         "flood of frames": Body(_padded(ordinary, _frame(ordinary) * 20_000)),
     }
 
@@ -184,6 +197,18 @@ def _post_all(bodies: Mapping[str, Body], url: str, images: int) -> Counter[int]
     turns = [body for _ in range(images) for body in bodies.values()][:images]
     with ThreadPoolExecutor(CLIENTS) as clients:
         return Counter(clients.map(lambda body: _post(url, body), turns))
+
+
+def _post_bursts(bodies: list[Body], url: str) -> Counter[int]:
+    turns = cycle(bodies)
+    statuses: Counter[int] = Counter()
+    with ThreadPoolExecutor(4) as clients:
+        for _ in range(BURSTS):
+            due = time.monotonic() + 1
+            burst = list(islice(turns, 4))
+            statuses.update(clients.map(lambda body: _post(url, body), burst))
+            time.sleep(max(0.0, due - time.monotonic()))
+    return statuses
 
 
 def _post(url: str, body: Body) -> int:
