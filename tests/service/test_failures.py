@@ -128,4 +128,4 @@ def test_no_model_known_is_not_ready(
     assert "MODEL_NAMES" in client.get("/readyz").text
     assert client.get("/readyz").status_code == 503
     assert post_image(client, grey(9)).status_code == 503
-    assert client.get("/v1/models").get_json() == {"models": []}
+    assert client.get("/v1/models").get_json() == {"default_model": None, "models": []}

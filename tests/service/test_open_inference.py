@@ -220,4 +220,5 @@ def test_probes_are_not_kept_waiting_as_long_as_predictions(
 ) -> None:
     assert client.get(path).status_code == 200
 
-    assert 1 < served.status_seconds <= 2
+    # gRPC sends a deadline of 2 s rounded up, by 10 ms.
+    assert 1 < served.status_seconds < 2.02
