@@ -98,6 +98,10 @@ def test_f4_worker_stalls_until_another_has_its_shard(
     wait_until(lambda: ordeal.attempts(0) == 2, "a second worker", 60)
     go_on.set()
     signal_all([stalled], signal.SIGCONT)
+    # What it writes late must lie there before the check compares twice.
+    wait_until(
+        lambda: not children_of(stalled), "the end of the first worker's job", 60
+    )
 
     ordeal.check_success()
 
