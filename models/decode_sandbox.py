@@ -33,9 +33,8 @@ import numpy as np
 
 from models.errors import InvalidImageError, ModelOverloadedError
 from models.image_files import check_image_bytes
-from models.image_formats import START_BYTES, identify
-from models.image_structure import TOO_COMPLEX, is_unusual, read_size
-from models.images import Pixels, decode_image, decode_thumbnail
+from models.image_structure import TOO_COMPLEX
+from models.images import Pixels, decode_image, decode_thumbnail, is_costly
 
 HEAVY_BYTES: Final = 8 * 1024 * 1024
 HEAVY_PIXELS: Final = 16_000_000
@@ -98,13 +97,7 @@ def is_heavy(image: bytes) -> bool:
 
     Such images should not stand in one line with those that are only large.
     """
-    name = identify(image[:START_BYTES])
-    if name is None:
-        return False  # no decoder gets it
-    size = read_size(name, image)
-    if size is None or len(image) > HEAVY_BYTES or size[0] * size[1] > HEAVY_PIXELS:
-        return True
-    return is_unusual(name, image)
+    return is_costly(image, HEAVY_BYTES, HEAVY_PIXELS)
 
 
 class DecodeSandbox:

@@ -125,17 +125,20 @@ def decode_grey(image: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
         return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def is_costly(image: bytes) -> bool:
+def is_costly(
+    image: bytes, max_bytes: int = COSTLY_BYTES, max_pixels: int = COSTLY_PIXELS
+) -> bool:
     """Whether decoding *image* may take long or much memory.
 
-    So it is for what is large in bytes or pixels, of an unusual make, or has a header
-    that tells no size. Only headers are read: it takes microseconds and never raises.
+    So it is for what has more than *max_bytes* or *max_pixels*, is of an unusual make,
+    or has a header that tells no size. Only headers are read: it takes microseconds and
+    never raises.
     """
     name = identify(image[:START_BYTES])
     if name is None:
         return False  # no decoder gets it
     size = read_size(name, image)
-    if size is None or len(image) > COSTLY_BYTES or size[0] * size[1] > COSTLY_PIXELS:
+    if size is None or len(image) > max_bytes or size[0] * size[1] > max_pixels:
         return True
     return is_unusual(name, image)
 
