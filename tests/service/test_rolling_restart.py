@@ -116,6 +116,7 @@ def test_predictions_fail_only_while_the_model_server_is_away(
         assert load.failed == {}
         served.stop()
         wait_until(lambda: not load.has_ready(), "the balancer's notice")
+        wait_until(lambda: load.failed, "a refused prediction")
         served.start()
         wait_until(load.has_ready, "readiness", 60)
         failed = dict(load.failed)
