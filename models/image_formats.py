@@ -1,10 +1,14 @@
 """What a file is by its first bytes: an image that we decode, or what to do with it.
 
-File names and Content-Types are not asked: a renamed file stays what it is.
+To decode, file names and Content-Types are not asked: a renamed file stays what it is.
+Names only say which files of a folder are looked at as photos (`is_photo`): one rule for
+`prepare`, `train` and folder jobs.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import Final
 
 from models.errors import InvalidImageError
@@ -18,6 +22,22 @@ BMP: Final = "BMP"
 FORMATS: Final = "JPEG, PNG, WebP, GIF or BMP"
 START_BYTES: Final = 512
 """How much of a file `identify` and `refuse` look at."""
+
+PHOTO_SUFFIXES: Final = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib"),
+        *(".heic", ".heif", ".avif", ".tif", ".tiff"),
+    }
+)
+"""Endings, in lower case, of files that are photos, whatever they hold: one that cannot
+be decoded is named, not passed over."""
+
+_SYSTEM_NAMES: Final = frozenset(
+    {
+        *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir"),
+        *("$recycle.bin", "system volume information"),
+    }
+)
 
 _TO_JPEG: Final = "convert it to JPEG"
 _TO_PNG: Final = "export it as PNG or JPEG"
@@ -78,6 +98,32 @@ _TEXTS: Final = (
     (b"version https://git-lfs", "a Git LFS pointer", "fetch the file: git lfs pull"),
 )
 """Beginnings of texts, in lower case."""
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a file or folder of that name is the system's, not the user's.
+
+    Hidden ones, and what macOS, Windows and Synology add: never photos, never told.
+    """
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def is_photo(name: str, read_start: Callable[[], bytes]) -> bool:
+    """Whether the file called *name* is taken as a photo.
+
+    It is if its name ends as a photo's does, or else if its first bytes
+    (*read_start*, at least `START_BYTES` of them, only called then) are an image's,
+    also of a format that we do not decode.
+    """
+    if is_system_file(name):
+        return False
+    if os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES:  # noqa: PTH122
+        return True
+    start = read_start()[:START_BYTES]
+    other = _other(start)
+    return identify(start) is not None or (
+        other is not None and other[1] in {_TO_JPEG, _TO_PNG}
+    )
 
 
 def identify(start: bytes) -> str | None:

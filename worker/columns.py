@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from models.errors import InvalidRequestError
-from worker.items import is_writable
+from models.names import is_writable
 from worker.naming import Named
 from worker.request import FULL, KAGGLE_BINARY, KAGGLE_MULTICLASS, JobRequest
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from models.errors import InvalidRequestError, quoted
+from models.names import is_writable
 
 _IGNORED_NAMES: Final = frozenset({"thumbs.db", "desktop.ini"})
 _IGNORED_ENDINGS: Final = (".csv", ".txt", ".json", ".md")
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 _DIGITS: Final = re.compile("([0-9]+)")
 
 
@@ -57,20 +57,6 @@ def is_sidecar(name: str) -> bool:
     """Whether a file of that name is left out because it is known to be no image."""
     lower = name.lower()
     return lower in _IGNORED_NAMES or lower.endswith(_IGNORED_ENDINGS)
-
-
-def has_control(name: str) -> bool:
-    """Whether *name* holds a character that breaks lines or cannot be seen."""
-    return _CONTROL.search(name) is not None
-
-
-def is_writable(name: str) -> bool:
-    """Whether a CSV or a report can hold *name*: UTF-8 without control characters."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return not has_control(name)
 
 
 def id_key(id_: str) -> str | int:

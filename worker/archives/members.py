@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 from models.errors import quoted
+from models.names import is_writable
 from worker.archives.bounds import OutsideError, refusal
-from worker.items import is_writable
 
 _DRIVE: Final = re.compile("[A-Za-z]:")
 _MAX_NAME_BYTES: Final = 255

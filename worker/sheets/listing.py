@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from models.errors import InvalidRequestError, quoted
+from models.names import is_writable
 from worker.contained import split_inside
-from worker.items import Item, id_key, is_writable
+from worker.items import Item, id_key
 from worker.naming import Named
 from worker.sheets.reading import Sheet
 

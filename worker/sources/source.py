@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from models.errors import InvalidRequestError, StorageUnavailableError, quoted
-from worker.items import Listing, has_control, is_sidecar, is_writable, order_items
+from models.names import has_control, is_writable
+from worker.items import Listing, is_sidecar, order_items
 
 Listed: TypeAlias = Callable[[], Iterable[str]]
 """The files of a job's photos, as they were when it was submitted; read when asked."""

@@ -1,0 +1,47 @@
+"""Names as one kind of text: file names, ids and labels, wherever they are compared.
+
+macOS and some zip programs write an accented letter as two characters (NFD), most other
+systems as one (NFC, Unicode Standard Annex 15); both look the same to people. So ids,
+labels and file names are compared, stored and written in NFC. A file is still opened by
+the name that its folder gave.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+def normal_name(name: str) -> str:
+    """*name* in NFC, without spaces around it: the form in which names are compared."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def is_utf8(name: str) -> bool:
+    """Whether *name* can be written as UTF-8.
+
+    A file name of other bytes reaches Python with surrogates in it (PEP 383).
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def has_control(name: str) -> bool:
+    """Whether *name* holds a character that breaks lines or cannot be seen."""
+    return _CONTROL.search(name) is not None
+
+
+def is_writable(name: str) -> bool:
+    """Whether a CSV or a report can hold *name*: UTF-8 without control characters."""
+    return is_utf8(name) and not has_control(name)
+
+
+def printable(name: str) -> str:
+    """*name* as UTF-8 text for people: bytes that are none are shown as escapes."""
+    return name.encode(errors="backslashreplace").decode()

@@ -1,0 +1,63 @@
+"""Names are one kind of text, and one rule says which files are photos."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.image_formats import is_photo, is_system_file
+from models.names import has_control, is_utf8, is_writable, normal_name, printable
+
+_JPEG = b"\xff\xd8\xff\xe0"
+_HEIC = b"\0\0\0\x18ftypheic"
+
+
+@pytest.mark.parametrize(
+    ("name", "normal"),
+    [
+        ("cafe\N{COMBINING ACUTE ACCENT}", "caf\N{LATIN SMALL LETTER E WITH ACUTE}"),
+        (" cat \t", "cat"),
+        ("\N{HANGUL CHOSEONG KIYEOK}\N{HANGUL JUNGSEONG A}", "\N{HANGUL SYLLABLE GA}"),
+        ("two words", "two words"),
+    ],
+)
+def test_names_are_compared_in_nfc_and_stripped(name: str, normal: str) -> None:
+    assert normal_name(name) == normal
+    assert normal_name(normal) == normal
+
+
+def test_names_of_other_bytes_are_told_and_shown() -> None:
+    other = b"m\xfcller.jpg".decode(errors="surrogateescape")
+    assert not is_utf8(other)
+    assert not is_writable(other)
+    assert printable(other) == "m\\udcfcller.jpg"
+    assert is_writable("m\N{LATIN SMALL LETTER U WITH DIAERESIS}ller.jpg")
+    assert has_control("a\nb")
+    assert not is_writable("a\nb")
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "photo"),
+    [
+        ("1.jpg", b"", True),
+        ("1.JFIF", b"", True),
+        ("1.HEIC", b"", True),
+        ("1", _JPEG, True),
+        ("1.txt", _JPEG, True),
+        ("1.dat", _HEIC, True),
+        ("1.mov", b"\0\0\0\x14ftypqt  ", False),
+        ("1", b"just text", False),
+        ("1.xml", b"<?xml version='1.0'?><annotation/>", False),
+        ("1.xlsx", b"PK\x03\x04", False),
+        ("._1.jpg", _JPEG, False),
+        ("Thumbs.db", _JPEG, False),
+    ],
+)
+def test_photos_are_told_by_name_then_by_bytes(
+    name: str, start: bytes, *, photo: bool
+) -> None:
+    assert is_photo(name, lambda: start) is photo
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", ".DS_Store", "desktop.ini", "@eaDir"])
+def test_what_systems_add_is_told(name: str) -> None:
+    assert is_system_file(name)
