@@ -28,18 +28,33 @@ from typing import Final, TypeVar
 
 LONGEST_QUOTE: Final = 80
 _MOST_NAMES: Final = 5
+_MOST_BYTES: Final = 16
 
-_SHORT: Final = reprlib.Repr()
+
+class _ShortJson(reprlib.Repr):
+    # Looked up by the name of the value's type.
+    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802
+        return "null"
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        return "true" if value else "false"
+
+
+_SHORT: Final = _ShortJson()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict = 2, 4, 4
 _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = LONGEST_QUOTE
 
 
 def quoted(value: object) -> str:
-    """*value* as a message quotes it: as Python writes it, the first 80 characters.
+    """*value* as a message quotes it: a text in quotes, bytes in hexadecimal, the rest
+    as JSON has it; the first 80 characters.
 
     For all that others sent: a name of 60 MB must not come back, or fill the log.
     """
-    if isinstance(value, str | bytes):
+    if isinstance(value, bytes):
+        rest = " ..." if len(value) > _MOST_BYTES else ""
+        return value[:_MOST_BYTES].hex(" ") + rest
+    if isinstance(value, str):
         rest = "..." if len(value) > LONGEST_QUOTE else ""
         return repr(value[:LONGEST_QUOTE]) + rest
     text = _SHORT.repr(value)
@@ -57,16 +72,30 @@ def quoted_names(names: Iterable[object]) -> str:
 class KennelError(Exception):
     """Base of every error that a user can be told about.
 
-    ``code`` is stable and documented; the HTTP API puts it into its answers.
+    Attributes:
+        code: stable and documented; the HTTP API puts it into its answers.
+        visitor_message: what visitors of the API read in place of a message that holds
+            addresses, paths, settings or another program's words; empty if the message
+            holds none of these.
     """
 
     code = "internal"
+    visitor_message = ""
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
-        """Keep *message* for people and *code* (default: the class's) for machines."""
+    def __init__(
+        self, message: str, *, code: str | None = None, visitor_message: str = ""
+    ) -> None:
+        """Keep *message* for logs and operators; the rest wins over the class's."""
         super().__init__(message)
         if code is not None:
             self.code = code
+        if visitor_message:
+            self.visitor_message = visitor_message
+
+    @property
+    def public(self) -> str:
+        """What a visitor is told."""
+        return self.visitor_message or str(self)
 
 
 _Error = TypeVar("_Error", bound=KennelError)
@@ -79,7 +108,9 @@ def detached(error: _Error) -> _Error:
     A result that is kept in one of these frames is a cycle, which stays in memory until
     the garbage collector comes round.
     """
-    return type(error)(str(error), code=error.code)
+    copy = type(error)(str(error), code=error.code)
+    copy.visitor_message = error.visitor_message
+    return copy
 
 
 class InvalidImageError(KennelError):
@@ -159,6 +190,7 @@ class QueueUnavailableError(KennelError):
     """Redis cannot be reached, so no job can be queued."""
 
     code = "queue_unavailable"
+    visitor_message = "the queue of jobs cannot be reached now: try again later"
 
 
 class StorageUnavailableError(KennelError):
@@ -171,3 +203,7 @@ class StorageFullError(KennelError):
     """The disk has no room for what was sent; nothing of it is kept."""
 
     code = "insufficient_storage"
+    visitor_message = (
+        "the service's disk has no room for this now, and nothing of it was kept: delete "
+        "jobs that are over, or try again later"
+    )

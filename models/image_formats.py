@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from models.errors import InvalidImageError
+from models.errors import InvalidImageError, quoted
 
 JPEG: Final = "JPEG"
 PNG: Final = "PNG"
@@ -139,9 +139,7 @@ def refuse(start: bytes) -> InvalidImageError:
     """The error for a file that begins with *start* and is none of our formats."""
     found = _other(start) or _text(start)
     if found is None:
-        message = (
-            f"not a {FORMATS} image (it starts with {start[:8]!r}): convert it first"
-        )
+        message = f"not a {FORMATS} image (it starts with {quoted(start[:8])}): convert it first"
     else:
         what, remedy = found
         message = f"this is {what}, not a {FORMATS} image: {remedy}"

@@ -6,6 +6,7 @@ taken in.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,10 +19,13 @@ from service.budget import Budget
 from service.documents.health import LIVE, READY
 from service.documents.operations import documented
 from service.drain import is_leaving
+from service.headers import request_id
 from service.problems import RETRY_AFTER_SECONDS
 from service.served.catalog import Catalog
 from service.served.readiness import PROBE_SECONDS, available_versions
 from worker.queue import JobQueue
+
+logger = logging.getLogger(__name__)
 
 _QUEUE_SECONDS: Final = 0.5
 """The queue's share of a probe: the model server is what readiness hangs on."""
@@ -89,4 +93,6 @@ def _part(probe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return {"status": "ok", **probe()}
     except KennelError as error:
-        return {"status": "unavailable", "code": error.code, "detail": str(error)}
+        if error.visitor_message:
+            logger.info("%s %s: %s", request_id(), error.code, error)
+        return {"status": "unavailable", "code": error.code, "detail": error.public}

@@ -93,11 +93,13 @@ def _explained(error: KennelError) -> Response:
     status = status_of(error)
     if status == 500:
         return _unknown(error)
-    detail = _bounded(str(error))
     headers = getattr(error, "headers", {})
     # Who is told when to come back was turned away on purpose: one line would be many.
     if status > 500 and not headers:
-        logger.warning("%s %s: %s", request_id(), error.code, detail)
+        logger.warning("%s %s: %s", request_id(), error.code, _bounded(str(error)))
+    elif status < 500 and error.visitor_message:
+        logger.info("%s %s: %s", request_id(), error.code, _bounded(str(error)))
+    detail = _bounded(error.public)
     response = _problem(status, error.code, detail, getattr(error, "errors", None))
     response.headers.update(headers)
     return response

@@ -65,18 +65,18 @@ class Attempt:
         except ConflictError:
             _log.info("run %s has ended, %s stops", self.run.id, self.work)
         except (ModelContractError, InvalidRequestError) as error:
-            self.run.fail(str(error))
+            self.run.fail(error.public)
             _log.warning("run %s failed at %s: %s", self.run.id, self.work, error)
         except (ModelUnavailableError, StorageUnavailableError) as error:
             # What an assembly copies its results to is asked in each of its attempts.
             if self.leaving.is_set() or self.work == ASSEMBLY:
-                self._note(str(error))
+                self._note(error.public)
                 raise
             self._wait_without_worker(time.monotonic() - begun, error)
         except Exception as error:
-            # The root of the job: whatever it is, the run's owner shall read it.
-            known = isinstance(error, KennelError | OSError)
-            self._note(str(error) if known else repr(error))
+            # The root of the job: its owner shall read what is of use to them; RQ logs
+            # the rest.
+            self._note(_public(error))
             raise
 
     def _begin(self) -> bool:
@@ -96,8 +96,9 @@ class Attempt:
     def _wait_without_worker(self, seconds: float, error: KennelError) -> None:
         if self.run.is_over:
             return
+        _log.info("run %s, shard %s: %s", self.run.id, self.work, error)
         awaits = PHOTOS if isinstance(error, StorageUnavailableError) else MODEL
-        told = (self.run, self.work, seconds, str(error), self.wait_seconds, awaits)
+        told = (self.run, self.work, seconds, error.public, self.wait_seconds, awaits)
         give_back = partial(give_worker_back, *told)
         with suppress(ConflictError):
             outlast_full_disk(self.run, give_back, self.leaving.wait)
@@ -105,3 +106,13 @@ class Attempt:
     def _note(self, reason: str) -> None:
         with suppress(OSError):
             record_failure(self.run, self.work, reason)
+
+
+def _public(error: Exception) -> str:
+    if isinstance(error, KennelError):
+        return error.public
+    if isinstance(error, OSError) and error.strerror:
+        return (
+            f"a file cannot be used ({error.strerror}); the worker's log has the rest"
+        )
+    return "something failed in a worker, whose log has the details"

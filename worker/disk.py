@@ -72,7 +72,11 @@ def check_room(runs_dir: Path, min_free_bytes: int, coming_bytes: int = 0) -> No
             f"RUNS_DIR cannot be used ({error.strerror}): it has to be a folder that "
             "the API and the workers may read and write"
         )
-        raise StorageUnavailableError(message) from error
+        told = (
+            "the folder of jobs cannot be used now: try again later, or tell the "
+            "operator, whose log has the details"
+        )
+        raise StorageUnavailableError(message, visitor_message=told) from error
     if not min_free_bytes or free - coming_bytes >= min_free_bytes:
         return
     coming = f" and {coming_bytes // _MEBIBYTE} for the upload" if coming_bytes else ""

@@ -142,8 +142,10 @@ class _Attempts:
         is_away = not is_nonsense and self._gone_since is None
         waited = time.monotonic() - self._begun
         if is_away and waited + self._pause_seconds > self._wait_seconds:
-            message = f"the model was away for {waited:.0f} seconds: {error}"
-            raise ModelUnavailableError(message) from error
+            away = f"the model was away for {waited:.0f} seconds"
+            raise ModelUnavailableError(
+                f"{away}: {error}", visitor_message=f"{away}: {error.public}"
+            ) from error
         current = self._pause_seconds
         self._pause_seconds = min(2 * current, LONGEST_PAUSE_SECONDS)
         return current

@@ -62,7 +62,7 @@ def check_photos(run: Run) -> None:
     if request.archive is not None and not run.photos.is_dir():
         message = (
             f"the photos of job {run.id} ({request.input}) were deleted some days after "
-            "it ended (PHOTOS_RETENTION_DAYS): upload them again as another job"
+            "it ended: upload them again as another job"
         )
         raise ConflictError(message, code="job_not_retryable")
 

@@ -64,16 +64,34 @@ _TEXTS: Final[tuple[tuple[grpc.StatusCode, str, type[KennelError]], ...]] = (
 )
 """Where the code alone does not tell, the text does (any case): the first that fits."""
 
+_UNREACHABLE: Final = "the model cannot be reached now: try again"
+_REFUSED: Final = (
+    "the model server refused the request: tell the operator, whose log says why"
+)
+_VISITORS: Final[dict[type[KennelError], str]] = {
+    ModelTimeoutError: "the model did not answer in time: try again",
+    ModelOverloadedError: "the model is overloaded: try again",
+    MixedBatchError: "the model changed meanwhile: try again",
+    ModelUnavailableError: _UNREACHABLE,
+    NotFoundError: "the model has no such version: see GET /v1/models",
+}
+"""What visitors read: addresses and gRPC's words are for the log."""
+
 
 def translate(error: grpc.RpcError, target: str) -> KennelError:
     """What *error*, raised by a call to *target*, means to us."""
     if not isinstance(error, grpc.Call):
-        return ModelUnavailableError(f"the model server at {target} broke off: {error}")
+        message = f"the model server at {target} broke off: {error}"
+        return ModelUnavailableError(message, visitor_message=_UNREACHABLE)
     code, details = error.code(), error.details() or ""
     if code is _Code.INVALID_ARGUMENT and "version label" in details:
-        return NotFoundError(details, code="label_not_found")
+        message = f"the model server at {target} answered: {details}"
+        told = "the model has no version of that label: see GET /v1/models"
+        return NotFoundError(message, code="label_not_found", visitor_message=told)
     kind = _kind(code, details)
-    return kind(_explain(kind, target, details))
+    return kind(
+        _explain(kind, target, details), visitor_message=_VISITORS.get(kind, _REFUSED)
+    )
 
 
 def _kind(code: grpc.StatusCode, details: str) -> type[KennelError]:

@@ -78,8 +78,9 @@ class OpenInferenceViews:
         if version is not None and version not in available:
             states = catalog.versions(catalog.find(name), seconds)
             problems = [each.problem for each in states if each.version == version]
-            known = "; ".join(filter(None, [f"{available} are", *problems]))
-            message = f"version {version} of {name!r} is not available ({known})"
+            others = f"available: {', '.join(map(str, available))}"
+            known = "; ".join(filter(None, [others, *problems]))
+            message = f"version {version} of {name!r} is not loaded ({known})"
             raise ModelUnavailableError(message)
         return jsonify(name=name, ready=True)
 

@@ -60,7 +60,7 @@ CODES: Final = {
         KennelError, "the key lacks the scope for this, or another site's page sent it"
     ),
     "misdirected_request": ErrorCode(
-        KennelError, "the service is not called by this Host: see ALLOWED_HOSTS"
+        KennelError, "the service is not called by this Host"
     ),
     "rate_limited": ErrorCode(KennelError, "the key's quota is used up for now"),
     "request_timeout": ErrorCode(KennelError, "the request arrived too slowly"),

@@ -39,7 +39,9 @@ class JobSchema(Members):
     model = text("The model")
     version = count("Its version, pinned when the job was submitted", 1)
     label = text("The label that named the version; null: none did", allow_none=True)
-    input = text("The folder below INPUT_ROOT, or `upload:` and an archive's name")
+    input = text(
+        "The folder below the input folder, or `upload:` and an archive's name"
+    )
     format = choice("Form of the CSV", FORMATS)
     positive = text(
         "Label whose probability kaggle-binary has; null: another format",
@@ -134,8 +136,8 @@ SHOW_JOB: Final = Operation(
 DELETE_JOB: Final = Operation(
     summary="Delete a job that is over",
     description=(
-        "Its CSV goes too, and the photos that were uploaded for it. Copies in "
-        "`RESULTS_URL` stay."
+        "Its CSV goes too, and the photos that were uploaded for it. Copies "
+        "elsewhere stay."
     ),
     answers=(Answer("It is gone", status=204),),
     errors=(*_UNKNOWN, "job_not_over"),

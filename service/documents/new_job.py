@@ -56,7 +56,7 @@ _NAMED_SHEETS: Final[dict[str, Any]] = {
     "manifest": {
         "type": ["string", "null"],
         "description": (
-            "Path below INPUT_ROOT of a CSV that lists the images to classify, in its "
+            "Path below the input folder of a CSV that lists the images to classify, in its "
             "order: a column `file` (or `filename`, `image`, `img`, `path`) relative to "
             "the input, and perhaps `id`"
         ),
@@ -64,7 +64,7 @@ _NAMED_SHEETS: Final[dict[str, Any]] = {
     "sample_submission": {
         "type": ["string", "null"],
         "description": (
-            "Path below INPUT_ROOT of Kaggle's sample: the CSV gets its header, and its "
+            "Path below the input folder of Kaggle's sample: the CSV gets its header, and its "
             "ids in its order. It decides the format, unless `format` is given"
         ),
     },
@@ -83,7 +83,7 @@ _FOLDER: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["input"],
     "properties": {
-        "input": {"type": "string", "description": "Folder below INPUT_ROOT"},
+        "input": {"type": "string", "description": "Folder below the input folder"},
         **_MEMBERS,
         **_NAMED_SHEETS,
     },
@@ -95,11 +95,11 @@ _FORM: Final[dict[str, Any]] = {
     "properties": {
         "archive": {
             **BYTES,
-            "description": "A zip, tar or tar.gz of photos; up to MAX_UPLOAD_BYTES",
+            "description": "A zip, tar or tar.gz of photos; within the limit of GET /v1/info",
         },
         "input": {
             "type": "string",
-            "description": "What to call the archive, or the folder below INPUT_ROOT",
+            "description": "What to call the archive, or the folder below the input folder",
         },
         **_MEMBERS,
         **_SENT_SHEETS,
@@ -111,7 +111,7 @@ _ARCHIVES: Final = ("application/zip", "application/x-tar", "application/gzip")
 SUBMIT_JOB: Final = Operation(
     summary="Classify a folder into a CSV",
     description=(
-        "Of a folder below INPUT_ROOT, named in JSON; or of an archive that is sent "
+        "Of a folder below the input folder, named in JSON; or of an archive that is sent "
         "along, as a file of a form or as the body itself, with the members of the JSON "
         "in the form or the query. A form may also bring the CSV files `manifest` and "
         "`sample_submission`, for an archive or for a folder. The job is pinned to the "

@@ -29,7 +29,7 @@ FILES: Final[dict[str, Any]] = {
             "type": "array",
             "items": BYTES,
             "minItems": 1,
-            "description": "Up to 64 files (MAX_IMAGES)",
+            "description": "Up to 64 files, or the limit of GET /v1/info",
         }
     },
     "additionalProperties": False,

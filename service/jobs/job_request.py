@@ -54,7 +54,9 @@ def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
     """
     given = _members(body)
     if "input" not in given:
-        raise InvalidRequestError("input is missing: name a folder below INPUT_ROOT")
+        raise InvalidRequestError(
+            "input is missing: name a folder below the input folder"
+        )
     model = read_model(_selectors(given), catalog)
     card = catalog.describe(model, budget.left())
     options = {

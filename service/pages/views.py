@@ -125,7 +125,7 @@ class PageViews:
         try:
             return {**known, "default_model": self.catalog.default_name()}
         except KennelError as error:
-            return {**known, "default_model": None, "default_problem": str(error)}
+            return {**known, "default_model": None, "default_problem": error.public}
 
 
 def _choose(

@@ -78,7 +78,7 @@ class Batcher:
             return self._predict_alone(images, model, budget)
         # A new one: several threads raise it, and each adds its own traceback.
         error = share.outcome
-        raise type(error)(str(error), code=error.code) from error
+        raise detached(error) from error
 
     def _predict_alone(
         self, images: Sequence[Pixels], model: ModelRef, budget: Budget

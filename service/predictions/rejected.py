@@ -15,11 +15,11 @@ class RejectedImagesError(InvalidImageError):
         codes = {error.code for error in reasons}
         message = f"none of the {len(reasons)} images can be used: see errors"
         super().__init__(
-            str(reasons[0]) if len(reasons) == 1 else message,
+            reasons[0].public if len(reasons) == 1 else message,
             code=codes.pop() if len(codes) == 1 else self._mixed(codes),
         )
         self.errors = [
-            {"index": index, "name": name, "code": error.code, "detail": str(error)}
+            {"index": index, "name": name, "code": error.code, "detail": error.public}
             for index, (name, error) in enumerate(rejected)
         ]
 

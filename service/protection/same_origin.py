@@ -37,16 +37,16 @@ class HostGuard:
         """Let the request in work pass.
 
         Raises:
-            MisdirectedError: its Host is another; the message names it and the setting.
+            MisdirectedError: its Host is another; the message names it.
         """
         host = _sent_host()
         if request.path in _PROBES or self.hosts.allows(host):
             return
-        message = (
-            f"this service is not called {quoted(host)}: if it should be, "
-            f"its operator adds that name to {VARIABLE}"
+        refused = f"this service is not called {quoted(host)}"
+        raise MisdirectedError(
+            f"{refused}: add the name to {VARIABLE} if it should be",
+            visitor_message=f"{refused}: if it should be, its operator can allow the name",
         )
-        raise MisdirectedError(message)
 
 
 def check_open_origin() -> None:

@@ -46,5 +46,5 @@ class RolloutViews:
         try:
             counts = self.counts.read(counts_key(rollout))
         except QueueUnavailableError as error:
-            return {"comparison": None, "missing": str(error)}
+            return {"comparison": None, "missing": error.public}
         return {"comparison": compare(counts).to_json(), "missing": None}

@@ -7,10 +7,12 @@ against the version that really answered.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from models.card import ModelCard
 from models.errors import (
@@ -19,10 +21,16 @@ from models.errors import (
     ModelUnavailableError,
     NotFoundError,
     quoted,
+    quoted_names,
 )
 from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
 from models.wire.version_status import AVAILABLE, COMING, VersionStatus
+
+LOAD_FAILED: Final = "the model server's log says why"
+"""In place of its words, which hold paths and TensorFlow's sources."""
+
+logger = logging.getLogger(__name__)
 
 
 class Catalog:
@@ -47,6 +55,7 @@ class Catalog:
         self._assumed: dict[tuple[str, str | None], ModelCard] = {}
         self._clock = clock
         self._coming: dict[str, dict[int, float]] = {}
+        self._failed: dict[str, set[str]] = {}
 
     def names(self) -> tuple[str, ...]:
         """The models that we answer for, in the configured order."""
@@ -64,14 +73,17 @@ class Catalog:
         if not names:
             raise ModelUnavailableError(
                 "no model is known: publish one and set MODEL_NAMES or "
-                "MODEL_CONFIG_FILE"
+                "MODEL_CONFIG_FILE",
+                visitor_message="this service has no model yet: its operator has to "
+                "publish one",
             )
         name = self._default or names[0]
         if name not in names:
             raise ModelUnavailableError(
-                f"DEFAULT_MODEL={name} names no served model: name one of "
-                f"{', '.join(names)} in the request; the service's operator has to "
-                "change DEFAULT_MODEL or unset it"
+                f"DEFAULT_MODEL={name} names no served model: change it to one of "
+                f"{quoted_names(names)}, or unset it",
+                visitor_message="no default model is served: name one of "
+                f"{quoted_names(names)} in the request",
             )
         return name
 
@@ -149,7 +161,8 @@ class Catalog:
     def versions(self, name: str, timeout_seconds: float) -> list[VersionStatus]:
         """The versions of model *name*, newest first; none if the server has none.
 
-        A version that is loading says for how long this process has seen it so.
+        A version that is loading says for how long this process has seen it so; why
+        one cannot be loaded is logged once, and not told.
 
         Raises:
             ModelUnavailableError, ModelContractError: as `describe`.
@@ -158,6 +171,7 @@ class Catalog:
             versions = self._client.versions(name, timeout_seconds)
         except NotFoundError:
             versions = []
+        self._log_failures(name, versions)
         return self._timed(name, versions)
 
     def explain(
@@ -179,6 +193,14 @@ class Catalog:
         message = f"model {model} is not loaded yet: try again"
         return ModelUnavailableError(_joined(message, reasons))
 
+    def _log_failures(self, name: str, versions: Sequence[VersionStatus]) -> None:
+        problems = {each.problem for each in versions if each.error}
+        with self._lock:
+            new = problems - self._failed.get(name, set())
+            self._failed[name] = problems
+        for problem in sorted(new):
+            logger.warning("model %s: %s", name, problem)
+
     def _timed(
         self, name: str, versions: Sequence[VersionStatus]
     ) -> list[VersionStatus]:
@@ -192,7 +214,11 @@ class Catalog:
             }
             self._coming[name] = since
         return [
-            replace(each, loading_seconds=now - since.get(each.version, now))
+            replace(
+                each,
+                error=LOAD_FAILED if each.error else "",
+                loading_seconds=now - since.get(each.version, now),
+            )
             for each in versions
         ]
 

@@ -96,18 +96,22 @@ def test_first_model_of_the_file_answers_until_another_is_first(
 
 
 def test_default_model_that_is_not_served_is_named_with_those_that_are(
-    settings: ServiceSettings, model_client: ModelServerClient
+    settings: ServiceSettings,
+    model_client: ModelServerClient,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     wrong = replace(settings, default_model="cows")
     queue = JobQueue(wrong.redis_url, wrong.runs_dir, wrong.input_root)
     client = create_app(wrong, model_client, queue).test_client()
 
     answer = post_image(client, grey(90))
-    sentence = "DEFAULT_MODEL=cows names no served model: name one of pets"
+    sentence = "no default model is served: name one of 'pets' in the request"
+    on_page = sentence.replace("'", "&#39;")
     assert (answer.status_code, answer.get_json()["code"]) == (503, "model_not_ready")
     assert sentence in answer.get_json()["detail"]
     assert sentence in client.get("/readyz").text
-    assert sentence in client.get("/").text
+    assert on_page in client.get("/").text
+    assert "DEFAULT_MODEL=cows names no served model" in caplog.text
     assert client.get("/v1/models").get_json()["default_model"] is None
     assert post_image(client, grey(90), "?model=pets").status_code == 200
 

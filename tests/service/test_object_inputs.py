@@ -49,5 +49,5 @@ def test_storage_that_is_away_is_unavailable(remote_client: FlaskClient) -> None
 def test_page_suggests_nothing_that_it_has_not_seen(remote_client: FlaskClient) -> None:
     page = remote_client.get("/jobs").text
 
-    assert "Below INPUT_ROOT." in page
+    assert "Below the input folder of this service." in page
     assert "holds no folder yet" not in page

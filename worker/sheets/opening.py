@@ -69,7 +69,7 @@ def _check_size(name: str, count: int) -> None:
 @contextmanager
 def _opened_below(input_root: Path | str, name: str, path: str) -> Iterator[BinaryIO]:
     if isinstance(input_root, str):
-        raise _invalid(name, path, "INPUT_ROOT is object storage")
+        raise _invalid(name, path, "the service reads photos from object storage")
     # Of any other file the errors would tell the content.
     if not path.lower().endswith(".csv"):
         raise _invalid(name, path, "it is no .csv")
@@ -110,6 +110,6 @@ def _read_chunk(path: str, stream: BinaryIO) -> bytes:
 def _invalid(name: str, path: str, reason: str) -> InvalidRequestError:
     message = (
         f"{name}={quoted(path)} cannot be used ({reason}): name a CSV file below "
-        "INPUT_ROOT, or send one in a form"
+        "the input folder, or send one in a form"
     )
     return InvalidRequestError(message, code="invalid_input")

@@ -21,6 +21,11 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
 }
 _HOPELESS: Final = frozenset({errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOSYS})
 
+STORAGE_AWAY: Final = (
+    "the service's storage cannot be used now: try again later, or tell the operator, "
+    "whose log has the details"
+)
+
 _Answer = TypeVar("_Answer")
 
 
@@ -76,13 +81,20 @@ class Driver:
             raise
         except PermissionError as error:
             reason = "access was refused"
-            raise ForbiddenError(self.explain(reason)) from error
+            raise ForbiddenError(
+                self.explain(reason), visitor_message=STORAGE_AWAY
+            ) from error
         except OSError as error:
             kind = StorageRefusedError if error.errno in _HOPELESS else None
-            raise (kind or StorageUnavailableError)(self._named(error)) from error
+            raise (kind or StorageUnavailableError)(
+                self._named(error), visitor_message=STORAGE_AWAY
+            ) from error
         except Exception as error:
             # Each driver raises what its own libraries raise.
-            raise StorageUnavailableError(self._named(error)) from error
+            message = self._named(error)
+            raise StorageUnavailableError(
+                message, visitor_message=STORAGE_AWAY
+            ) from error
 
     def explain(self, reason: str) -> str:
         """The message for people who cannot use the storage because of *reason*."""

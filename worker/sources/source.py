@@ -134,7 +134,7 @@ class InvalidFolderError(InvalidRequestError):
         """Say that *name* cannot be used, for that *reason*, and what can."""
         message = (
             f"input={quoted(name)} cannot be used ({reason}): name a folder that holds "
-            "images; the service looks below INPUT_ROOT"
+            "images, below the service's input folder"
         )
         super().__init__(message)
         self.name = name

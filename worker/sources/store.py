@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from worker.sources.driver import Driver, StorageRefusedError, load_driver
+from worker.sources.driver import (
+    STORAGE_AWAY,
+    Driver,
+    StorageRefusedError,
+    load_driver,
+)
 from worker.sources.object_names import list_objects
 from worker.sources.waiting import Waiting
 
@@ -84,7 +89,8 @@ class ObjectStore:
             raise self._no_bucket() from error
 
     def _no_bucket(self) -> StorageRefusedError:
-        return StorageRefusedError(self.driver.explain("there is no such bucket"))
+        message = self.driver.explain("there is no such bucket")
+        return StorageRefusedError(message, visitor_message=STORAGE_AWAY)
 
     def _ask(self, name: str, question: Callable[[Any, str], _Answer]) -> _Answer:
         def ask() -> _Answer:
