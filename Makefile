@@ -25,7 +25,7 @@ $(PIP) install --no-deps --no-build-isolation --editable .
 endef
 
 .venv/.run: pyproject.toml constraints.txt models/_resampling.c | .venv/bin/python
-	@echo "Installing Kennel into .venv (about 1 GB, once) ..."
+	@echo "Installing Kennel into .venv (2.5 GB, once) ..."
 	$(call install,train stack demo)
 
 .venv/.dev: .venv/.run

@@ -46,12 +46,14 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = LONGEST_QUOTE
 
 
 def quoted(value: object) -> str:
-    """*value* as a message quotes it: a text in quotes, bytes in hexadecimal, the rest
-    as JSON has it; the first 80 characters.
+    """*value* as a message quotes it: a text in quotes, bytes as the text that they
+    are or in hexadecimal, the rest as JSON has it; the first 80 characters.
 
     For all that others sent: a name of 60 MB must not come back, or fill the log.
     """
     if isinstance(value, bytes):
+        if value.isascii() and value.decode().isprintable():
+            return quoted(value.decode())
         rest = " ..." if len(value) > _MOST_BYTES else ""
         return value[:_MOST_BYTES].hex(" ") + rest
     if isinstance(value, str):
