@@ -71,7 +71,7 @@ _REFUSED: Final = (
 _VISITORS: Final[dict[type[KennelError], str]] = {
     ModelTimeoutError: "the model did not answer in time: try again",
     ModelOverloadedError: "the model is overloaded: try again",
-    MixedBatchError: "the model changed meanwhile: try again",
+    MixedBatchError: "the model's image size changed meanwhile: try again",
     ModelUnavailableError: _UNREACHABLE,
     NotFoundError: "the model has no such version: see GET /v1/models",
 }

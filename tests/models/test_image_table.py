@@ -214,7 +214,7 @@ def media(brand: bytes) -> bytes:
         (b"PK\x03\x04\x14", "a ZIP archive or an office document, .*: unpack it"),
         (b"RIFF\0\0\0\0WAVE", "it starts with 52 49 46 46 .*: convert it first"),
         (b"\0\0\0\0\0\0\0\0WEBP", "it starts with .*: convert it first"),
-        (b"hello", "it starts with 'hello'.*: convert it first"),
+        (b"hello", "it starts with 68 65 6c 6c 6f .*: convert it first"),
     ],
 )
 def test_other_file_is_named_with_a_remedy(start: bytes, complaint: str) -> None:

@@ -208,9 +208,11 @@ def test_name_of_255_characters_is_the_longest(
         ("a", "'a'"),
         ("x" * 80, f"'{'x' * 80}'"),
         ("x" * 81, f"'{'x' * 80}'..."),
-        (b"\xff" * 81, repr(b"\xff" * 80) + "..."),
+        (b"\xff" * 81, "ff " * 16 + "..."),
+        (b"RIFF", "'RIFF'"),
         ([1, 2], "[1, 2]"),
-        (None, "None"),
+        ([None, True], "[null, true]"),
+        (None, "null"),
     ],
 )
 def test_values_are_quoted_in_80_characters(value: object, text: str) -> None:

@@ -125,7 +125,7 @@ def test_no_model_known_is_not_ready(
     empty = ServiceSettings(model_server=settings.model_server)
     client = create_app(empty, model_client, queue).test_client()
 
-    assert "MODEL_NAMES" in client.get("/readyz").text
+    assert "this service has no model yet" in client.get("/readyz").text
     assert client.get("/readyz").status_code == 503
     assert post_image(client, grey(9)).status_code == 503
     assert client.get("/v1/models").get_json() == {"default_model": None, "models": []}

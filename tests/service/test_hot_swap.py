@@ -133,7 +133,7 @@ def test_neighbours_that_never_stop_are_not_now(
 
     assert response.status_code == 503
     assert response.get_json()["code"] == "model_not_ready"
-    assert "two sizes" in response.get_json()["detail"]
+    assert "image size changed" in response.get_json()["detail"]
     assert "Retry-After" in response.headers
     assert len(served.refusals) > 80
 

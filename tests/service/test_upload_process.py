@@ -207,6 +207,6 @@ def test_full_disk_is_told_and_leaves_nothing(env: dict[str, str]) -> None:
         status, problem = post_archive(env, bytes(2 * limit))
 
     assert (status, problem["code"]) == (507, "insufficient_storage")
-    assert "RUNS_DIR" in problem["detail"]
+    assert "disk has no room" in problem["detail"]
     assert env["KENNEL_HOME"] not in problem["detail"]
     assert runs(env) == []

@@ -197,7 +197,7 @@ def test_results_that_cannot_be_copied_end_the_job_until_it_is_retried(
     assemble(job.id)
 
     failed = remote.queue.status(job.id)
-    assert "RESULTS_URL" in str(failed.error)
+    assert "the service's storage cannot be used" in str(failed.error)
     assert not (remote.runs_dir / job.id / "submission.csv").exists()
     monkeypatch.setenv("RESULTS_URL", f"{bucket.url}/results")
     remote.queue.retry(job.id)

@@ -121,7 +121,7 @@ def test_without_redis_the_comparison_says_what_it_misses(decided: Deciding) -> 
 
     assert (answer["state"], answer["canary"]) == ("running", 2)
     assert answer["comparison"] is None
-    assert "Redis, which is away" in answer["missing"]
+    assert "cannot be reached now" in answer["missing"]
 
 
 def test_model_without_a_rollout_says_so(client: FlaskClient) -> None:
