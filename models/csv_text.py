@@ -1,4 +1,4 @@
-"""How a CSV file was written: its encoding and what separates its columns.
+"""CSV files as people save them: how one was written, and its rows.
 
 Excel and Numbers write semicolons where the comma is the decimal sign, tabs for "Unicode
 text", UTF-16 with a byte order mark, and sometimes a first line ``sep=;``.
@@ -7,12 +7,20 @@ text", UTF-16 with a byte order mark, and sometimes a first line ``sep=;``.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable
+import csv
+import io
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import BinaryIO, Final, TypeAlias
+
+from models.errors import quoted
+from models.names import is_utf8
 
 HEAD_BYTES: Final = 64 * 1024
 """How much of a file `find_dialect` needs to see."""
+
+CsvRow: TypeAlias = tuple[int, list[str]]
+"""The line that a row ends in, and its cells."""
 
 _DELIMITERS: Final = (",", ";", "\t")
 _MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -34,18 +42,90 @@ class CsvDialect:
     skipped_lines: int = 0
 
 
+class CsvFaultError(ValueError):
+    """A file that cannot be read as CSV; the message is the reason and the remedy."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        """Keep the *line* that cannot be read, counted from 1, and the *reason*."""
+        super().__init__(reason)
+        self.line = line
+
+
+def read_rows(stream: BinaryIO) -> Generator[CsvRow, None, None]:
+    """The rows of the CSV file in *stream* from its start, the header first.
+
+    All are as wide as the header: empty columns behind its last name do not count.
+    Blank rows are left out. The stream is read bit by bit, and stays open.
+
+    Raises:
+        CsvFaultError: a row is no CSV, no UTF-8 or UTF-16, or of another width.
+        OSError: the file cannot be read.
+    """
+    stream.seek(0)
+    dialect = find_dialect(stream.read(HEAD_BYTES))
+    stream.seek(0)
+    # Bytes that are no UTF-8 pass as surrogates, so that their row can be named.
+    text = io.TextIOWrapper(stream, dialect.encoding, "surrogateescape", newline="")
+    for _ in range(dialect.skipped_lines):
+        text.readline()
+    reader = csv.reader(text, delimiter=dialect.delimiter, strict=True)
+    width = 0
+    try:
+        for cells in reader:
+            if not any(map(str.strip, cells)):
+                continue
+            width = width or _used(cells)
+            line = reader.line_num + dialect.skipped_lines
+            yield line, _checked(line, cells, width)
+    except (csv.Error, UnicodeDecodeError) as error:
+        line = reader.line_num + dialect.skipped_lines
+        reason = f"it is no CSV ({error}): write it anew"
+        raise CsvFaultError(line, reason) from error
+    finally:
+        # Or the stream would be closed with the reader of this pass.
+        text.detach()
+
+
 def find_dialect(head: bytes) -> CsvDialect:
     """The dialect of the file that begins with *head*; it never raises.
 
     What is neither UTF-8 nor UTF-16 is called UTF-8, so that reading it fails with the
     line at fault.
     """
-    encoding = "utf-16" if head.startswith(_MARKS) else "utf-8-sig"
+    encoding = _encoding(head)
     lines = head.decode(encoding, errors="replace").splitlines()
     first = next((line for line in lines if line.strip()), "")
     if first.lower().startswith(_HINT) and first[len(_HINT) :] in _DELIMITERS:
         return CsvDialect(encoding, first[len(_HINT) :], lines.index(first) + 1)
     return CsvDialect(encoding, _most_frequent(first))
+
+
+def _encoding(head: bytes) -> str:
+    if head.startswith(_MARKS):
+        return "utf-16"
+    # Without a byte order mark, an ASCII header has a zero in each character.
+    zeros = [not byte for byte in head[:2]]
+    if zeros == [False, True]:
+        return "utf-16-le"
+    return "utf-16-be" if zeros == [True, False] else "utf-8-sig"
+
+
+def _used(cells: list[str]) -> int:
+    """How many of *cells* there are up to the last that is not blank."""
+    return max(number for number, cell in enumerate(cells, start=1) if cell.strip())
+
+
+def _checked(line: int, cells: list[str], width: int) -> list[str]:
+    if len(cells) < width or any(map(str.strip, cells[width:])):
+        reason = f"it has {len(cells)} columns, the header has {width}: mend the row"
+        raise CsvFaultError(line, reason)
+    wrong = next((cell for cell in cells if not is_utf8(cell)), None)
+    if wrong is not None:
+        shown = quoted(wrong.encode(errors="surrogateescape"))
+        raise CsvFaultError(
+            line, f"it is not UTF-8 ({shown}): save the file as CSV in UTF-8"
+        )
+    return cells[:width]
 
 
 def _most_frequent(header: str) -> str:

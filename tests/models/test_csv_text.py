@@ -20,6 +20,8 @@ from models.csv_text import CsvDialect, find_dialect
         (b"image\n1.jpg\n", CsvDialect("utf-8-sig", ",")),
         (b"", CsvDialect("utf-8-sig", ",")),
         (b"\xff\xfe", CsvDialect("utf-16", ",")),
+        ("id;label\n".encode("utf-16-le"), CsvDialect("utf-16-le", ";")),
+        ("id\tlabel\n".encode("utf-16-be"), CsvDialect("utf-16-be", "\t")),
         (b"m\xfcller;label\n", CsvDialect("utf-8-sig", ";")),
     ],
 )

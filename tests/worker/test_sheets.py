@@ -41,6 +41,11 @@ SAMPLES = {
     "old macintosh": b"id,label\r10,0\r1,0\r2,0\r",
     "no last line end": b"id,label\n10,0\n1,0\n2,0",
     "quotes": b'"id","label"\n"10",0\n"1",0\n"2",0\n',
+    "semicolons": b"id;label\r\n10;0\r\n1;0\r\n2;0\r\n",
+    "named separator": b"sep=;\r\nid;label\r\n10;0\r\n1;0\r\n2;0\r\n",
+    "Excel's Unicode text": "id\tlabel\r\n10\t0\r\n1\t0\r\n2\t0\r\n".encode("utf-16"),
+    "UTF-16 without mark": "id;label\n10;0\n1;0\n2;0\n".encode("utf-16-be"),
+    "empty columns": b"id,label,,\n10,0,,\n1,0,,\n2,0\n,,,\n",
     "blank lines": b"\nid,label\n\n10,0\n  ,\n1,0\n,\n2,0\n\n",
 }
 
@@ -75,7 +80,7 @@ UNREADABLE = {
     "blank": (b"\n\n , \n", "it needs a header, and a row"),
     "no rows": (b"id,label\n", "it needs a header, and a row"),
     "rubbish": (bytes(range(128, 256)), "line 1 cannot be used: it is not UTF-8"),
-    "UTF-16": ("id,label\n1,0\n".encode("utf-16"), "save it as CSV in UTF-8"),
+    "latin 1": (b"id,label\n1,0\n\xfc,0\n", r"line 3 cannot be used: it is not UTF-8 (b'\xfc')"),
     "short row": (b"id,label\n1,0\n\n2\n10,0\n", "line 4 cannot be used: it has 1 columns"),
     "long row": (b"id,label\n1,0,0\n", "line 2 cannot be used: it has 3 columns"),
     "open quote": (b'id,label\n1,0\n"2,0\n10,0\n', "is no CSV"),
@@ -166,7 +171,6 @@ def test_manifest_can_give_ids() -> None:
 MANIFESTS = {
     "no file column": (b"id,photo\n1,a.jpg\n", "needs one column of files (file, "),
     "two file columns": (b"file,img\na.jpg,b.jpg\n", "needs one column of files"),
-    "semicolons": (b"id;file\n1;a.jpg\n", "separated by commas"),
     "no rows": (b"file\n", "it needs a header, and a row"),
     "missing": (b"file\na.jpg\nc.jpg\ncows/d.jpg\n", "2 of its files are not among"),
     "file twice": (b"file,id\na.jpg,1\nb.jpg,2\n./a.jpg,3\n", "line 4 cannot be used: file"),

@@ -1,4 +1,4 @@
-"""A CSV file as people save it: a byte order mark, any line ends, quotes, blank lines.
+"""A CSV file that comes with a job.
 
 It is read row by row, however often that takes; a row that cannot be used is named by
 its line.
@@ -6,20 +6,16 @@ its line.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import BinaryIO, Final, TypeAlias
+from typing import BinaryIO, Final
 
+from models.csv_text import CsvFaultError, CsvRow, read_rows
 from models.errors import InvalidRequestError
 
 MAX_SHEET_BYTES: Final = 64 * 1024**2
 MAX_ROWS: Final = 1_000_000
-
-SheetRow: TypeAlias = tuple[int, list[str]]
-"""The line that a row ends in, and its cells."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Sheet:
                 return tuple(cells)
         raise self._too_short()
 
-    def rows(self) -> Iterator[SheetRow]:
+    def rows(self) -> Iterator[CsvRow]:
         """The rows after the header, all as wide as it is; blank ones are left out.
 
         Raises:
@@ -71,34 +67,11 @@ class Sheet:
         where = self.name if line is None else f"{self.name} line {line}"
         return InvalidRequestError(f"{where} cannot be used: {reason}", code=code)
 
-    def _lines(self) -> Generator[SheetRow, None, None]:
-        self.stream.seek(0)
-        text = io.TextIOWrapper(self.stream, encoding="utf-8-sig", newline="")
-        reader = csv.reader(text, strict=True)
-        width = 0
+    def _lines(self) -> Generator[CsvRow, None, None]:
         try:
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                width = width or len(cells)
-                self._check_width(reader.line_num, cells, width)
-                yield reader.line_num, cells
-        except csv.Error as error:
-            reason = f"it is no CSV ({error}): write it anew"
-            raise self.refusal(reason, reader.line_num) from error
-        except UnicodeDecodeError as error:
-            reason = "it is not UTF-8 from here on: save it as CSV in UTF-8"
-            raise self.refusal(reason, reader.line_num + 1) from error
-        finally:
-            # Or the stream would be closed with the reader of this pass.
-            text.detach()
+            yield from read_rows(self.stream)
+        except CsvFaultError as fault:
+            raise self.refusal(str(fault), fault.line) from fault
 
     def _too_short(self) -> InvalidRequestError:
         return self.refusal("it needs a header, and a row for each image")
-
-    def _check_width(self, line: int, cells: list[str], width: int) -> None:
-        if len(cells) != width:
-            reason = (
-                f"it has {len(cells)} columns, the header has {width}: mend the row"
-            )
-            raise self.refusal(reason, line)
