@@ -119,8 +119,8 @@ def _checked(line: int, cells: list[str], width: int) -> list[str]:
     if len(cells) < width or any(map(str.strip, cells[width:])):
         reason = f"it has {len(cells)} columns, the header has {width}: mend the row"
         raise CsvFaultError(line, reason)
-    wrong = next((cell for cell in cells if not is_utf8(cell)), None)
-    if wrong is not None:
+    if not is_utf8("".join(cells)):
+        wrong = next(cell for cell in cells if not is_utf8(cell))
         shown = quoted(wrong.encode(errors="surrogateescape"))
         raise CsvFaultError(
             line, f"it is not UTF-8 ({shown}): save the file as CSV in UTF-8"

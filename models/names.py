@@ -8,16 +8,37 @@ the name that its folder gave.
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Final
 
+_LEADING_ZEROS: Final = re.compile(r"(?<![0-9])0+(?=[0-9])")
+_MOST_COMPARED: Final = 20_000
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
 def normal_name(name: str) -> str:
     """*name* in NFC, without spaces around it: the form in which names are compared."""
     return unicodedata.normalize("NFC", name).strip()
+
+
+def loose_name(name: str) -> str:
+    """*name* without case and without leading zeros of its numbers.
+
+    Windows changes the first and Excel the second; to be asked only after the names
+    themselves were compared.
+    """
+    return _LEADING_ZEROS.sub("", normal_name(name).casefold())
+
+
+def nearest_name(name: str, names: Iterable[str]) -> str | None:
+    """That of the first 20,000 *names* which is most like *name*; None: none is."""
+    known = {loose_name(each): each for each in itertools.islice(names, _MOST_COMPARED)}
+    found = difflib.get_close_matches(loose_name(name), known, n=1)
+    return known[found[0]] if found else None
 
 
 def is_utf8(name: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from export.submissions.matching import check_ids
 from export.submissions.records import open_records
 from export.submissions.table import read_submission
+from models.csv_text import CsvDialect
 from models.errors import InvalidRequestError
 from models.storage import hash_file
 
@@ -34,6 +35,12 @@ def check_submission(path: Path, sample: Path | None = None) -> CheckedSubmissio
         OSError: it is gone.
     """
     table = read_submission(path)
+    if table.dialect != CsvDialect("utf-8-sig", ","):
+        message = (
+            f"{path} is no plain CSV ({table.dialect.encoding}, columns separated by "
+            f"{table.dialect.delimiter!r}): save it with commas, in UTF-8"
+        )
+        raise InvalidRequestError(message)
     if sample is not None:
         records = open_records(sample)
         if records.header != table.header:

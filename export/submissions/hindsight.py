@@ -1,18 +1,20 @@
-"""Which clip bound would have scored best: known only afterwards, from the truth itself.
+"""What would have scored better, known only afterwards, from the truth itself.
 
-It says how much confident mistakes cost, not what the next submission should use: that is
-the bound that export chooses on validation photos.
+The best clip bound says how much confident mistakes cost, not what the next submission
+should use: that is the bound that export chooses on validation photos. Columns that fit
+other labels than their own are a mistake in the file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.probabilities import clip, log_losses
+from models.probabilities import KAGGLE_EPSILON, accuracy, clip, log_losses
 
 BOUNDS: Final = (
     *(
@@ -36,6 +38,9 @@ BOUNDS: Final = (
 )
 """Candidate upper bounds; those that are no tighter than the file change nothing."""
 
+_SURE: Final = 2.5
+"""Standard deviations by which chance would have to err: then columns are called mixed up."""
+
 _CHUNK_ROWS: Final = 65_536
 
 
@@ -45,6 +50,86 @@ class Hindsight:
 
     clip: float | None
     log_loss: float
+
+
+@dataclass(frozen=True)
+class MixedUp:
+    """Columns that seem to hold other labels' probabilities.
+
+    Attributes:
+        labels: what each column seems to hold, in the order of the columns.
+        log_loss: the score if they do.
+        accuracy: the same.
+    """
+
+    labels: tuple[str, ...]
+    log_loss: float
+    accuracy: float
+
+
+def find_mixed_up(
+    labels: Sequence[str],
+    probabilities: NDArray[np.float64],
+    classes: NDArray[np.int64],
+) -> MixedUp | None:
+    """The order of *labels* that fits the columns of *probabilities* [N, K] far better.
+
+    None: theirs does, or the difference may be chance. Of two labels, the other order
+    is tried. Of more, each gets the column that is the least loss for its images
+    (*classes* [N]); labels without images keep theirs.
+    """
+    binary = len(labels) == 2
+    columns = [1, 0] if binary else _least_losses(probabilities, classes)
+    if len(set(columns)) < len(labels):
+        return None
+    mixed = probabilities[:, columns]
+    loss = float(log_losses(mixed, classes).mean())
+    clearly = (
+        _ranks_backwards(probabilities[:, 1], classes)
+        if binary
+        else _finds_more(mixed, probabilities, classes)
+    )
+    if not clearly or loss >= log_losses(probabilities, classes).mean():
+        return None
+    order = tuple(labels[number] for number in np.argsort(columns))
+    return MixedUp(order, loss, accuracy(mixed, classes))
+
+
+def _least_losses(
+    probabilities: NDArray[np.float64], classes: NDArray[np.int64]
+) -> list[int]:
+    columns = list(range(probabilities.shape[1]))
+    for label in np.unique(classes):
+        rows = probabilities[classes == label]
+        shares = np.clip(rows / rows.sum(axis=1, keepdims=True), KAGGLE_EPSILON, 1)
+        columns[label] = int(np.log(shares).mean(axis=0).argmax())
+    return columns
+
+
+def _ranks_backwards(scores: NDArray[np.float64], classes: NDArray[np.int64]) -> bool:
+    """Whether images of class 1 have clearly lower *scores* than those of class 0.
+
+    By the area under the ROC curve, as the rank sum test has it (Mann and Whitney 1947).
+    """
+    ones, zeros = int(classes.sum()), int((classes == 0).sum())
+    if not ones or not zeros:
+        return False
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum() - (counts - 1) / 2)[places]
+    area = (ranks[classes == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros)
+    deviation = ((ones + zeros + 1) / (12 * ones * zeros)) ** 0.5
+    return bool(0.5 - area > _SURE * deviation)
+
+
+def _finds_more(
+    mixed: NDArray[np.float64],
+    given: NDArray[np.float64],
+    classes: NDArray[np.int64],
+) -> bool:
+    """Whether *mixed* finds clearly more labels than *given* (McNemar 1947)."""
+    before, after = (each.argmax(axis=1) == classes for each in (given, mixed))
+    won, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    return bool(won - lost > _SURE * (won + lost) ** 0.5)
 
 
 def best_clip(

@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.submissions.records import shorten
 from export.submissions.table import SubmissionTable
 from export.submissions.truth import Truth
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
+from models.names import nearest_name, normal_name
 
 _ONES: Final = ({"0": 0, "1": 1}, {"0.0": 0, "1.0": 1})
 _NAMED_LABELS: Final = 10
@@ -72,11 +72,14 @@ def check_ids(
     missing = [each for each in needed if each not in known]
     if missing:
         message = f"{path} lacks {len(missing)} of the ids in {other}"
-        raise InvalidRequestError(f"{message}, the first is {shorten(missing[0])}")
+        near = nearest_name(missing[0], sorted(known.difference(needed)))
+        nearest = f"; the nearest it has is {quoted(near)}" if near else ""
+        first = f"the first is {quoted(missing[0])}{nearest}"
+        raise InvalidRequestError(f"{message}, {first}")
     if len(known) > len(needed):
         extra = min(known.difference(needed))
         message = f"{path} has {len(known) - len(needed)} ids that are not in {other}"
-        raise InvalidRequestError(f"{message}, the first is {shorten(extra)}")
+        raise InvalidRequestError(f"{message}, the first is {quoted(extra)}")
 
 
 def _classes(
@@ -92,7 +95,7 @@ def _classes(
     if unknown:
         known = ", ".join(list(labels)[:_NAMED_LABELS])
         message = (
-            f"{truth.path} has the label {shorten(unknown[0])}, {submitted.path} only "
+            f"{truth.path} has the label {quoted(unknown[0])}, {submitted.path} only "
             f"{known}"
         )
         raise InvalidRequestError(message)
@@ -102,6 +105,7 @@ def _classes(
 
 def _binary(truth: Truth, positive: str | None) -> dict[str, int]:
     found = set(truth.labels)
+    positive = None if positive is None else normal_name(positive)
     for ones in _ONES:
         if positive is None and found <= set(ones):
             return ones

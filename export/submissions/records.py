@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.errors import InvalidRequestError
-
-_NAMED_ID = 80
+from models.csv_text import (
+    HEAD_BYTES,
+    CsvDialect,
+    CsvFaultError,
+    find_dialect,
+    read_rows,
+)
+from models.errors import InvalidRequestError, quoted
+from models.names import normal_name
 
 
 @dataclass(frozen=True)
 class Records:
-    """A CSV file: its *header*, and its *rows* as (line, fields), to be read once."""
+    """A CSV file: its *header*, and its *rows* as (line, fields), to be read once.
+
+    Names of columns and ids, the first fields, are in their normal form (`normal_name`).
+    """
 
     path: Path
+    dialect: CsvDialect
     header: tuple[str, ...]
     rows: Iterator[tuple[int, list[str]]]
 
@@ -24,26 +33,37 @@ class Records:
         """The error for what is wrong in *line*."""
         return InvalidRequestError(f"{self.path} line {line}: {fault}")
 
+    def number(self, field: str) -> float:
+        """The number in *field*; without commas between columns it may have a comma.
+
+        Raises:
+            ValueError: it is none.
+        """
+        plain = self.dialect.delimiter == ","
+        return float(field if plain else field.replace(",", "."))
+
 
 def open_records(path: Path) -> Records:
-    """The records of *path*; a byte order mark, CRLF and empty lines do not matter.
+    """The records of *path*, whatever its delimiter, encoding and line ends.
 
     Every row has as many fields as the header. What is found wrong while *rows* are read
     is raised there, too.
 
     Raises:
-        InvalidRequestError: it cannot be read, is no UTF-8, or has no header of two or
-            more different columns.
+        InvalidRequestError: it cannot be read, is no UTF-8 or UTF-16, or has no header of
+            two or more different columns.
     """
     rows = _records(path)
     _, header = next(rows, (1, []))
-    if len(header) < 2 or len(set(header)) < len(header):
+    if len(header) < 2 or len(set(map(normal_name, header))) < len(header):
         message = (
-            f"{path} begins with {','.join(header)[:_NAMED_ID]!r}: the first line has to "
-            "name an id column and one or more others, each once"
+            f"{path} begins with {quoted(','.join(header))}: the first line has to name "
+            "an id column and one or more others, each once"
         )
         raise InvalidRequestError(message)
-    return Records(path, tuple(header), _of_width(path, rows, len(header)))
+    with path.open("rb") as stream:
+        dialect = find_dialect(stream.read(HEAD_BYTES))
+    return Records(path, dialect, tuple(map(normal_name, header)), rows)
 
 
 def index_ids(
@@ -63,34 +83,17 @@ def index_ids(
     row = next(row for row, id_ in enumerate(ids) if index[id_] != row)
     again = lines[index[ids[row]]]
     raise records.refuse(
-        again, f"id {shorten(ids[row])} is on line {lines[row]} already"
+        again, f"id {quoted(ids[row])} is on line {lines[row]} already"
     )
-
-
-def shorten(text: str) -> str:
-    """*text* as a message quotes it."""
-    return repr(text if len(text) <= _NAMED_ID else text[:_NAMED_ID] + "...")
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
-            for fields in reader:
-                if fields:
-                    yield reader.line_num, fields
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with path.open("rb") as stream:
+            for line, fields in read_rows(stream):
+                yield line, [normal_name(fields[0]), *fields[1:]]
+    except CsvFaultError as fault:
+        message = f"{path} line {fault.line}: {fault}"
+        raise InvalidRequestError(message) from fault
+    except OSError as error:
         raise InvalidRequestError(f"{path} cannot be read as CSV: {error}") from error
-
-
-def _of_width(
-    path: Path, rows: Iterator[tuple[int, list[str]]], width: int
-) -> Iterator[tuple[int, list[str]]]:
-    for line, fields in rows:
-        if len(fields) != width:
-            message = (
-                f"{path} line {line} has {len(fields)} fields, the header has {width}: "
-                f"{shorten(','.join(fields))}"
-            )
-            raise InvalidRequestError(message)
-        yield line, fields

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from export.submissions.hindsight import Hindsight, best_clip
+from export.submissions.hindsight import Hindsight, MixedUp, best_clip, find_mixed_up
 from export.submissions.matching import Matched, match
 from export.submissions.offenders import Offender, worst_offenders
 from export.submissions.table import read_submission
@@ -37,6 +37,8 @@ class Score:
         recalls: of each label, in the order of the columns.
         worst: the images that cost most, the worst first.
         hindsight: the clip bound that would have been best.
+        mixed_up: what the columns seem to hold instead of what they say; None: no sign.
+        single_column: whether the submission has one column of probabilities.
     """
 
     images: int
@@ -45,6 +47,8 @@ class Score:
     recalls: tuple[Recall, ...]
     worst: tuple[Offender, ...]
     hindsight: Hindsight
+    mixed_up: MixedUp | None
+    single_column: bool
 
 
 def score_submission(
@@ -60,7 +64,8 @@ def score_submission(
         InvalidRequestError: a file cannot be read, ids or labels differ, or a value is
             no probability; the message names the line or the id.
     """
-    matched = match(read_submission(submission), read_truth(truth), positive)
+    submitted = read_submission(submission)
+    matched = match(submitted, read_truth(truth), positive)
     losses = log_losses(matched.probabilities, matched.classes)
     return Score(
         images=len(matched.ids),
@@ -69,6 +74,8 @@ def score_submission(
         recalls=_recalls(matched),
         worst=worst_offenders(matched, losses, worst),
         hindsight=best_clip(matched.probabilities, matched.classes),
+        mixed_up=find_mixed_up(matched.labels, matched.probabilities, matched.classes),
+        single_column=len(submitted.columns) == 1,
     )
 
 

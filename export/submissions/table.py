@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.submissions.records import Records, index_ids, open_records, shorten
+from export.submissions.records import Records, index_ids, open_records
+from models.csv_text import CsvDialect
+from models.errors import quoted
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,15 @@ class SubmissionTable:
     """What a submission says.
 
     Attributes:
-        header: as it is in the file.
+        header: as it is in the file, in normal form.
+        dialect: how the file is written.
         columns: names of the probabilities' columns; one is P(positive label).
         rows: the row of each id, in the file's order.
         values: [N, columns], each from 0 to 1; several are not all 0.
     """
 
     path: Path
+    dialect: CsvDialect
     header: tuple[str, ...]
     columns: tuple[str, ...]
     rows: dict[str, int]
@@ -45,19 +49,21 @@ def read_submission(path: Path) -> SubmissionTable:
         ids.append(fields[0])
         lines.append(line)
         try:
-            values.extend(map(float, fields[skipped:]))
+            values.extend(map(records.number, fields[skipped:]))
         except ValueError as error:
-            fault = f"id {shorten(fields[0])}: {error}"
+            fault = f"id {quoted(fields[0])}: {error}"
             raise records.refuse(line, fault) from error
     rows = index_ids(records, ids, lines)
     table = np.frombuffer(values, dtype=np.float64).reshape(len(ids), -1)
     _check_values(records, table, ids, lines)
-    return SubmissionTable(path, records.header, records.header[skipped:], rows, table)
+    return SubmissionTable(
+        path, records.dialect, records.header, records.header[skipped:], rows, table
+    )
 
 
 def _columns_before_values(header: tuple[str, ...]) -> int:
     # "full" has the likeliest label between the id and the probabilities.
-    return 2 if len(header) > 3 and header[1] == "label" else 1
+    return 2 if len(header) > 3 and header[1].lower() == "label" else 1
 
 
 def _check_values(
@@ -74,5 +80,5 @@ def _check_values(
         row = int(found[0])
         shown = ", ".join(f"{each:g}" for each in values[row][:10])
         more = f" ({len(found)} such rows)" if len(found) > 1 else ""
-        fault = f"id {shorten(ids[row])}: {shown} {fault}{more}"
+        fault = f"id {quoted(ids[row])}: {shown} {fault}{more}"
         raise records.refuse(lines[row], fault)

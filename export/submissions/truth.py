@@ -15,8 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.submissions.records import Records, index_ids, open_records, shorten
-from models.errors import InvalidRequestError
+from export.submissions.records import Records, index_ids, open_records
+from models.errors import InvalidRequestError, quoted
+from models.names import normal_name
 
 USAGE: Final = "usage"
 IGNORED: Final = "ignored"
@@ -28,7 +29,7 @@ class Truth:
 
     Attributes:
         rows: the row of each id.
-        labels: every label that occurs, as it is written.
+        labels: every label that occurs, in its normal form.
         numbers: [N] the label of each row, as a position in *labels*.
         scored: [N] whether the row counts.
     """
@@ -58,7 +59,7 @@ def read_truth(path: Path) -> Truth:
         ids.append(fields[0])
         lines.append(line)
         numbers.append(known.setdefault(label, len(known)))
-        scored.append(usage == 0 or fields[usage].lower() != IGNORED)
+        scored.append(usage == 0 or fields[usage].strip().lower() != IGNORED)
     return Truth(
         path,
         index_ids(records, ids, lines),
@@ -79,12 +80,17 @@ def _labelled(
 ) -> Iterator[tuple[int, list[str], str]]:
     if len(values) == 1:
         for line, fields in records.rows:
-            yield line, fields, fields[values[0]].strip()
+            label = normal_name(fields[values[0]])
+            if not label:
+                fault = f"id {quoted(fields[0])} has no label: add it or remove the row"
+                raise records.refuse(line, fault)
+            yield line, fields, label
         return
     for line, fields in records.rows:
-        marked = [each for each in values if fields[each] in {"1", "1.0"}]
-        zeros = sum(fields[each] in {"0", "0.0"} for each in values)
+        cells = {each: fields[each].strip().replace(",", ".") for each in values}
+        marked = [each for each, cell in cells.items() if cell in {"1", "1.0"}]
+        zeros = sum(cell in {"0", "0.0"} for cell in cells.values())
         if len(marked) != 1 or zeros != len(values) - 1:
-            fault = f"id {shorten(fields[0])} needs one 1 and otherwise 0"
+            fault = f"id {quoted(fields[0])} needs one 1 and otherwise 0"
             raise records.refuse(line, fault)
         yield line, fields, records.header[marked[0]]

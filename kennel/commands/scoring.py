@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from kennel.commands.api_options import JSON_OPTION
 
 if TYPE_CHECKING:
-    from export.submissions.hindsight import Hindsight
+    from export.submissions.hindsight import Hindsight, MixedUp
     from export.submissions.offenders import Offender
     from export.submissions.scoring import Score
 
+_NAMED: Final = 10
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -57,6 +59,8 @@ def score(
         f"log loss {found.log_loss:.5f}, accuracy {found.accuracy:.4f}, "
         f"{found.images} images"
     )
+    if found.mixed_up:
+        click.echo(_mixed_up(found, found.mixed_up))
     _print_recalls(found)
     click.echo(_hindsight(found.hindsight, found.log_loss))
     _print_worst(found.worst)
@@ -66,6 +70,28 @@ def _print_recalls(score: Score) -> None:
     for each in score.recalls:
         share = "none" if each.recall is None else f"{each.recall:.4f}"
         click.echo(f"  recall of {each.label}: {share} of {each.images}")
+
+
+def _mixed_up(score: Score, mixed: MixedUp) -> str:
+    labels = [each.label for each in score.recalls]
+    better = f"log loss {mixed.log_loss:.5f}, accuracy {mixed.accuracy:.4f}"
+    if score.single_column:
+        return (
+            f"the CSV seems to be the wrong way round: as the probability of "
+            f"{mixed.labels[1]!r}, not of {labels[1]!r}, its column has {better}. Score "
+            f"it with --positive {shlex.quote(mixed.labels[1])}, or write it again: "
+            "kennel submit --positive names the label whose probability is wanted"
+        )
+    moved = [
+        f"{column!r} holds {label!r}"
+        for column, label in zip(labels, mixed.labels, strict=True)
+        if column != label
+    ]
+    more = f" and {len(moved) - _NAMED} more" if len(moved) > _NAMED else ""
+    return (
+        f"columns seem to be mixed up: {', '.join(moved[:_NAMED])}{more}; so they have "
+        f"{better}. Put the header's labels into the order of the columns"
+    )
 
 
 def _hindsight(best: Hindsight, log_loss: float) -> str:

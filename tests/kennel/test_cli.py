@@ -74,6 +74,22 @@ def test_score_prints_json_for_scripts(tmp_path: Path) -> None:
     assert '"log_loss": 0.693' in result.output
 
 
+def test_score_says_what_to_do_with_a_csv_the_wrong_way_round(tmp_path: Path) -> None:
+    rows = [(n, n % 2, 0.1 if n % 2 else 0.8) for n in range(12)]
+    truth = "".join(f"{n},{'cat' if odd else 'big dog'}\n" for n, odd, _ in rows)
+    given = "".join(f"{n},{value}\n" for n, _, value in rows)
+    (tmp_path / "t.csv").write_text(f"id,label\n{truth}")
+    (tmp_path / "s.csv").write_text(f"id,label\n{given}")
+    command = ["score", str(tmp_path / "s.csv"), str(tmp_path / "t.csv")]
+
+    wrong = CliRunner().invoke(main, command).output
+    right = CliRunner().invoke(main, [*command, "--positive", "big dog"]).output
+
+    assert "as the probability of 'big dog', not of 'cat'" in wrong
+    assert "Score it with --positive 'big dog', or" in wrong
+    assert "wrong way round" not in right
+
+
 def test_models_of_an_empty_home_names_the_next_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

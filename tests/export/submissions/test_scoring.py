@@ -115,6 +115,53 @@ def test_hindsight_sees_when_no_tighter_clip_helps(tmp_path: Path, truth: Path) 
     assert score_submission(csv, truth).hindsight.clip is None
 
 
+def test_submission_the_wrong_way_round_is_noticed(tmp_path: Path) -> None:
+    names = ["cat", "dog"] * 10
+    rows = [0.9 if name == "cat" else 0.6 for name in names]
+    truth = write(
+        tmp_path / "t.csv", "id,label", *(f"{n},{x}" for n, x in enumerate(names))
+    )
+    csv = write(
+        tmp_path / "s.csv", "id,label", *(f"{n},{p}" for n, p in enumerate(rows))
+    )
+
+    score = score_submission(csv, truth)
+
+    assert score.single_column
+    assert score.mixed_up is not None
+    assert score.mixed_up.labels == ("dog", "cat")
+    assert score.mixed_up.log_loss == score_submission(csv, truth, "cat").log_loss
+    assert score_submission(csv, truth, "cat").mixed_up is None
+
+
+def test_columns_that_hold_each_others_labels_are_noticed(tmp_path: Path) -> None:
+    names = ["a", "b", "c", "d"] * 10
+    truth = write(
+        tmp_path / "t.csv", "id,label", *(f"{n},{x}" for n, x in enumerate(names))
+    )
+    shifted = {"a": ".1,.1,.7,.1", "b": ".7,.1,.1,.1", "c": ".1,.7,.1,.1"}
+    rows = [f"{n},{shifted.get(x, '.1,.1,.1,.7')}" for n, x in enumerate(names)]
+    csv = write(tmp_path / "s.csv", "id,a,b,c,d", *rows)
+
+    mixed = score_submission(csv, truth).mixed_up
+
+    assert mixed is not None
+    assert (mixed.labels, mixed.accuracy) == (("b", "c", "a", "d"), 1)
+
+
+def test_chance_is_not_called_a_mistake(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    for labels in ("ab", "abc"):
+        classes = generator.integers(0, len(labels), 300)
+        named = (f"{n},{labels[number]}" for n, number in enumerate(classes))
+        truth = write(tmp_path / "t.csv", "id,label", *named)
+        values = generator.dirichlet([1] * len(labels), 300)
+        rows = (f"{n},{','.join(map(str, row))}" for n, row in enumerate(values))
+        csv = write(tmp_path / "s.csv", f"id,{','.join(labels)}", *rows)
+
+        assert score_submission(csv, truth).mixed_up is None
+
+
 @pytest.mark.parametrize(
     ("lines", "positive", "classes"),
     [
@@ -168,6 +215,48 @@ def test_byte_order_mark_crlf_and_empty_lines_do_not_matter(
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b"id;label\r\n1;0,9\r\n2;0,1\r\n3;0,9\r\n",
+        "id\tlabel\r\n1\t0,9\r\n2\t0,1\r\n3\t0,9\r\n".encode("utf-16"),
+        b"sep=;\r\nid;label ;;\r\n1;0.9;;\r\n 2;0.1;;\r\n3\xc2\xa0; 0.9;;\r\n;;;\r\n",
+    ],
+)
+def test_files_saved_by_excel_are_scored(
+    tmp_path: Path, truth: Path, content: bytes
+) -> None:
+    csv = tmp_path / "s.csv"
+    csv.write_bytes(content)
+
+    assert score_submission(csv, truth).accuracy == 1
+    with pytest.raises(InvalidRequestError, match="save it with commas"):
+        check_submission(csv)
+
+
+def test_truth_saved_by_excel_is_read(tmp_path: Path) -> None:
+    truth = tmp_path / "t.csv"
+    truth.write_bytes("img;caf\xe9;b\xe4r\r\n1;1,0;0\r\n2;0; 1\r\n".encode("utf-16"))
+    csv = write(tmp_path / "s.csv", "img,cafe\u0301,ba\u0308r", "1,1,0", "2,0,1")
+
+    assert score_submission(csv, truth).accuracy == 1
+
+
+def test_ids_and_labels_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
+    truth = write(tmp_path / "t.csv", "id,label", "caf\xe9,b\xe4r", "x,wolf")
+    csv = write(tmp_path / "s.csv", "id,label", "cafe\u0301,0.9", "x,0.1")
+
+    assert score_submission(csv, truth, "ba\u0308r").accuracy == 1
+
+
+def test_nearest_id_is_named(tmp_path: Path) -> None:
+    truth = write(tmp_path / "t.csv", "id,label", "0,1", "1,0")
+    csv = write(tmp_path / "s.csv", "id,label", "00000,1", "00001,0")
+
+    with pytest.raises(InvalidRequestError, match="'0'; the nearest it has is '00000'"):
+        score_submission(csv, truth)
+
+
+@pytest.mark.parametrize(
     ("lines", "complaint"),
     [
         (["id,label", "1,0.5", "2,0.5"], "lacks 1 of the ids in .*, the first is '3'"),
@@ -183,7 +272,7 @@ def test_byte_order_mark_crlf_and_empty_lines_do_not_matter(
         (["id,label", "1,0.5", "2,dog", "3,0"], "line 3: id '2': could not convert"),
         (["id,label", "1,0.5", "2,", "3,0"], "line 3: id '2': could not convert"),
         (["id,a,b", "1,0,0", "2,0,0", "3,0,1"], r"line 2: id '1': .* all 0.*2 such"),
-        (["id,label", "1,0.5", "2"], "line 3 has 1 fields, the header has 2"),
+        (["id,label", "1,0.5", "2"], "line 3: it has 1 columns, the header has 2"),
         (["id,label"], "has a header and no rows"),
         (["id"], "has to name an id column"),
         (["id,c0,c0", "1,1,1"], "each once"),
@@ -206,11 +295,12 @@ def test_bad_submission_is_refused_by_line_and_id(
         ("id,label", ["id,label", "1,dog", "2,dog", "3,dog"], "1 .*--positive"),
         ("id,cat,dog", ["id,label", "1,cat", "2,dog", "3,cow"], "'cow', .* cat, dog"),
         ("id,cat,dog", ["id,cat,dog", "1,1,1", "2,0,1", "3,0,1"], "line 2: .* one 1"),
+        ("id,label", ["id,label", "1,cat", "2, ", "3,dog"], "line 3: id '2' has no"),
         ("id,cat,dog", ["id,Usage", "1,Public", "2,x", "3,x"], "no column of labels"),
         (
             "id,label",
             [*(f"{row},Ignored" for row in ("id,label", *"123"))],
-            "line 2 has",
+            "line 2: it has",
         ),
     ],
 )
