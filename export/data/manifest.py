@@ -42,7 +42,10 @@ class PreparedFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A prepared folder: the arguments, the outcome of the checks, and the files."""
+    """A prepared folder: the arguments, the outcome of the checks, and the files.
+
+    ``labelled_by`` says which CSV, and which of its columns, gave the labels.
+    """
 
     seed: int
     options: Mapping[str, Any]
@@ -50,6 +53,7 @@ class Manifest:
     labels: tuple[str, ...]
     findings: tuple[Finding, ...]
     files: tuple[PreparedFile, ...]
+    labelled_by: str = ""
 
     def part(self, name: str) -> list[PreparedFile]:
         """The files of one part."""

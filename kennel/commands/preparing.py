@@ -33,8 +33,10 @@ _PATH = click.Path(path_type=Path)
     "--csv",
     "csv_file",
     type=_PATH,
-    help="A CSV with img and classname, also relative to SRC; default: the one in SRC.",
+    help="A CSV of photos and labels, also relative to SRC; default: the one in SRC.",
 )
+@click.option("--photo-column", help="The CSV's column of photos; default: found out.")
+@click.option("--label-column", help="The CSV's column of labels; default: found out.")
 @click.option("--group-by", help="The CSV's column that the split keeps together.")
 @click.option("--labels", default="", help="Names of IDX classes, comma-separated.")
 @click.option(
@@ -81,7 +83,14 @@ def prepare(
     request = PrepareRequest(
         source=source.absolute(),
         dest=dest.absolute(),
-        reading=Reading(layout, csv_path, options.pop("group_by"), names),
+        reading=Reading(
+            layout,
+            csv_path,
+            options.pop("group_by"),
+            names,
+            options.pop("photo_column"),
+            options.pop("label_column"),
+        ),
         valid=parse_amount(options.pop("valid")),
         transfer=transfer or "link",
         **options,
@@ -135,6 +144,8 @@ def _print_parts(prepared: Prepared) -> None:
         each = ", ".join(f"{label} {count:,}" for label, count in counts.items())
         shown = each if part != "test" else ""
         click.echo(f"{part:<14}{sum(counts.values()):>8,}  {shown}".rstrip())
+    if manifest.labelled_by:
+        click.echo(f"Labels: {_printable(manifest.labelled_by)}")
     click.echo(f"Split: {manifest.grouping}, seed {manifest.seed}")
     state = "Prepared" if prepared.changed else "Nothing to do, already prepared"
     click.echo(f"{state}: {prepared.folder}\nNext: kennel train {prepared.folder}")

@@ -45,6 +45,10 @@ class PrepareRequest:
     def options(self) -> dict[str, Any]:
         """All that determines the result, as JSON: equal options give equal folders."""
         reading = self.reading
+        columns = {
+            "photo_column": reading.photo_column,
+            "label_column": reading.label_column,
+        }
         return {
             "source": str(self.source),
             "layout": reading.layout,
@@ -57,6 +61,8 @@ class PrepareRequest:
             "seed": self.seed,
             "stratify": self.stratify,
             "transfer": self.transfer,
+            # Folders that were made before there were these have none.
+            **{name: column for name, column in columns.items() if column},
         }
 
 

@@ -74,6 +74,7 @@ def survey(
         labels=tuple(sorted({each.photo.label for each in looked.labelled})),
         findings=looked.findings + duplicates,
         files=tuple(file for file, _ in placed),
+        labelled_by=collection.labelled_by,
     )
     origins = tuple(_kept_origin(*each, request.dest, before) for each in placed)
     previous = before.previous if before else ""

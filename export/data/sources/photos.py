@@ -19,9 +19,13 @@ class SourcePhoto:
 
 @dataclass(frozen=True)
 class Collection:
-    """All photos of a source, and what was odd about where they lay."""
+    """All photos of a source, and what was odd about where they lay.
+
+    ``labelled_by`` says which CSV, and which of its columns, gave the labels.
+    """
 
     layout: str
     labelled: tuple[SourcePhoto, ...]
     test: tuple[SourcePhoto, ...] = ()
     findings: tuple[Finding, ...] = ()
+    labelled_by: str = ""

@@ -111,7 +111,7 @@ def test_csv_columns_stand_in_any_order_and_missing_photos_are_named(
     made = prepared(source, reading=Reading(csv=labels))
 
     assert len(made.manifest.part("train")) == 45
-    assert made.manifest.findings[0].examples == ("gone.png (c0)",)
+    assert made.manifest.findings[0].examples == ("line 62: gone.png (c0)",)
 
 
 def test_subject_column_that_is_not_used_is_pointed_out(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_class_may_be_called_train(tmp_path: Path) -> None:
         ("img,kind\nimg_0.png,c0", "no label column"),
         ("img,classname\nnowhere.png,c0", "none of the 1 photos"),
         ("img,classname\nimg_0.png,c0\nimg_0.png,c1", "as 'c0'"),
-        ("img,classname\nimg_0.png", "row 2"),
+        ("img,classname\nimg_0.png", "line 2 .* has 1 columns"),
         ("img,classname\nimg_0.png,../c0\nimg_1.png,c1", "cannot be a folder"),
         ('img,classname\nimg_0.png,"a\nb"\nimg_1.png,c1', "cannot be a folder"),
         ("img,classname\nimg_0.png,.c0\nimg_1.png,c1", "cannot be a folder"),
