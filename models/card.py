@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from models.errors import ModelContractError
+from models.names import normal_name
 from models.spread import BINS, AnswerSpread
 from models.storage import parse_json
 
@@ -27,7 +28,7 @@ class ModelCard:
     """One published version of a model.
 
     Attributes:
-        labels: in column order of every output.
+        labels: in column order of every output, in their normal form (`normal_name`).
         image_size: (height, width) of the pixels that the model expects.
         weights: where the pretrained weights came from: source, sha256, note.
         training: photos per class and part, split seed and grouping, sha256 of the
@@ -100,7 +101,7 @@ class ModelCard:
         values["image_size"] = (int(height), int(width))
         if min(values["image_size"]) < 1:
             raise ValueError(f"image_size {height} x {width} holds no pixel")
-        values["labels"] = tuple(str(label) for label in card["labels"])
+        values["labels"] = tuple(normal_name(str(label)) for label in card["labels"])
         if len(values["labels"]) < 2:
             raise ValueError(f"labels {values['labels']}, at least two are needed")
         if (spread := card.get("validation_spread")) is not None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from export.data.checks.findings import Finding
 from models.errors import DatasetError
+from models.names import normal_name
 from models.storage import parse_json, write_atomically
 
 MANIFEST_FILE: Final = "manifest.json"
@@ -98,8 +99,11 @@ def parse_manifest(content: dict[str, Any]) -> Manifest:
     rest = dict(content)
     if rest.pop("kind") != MANIFEST_KIND or rest.pop("schema") != MANIFEST_SCHEMA:
         raise ValueError("another kind of file, or of another version")
-    rest["labels"] = tuple(rest["labels"])
-    rest["files"] = tuple(PreparedFile(**each) for each in rest["files"])
+    rest["labels"] = tuple(map(normal_name, rest["labels"]))
+    rest["files"] = tuple(
+        PreparedFile(**each | {"label": normal_name(each["label"])})
+        for each in rest["files"]
+    )
     rest["findings"] = tuple(
         Finding(**each | {"examples": tuple(each["examples"])})
         for each in rest["findings"]

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from export.data.checks.names import check_utf8
 from models.errors import DatasetError
+from models.names import normal_name
 from models.storage import parse_json, write_atomically
 
 MANIFEST_SCHEMA: Final = 1
@@ -29,7 +31,11 @@ class Photo:
 
 @dataclass(frozen=True)
 class Split:
-    """Which photos train and which validate."""
+    """Which photos train and which validate; labels are in their normal form.
+
+    Raises:
+        DatasetError: the folder or a file has a name that is not UTF-8.
+    """
 
     folder: str
     labels: tuple[str, ...]
@@ -37,6 +43,11 @@ class Split:
     grouping: str
     train: tuple[Photo, ...]
     valid: tuple[Photo, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse names that neither the report nor the exported version can hold."""
+        check_utf8([self.folder])
+        check_utf8(photo.file for photo in (*self.train, *self.valid))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Photos per part and label."""
@@ -71,8 +82,11 @@ def read_split(path: Path) -> Split:
         content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         content.pop("schema")
         for part in ("train", "valid"):
-            content[part] = tuple(Photo(**photo) for photo in content[part])
-        content["labels"] = tuple(content["labels"])
+            content[part] = tuple(
+                Photo(**{**photo, "label": normal_name(photo["label"])})
+                for photo in content[part]
+            )
+        content["labels"] = tuple(map(normal_name, content["labels"]))
         return Split(**content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{path} is not a split manifest ({error}): train again"

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from export.data.checks.names import check_utf8
 from export.data.split import Split, read_split
 from export.recipes.recipe import Recipe, Stage
 from models.errors import ConflictError, DatasetError, NotFoundError
@@ -47,7 +48,9 @@ class TrainingPlan:
 
         Raises:
             ConflictError: the folder holds another run.
+            DatasetError: its name, or that of the cache, is not UTF-8.
         """
+        check_utf8([str(self.folder), str(self.cache), self.unlabelled])
         if (self.folder / PLAN_FILE).exists():
             message = f"{self.folder} holds a run: name another, or --resume it"
             raise ConflictError(message, code="run_exists")

@@ -21,6 +21,7 @@ from models.errors import (
     quoted,
 )
 from models.images import Pixels
+from models.names import normal_name
 from models.wire.explanations import Explanation
 from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
@@ -49,13 +50,14 @@ class ExplanationQuery:
         self.prediction.accept(card)
         if self.label is None:
             return MOST_PROBABLE
-        if self.label not in card.labels:
+        label = normal_name(self.label)
+        if label not in card.labels:
             known = ", ".join(card.labels)
             message = (
                 f"class={quoted(self.label)}: {card.name!r} has the labels {known}"
             )
             raise InvalidRequestError(message)
-        return card.labels.index(self.label)
+        return card.labels.index(label)
 
 
 @dataclass(frozen=True)

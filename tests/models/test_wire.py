@@ -101,6 +101,12 @@ def test_card_that_cannot_be_read_breaks_the_contract(text: str) -> None:
         ModelCard.from_json(text)
 
 
+def test_labels_of_a_card_are_in_one_unicode_form() -> None:
+    text = CARD.to_json().replace(CARD.labels[0], "cafe\u0301 ")
+
+    assert ModelCard.from_json(text).labels[0] == "caf\xe9"
+
+
 def test_every_status_code_has_an_error() -> None:
     assert set(ERRORS) == set(grpc.StatusCode) - {grpc.StatusCode.OK}
 

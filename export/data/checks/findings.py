@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from models.names import printable
+
 MAX_KEPT: Final = 1000
 MAX_NAMED: Final = 10
 
@@ -24,4 +26,5 @@ def find(kind: str, examples: Sequence[str], remedy: str) -> tuple[Finding, ...]
     """A finding of that kind, or nothing if there is no example."""
     if not examples:
         return ()
-    return (Finding(kind, len(examples), remedy, tuple(examples[:MAX_KEPT])),)
+    shown = tuple(map(printable, examples[:MAX_KEPT]))
+    return (Finding(kind, len(examples), remedy, shown),)

@@ -9,21 +9,41 @@ from typing import Final
 
 from export.data.checks.findings import Finding, find
 from export.data.sources.photos import SourcePhoto
-from models.errors import DatasetError
+from models.errors import DatasetError, quoted
+from models.names import is_utf8, normal_name, printable
 
 TINY_SHARE: Final = 1 / 20
 """A class with fewer photos than that share of the largest was hardly meant as one."""
 
 _MAX_LABEL_BYTES: Final = 200
 _QUOTED: Final = frozenset(",\"'`; ")
+_MOST_NAMED: Final = 5
 
 
-def check_labels(photos: Iterable[SourcePhoto]) -> tuple[Finding, ...]:
+def check_utf8(names: Iterable[str]) -> None:
+    """Accept *names* of files and folders that a CSV, a card or a report can hold.
+
+    Raises:
+        DatasetError: some are not UTF-8; it names the first.
+    """
+    wrong = [printable(name) for name in names if not is_utf8(name)]
+    if wrong:
+        more = f" and {len(wrong) - _MOST_NAMED:,} more" if wrong[_MOST_NAMED:] else ""
+        message = (
+            f"names that are not UTF-8: {', '.join(wrong[:_MOST_NAMED])}{more}. Rename "
+            "these files or folders (convmv does many at once)"
+        )
+        raise DatasetError(message)
+
+
+def check_labels(photos: Sequence[SourcePhoto]) -> tuple[Finding, ...]:
     """What is odd about the labels of *photos*: quoting, case, tiny classes.
 
     Raises:
-        DatasetError: a label cannot be a folder's name, or there are not two labels.
+        DatasetError: a label cannot be a folder's name, a path is not UTF-8, or there
+            are not two labels.
     """
+    check_utf8(photo.file.path for photo in photos)
     counts = Counter(photo.label for photo in photos)
     for label in counts:
         _check_label(label)
@@ -48,7 +68,12 @@ def check_labels(photos: Iterable[SourcePhoto]) -> tuple[Finding, ...]:
 
 
 def check_names(photos: Sequence[SourcePhoto]) -> tuple[Finding, ...]:
-    """Files of one class whose names differ in case only: one is lost on other disks."""
+    """Files of one class whose names differ in case only: one is lost on other disks.
+
+    Raises:
+        DatasetError: a path is not UTF-8.
+    """
+    check_utf8(photo.file.path for photo in photos)
     by_label: dict[str, list[str]] = defaultdict(list)
     for photo in photos:
         by_label[photo.label].append(photo.file.path)
@@ -69,13 +94,12 @@ def _check_label(label: str) -> None:
         )
         raise DatasetError(message)
     if len(label.encode()) > _MAX_LABEL_BYTES:
-        message = f"label {label[:40]!r}... is longer than {_MAX_LABEL_BYTES} bytes"
+        message = f"label {quoted(label)} is longer than {_MAX_LABEL_BYTES} bytes"
         raise DatasetError(message)
 
 
 def _alike(names: Iterable[str]) -> list[str]:
     by_folded: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        folded = unicodedata.normalize("NFC", name).casefold()
-        by_folded[folded].append(name)
+        by_folded[normal_name(name).casefold()].append(name)
     return [", ".join(sorted(each)) for each in by_folded.values() if len(each) > 1]

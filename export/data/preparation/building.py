@@ -27,6 +27,7 @@ from export.data.preparation.space import full_disk
 from export.data.sources.archives import Archives
 from export.data.threads import map_files
 from export.progress import Progress
+from models.names import normal_name
 from models.storage import TEMPORARY_PREFIX, hash_file, write_atomically
 
 TRUTH_FILE: Final = "truth.csv"
@@ -122,9 +123,9 @@ def _truth_rows(
     for file in test:
         name = Path(file.file)
         if binary:
-            yield name.stem, labels.index(file.label)
+            yield normal_name(name.stem), labels.index(file.label)
         else:
-            yield name.name, file.label
+            yield normal_name(name.name), file.label
 
 
 def _remove_temporaries(dest: Path) -> None:

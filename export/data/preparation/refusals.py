@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.data.checks.findings import Finding
+from export.data.checks.names import check_utf8
 from export.data.manifest import Manifest
 from export.data.preparation.request import PrepareRequest
 from models.errors import ConflictError, DatasetError, InvalidRequestError
@@ -29,7 +30,9 @@ def check_places(request: PrepareRequest) -> None:
 
     Raises:
         InvalidRequestError: they do.
+        DatasetError: a path is not UTF-8.
     """
+    check_utf8([str(request.source), str(request.dest)])
     source, dest = request.source.resolve(), request.dest.resolve()
     if source.is_relative_to(dest) or dest.is_relative_to(source):
         message = (
