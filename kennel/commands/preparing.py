@@ -109,13 +109,9 @@ def prepare(
 
 
 def _find_csv(given: Path, source: Path) -> Path:
-    from models.errors import InvalidRequestError
-
-    for path in (given, source / given):
-        if path.is_file():
-            return path.absolute()
-    message = f"--csv {given}: there is no such file, neither here nor in {source}"
-    raise InvalidRequestError(message)
+    found = (path for path in (given, source / given) if path.is_file())
+    # What is neither may be in an archive.
+    return next((path.absolute() for path in found), given)
 
 
 def _printable(text: str) -> str:

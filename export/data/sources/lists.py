@@ -23,7 +23,13 @@ from export.data.sources.archives import Archives
 from export.data.sources.files import Listing, Origin, SourceFile
 from export.data.sources.photos import Collection, SourcePhoto
 from models.csv_text import CsvFaultError, read_rows
-from models.errors import DatasetError, InvalidImageError, quoted, quoted_names
+from models.errors import (
+    DatasetError,
+    InvalidImageError,
+    InvalidRequestError,
+    quoted,
+    quoted_names,
+)
 from models.image_formats import PHOTO_SUFFIXES
 from models.names import loose_name, nearest_name, normal_name
 
@@ -112,10 +118,13 @@ def find_lists(
 
     Sample submissions are passed over. Photos in a folder called test are test photos,
     unless the CSV labels them.
+
+    Raises:
+        InvalidRequestError: there is no *given* file, neither here nor in the source.
     """
     found = FoundLists()
     finder = _PhotoFinder(listing.photos)
-    files = [_given(given)] if given else _candidates(listing)
+    files = [_given(given, listing)] if given else _candidates(listing)
     for file in files[:_MOST_FILES]:
         try:
             collection = _collect(_read(file, archives), finder, listing, named)
@@ -161,8 +170,22 @@ class _Columns:
     guessed: bool
 
 
-def _given(path: Path) -> SourceFile:
-    return SourceFile(path.name, path.stat().st_size, Origin(path))
+def _given(path: Path, listing: Listing) -> SourceFile:
+    if path.is_file():
+        return SourceFile(path.name, path.stat().st_size, Origin(path))
+    # Perhaps in an archive.
+    end = "/".join(("", *_parts(str(path))))
+    inside = [
+        file for file in listing.files if f"/{normal_name(file.path)}".endswith(end)
+    ]
+    if len(inside) != 1:
+        known = quoted_names(file.path for file in inside or _candidates(listing))
+        message = (
+            f"--csv {quoted(str(path))}: {len(inside) or 'no'} such files, neither here "
+            f"nor in the source; its CSV files are {known}"
+        )
+        raise InvalidRequestError(message)
+    return inside[0]
 
 
 def _candidates(listing: Listing) -> list[SourceFile]:
@@ -303,7 +326,7 @@ _Row = tuple[int, str, str]
 def _none_found(sheet: _Sheet, first: _Row, finder: _PhotoFinder) -> _UnusableError:
     return _UnusableError(
         f"fits none of the photos: none of the {len(sheet.rows):,} photos that it names "
-        f"was found below the source ({_where(first, finder)})"
+        f"was found below the source ({_where(first, finder)}; {finder.example()})"
     )
 
 
@@ -372,7 +395,8 @@ def _find_columns(sheet: _Sheet, finder: _PhotoFinder, named: NamedColumns) -> _
     known = [each for each in _known(sheet, LABEL_COLUMNS) if each in free]
     if known:
         return _Columns(photo, (known[0],), group, not known_photo)
-    return _Columns(photo, _label_columns(sheet, free, photo), group, guessed=True)
+    told = _label_columns(sheet, free, photo)
+    return _Columns(photo, told, group, len(told) == 1 or not known_photo)
 
 
 def _named(sheet: _Sheet, wanted: str, option: str) -> int:
@@ -380,12 +404,14 @@ def _named(sheet: _Sheet, wanted: str, option: str) -> int:
         number for number, name in enumerate(sheet.header) if _key(name) == _key(wanted)
     ]
     exact = [each for each in found if sheet.header[each] == normal_name(wanted)]
-    if len(exact or found) != 1:
+    fitting = exact or found
+    if len(fitting) != 1:
+        count = f"{len(fitting)} columns" if fitting else "no column"
         raise _UnusableError(
-            f"has {len(exact or found)} columns {quoted(wanted)} ({option}); its columns "
-            f"are {', '.join(sheet.header)}"
+            f"has {count} {quoted(wanted)} ({option}); its columns are "
+            f"{', '.join(sheet.header)}"
         )
-    return (exact or found)[0]
+    return fitting[0]
 
 
 def _known(sheet: _Sheet, names: Sequence[str]) -> list[int]:
@@ -401,22 +427,19 @@ def _key(name: str) -> str:
 def _photo_column(sheet: _Sheet, finder: _PhotoFinder) -> tuple[int, bool]:
     """The column of photos, and whether its name says so."""
     known = _known(sheet, PHOTO_COLUMNS)
-    shares = [_share_found(sheet, each, finder) for each in range(len(sheet.header))]
+    columns = range(len(sheet.header))
+    exact = [_share_found(sheet, each, finder.find) for each in columns]
+    shares = [_share_found(sheet, each, finder.find_loosely) for each in columns]
     best = max(known, key=shares.__getitem__, default=None)
     if best is not None and shares[best] > 0:
         return best, True
-    likely = [
-        number
-        for number, share in enumerate(shares)
-        if sheet.header[number]
-        and share >= 0.5
-        and _is_mostly_different(sheet.tried(number))
-    ]
+    # Numbers that count rows are like lost zeros: files named to the letter win.
+    likely = _likely(sheet, exact) or _likely(sheet, shares)
     if len(likely) == 1:
         return likely[0], False
     if known:
         return known[0], True
-    names = quoted_names(sheet.header[each] for each in likely or range(len(shares)))
+    names = quoted_names(sheet.header[each] for each in likely or columns)
     what = "several" if likely else "no"
     raise _UnusableError(
         f"has {what} columns that hold names of the photos ({names}): name one with "
@@ -424,16 +447,22 @@ def _photo_column(sheet: _Sheet, finder: _PhotoFinder) -> tuple[int, bool]:
     )
 
 
-def _share_found(sheet: _Sheet, column: int, finder: _PhotoFinder) -> float:
+def _share_found(
+    sheet: _Sheet, column: int, find_photo: Callable[[str, str], object]
+) -> float:
     tried = sheet.tried(column)
-    found = sum(
-        bool(finder.find(cell, "") or finder.find_loosely(cell, "")) for cell in tried
-    )
-    return found / len(tried)
+    return sum(find_photo(cell, "") is not None for cell in tried) / len(tried)
 
 
-def _is_mostly_different(cells: Sequence[str]) -> bool:
-    return len(set(cells)) >= 0.9 * len(cells)
+def _likely(sheet: _Sheet, shares: Sequence[float]) -> list[int]:
+    """The columns that name photos, hardly any twice."""
+    return [
+        number
+        for number, name in enumerate(sheet.header)
+        if name
+        and shares[number] >= 0.5
+        and len(set(tried := sheet.tried(number))) >= 0.9 * len(tried)
+    ]
 
 
 def _label_columns(sheet: _Sheet, free: list[int], photo: int) -> tuple[int, ...]:
@@ -528,6 +557,11 @@ class _PhotoFinder:
         paths = {_stem(_parts(photo.path)[-1]): photo.path for photo in self._photos}
         near = nearest_name(stem, paths)
         return paths[near] if near else None
+
+    def example(self) -> str:
+        """How the photos are called."""
+        first = next((photo.path for photo in self._photos), None)
+        return f"the first photo is {first}" if first else "there are no photos"
 
     def _only(
         self, found: Sequence[SourceFile], folders: Sequence[str], label: str

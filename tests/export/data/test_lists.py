@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,7 @@ READABLE: dict[str, str | bytes] = {
     "here": table("file,breed", "./{path},{label}"),
     "one column a label": table("image,cat,dog,cow", "{stem},{cat}.0,{dog}.0,0"),
     "unknown names": table("pic,age,sort", "{name},{number},{label}"),
+    "counted from 0": table("no,Bild,Tier", "{number},{name},{label}"),
     "rows are numbered": table(",pic,sort", "{number},{name},{label}"),
     "id is the label": table("Image,Id", "{name},{label}"),
 }
@@ -146,7 +148,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     assert labels_of(found) == dict(NAMED)
     assert not found.only().findings
     missing = look(tmp_path, content, named=NamedColumns(label="breed"))
-    assert "0 columns 'breed'" in refusal(missing)
+    assert "no column 'breed'" in refusal(missing)
     assert "id, Sort of pet, label, photo" in refusal(missing)
 
 
@@ -215,6 +217,20 @@ def test_list_that_was_seen_and_not_taken_is_named(tmp_path: Path) -> None:
     with pytest.raises(StrictError, match="1 CSV file not taken"):
         prepared(source, strict=True)
     assert prepared(source, reading=Reading("classes"), strict=True).changed
+
+
+def test_csv_in_an_archive_can_be_named(tmp_path: Path) -> None:
+    folder = write_photos(tmp_path / "dogs")
+    (folder / "a.csv").write_text(table("id,breed"))
+    (folder / "b.csv").write_text(table("id,breed", "{stem},all"))
+    shutil.make_archive(str(folder), "zip", folder)
+
+    with pytest.raises(DatasetError, match=r"'a.csv', 'b.csv'.*--csv"):
+        prepared(tmp_path / "dogs.zip")
+    with pytest.raises(InvalidRequestError, match=r"'a.csv', 'b.csv'"):
+        prepared(tmp_path / "dogs.zip", reading=Reading(csv=Path("c.csv")))
+    made = prepared(tmp_path / "dogs.zip", reading=Reading(csv=Path("a.csv")))
+    assert made.manifest.labels == ("cat", "dog")
 
 
 def test_column_of_a_csv_needs_a_csv(tmp_path: Path) -> None:
