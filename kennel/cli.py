@@ -6,6 +6,7 @@ Results go to stdout, progress to stderr; exit codes: 0 done, 1 failed, 2 misuse
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import Any, Final
 
@@ -57,6 +58,9 @@ class _LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        # A path may be bytes that are no UTF-8: shown as escapes, as on stderr.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except InvalidRequestError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from export.data.checks.names import check_utf8
 from export.publication.canaries import hold
 from export.publication.cards import make_card
 from export.publication.policy import announce
@@ -48,11 +49,12 @@ def publish(
         ConflictError: the first version of a model cannot be held back, or the model
             was removed while this export waited for another one.
         ModelContractError: the SavedModel does not answer as Keras does.
-        DatasetError: the run's weights or photos are gone.
+        DatasetError: the run's weights or photos are gone, or *models_dir* is not UTF-8.
         InvalidRequestError: the model's name cannot be a folder, or models.config or
             the model's batching parameters are broken.
         KennelError, OSError: the disk is full or read-only; nothing is left behind.
     """
+    check_utf8([str(models_dir)])
     base = models_dir / check_model_name(run.name)
     base.mkdir(parents=True, exist_ok=True)
     # A broken file stops us here, not after minutes.

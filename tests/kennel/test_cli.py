@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,25 @@ def test_score_says_what_to_do_with_a_csv_the_wrong_way_round(tmp_path: Path) ->
     assert "as the probability of 'big dog', not of 'cat'" in wrong
     assert "Score it with --positive 'big dog', or" in wrong
     assert "wrong way round" not in right
+
+
+def test_paths_that_are_not_utf8_are_printed_as_escapes(tmp_path: Path) -> None:
+    home = os.fsencode(tmp_path) + b"/h\xfc"
+    env = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "kennel.cli", "models"],
+        env={
+            **{os.fsencode(k): os.fsencode(v) for k, v in env.items()},
+            b"KENNEL_HOME": home,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path}/h\\udcfc" in done.stdout
 
 
 def test_models_of_an_empty_home_names_the_next_step(

@@ -373,7 +373,8 @@ def _describe(sheet: _Sheet, columns: _Columns) -> str:
 
 
 def _find_columns(sheet: _Sheet, finder: _PhotoFinder, named: NamedColumns) -> _Columns:
-    if any(finder.find(cell, "") for cell in sheet.header):
+    known = {*PHOTO_COLUMNS, *LABEL_COLUMNS}
+    if any(finder.find(cell, "") for cell in sheet.header if _key(cell) not in known):
         raise _UnusableError(
             f"begins with a photo ({quoted(','.join(sheet.header))}): add a first line "
             "that names the columns, such as image,label"
@@ -392,9 +393,9 @@ def _find_columns(sheet: _Sheet, finder: _PhotoFinder, named: NamedColumns) -> _
         for number, name in enumerate(sheet.header)
         if name and number not in {photo, group}
     ]
-    known = [each for each in _known(sheet, LABEL_COLUMNS) if each in free]
-    if known:
-        return _Columns(photo, (known[0],), group, not known_photo)
+    named_so = [each for each in _known(sheet, LABEL_COLUMNS) if each in free]
+    if named_so:
+        return _Columns(photo, (named_so[0],), group, not known_photo)
     told = _label_columns(sheet, free, photo)
     return _Columns(photo, told, group, len(told) == 1 or not known_photo)
 

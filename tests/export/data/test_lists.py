@@ -161,6 +161,12 @@ def test_what_was_guessed_is_a_finding(tmp_path: Path) -> None:
         assert [each.kind for each in findings] == [kind]
 
 
+def test_photo_may_be_called_as_a_column_is(tmp_path: Path) -> None:
+    found = look(tmp_path, "image,label\nimage,cat\nb,dog\n", ("image.png", "b.png"))
+
+    assert labels_of(found) == {"image.png": "cat", "b.png": "dog"}
+
+
 def test_row_never_takes_the_photo_of_another_row(tmp_path: Path) -> None:
     photos = ("train/1.jpg", "train/002.jpg", "train/2.jpg", "train/7.jpg")
     content = "file,label\ntrain/1.jpg,cat\ntest/1.jpg,dog\n2,cat\n3.jpg,dog\n7,dog\n"
