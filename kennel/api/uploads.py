@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from models.errors import InvalidRequestError
+from models.names import printable
 
 ARCHIVE_TYPES: Final = {
     ".zip": "application/zip",
@@ -40,7 +41,7 @@ class Upload:
     """A body that can be sent more than once.
 
     Attributes:
-        name: what the job's status calls it.
+        name: what the job's status calls it, in UTF-8.
         size: in bytes.
         chunks: its content, from the start each time.
     """
@@ -63,7 +64,7 @@ def prepare_upload(path: Path) -> Upload:
     for ending, kind in ARCHIVE_TYPES.items():
         if path.name.lower().endswith(ending):
             size = path.stat().st_size
-            return Upload(path.name, kind, size, partial(_read, path, size))
+            return Upload(printable(path.name), kind, size, partial(_read, path, size))
     known = ", ".join(ARCHIVE_TYPES)
     raise InvalidRequestError(f"{path} is no folder and no archive ({known})")
 
@@ -77,7 +78,7 @@ def prepare_sheet(path: Path) -> Upload:
     if not path.is_file():
         raise InvalidRequestError(f"{path} is no file: name a CSV file")
     size = path.stat().st_size
-    return Upload(path.name, "text/csv", size, partial(_read, path, size))
+    return Upload(printable(path.name), "text/csv", size, partial(_read, path, size))
 
 
 def _folder(folder: Path) -> Upload:
@@ -97,7 +98,7 @@ def _folder(folder: Path) -> Upload:
             yield bytes(_padded(size) - size)
         yield _END
 
-    return Upload(folder.resolve().name, "application/x-tar", total, chunks)
+    return Upload(printable(folder.resolve().name), "application/x-tar", total, chunks)
 
 
 def _size(file: Path) -> int:

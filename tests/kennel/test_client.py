@@ -355,6 +355,21 @@ def test_archive_is_sent_as_it_is(tmp_path: Path) -> None:
     assert api.seen[0].headers["Content-Type"] == "application/gzip"
 
 
+def test_names_of_uploads_that_are_not_utf8_are_sent_as_escapes(
+    tmp_path: Path,
+) -> None:
+    archive, sample = (
+        tmp_path / os.fsdecode(name) for name in (b"m\xfcll.zip", b"m\xfc.csv")
+    )
+    archive.write_bytes(b"PK")
+    sample.write_bytes(b"id,label\n")
+
+    with scripted(says(JOB, 202)) as api, Client(api.url) as client:
+        client.submit(archive, sample_submission=sample)
+
+    assert b'udcfcll.zip"' in api.seen[0].body
+
+
 @pytest.mark.parametrize("name", ["photos.rar", "missing.zip", "empty"])
 def test_what_cannot_be_uploaded_is_told_before_anything_is_sent(
     tmp_path: Path, name: str

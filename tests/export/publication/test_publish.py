@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from export.publication.pruning import remove_model
 from models.card import ModelCard
 from models.contract import CARD_FILE, REPORT_FILE, WARMUP_FILE
-from models.errors import ConflictError, InvalidRequestError
+from models.errors import ConflictError, DatasetError, InvalidRequestError
 from models.rollouts import (
     ABORTED,
     ROLLOUTS_FILE,
@@ -127,6 +128,17 @@ def test_held_version_is_not_loaded_until_its_rollout(
 
     assert published_versions(tmp_path / "pets") == [3, 2, 1]
     assert answering(tmp_path) == [2, 1]
+
+
+def test_folder_that_is_not_utf8_is_refused_before_any_work(
+    small_run: TrainedRun, tmp_path: Path
+) -> None:
+    from export.publication.publish import publish
+
+    with pytest.raises(DatasetError, match="not UTF-8"):
+        publish(small_run, tmp_path / os.fsdecode(b"m\xfc"))
+
+    assert not list(tmp_path.iterdir())
 
 
 def test_first_version_cannot_be_held_back(
