@@ -9,10 +9,12 @@ from typing import Final
 import numpy as np
 
 from export.submissions.hindsight import Hindsight, MixedUp, best_clip, find_mixed_up
-from export.submissions.matching import Matched, match
+from export.submissions.matching import Matched, check_ids, match
 from export.submissions.offenders import Offender, worst_offenders
+from export.submissions.records import open_records
 from export.submissions.table import read_submission
 from export.submissions.truth import read_truth
+from models.errors import InvalidRequestError, quoted_names
 from models.probabilities import accuracy, log_losses
 
 WORST: Final = 10
@@ -51,6 +53,15 @@ class Score:
     single_column: bool
 
 
+@dataclass(frozen=True)
+class LabelScore:
+    """How a submission of labels does, which has no log loss; as in `Score`."""
+
+    images: int
+    accuracy: float
+    recalls: tuple[Recall, ...]
+
+
 def score_submission(
     submission: Path, truth: Path, positive: str | None = None, worst: int = WORST
 ) -> Score:
@@ -77,6 +88,54 @@ def score_submission(
         mixed_up=find_mixed_up(matched.labels, matched.probabilities, matched.classes),
         single_column=len(submitted.columns) == 1,
     )
+
+
+def score_labels(submission: Path, truth: Path) -> LabelScore | None:
+    """Score a *submission* that has an id and a label in each row, as *truth* has.
+
+    None: it has probabilities, as the first row tells: the number of a label is whole,
+    and of more than two.
+
+    Raises:
+        InvalidRequestError: a file cannot be read, ids differ, or *truth* has none of
+            the labels.
+    """
+    true = read_truth(truth)
+    records = open_records(submission)
+    _, first = next(records.rows, (0, ["", "0"]))
+    is_whole = first[1].strip().isdecimal() and len(true.labels) > 2
+    if len(records.header) != 2 or (_is_number(first[1]) and not is_whole):
+        return None
+    given = read_truth(submission)
+    check_ids(submission, given.rows, truth, true.rows)
+    if not set(given.labels) & set(true.labels):
+        message = (
+            f"{submission} has the labels {quoted_names(given.labels)}, {truth} has"
+        )
+        raise InvalidRequestError(f"{message} {quoted_names(true.labels)}")
+    rows = [given.rows[each] for each in true.rows]
+    said = np.array(given.labels)[given.numbers][rows][true.scored]
+    asked = np.array(true.labels)[true.numbers][true.scored]
+    if not len(asked):
+        raise InvalidRequestError(f"{truth} says of every row to ignore it")
+    hits = said == asked
+    return LabelScore(
+        len(hits),
+        float(hits.mean()),
+        tuple(
+            Recall(label, int(mine.sum()), float(hits[mine].mean()))
+            for label in sorted(set(asked.tolist()))
+            if (mine := asked == label).any()
+        ),
+    )
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field.replace(",", "."))
+    except ValueError:
+        return False
+    return True
 
 
 def _recalls(matched: Matched) -> tuple[Recall, ...]:

@@ -15,7 +15,7 @@ from kennel.commands.api_options import JSON_OPTION
 if TYPE_CHECKING:
     from export.submissions.hindsight import Hindsight, MixedUp
     from export.submissions.offenders import Offender
-    from export.submissions.scoring import Score
+    from export.submissions.scoring import LabelScore, Score
 
 _NAMED: Final = 10
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -47,10 +47,18 @@ def score(
     """Score a submission CSV against the TRUTH, by Kaggle's rules.
 
     The TRUTH has the same ids and a label each (0 and 1, or names), or a column for each
-    label; rows whose Usage is Ignored do not count.
+    label; rows whose Usage is Ignored do not count. Of a CSV of labels there is only the
+    accuracy.
     """
-    from export.submissions.scoring import score_submission
+    from export.submissions.scoring import score_labels, score_submission
 
+    if (labelled := score_labels(csv, truth)) is not None:
+        if as_json:
+            click.echo(json.dumps(dataclasses.asdict(labelled)))
+            return
+        click.echo(f"accuracy {labelled.accuracy:.4f}, {labelled.images} images")
+        _print_recalls(labelled)
+        return
     found = score_submission(csv, truth, positive, worst)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found)))
@@ -66,7 +74,7 @@ def score(
     _print_worst(found.worst)
 
 
-def _print_recalls(score: Score) -> None:
+def _print_recalls(score: Score | LabelScore) -> None:
     for each in score.recalls:
         share = "none" if each.recall is None else f"{each.recall:.4f}"
         click.echo(f"  recall of {each.label}: {share} of {each.images}")

@@ -91,6 +91,19 @@ def test_score_says_what_to_do_with_a_csv_the_wrong_way_round(tmp_path: Path) ->
     assert "wrong way round" not in right
 
 
+def test_labels_are_scored_without_a_log_loss(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,label\n1,cat\n2,dog\n")
+    command = ["score", str(tmp_path / "t.csv"), str(tmp_path / "t.csv")]
+
+    result = CliRunner().invoke(main, command)
+    as_json = CliRunner().invoke(main, [*command, "--json"])
+
+    assert result.output.startswith(
+        "accuracy 1.0000, 2 images\n  recall of cat: 1.0000"
+    )
+    assert '"accuracy": 1.0' in as_json.output
+
+
 def test_paths_that_are_not_utf8_are_printed_as_escapes(tmp_path: Path) -> None:
     home = os.fsencode(tmp_path) + b"/h\xfc"
     env = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}

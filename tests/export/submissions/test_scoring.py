@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from export.submissions.checking import check_submission
-from export.submissions.scoring import score_submission
+from export.submissions.scoring import Recall, score_labels, score_submission
 from models.errors import InvalidRequestError
 
 BINARY_TRUTH = ("id,label", "1,1", "2,0", "3,1")
@@ -203,6 +203,38 @@ def test_full_format_is_scored_without_its_label_column(tmp_path: Path) -> None:
     csv = write(tmp_path / "s.csv", "id,label,cat,dog", "1,cat,0.75,0.25")
 
     assert score_submission(csv, truth).log_loss == pytest.approx(math.log(4))
+
+
+def test_labels_are_scored_by_accuracy(tmp_path: Path) -> None:
+    truth = write(
+        tmp_path / "t.csv", "id,label", "1,dog", "2,cat", "3,dog", "4,caf\xe9"
+    )
+    csv = write(
+        tmp_path / "s.csv", "id,species", "4,cafe\u0301", "3,cat", "2,cat", "1,dog"
+    )
+
+    score = score_labels(csv, truth)
+
+    assert score is not None
+    assert (score.images, score.accuracy) == (4, 0.75)
+    assert Recall("dog", 2, 0.5) in score.recalls
+    numbers = write(tmp_path / "n.csv", "id,label", "1,0", "2,1", "3,0", "4,2")
+    with pytest.raises(InvalidRequestError, match=r"'0', '1', '2'.* 'dog', 'cat'"):
+        score_labels(numbers, truth)
+    assert score_labels(numbers, numbers) is not None
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "labels"),
+    [("id,label", "1", "ab"), ("id,label", "0.5", "abc"), ("id,a,b,c", "1,1,1", "abc")],
+)
+def test_probabilities_are_no_labels(
+    tmp_path: Path, header: str, row: str, labels: str
+) -> None:
+    truth = write(tmp_path / "t.csv", "id,x", *(f"{n},{n}" for n in labels))
+    csv = write(tmp_path / "s.csv", header, *(f"{n},{row}" for n in labels))
+
+    assert score_labels(csv, truth) is None
 
 
 def test_byte_order_mark_crlf_and_empty_lines_do_not_matter(
