@@ -15,6 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -429,13 +430,14 @@ def _photo_column(sheet: _Sheet, finder: _PhotoFinder) -> tuple[int, bool]:
     """The column of photos, and whether its name says so."""
     known = _known(sheet, PHOTO_COLUMNS)
     columns = range(len(sheet.header))
-    exact = [_share_found(sheet, each, finder.find) for each in columns]
-    shares = [_share_found(sheet, each, finder.find_loosely) for each in columns]
-    best = max(known, key=shares.__getitem__, default=None)
-    if best is not None and shares[best] > 0:
-        return best, True
+    likely: list[int] = []
     # Numbers that count rows are like lost zeros: files named to the letter win.
-    likely = _likely(sheet, exact) or _likely(sheet, shares)
+    for find_photo in (finder.find, finder.find_loosely):
+        shares = [_share_found(sheet, each, find_photo) for each in columns]
+        best = max(known, key=shares.__getitem__, default=None)
+        if best is not None and shares[best] > 0:
+            return best, True
+        likely = likely or _likely(sheet, shares)
     if len(likely) == 1:
         return likely[0], False
     if known:
@@ -513,14 +515,10 @@ class _PhotoFinder:
     def __init__(self, photos: Sequence[SourceFile]) -> None:
         self._photos = photos
         self._exact: dict[str, list[SourceFile]] = defaultdict(list)
-        self._loose: dict[str, list[SourceFile]] = defaultdict(list)
-        self._folders: set[str] = set()
         for photo in photos:
-            *folders, name = _parts(photo.path)
-            self._folders.update(map(loose_name, folders))
+            name = normal_name(photo.name)
             for each in {name, _stem(name)}:
                 self._exact[each].append(photo)
-                self._loose[loose_name(each)].append(photo)
 
     def find(self, cell: str, label: str) -> SourceFile | None:
         """The one photo of that name; *label* is its class folder if several have it."""
@@ -539,10 +537,10 @@ class _PhotoFinder:
         """
         *folders, name = _parts(cell) or [""]
         stem = _stem(name)
-        for known, wanted in ((self._loose, name), (self._loose, stem)):
+        for wanted in (name, stem):
             found = [
                 photo
-                for photo in known.get(loose_name(wanted), ())
+                for photo in self._loose.get(loose_name(wanted), ())
                 if photo.path not in taken
             ]
             file = self._only(found, folders, label)
@@ -563,6 +561,18 @@ class _PhotoFinder:
         """How the photos are called."""
         first = next((photo.path for photo in self._photos), None)
         return f"the first photo is {first}" if first else "there are no photos"
+
+    @cached_property
+    def _loose(self) -> dict[str, list[SourceFile]]:
+        found = defaultdict[str, list[SourceFile]](list)
+        for name, photos in self._exact.items():
+            found[loose_name(name)] += photos
+        return {name: list(dict.fromkeys(photos)) for name, photos in found.items()}
+
+    @cached_property
+    def _folders(self) -> set[str]:
+        folders = {photo.folder for photo in self._photos}
+        return {loose_name(name) for each in folders for name in _parts(each)}
 
     def _only(
         self, found: Sequence[SourceFile], folders: Sequence[str], label: str
