@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +36,11 @@ def check_submission(path: Path, sample: Path | None = None) -> CheckedSubmissio
         OSError: it is gone.
     """
     table = read_submission(path)
-    if table.dialect != CsvDialect("utf-8-sig", ","):
+    if table.dialect != CsvDialect("utf-8-sig", ",") or not _is_plain(path):
         message = (
             f"{path} is no plain CSV ({table.dialect.encoding}, columns separated by "
-            f"{table.dialect.delimiter!r}): save it with commas, in UTF-8"
+            f"{table.dialect.delimiter!r}): save it with commas, in UTF-8, with the "
+            "header as the first line and no spaces or empty columns in it"
         )
         raise InvalidRequestError(message)
     if sample is not None:
@@ -53,3 +55,9 @@ def check_submission(path: Path, sample: Path | None = None) -> CheckedSubmissio
     return CheckedSubmission(
         path, table.header, len(table.rows), path.stat().st_size, hash_file(path)
     )
+
+
+def _is_plain(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        header = next(csv.reader(stream), [])
+    return all(name and name == name.strip() for name in header)

@@ -265,6 +265,17 @@ def test_files_saved_by_excel_are_scored(
         check_submission(csv)
 
 
+@pytest.mark.parametrize("header", ["id,label,,", "id, label", "sep=,\nid,label"])
+def test_header_that_a_competition_would_not_know_is_refused(
+    tmp_path: Path, truth: Path, header: str
+) -> None:
+    csv = write(tmp_path / "s.csv", header, "1,0.9", "2,0.1", "3,0.9")
+
+    assert score_submission(csv, truth).accuracy == 1
+    with pytest.raises(InvalidRequestError, match="no plain CSV"):
+        check_submission(csv)
+
+
 def test_truth_saved_by_excel_is_read(tmp_path: Path) -> None:
     truth = tmp_path / "t.csv"
     truth.write_bytes("img;caf\xe9;b\xe4r\r\n1;1,0;0\r\n2;0; 1\r\n".encode("utf-16"))
