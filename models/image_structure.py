@@ -52,6 +52,15 @@ least 28 bits in the file, 5.4 kB in memory; a pixel takes 27 bytes (measured)."
 UPRIGHT: Final = 1
 
 
+class ClearColour(NamedTuple):
+    """A colour that is transparent wherever it stands: PNG's tRNS for grey and RGB."""
+
+    levels: tuple[int, ...]
+    """Of grey, or of red, green and blue; below 16 bits scaled to 8 of them."""
+    is_wide: bool
+    """Whether levels have 16 bits."""
+
+
 class Stripped(NamedTuple):
     """An image file without metadata, its size, and the orientation it was given."""
 
@@ -60,6 +69,8 @@ class Stripped(NamedTuple):
     """Width and height by the header, unchecked: nothing of that size was made yet."""
     orientation: int = UPRIGHT
     """1 to 8 as Exif counts them; 1 is upright."""
+    clear: ClearColour | None = None
+    """The one colour that is transparent, of a PNG that names one."""
 
 
 def strip_metadata(name: str, image: bytes) -> Stripped:
@@ -273,8 +284,13 @@ _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_HEADER: Final = b"IHDR"
 _PNG_DATA: Final = b"IDAT"
-_PNG_KEPT: Final = {_PNG_HEADER: 13, b"PLTE": 768, b"tRNS": 256}
+_PNG_CLEAR: Final = b"tRNS"
+_PNG_KEPT: Final = {_PNG_HEADER: 13, b"PLTE": 768, _PNG_CLEAR: 256}
 """Chunks before the data that pixels depend on, and their greatest length."""
+_LEVELS: Final = {0: 1, 2: 3}
+"""Grey and RGB as a PNG's header numbers them, and how many levels a pixel has."""
+_SCALES: Final = {1: 255, 2: 85, 4: 17, 8: 1, 16: 1}
+"""What a decoder multiplies levels with, by their bits."""
 _PNG_XMP: Final = b"XML:com.adobe.xmp\0"
 _PNG_PROFILE: Final = b"Raw profile type exif\0"
 """How ImageMagick wrote Exif before PNG had a chunk for it: in hexadecimal digits."""
@@ -301,11 +317,33 @@ def _strip_png(image: bytes) -> Stripped:
     header = kept.get(_PNG_HEADER)
     if not data or header is None:
         raise _damaged("it has no header" if data else "it holds no pixels")
-    width, height, checksum = struct.unpack_from(">8xII5xI", header)
-    if zlib.crc32(header[4:-4]) != checksum:
+    width, height, depth, colour = struct.unpack_from(">8xIIBB", header)
+    if not _is_sound(header):
         raise _damaged("the checksum of its size is wrong")
+    clear = _take_clear_colour(kept, depth, _LEVELS.get(colour, 0))
     orientation = _orientation(_png_exif(texts), _png_xmp(texts))
-    return Stripped(_join_png(kept, data), (width, height), orientation)
+    return Stripped(_join_png(kept, data), (width, height), orientation, clear)
+
+
+def _is_sound(chunk: bytes | memoryview) -> bool:
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
+
+
+def _take_clear_colour(
+    kept: dict[bytes, memoryview], depth: int, levels: int
+) -> ClearColour | None:
+    # Decoders apply that of grey and RGB at some depths only, so none of them gets it.
+    chunk = kept.get(_PNG_CLEAR)
+    if chunk is None:
+        return None
+    scale = _SCALES.get(depth, 0) if _is_sound(chunk) else 0
+    if levels or not scale:
+        del kept[_PNG_CLEAR]
+    if not levels or not scale or len(chunk) != 12 + 2 * levels:
+        return None
+    most = (1 << depth) - 1
+    given = struct.unpack_from(f">8x{levels}H", chunk)
+    return ClearColour(tuple((level & most) * scale for level in given), depth == 16)
 
 
 def _sort_chunks(

@@ -18,13 +18,13 @@ profiles are ignored: the numbers in the file are the model's numbers.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -44,7 +44,13 @@ from models.image_formats import (
     identify,
     refuse,
 )
-from models.image_structure import is_unusual, read_size, strip_metadata
+from models.image_structure import (
+    ClearColour,
+    Stripped,
+    is_unusual,
+    read_size,
+    strip_metadata,
+)
 from models.resampling import resize_rgb
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -56,7 +62,7 @@ STRIP_PIXELS: Final = 1_000_000
 """How many are changed at a time: a strip and its copies fit into 20 MB."""
 COSTLY_BYTES: Final = 1024 * 1024
 COSTLY_PIXELS: Final = 4 * 1024 * 1024
-PREPROCESSING: Final = "exif,white,bilinear-antialias,1"
+PREPROCESSING: Final = "exif,white,bilinear-antialias,2"
 """Changes whenever `decode_image` answers otherwise: caches of pixels are keyed by it."""
 
 _DECODERS: Final[dict[str, type[ImageFile]]] = {
@@ -158,16 +164,20 @@ def _blaming_the_file() -> Iterator[None]:
 
 
 def _decode(image: bytes, draft: tuple[int, int] | None = None) -> Image.Image:
-    opened, orientation = _open(image)
+    opened, stripped = _open(image)
     with _blaming_the_file():
         if draft is not None:
             opened.draft("L", draft)
         opened.load()
-        turn = _TURNS.get(orientation)
-        return _flatten(opened if turn is None else opened.transpose(turn))
+        flat = _flatten(opened)
+        if stripped.clear is not None:
+            mask = _clear_pixels(opened, stripped.clear, stripped.image)
+            flat.paste("white", mask=mask)
+        turn = _TURNS.get(stripped.orientation)
+        return flat if turn is None else flat.transpose(turn)
 
 
-def _open(image: bytes) -> tuple[ImageFile, int]:
+def _open(image: bytes) -> tuple[ImageFile, Stripped]:
     check_image_bytes(len(image), max(len(image), 1))
     name = identify(image[:START_BYTES])
     if name is None:
@@ -177,7 +187,7 @@ def _open(image: bytes) -> tuple[ImageFile, int]:
     with _blaming_the_file():
         opened = _DECODERS[name](io.BytesIO(stripped.image))
     _check_dimensions(opened.size)
-    return opened, stripped.orientation
+    return opened, stripped
 
 
 def _check_dimensions(size: tuple[int, int]) -> None:
@@ -216,6 +226,29 @@ def _on_white(image: Image.Image) -> Image.Image:
     visible = image.convert("RGBA")
     paper = Image.new("RGBA", visible.size, "white")
     return Image.alpha_composite(paper, visible).convert("RGB")
+
+
+def _clear_pixels(image: Image.Image, clear: ClearColour, png: bytes) -> Image.Image:
+    # A mask of those whose colour is the transparent one.
+    levels, is_wide = clear
+    if not is_wide or len(levels) == 1:
+        return _in_strips(image, "1", _equal_to(levels))
+    # Pillow reads the upper or the lower halves of 16-bit RGB, never both.
+    upper = _in_strips(image, "1", _equal_to(level >> 8 for level in levels))
+    lower = PngImageFile(io.BytesIO(png))
+    lower.tile = [lower.tile[0]._replace(args="RGB;16L")]
+    mask = _in_strips(lower, "1", _equal_to(level & 255 for level in levels))
+    return ImageChops.logical_and(upper, mask)
+
+
+def _equal_to(levels: Iterable[int]) -> Callable[[Image.Image], Image.Image]:
+    wanted = tuple(levels)
+
+    def compare(image: Image.Image) -> Image.Image:
+        given = np.asarray(image.convert("L") if image.mode == "1" else image)
+        return Image.fromarray((given.reshape(*given.shape[:2], -1) == wanted).all(-1))
+
+    return compare
 
 
 def _in_strips(
