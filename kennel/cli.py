@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 from typing import Any, Final
 
 import click
 
+from models.environment import read_max_pixels
 from models.errors import InvalidRequestError, KennelError
+from models.image_files import limit_pixels
 
 COMMANDS: Final = {
     "demo": "kennel.commands.demo:demo",
@@ -77,8 +80,11 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="kennel")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Turn labelled photos into a served classifier, and a folder into a Kaggle CSV."""
+    if ctx.invoked_subcommand != "doctor":  # which lists all that cannot be used
+        limit_pixels(read_max_pixels(os.environ))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from typing import Final, Self, TypeAlias
 import numpy as np
 
 from models.errors import InvalidImageError, ModelOverloadedError
-from models.image_files import check_image_bytes
+from models.image_files import check_image_bytes, limit_pixels, most_pixels
 from models.image_structure import TOO_COMPLEX
 from models.images import Pixels, decode_image, decode_thumbnail, is_costly
 
@@ -265,7 +265,7 @@ class _Child:
         self._is_ready = False
         self._socket, theirs = socket.socketpair()
         numbers = (limits.memory_bytes, limits.images, limits.idle_seconds)
-        arguments = [str(each) for each in (*numbers, limits.niceness)]
+        arguments = map(str, (*numbers, limits.niceness, most_pixels()))
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "models.decode_sandbox", *arguments],
@@ -389,9 +389,11 @@ def _too_complex(what: str) -> InvalidImageError:
 def main(arguments: list[str]) -> int:
     """Be a child: decode what comes through standard input until there is a reason to end.
 
-    *arguments*: memory_bytes, images, idle_seconds and niceness of `DecodeLimits`.
+    *arguments*: memory_bytes, images, idle_seconds and niceness of `DecodeLimits`, and
+    the pixels that an image may have.
     """
-    memory_bytes, images, idle_seconds, niceness = arguments
+    memory_bytes, images, idle_seconds, niceness, pixels = arguments
+    limit_pixels(int(pixels))
     parent = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     threading.Thread(target=_end_with, args=[parent], daemon=True).start()
     _give_way(int(niceness))

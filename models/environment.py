@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import InvalidRequestError
+from models.image_files import MAX_PIXELS, MAX_SIDE
 from models.model_address import parse_model_address
 
 _STORAGE_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@?#]+(/[^\s@?#]*)?")
@@ -66,6 +67,15 @@ def read_flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:
     if text not in {"true", "false"}:
         raise InvalidRequestError(f"{name}={text!r} is not true or false")
     return text == "true"
+
+
+def read_max_pixels(env: Mapping[str, str]) -> int:
+    """MAX_PIXELS: how many pixels an image may have.
+
+    Raises:
+        InvalidRequestError: it is no whole number, or above what `MAX_SIDE` allows.
+    """
+    return read_integer(env, "MAX_PIXELS", MAX_PIXELS, (1, MAX_SIDE**2))
 
 
 def read_choice(

@@ -1,4 +1,7 @@
-"""Encoded images as files: read whole, of a bounded size, never through a link."""
+"""Encoded images as files: read whole, of a bounded size, never through a link.
+
+The bounds of an image are here: its bytes, and the pixels that this process takes.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,10 @@ from models.errors import (
 
 MAX_IMAGE_BYTES: Final = 32 * 1024 * 1024
 
+MAX_SIDE: Final = 30_000
+MAX_PIXELS: Final = 256_000_000
+"""Default of the setting of this name. Phones make up to 16,384 x 12,288."""
+
 FAULTS_OF_THE_FILE: Final = frozenset(
     {
         *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
@@ -23,6 +30,8 @@ FAULTS_OF_THE_FILE: Final = frozenset(
     }
 )
 """Gone, behind a link, or forbidden. Any other error of reading is the storage's."""
+
+_most_pixels = MAX_PIXELS
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _UNREADABLE: Final = "the file cannot be read ({})"
@@ -51,6 +60,20 @@ def read_image_file(
             message = _UNREADABLE.format(error.strerror)
             raise InvalidImageError(message, code="unreadable_file") from error
         raise StorageUnavailableError(explain_read_error(path, error)) from error
+
+
+def limit_pixels(count: int) -> None:
+    """Refuse images of more than *count* pixels from now on, in the whole process.
+
+    For composition roots: what is decoded must not depend on who asks.
+    """
+    global _most_pixels
+    _most_pixels = count
+
+
+def most_pixels() -> int:
+    """How many pixels an image may have in this process."""
+    return _most_pixels
 
 
 def explain_read_error(path: Path | str, error: OSError) -> str:

@@ -38,6 +38,9 @@ MAX_TABLE_BYTES: Final = 256 * 1024
 MAX_SCANS: Final = 50
 """Passes over a JPEG: 30 ms each for 49 megapixels of grey. Encoders make 10 to 14."""
 
+MAX_COEFFICIENT_BYTES: Final = 700_000_000
+"""Of a JPEG in several scans: 12,000 x 9,000 pixels with all colours take 648 MB."""
+
 MAX_METADATA_BYTES: Final = 64 * 1024
 """Of one block of metadata, in which the orientation is looked for. In a JPEG it cannot
 be longer."""
@@ -244,10 +247,30 @@ def _note(image: bytes, start: int, stop: int, notes: dict[bytes, bytes]) -> Non
 def _check_scans(image: bytes, start: int, frame: bytes) -> None:
     if frame[1] in _ONE_PASS and image[start + 4] == frame[9]:
         return  # one scan holds every component: libjpeg reads no other
+    needed = _coefficient_bytes(frame)
+    if needed > MAX_COEFFICIENT_BYTES:
+        message = (
+            f"a progressive JPEG of this size takes {needed // 10**6:,} MB to decode, "
+            f"the limit is {MAX_COEFFICIENT_BYTES // 10**6}: save it as a baseline JPEG "
+            "(without progressive), or scale it down"
+        )
+        raise InvalidImageError(message, code=TOO_COMPLEX)
     # Pictures and videos appended to a photo hold such bytes too: look closely only
     # where there are many.
     if image.count(_SCAN, start) > MAX_SCANS and _scans(image, start) > MAX_SCANS:
         raise _too_complex(f"a JPEG with more than {MAX_SCANS} scans")
+
+
+def _coefficient_bytes(frame: bytes) -> int:
+    # libjpeg has those of all components until the last scan, whatever size is wanted.
+    height, width = int.from_bytes(frame[5:7]), int.from_bytes(frame[7:9])
+    sampling = [(each >> 4, each & 15) for each in frame[11::3]]
+    across = max(1, *(wide for wide, _ in sampling))
+    down = max(1, *(high for _, high in sampling))
+    return 2 * sum(
+        (-(-width * wide // across) + 7) * (-(-height * high // down) + 7)
+        for wide, high in sampling
+    )
 
 
 def _scans(image: bytes, position: int) -> int:

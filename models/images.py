@@ -12,6 +12,7 @@ profiles are ignored: the numbers in the file are the model's numbers.
 | 16 bits, colour         | the upper 8 of them                                |
 | transparency            | composited on white                                |
 | animated, multi-picture | the first frame                                    |
+| JPEG above 50 megapixels | decoded at 1/2, 1/4 or 1/8 of its size             |
 | any size                | squashed to the model's, bilinear with antialiasing |
 """
 
@@ -33,7 +34,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from models.errors import InvalidImageError
-from models.image_files import check_image_bytes
+from models.image_files import MAX_SIDE, check_image_bytes, most_pixels
 from models.image_formats import (
     BMP,
     GIF,
@@ -56,8 +57,9 @@ from models.resampling import resize_rgb
 Pixels: TypeAlias = NDArray[np.uint8]
 """[height, width, 3], RGB."""
 
-MAX_PIXELS: Final = 50_000_000
-MAX_SIDE: Final = 30_000
+WHOLE_PIXELS: Final = 50_000_000
+"""Of an image that is decoded at its full size. A JPEG may have more of them: libjpeg
+makes it an eighth, a quarter or half as wide and high while it decodes."""
 STRIP_PIXELS: Final = 1_000_000
 """How many are changed at a time: a strip and its copies fit into 20 MB."""
 COSTLY_BYTES: Final = 1024 * 1024
@@ -82,6 +84,8 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes an image upright, by its orientation."""
+_SIDEWAYS: Final = frozenset([5, 6, 7, 8])
+"""Those that change width and height for each other."""
 
 
 def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
@@ -91,7 +95,7 @@ def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
         InvalidImageError: not an image, damaged, or too large; ``code`` says which.
     """
     height, width = size
-    upright = _decode(image)
+    upright = _decode(image, (2 * width, 2 * height))
     pixels = resize_rgb(upright, size)
     if pixels is not None:
         return pixels
@@ -107,7 +111,7 @@ def decode_thumbnail(image: bytes, longest_side: int) -> Pixels:
     Raises:
         InvalidImageError: as `decode_image`.
     """
-    upright = _decode(image)
+    upright = _decode(image, (2 * longest_side, 2 * longest_side))
     with _blaming_the_file():
         thumbnail = upright.convert("RGB")
         thumbnail.thumbnail((longest_side, longest_side))
@@ -125,7 +129,7 @@ def decode_grey(image: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     """
     height, width = size
     # At three times the size a JPEG's coarse decoding no longer shows (measured).
-    upright = _decode(image, draft=(3 * width, 3 * height))
+    upright = _decode(image, (3 * width, 3 * height), draft="L")
     with _blaming_the_file():
         grey = upright.convert("L")
         return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR))
@@ -163,11 +167,17 @@ def _blaming_the_file() -> Iterator[None]:
         raise InvalidImageError(message) from error
 
 
-def _decode(image: bytes, draft: tuple[int, int] | None = None) -> Image.Image:
+def _decode(
+    image: bytes, least: tuple[int, int], draft: str | None = None
+) -> Image.Image:
+    # Upright, in full size, or else at least as wide and high as *least*: JPEGs that are
+    # too large, or all if a *draft* in that mode will do.
     opened, stripped = _open(image)
+    width, height = opened.size
     with _blaming_the_file():
-        if draft is not None:
-            opened.draft("L", draft)
+        if draft is not None or width * height > WHOLE_PIXELS:
+            lying = least[::-1] if stripped.orientation in _SIDEWAYS else least
+            opened.draft(draft, _within_bounds(opened.size, lying))
         opened.load()
         flat = _flatten(opened)
         if stripped.clear is not None:
@@ -177,35 +187,46 @@ def _decode(image: bytes, draft: tuple[int, int] | None = None) -> Image.Image:
         return flat if turn is None else flat.transpose(turn)
 
 
+def _within_bounds(size: tuple[int, int], least: tuple[int, int]) -> tuple[int, int]:
+    # However large the model's images are, a decoded one has at most WHOLE_PIXELS.
+    width, height = size
+    part = next(p for p in (1, 2, 4, 8) if width * height <= WHOLE_PIXELS * p * p)
+    return min(least[0], width // part), min(least[1], height // part)
+
+
 def _open(image: bytes) -> tuple[ImageFile, Stripped]:
     check_image_bytes(len(image), max(len(image), 1))
     name = identify(image[:START_BYTES])
     if name is None:
         raise refuse(image[:START_BYTES])
     stripped = strip_metadata(name, image)
-    _check_dimensions(stripped.size)
+    _check_dimensions(name, stripped.size)
     with _blaming_the_file():
         opened = _DECODERS[name](io.BytesIO(stripped.image))
-    _check_dimensions(opened.size)
+    _check_dimensions(name, opened.size)
     return opened, stripped
 
 
-def _check_dimensions(size: tuple[int, int]) -> None:
+def _check_dimensions(name: str, size: tuple[int, int]) -> None:
     # Before a single pixel is decoded: a 10 kB file can hold 100 megapixels. The
     # decoder classes are called directly because Image.open only warns at this point.
     width, height = size
     if width < 1 or height < 1:
         raise InvalidImageError(f"the image is {width} x {height} pixels")
-    if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
-        raise _too_many_pixels(f"{width} x {height}")
-
-
-def _too_many_pixels(count: str) -> InvalidImageError:
-    message = (
-        f"the image is {count} pixels, the limit is {MAX_PIXELS:,} pixels and "
-        f"{MAX_SIDE:,} a side: scale it down"
-    )
-    return InvalidImageError(message, code="too_many_pixels")
+    most = most_pixels()
+    limit, remedy = f"MAX_PIXELS={most}", "scale it down"
+    if name != JPEG and most > WHOLE_PIXELS:
+        limit, remedy = (
+            f"{WHOLE_PIXELS:,} for a {name} ({limit} for a JPEG)",
+            "scale it down, or save it as JPEG",
+        )
+        most = WHOLE_PIXELS
+    if width * height > most or max(size) > MAX_SIDE:
+        message = (
+            f"the image is {width} x {height} pixels, the limit is {limit} and "
+            f"{MAX_SIDE:,} a side: {remedy}"
+        )
+        raise InvalidImageError(message, code="too_many_pixels")
 
 
 def _flatten(image: Image.Image) -> Image.Image:

@@ -14,9 +14,11 @@ from models.environment import (
     read_address,
     read_input_root,
     read_integer,
+    read_max_pixels,
     read_path,
     read_seconds,
 )
+from models.image_files import MAX_PIXELS
 from models.redis_url import read_redis_url
 from models.wire.config import read_model_names
 from service.protection.settings import ProtectionSettings
@@ -65,6 +67,7 @@ class ServiceSettings:
     request_timeout_seconds: float = 10.0
     max_request_bytes: int = 64 * 1024 * 1024
     max_images: int = 64
+    max_pixels: int = MAX_PIXELS
     max_in_flight: int = 256
     max_upload_bytes: int = 4 * _GIBIBYTE
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES
@@ -107,6 +110,7 @@ class ServiceSettings:
                 env, "MAX_REQUEST_BYTES", cls.max_request_bytes, (1024, _GIBIBYTE)
             ),
             max_images=max_images,
+            max_pixels=read_max_pixels(env),
             max_in_flight=read_integer(
                 env,
                 "MAX_IN_FLIGHT",

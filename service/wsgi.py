@@ -13,6 +13,7 @@ from typing import Final
 
 from flask import Flask
 
+from models.image_files import limit_pixels
 from models.logs import LogSettings, set_up_logging
 from models.wire.client import ModelServerClient
 from service.app import create_app
@@ -38,6 +39,7 @@ def create() -> Flask:
     _set_up_logging()
     sys.setswitchinterval(SWITCH_SECONDS)
     settings = ServiceSettings.from_env(os.environ)
+    limit_pixels(settings.max_pixels)
     tracing = TracingSettings.from_env(os.environ)
     metrics = Metrics(shared_folder(os.environ))
     observation = Observation(metrics, start_spans(tracing))

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from models.errors import QueueUnavailableError
+from models.image_files import limit_pixels
 from models.wire.client import ModelServerClient
 from worker.absence import PHOTOS, is_awaited, lift, read_absence
 from worker.asking import HOLD_SECONDS, patient_ask
@@ -47,6 +48,7 @@ def predict_shard(job_id: str, shard_number: int) -> None:
         KennelError, OSError: trouble that may pass; RQ runs the shard again.
     """
     settings = WorkerSettings.from_env(os.environ)
+    limit_pixels(settings.max_pixels)
     run = find_unfinished(settings.runs_dir, str(job_id))
     if run is None or not 0 <= shard_number < run.manifest.shard_count:
         return

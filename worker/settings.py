@@ -12,10 +12,12 @@ from models.environment import (
     read_address,
     read_input_root,
     read_location,
+    read_max_pixels,
     read_path,
     read_seconds,
 )
 from models.errors import InvalidRequestError
+from models.image_files import MAX_PIXELS
 from models.redis_url import read_redis_url
 from worker.retention import Retention
 from worker.worklist import QUEUE_NAME
@@ -43,6 +45,7 @@ class WorkerSettings:
     input_url: str | None = None
     results: Path | str | None = None
     model_server: str = "127.0.0.1:8500"
+    max_pixels: int = MAX_PIXELS
     model_wait_seconds: float = 6 * 3600.0
     reconcile_seconds: float = 3.0
     queue_name: str = QUEUE_NAME
@@ -64,6 +67,7 @@ class WorkerSettings:
             input_url=input_url,
             results=read_location(env, "RESULTS_URL"),
             model_server=read_address(env, "MODEL_SERVER", cls.model_server),
+            max_pixels=read_max_pixels(env),
             model_wait_seconds=read_seconds(
                 env,
                 "MODEL_WAIT_SECONDS",

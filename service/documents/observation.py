@@ -23,6 +23,7 @@ class LimitsSchema(Members):
 
     max_request_bytes = count("Bytes of a request", 1)
     max_images = count("Images of a request", 1)
+    max_pixels = count("Pixels of an image; above 50 million, JPEG alone", 1)
     max_in_flight = count("Images in work in one process", 1)
     max_batch_size = count("Images in one call to the model server", 1)
     request_timeout_seconds = fields.Nested(TimeoutsSchema, required=True)
@@ -57,6 +58,7 @@ _INFO: Final[dict[str, Any]] = {
     "limits": {
         "max_request_bytes": 67108864,
         "max_images": 64,
+        "max_pixels": 256_000_000,
         "max_in_flight": 256,
         "max_batch_size": 32,
         "request_timeout_seconds": {"default": 10.0, "min": 0.1, "max": 25.0},

@@ -58,6 +58,7 @@ class ObservationViews:
             limits={
                 "max_request_bytes": settings.max_request_bytes,
                 "max_images": settings.max_images,
+                "max_pixels": settings.max_pixels,
                 "max_in_flight": settings.max_in_flight,
                 "max_batch_size": MAX_BATCH_SIZE,
                 "request_timeout_seconds": {
