@@ -72,6 +72,8 @@ class Stripped(NamedTuple):
     """Width and height by the header, unchecked: nothing of that size was made yet."""
     orientation: int = UPRIGHT
     """1 to 8 as Exif counts them; 1 is upright."""
+    what: str = "image"
+    """What it is called when its pixels turn out to be damaged."""
     clear: ClearColour | None = None
     """The one colour that is transparent, of a PNG that names one."""
 
@@ -161,6 +163,15 @@ _TABLES: Final = frozenset([0xC4, 0xCC, 0xDB, 0xDD])
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH: Final = frozenset([0x01, *range(0xD0, 0xDA)])
 _ONE_PASS: Final = frozenset(_FRAMES - {0xC2, 0xC6, 0xCA, 0xCE})
+_UNDECODABLE: Final = {
+    **dict.fromkeys((0xC3, 0xCB), "lossless JPEG"),
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF, 0xDE), "hierarchical JPEG"),
+    0xF7: "JPEG-LS image",
+}
+"""Frames of JPEGs that libjpeg, or its fraction of the size, does not decode."""
+_DEPTHS: Final = frozenset([12, 16])
+"""Bits of a colour in medical images; Pillow's libjpeg decodes 8."""
+_ARITHMETIC: Final = frozenset([0xC9, 0xCA])
 _ORDINARY_FRAMES: Final = frozenset([0xC0, 0xC1, 0xC2])
 """Huffman-coded, in one pass or several."""
 
@@ -202,7 +213,8 @@ def _strip_jpeg(image: bytes) -> Stripped:
     height, width = struct.unpack_from(">HH", frame, 5)
     if length < start:
         image = b"".join((*kept, memoryview(image)[start:]))
-    return Stripped(image, (width, height), _orientation(*notes.values()))
+    what = "arithmetic-coded JPEG" if frame[1] in _ARITHMETIC else "image"
+    return Stripped(image, (width, height), _orientation(*notes.values()), what)
 
 
 def _sort_segments(image: bytes) -> tuple[list[bytes], dict[bytes, bytes], int]:
@@ -212,11 +224,15 @@ def _sort_segments(image: bytes) -> tuple[list[bytes], dict[bytes, bytes], int]:
     for kind, start, stop in _segments(image):
         if kind == _SOS:
             break
+        if kind in _UNDECODABLE:
+            raise _undecodable(_UNDECODABLE[kind])
         if kind in _TABLES or _tells_colours(kind, image, start, stop):
             kept.append(image[start:stop])
         elif kind in _COMMENTS:
             _note(image, start, stop, notes)
         elif kind in _FRAMES and not framed and _has_length(image, start, stop):
+            if image[start + 4] in _DEPTHS:
+                raise _undecodable(f"JPEG of {image[start + 4]} bits a colour")
             kept.append(image[start:stop])
             framed = True
         else:
@@ -345,7 +361,8 @@ def _strip_png(image: bytes) -> Stripped:
         raise _damaged("the checksum of its size is wrong")
     clear = _take_clear_colour(kept, depth, _LEVELS.get(colour, 0))
     orientation = _orientation(_png_exif(texts), _png_xmp(texts))
-    return Stripped(_join_png(kept, data), (width, height), orientation, clear)
+    whole = _join_png(kept, data)
+    return Stripped(whole, (width, height), orientation, clear=clear)
 
 
 def _is_sound(chunk: bytes | memoryview) -> bool:
@@ -659,6 +676,13 @@ _UNUSUAL: Final[Mapping[str, Callable[[bytes], bool]]] = MappingProxyType(
 def _too_complex(what: str) -> InvalidImageError:
     message = f"{what} takes too long to decode: save it again as an ordinary JPEG"
     return InvalidImageError(message, code=TOO_COMPLEX)
+
+
+def _undecodable(what: str) -> InvalidImageError:
+    message = (
+        f"this is a {what}, which is not decoded here: save it as an ordinary JPEG"
+    )
+    return InvalidImageError(message, code="unsupported_image")
 
 
 def _damaged(reason: str) -> InvalidImageError:

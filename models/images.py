@@ -154,14 +154,14 @@ def is_costly(
 
 
 @contextmanager
-def _blaming_the_file() -> Iterator[None]:
+def _blaming_the_file(what: str = "image") -> Iterator[None]:
     # Around every call of Pillow: a decoder may raise anything for a file made to upset
     # it (an AssertionError for a PNG without its palette), and the file is at fault.
     try:
         yield
     except Exception as error:
         message = (
-            f"the image is damaged ({_reason(error)}): send the whole file, or save "
+            f"the {what} is damaged ({_reason(error)}): send the whole file, or save "
             "the image again as JPEG or PNG"
         )
         raise InvalidImageError(message) from error
@@ -174,7 +174,7 @@ def _decode(
     # too large, or all if a *draft* in that mode will do.
     opened, stripped = _open(image)
     width, height = opened.size
-    with _blaming_the_file():
+    with _blaming_the_file(stripped.what):
         if draft is not None or width * height > WHOLE_PIXELS:
             lying = least[::-1] if stripped.orientation in _SIDEWAYS else least
             opened.draft(draft, _within_bounds(opened.size, lying))
@@ -198,7 +198,7 @@ def _open(image: bytes) -> tuple[ImageFile, Stripped]:
     check_image_bytes(len(image), max(len(image), 1))
     name = identify(image[:START_BYTES])
     if name is None:
-        raise refuse(image[:START_BYTES])
+        raise refuse(image)
     stripped = strip_metadata(name, image)
     _check_dimensions(name, stripped.size)
     with _blaming_the_file():

@@ -11,7 +11,8 @@ from PIL import Image
 from models.errors import InvalidImageError
 from models.image_formats import FORMATS
 from models.images import decode_image
-from tests.models.files import bmp, gif, gif_run, png
+from tests.models.bombs import frame_header
+from tests.models.files import bmp, gif, gif_run, png, png_header
 from tests.pictures import encoded, grey, noise
 
 SIZE = (8, 8)
@@ -212,7 +213,8 @@ def media(brand: bytes) -> bytes:
         (b"/9j/4AAQSkZJRg", "a JPEG in base64, .*: decode it first"),
         (b"version https://git-lfs.github.com", "Git LFS pointer, .*: fetch the file"),
         (b"PK\x03\x04\x14", "a ZIP archive or an office document, .*: unpack it"),
-        (b"RIFF\0\0\0\0WAVE", "it starts with 52 49 46 46 .*: convert it first"),
+        (b"RIFF\0\0\0\0WAVE", "a sound file, .*: send a photo"),
+        (b"RIFF\0\0\0\0XYZ ", "it starts with 52 49 46 46 .*: convert it first"),
         (b"\0\0\0\0\0\0\0\0WEBP", "it starts with .*: convert it first"),
         (b"hello", "it starts with 68 65 6c 6c 6f .*: convert it first"),
     ],
@@ -223,3 +225,128 @@ def test_other_file_is_named_with_a_remedy(start: bytes, complaint: str) -> None
 
     assert refused.value.code == "unsupported_image"
     assert FORMATS in str(refused.value)
+
+
+def tga(kind: int, map_kind: int = 0, *, name: bytes = b"") -> bytes:
+    """The header of a TGA of 20 x 10 pixels, called *name*."""
+    palette = (0, 256, 24) if map_kind else (0, 0, 0)
+    bits = 8 if map_kind or kind in (3, 11) else 24
+    fields = (len(name), map_kind, kind, *palette, 0, 0, 20, 10, bits, 0x20)
+    return struct.pack("<BBBHHBHHHHBB", *fields) + name + bytes(600)
+
+
+LICENCE = b"<!-- " + b"no warranty; " * 300 + b"-->"
+DOCTYPE = b'<!DOCTYPE svg PUBLIC "-//W3C" [\n<!ENTITY ns "http://a">\n]>'
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+
+
+@pytest.mark.parametrize(
+    ("file", "complaint"),
+    [
+        *((tga(kind), "a TGA image, .*: export it") for kind in (2, 3, 10, 11)),
+        *((tga(kind, 1), "a TGA image") for kind in (1, 9)),
+        (tga(2, name=b"made by a program"), "a TGA image"),
+        (b"\0\0\2\0\1\0\x20\x20", r"a cursor \(CUR, ANI\)"),
+        (b"P6\n# by a program\n20 10\n255\n" + bytes(600), "a Netpbm image"),
+        (b"Pf\n20 10\n-1.0\n" + bytes(800), "a Netpbm image"),
+        (b"\n\5\1\x08" + bytes(200), "a PCX image"),
+        (b"\0\0\x09\2" + b"\xff\x80" * 2, "a WBMP image"),
+        (b"IIRO\x08\0\0\0", r"raw photo \(ORF\), .*: convert it to JPEG"),
+        (b"IIU\0\x18\0\0\0", r"raw photo \(RW2\)"),
+        (b"II*\0\x10\0\0\0CR\2\0", r"raw photo \(CR2\)"),
+        (b"II\xbc\1\x08\0\0\0", "a JPEG XR image"),
+        (b"SIMPLE  =                    T", "a FITS image"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe", "a Radiance HDR image"),
+        (b"icns\0\0\1\0", r"an icon \(ICNS\)"),
+        (b"\x8aMNG\r\n\x1a\n", "an MNG animation"),
+        (b"\x93NUMPY\1\0", "a NumPy array"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (bytes(344) + b"n+1\0", "a NIfTI volume, .*: export its slices"),
+        (bytes(257) + b"ustar\x0000", "a tar archive, .*: unpack it"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"Rar!\x1a\7\1\0", "a RAR archive"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old office document"),
+        (b"\0\0\0\x14moov", "a video"),
+        (b"\1\0\0\0\x6c" + bytes(35) + b" EMF", "an EMF drawing"),
+        (b"\0\5\x16\7\0\2\0\0Mac OS X", "an AppleDouble file"),
+        (b"bplist00", "a property list"),
+        (b"L\0\0\0\1\x14\2\0", "a shortcut of Windows"),
+        (bytes(5000), "a file of zeros, .*: copy it again"),
+        (LICENCE + SVG, "an SVG drawing, .*: export it as PNG"),
+        (
+            b"<?xml version='1.0'?>\n<?pi?>\n" + DOCTYPE + LICENCE + SVG,
+            "an SVG drawing",
+        ),
+        (DOCTYPE + b"<svg:svg>", "an SVG drawing"),
+        (SVG.decode().encode("utf-16"), "an SVG drawing"),
+        (SVG.decode().encode("utf-16-be"), "an SVG drawing"),
+        (LICENCE + b"\n  <!DOCTYPE html>", "a web page"),
+        (b"\n\n <HTML lang=en>", "a web page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code>", "an XML document"),
+        (b'{"message": "Not Found"}', "JSON, .*: send the image itself"),
+        (b"data:application/octet-stream;base64,/9j/", "a data URL"),
+        (b"R0lGODlhAQABAIAAAP", "a GIF in base64"),
+        (b"UklGRiQAAABXRUJQVlA4", "a WebP in base64"),
+        (b"ffd8ffe000104a464946", "an image in hexadecimal digits"),
+        (b"b'\\xff\\xd8\\xff\\xe0", "the printed form of Python bytes"),
+        (
+            b"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\0\x10JFIF",
+            "read or written as",
+        ),
+        (b"\x89PNG\n\x1a\n\0\0\0\rIHDR", "written as text, .*: send its bytes"),
+        (b"\r\n\xff\xd8\xff\xe0", "other bytes in front, .*: cut them off"),
+        (b"https://example.com/1.jpg", "a web address"),
+        (b"[InternetShortcut]\r\nURL=x", "a shortcut to a web page"),
+        (b"--x1\r\nContent-Disposition: form-data", "a form with its boundaries"),
+        ("caf\N{LATIN SMALL LETTER E WITH ACUTE}".encode("utf-16"), "a text file"),
+        (png_header(8, 8).replace(b"\0\0\0\rIHDR", b"\0\0\0\4CgBIP\0 \2"), "CgBI"),
+    ],
+)
+def test_whole_file_is_named_with_a_remedy(file: bytes, complaint: str) -> None:
+    with pytest.raises(InvalidImageError, match=complaint) as refused:
+        decode_image(file, SIZE)
+
+    assert refused.value.code == "unsupported_image"
+
+
+@pytest.mark.parametrize("prolog", [b"<?", b"<!--", b"<!doctype a[", b"<!doctype a "])
+def test_long_prolog_takes_no_time(prolog: bytes) -> None:
+    for filling in (b" ", b"<?>", b"]", b"<!---->", prolog):
+        with pytest.raises(InvalidImageError):
+            decode_image(prolog + filling * 60_000, SIZE)
+
+
+PHOTO = noise(1, kind="JPEG")
+
+
+@pytest.mark.parametrize(
+    ("frame", "complaint"),
+    [
+        *(
+            (kind, "a lossless JPEG, .*: save it as an ordinary")
+            for kind in (0xC3, 0xCB)
+        ),
+        *((kind, "a hierarchical JPEG") for kind in (0xC5, 0xC6, 0xC7, 0xCD, 0xDE)),
+        (0xF7, "a JPEG-LS image"),
+    ],
+)
+def test_other_kind_of_jpeg_is_named_with_a_remedy(frame: int, complaint: str) -> None:
+    changed = PHOTO.replace(b"\xff\xc0", bytes([0xFF, frame]))
+
+    with pytest.raises(InvalidImageError, match=complaint) as refused:
+        decode_image(changed, SIZE)
+    assert refused.value.code == "unsupported_image"
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_jpeg_of_more_bits_is_named(bits: int) -> None:
+    with pytest.raises(InvalidImageError, match=f"a JPEG of {bits} bits") as refused:
+        decode_image(frame_header(PHOTO, 4, bytes([bits])), SIZE)
+    assert refused.value.code == "unsupported_image"
+
+
+def test_arithmetic_coded_jpeg_is_named_when_it_is_damaged() -> None:
+    changed = PHOTO.replace(b"\xff\xc0", b"\xff\xca")
+
+    with pytest.raises(InvalidImageError, match="arithmetic-coded JPEG is damaged"):
+        decode_image(changed, SIZE)

@@ -133,7 +133,7 @@ def test_first_frame_of_an_animation_counts() -> None:
     ("image", "code", "complaint"),
     [
         (b"", "empty_image", "0 bytes"),
-        (b"just some text", "unsupported_image", "convert it first"),
+        (b"just some text", "unsupported_image", "a text file"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "unsupported_image", "JPEG, PNG"),
         (b"GIF89a" + bytes(40), "undecodable_image", "damaged"),
         (noise(1)[: len(noise(1)) // 2], "undecodable_image", "damaged"),
