@@ -192,8 +192,10 @@ def _segments(image: bytes) -> Iterator[tuple[int, int, int]]:
         if kind in _WITHOUT_LENGTH:
             position = start + 2
             continue
-        position = start + 2 + int.from_bytes(image[start + 2 : start + 4])
-        if not start + 4 <= position <= len(image):
+        # A length includes its own two bytes; to libjpeg less is as good as two.
+        length = max(2, int.from_bytes(image[start + 2 : start + 4]))
+        position = start + 2 + length
+        if position > len(image):
             raise _damaged("a segment is longer than the file")
         yield kind, start, position
         if kind == _SOS:
@@ -489,14 +491,12 @@ def _webp_chunks(
 
 
 def _strip_webp(image: bytes) -> Stripped:
-    size, stop = _webp_size(image), 8 + int.from_bytes(image[4:8], "little")
-    if stop > len(image):
-        raise _damaged("it ends early")
+    size = _webp_size(image)
     if not image.startswith(_EXTENDED, 12):
-        return Stripped(image, size)
+        return Stripped(_with_length(image), size)
     kept: dict[bytes, bytes] = {}
     notes = dict.fromkeys(_WEBP_METADATA, b"")
-    for kind, start, end in _webp_chunks(image, 12, stop):
+    for kind, start, end in _webp_chunks(image, 12, len(image)):
         if kind in _WITHIN_FILE and not kept.keys() & {kind, *_PICTURES}:
             kept[kind] = _webp_chunk(image, kind, start, end)
         elif image[20] & _WEBP_METADATA.get(kind, 0) and not notes[kind]:
@@ -504,8 +504,21 @@ def _strip_webp(image: bytes) -> Stripped:
     header = bytearray(image[12:30])
     header[4:9] = 10, 0, 0, 0, image[20] & _WEBP_FLAGS
     body = b"".join((b"WEBP", header, *kept.values()))
-    whole = b"RIFF" + len(body).to_bytes(4, "little") + body
-    return Stripped(whole, size, _orientation(*notes.values()))
+    return Stripped(_riff(body), size, _orientation(*notes.values()))
+
+
+def _with_length(image: bytes) -> bytes:
+    # The file's own length may be wrong; that of its one chunk counts.
+    stop = 20 + int.from_bytes(image[16:20], "little")
+    if stop > len(image):
+        raise _damaged("it ends early")
+    if 8 + int.from_bytes(image[4:8], "little") == stop + (stop & 1):
+        return image
+    return _riff(image[8:stop] + bytes(stop & 1))
+
+
+def _riff(body: bytes) -> bytes:
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
 def _webp_chunk(image: bytes, kind: bytes, start: int, stop: int) -> bytes:
@@ -621,16 +634,31 @@ def _gif_size(image: bytes) -> tuple[int, int]:
 # --- BMP ------------------------------------------------------------------------------
 
 _CORE_HEADER: Final = 12
-_RLE_HEADERS: Final = (40, 52, 56, 64, 108, 124)
+_SHORT_HEADER: Final = 16
+_HEADERS: Final = (40, 52, 56, 64, 108, 124)
 
 
 def _strip_bmp(image: bytes) -> Stripped:
     size = _bmp_size(image)
+    image = _with_known_header(image)
     if _is_run_length(image):
         if not may_be_unpacked(len(image), size):
             raise _too_complex("a run-length coded BMP of this size")
         image = unpack_run_lengths(image, size)
     return Stripped(image, size)
+
+
+def _with_known_header(image: bytes) -> bytes:
+    # Shorter ones of OS/2, and what some programs make up.
+    given = int.from_bytes(image[14:18], "little")
+    if given < _SHORT_HEADER or given in _HEADERS or 14 + given > len(image):
+        return image
+    known = max(each for each in _HEADERS if each <= max(given, _HEADERS[0]))
+    header = image[18 : 14 + given].ljust(known, b"\0")[: known - 4]
+    start = int.from_bytes(image[10:14], "little")
+    start = max(0, start + known - given) if start else 0
+    places = struct.pack("<II", start, known)
+    return b"".join((image[:10], places, header, memoryview(image)[14 + given :]))
 
 
 def _bmp_size(image: bytes) -> tuple[int, int]:
@@ -642,10 +670,15 @@ def _bmp_size(image: bytes) -> tuple[int, int]:
 
 
 def _is_run_length(image: bytes) -> bool:
-    if int.from_bytes(image[14:18], "little") not in _RLE_HEADERS:
+    if int.from_bytes(image[14:18], "little") not in _HEADERS:
         return False
     bits, compression = struct.unpack_from("<HI", image, 28)
     return bits in (1, 4, 8) and compression in RUN_LENGTHS
+
+
+def _is_unusual_bmp(image: bytes) -> bool:
+    header = int.from_bytes(image[14:18], "little")
+    return header not in (_CORE_HEADER, *_HEADERS) or _is_run_length(image)
 
 
 # --- by format ------------------------------------------------------------------------
@@ -669,7 +702,7 @@ _SIZES: Final[Mapping[str, Callable[[bytes], tuple[int, int]]]] = MappingProxyTy
     }
 )
 _UNUSUAL: Final[Mapping[str, Callable[[bytes], bool]]] = MappingProxyType(
-    {JPEG: _is_unusual_jpeg, WEBP: _may_take_much_memory, BMP: _is_run_length}
+    {JPEG: _is_unusual_jpeg, WEBP: _may_take_much_memory, BMP: _is_unusual_bmp}
 )
 
 

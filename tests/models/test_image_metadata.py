@@ -80,6 +80,25 @@ def in_webp(flags: int, *chunks: bytes) -> bytes:
     return extended(flags, (48, 36), WEBP[12:], *chunks)
 
 
+GIF = encoded(photo(), "GIF")
+BMP = encoded(photo(), "BMP")
+
+
+def in_gif(extension: bytes) -> bytes:
+    start = 13 + (3 << (GIF[10] & 7) + 1)
+    return GIF[:start] + extension + GIF[start:]
+
+
+def in_bmp(length: int) -> bytes:
+    """With a header of that *length*; what it has no room for is 0 anyway."""
+    start, header = 14 + length, (BMP[18:54] + bytes(length))[: length - 4]
+    return BMP[:10] + struct.pack("<II", start, length) + header + BMP[54:]
+
+
+def riff_length(webp: bytes, length: int) -> bytes:
+    return webp[:4] + struct.pack("<I", length) + webp[8:]
+
+
 PLACES: dict[str, tuple[Callable[[int], bytes], bytes]] = {
     # name: a file with that orientation, the file without
     "jpeg": (lambda turn: in_jpeg(segment(0xE1, b"Exif\0\0" + exif(turn))), JPEG),
@@ -208,6 +227,39 @@ UNREADABLE: dict[str, tuple[bytes, bytes]] = {
     ),
     "png-frames": (in_png(png_chunk(b"acTL"), frame_control(7)), LYING),
     "png-text-cut-off": (LYING[:-12] + text(b"tEXt", b"k", bytes(99))[:50], LYING),
+    "jpeg-no-length": (in_jpeg(b"\xff\xe1\0\0"), JPEG),
+    "jpeg-length-of-one": (in_jpeg(b"\xff\xfe\0\1"), JPEG),
+    "jpeg-bytes-between-segments": (in_jpeg(segment(0xE5, b"x") + b"junk"), JPEG),
+    "jpeg-started-twice": (JPEG[:2] + JPEG, JPEG),
+    "jpeg-comment-behind-the-frame": (
+        JPEG.replace(b"\xff\xda", segment(0xE1, b"Exif\0\0x") + b"\xff\xda", 1),
+        JPEG,
+    ),
+    "jpeg-bytes-behind": (JPEG + b"garbage", JPEG),
+    "png-checksums": (
+        in_png(
+            *(png_chunk(kind)[:-4] + bytes(4) for kind in (b"iTXt", b"tIME", b"cHRM"))
+        ),
+        LYING,
+    ),
+    "png-twice": (in_png(*[png_chunk(b"gAMA", b"\0\0\xb1\x8f")] * 2), LYING),
+    "png-text-behind-the-end": (LYING + text(b"tEXt", b"k", b"v"), LYING),
+    "gif-short-control": (in_gif(b"!\xf9\2\0\0\0"), GIF),
+    "gif-application-of-nothing": (in_gif(b"!\xff\0"), GIF),
+    "gif-unknown-extension": (in_gif(b"!\x99\2ab\0"), GIF),
+    "bmp-short-header": (in_bmp(16), BMP),
+    "bmp-odd-header": (in_bmp(41), BMP),
+    "bmp-long-header": (in_bmp(200), BMP),
+    "bmp-wrong-length": (BMP[:2] + bytes(4) + BMP[6:], BMP),
+    "webp-too-long": (riff_length(WEBP, len(WEBP) + 100), WEBP),
+    "webp-too-short": (riff_length(WEBP, 0), WEBP),
+    "webp-extended-too-long": (riff_length(in_webp(0), 10**6), WEBP),
+    "webp-exif-cut-off": (in_webp(8, webp_chunk(b"EXIF", bytes(99)))[:-50], WEBP),
+    "webp-exif-of-odd-length": (in_webp(8, webp_chunk(b"EXIF", b"odd")), WEBP),
+    "webp-profile-first": (
+        extended(0x20, (48, 36), webp_chunk(b"ICCP", b"abc") + WEBP[12:]),
+        WEBP,
+    ),
     "webp-exif": (in_webp(8, webp_chunk(b"EXIF", b"garbage!")), WEBP),
     "webp-exif-of-nothing": (in_webp(8, webp_chunk(b"EXIF")), WEBP),
     "webp-unannounced": (in_webp(0, webp_chunk(b"EXIF", exif(6))), WEBP),
