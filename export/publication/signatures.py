@@ -6,10 +6,12 @@ Preprocessing and temperature are in the graph, clipping is not: the bound is in
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
+from export.publication.encoded_images import decode_encoded
 from export.training.classifier import Ensemble
 from models.card import ModelCard
 from models.contract import (
@@ -40,12 +42,8 @@ def serving_signatures(classifier: Any, card: ModelCard) -> dict[str, Any]:
         logits = classifier(tf.cast(images, tf.float32), training=False)
         return _answer(logits, card)
 
-    def decode(image: Any) -> Any:
-        pixels = tf.io.decode_image(image, channels=3, expand_animations=False)
-        resized = tf.image.resize(pixels, card.image_size, antialias=True)
-        return tf.cast(tf.round(tf.clip_by_value(resized, 0, 255)), tf.uint8)
-
     def predict_encoded(images: Any) -> dict[str, Any]:
+        decode = partial(decode_encoded, size=card.image_size)
         pixels = tf.map_fn(decode, images, fn_output_signature=tf.uint8)
         return predict(tf.ensure_shape(pixels, [None, height, width, 3]))
 

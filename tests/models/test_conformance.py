@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from PIL import Image
 
 from models.card import ModelCard
 from models.contract import (
@@ -37,7 +38,7 @@ from models.wire.client import ModelServerClient
 from models.wire.model_ref import ModelRef
 from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
 from tests.models.conftest import RunningServer
-from tests.pictures import grey, noise
+from tests.pictures import encoded, grey, noise
 
 pytestmark = pytest.mark.tensorflow
 
@@ -144,17 +145,24 @@ def test_encoded_agrees_with_pixels_to_its_tolerance(
     server: RunningServer,
     card: ModelCard,
 ) -> None:
-    images = [grey(40, (64, 64)), noise(3, (90, 70))]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    shades = Image.linear_gradient("L")
+    images = [
+        *(grey(40, (64, 64)), noise(3, (90, 70))),
+        encoded(shades, "JPEG", exif=turned),
+        encoded(Image.merge("LA", (Image.new("L", (256, 256)), shades))),
+    ]
     request = messages.PredictRequest()
     request.model_spec.name = server.model
     request.model_spec.signature_name = ENCODED_SIGNATURE
     request.inputs[IMAGES_INPUT].CopyFrom(to_string_tensor(images))
 
-    encoded = from_tensor(predict(channel, request).outputs[PROBABILITIES_OUTPUT])
+    answered = from_tensor(predict(channel, request).outputs[PROBABILITIES_OUTPUT])
 
     pixels = np.stack([decode_image(image, card.image_size) for image in images])
     direct = client.predict(pixels, ModelRef(server.model)).probabilities
-    assert encoded == pytest.approx(direct, abs=0.02)
+    assert answered == pytest.approx(direct, abs=0.02)
 
 
 def only_explaining(card: ModelCard) -> None:
