@@ -77,7 +77,8 @@ class DecodeLimits:
         cpu_seconds: processor time. On one core of a 2-core EPYC a photo of 50 megapixels
             takes 0.3 to 0.8 s, and transparent WebP of that size, the slowest, 1.4 s.
         memory_bytes: address space above that of a child at rest. A JPEG of 50 megapixels
-            takes 200 to 380 MB, and WebP, the most, 780 MB. Not enforced on macOS.
+            takes 200 to 380 MB, a progressive one of 108 up to 660 MB, and WebP, the most,
+            780 MB. Not enforced on macOS.
         wall_seconds: between order and answer, where the caller allows no less.
         images: how many a child decodes before another one takes its place.
         idle_seconds: how long a child waits for an image before it ends.

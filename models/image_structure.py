@@ -39,7 +39,7 @@ MAX_SCANS: Final = 50
 """Passes over a JPEG: 30 ms each for 49 megapixels of grey. Encoders make 10 to 14."""
 
 MAX_COEFFICIENT_BYTES: Final = 700_000_000
-"""Of a JPEG in several scans: 12,000 x 9,000 pixels with all colours take 648 MB."""
+"""Of a progressive JPEG's DCT coefficients: 324 to 648 MB for 12,000 x 9,000 pixels."""
 
 MAX_METADATA_BYTES: Final = 64 * 1024
 """Of one block of metadata, in which the orientation is looked for. In a JPEG it cannot
@@ -55,7 +55,7 @@ least 28 bits in the file, 5.4 kB in memory; a pixel takes 27 bytes (measured)."
 UPRIGHT: Final = 1
 
 
-class ClearColour(NamedTuple):
+class TransparentColour(NamedTuple):
     """A colour that is transparent wherever it stands: PNG's tRNS for grey and RGB."""
 
     levels: tuple[int, ...]
@@ -74,7 +74,7 @@ class Stripped(NamedTuple):
     """1 to 8 as Exif counts them; 1 is upright."""
     what: str = "image"
     """What it is called when its pixels turn out to be damaged."""
-    clear: ClearColour | None = None
+    transparent: TransparentColour | None = None
     """The one colour that is transparent, of a PNG that names one."""
 
 
@@ -280,7 +280,7 @@ def _check_scans(image: bytes, start: int, frame: bytes) -> None:
 
 
 def _coefficient_bytes(frame: bytes) -> int:
-    # libjpeg has those of all components until the last scan, whatever size is wanted.
+    # Of a JPEG in several scans libjpeg has all of them in memory, at any fraction.
     height, width = int.from_bytes(frame[5:7]), int.from_bytes(frame[7:9])
     sampling = [(each >> 4, each & 15) for each in frame[11::3]]
     across = max(1, *(wide for wide, _ in sampling))
@@ -325,8 +325,8 @@ _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_HEADER: Final = b"IHDR"
 _PNG_DATA: Final = b"IDAT"
-_PNG_CLEAR: Final = b"tRNS"
-_PNG_KEPT: Final = {_PNG_HEADER: 13, b"PLTE": 768, _PNG_CLEAR: 256}
+_PNG_TRANSPARENT: Final = b"tRNS"
+_PNG_KEPT: Final = {_PNG_HEADER: 13, b"PLTE": 768, _PNG_TRANSPARENT: 256}
 """Chunks before the data that pixels depend on, and their greatest length."""
 _LEVELS: Final = {0: 1, 2: 3}
 """Grey and RGB as a PNG's header numbers them, and how many levels a pixel has."""
@@ -361,31 +361,33 @@ def _strip_png(image: bytes) -> Stripped:
     width, height, depth, colour = struct.unpack_from(">8xIIBB", header)
     if not _is_sound(header):
         raise _damaged("the checksum of its size is wrong")
-    clear = _take_clear_colour(kept, depth, _LEVELS.get(colour, 0))
+    transparent = _take_transparent_colour(kept, depth, _LEVELS.get(colour, 0))
     orientation = _orientation(_png_exif(texts), _png_xmp(texts))
     whole = _join_png(kept, data)
-    return Stripped(whole, (width, height), orientation, clear=clear)
+    return Stripped(whole, (width, height), orientation, transparent=transparent)
 
 
 def _is_sound(chunk: bytes | memoryview) -> bool:
     return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
 
 
-def _take_clear_colour(
+def _take_transparent_colour(
     kept: dict[bytes, memoryview], depth: int, levels: int
-) -> ClearColour | None:
-    # Decoders apply that of grey and RGB at some depths only, so none of them gets it.
-    chunk = kept.get(_PNG_CLEAR)
+) -> TransparentColour | None:
+    # Pillow applies that of grey and RGB at some depths only, so it is taken out.
+    chunk = kept.get(_PNG_TRANSPARENT)
     if chunk is None:
         return None
     scale = _SCALES.get(depth, 0) if _is_sound(chunk) else 0
     if levels or not scale:
-        del kept[_PNG_CLEAR]
+        del kept[_PNG_TRANSPARENT]
     if not levels or not scale or len(chunk) != 12 + 2 * levels:
         return None
     most = (1 << depth) - 1
     given = struct.unpack_from(f">8x{levels}H", chunk)
-    return ClearColour(tuple((level & most) * scale for level in given), depth == 16)
+    return TransparentColour(
+        tuple((level & most) * scale for level in given), depth == 16
+    )
 
 
 def _sort_chunks(
@@ -508,7 +510,7 @@ def _strip_webp(image: bytes) -> Stripped:
 
 
 def _with_length(image: bytes) -> bytes:
-    # The file's own length may be wrong; that of its one chunk counts.
+    # The length of the file in its header may be wrong: that of its chunk counts.
     stop = 20 + int.from_bytes(image[16:20], "little")
     if stop > len(image):
         raise _damaged("it ends early")
@@ -649,7 +651,7 @@ def _strip_bmp(image: bytes) -> Stripped:
 
 
 def _with_known_header(image: bytes) -> bytes:
-    # Shorter ones of OS/2, and what some programs make up.
+    # Pillow refuses the short headers of OS/2, and lengths that programs make up.
     given = int.from_bytes(image[14:18], "little")
     if given < _SHORT_HEADER or given in _HEADERS or 14 + given > len(image):
         return image

@@ -12,7 +12,7 @@ profiles are ignored: the numbers in the file are the model's numbers.
 | 16 bits, colour         | the upper 8 of them                                |
 | transparency            | composited on white                                |
 | animated, multi-picture | the first frame                                    |
-| JPEG above 50 megapixels | decoded at 1/2, 1/4 or 1/8 of its size             |
+| JPEG above 50 million   | decoded at 1/2, 1/4 or 1/8 of its width and height |
 | any size                | squashed to the model's, bilinear with antialiasing |
 """
 
@@ -46,8 +46,8 @@ from models.image_formats import (
     refuse,
 )
 from models.image_structure import (
-    ClearColour,
     Stripped,
+    TransparentColour,
     is_unusual,
     read_size,
     strip_metadata,
@@ -85,7 +85,7 @@ _TURNS: Final = {
 }
 """What makes an image upright, by its orientation."""
 _SIDEWAYS: Final = frozenset([5, 6, 7, 8])
-"""Those that change width and height for each other."""
+"""Orientations of which width and height change places."""
 
 
 def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
@@ -170,8 +170,8 @@ def _blaming_the_file(what: str = "image") -> Iterator[None]:
 def _decode(
     image: bytes, least: tuple[int, int], draft: str | None = None
 ) -> Image.Image:
-    # Upright, in full size, or else at least as wide and high as *least*: JPEGs that are
-    # too large, or all if a *draft* in that mode will do.
+    # Upright. JPEGs above WHOLE_PIXELS, and all where *draft* names a mode, are decoded
+    # at a fraction of their size that is at least *least* (width, height).
     opened, stripped = _open(image)
     width, height = opened.size
     with _blaming_the_file(stripped.what):
@@ -180,8 +180,8 @@ def _decode(
             opened.draft(draft, _within_bounds(opened.size, lying))
         opened.load()
         flat = _flatten(opened)
-        if stripped.clear is not None:
-            mask = _clear_pixels(opened, stripped.clear, stripped.image)
+        if stripped.transparent is not None:
+            mask = _transparent_pixels(opened, stripped.transparent, stripped.image)
             flat.paste("white", mask=mask)
         turn = _TURNS.get(stripped.orientation)
         return flat if turn is None else flat.transpose(turn)
@@ -249,9 +249,11 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(paper, visible).convert("RGB")
 
 
-def _clear_pixels(image: Image.Image, clear: ClearColour, png: bytes) -> Image.Image:
+def _transparent_pixels(
+    image: Image.Image, transparent: TransparentColour, png: bytes
+) -> Image.Image:
     # A mask of those whose colour is the transparent one.
-    levels, is_wide = clear
+    levels, is_wide = transparent
     if not is_wide or len(levels) == 1:
         return _in_strips(image, "1", _equal_to(levels))
     # Pillow reads the upper or the lower halves of 16-bit RGB, never both.

@@ -172,7 +172,7 @@ def test_command_prints_findings_and_the_next_step(tmp_path: Path) -> None:
 
     assert done.exit_code == 0, done.output
     assert "1  unreadable photo" in done.stdout
-    assert "train/cat.3.png: not a JPEG" in done.stdout
+    assert "train/cat.3.png: this is a text file" in done.stdout
     assert f"Next: kennel train {tmp_path / 'out'}" in done.stdout
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 from models.images import decode_image
 from tests.models.bombs import segment
 from tests.models.files import png_chunk
-from tests.models.test_clear_colours import CASES, picture
 from tests.models.test_image_metadata import (
     JPEG,
     JPEG_XMP,
@@ -21,6 +20,7 @@ from tests.models.test_image_metadata import (
     photo,
     xmp,
 )
+from tests.models.test_png_transparency import CASES, picture
 from tests.pictures import encoded
 
 SIZE = (24, 32)
