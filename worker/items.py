@@ -64,6 +64,15 @@ def id_key(id_: str) -> str | int:
     return int(id_) if _is_number(id_) else id_
 
 
+def natural_key(name: str) -> list[str | int]:
+    """What names are sorted by, so that 10 comes after 9."""
+    # split() alternates text and digits, so equal positions compare equal types.
+    return [
+        int(part) if index % 2 else part
+        for index, part in enumerate(_DIGITS.split(name))
+    ]
+
+
 def _check_name(file: str) -> None:
     if not is_writable(file):
         message = (
@@ -89,9 +98,4 @@ def _is_number(text: str) -> bool:
 
 
 def _natural_key(item: Item) -> tuple[bool, list[str | int], str]:
-    # split() alternates text and digits, so equal positions compare equal types.
-    parts: list[str | int] = [
-        int(part) if index % 2 else part
-        for index, part in enumerate(_DIGITS.split(item.id))
-    ]
-    return not _is_number(item.id), parts, item.file
+    return not _is_number(item.id), natural_key(item.id), item.file

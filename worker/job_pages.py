@@ -34,17 +34,18 @@ def read_page(
     after: str | None = None,
     state: str | None = None,
     owner: str | None = None,
+    prefix: str | None = None,
 ) -> JobPage:
     """At most *limit* jobs older than the job *after*, those in *state* if it is given.
 
-    With *owner*, only theirs are there.
+    With *owner*, only theirs are there; with *prefix*, only ids that begin with it.
 
     Raises:
         InvalidRequestError: a value that cannot be used, or *after* is not there.
     """
     _check(limit, state)
     found: list[JobStatus] = []
-    for job_id in _older(newest_first(runs_dir, owner), after):
+    for job_id in _older(newest_first(runs_dir, owner, prefix), after):
         status = _read(Run(runs_dir / job_id), state)
         if status is None:
             continue

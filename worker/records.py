@@ -63,7 +63,12 @@ class JobRecords:
         return found
 
     def page(
-        self, limit: int = PAGE, *, after: str | None = None, state: str | None = None
+        self,
+        limit: int = PAGE,
+        *,
+        after: str | None = None,
+        state: str | None = None,
+        prefix: str | None = None,
     ) -> JobPage:
         """At most *limit* jobs older than *after*, newest first; as `read_page`.
 
@@ -71,7 +76,12 @@ class JobRecords:
             InvalidRequestError: a value that cannot be used, or *after* is not there.
         """
         return read_page(
-            self._runs_dir, limit, after=after, state=state, owner=self._owner
+            self._runs_dir,
+            limit,
+            after=after,
+            state=state,
+            owner=self._owner,
+            prefix=prefix,
         )
 
     def reading(self, job_id: str) -> AbstractContextManager[object]:

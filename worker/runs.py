@@ -52,16 +52,20 @@ def find_unfinished(runs_dir: Path, job_id: str) -> Run | None:
     return None if run.is_over else run
 
 
-def newest_first(runs_dir: Path, owner: str | None = None) -> list[str]:
+def newest_first(
+    runs_dir: Path, owner: str | None = None, prefix: str | None = None
+) -> list[str]:
     """The ids of all runs whose manifest can be read, by the moment of their submit.
 
-    With *owner*, only theirs.
+    With *owner*, only theirs; with *prefix*, only ids that begin with it.
 
     Raises:
         OSError: *runs_dir* cannot be read.
     """
     moments = []
     for name in _possible_ids(runs_dir):
+        if not name.startswith(prefix or ""):
+            continue
         manifest = f"{runs_dir}/{name}/manifest.json"
         if owner is not None and not _belongs(manifest, owner):
             continue

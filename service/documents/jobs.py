@@ -116,7 +116,7 @@ def _job(description: str, example: dict[str, Any]) -> Answer:
 
 LIST_JOBS: Final = Operation(
     summary="List the jobs, a page at a time",
-    parameters=("limit", "after", "state"),
+    parameters=("limit", "after", "state", "prefix"),
     answers=(
         Answer(
             "Newest first",

@@ -69,6 +69,11 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "description": "Only jobs in this state",
         "schema": {"enum": list(STATES)},
     },
+    "prefix": {
+        "in": "query",
+        "description": "Only jobs whose id begins so",
+        "schema": {"type": "string"},
+    },
     TIMEOUT_HEADER: {
         "in": "header",
         "description": (

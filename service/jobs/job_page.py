@@ -11,7 +11,7 @@ from models.errors import InvalidRequestError, quoted
 from service.once_each import once_each
 from worker.queue import LONGEST_PAGE, PAGE
 
-_KNOWN: Final = ("limit", "after", "state")
+_KNOWN: Final = ("limit", "after", "state", "prefix")
 
 
 class PageQuery(TypedDict):
@@ -20,6 +20,7 @@ class PageQuery(TypedDict):
     limit: int
     after: str | None
     state: str | None
+    prefix: str | None
 
 
 def read_page_query(given: MultiDict[str, str]) -> PageQuery:
@@ -33,12 +34,13 @@ def read_page_query(given: MultiDict[str, str]) -> PageQuery:
         "limit": _limit(query.get("limit")),
         "after": query.get("after"),
         "state": query.get("state"),
+        "prefix": query.get("prefix"),
     }
 
 
 def next_link(path: str, query: PageQuery, after: str) -> str:
     """The Link header that leads from a page to the one behind *after* (RFC 8288)."""
-    given = {"limit": query["limit"], "after": after, "state": query["state"]}
+    given = {**query, "after": after}
     text = urlencode({name: each for name, each in given.items() if each is not None})
     return f'<{path}?{text}>; rel="next"'
 

@@ -364,6 +364,19 @@ def test_jobs_are_chosen_by_state(jobs_client: FlaskClient) -> None:
     assert second.get_json()["next"] is None
 
 
+def test_jobs_are_chosen_by_the_beginning_of_their_id(jobs_client: FlaskClient) -> None:
+    made = [submit(jobs_client).get_json()["id"] for _ in range(3)]
+
+    found = jobs_client.get(f"/v1/jobs?prefix={made[1][:12]}&limit=1")
+    everyone = jobs_client.get("/v1/jobs?prefix=&limit=1")
+
+    assert [job["id"] for job in found.get_json()["jobs"]] == [made[1]]
+    assert found.get_json()["next"] is None
+    assert (
+        "prefix=&" in everyone.headers["Link"] or "prefix=>" in everyone.headers["Link"]
+    )
+
+
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=501", "limit=x", "limit=1&limit=2", "after=x", "state=y", "a=b"],

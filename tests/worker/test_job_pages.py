@@ -128,3 +128,14 @@ def test_report_tells_what_its_shards_would(world: World) -> None:
 
     assert (status.done, status.unreadable, status.images_per_second) == (1, 1, 2.0)
     assert status.unreadable_files == (listed,)
+
+
+def test_jobs_are_chosen_by_the_beginning_of_their_id(world: World) -> None:
+    made = jobs_of(world, 3)
+    start = made[1][:12]
+
+    page = world.queue.page(prefix=start)
+
+    assert [job.id for job in page.jobs] == [made[1]]
+    assert world.queue.page(prefix="no-such").jobs == ()
+    assert world.queue.owned_by("ann").page(prefix=start).jobs == ()
