@@ -8,16 +8,16 @@ with Client("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self, Unpack
 from urllib.parse import quote
 
-from kennel.api.answers import Answer
+from kennel.api.answers import Answer, having
 from kennel.api.call import Call
 from kennel.api.jobs import JobCalls
 from kennel.api.options import PredictOptions, VersionChoice, query_path
-from kennel.api.predicting import Image, image_form, predict_all
+from kennel.api.predicting import Image, Predictions, image_form
 from kennel.api.transport import Transport
 
 
@@ -67,7 +67,25 @@ class Client(JobCalls):
         """
         if isinstance(images, Path | str | bytes):
             images = [images]
-        return predict_all(self._transport.ask_json, images, {**query})
+        return Answer.joined(
+            Predictions(self._transport.ask_json, query).answers(images)
+        )
+
+    def predict_each(
+        self, images: Iterable[Image], **query: Unpack[PredictOptions]
+    ) -> Iterator[Answer]:
+        """As `predict`, but each request's answer as soon as it is there, in order.
+
+        An image whose file cannot be read or whose request fails has an ``error`` too,
+        and the others are asked for all the same. The memory taken does not depend on
+        how many images there are.
+
+        Raises:
+            ApiError: no other image would be answered either: the API refused, or
+                cannot be reached.
+        """
+        requests = Predictions(self._transport.ask_json, query, keep_going=True)
+        return requests.answers(images)
 
     def explain(
         self,
@@ -86,9 +104,8 @@ class Client(JobCalls):
         """
         body, kind = image_form(image)
         path = query_path("/v1/explain", {**query, "class": class_name})
-        return self._transport.ask_json(
-            Call("POST", path, {"Content-Type": kind}, lambda: body)
-        )
+        call = Call("POST", path, {"Content-Type": kind}, lambda: body)
+        return self._transport.ask_json(call, dict)
 
     def models(self) -> list[dict[str, Any]]:
         """What is served: each model with its versions and their cards.
@@ -96,7 +113,8 @@ class Client(JobCalls):
         Raises:
             ApiError: the API refused or cannot be reached.
         """
-        return list(self._transport.ask_json(Call("GET", "/v1/models"))["models"])
+        call = Call("GET", "/v1/models")
+        return self._transport.ask_json(call, lambda answer: list(answer["models"]))
 
     def model(self, name: str) -> dict[str, Any]:
         """One served model with its versions, newest first, and their cards.
@@ -104,7 +122,7 @@ class Client(JobCalls):
         Raises:
             ApiError: the API refused (status 404: no such model) or cannot be reached.
         """
-        return self._transport.ask_json(Call("GET", f"/v1/models/{quote(name)}"))
+        return self._transport.ask_json(Call("GET", f"/v1/models/{quote(name)}"), dict)
 
     def rollout(self, name: str) -> dict[str, Any]:
         """A model's last rollout, with the comparison of its two versions.
@@ -112,8 +130,8 @@ class Client(JobCalls):
         Raises:
             ApiError: the API refused (status 404: it had none) or cannot be reached.
         """
-        path = f"/v1/models/{quote(name)}/rollout"
-        return self._transport.ask_json(Call("GET", path))
+        call = Call("GET", f"/v1/models/{quote(name)}/rollout")
+        return self._transport.ask_json(call, having("model", "state", "percent"))
 
     def readiness(self) -> dict[str, Any]:
         """What GET /readyz says of the parts at this moment.
@@ -124,7 +142,7 @@ class Client(JobCalls):
         """
         # "Not ready" is an answer: asked again, it would be one to another question.
         call = Call("GET", "/readyz", repeatable=False)
-        return self._transport.ask_json(call)
+        return self._transport.ask_json(call, dict)
 
     def version(self) -> str:
         """The version of the program that the API runs.
@@ -132,5 +150,5 @@ class Client(JobCalls):
         Raises:
             ApiError: the API refused or cannot be reached.
         """
-        document = self._transport.ask_json(Call("GET", "/openapi.json"))
-        return str(document["info"]["version"])
+        call = Call("GET", "/openapi.json")
+        return self._transport.ask_json(call, lambda it: str(it["info"]["version"]))

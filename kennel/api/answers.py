@@ -5,11 +5,23 @@ an AttributeError that names it, where a dictionary would give a KeyError far aw
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 OVER: Final = frozenset({"succeeded", "failed", "cancelled"})
+_PROGRESS: Final = ("done", "total", "unreadable")
+
+
+def having(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What reads an answer as it is, if it has members of these *names*."""
+
+    def read(content: dict[str, Any]) -> dict[str, Any]:
+        for name in names:
+            content[name]
+        return content
+
+    return read
 
 
 @dataclass(frozen=True)
@@ -81,10 +93,17 @@ class Answer:
         )
 
     @classmethod
+    def failed(cls, problems: Iterable[ImageProblem]) -> Self:
+        """The answer for images that nobody answered."""
+        entries = (Prediction(each.name, error=each) for each in problems)
+        return cls(None, None, (), tuple(entries))
+
+    @classmethod
     def joined(cls, parts: Iterable[Answer]) -> Self:
         """One answer for the images of all *parts*, in their order."""
         known = list(parts)
-        first = next((part for part in known if part.model is not None), known[0])
+        answers = (part for part in known if part.model is not None)
+        first = next(answers, cls.failed(()))
         predictions = tuple(each for part in known for each in part.predictions)
         return cls(first.model, first.version, first.labels, predictions)
 
@@ -132,7 +151,7 @@ class Job:
         """Read a job's status."""
         return cls(
             **{name: content[name] for name in ("id", "state", "model", "version")},
-            **content["progress"],
+            **{name: content["progress"][name] for name in _PROGRESS},
             input=content["input"],
             error=content["error"],
             unreadable_files=tuple(content["unreadable_files"]),

@@ -17,6 +17,7 @@ class Call:
     Attributes:
         path: with its query.
         repeatable: whether doing it twice is the same as doing it once.
+        divisible: whether what is too slow as a whole is sent in parts instead.
         answer_seconds: how long one answer may take; None: as the client says.
         total_seconds: how long all attempts may take; None: as long as that many answers.
     """
@@ -26,5 +27,6 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Body | None = None
     repeatable: bool = True
+    divisible: bool = False
     answer_seconds: float | None = None
     total_seconds: float | None = None

@@ -10,17 +10,23 @@ ApiError                   the API refused; ``status`` and ``code`` say why
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from kennel.api.answers import ImageProblem, Job
-from models.errors import KennelError
+from models.errors import KennelError, quoted
 from models.storage import parse_json
 
-BUSY: Final = frozenset({429, 502, 503, 504})
+TOO_SLOW: Final = 504
+BUSY: Final = frozenset({429, 502, 503, TOO_SLOW})
 ACCESS: Final = frozenset({401, 403})
 
 _LONGEST_RETRY_AFTER: Final = 24 * 3600
+_TITLE: Final = re.compile(
+    r"<title[^>]*>\s*(.*?)\s*</title>", re.DOTALL | re.IGNORECASE
+)
+_KEY_REMEDY: Final = " (set KENNEL_API_KEY, or use --key)"
 
 
 class ApiError(KennelError):
@@ -96,25 +102,47 @@ def read_problem(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
         kind = ApiAccessError
     elif status in BUSY:
         kind = ApiBusyError
-    error = _read(kind, status, body)
+    error = _read(kind, status, body) or _foreign(kind, status, headers, body)
     if isinstance(error, ApiBusyError):
         error.retry_after_seconds = _seconds(headers.get("Retry-After", ""))
     return error
 
 
-def _read(kind: type[ApiError], status: int, body: bytes) -> ApiError:
+def problem_of(name: str, error: KennelError) -> ImageProblem:
+    """Why the image called *name* is not answered: its request met *error*."""
+    return ImageProblem(name, error.code, str(error))
+
+
+def shown_body(body: bytes) -> str:
+    """The beginning of an answer that is not the API's; the title, if it is a page."""
+    text = body.decode(errors="replace")
+    title = _TITLE.search(text)
+    return f"a page called {quoted(title[1])}" if title else quoted(text)
+
+
+def _read(kind: type[ApiError], status: int, body: bytes) -> ApiError | None:
     try:
         problem = parse_json(body)
         detail, code = str(problem["detail"]), str(problem["code"])
         errors = tuple(_image_problem(each) for each in problem.get("errors", ()))
         request_id = str(problem.get("request_id", ""))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return kind(f"the API answered {status}: {body[:200]!r}", status)
+        return None
     if kind is ApiAccessError:
-        detail += " (set KENNEL_API_KEY, or use --key)"
+        detail += _KEY_REMEDY
     files = [f"{each.name or 'image'}: {each.detail}" for each in errors]
     message = "\n  ".join([detail, *files])
     return kind(message, status, code, request_id=request_id, errors=errors)
+
+
+def _foreign(
+    kind: type[ApiError], status: int, headers: Mapping[str, str], body: bytes
+) -> ApiError:
+    message = f"the address answered {status}, but not as a Kennel API does: "
+    place = headers.get("Location", "") if 300 <= status < 400 else ""
+    message += f"it leads to {quoted(place)}" if place else shown_body(body)
+    remedy = _KEY_REMEDY if kind is ApiAccessError else ""
+    return kind(f"{message}; see whether the address is right{remedy}", status)
 
 
 def _image_problem(content: Mapping[str, Any]) -> ImageProblem:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Unpack
 from urllib.parse import quote
 
-from kennel.api.answers import Job
+from kennel.api.answers import Job, having
 from kennel.api.call import Call
-from kennel.api.listing import list_jobs
+from kennel.api.listing import find_id, list_jobs
 from kennel.api.options import JobOptions
 from kennel.api.submitting import submit_call
 from kennel.api.transport import Transport
@@ -46,7 +46,7 @@ class JobCalls:
             OSError: it cannot be read.
         """
         call = submit_call(source, options, on_sent)
-        return Job.from_json(self._transport.ask_json(call))
+        return self._transport.ask_json(call, Job.from_json)
 
     def job(self, job_id: str) -> Job:
         """One job now.
@@ -54,7 +54,8 @@ class JobCalls:
         Raises:
             ApiError: there is none, the API refused or cannot be reached.
         """
-        return Job.from_json(self._transport.ask_json(Call("GET", _job_path(job_id))))
+        call = Call("GET", _job_path(job_id))
+        return self._transport.ask_json(call, Job.from_json)
 
     def jobs(self, *, state: str | None = None, limit: int | None = None) -> list[Job]:
         """The newest *limit* jobs (default: all), newest first, in *state* if given.
@@ -64,13 +65,23 @@ class JobCalls:
         """
         return list(list_jobs(self._transport.ask_json, state, limit))
 
+    def full_id(self, start: str) -> str:
+        """The id of the one job whose id begins with *start*.
+
+        Raises:
+            NotFoundError: there is none.
+            ConflictError: there are several; the message lists them.
+            ApiError: the API refused or cannot be reached.
+        """
+        return find_id(self._transport.ask_json, start)
+
     def scores(self, job_id: str) -> dict[str, Any]:
         """What the result of a succeeded job looks like: GET /v1/jobs/{id}/scores.
 
         Raises:
             ApiError: the API refused or cannot be reached.
         """
-        return self._transport.ask_json(Call("GET", _job_path(job_id, "/scores")))
+        return self._transport.ask_json(Call("GET", _job_path(job_id, "/scores")), dict)
 
     def report(self, job_id: str) -> dict[str, Any]:
         """What a succeeded job did and lost, as GET /v1/jobs/{id}/report says.
@@ -78,7 +89,8 @@ class JobCalls:
         Raises:
             ApiError: the API refused or cannot be reached.
         """
-        return self._transport.ask_json(Call("GET", _job_path(job_id, "/report")))
+        call = Call("GET", _job_path(job_id, "/report"))
+        return self._transport.ask_json(call, having("job", "images", "csv_sha256"))
 
     def wait(
         self,
@@ -123,7 +135,7 @@ class JobCalls:
             ApiError: it is over, the API refused or cannot be reached.
         """
         call = Call("POST", _job_path(job_id, "/cancel"), repeatable=False)
-        return Job.from_json(self._transport.ask_json(call))
+        return self._transport.ask_json(call, Job.from_json)
 
     def delete(self, job_id: str) -> None:
         """Delete a job that is over, with its CSV and its uploaded photos.
@@ -132,7 +144,7 @@ class JobCalls:
             ApiError: it is not over, the API refused or cannot be reached.
         """
         call = Call("DELETE", _job_path(job_id), repeatable=False)
-        self._transport.ask(call)
+        self._transport.tell(call)
 
     def retry(self, job_id: str) -> Job:
         """Let a failed or cancelled job go on from what is done.
@@ -141,7 +153,7 @@ class JobCalls:
             ApiError: it is neither, the API refused or cannot be reached.
         """
         call = Call("POST", _job_path(job_id, "/retry"), repeatable=False)
-        return Job.from_json(self._transport.ask_json(call))
+        return self._transport.ask_json(call, Job.from_json)
 
 
 def _job_path(job_id: str, part: str = "") -> str:

@@ -1,7 +1,8 @@
-"""Any number of images through POST /v1/predict, in requests that the API takes.
+"""Any number of images through POST /v1/predict, in small groups, one after the other.
 
 All get the version that answered first. An image that cannot be used is an entry of the
-answer, whatever became of the others.
+answer, whatever became of the others. A group that takes too long or fails as a whole is
+sent again in smaller ones.
 """
 
 from __future__ import annotations
@@ -13,37 +14,176 @@ from typing import Any, Final, TypeAlias
 
 from urllib3.filepost import encode_multipart_formdata
 
-from kennel.api.answers import Answer, Prediction
+from kennel.api.answers import Answer, ImageProblem
 from kennel.api.call import Call
-from kennel.api.errors import ApiError
+from kennel.api.errors import (
+    TOO_SLOW,
+    ApiBusyError,
+    ApiError,
+    ApiTimeoutError,
+    ApiUnreachableError,
+    problem_of,
+)
 from kennel.api.options import query_path
+from models.errors import InvalidImageError
+from models.image_files import MAX_IMAGE_BYTES, check_image_bytes
+from models.names import printable
 
-MAX_IMAGES: Final = 64
-MAX_BYTES: Final = 32 * 1024 * 1024
-"""Half of what the API takes by default; a chunk that is refused is sent in halves."""
+GROUP_IMAGES: Final = 8
+"""A machine without a GPU answers so many well within a request's usual 10 seconds."""
+
+GROUP_BYTES: Final = 32 * 1024 * 1024
+"""Half of what the API takes by default."""
+
+_GROWS_AFTER: Final = 16
+"""Requests in time after which a group that was made smaller may be twice as large."""
+
+_MOST_LOST: Final = 3
+"""Requests in a row that the API leaves unanswered before it is left alone."""
+
+_TOO_LARGE: Final = 413
+_INTERNAL: Final = 500
+_LONGEST_NAME: Final = 255
 
 Image: TypeAlias = Path | str | bytes
 """A file by its path, or its content."""
 
-Ask: TypeAlias = Callable[[Call], dict[str, Any]]
+Ask: TypeAlias = Callable[[Call, Callable[[dict[str, Any]], Answer]], Answer]
 
 _Part: TypeAlias = tuple[str, bytes]
 
 
-def predict_all(ask: Ask, images: Iterable[Image], query: Mapping[str, Any]) -> Answer:
-    """The answer for all *images*, in their order.
+class Predictions:
+    """The requests for many images, and what is known of the API's speed meanwhile."""
 
-    Raises:
-        ApiError: the API refused or cannot be reached.
-        OSError: a file cannot be read.
-    """
-    answers = []
-    for chunk in _chunks(images):
-        answer = _predict(ask, chunk, query)
-        answers.append(answer)
+    def __init__(
+        self, ask: Ask, query: Mapping[str, Any], *, keep_going: bool = False
+    ) -> None:
+        """Send requests through *ask*, all with *query*.
+
+        With *keep_going*, images whose file or request fails are entries with an error,
+        and the others are asked for all the same.
+        """
+        self._ask = ask
+        self._query = dict(query)
+        self._keep_going = keep_going
+        self._size = GROUP_IMAGES
+        self._in_time = 0
+        self._lost = 0
+
+    def answers(self, images: Iterable[Image]) -> Iterator[Answer]:
+        """The answers for all *images*, in their order, each as soon as it is there.
+
+        Only the images of one request are in memory.
+
+        Raises:
+            ApiError: the API refused or cannot be reached; with *keep_going* only if
+                that holds for all images to come.
+            OSError: a file cannot be read (not with *keep_going*).
+        """
+        for group in self._groups(images):
+            if isinstance(group, ImageProblem):
+                yield Answer.failed([group])
+            else:
+                yield from self._answers(group)
+
+    def _groups(
+        self, images: Iterable[Image]
+    ) -> Iterator[Sequence[_Part] | ImageProblem]:
+        group: list[_Part] = []
+        count = 0
+        for number, image in enumerate(images, start=1):
+            part = self._read(image, number)
+            is_full = len(group) >= self._size
+            if group and (
+                isinstance(part, ImageProblem)
+                or is_full
+                or count + len(part[1]) > GROUP_BYTES
+            ):
+                yield group
+                group, count = [], 0
+            if isinstance(part, ImageProblem):
+                yield part
+            else:
+                group.append(part)
+                count += len(part[1])
+        if group:
+            yield group
+
+    def _read(self, image: Image, number: int) -> _Part | ImageProblem:
+        try:
+            part = _part(image, number)
+            if len(part[1]) > MAX_IMAGE_BYTES:
+                check_image_bytes(len(part[1]))
+        except InvalidImageError as error:
+            return problem_of(_name(image, number), error)
+        except OSError as error:
+            if not self._keep_going:
+                raise
+            reason = f"the file cannot be read ({error.strerror or error})"
+            return ImageProblem(_name(image, number), "unreadable_file", reason)
+        return part
+
+    def _answers(self, group: Sequence[_Part]) -> Iterator[Answer]:
+        try:
+            answer = self._asked(group)
+        except ApiError as error:
+            yield from self._answers_without(group, error)
+            return
+        self._note_success(answer)
+        yield answer
+
+    def _answers_without(
+        self, group: Sequence[_Part], error: ApiError
+    ) -> Iterator[Answer]:
+        if len(error.errors) == len(group):
+            yield Answer.failed(error.errors)
+        elif len(group) > 1 and _may_be_one_image(error):
+            yield from self._in_parts(group, _is_slow(error))
+        elif self._keep_going and not self._gives_up(error):
+            yield Answer.failed(problem_of(name, error) for name, _ in group)
+        else:
+            raise error
+
+    def _in_parts(self, group: Sequence[_Part], is_slow: bool) -> Iterator[Answer]:
+        half = len(group) // 2
+        if is_slow:
+            self._size, self._in_time = half, 0
+        part, rest = group[:half], group[half:]
+        while part:
+            yield from self._answers(part)
+            # As many as have just been answered in time, which may be fewer by now.
+            part, rest = rest[: self._size], rest[self._size :]
+
+    def _asked(self, group: Sequence[_Part]) -> Answer:
+        body, kind = _form(group)
+        call = Call(
+            "POST",
+            query_path("/v1/predict", self._query),
+            {"Content-Type": kind},
+            lambda: body,
+            divisible=len(group) > 1,
+        )
+        return self._ask(call, Answer.from_json)
+
+    def _note_success(self, answer: Answer) -> None:
+        self._lost = 0
+        self._in_time += 1
+        if self._in_time == _GROWS_AFTER:
+            self._size, self._in_time = min(2 * self._size, GROUP_IMAGES), 0
         if answer.version is not None:
-            query = {**query, "label": None, "version": answer.version}
-    return Answer.joined(answers) if answers else Answer(None, None, (), ())
+            model = self._query.get("model") or answer.model
+            pinned = {"model": model, "version": answer.version, "label": None}
+            self._query.update(pinned)
+
+    def _gives_up(self, error: ApiError) -> bool:
+        if error.status in {_TOO_LARGE, _INTERNAL, TOO_SLOW}:
+            return False
+        is_away = isinstance(error, ApiBusyError) or (
+            isinstance(error, ApiUnreachableError) and error.sent
+        )
+        self._lost += 1
+        return not is_away or self._lost >= _MOST_LOST
 
 
 def image_form(image: Image) -> tuple[bytes, str]:
@@ -55,41 +195,27 @@ def image_form(image: Image) -> tuple[bytes, str]:
     return _form([_part(image, 1)])
 
 
-def _predict(ask: Ask, parts: Sequence[_Part], query: Mapping[str, Any]) -> Answer:
-    body, kind = _form(parts)
-    path = query_path("/v1/predict", query)
-    try:
-        call = Call("POST", path, {"Content-Type": kind}, lambda: body)
-        return Answer.from_json(ask(call))
-    except ApiError as error:
-        if len(error.errors) == len(parts):
-            problems = (Prediction(each.name, error=each) for each in error.errors)
-            return Answer(None, None, (), tuple(problems))
-        if error.status != 413 or len(parts) == 1:
-            raise
-    half = len(parts) // 2
-    halves = (_predict(ask, part, query) for part in (parts[:half], parts[half:]))
-    return Answer.joined(halves)
+def _is_slow(error: ApiError) -> bool:
+    return error.status == TOO_SLOW or isinstance(error, ApiTimeoutError)
 
 
-def _chunks(images: Iterable[Image]) -> Iterator[list[_Part]]:
-    chunk: list[_Part] = []
-    count = 0
-    for number, image in enumerate(images, start=1):
-        part = _part(image, number)
-        if chunk and (len(chunk) == MAX_IMAGES or count + len(part[1]) > MAX_BYTES):
-            yield chunk
-            chunk, count = [], 0
-        chunk.append(part)
-        count += len(part[1])
-    if chunk:
-        yield chunk
+def _may_be_one_image(error: ApiError) -> bool:
+    return _is_slow(error) or error.status in {_TOO_LARGE, _INTERNAL}
 
 
 def _part(image: Image, number: int) -> _Part:
+    name = _name(image, number)
     if isinstance(image, bytes):
-        return f"image-{number}", image
-    return Path(image).name, Path(image).read_bytes()
+        return name, image
+    with Path(image).open("rb") as stream:
+        # One byte more shows that it is too large, however large it is.
+        return name, stream.read(MAX_IMAGE_BYTES + 1)
+
+
+def _name(image: Image, number: int) -> str:
+    if isinstance(image, bytes):
+        return f"image-{number}"
+    return printable(Path(image).name)[:_LONGEST_NAME]
 
 
 def _form(parts: Sequence[_Part]) -> tuple[bytes, str]:

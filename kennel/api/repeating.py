@@ -10,7 +10,9 @@ from __future__ import annotations
 import random
 from typing import Final
 
+from kennel.api.call import Call
 from kennel.api.errors import (
+    TOO_SLOW,
     ApiBusyError,
     ApiError,
     ApiTimeoutError,
@@ -21,16 +23,15 @@ FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 5.0
 
 
-def may_repeat(error: ApiError, repeatable: bool) -> bool:
-    """Whether a call that met *error* is tried again.
-
-    *repeatable*: doing it twice is the same as doing it once.
-    """
+def may_repeat(error: ApiError, call: Call) -> bool:
+    """Whether *call*, which met *error*, is tried again."""
     if isinstance(error, ApiTimeoutError):
         return False
     if isinstance(error, ApiUnreachableError):
-        return repeatable or not error.sent
-    return isinstance(error, ApiBusyError) and repeatable
+        return call.repeatable or not error.sent
+    if error.status == TOO_SLOW and call.divisible:
+        return False
+    return isinstance(error, ApiBusyError) and call.repeatable
 
 
 def pause_seconds(error: ApiError, attempt: int) -> float:

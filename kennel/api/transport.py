@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import urllib3
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
+    LocationValueError,
     NewConnectionError,
     ReadTimeoutError,
+    SSLError,
 )
 
 from kennel.api.call import Call
@@ -28,15 +30,18 @@ from kennel.api.errors import (
     ApiTimeoutError,
     ApiUnreachableError,
     read_problem,
+    shown_body,
 )
 from kennel.api.repeating import may_repeat, pause_seconds
-from models.errors import InvalidRequestError
+from models.errors import InvalidRequestError, quoted
 from models.storage import parse_json
 
 _LEAST_SECONDS: Final = 0.01
 _CHUNK_BYTES: Final = 64 * 1024
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
+
+_Read = TypeVar("_Read")
 
 
 class Transport:
@@ -51,8 +56,7 @@ class Transport:
             InvalidRequestError: the address or the key cannot be one.
         """
         if not _URL.fullmatch(url):
-            message = f"url={url!r} is no address: use http://127.0.0.1:8000"
-            raise InvalidRequestError(message)
+            raise _no_address(url)
         if api_key is not None and not _KEY.fullmatch(api_key):
             raise InvalidRequestError("the API key holds characters that no key has")
         self._url = url.rstrip("/")
@@ -80,25 +84,35 @@ class Transport:
                 return self._attempt(call, min(answer_seconds, left))
             except ApiError as error:
                 pause = pause_seconds(error, attempt)
-                again = attempt < self._retries and may_repeat(error, call.repeatable)
+                again = attempt < self._retries and may_repeat(error, call)
                 if not again or time.monotonic() + pause >= deadline:
                     raise
             time.sleep(pause)
         raise AssertionError("count() does not end")
 
-    def ask_json(self, call: Call) -> dict[str, Any]:
-        """The JSON object that the API answers.
+    def tell(self, call: Call) -> None:
+        """Make a call that is answered without a body.
+
+        Raises:
+            ApiError: as `ask`; or it is not this API that answers.
+        """
+        if content := self.ask(call):
+            raise self._no_api(content)
+
+    def ask_json(self, call: Call, read: Callable[[dict[str, Any]], _Read]) -> _Read:
+        """What *read* makes of the JSON object that the API answers.
 
         Raises:
             ApiError: as `ask`; or it is not this API that answers.
         """
         content = self.ask(call)
         try:
-            answer: dict[str, Any] = parse_json(content)
-        except ValueError as error:
-            message = f"{self._url} is no Kennel API: it answered {content[:80]!r}"
-            raise ApiError(message) from error
-        return answer
+            answer = parse_json(content)
+            if not isinstance(answer, dict):
+                raise TypeError("no JSON object")
+            return read(answer)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise self._no_api(content) from error
 
     def _attempt(self, call: Call, seconds: float) -> bytes:
         with self._translated(seconds):
@@ -119,7 +133,13 @@ class Transport:
                 content = b"".join(_chunks(response, deadline))
         if not 200 <= response.status < 300:
             raise read_problem(response.status, response.headers, content)
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise self._no_api(content)
         return content
+
+    def _no_api(self, content: bytes) -> ApiError:
+        message = f"{self._url} is no Kennel API: it answered {shown_body(content)}"
+        return ApiError(f"{message}: see whether the address is right")
 
     @contextmanager
     def _translated(self, seconds: float) -> Iterator[None]:
@@ -127,6 +147,11 @@ class Transport:
             yield
         except (NewConnectionError, ConnectTimeoutError) as error:
             message = f"no API at {self._url}: start it with 'kennel up' ({error})"
+            raise ApiUnreachableError(message) from error
+        except LocationValueError as error:
+            raise _no_address(self._url) from error
+        except SSLError as error:
+            message = f"no HTTPS connection to {self._url} ({error}): see the address"
             raise ApiUnreachableError(message) from error
         except (ReadTimeoutError, TimeoutError) as error:
             message = f"no answer from {self._url} within {seconds:.3g} s: try again"
@@ -136,6 +161,12 @@ class Transport:
             broken = ApiUnreachableError(message)
             broken.sent = True
             raise broken from error
+
+
+def _no_address(url: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"url={quoted(url)} is no address: use http://127.0.0.1:8000"
+    )
 
 
 def _chunks(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:

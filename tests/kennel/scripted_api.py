@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -68,6 +69,29 @@ def says(content: Any, status: int = 200, **headers: str) -> Step:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda handler: handler.answer(status, body, given)
+
+
+def sent_names(seen: Seen) -> list[str]:
+    """The file names of the photos in a request."""
+    return [name.decode() for name in re.findall(rb'filename="([^"]*)"', seen.body)]
+
+
+def answers_photos(
+    trouble: Callable[[list[str]], Step | None] = lambda _: None,
+) -> Step:
+    """What POST /v1/predict does: each photo is a dog, unless *trouble* has a step."""
+
+    def step(handler: _Handler) -> None:
+        names = sent_names(handler.api.seen[-1])
+        row = {"cat": 0.25, "dog": 0.75}
+        entries = [
+            {"name": name, "label": "dog", "probabilities": row, "raw": row}
+            for name in names
+        ]
+        answer = {"model": "pets", "version": 3, "labels": list(row)}
+        (trouble(names) or says({**answer, "predictions": entries}))(handler)
+
+    return step
 
 
 def refuses(status: int, code: str = "some_code", **headers: str) -> Step:

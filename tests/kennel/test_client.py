@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ from kennel.client import Client
 from models.errors import InvalidRequestError
 from tests.kennel.scripted_api import (
     Step,
+    answers_photos,
     breaks_off,
     hangs,
     refuses,
     says,
     scripted,
+    sent_names,
     trickles,
 )
 from tests.pictures import write_folder
@@ -65,6 +67,10 @@ Ask = Callable[[Client], Any]
 GET: Ask = lambda client: client.models()  # noqa: E731
 PREDICT: Ask = lambda client: client.predict(b"x")  # noqa: E731
 SUBMIT: Ask = lambda client: client.submit("test")  # noqa: E731
+JOBS: Ask = lambda client: client.jobs()  # noqa: E731
+REPORT: Ask = lambda client: client.report("j1")  # noqa: E731
+ROLLOUT: Ask = lambda client: client.rollout("pets")  # noqa: E731
+VERSION: Ask = lambda client: client.version()  # noqa: E731
 CANCEL: Ask = lambda client: client.cancel("j1")  # noqa: E731
 GOOD = {GET: MODELS, PREDICT: says(prediction("image-1")), SUBMIT: says(JOB, 202)}
 NAMES = ["get", "predict", "submit"]
@@ -205,11 +211,16 @@ def test_key_is_sent_and_stays_with_its_api() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "127.0.0.1:8000", "ftp://x", "http://", "http://a b"]
+    "url",
+    [
+        *("", "127.0.0.1:8000", "ftp://x", "http://", "http://a b"),
+        *("http://[::1", "http://host:99999", "http://:80", "http://a..b"),
+        "http://127.0.0.1:abc",
+    ],
 )
 def test_impossible_address_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequestError, match="use http://"):
-        Client(url)
+        Client(url).models()
 
 
 def test_impossible_key_is_refused() -> None:
@@ -237,23 +248,152 @@ def test_another_server_is_told_from_the_api() -> None:
     assert len(api.seen) == 1
 
 
-def test_many_images_go_in_chunks_to_one_version(tmp_path: Path) -> None:
-    write_folder(tmp_path, 130)
-    files = [tmp_path / f"{number}.png" for number in range(1, 131)]
+def test_many_images_go_in_groups_to_one_version(tmp_path: Path) -> None:
+    write_folder(tmp_path, 20)
+    files = [tmp_path / f"{number}.png" for number in range(1, 21)]
     names = [file.name for file in files]
-    chunks = [names[:64], names[64:128], names[128:]]
 
-    with (
-        scripted(*(says(prediction(*each)) for each in chunks)) as api,
-        Client(api.url) as client,
-    ):
+    with scripted(answers_photos()) as api, Client(api.url) as client:
         answer = client.predict(files, label="canary", clip="off", model="a b")
+        client.predict(files)
 
     assert [each.name for each in answer.predictions] == names
-    assert [each.body.count(b'name="image"') for each in api.seen] == [64, 64, 2]
+    assert [len(sent_names(each)) for each in api.seen] == [8, 8, 4] * 2
     assert api.seen[0].path == "/v1/predict?label=canary&clip=off&model=a+b"
     assert "version=3" in api.seen[1].path
     assert "label" not in api.seen[2].path
+    # Another model could be the default before all are answered.
+    assert api.seen[4].path == "/v1/predict?model=pets&version=3"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sizes"),
+    [
+        (refuses(504), [8, 4, 2, 2, 2, 2, 2, 2]),
+        (hangs, [8, 4, 2, 2, 2, 2, 2, 2]),
+        # Not slow: the next group is whole again.
+        (refuses(500), [8, 4, 2, 2, 4, 2, 2, 4, 2, 2]),
+    ],
+    ids=["504", "silence", "500"],
+)
+def test_group_that_fails_is_sent_in_smaller_ones(
+    trouble: Step, sizes: list[int]
+) -> None:
+    with (
+        scripted(answers_photos(lambda it: trouble if len(it) > 2 else None)) as api,
+        Client(api.url, timeout_seconds=0.5) as client,
+    ):
+        answer = client.predict([b"x"] * 12)
+
+    names = [each.name for each in answer.predictions]
+    assert names == [f"image-{number}" for number in range(1, 13)]
+    assert [len(sent_names(each)) for each in api.seen] == sizes
+
+
+def test_groups_grow_again_when_the_api_is_fast_again() -> None:
+    slow = iter([refuses(504)] * 3)
+    with (
+        scripted(answers_photos(lambda _: next(slow, None))) as api,
+        Client(api.url) as client,
+    ):
+        client.predict([b"x"] * 140)
+
+    sizes = [len(sent_names(each)) for each in api.seen]
+    assert sizes[:5] == [8, 4, 2, 1, 1]
+    assert sizes[-2] == 8
+
+
+def test_request_that_fails_loses_no_other_answer(tmp_path: Path) -> None:
+    def trouble(names: list[str]) -> Step | None:
+        return refuses(503, "model_not_ready") if "image-9" in names else None
+
+    images: list[Path | bytes] = [tmp_path / "missing.png", *[b"x"] * 20]
+    with (
+        scripted(answers_photos(trouble)) as api,
+        Client(api.url, retries=0) as client,
+    ):
+        answers = list(client.predict_each(images))
+
+    entries = [entry for answer in answers for entry in answer.predictions]
+    codes = [each.error.code if each.error else "" for each in entries]
+    # Eight are in the first request, image-2 to image-9.
+    assert codes == ["unreadable_file", *["model_not_ready"] * 8, *[""] * 12]
+
+
+def test_answers_come_as_they_are_there_and_few_images_are_in_memory() -> None:
+    read = []
+
+    def images() -> Iterator[bytes]:
+        for number in range(1000):
+            read.append(number)
+            yield b"x"
+
+    with scripted(answers_photos()) as api, Client(api.url) as client:
+        answers = client.predict_each(images())
+        first = next(answers)
+
+    assert len(first.predictions) == 8
+    assert len(read) < 20
+
+
+@pytest.mark.parametrize(
+    ("trouble", "asked"),
+    [(refuses(401), 2), (refuses(422), 2), (refuses(503), 4), (breaks_off, 4)],
+)
+def test_api_that_answers_no_more_is_left_alone(trouble: Step, asked: int) -> None:
+    with (
+        scripted(answers_photos(), trouble) as api,
+        Client(api.url, retries=0) as client,
+    ):
+        answers = client.predict_each([b"x"] * 80)
+        with pytest.raises(ApiError):
+            list(answers)
+
+    assert len(api.seen) == asked
+
+
+def test_image_above_the_limit_is_not_sent(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.png"
+    with huge.open("wb") as stream:
+        stream.truncate(2**40)
+
+    with scripted(answers_photos()) as api, Client(api.url) as client:
+        answer = client.predict([huge, b"x"])
+
+    assert [each.error and each.error.code for each in answer.predictions] == [
+        "too_large",
+        None,
+    ]
+    assert [sent_names(each) for each in api.seen] == [["image-2"]]
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b"{}", b"null", b'"x"', b'{"jobs": 3}', b'{"jobs": [{}]}', b"{"]
+)
+def test_answer_of_another_service_is_told_as_such(content: bytes) -> None:
+    with scripted(says(content)) as api, Client(api.url) as client:
+        for ask in (*GOOD, JOBS, REPORT, ROLLOUT, VERSION):
+            with pytest.raises(ApiError, match="is no Kennel API: it answered"):
+                ask(client)
+
+
+def test_page_of_a_proxy_is_told_by_its_title() -> None:
+    page = b"<html><head><title>502 Bad Gateway</title></head>" + b"<p>" * 1000
+    moved = says(b"", 301, Location="https://kennel.example/")
+    with scripted(says(page, 502), moved) as api, Client(api.url, retries=0) as client:
+        with pytest.raises(ApiBusyError, match="a page called '502 Bad Gateway'"):
+            client.models()
+        with pytest.raises(ApiError, match="it leads to"):
+            client.models()
+
+
+def test_progress_that_a_later_api_adds_is_passed_over() -> None:
+    progress = {"done": 1, "total": 3, "unreadable": 0, "shards": 7}
+    with (
+        scripted(says({**JOB, "progress": progress})) as api,
+        Client(api.url) as client,
+    ):
+        assert client.job("j1").done == 1
 
 
 def test_chunk_that_is_too_large_is_sent_in_halves() -> None:
