@@ -1,20 +1,23 @@
 """The `kennel` command: parses, calls one function of the right package, prints.
 
-Results go to stdout, progress to stderr; exit codes: 0 done, 1 failed, 2 misuse.
+Results go to stdout, progress to stderr; exit codes: 0 done, 1 failed, 2 misuse,
+130 interrupted.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
+import signal
 import sys
 from typing import Any, Final
 
 import click
 
 from models.environment import read_max_pixels
-from models.errors import InvalidRequestError, KennelError
+from models.errors import InvalidRequestError, KennelError, quoted
 from models.image_files import limit_pixels
 
 COMMANDS: Final = {
@@ -72,7 +75,15 @@ class _LazyGroup(click.Group):
         except KennelError as error:
             click.echo(f"kennel: {error}", err=True)
             ctx.exit(1)
+        except UnicodeEncodeError as error:
+            click.echo(f"kennel: {quoted(error.object)} is not UTF-8", err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("kennel: interrupted", err=True)
+            ctx.exit(128 + signal.SIGINT)
         except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # the reader of stdout has had enough: click ends quietly
             name = f" {error.filename}" if error.filename else ""
             click.echo(f"kennel: {error.strerror or error}{name}", err=True)
             ctx.exit(1)

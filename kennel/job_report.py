@@ -1,30 +1,85 @@
-"""A job and its report for the terminal."""
+"""Jobs and their reports for the terminal: one line each, a page for one, a report.
+
+An API of an older kennel lacks what came later; it is left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from models.errors import quoted
+
+if TYPE_CHECKING:
+    from kennel.api.answers import Job
+
+_UNKNOWN: Final = "-"
+_HEADINGS: Final = (
+    *("job", "submitted", "state", "images", "images/s", "left"),
+    *("model", "CSV", "input", "remarks"),
+)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A line for each of *rows*, its cells below those of the others."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def jobs_table(jobs: Iterable[Job]) -> str:
+    """A line for each of *jobs* under a line of headings, columns aligned."""
+    return aligned([_HEADINGS, *map(_row, jobs)])
+
+
+def job_line(job: Job) -> str:
+    """What became of a *job*, in one line."""
+    remarks = "".join(f"  {each}" for each in _remarks(job))
+    counts, model = _counts(job), _model(job.content)
+    return f"{job.id}  {job.state}  {counts}  {model}  {_plain(job.input)}{remarks}"
+
+
+def submitted_line(job: Job) -> str:
+    """How many images a *job* has, what answers, and what its CSV says."""
+    return f"Job {job.id}: {job.total} images by {what_answers(job.content)}"
+
+
+def job_page(job: Job) -> str:
+    """All that people ask of one *job*: a line each, then its unreadable files."""
+    content = job.content
+    facts = {
+        "job": job.id,
+        "state": job.state,
+        "submitted": _moment(content.get("created")),
+        "ended": _moment(content.get("finished")),
+        "input": _plain(job.input),
+        "images": f"{_counts(job)} done, {job.unreadable} unreadable",
+        "images/s": _speed(content),
+        "time left": _time_left(content),
+        "model": _version(content),
+        "CSV": _csv(content),
+        "clip": "off" if content.get("clip", "") is None else content.get("clip"),
+        "priority": content.get("priority"),
+        "owner": content.get("owner"),
+        "error": job.error,
+        "waits": content.get("waiting"),
+    }
+    known = [(k, str(v)) for k, v in facts.items() if v not in {None, _UNKNOWN}]
+    files = (f"  {_plain(f['file'])}: {f['detail']}" for f in job.unreadable_files)
+    return "\n".join([aligned(known), *files])
 
 
 def what_answers(content: Mapping[str, Any]) -> str:
     """Which model, version and label a job has, and what its CSV says.
 
-    *content* is the job's status or report. An API of an older kennel tells neither
-    label nor positive; they are left out.
+    *content* is the job's status or report.
     """
-    parts = [f"{content['model']} version {content['version']}"]
-    if content.get("label"):
-        parts.append(f"label {content['label']}")
-    if content.get("positive"):
-        parts.append(f"{content['format']}: probability of {content['positive']}")
-    return ", ".join(parts)
+    csv = _csv(content) if content.get("positive") else None
+    return ", ".join([_version(content), *([csv] if csv else [])])
 
 
 def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """The *report* of GET /v1/jobs/{id}/report as lines for people.
-
-    One of an older kennel lacks what came later; those lines are left out.
-    """
+    """The *report* of GET /v1/jobs/{id}/report as lines for people."""
     clip = "no clip" if report["clip"] is None else f"clip {report['clip']:g}"
     yield f"{report['job']}: {report['input']} by {what_answers(report)}"
     yield f"  {report['format']}, {clip}, {report['images']} images"
@@ -38,6 +93,82 @@ def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"  {report['unreadable']} unreadable, {report['ignored']} files left out"
     for each in report["unreadable_files"]:
         yield f"    {each['file']}: {each['detail']}"
+
+
+def _version(content: Mapping[str, Any]) -> str:
+    label = f", label {content['label']}" if content.get("label") else ""
+    return f"{content['model']} version {content['version']}{label}"
+
+
+def _csv(content: Mapping[str, Any]) -> str | None:
+    positive = content.get("positive")
+    told = f": probability of {positive}" if positive else ""
+    return f"{content['format']}{told}" if content.get("format") else None
+
+
+def _row(job: Job) -> tuple[str, ...]:
+    content = job.content
+    return (
+        job.id,
+        _moment(content.get("created")),
+        job.state,
+        _counts(job),
+        _speed(content),
+        _time_left(content),
+        _model(content),
+        _plain(_csv(content) or _UNKNOWN),
+        _plain(job.input),
+        "; ".join(_remarks(job)),
+    )
+
+
+def _counts(job: Job) -> str:
+    return f"{job.done}/{job.total}"
+
+
+def _model(content: Mapping[str, Any]) -> str:
+    label = f" ({content['label']})" if content.get("label") else ""
+    return f"{content['model']} {content['version']}{label}"
+
+
+def _remarks(job: Job) -> Iterator[str]:
+    if job.unreadable:
+        yield f"{job.unreadable} unreadable"
+    if job.error:
+        yield _plain(job.error)
+    if job.content.get("waiting"):
+        yield f"waits: {_plain(job.content['waiting'])}"
+
+
+def _moment(iso: str | None) -> str:
+    if iso is None:
+        return _UNKNOWN
+    try:
+        return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return _plain(iso)
+
+
+def _speed(content: Mapping[str, Any]) -> str:
+    speed = content.get("images_per_second")
+    if speed is None:
+        return _UNKNOWN
+    return f"{speed:.{1 if speed < 100 else 0}f}"
+
+
+def _time_left(content: Mapping[str, Any]) -> str:
+    seconds = content.get("eta_seconds")
+    if seconds is None:
+        return _UNKNOWN
+    if seconds < 60:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _plain(text: str) -> str:
+    # A name may hold what would break the line or steer the terminal.
+    return text if text.isprintable() else quoted(text)
 
 
 def _queued(report: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,15 +21,16 @@ from export.progress import Progress as Report
 
 
 @contextmanager
-def progress_bars(waiting_for: str = "") -> Iterator[Report]:
+def progress_bars(waiting_for: str = "", *, lines: bool = True) -> Iterator[Report]:
     """A function (stage, done, total) that draws a bar for each stage on stderr.
 
     A bar without an end moves as long as the block lasts if *waiting_for* names what is
-    going on. Without a terminal each stage leaves one line when it is complete.
+    going on. Without a terminal each stage leaves one line when it is complete, or none
+    without *lines*. The block may print meanwhile.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(console)
+        yield _lines(console) if lines else lambda *_: None
         return
     columns = (
         TextColumn("{task.description:<22}"),
@@ -37,7 +39,9 @@ def progress_bars(waiting_for: str = "") -> Iterator[Report]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bars:
+    # Results that go elsewhere must not be drawn on the terminal, above the bars.
+    redirects = sys.stdout.isatty()
+    with Progress(*columns, console=console, redirect_stdout=redirects) as bars:
         waiting = bars.add_task(waiting_for, total=None) if waiting_for else None
         yield _bars(bars)
         if waiting is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from export.publication.listing import ANSWERS, CANARY, LOADED, PublishedVersion
+from kennel.job_report import aligned
 from models.errors import KennelError, NotFoundError
 from models.wire.client import ModelServerClient
 from models.wire.version_status import AVAILABLE
@@ -27,9 +28,7 @@ def render_table(
     The figures are those of the card: on validation photos, calibrated, not clipped.
     The last column marks the model *default*, which answers requests that name none.
     """
-    lines = [_HEADINGS, *(_row(each, default) for each in versions)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return aligned([_HEADINGS, *(_row(each, default) for each in versions)])
 
 
 def as_json(version: PublishedVersion, default: str | None = None) -> dict[str, Any]:

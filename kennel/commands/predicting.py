@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,22 +20,22 @@ from kennel.commands.api_options import (
     VERSION_OPTION,
     open_client,
 )
+from models.image_formats import START_BYTES, is_photo
+from models.names import is_utf8, printable
+from worker.items import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kennel.api.answers import Answer, Prediction
+    from kennel.api.errors import ApiError
 
 
 @click.command(
-    epilog="Examples: kennel predict rex.jpg; kennel predict *.jpg --clip off --top 3"
+    epilog="Examples: kennel predict rex.jpg; kennel predict *.jpg --clip off --top 3; "
+    "kennel predict photos/ --json"
 )
-@click.argument(
-    "files",
-    nargs=-1,
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @MODEL_OPTION
 @VERSION_OPTION
 @LABEL_OPTION
@@ -52,23 +54,120 @@ def predict(
     top: int | None,
     **choice: str | None,
 ) -> None:
-    """Ask the API what is on some photos, any number of them.
+    """Ask the API what is on some photos, any number of them, in FILES or folders.
 
-    Which model and version answered goes to stderr.
+    They are sent a few at a time; each answer is printed as it comes, in their order.
+    Of a folder the photos in it are sent, not those in folders below. Which model and
+    version answered goes to stderr.
 
     Exits with 1 if one of them could not be used; the others are answered all the same.
     """
-    with open_client(url, key) as client:
-        answer = client.predict(files, top=top, **choice)
-    if answer.model is not None:
-        click.echo(_answered(answer, choice), err=True)
-    if as_json:
-        click.echo(json.dumps(answer.to_json()))
-    else:
-        for prediction in answer.predictions:
-            click.echo(_line(prediction), err=prediction.error is not None)
-    if any(each.error is not None for each in answer.predictions):
+    from kennel.progress import progress_bars
+
+    photos = [photo for each in files for photo in _photos(each)]
+    _tell_names(photos)
+    shown = _Shown(choice, as_json)
+    with (
+        open_client(url, key) as client,
+        progress_bars(lines=False) as progress,
+        shown.to_the_end(photos),
+    ):
+        for answer in client.predict_each(photos, top=top, **choice):
+            shown.show(answer)
+            progress("predict", shown.count, len(photos))
+    if shown.is_incomplete:
         click.get_current_context().exit(1)
+
+
+class _Shown:
+    """What has been printed of the answers."""
+
+    def __init__(self, choice: Mapping[str, str | None], as_json: bool) -> None:
+        self.count = 0
+        self.is_incomplete = False
+        self._choice = choice
+        self._model: str | None = None
+        self._kept: list[Answer] | None = [] if as_json else None
+
+    def show(self, answer: Answer) -> None:
+        if answer.model is not None and self._model is None:
+            self._model = answer.model
+            click.echo(_answered(answer, self._choice), err=True)
+        self.count += len(answer.predictions)
+        for each in answer.predictions:
+            self.is_incomplete |= each.error is not None
+            if self._kept is None:
+                click.echo(_line(each), err=each.error is not None)
+        if self._kept is not None:
+            self._kept.append(answer)
+
+    @contextmanager
+    def to_the_end(self, photos: Sequence[Path]) -> Iterator[None]:
+        """Print one JSON document, if that is wanted, and what an error left undone."""
+        from kennel.api.answers import Answer
+        from kennel.api.errors import ApiError
+
+        try:
+            yield
+        except ApiError as error:
+            if not self.count:
+                raise
+            self._leave(photos[self.count :], error)
+        if self._kept is not None:
+            click.echo(json.dumps(Answer.joined(self._kept).to_json()))
+
+    def _leave(self, rest: Sequence[Path], error: ApiError) -> None:
+        from kennel.api.answers import Answer
+        from kennel.api.errors import problem_of
+
+        self.is_incomplete = True
+        first = printable(rest[0].name)
+        message = f"kennel: {error}\n{len(rest)} photos, from {first} on, got no answer"
+        click.echo(message, err=True)
+        if self._kept is not None:
+            names = (printable(photo.name) for photo in rest)
+            self._kept.append(Answer.failed(problem_of(n, error) for n in names))
+
+
+def _photos(given: Path) -> Iterator[Path]:
+    if not given.is_dir():
+        if not given.exists():
+            raise click.BadParameter(_missing(given))
+        yield given
+        return
+    inside = sorted(given.iterdir(), key=lambda path: natural_key(path.name))
+    photos = [path for path in inside if _is_photo(path)]
+    if not photos:
+        raise click.BadParameter(
+            f"the folder {printable(str(given))} holds no photo: name one that does, or "
+            "the photos themselves"
+        )
+    yield from photos
+
+
+def _missing(given: Path) -> str:
+    name = printable(str(given))
+    if any(letter in name for letter in "*?["):
+        return f"no file matches {name}"
+    return f"there is no file {name}"
+
+
+def _is_photo(path: Path) -> bool:
+    def read_start() -> bytes:
+        try:
+            with path.open("rb") as stream:
+                return stream.read(START_BYTES)
+        except OSError:
+            return b""
+
+    return path.is_file() and is_photo(path.name, read_start)
+
+
+def _tell_names(photos: Sequence[Path]) -> None:
+    for photo in photos:
+        if not is_utf8(photo.name):
+            message = f"kennel: {printable(photo.name)}: the file's name is not UTF-8"
+            click.echo(f"{message}; it is written so", err=True)
 
 
 def _answered(answer: Answer, choice: Mapping[str, str | None]) -> str:

@@ -16,6 +16,7 @@ from kennel.commands.api_options import (
     VERSION_OPTION,
     open_client,
 )
+from kennel.commands.following import WayBack, fetch_csv, follow, output_option
 
 if TYPE_CHECKING:
     from kennel.api.answers import Job
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _MEBIBYTE: Final = 1024**2
 _BY_DEFAULT: Final = " (the default model: --model names another)"
 _SHEET: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NOTHING_YET: Final = "The upload did not end: no job was started."
+_PERHAPS: Final = "Perhaps the job was started all the same: kennel jobs list shows it."
 
 
 @click.command(
@@ -37,14 +40,7 @@ _SHEET: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
     is_flag=True,
     help="FOLDER is here, a folder, zip, tar or tar.gz: send it.",
 )
-@click.option(
-    "-o",
-    "--output",
-    default="submission.csv",
-    show_default=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the CSV goes.",
-)
+@output_option("submission.csv", "Where the CSV goes; - is stdout.")
 @MODEL_OPTION
 @VERSION_OPTION
 @LABEL_OPTION
@@ -101,33 +97,28 @@ def submit(
     """Turn FOLDER, a name below the service's INPUT_ROOT, into a CSV.
 
     Which model and version answer, and whose probability the CSV has, goes to stderr.
+    The job goes on without this command: Ctrl-C says how to come back to it.
     """
     source = Path(folder) if upload else folder
-    with open_client(url, key) as client:
-        job = _follow(client, source, options)
-        client.download(job.id, output)
-    if job.unreadable:
-        click.echo(
-            f"kennel: {job.unreadable} images could not be read and got the uniform "
-            f"prior; kennel jobs show {job.id} names them",
-            err=True,
-        )
-    click.echo(output)
+    words = _NOTHING_YET if upload else _PERHAPS
+    with open_client(url, key) as client, WayBack(words) as back:
+        job = _start(client, source, options, back)
+        fetch_csv(client, follow(client, job, output, back), output)
 
 
-def _follow(client: Client, source: str | Path, options: dict[str, Any]) -> Job:
-    from kennel.job_report import what_answers
+def _start(
+    client: Client, source: str | Path, options: dict[str, Any], back: WayBack
+) -> Job:
+    from kennel.job_report import submitted_line
     from kennel.progress import progress_bars
 
     def sent(count: int, size: int) -> None:
         progress("upload (MiB)", -(-count // _MEBIBYTE), -(-size // _MEBIBYTE))
-
-    def classified(now: Job) -> None:
-        progress("classify the folder", now.done, now.total)
+        if count == size:
+            back.words = _PERHAPS
 
     with progress_bars() as progress:
         job = client.submit(source, on_sent=sent, **options)
-    answers = what_answers(job.content) + ("" if options["model"] else _BY_DEFAULT)
-    click.echo(f"Job {job.id}: {job.total} images by {answers}", err=True)
-    with progress_bars() as progress:
-        return client.wait(job.id, classified)
+    by_default = "" if options["model"] else _BY_DEFAULT
+    click.echo(f"{submitted_line(job)}{by_default}", err=True)
+    return job
