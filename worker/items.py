@@ -64,15 +64,6 @@ def id_key(id_: str) -> str | int:
     return int(id_) if _is_number(id_) else id_
 
 
-def natural_key(name: str) -> list[str | int]:
-    """What names are sorted by, so that 10 comes after 9."""
-    # split() alternates text and digits, so equal positions compare equal types.
-    return [
-        int(part) if index % 2 else part
-        for index, part in enumerate(_DIGITS.split(name))
-    ]
-
-
 def _check_name(file: str) -> None:
     if not is_writable(file):
         message = (
@@ -95,6 +86,15 @@ def _check_unique(items: Iterable[Item]) -> None:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
+
+
+def natural_key(name: str) -> list[str | int]:
+    """What names are sorted by, so that 10 comes after 9."""
+    # split() alternates text and digits, so equal positions compare equal types.
+    return [
+        int(part) if index % 2 else part
+        for index, part in enumerate(_DIGITS.split(name))
+    ]
 
 
 def _natural_key(item: Item) -> tuple[bool, list[str | int], str]:

@@ -17,7 +17,13 @@ from export.recipes.recipe import Recipe
 from export.stages.history import Epoch
 from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
 from export.training.plans import PLAN_FILE, TrainingPlan, read_plan
-from models.errors import ConflictError, DatasetError, NotFoundError
+from models.errors import (
+    ConflictError,
+    DatasetError,
+    NotFoundError,
+    quoted,
+    quoted_names,
+)
 from models.storage import parse_json, write_atomically
 
 RUN_FILE: Final = "run.json"
@@ -112,15 +118,26 @@ def read_run(run: str | Path, runs_dir: Path) -> TrainedRun:
 def find_run(run: str | Path, runs_dir: Path) -> Path:
     """The folder of a run, finished or not: a path, or a name below ``runs_dir/train``.
 
+    The beginning of a name is enough if no other run's name begins so.
+
     Raises:
         NotFoundError: there is none.
+        ConflictError: several names begin so.
     """
-    candidates = [Path(run), runs_dir / "train" / run]
-    folder = next((each for each in candidates if (each / PLAN_FILE).exists()), None)
-    if folder is None:
-        message = f"no training run {str(run)!r}: see {runs_dir / 'train'}"
+    for folder in (Path(run), runs_dir / "train" / run):
+        if (folder / PLAN_FILE).exists():
+            return folder
+    plans = (runs_dir / "train").glob(f"*/{PLAN_FILE}")
+    names = sorted(plan.parent.name for plan in plans)
+    found = [name for name in names if str(run) and name.startswith(str(run))]
+    if not found:
+        message = f"no training run {quoted(str(run))}: see {runs_dir / 'train'}"
         raise NotFoundError(message, code="run_not_found")
-    return folder
+    if len(found) > 1:
+        several = quoted_names(reversed(found))
+        message = f"{quoted(str(run))} begins the names of several runs: {several}"
+        raise ConflictError(message, code="ambiguous_run")
+    return runs_dir / "train" / found[0]
 
 
 def _epochs(history: Sequence[Mapping[str, Any]]) -> tuple[Epoch, ...]:

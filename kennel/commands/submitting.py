@@ -46,7 +46,7 @@ _PERHAPS: Final = "Perhaps the job was started all the same: kennel jobs list sh
 @LABEL_OPTION
 @click.option(
     "--format",
-    type=click.Choice(["kaggle-binary", "kaggle-multiclass", "full"]),
+    type=click.Choice(["kaggle-binary", "kaggle-multiclass", "label", "full"]),
     help="What the CSV looks like; default: as the sample, or kaggle-binary.",
 )
 @click.option(

@@ -75,7 +75,8 @@ class Demo:
             f"photos, {summary['unreadable']} unreadable, in {total:.0f} s."
         )
         for name in ("submission.csv", "report.html", "summary.json"):
-            self._stages.say(f"  {_short(self.folder / name)}")
+            told = f": probability of {summary['positive']}" if "csv" in name else ""
+            self._stages.say(f"  {_short(self.folder / name)}{told}")
         self._stages.say("Next: kennel up, then the README's curl.")
 
 

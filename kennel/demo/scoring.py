@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kennel.demo.photos import DATA_NOTE, DemoPhotos
+from kennel.demo.photos import DATA_NOTE, POSITIVE, DemoPhotos
 from kennel.demo.serving import Served
 from models.card import ModelCard
 from models.probabilities import log_loss
@@ -48,6 +48,7 @@ def score_exam(exam: Exam, folder: Path) -> dict[str, Any]:
         "unreadable": exam.served.job.unreadable,
         "model": exam.card.name,
         "version": exam.card.version,
+        "positive": POSITIVE,
     }
 
 
@@ -70,7 +71,7 @@ def _report(exam: Exam, loss: float) -> ReportContent:
         photos=tested,
         note=f"{DATA_NOTE} Weights: {card.weights.get('note', '')}.",
         card=dataclasses.asdict(card),
-        figures={"log loss of the CSV": f"{loss:.4f}"},
+        figures={f"log loss of the CSV (probability of {POSITIVE})": f"{loss:.4f}"},
     )
 
 

@@ -15,6 +15,7 @@ from kennel.client import Client
 from kennel.demo.photos import POSITIVE, DemoPhotos
 from kennel.demo.stages import Stages
 from kennel.demo.training import MODEL
+from kennel.job_report import submitted_line
 from kennel.settings import KennelSettings
 from kennel.stack.local_stack import LocalStack
 from kennel.stack.processes import StackOptions
@@ -74,7 +75,7 @@ def _submit(client: Client, csv: Path, stages: Stages) -> Job:
             job.id, lambda now: progress("classify the folder", now.done, now.total)
         )
         path = client.download(job.id, csv)
-    stages.say(f"  {job.done} images by {job.model} version {job.version}: {path}")
+    stages.say(f"  {submitted_line(job)}: {path}")
     return job
 
 

@@ -59,6 +59,7 @@ function newRow(job) {
   parts.progress.setAttribute("aria-label", `Progress of ${job.input}`);
   const label = job.label ? ` (${job.label})` : "";
   parts.model.textContent = `${job.model} ${job.version}${label}`;
+  parts.csv.textContent = job.positive ? `probability of ${job.positive}` : job.format;
   parts.created.append(moment(job.created));
   return parts;
 }

@@ -80,6 +80,7 @@ def test_list_shows_new_jobs_by_itself(page: Page, world: World) -> None:
 
     assert page.locator("#job-rows th a").get_attribute("href") == f"/jobs/{first}"
     assert page.locator("#job-rows .counts").inner_text() == "0 of 20 photos"
+    assert "probability of dog" in page.locator("#job-rows").inner_text()
 
 
 def test_job_is_deleted_once_that_is_confirmed(page: Page, world: World) -> None:
