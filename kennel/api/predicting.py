@@ -25,9 +25,9 @@ from kennel.api.errors import (
     problem_of,
 )
 from kennel.api.options import query_path
+from kennel.api.uploads import sent_name
 from models.errors import InvalidImageError
 from models.image_files import MAX_IMAGE_BYTES, check_image_bytes
-from models.names import printable
 
 GROUP_IMAGES: Final = 8
 """A machine without a GPU answers so many well within a request's usual 10 seconds."""
@@ -43,7 +43,6 @@ _MOST_LOST: Final = 3
 
 _TOO_LARGE: Final = 413
 _INTERNAL: Final = 500
-_LONGEST_NAME: Final = 255
 
 Image: TypeAlias = Path | str | bytes
 """A file by its path, or its content."""
@@ -215,7 +214,7 @@ def _part(image: Image, number: int) -> _Part:
 def _name(image: Image, number: int) -> str:
     if isinstance(image, bytes):
         return f"image-{number}"
-    return printable(Path(image).name)[:_LONGEST_NAME]
+    return sent_name(Path(image))
 
 
 def _form(parts: Sequence[_Part]) -> tuple[bytes, str]:

@@ -133,7 +133,8 @@ class Transport:
                 content = b"".join(_chunks(response, deadline))
         if not 200 <= response.status < 300:
             raise read_problem(response.status, response.headers, content)
-        if response.headers.get("Content-Type", "").startswith("text/html"):
+        kind = response.headers.get("Content-Type", "")
+        if content and kind.startswith("text/html"):
             raise self._no_api(content)
         return content
 

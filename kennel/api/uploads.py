@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from models.errors import InvalidRequestError
-from models.names import printable
 
 ARCHIVE_TYPES: Final = {
     ".zip": "application/zip",
@@ -52,6 +51,11 @@ class Upload:
     chunks: Callable[[], Iterator[bytes]]
 
 
+def sent_name(path: Path) -> str:
+    """The name of the file at *path* as it is sent: UTF-8, with ``?`` for other bytes."""
+    return path.name.encode(errors="replace").decode()
+
+
 def prepare_upload(path: Path) -> Upload:
     """What sends the archive or the folder at *path*.
 
@@ -64,7 +68,7 @@ def prepare_upload(path: Path) -> Upload:
     for ending, kind in ARCHIVE_TYPES.items():
         if path.name.lower().endswith(ending):
             size = path.stat().st_size
-            return Upload(printable(path.name), kind, size, partial(_read, path, size))
+            return Upload(sent_name(path), kind, size, partial(_read, path, size))
     known = ", ".join(ARCHIVE_TYPES)
     raise InvalidRequestError(f"{path} is no folder and no archive ({known})")
 
@@ -78,7 +82,7 @@ def prepare_sheet(path: Path) -> Upload:
     if not path.is_file():
         raise InvalidRequestError(f"{path} is no file: name a CSV file")
     size = path.stat().st_size
-    return Upload(printable(path.name), "text/csv", size, partial(_read, path, size))
+    return Upload(sent_name(path), "text/csv", size, partial(_read, path, size))
 
 
 def _folder(folder: Path) -> Upload:
@@ -98,7 +102,7 @@ def _folder(folder: Path) -> Upload:
             yield bytes(_padded(size) - size)
         yield _END
 
-    return Upload(printable(folder.resolve().name), "application/x-tar", total, chunks)
+    return Upload(sent_name(folder.resolve()), "application/x-tar", total, chunks)
 
 
 def _size(file: Path) -> int:

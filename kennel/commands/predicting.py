@@ -119,13 +119,14 @@ class _Shown:
     def _leave(self, rest: Sequence[Path], error: ApiError) -> None:
         from kennel.api.answers import Answer
         from kennel.api.errors import problem_of
+        from kennel.api.uploads import sent_name
 
         self.is_incomplete = True
-        first = printable(rest[0].name)
+        first = sent_name(rest[0])
         message = f"kennel: {error}\n{len(rest)} photos, from {first} on, got no answer"
         click.echo(message, err=True)
         if self._kept is not None:
-            names = (printable(photo.name) for photo in rest)
+            names = map(sent_name, rest)
             self._kept.append(Answer.failed(problem_of(n, error) for n in names))
 
 
@@ -164,10 +165,12 @@ def _is_photo(path: Path) -> bool:
 
 
 def _tell_names(photos: Sequence[Path]) -> None:
+    from kennel.api.uploads import sent_name
+
     for photo in photos:
         if not is_utf8(photo.name):
-            message = f"kennel: {printable(photo.name)}: the file's name is not UTF-8"
-            click.echo(f"{message}; it is written so", err=True)
+            message = f"kennel: {printable(photo.name)} is not UTF-8"
+            click.echo(f"{message}: it is answered as {sent_name(photo)}", err=True)
 
 
 def _answered(answer: Answer, choice: Mapping[str, str | None]) -> str:

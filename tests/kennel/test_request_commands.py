@@ -169,7 +169,7 @@ def test_predict_of_nothing_is_misuse(tmp_path: Path, name: str, words: str) -> 
     assert words in " ".join(result.stderr.split())
 
 
-def test_names_that_are_no_utf8_are_written_with_escapes(folder: Path) -> None:
+def test_photo_whose_name_is_no_utf8_is_answered(folder: Path) -> None:
     odd = os.fsencode(folder) + b"/m\xfcller.png"
     Path(os.fsdecode(odd)).write_bytes((folder / "1.png").read_bytes())
 
@@ -177,8 +177,29 @@ def test_names_that_are_no_utf8_are_written_with_escapes(folder: Path) -> None:
         result = run(api, "predict", os.fsdecode(odd), str(folder / "1.png"), "--json")
 
     names = [entry["name"] for entry in json.loads(result.stdout)["predictions"]]
-    assert names == ["m\\udcfcller.png", "1.png"]
-    assert "m\\udcfcller.png: the file's name is not UTF-8" in result.stderr
+    assert names == ["m?ller.png", "1.png"]
+    assert (
+        r"m\udcfcller.png is not UTF-8: it is answered as m?ller.png" in result.stderr
+    )
+
+
+def test_upload_whose_name_is_no_utf8_is_sent(folder: Path, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe4r"))
+    folder.rename(odd)
+    odd_list = odd / odd.with_suffix(".csv").name
+    odd_list.write_text("file\n1.png\n")
+    target = str(tmp_path / "s.csv")
+
+    words = ("submit", "--upload", str(odd), "-o", target)
+    with scripted(says(JOB, 202), says(JOB), says(ROWS)) as api:
+        alone = run(api, *words)
+        path = api.seen[0].path
+        api.seen.clear()
+        listed = run(api, *words, "--manifest", str(odd_list))
+
+    assert (alone.exit_code, listed.exit_code) == (0, 0)
+    assert path.startswith("/v1/jobs?input=b%3Fr&")
+    assert b'filename="b?r.csv"' in api.seen[0].body
 
 
 @pytest.mark.parametrize(
@@ -499,7 +520,8 @@ def test_beginning_of_several_ids_lists_them() -> None:
 
 
 def test_job_that_cannot_be_deleted_keeps_no_other() -> None:
-    steps = [says(b"", 204), refuses(409), says(b"", 204)]
+    done = says(b"", 204, Content_Type="text/html; charset=utf-8")
+    steps = [done, refuses(409), done]
     with scripted(*steps) as api:
         result = run(api, "jobs", "delete", "j1", "j2", "j3")
 
