@@ -42,6 +42,7 @@ _MOST_LOST: Final = 3
 """Requests in a row that the API leaves unanswered before it is left alone."""
 
 _TOO_LARGE: Final = 413
+_TOO_MANY: Final = "too_many_images"
 _INTERNAL: Final = 500
 
 Image: TypeAlias = Path | str | bytes
@@ -93,19 +94,16 @@ class Predictions:
         count = 0
         for number, image in enumerate(images, start=1):
             part = self._read(image, number)
-            is_full = len(group) >= self._size
-            if group and (
-                isinstance(part, ImageProblem)
-                or is_full
-                or count + len(part[1]) > GROUP_BYTES
-            ):
+            size = 0 if isinstance(part, ImageProblem) else len(part[1])
+            is_full = len(group) >= self._size or count + size > GROUP_BYTES
+            if group and (is_full or isinstance(part, ImageProblem)):
                 yield group
                 group, count = [], 0
             if isinstance(part, ImageProblem):
                 yield part
             else:
                 group.append(part)
-                count += len(part[1])
+                count += size
         if group:
             yield group
 
@@ -136,18 +134,19 @@ class Predictions:
         self, group: Sequence[_Part], error: ApiError
     ) -> Iterator[Answer]:
         if len(error.errors) == len(group):
+            self._lost = 0
             yield Answer.failed(error.errors)
         elif len(group) > 1 and _may_be_one_image(error):
-            yield from self._in_parts(group, _is_slow(error))
+            if _is_slow(error) or error.code == _TOO_MANY:
+                self._size, self._in_time = len(group) // 2, 0
+            yield from self._in_parts(group)
         elif self._keep_going and not self._gives_up(error):
             yield Answer.failed(problem_of(name, error) for name, _ in group)
         else:
             raise error
 
-    def _in_parts(self, group: Sequence[_Part], is_slow: bool) -> Iterator[Answer]:
+    def _in_parts(self, group: Sequence[_Part]) -> Iterator[Answer]:
         half = len(group) // 2
-        if is_slow:
-            self._size, self._in_time = half, 0
         part, rest = group[:half], group[half:]
         while part:
             yield from self._answers(part)
@@ -177,6 +176,7 @@ class Predictions:
 
     def _gives_up(self, error: ApiError) -> bool:
         if error.status in {_TOO_LARGE, _INTERNAL, TOO_SLOW}:
+            self._lost = 0
             return False
         is_away = isinstance(error, ApiBusyError) or (
             isinstance(error, ApiUnreachableError) and error.sent

@@ -271,10 +271,11 @@ def test_many_images_go_in_groups_to_one_version(tmp_path: Path) -> None:
     [
         (refuses(504), [8, 4, 2, 2, 2, 2, 2, 2]),
         (hangs, [8, 4, 2, 2, 2, 2, 2, 2]),
-        # Not slow: the next group is whole again.
+        (refuses(413, "too_many_images"), [8, 4, 2, 2, 2, 2, 2, 2]),
+        # Neither slow nor too many: the next group is whole again.
         (refuses(500), [8, 4, 2, 2, 4, 2, 2, 4, 2, 2]),
     ],
-    ids=["504", "silence", "500"],
+    ids=["504", "silence", "413", "500"],
 )
 def test_group_that_fails_is_sent_in_smaller_ones(
     trouble: Step, sizes: list[int]
