@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Final, Self, Unpack
 from urllib.parse import quote
 
 from kennel.api.answers import Answer, having
@@ -19,6 +19,8 @@ from kennel.api.jobs import JobCalls
 from kennel.api.options import PredictOptions, VersionChoice, query_path
 from kennel.api.predicting import Image, Predictions, image_form
 from kennel.api.transport import Transport
+
+_ROLLOUT: Final = ("id", "model", "state", "stable", "canary", "percent", "started")
 
 
 class Client(JobCalls):
@@ -122,7 +124,8 @@ class Client(JobCalls):
         Raises:
             ApiError: the API refused (status 404: no such model) or cannot be reached.
         """
-        return self._transport.ask_json(Call("GET", f"/v1/models/{quote(name)}"), dict)
+        call = Call("GET", f"/v1/models/{quote(name)}")
+        return self._transport.ask_json(call, having("versions"))
 
     def rollout(self, name: str) -> dict[str, Any]:
         """A model's last rollout, with the comparison of its two versions.
@@ -131,7 +134,7 @@ class Client(JobCalls):
             ApiError: the API refused (status 404: it had none) or cannot be reached.
         """
         call = Call("GET", f"/v1/models/{quote(name)}/rollout")
-        return self._transport.ask_json(call, having("model", "state", "percent"))
+        return self._transport.ask_json(call, having(*_ROLLOUT))
 
     def readiness(self) -> dict[str, Any]:
         """What GET /readyz says of the parts at this moment.
@@ -142,7 +145,7 @@ class Client(JobCalls):
         """
         # "Not ready" is an answer: asked again, it would be one to another question.
         call = Call("GET", "/readyz", repeatable=False)
-        return self._transport.ask_json(call, dict)
+        return self._transport.ask_json(call, having("status"))
 
     def version(self) -> str:
         """The version of the program that the API runs.
