@@ -24,11 +24,13 @@ class Matched:
     """Probabilities and true labels of the images that count.
 
     Attributes:
+        positive: whose probability a single column was taken for; None: it has several.
         labels: of the columns of *probabilities*.
         probabilities: [N, K], as submitted.
         classes: [N] the true label of each image.
     """
 
+    positive: str | None
     ids: tuple[str, ...]
     labels: tuple[str, ...]
     probabilities: NDArray[np.float64]
@@ -49,7 +51,8 @@ def match(submitted: SubmissionTable, truth: Truth, positive: str | None) -> Mat
     ids = list(truth.rows)
     order = np.fromiter((submitted.rows[each] for each in ids), np.int64, len(ids))
     values = submitted.values[order]
-    if values.shape[1] == 1:
+    positive = labels[1] if values.shape[1] == 1 else None
+    if positive is not None:
         values = np.concatenate([1 - values, values], axis=1)
     if not truth.scored.all():
         kept = np.flatnonzero(truth.scored)
@@ -57,7 +60,7 @@ def match(submitted: SubmissionTable, truth: Truth, positive: str | None) -> Mat
         values, classes = values[kept], classes[kept]
     if not ids:
         raise InvalidRequestError(f"{truth.path} says of every row to ignore it")
-    return Matched(tuple(ids), labels, values, classes)
+    return Matched(positive, tuple(ids), labels, values, classes)
 
 
 def check_ids(

@@ -35,22 +35,22 @@ class Score:
 
     Attributes:
         images: those that count.
+        positive: whose probability a single column was taken for; None: it has several.
         accuracy: share of images whose largest probability is at the true label.
         recalls: of each label, in the order of the columns.
         worst: the images that cost most, the worst first.
         hindsight: the clip bound that would have been best.
         mixed_up: what the columns seem to hold instead of what they say; None: no sign.
-        single_column: whether the submission has one column of probabilities.
     """
 
     images: int
+    positive: str | None
     log_loss: float
     accuracy: float
     recalls: tuple[Recall, ...]
     worst: tuple[Offender, ...]
     hindsight: Hindsight
     mixed_up: MixedUp | None
-    single_column: bool
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ def score_submission(
     losses = log_losses(matched.probabilities, matched.classes)
     return Score(
         images=len(matched.ids),
+        positive=matched.positive,
         log_loss=float(losses.mean()),
         accuracy=accuracy(matched.probabilities, matched.classes),
         recalls=_recalls(matched),
         worst=worst_offenders(matched, losses, worst),
         hindsight=best_clip(matched.probabilities, matched.classes),
         mixed_up=find_mixed_up(matched.labels, matched.probabilities, matched.classes),
-        single_column=len(submitted.columns) == 1,
     )
 
 

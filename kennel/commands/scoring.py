@@ -67,6 +67,8 @@ def score(
         f"log loss {found.log_loss:.5f}, accuracy {found.accuracy:.4f}, "
         f"{found.images} images"
     )
+    if found.positive is not None:
+        click.echo(f"  its one column is the probability of {found.positive}")
     if found.mixed_up:
         click.echo(_mixed_up(found, found.mixed_up))
     _print_recalls(found)
@@ -83,7 +85,7 @@ def _print_recalls(score: Score | LabelScore) -> None:
 def _mixed_up(score: Score, mixed: MixedUp) -> str:
     labels = [each.label for each in score.recalls]
     better = f"log loss {mixed.log_loss:.5f}, accuracy {mixed.accuracy:.4f}"
-    if score.single_column:
+    if score.positive is not None:
         return (
             f"the CSV seems to be the wrong way round: as the probability of "
             f"{mixed.labels[1]!r}, not of {labels[1]!r}, its column has {better}. Score "

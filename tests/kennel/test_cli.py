@@ -73,6 +73,20 @@ def test_score_prints_json_for_scripts(tmp_path: Path) -> None:
     )
 
     assert '"log_loss": 0.693' in result.output
+    assert '"positive": "1"' in result.output
+
+
+def test_score_says_whose_probability_one_column_is(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,label\n1,cat\n2,dog\n")
+    (tmp_path / "s.csv").write_text("id,label\n1,0.5\n2,0.5\n")
+    (tmp_path / "two.csv").write_text("id,cat,dog\n1,0.5,0.5\n2,0.5,0.5\n")
+    truth = str(tmp_path / "t.csv")
+
+    one = CliRunner().invoke(main, ["score", str(tmp_path / "s.csv"), truth]).output
+    two = CliRunner().invoke(main, ["score", str(tmp_path / "two.csv"), truth]).output
+
+    assert "its one column is the probability of dog" in one
+    assert "probability of" not in two
 
 
 def test_score_says_what_to_do_with_a_csv_the_wrong_way_round(tmp_path: Path) -> None:

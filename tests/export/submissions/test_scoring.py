@@ -127,7 +127,7 @@ def test_submission_the_wrong_way_round_is_noticed(tmp_path: Path) -> None:
 
     score = score_submission(csv, truth)
 
-    assert score.single_column
+    assert score.positive is not None
     assert score.mixed_up is not None
     assert score.mixed_up.labels == ("dog", "cat")
     assert score.mixed_up.log_loss == score_submission(csv, truth, "cat").log_loss
