@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from models.environment import read_max_pixels
-from models.errors import InvalidRequestError, KennelError, quoted
+from models.errors import InvalidRequestError, KennelError
 from models.image_files import limit_pixels
 
 COMMANDS: Final = {
@@ -51,6 +51,9 @@ COMMANDS: Final = {
 }
 """Imported when asked for, so that `kennel --help` is instant."""
 
+INTERRUPTED: Final = 130
+"""128 and the number of SIGINT, as shells count."""
+
 
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -76,11 +79,11 @@ class _LazyGroup(click.Group):
             click.echo(f"kennel: {error}", err=True)
             ctx.exit(1)
         except UnicodeEncodeError as error:
-            click.echo(f"kennel: {quoted(error.object)} is not UTF-8", err=True)
+            click.echo(f"kennel: {error.object[:80]!a} is not UTF-8", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("kennel: interrupted", err=True)
-            ctx.exit(128 + signal.SIGINT)
+            ctx.exit(INTERRUPTED)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # the reader of stdout has had enough: click ends quietly

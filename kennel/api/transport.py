@@ -18,7 +18,7 @@ import urllib3
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
-    LocationValueError,
+    LocationParseError,
     NewConnectionError,
     ReadTimeoutError,
     SSLError,
@@ -33,7 +33,7 @@ from kennel.api.errors import (
     shown_body,
 )
 from kennel.api.repeating import may_repeat, pause_seconds
-from models.errors import InvalidRequestError, quoted
+from models.errors import InvalidRequestError
 from models.storage import parse_json
 
 _LEAST_SECONDS: Final = 0.01
@@ -55,8 +55,12 @@ class Transport:
         Raises:
             InvalidRequestError: the address or the key cannot be one.
         """
-        if not _URL.fullmatch(url):
-            raise _no_address(url)
+        if not _URL.fullmatch(url) or not _has_host(url):
+            message = (
+                f"url={url!r} is no address: use http://127.0.0.1:8000, and an IPv6 "
+                "address in brackets, http://[::1]:8000"
+            )
+            raise InvalidRequestError(message)
         if api_key is not None and not _KEY.fullmatch(api_key):
             raise InvalidRequestError("the API key holds characters that no key has")
         self._url = url.rstrip("/")
@@ -149,8 +153,9 @@ class Transport:
         except (NewConnectionError, ConnectTimeoutError) as error:
             message = f"no API at {self._url}: start it with 'kennel up' ({error})"
             raise ApiUnreachableError(message) from error
-        except LocationValueError as error:
-            raise _no_address(self._url) from error
+        except LocationParseError as error:
+            message = f"{self._url} is no address ({error}): use http://127.0.0.1:8000"
+            raise InvalidRequestError(message) from error
         except SSLError as error:
             message = f"no HTTPS connection to {self._url} ({error}): see the address"
             raise ApiUnreachableError(message) from error
@@ -164,15 +169,16 @@ class Transport:
             raise broken from error
 
 
-def _no_address(url: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"url={quoted(url)} is no address: use http://127.0.0.1:8000"
-    )
-
-
 def _chunks(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
     # The socket's own limit begins anew with each byte that trickles in.
     while chunk := response.read1(_CHUNK_BYTES):
         if time.monotonic() > deadline:
             raise TimeoutError
         yield chunk
+
+
+def _has_host(url: str) -> bool:
+    try:
+        return bool(urllib3.util.parse_url(url).host)
+    except LocationParseError:
+        return False

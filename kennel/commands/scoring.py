@@ -65,10 +65,8 @@ def score(
         return
     click.echo(
         f"log loss {found.log_loss:.5f}, accuracy {found.accuracy:.4f}, "
-        f"{found.images} images"
+        f"{found.images} images{_whose(found.positive)}"
     )
-    if found.positive is not None:
-        click.echo(f"  its one column is the probability of {found.positive}")
     if found.mixed_up:
         click.echo(_mixed_up(found, found.mixed_up))
     _print_recalls(found)
@@ -102,6 +100,10 @@ def _mixed_up(score: Score, mixed: MixedUp) -> str:
         f"columns seem to be mixed up: {', '.join(moved[:_NAMED])}{more}; so they have "
         f"{better}. Put the header's labels into the order of the columns"
     )
+
+
+def _whose(positive: str | None) -> str:
+    return "" if positive is None else f"; the column: probability of {positive}"
 
 
 def _hindsight(best: Hindsight, log_loss: float) -> str:

@@ -37,6 +37,26 @@ def test_misuse_is_told_before_anything_is_loaded(
     assert message in result.output
 
 
+def test_beginning_of_a_name_stands_for_its_run(tmp_path: Path) -> None:
+    runs = tmp_path / "train"
+    for name in (
+        "pets-20260101-120000",
+        "pets-20260102-120000",
+        "cars-20260101-120000",
+    ):
+        (runs / name).mkdir(parents=True)
+        (runs / name / PLAN_FILE).write_text("{}")
+
+    assert find_run("pets-20260102", tmp_path) == runs / "pets-20260102-120000"
+    assert find_run("cars", tmp_path) == runs / "cars-20260101-120000"
+    for none in ("dogs", ""):
+        with pytest.raises(NotFoundError):
+            find_run(none, tmp_path)
+    several = "'pets-20260102-120000', 'pets-20260101-120000'"
+    with pytest.raises(ConflictError, match=several):
+        find_run("pets", tmp_path)
+
+
 def test_recipes_are_listed_with_their_commands(tmp_path: Path) -> None:
     listed = kennel(tmp_path, "recipes")
     shown = json.loads(kennel(tmp_path, "recipes", "conv-block5").output)
@@ -99,23 +119,3 @@ def test_overfit_check_that_fails_exits_1_with_causes(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "not learnt" in result.output
     assert "likely:" in result.output
-
-
-def test_beginning_of_a_name_stands_for_its_run(tmp_path: Path) -> None:
-    runs = tmp_path / "train"
-    for name in (
-        "pets-20260101-120000",
-        "pets-20260102-120000",
-        "cars-20260101-120000",
-    ):
-        (runs / name).mkdir(parents=True)
-        (runs / name / PLAN_FILE).write_text("{}")
-
-    assert find_run("pets-20260102", tmp_path) == runs / "pets-20260102-120000"
-    assert find_run("cars", tmp_path) == runs / "cars-20260101-120000"
-    for none in ("dogs", ""):
-        with pytest.raises(NotFoundError):
-            find_run(none, tmp_path)
-    several = "'pets-20260102-120000', 'pets-20260101-120000'"
-    with pytest.raises(ConflictError, match=several):
-        find_run("pets", tmp_path)
