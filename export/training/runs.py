@@ -135,7 +135,7 @@ def find_run(run: str | Path, runs_dir: Path) -> Path:
         raise NotFoundError(message, code="run_not_found")
     if len(found) > 1:
         several = quoted_names(reversed(found))
-        message = f"{quoted(str(run))} begins the names of several runs: {several}"
+        message = f"several runs begin with {quoted(str(run))}: {several}"
         raise ConflictError(message, code="ambiguous_run")
     return runs_dir / "train" / found[0]
 

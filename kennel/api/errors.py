@@ -140,9 +140,9 @@ def _foreign(
 ) -> ApiError:
     message = f"the address answered {status}, but not as a Kennel API does: "
     place = headers.get("Location", "") if 300 <= status < 400 else ""
-    message += f"it leads to {quoted(place)}" if place else shown_body(body)
+    message += f"it redirects to {quoted(place)}" if place else shown_body(body)
     remedy = _KEY_REMEDY if kind is ApiAccessError else ""
-    return kind(f"{message}; see whether the address is right{remedy}", status)
+    return kind(f"{message}; check the address{remedy}", status)
 
 
 def _image_problem(content: Mapping[str, Any]) -> ImageProblem:

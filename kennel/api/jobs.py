@@ -144,7 +144,7 @@ class JobCalls:
             ApiError: it is not over, the API refused or cannot be reached.
         """
         call = Call("DELETE", _job_path(job_id), repeatable=False)
-        self._transport.tell(call)
+        self._transport.send(call)
 
     def retry(self, job_id: str) -> Job:
         """Let a failed or cancelled job go on from what is done.

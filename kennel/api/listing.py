@@ -66,7 +66,7 @@ def find_id(ask: _Ask, start: str) -> str:
         raise NotFoundError(message, code="job_not_found")
     more = "\n  and more" if len(found) > CANDIDATES else ""
     lines = (f"\n  {job.id}  {job.state}  {job.input}" for job in found[:CANDIDATES])
-    message = f"{quoted(start)} begins the ids of several jobs: write more of it"
+    message = f"several job ids begin with {quoted(start)}: give more characters"
     raise ConflictError(message + "".join(lines) + more, code="ambiguous_id")
 
 

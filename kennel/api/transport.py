@@ -94,7 +94,7 @@ class Transport:
             time.sleep(pause)
         raise AssertionError("count() does not end")
 
-    def tell(self, call: Call) -> None:
+    def send(self, call: Call) -> None:
         """Make a call that is answered without a body.
 
         Raises:
@@ -144,7 +144,7 @@ class Transport:
 
     def _no_api(self, content: bytes) -> ApiError:
         message = f"{self._url} is no Kennel API: it answered {shown_body(content)}"
-        return ApiError(f"{message}: see whether the address is right")
+        return ApiError(f"{message}: check the address")
 
     @contextmanager
     def _translated(self, seconds: float) -> Iterator[None]:

@@ -49,17 +49,17 @@ def output_option(default: str | None, text: str) -> Callable[[_Command], _Comma
     )
 
 
-class WayBack:
-    """A block that prints ``words`` if it is interrupted or loses the API or the CSV.
+class ResumeHint:
+    """Prints ``text``, how to come back to the job, when its command ends early.
 
-    Ctrl-C and SIGTERM end the command with 130 and 143, the rest with 1. What the API
-    refuses, and a job that fails, is none of these; nor is, before there is a job, what
-    has certainly started none.
+    The block ends the command with 130 after Ctrl-C, 143 after SIGTERM, and 1 if the API
+    is lost or the CSV cannot be written. Other errors pass: the API refused, the job
+    failed, or certainly none was started.
     """
 
-    def __init__(self, words: str) -> None:
-        """Begin with these *words*; they may be changed on the way."""
-        self.words = words
+    def __init__(self, text: str) -> None:
+        """Begin with this *text*; it may be changed on the way."""
+        self.text = text
         self.has_job = False
         self._before: Any = signal.SIG_DFL
 
@@ -69,23 +69,23 @@ class WayBack:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Print the words if the block did not come to its end."""
+        """Print the text if the block did not come to its end."""
         signal.signal(signal.SIGTERM, self._before)
         if isinstance(error, KeyboardInterrupt):
-            self._leave("interrupted", 128 + (error.args or (signal.SIGINT,))[0])
+            self._exit("interrupted", 128 + (error.args or (signal.SIGINT,))[0])
         may_have_begun = getattr(error, "sent", False)
         if may_have_begun or (self.has_job and _is_lost(error)):
-            self._leave(_reason(error), 1)
+            self._exit(_reason(error), 1)
 
-    def _leave(self, reason: str, status: int) -> None:
-        click.echo(f"kennel: {reason}\n{self.words}", err=True)
+    def _exit(self, reason: str, status: int) -> None:
+        click.echo(f"kennel: {reason}\n{self.text}", err=True)
         click.get_current_context().exit(status)
 
 
-def follow(client: Client, job: Job, output: Path | None, back: WayBack) -> Job:
+def follow(client: Client, job: Job, output: Path | None, hint: ResumeHint) -> Job:
     """The *job* when it has succeeded; shows its progress on stderr meanwhile.
 
-    *output* is where the CSV will go, for the words of *back*.
+    *output* is where the CSV will go; *hint* says so from now on.
 
     Raises:
         JobFailedError: it failed or was cancelled.
@@ -93,12 +93,12 @@ def follow(client: Client, job: Job, output: Path | None, back: WayBack) -> Job:
     """
     from kennel.progress import progress_bars
 
-    back.words, back.has_job = _while_it_runs(job, output), True
+    hint.text, hint.has_job = _while_it_runs(job, output), True
     with progress_bars() as progress:
         last = client.wait(
             job.id, lambda now: progress("classify the folder", now.done, now.total)
         )
-    back.words = f"Job {job.id} has succeeded:\n{_command('csv', job, output)}"
+    hint.text = f"Job {job.id} has succeeded:\n{_command('csv', job, output)}"
     return last
 
 

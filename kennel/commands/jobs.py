@@ -18,7 +18,7 @@ from kennel.commands.api_options import (
     URL_OPTION,
     open_client,
 )
-from kennel.commands.following import WayBack, fetch_csv, follow, output_option
+from kennel.commands.following import ResumeHint, fetch_csv, follow, output_option
 from models.errors import ConflictError, KennelError
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def wait_for_job(job: str, output: Path | None, url: str, key: str | None) -> No
     with open_client(url, key) as client:
         found = _with_id(client, job, client.job)
         click.echo(submitted_line(found), err=True)
-        with WayBack("") as back:
-            found = follow(client, found, output, back)
+        with ResumeHint("") as hint:
+            found = follow(client, found, output, hint)
             if output is not None:
                 fetch_csv(client, found, output)
         if output is None:

@@ -65,21 +65,21 @@ def predict(
     from kennel.progress import progress_bars
 
     photos = [photo for each in files for photo in _photos(each)]
-    _tell_names(photos)
-    shown = _Shown(choice, as_json)
+    _warn_of_names(photos)
+    printed = _Output(choice, as_json)
     with (
         open_client(url, key) as client,
         progress_bars(lines=False) as progress,
-        shown.to_the_end(photos),
+        printed.completed(photos),
     ):
         for answer in client.predict_each(photos, top=top, **choice):
-            shown.show(answer)
-            progress("predict", shown.count, len(photos))
-    if shown.is_incomplete:
+            printed.show(answer)
+            progress("predict", printed.count, len(photos))
+    if printed.is_incomplete:
         click.get_current_context().exit(1)
 
 
-class _Shown:
+class _Output:
     """What has been printed of the answers."""
 
     def __init__(self, choice: Mapping[str, str | None], as_json: bool) -> None:
@@ -102,7 +102,7 @@ class _Shown:
             self._kept.append(answer)
 
     @contextmanager
-    def to_the_end(self, photos: Sequence[Path]) -> Iterator[None]:
+    def completed(self, photos: Sequence[Path]) -> Iterator[None]:
         """Print one JSON document, if that is wanted, and what an error left undone."""
         from kennel.api.answers import Answer
         from kennel.api.errors import ApiError
@@ -112,11 +112,11 @@ class _Shown:
         except ApiError as error:
             if not self.count:
                 raise
-            self._leave(photos[self.count :], error)
+            self._add_unanswered(photos[self.count :], error)
         if self._kept is not None:
             click.echo(json.dumps(Answer.joined(self._kept).to_json()))
 
-    def _leave(self, rest: Sequence[Path], error: ApiError) -> None:
+    def _add_unanswered(self, rest: Sequence[Path], error: ApiError) -> None:
         from kennel.api.answers import Answer
         from kennel.api.errors import problem_of
         from kennel.api.uploads import sent_name
@@ -164,7 +164,7 @@ def _is_photo(path: Path) -> bool:
     return path.is_file() and is_photo(path.name, read_start)
 
 
-def _tell_names(photos: Sequence[Path]) -> None:
+def _warn_of_names(photos: Sequence[Path]) -> None:
     from kennel.api.uploads import sent_name
 
     for photo in photos:

@@ -16,7 +16,7 @@ from kennel.commands.api_options import (
     VERSION_OPTION,
     open_client,
 )
-from kennel.commands.following import WayBack, fetch_csv, follow, output_option
+from kennel.commands.following import ResumeHint, fetch_csv, follow, output_option
 
 if TYPE_CHECKING:
     from kennel.api.answers import Job
@@ -101,13 +101,13 @@ def submit(
     """
     source = Path(folder) if upload else folder
     words = _NOTHING_YET if upload else _PERHAPS
-    with open_client(url, key) as client, WayBack(words) as back:
-        job = _start(client, source, options, back)
-        fetch_csv(client, follow(client, job, output, back), output)
+    with open_client(url, key) as client, ResumeHint(words) as hint:
+        job = _start(client, source, options, hint)
+        fetch_csv(client, follow(client, job, output, hint), output)
 
 
 def _start(
-    client: Client, source: str | Path, options: dict[str, Any], back: WayBack
+    client: Client, source: str | Path, options: dict[str, Any], hint: ResumeHint
 ) -> Job:
     from kennel.job_report import submitted_line
     from kennel.progress import progress_bars
@@ -115,7 +115,7 @@ def _start(
     def sent(count: int, size: int) -> None:
         progress("upload (MiB)", -(-count // _MEBIBYTE), -(-size // _MEBIBYTE))
         if count == size:
-            back.words = _PERHAPS
+            hint.text = _PERHAPS
 
     with progress_bars() as progress:
         job = client.submit(source, on_sent=sent, **options)

@@ -384,7 +384,7 @@ def test_page_of_a_proxy_is_told_by_its_title() -> None:
     with scripted(says(page, 502), moved) as api, Client(api.url, retries=0) as client:
         with pytest.raises(ApiBusyError, match="a page called '502 Bad Gateway'"):
             client.models()
-        with pytest.raises(ApiError, match="it leads to"):
+        with pytest.raises(ApiError, match="it redirects to"):
             client.models()
 
 
