@@ -72,6 +72,7 @@ def predict(
         progress_bars(lines=False) as progress,
         printed.completed(photos),
     ):
+        progress("predict", 0, len(photos))
         for answer in client.predict_each(photos, top=top, **choice):
             printed.show(answer)
             progress("predict", printed.count, len(photos))
