@@ -10,7 +10,6 @@ import errno
 import importlib
 import io
 import os
-import signal
 import sys
 from typing import Any, Final
 

@@ -266,9 +266,7 @@ def refuse(image: bytes) -> InvalidImageError:
     if found is None and not image.strip(b"\0"):
         found = "a file of zeros", "copy it again"
     if found is None:
-        message = (
-            f"not a {FORMATS} image (it starts with {quoted(image[:8])}): convert it first"
-        )
+        message = f"not a {FORMATS} image (it starts with {quoted(image[:8])}): convert it first"
     else:
         what, remedy = found
         message = f"this is {what}, not a {FORMATS} image: {remedy}"
