@@ -3,7 +3,8 @@
 A decoder cannot be stopped inside a process, and the memory that it took does not always
 return. So an image that may take long or much memory is decoded by a child process under
 limits of processor time and memory. A child that passes one of them is ended, its image
-is refused as too_complex, and the next image gets a new child.
+is refused as too_complex, one whose child dies as breaks_decoder, and the next image
+gets a new child.
 
 Children are started with `subprocess` and import nothing but the decoders: a process with
 threads or gRPC channels must not be forked. They see no secrets of the environment. They
@@ -39,6 +40,9 @@ from models.images import Pixels, decode_image, decode_thumbnail, is_costly
 HEAVY_BYTES: Final = 8 * 1024 * 1024
 HEAVY_PIXELS: Final = 16_000_000
 """A photo of a phone is below both, and decoded in 0.1 s."""
+
+BREAKS_DECODER: Final = "breaks_decoder"
+"""The code of an image whose decoder crashes, or ends in an unknown error."""
 
 Order: TypeAlias = tuple[bool, int, int]
 """Whether a thumbnail is wanted, and two numbers of its size."""
@@ -124,7 +128,8 @@ class DecodeSandbox:
         """What `decode_image` gives, made by a child within *seconds*.
 
         Raises:
-            InvalidImageError: as `decode_image`; too_complex if it passed a limit.
+            InvalidImageError: as `decode_image`; too_complex if it passed a limit,
+                breaks_decoder if two children died of it.
             TimeoutError: it took more than *seconds*, and was killed.
             ModelOverloadedError: no child can be started now.
         """
@@ -251,7 +256,7 @@ class _Ended:
             return _too_complex(f"more than {limits.wall_seconds:g} s")
         if self.status == -signal.SIGPROF:
             return _too_complex(f"more than {limits.cpu_seconds:g} s of a processor")
-        return _too_complex(f"more than its decoder survives (status {self.status})")
+        return broken_decoder(f"ended with status {self.status}")
 
 
 class _Child:
@@ -355,6 +360,15 @@ class _Child:
             if count == 0:
                 raise ConnectionResetError("the process for decoding has ended")
             rest = rest[count:]
+
+
+def broken_decoder(what: str) -> InvalidImageError:
+    """The error for an image whose decoder did *what* instead of answering."""
+    message = (
+        f"the image breaks its decoder, which {what}: save it again as JPEG or PNG, or "
+        "leave it out"
+    )
+    return InvalidImageError(message, code=BREAKS_DECODER)
 
 
 def _left(deadline: float) -> float:

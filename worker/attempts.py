@@ -2,13 +2,18 @@
 
 Each attempt is a line when it begins, and one more if it could still say why it ended.
 One that only waited for its model says so, and then does not count.
+
+From the third attempt on a shard is worked on image by image, each named in a line before
+it is read: the one at which the process dies again is left out.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +29,15 @@ from outside (restarts, upgrades) must not use them up."""
 
 ASSEMBLY: Final = "assemble"
 
+_QUICK_ATTEMPTS: Final = 2
+"""How often a shard is begun at full speed."""
+
+_DEATHS: Final = 2
+"""A process may be killed from outside, but hardly twice at the same image."""
+
 _BEGUN: Final = "begun "
+_AT: Final = "at "
+_DECODED: Final = "decoded"
 _BROKEN: Final = "broken "
 _WAITED: Final = "waited "
 _WAIT: Final = re.compile(_WAITED + r"(\d+\.\d)")
@@ -73,6 +86,37 @@ def record_wait(run: Run, work: str, seconds: float) -> None:
     _append(run, work, f"{_WAITED}{seconds:.1f}")
 
 
+def is_careful(run: Run, work: str) -> bool:
+    """Whether the attempt that was begun has to find the image that broke others."""
+    return _begun(_lines(run, work)) > _QUICK_ATTEMPTS
+
+
+def record_image(run: Run, work: str, number: int) -> None:
+    """Keep that the image of that *number* in its shard is read next.
+
+    Raises:
+        OSError: the disk is full or read-only.
+    """
+    _append(run, work, f"{_AT}{number}")
+
+
+def record_decoded(run: Run, work: str) -> None:
+    """Keep that the images that were read are decoded: none of them is at work.
+
+    Raises:
+        OSError: the disk is full or read-only.
+    """
+    _append(run, work, _DECODED)
+
+
+def deadly_images(run: Run, work: str) -> frozenset[int]:
+    """Numbers in their shard of the images at which the process died twice."""
+    lines = _lines(run, work)
+    last = [line for line, then in pairwise(lines) if then.startswith(_BEGUN)]
+    deaths = Counter(int(line[len(_AT) :]) for line in last if line.startswith(_AT))
+    return frozenset(each for each, count in deaths.items() if count >= _DEATHS)
+
+
 def seconds_waited(run: Run, work: str) -> float:
     """How long *work* waited for its model so far."""
     found = (_WAIT.fullmatch(line) for line in _lines(run, work))
@@ -105,9 +149,12 @@ def give_up(run: Run, work: str) -> None:
         return
     files = _files(run, int(work))
     named = ", ".join(files[:MAX_NAMED])
+    sound = _DECODED in _lines(run, work)
     message = (
         f"shard {int(work)} did not finish in {MAX_ATTEMPTS} attempts ({reason}); "
-        f"its {len(files)} images: {named}. Remedy what is named, then retry the job"
+        f"its {len(files)} images: {named}"
+        f"{' (they can be read: none of them is the cause)' if sound else ''}. "
+        "Remedy what is named, then retry the job"
     )
     run.fail(message, files)
 

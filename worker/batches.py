@@ -9,9 +9,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from rq.timeouts import BaseTimeoutException
 
-from models.decode_sandbox import DecodeLimits, DecodeSandbox, is_heavy
-from models.errors import InvalidImageError, ModelContractError
+from models.decode_sandbox import (
+    DecodeLimits,
+    DecodeSandbox,
+    broken_decoder,
+    is_heavy,
+)
+from models.errors import InvalidImageError, KennelError, ModelContractError
 from models.images import Pixels, decode_image, is_costly
 from models.wire.model_ref import ModelRef
 from worker.artefacts import Row
@@ -40,11 +46,15 @@ class PhotoLoader:
 
     Costly ones are decoded by *sandbox*, heavy ones of them one at a time: a photo that
     takes too much is one unreadable image, and not the end of its shard.
+
+    Attributes:
+        is_careful: all of them are, and whatever is raised for a photo is its own fault.
     """
 
     folder: PhotoFolder
     size: tuple[int, int]
     sandbox: DecodeSandbox
+    is_careful: bool = False
     _one_heavy: threading.Lock = field(default_factory=threading.Lock)
 
     def load(self, item: Item) -> Loaded:
@@ -58,16 +68,27 @@ class PhotoLoader:
         try:
             return Loaded(item, self._decode(self.folder.read(item.file)))
         except InvalidImageError as error:
-            return Loaded(item, None, error.code, str(error))
+            return unreadable(item, error)
         except InvalidFolderError as error:
             # It was there when the job was submitted: an unmounted volume may come back.
             raise error.during_job() from error
+        except (KennelError, OSError, MemoryError, BaseTimeoutException):
+            raise
+        except Exception as error:
+            if not self.is_careful:
+                raise
+            return unreadable(item, broken_decoder(f"raised {error!r}"))
 
     def _decode(self, image: bytes) -> Pixels:
-        if not is_costly(image):
+        if not self.is_careful and not is_costly(image):
             return decode_image(image, self.size)
         with self._one_heavy if is_heavy(image) else nullcontext():
             return self.sandbox.decode(image, self.size)
+
+
+def unreadable(item: Item, error: InvalidImageError) -> Loaded:
+    """The image *item* without pixels, because of *error*."""
+    return Loaded(item, None, error.code, str(error))
 
 
 def answer_batch(

@@ -2,23 +2,31 @@
 
 Decoding runs beside inference with few batches in flight, so that neither waits for the
 other and memory stays bounded. An image that cannot be read is a row; anything else
-that goes wrong ends the shard.
+that goes wrong ends the shard. One that was ended twice is worked on image by image: the
+image that breaks its decoder, or the process, is a row too.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
-from models.decode_sandbox import DecodeSandbox
+from models.decode_sandbox import DecodeSandbox, broken_decoder
 from models.processors import usable_processors
 from models.storage import write_atomically
 from worker.artefacts import Row, render_artefact
-from worker.batches import LIMITS, PhotoLoader, answer_batch
+from worker.attempts import (
+    deadly_images,
+    is_careful,
+    record_decoded,
+    record_image,
+    shard_work,
+)
+from worker.batches import LIMITS, Loaded, PhotoLoader, answer_batch, unreadable
 from worker.items import Item
 from worker.request import JobRequest
 from worker.run import Run
@@ -52,7 +60,11 @@ def finish_shard(
         return 0
     begun = time.monotonic()
     items, request = shard_items(run, number), run.manifest.request
-    rows = predict_items(folder, items, request, ask, allowed)
+    answer = partial(answer_batch, request, ask, allowed)
+    if is_careful(run, shard_work(number)):
+        rows = _find_breaking(run, number, folder, items, answer, allowed)
+    else:
+        rows = predict_items(folder, items, request, ask, allowed)
     write_atomically(
         run.shard_path(number), render_artefact(rows, time.monotonic() - begun)
     )
@@ -94,6 +106,35 @@ def predict_items(
         decoders.shutdown(wait=False, cancel_futures=True)
         senders.shutdown(wait=False, cancel_futures=True)
         sandbox.close()
+    return rows
+
+
+def _find_breaking(
+    run: Run,
+    number: int,
+    folder: PhotoFolder,
+    items: Sequence[Item],
+    answer: Callable[[Sequence[Loaded]], list[Row]],
+    allowed: Allowed,
+) -> list[Row]:
+    work, rows = shard_work(number), list[Row]()
+    deadly = {items[each] for each in deadly_images(run, work)}
+    with DecodeSandbox(LIMITS) as sandbox:
+        loader = PhotoLoader(
+            folder, run.manifest.request.image_size, sandbox, is_careful=True
+        )
+        for batch, _ in _batches(items, allowed):
+            loaded = []
+            for item in batch:
+                if item in deadly:
+                    error = broken_decoder("ended its process twice")
+                    loaded.append(unreadable(item, error))
+                    continue
+                record_image(run, work, len(rows) + len(loaded))
+                loaded.append(loader.load(item))
+            # Whatever happens while the model is asked is no photo's fault.
+            record_decoded(run, work)
+            rows.extend(answer(loaded))
     return rows
 
 

@@ -100,6 +100,7 @@ CODES: Final = {
     "too_complex": ErrorCode(
         InvalidImageError, "to decode an image takes too much time or memory"
     ),
+    "breaks_decoder": ErrorCode(InvalidImageError, "an image crashes its decoder"),
     "empty_image": ErrorCode(InvalidImageError, "an image has no bytes"),
     "invalid_base64": ErrorCode(InvalidImageError, "a text is not base64"),
     "internal": ErrorCode(KennelError, "something failed here; the log has the rest"),
@@ -132,7 +133,7 @@ MODEL_CODES: Final = (
 
 IMAGE_CODES: Final = (
     *("undecodable_image", "unsupported_image", "empty_image"),
-    *("too_large", "too_many_pixels", "too_complex"),
+    *("too_large", "too_many_pixels", "too_complex", "breaks_decoder"),
 )
 """Whatever decodes images may end so."""
 
