@@ -12,51 +12,76 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from models.errors import InvalidRequestError, quoted
-from models.names import is_writable
+from models.names import is_writable, normal_name
 
-_IGNORED_NAMES: Final = frozenset({"thumbs.db", "desktop.ini"})
-_IGNORED_ENDINGS: Final = (".csv", ".txt", ".json", ".md")
 _DIGITS: Final = re.compile("([0-9]+)")
 
 
 class Item(NamedTuple):
-    """One image: its id (the file's name without extension) and its file."""
+    """One image: its id (the file's name without extension, in NFC) and its file."""
 
     id: str
     file: str
 
 
 @dataclass(frozen=True)
+class Names:
+    """The names in a folder, in no particular order and as the folder spells them.
+
+    Attributes:
+        files: plain files, photos or not.
+        folders: folders in it.
+        others: links, FIFOs and what else is neither.
+    """
+
+    files: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Listing:
-    """The images of a folder in submission order, and the names left out."""
+    """The images of a folder in submission order, and what was left out.
+
+    Attributes:
+        ignored: what is no photo; the system's own files are not told.
+        inner: the folder below, as ``a/b``, which was taken because it alone has photos.
+    """
 
     items: tuple[Item, ...]
     ignored: tuple[str, ...]
+    inner: str = ""
 
-    def images_in(self, inner: str) -> frozenset[str]:
-        """Names of its images in the folder *inner* of it; all are in ``""``."""
-        return frozenset(() if inner else (item.file for item in self.items))
+    def names(self, inner: str) -> Names:
+        """The images in the folder *inner* of it; all are in ``""``."""
+        return Names(() if inner else tuple(item.file for item in self.items))
 
 
-def order_items(files: Iterable[str]) -> tuple[Item, ...]:
-    """The images in *files*, the names of one folder, in submission order.
+def file_name(file: str) -> str:
+    """The last part of *file*, which may lie in folders."""
+    return file.rpartition("/")[2]
+
+
+def file_stem(file: str) -> str:
+    """The last part of *file* without its extension."""
+    return os.path.splitext(file_name(file))[0]  # noqa: PTH122
+
+
+def order_items(files: Iterable[str], inner: str = "") -> tuple[Item, ...]:
+    """The images in *files*, the names in the folder *inner*, in submission order.
 
     Raises:
         InvalidRequestError: two images of one id, or a name that cannot be written
             into a CSV.
     """
     items = []
-    for file in files:
-        _check_name(file)
-        items.append(Item(os.path.splitext(file)[0], file))  # noqa: PTH122
+    for name in files:
+        file = f"{inner}/{name}" if inner else name
+        item = Item(normal_name(file_stem(file)), file)
+        _check_name(item)
+        items.append(item)
     _check_unique(items)
     return tuple(sorted(items, key=_natural_key))
-
-
-def is_sidecar(name: str) -> bool:
-    """Whether a file of that name is left out because it is known to be no image."""
-    lower = name.lower()
-    return lower in _IGNORED_NAMES or lower.endswith(_IGNORED_ENDINGS)
 
 
 def id_key(id_: str) -> str | int:
@@ -64,11 +89,11 @@ def id_key(id_: str) -> str | int:
     return int(id_) if _is_number(id_) else id_
 
 
-def _check_name(file: str) -> None:
-    if not is_writable(file):
+def _check_name(item: Item) -> None:
+    if not item.id or not is_writable(item.file):
         message = (
-            f"file name {file!a} is not UTF-8 or holds control characters: "
-            "rename the file"
+            f"file name {item.file!a} is blank, is not UTF-8 or holds control "
+            "characters: rename the file"
         )
         raise InvalidRequestError(message, code="invalid_input")
 

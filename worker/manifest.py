@@ -45,6 +45,12 @@ class Manifest:
     shard_size: int
     ignored: tuple[str, ...]
     ignored_count: int
+    inner: str = ""
+
+    @property
+    def input(self) -> str:
+        """The folder that was taken: the one asked for, or the only one below it."""
+        return "/".join(filter(None, (self.request.input, self.inner)))
 
     @property
     def shard_count(self) -> int:
@@ -94,6 +100,7 @@ def render_manifest(
         "shard_size": shard_size,
         "ignored": listing.ignored[:MAX_NAMED],
         "ignored_count": len(listing.ignored),
+        **({"inner": listing.inner} if listing.inner else {}),
     }
     text = json.dumps(content, ensure_ascii=False)
     return ManifestFiles(text, listing.items, shard_size)
@@ -175,4 +182,5 @@ def _head(content: Any) -> Manifest:
         shard_size=content["shard_size"],
         ignored=tuple(content["ignored"]),
         ignored_count=content["ignored_count"],
+        inner=content.get("inner", ""),
     )

@@ -17,7 +17,7 @@ from worker.job_pages import LONGEST_PAGE, PAGE, JobPage
 from worker.monitoring import JobLimits
 from worker.photos import check_photos
 from worker.queue_figures import QueueFigures
-from worker.request import BY_DEFAULT, JobRequest
+from worker.request import BY_DEFAULT, FORMATS, JobRequest
 from worker.runs import found_run
 from worker.shared_counts import SharedCounts
 from worker.sheets.job_sheets import Sheets
@@ -26,6 +26,7 @@ from worker.submitting import SubmittingQueue
 
 __all__ = [
     "BY_DEFAULT",
+    "FORMATS",
     "LONGEST_PAGE",
     "MAX_UNPACKED_BYTES",
     "PAGE",

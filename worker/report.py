@@ -51,7 +51,7 @@ def _asked(manifest: Manifest) -> dict[str, Any]:
         "version": request.version,
         "label": request.pinned_label,
         "labels": request.labels,
-        "input": request.input,
+        "input": manifest.input,
         "format": request.format,
         "positive": request.written_label,
         "clip": request.clip,

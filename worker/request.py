@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
 
 from models.card import ModelCard
 from models.errors import InvalidRequestError, quoted
+from models.names import normal_name
 from models.probabilities import check_clip_bound
 from models.wire.config import check_model_name
 
 KAGGLE_BINARY: Final = "kaggle-binary"
 KAGGLE_MULTICLASS: Final = "kaggle-multiclass"
+LABEL: Final = "label"
 FULL: Final = "full"
 BY_DEFAULT: Final = "default model"
 """The `pin` of a job that named neither model nor version."""
 
-FORMATS: Final = (KAGGLE_BINARY, KAGGLE_MULTICLASS, FULL)
+FORMATS: Final = (KAGGLE_BINARY, KAGGLE_MULTICLASS, LABEL, FULL)
 
 PRIOR: Final = "prior"
 FAIL: Final = "fail"
@@ -59,6 +61,7 @@ class JobRequest:
         manifest: sha256 of the CSV that lists the images; None: all of them.
         sample_submission: sha256 of the CSV whose header and ids are wanted.
         header: that header, to the letter; None: the format's own.
+        label_numbers: the format label writes a label's number from 0, not its name.
         owner: name of the API key that submitted it; None: the API was open.
         card: the version's, for the report; kept beside the manifest, not in it.
     """
@@ -79,6 +82,7 @@ class JobRequest:
     manifest: str | None = None
     sample_submission: str | None = None
     header: tuple[str, ...] | None = None
+    label_numbers: bool = False
     owner: str | None = None
     card: ModelCard | None = field(default=None, compare=False, repr=False)
 
@@ -99,6 +103,13 @@ class JobRequest:
         if self.format != KAGGLE_BINARY:
             return None
         return self.positive or self.labels[-1]
+
+    def with_own_positive(self) -> JobRequest:
+        """The same with `positive` as the model spells it, whatever its Unicode form."""
+        if self.positive is None:
+            return self
+        own = find_label(self.labels, self.positive) or self.positive
+        return dataclasses.replace(self, positive=own)
 
     def check(self) -> None:
         """Accept the request; the folder is looked at when it is listed.
@@ -162,6 +173,8 @@ class JobRequest:
         del content["owner"]
         if self.max_unreadable is None:
             del content["max_unreadable"]
+        if not self.label_numbers:
+            del content["label_numbers"]
         return content
 
     @classmethod
@@ -196,10 +209,18 @@ class JobRequest:
         if unclear and len(self.labels) > 2:
             message = (
                 f"format={KAGGLE_BINARY!r} writes one probability, but the model has "
-                f"{len(self.labels)} labels: name one as positive, or use "
-                f"{KAGGLE_MULTICLASS!r}"
+                f"{len(self.labels)} labels: name one as positive, or use {LABEL!r} for "
+                f"the most probable label, or {KAGGLE_MULTICLASS!r} for all probabilities"
             )
             raise InvalidRequestError(message)
+
+
+def find_label(labels: Sequence[str], name: str) -> str | None:
+    """The one of *labels* that is called *name*, in any Unicode form; None: none is."""
+    if name in labels:
+        return name
+    wanted = normal_name(name)
+    return next((label for label in labels if normal_name(label) == wanted), None)
 
 
 def _check_max_unreadable(text: str) -> None:

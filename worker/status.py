@@ -120,7 +120,7 @@ def _status(run: Run, state: str, ending: dict[str, Any]) -> JobStatus:
         model=request.model,
         version=request.version,
         label=request.pinned_label,
-        input=request.input,
+        input=manifest.input,
         format=request.format,
         positive=request.written_label,
         clip=request.clip,

@@ -1,6 +1,7 @@
 """From rows to the text of a submission, in the format that Kaggle wants.
 
-The text depends on the rows alone, so assembling twice gives the same bytes.
+The text depends on the rows alone, so assembling twice gives the same bytes. Of labels
+that are equally probable the first is written, also for an image that cannot be read.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from models.names import normal_name
 from models.probabilities import clip
 from worker.artefacts import Row
 from worker.columns import csv_header, csv_labels
-from worker.request import FULL, KAGGLE_MULTICLASS, JobRequest
+from worker.items import file_name
+from worker.request import FULL, KAGGLE_MULTICLASS, LABEL, JobRequest
 
 
 def render_csv(rows: Iterable[Row], request: JobRequest) -> str:
@@ -51,11 +54,14 @@ class _Line:
 
 def _fields(row: Row, request: JobRequest, labels: Sequence[int]) -> list[str]:
     raw = raw_probabilities(row, request)
+    best = int(np.argmax(raw))
+    if request.format == LABEL:
+        name = normal_name(request.labels[best])
+        return [row.id, str(best) if request.label_numbers else name]
     probabilities = clip(np.array(raw, dtype=np.float64), request.clip)
     # Never 1e-07: some readers of submissions do not know that notation.
     texts = [f"{probabilities[label]:.8f}" for label in labels]
     if request.format == FULL:
-        best = request.labels[int(np.argmax(raw))] if row.probabilities else ""
-        return [row.id, best, *texts]
+        return [row.id, request.labels[best] if row.probabilities else "", *texts]
     by_file = request.format == KAGGLE_MULTICLASS and not request.has_own_ids
-    return [row.file if by_file else row.id, *texts]
+    return [normal_name(file_name(row.file)) if by_file else row.id, *texts]

@@ -80,7 +80,7 @@ class SubmittingQueue(MonitoredQueue):
                 opened.keep(draft)
                 folder = self._photo_root.folder(request.input)
                 return opened.list_images(
-                    asked, partial(list_photos, folder), folder.images_in
+                    asked, partial(list_photos, folder), folder.names
                 )
 
             return read_status(self._intake.admit(asked, idempotency_key, take_photos))
@@ -109,9 +109,12 @@ class SubmittingQueue(MonitoredQueue):
 
             def unpack_photos(draft: Path) -> Listing:
                 opened.keep(draft)
+                listed = opened.listed()
                 with self._unpacking:
-                    photos = unpack_archive(archive, draft / "photos", self._bounds)
-                return opened.list_images(asked, lambda: photos, photos.images_in)
+                    photos = unpack_archive(
+                        archive, draft / "photos", self._bounds, listed
+                    )
+                return opened.list_images(asked, lambda: photos, photos.names)
 
             return read_status(
                 self._intake.admit(asked, idempotency_key, unpack_photos)

@@ -47,7 +47,8 @@ _PERHAPS: Final = "Perhaps the job was started all the same: kennel jobs list sh
 @click.option(
     "--format",
     type=click.Choice(["kaggle-binary", "kaggle-multiclass", "label", "full"]),
-    help="What the CSV looks like; default: as the sample, or kaggle-binary.",
+    help="What the CSV looks like; default: as the sample, or kaggle-binary. label: the "
+    "most probable label of each image.",
 )
 @click.option(
     "--sample",

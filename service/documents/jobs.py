@@ -8,9 +8,8 @@ from marshmallow import fields
 
 from service.documents.members import Members, choice, count, number, several, text
 from service.documents.operations import Answer, Content, Operation
-from worker.queue import STATES
+from worker.queue import FORMATS, STATES
 
-FORMATS: Final = ("kaggle-binary", "kaggle-multiclass", "full")
 PRIORITIES: Final = ("high", "normal", "low")
 
 
@@ -40,7 +39,8 @@ class JobSchema(Members):
     version = count("Its version, pinned when the job was submitted", 1)
     label = text("The label that named the version; null: none did", allow_none=True)
     input = text(
-        "The folder below the input folder, or `upload:` and an archive's name"
+        "The folder below the input folder that was taken: the one named, or the only one "
+        "below it; or `upload:` and an archive's name"
     )
     format = choice("Form of the CSV", FORMATS)
     positive = text(

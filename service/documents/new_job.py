@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from service.budget import TIMEOUT_HEADER
 from service.documents.codes import MODEL_CODES
-from service.documents.jobs import FORMATS, PRIORITIES, QUEUED, JobSchema
+from service.documents.jobs import PRIORITIES, QUEUED, JobSchema
 from service.documents.operations import Answer, Content, Operation
 from service.documents.predictions import BYTES
+from worker.queue import FORMATS
 
 _MEMBERS: Final[dict[str, Any]] = {
     "model": {"type": ["string", "null"], "description": "Default: the default"},
@@ -22,7 +23,10 @@ _MEMBERS: Final[dict[str, Any]] = {
     },
     "format": {
         "enum": [*FORMATS, None],
-        "description": "Default: as the sample has it, or kaggle-binary",
+        "description": (
+            "Default: as the sample has it, or kaggle-binary. `label` writes the most "
+            "probable label of each image, by name, or by number if the sample does"
+        ),
     },
     "clip": {
         "type": ["number", "string", "null"],
@@ -65,7 +69,8 @@ _NAMED_SHEETS: Final[dict[str, Any]] = {
         "type": ["string", "null"],
         "description": (
             "Path below the input folder of Kaggle's sample: the CSV gets its header, and its "
-            "ids in its order. It decides the format, unless `format` is given"
+            "ids in its order. It decides the format, unless `format` is given: by its "
+            "columns, and by its values whether these are probabilities or labels"
         ),
     },
 }

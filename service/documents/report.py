@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from marshmallow import fields
 
-from service.documents.jobs import FORMATS, UnreadableSchema
+from service.documents.jobs import UnreadableSchema
 from service.documents.members import (
     Members,
     choice,
@@ -18,6 +18,7 @@ from service.documents.members import (
 )
 from service.documents.operations import Answer, Content, Operation
 from service.documents.scores import HistogramSchema
+from worker.queue import FORMATS
 
 
 class ShardsSchema(Members):

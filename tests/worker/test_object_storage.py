@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import unicodedata
 import uuid
 
 import pytest
@@ -14,6 +15,7 @@ from models.errors import (
     NotFoundError,
     StorageUnavailableError,
 )
+from models.image_formats import START_BYTES
 from tests.pictures import grey
 from tests.worker.s3 import KEY, SECRET, Bucket, S3Server, s3_server
 from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
@@ -22,6 +24,7 @@ from worker.jobs import assemble, predict_shard
 from worker.queue import JobQueue, JobStatus
 from worker.sources.roots import open_root
 from worker.sources.source import list_photos
+from worker.sources.store import ObjectStore
 from worker.sources.waiting import Waiting
 
 PHOTOS = 24
@@ -252,6 +255,47 @@ def test_keys_that_stand_for_folders_are_no_photos(bucket: Bucket) -> None:
 
     assert [item.file for item in listing.items] == ["1.png"]
     assert listing.ignored == ("1.png?versionId=2", "a.txt", "inner", "marked")
+
+
+def test_only_unknown_endings_are_looked_into(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("1.png", "2", "3.mov"):
+        bucket.put(f"test/{key}", grey(2) if key == "2" else b"x" * 9999)
+    asked: list[tuple[str, int]] = []
+    read = ObjectStore.read
+
+    def watched(store: ObjectStore, name: str, max_bytes: int) -> bytes:
+        asked.append((name, max_bytes))
+        return read(store, name, max_bytes)
+
+    monkeypatch.setattr(ObjectStore, "read", watched)
+    listing = list_photos(open_root(bucket.url).folder("test"))
+
+    assert [item.file for item in listing.items] == ["1.png", "2"]
+    assert listing.ignored == ("3.mov",)
+    assert sorted(asked) == [("test/2", START_BYTES), ("test/3.mov", START_BYTES)]
+
+
+def test_only_prefix_below_is_taken(bucket: Bucket) -> None:
+    bucket.put("test/fastai/unknown/1.png", grey(1))
+    bucket.put("test/.DS_Store", b"x")
+    folder = open_root(bucket.url).folder("test")
+
+    listing = list_photos(folder)
+
+    assert listing.items == (("1", "fastai/unknown/1.png"),)
+    assert folder.read("fastai/unknown/1.png") == grey(1)
+
+
+def test_names_of_objects_are_compared_in_nfc(bucket: Bucket) -> None:
+    nfd = unicodedata.normalize("NFD", "café")
+    bucket.put(f"{nfd}/{nfd}.png", grey(1))
+
+    folder = open_root(bucket.url).folder("café")
+
+    assert list_photos(folder).items == (("café", f"{nfd}.png"),)
+    assert folder.read(f"{nfd}.png") == grey(1)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def test_folder_that_cannot_be_listed_now_is_no_wrong_name(tmp_path: Path) -> No
         with pytest.raises(StorageUnavailableError, match="'test' cannot be read now"):
             list_photos(folder)
         with pytest.raises(StorageUnavailableError):
-            folder.images_in("")
+            folder.names("test")
 
 
 @pytest.mark.parametrize(("call", "number"), [("read", 5), ("open", 116)])

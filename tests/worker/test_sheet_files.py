@@ -11,6 +11,7 @@ import pytest
 from models.errors import InvalidImageError, InvalidRequestError
 from tests.pictures import grey
 from tests.worker.world import World, items_of, request
+from worker.items import Names
 from worker.queue import Sheets
 from worker.runs import find_run
 from worker.sheets.reading import MAX_SHEET_BYTES
@@ -78,9 +79,10 @@ def test_photos_in_folders_are_found_and_read(world: World) -> None:
     (inner / "link.png").symlink_to(inner / "a.png")
     photos = LocalFolder(world.photos, "test")
 
-    assert photos.images_in("cats/young") == {"a.png"}
-    assert photos.images_in("cats/old") == frozenset()
-    assert photos.images_in("1.png") == frozenset()
+    assert sorted(photos.names("cats/young").files) == ["a.png", "notes.txt"]
+    assert photos.names("cats/young").others == ("link.png",)
+    assert photos.names("cats/old") == Names()
+    assert photos.names("1.png") == Names()
     assert photos.read("cats/young/a.png") == grey(7)
 
 
@@ -100,4 +102,4 @@ def test_what_becomes_a_link_during_the_run_is_not_read(
         photos.read("cats/young/a.png")
 
     assert refused.value.code == "unreadable_file"
-    assert link == "cats/young/a.png" or photos.images_in("cats/young") == set()
+    assert link == "cats/young/a.png" or photos.names("cats/young") == Names()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 from typing import Any
 
 import pytest
@@ -71,6 +72,121 @@ def test_sample_decides_the_format_nobody_named(world: World, case: str) -> None
     job = submit(world, sample_submission=sample, decide_format=True)
 
     assert job.format == expected
+
+
+PLANTS = ("Black-grass", "Charlock", unicodedata.normalize("NFD", "Céleri"))
+DIGITS = tuple("0123456789")
+VALUES: dict[str, tuple[tuple[str, ...], str, str | None, tuple[str, bool]]] = {
+    "one name": (PLANTS, "Charlock Charlock Charlock", None, ("label", False)),
+    "names": (PLANTS, "Charlock Céleri Black-grass", None, ("label", False)),
+    "names of two": (("cat", "dog"), "dog cat dog", None, ("label", False)),
+    "a blank": (PLANTS, "Charlock - -", None, ("label", False)),
+    "number": (PLANTS, "2 2 2", None, ("label", True)),
+    "numbers": (PLANTS, "0 1 2", None, ("label", True)),
+    "zeros": (PLANTS, "0 0 0", None, ("label", True)),
+    "zeros for one label": (PLANTS, "0 0 0", "Charlock", ("kaggle-binary", False)),
+    "halves": (PLANTS, "0.5 0.5 0", "Céleri", ("kaggle-binary", False)),
+    "0 and 1 of two": (("cat", "dog"), "0 1 1", None, ("kaggle-binary", False)),
+    "halves of two": (("cat", "dog"), "0.5 0.5 0.5", None, ("kaggle-binary", False)),
+    "decimal commas": (("cat", "dog"), '"0,5" "0,5" 0', None, ("kaggle-binary", False)),
+    "blanks": (("cat", "dog"), "- - -", None, ("kaggle-binary", False)),
+    "labels are digits": (DIGITS, "0 0 0", None, ("label", False)),
+    "labels count from 1": (DIGITS[1:], "0 0 0", None, ("label", False)),
+    "two digits": (("0", "1"), "0 0 0", None, ("kaggle-binary", False)),
+}
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_values_of_the_sample_decide_what_is_written(world: World, case: str) -> None:
+    labels, values, positive, expected = VALUES[case]
+    rows = enumerate(values.split(" "), start=1)
+    text = "file,species\n" + "".join(
+        f"{number}.png,{'' if value == '-' else value}\n" for number, value in rows
+    )
+
+    job = submit(
+        world,
+        sample_submission=text.encode(),
+        decide_format=True,
+        labels=labels,
+        positive=positive,
+        clip=None,
+    )
+
+    made = asked(world, job)
+    assert (made.format, made.label_numbers) == expected
+    assert made.header == ("file", "species")
+    assert made.positive in (None, *labels)
+
+
+NO_VALUES = {
+    "other name": (
+        "Charlock Cleavers Charlock",
+        "line 3 cannot be used: its value 'Cleav",
+    ),
+    "typing error": ("Charlok Charlok Charlok", "the nearest label is 'Charlock'"),
+    "above": ("3 3 3", "no number of one (0 to 2)"),
+    "names and numbers": ("Charlock 1 1", "line 3 cannot be used: its value '1' is"),
+    "halves": ("0.5 0.5 0.5", "use 'label' for the most probable label"),
+}
+
+
+@pytest.mark.parametrize("case", NO_VALUES)
+def test_values_that_say_nothing_are_refused(world: World, case: str) -> None:
+    values, words = NO_VALUES[case]
+    rows = "".join(f"{id_},{each}\n" for id_, each in enumerate(values.split(), 1))
+
+    with pytest.raises(InvalidRequestError) as refused:
+        submit(
+            world,
+            sample_submission=f"id,species\n{rows}".encode(),
+            decide_format=True,
+            labels=PLANTS,
+            clip=None,
+        )
+
+    assert words in str(refused.value)
+
+
+def test_label_can_be_chosen_against_the_samples_values(world: World) -> None:
+    sample = b"id,label\n1,?\n2,?\n3,?\n"
+
+    job = submit(world, sample_submission=sample, format="label")
+
+    assert (job.format, asked(world, job).label_numbers) == ("label", False)
+
+
+def test_most_probable_label_is_written() -> None:
+    rows = [
+        Row("1", "1.jpg", (0.2, 0.3, 0.5)),
+        Row("2", "2.jpg", (0.4, 0.4, 0.2)),
+        Row("3", "3.jpg", code="undecodable_image"),
+    ]
+
+    def written(**changes: object) -> str:
+        return render_csv(rows, request(format="label", labels=PLANTS, **changes))
+
+    assert written() == "id,label\n1,Céleri\n2,Black-grass\n3,Black-grass\n"
+    numbers = written(label_numbers=True, header=("image_id", "label"), clip=0.9)
+    assert numbers == "image_id,label\n1,2\n2,0\n3,0\n"
+
+
+def test_columns_and_positive_are_found_in_any_unicode_form(world: World) -> None:
+    sample = b"".join(
+        (b"img,Charlock,Black-grass,", "Céleri".encode(), b"\n", b"1,0,0,0\n2,0,0,0\n")
+    )
+    job = submit(
+        world,
+        sample_submission=sample + b"3,0,0,0\n",
+        decide_format=True,
+        labels=PLANTS,
+        clip=None,
+    )
+
+    assert (job.format, job.state) == ("kaggle-multiclass", "queued")
+    assert (
+        submit(world, positive="Céleri", labels=PLANTS, clip=None).positive == PLANTS[2]
+    )
 
 
 UNFIT = {
@@ -167,3 +283,35 @@ def test_refused_file_leaves_nothing(world: World) -> None:
         submit(world, sample_submission=b"id,label\n1,0\n")
 
     assert list(world.runs_dir.iterdir()) == []
+
+
+def test_only_folder_below_is_taken_and_said(world: World) -> None:
+    world.photos.rename(world.input_root / "unknown")
+    world.photos.mkdir()
+    (world.input_root / "unknown").rename(world.photos / "unknown")
+
+    job = submit(world, format="kaggle-multiclass")
+
+    assert items(world, job)[0] == ("1", "unknown/1.png")
+    assert job.input == "test/unknown"
+    assert (
+        world.queue.photo(job.id, "1") == (world.photos / "unknown/1.png").read_bytes()
+    )
+    rows = [Row("1", "unknown/1.png", (0.25, 0.75))]
+    csv = render_csv(rows, asked(world, job))
+    assert csv.splitlines()[1].startswith("1.png,")
+
+
+def test_file_that_a_manifest_lists_is_an_image(world: World) -> None:
+    (world.photos / "4.data").write_bytes(b"?")
+    listed = b"file\n2.png\n4.data\n"
+
+    in_folder = submit(world, manifest=listed)
+    files = {path.name: path.read_bytes() for path in world.photos.iterdir()}
+    with_list = Sheets(manifest=io.BytesIO(listed))
+    sent = world.queue.submit_archive(
+        request(), io.BytesIO(zipped(files)), None, with_list
+    )
+
+    assert items(world, in_folder) == [("2", "2.png"), ("4", "4.data")]
+    assert items(world, sent) == items(world, in_folder)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import unicodedata
 from collections.abc import Sequence
 
 import pytest
 
 from models.errors import InvalidRequestError
-from worker.items import Item
+from models.names import normal_name
+from worker.items import Item, Names, file_name, file_stem
 from worker.naming import Named
 from worker.sheets.listing import list_manifest
 from worker.sheets.reading import Sheet
-from worker.sheets.sample import file_name, file_stem, follow_sample
+from worker.sheets.sample import follow_sample
 
+NFD = unicodedata.normalize("NFD", "café")
 FOLDER = (Item("1", "1.jpg"), Item("2", "2.jpg"), Item("10", "10.jpg"))
 
 
@@ -67,6 +70,30 @@ def test_ids_keep_their_spaces_though_these_do_not_count() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [
+        *(("café", "IMG_1"), (NFD, "IMG_1"), (" café ", "IMG_1 ")),
+        *(
+            ("CAFÉ.JPG", "img_1.jpg"),
+            ("test\\café", "test\\IMG_1"),
+            ("t/café.JPG", "t/img_1.JPG"),
+        ),
+    ],
+)
+def test_ids_keep_the_samples_spelling(ids: tuple[str, str]) -> None:
+    items = (Item("café", f"{NFD}.jpg"), Item("IMG_1", "IMG_1.jpg"))
+    content = "".join(f"{each},0\n" for each in ("id", *ids)).encode()
+
+    assert ordered(content, items) == [(ids[0], f"{NFD}.jpg"), (ids[1], "IMG_1.jpg")]
+
+
+def test_ids_that_differ_in_case_alone_are_two() -> None:
+    items = (Item("a", "a.jpg"), Item("A", "A.jpg"))
+
+    assert ordered(b"id,p\nA,0\na,0\n", items) == [("A", "A.jpg"), ("a", "a.jpg")]
+
+
 def test_ids_of_a_manifest_come_before_file_names() -> None:
     items = (Item("b.jpg", "a.jpg"), Item("a.jpg", "b.jpg"))
 
@@ -79,6 +106,7 @@ UNREADABLE = {
     "empty": (b"", "it needs a header, and a row"),
     "blank": (b"\n\n , \n", "it needs a header, and a row"),
     "no rows": (b"id,label\n", "it needs a header, and a row"),
+    "lost zeros": (b"id,label\n1,0\n2,0\n010,0\n", "line 4: the nearest to '010' is '10'"),
     "rubbish": (bytes(range(128, 256)), "line 1 cannot be used: it is not UTF-8"),
     "latin 1": (b"id,label\n1,0\n\xfc,0\n", r"line 3 cannot be used: it is not UTF-8 (b'\xfc')"),
     "short row": (b"id,label\n1,0\n\n2\n10,0\n", "line 4 cannot be used: it has 1 columns"),
@@ -141,13 +169,17 @@ def test_rows_are_bounded() -> None:
     assert refused.value.code == "too_many_images"
 
 
-INSIDE = {"": {"b.jpg", "a.jpg", "7.jpg"}, "cats/young": {"a.jpg", "c.jpg"}}
+INSIDE = {
+    "": Names(("b.jpg", "a.jpg", "7.jpg", "00012.JPG"), ("cats", NFD)),
+    "cats/young": Names(("a.jpg", "c.jpg")),
+    NFD: Names((f"{NFD}.png", "notes.txt")),
+}
 
 
 def listed(content: bytes, *, by_name: bool = False) -> list[Item]:
     make_id = file_name if by_name else file_stem
     manifest = sheet(content, "manifest")
-    return [*list_manifest(manifest, lambda path: INSIDE.get(path, ()), make_id)]
+    return [*list_manifest(manifest, lambda path: INSIDE.get(path, Names()), make_id)]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +200,28 @@ def test_manifest_can_give_ids() -> None:
     assert listed(content) == [Item("x", "a.jpg"), Item("y", "cats/young/a.jpg")]
 
 
+@pytest.mark.parametrize(
+    ("written", "file"),
+    [
+        *((" b.jpg ", "b.jpg"), ("B.JPG", "b.jpg"), ("b", "b.jpg")),
+        *(("12", "00012.JPG"), ("0012.jpg", "00012.JPG"), ("00012.jpg", "00012.JPG")),
+        *(("cats\\young\\c.jpg", "cats/young/c.jpg"), (f"{NFD}/notes.txt",) * 2),
+        *(("café/café.png", f"{NFD}/{NFD}.png"), ("café/café", f"{NFD}/{NFD}.png")),
+    ],
+)
+def test_file_is_found_as_people_write_it(written: str, file: str) -> None:
+    [item] = listed(f"file\n{written}\n".encode())
+
+    assert item == (normal_name(file_stem(file)), file)
+
+
+def test_name_that_fits_two_files_loosely_is_none_of_them() -> None:
+    folder = Names(("01.jpg", "001.jpg"))
+
+    with pytest.raises(InvalidRequestError, match="not among the images"):
+        list_manifest(sheet(b"file\n1.jpg\n"), lambda _: folder, file_stem)
+
+
 MANIFESTS = {
     "no file column": (b"id,photo\n1,a.jpg\n", "needs one column of files (file, "),
     "two file columns": (b"file,img\na.jpg,b.jpg\n", "needs one column of files"),
@@ -182,7 +236,7 @@ MANIFESTS = {
     "above": (b"file\n../a.jpg\n", "line 2 cannot be used: path '../a.jpg'"),
     "above, later": (b"file\ncats/../a.jpg\n", "holds '..'"),
     "absolute": (b"file\n/etc/passwd\n", "absolute"),
-    "backslash": (b"file\ncats\\a.jpg\n", "backslash"),
+    "nearest": (b"file\na.jpg\ncats\\young\\b.jpg\n", "line 3: the nearest to 'cats/young/b.jpg' is 'cats/young/"),
     "NUL": (b"file\na\0.jpg\n", "control character"),
     "no name": (b"file,id\n.,1\n", "is empty"),
 }  # fmt: skip

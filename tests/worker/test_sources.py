@@ -98,7 +98,7 @@ def test_folder_in_any_storage_that_fsspec_knows_is_read() -> None:
     folder = open_root("memory://photos").folder("./test/")
 
     assert sorted(folder.names().files) == ["10.png", "2.png"]
-    assert folder.names().ignored == ("inner",)
+    assert folder.names().folders == ("inner",)
     assert folder.read("10.png") == grey(10)
 
 

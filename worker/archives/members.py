@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 from models.errors import quoted
+from models.image_formats import is_system_file
 from models.names import is_writable
 from worker.archives.bounds import OutsideError, refusal
 
@@ -59,20 +60,23 @@ class Member:
 
     @property
     def is_hidden(self) -> bool:
-        """Whether it is a hidden file, or what macOS adds: left out without a word."""
-        return any(part.startswith(".") or part == "__MACOSX" for part in self.path)
+        """Whether it is the system's, or in such a folder: left out without a word."""
+        return any(map(is_system_file, self.path))
 
 
 def split_path(name: str) -> tuple[str, ...]:
     """The folders and the name of a member, relative to where an archive is unpacked.
 
+    Backslashes separate folders too: some programs of Windows write them.
+
     Raises:
         InvalidRequestError: it would lead elsewhere, or cannot be a file's name.
     """
-    if "\\" in name or not is_writable(name):
+    name = name.replace("\\", "/")
+    if not is_writable(name) and not is_system_file(name.rpartition("/")[2]):
         raise refusal(
-            f"the name {name[:80]!a} is not UTF-8, or holds a backslash or control "
-            "character: rename the file and pack it again"
+            f"the name {name[:80]!a} is not UTF-8, or holds a control character: rename "
+            "the file and pack it again"
         )
     if name.startswith("/") or _DRIVE.match(name) or ".." in name.split("/"):
         raise refusal(f"{quoted(name)} is absolute or holds '..': pack relative paths")
@@ -93,7 +97,8 @@ def explained_damage() -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         reason = (
-            f"the name {quoted(error.object)} is not UTF-8: pack it again with UTF-8"
+            f"the name {quoted(error.object)} is not UTF-8, but of an older encoding: "
+            "pack it again with a program that writes UTF-8 names (7-Zip, zip, macOS)"
         )
         raise refusal(reason) from error
     except _PARSER_ERRORS as error:

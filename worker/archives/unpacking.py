@@ -9,35 +9,44 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from gzip import GzipFile
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Final, TypeAlias, cast
 
 from models.errors import quoted
+from models.image_formats import START_BYTES, is_photo
+from models.names import normal_name
 from worker.archives.bounds import Bounds, refusal
 from worker.archives.members import Member, explained_damage
 from worker.archives.tar_members import tar_members
 from worker.archives.zip_members import zip_members
-from worker.items import Listing, is_sidecar, order_items
+from worker.items import Listing, order_items
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
-def unpack_archive(stream: IO[bytes], folder: Path, bounds: Bounds) -> Listing:
+Inside: TypeAlias = tuple[str, ...]
+"""The folders of a file in an archive, then its name."""
+
+
+def unpack_archive(
+    stream: IO[bytes], folder: Path, bounds: Bounds, listed: Container[str] = ()
+) -> Listing:
     """Write the photos of the archive in *stream* into the new *folder*, durably.
 
-    *stream* can be sought and is a zip, tar or tar.gz, told by its first bytes.
+    *stream* can be sought and is a zip, tar or tar.gz, told by its first bytes. Files of
+    the names *listed* are photos whatever they are.
 
     Raises:
         InvalidRequestError: it is not taken; the message names the file and the remedy.
         OSError: the disk is full or read-only; *folder* may be half full.
     """
     tight = bounds.for_archive(stream.seek(0, io.SEEK_END))
-    paths = _survey(stream, tight)
-    taken, ignored = _choose(paths)
+    photos, others = _survey(stream, tight, listed)
+    taken, ignored = _choose(photos, others)
     listing = Listing(order_items(taken), ignored)
     folder.mkdir()
     wanted = set(taken.values())
@@ -64,35 +73,48 @@ def _read_members(stream: IO[bytes], bounds: Bounds) -> Iterator[Member]:
             yield from tar_members(stream, bounds)
 
 
-def _survey(stream: IO[bytes], bounds: Bounds) -> set[tuple[str, ...]]:
-    paths: set[tuple[str, ...]] = set()
+def _survey(
+    stream: IO[bytes], bounds: Bounds, listed: Container[str]
+) -> tuple[set[Inside], set[Inside]]:
+    photos: set[Inside] = set()
+    others: set[Inside] = set()
     total = 0
     for member in _read_members(stream, bounds):
         if member.is_hidden:
             continue
-        _check_name(member, paths)
-        paths.add(member.path)
-        if not is_sidecar(member.path[-1]):
-            bounds.check_file(member.name, member.size)
-            total += member.size
-            bounds.check_total(total)
-    return paths
+        _check_name(member, photos, others)
+        if not _is_photo(member, listed):
+            others.add(member.path)
+            continue
+        photos.add(member.path)
+        bounds.check_file(member.name, member.size)
+        total += member.size
+        bounds.check_total(total)
+    return photos, others
 
 
-def _check_name(member: Member, known: set[tuple[str, ...]]) -> None:
+def _is_photo(member: Member, listed: Container[str]) -> bool:
+    def read_start() -> bytes:
+        with member.open() as content:
+            return content.read(START_BYTES)
+
+    name = member.path[-1]
+    return normal_name(name) in listed or is_photo(name, read_start)
+
+
+def _check_name(member: Member, *known: set[Inside]) -> None:
     if not member.path:
         raise refusal("it holds a file without a name: pack a folder of images")
-    if member.path in known:
+    if any(member.path in paths for paths in known):
         raise refusal(f"it holds {quoted(member.name)} twice: remove one")
     if member.name.lower().endswith(_ARCHIVES):
-        reason = f"{quoted(member.name)} is an archive itself: unpack that one first"
+        reason = f"{quoted(member.name)} is an archive itself: unpack that one, then send what is in it"
         raise refusal(reason)
 
 
 def _choose(
-    paths: set[tuple[str, ...]],
-) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    photos = [path for path in paths if not is_sidecar(path[-1])]
+    photos: set[Inside], others: set[Inside]
+) -> tuple[dict[str, Inside], tuple[str, ...]]:
     if not photos:
         raise refusal("it holds no image: pack a folder of images")
     root = _common([path[:-1] for path in photos])
@@ -101,17 +123,17 @@ def _choose(
         folders = ", ".join(sorted({path[len(root)] for path in photos})[:5])
         reason = f"its images lie in several folders ({folders}): put them into one"
         raise refusal(reason)
-    left_out = paths - set(taken.values())
+    left_out = others | (photos - set(taken.values()))
     return taken, tuple(sorted({_relative(path, root) for path in left_out}))
 
 
-def _common(folders: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+def _common(folders: Sequence[Inside]) -> Inside:
     # What the first and the last in order share, all between them share.
     pairs = zip(min(folders), max(folders), strict=False)
     return tuple(first for first, _ in takewhile(lambda pair: len({*pair}) == 1, pairs))
 
 
-def _relative(path: tuple[str, ...], root: tuple[str, ...]) -> str:
+def _relative(path: Inside, root: Inside) -> str:
     inside = path[: len(root)] == root
     return path[len(root)] if inside else "/".join(path)
 

@@ -66,7 +66,7 @@ def zip_members(stream: IO[bytes], bounds: Bounds) -> Iterator[Member]:
         for entry in entries:
             path = split_path(entry.orig_filename)
             _check(entry)
-            if not entry.orig_filename.endswith("/"):
+            if not entry.orig_filename.endswith(("/", "\\")):
                 yield Member(path, entry.file_size, partial(archive.open, entry))
 
 

@@ -6,19 +6,26 @@ import dataclasses
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from models.errors import InvalidRequestError
 from models.storage import explained_full_disk, open_atomically
 from worker.columns import check_header, fitting_format
-from worker.items import Listing
-from worker.request import KAGGLE_MULTICLASS, JobRequest
-from worker.sheets.listing import ImagesIn, list_manifest
+from worker.items import Listing, file_name, file_stem
+from worker.request import KAGGLE_BINARY, KAGGLE_MULTICLASS, LABEL, JobRequest
+from worker.sheets.listing import NamesIn, list_manifest, listed_names
 from worker.sheets.opening import GivenSheet, opened_sheet
 from worker.sheets.reading import Sheet
-from worker.sheets.sample import file_name, file_stem, follow_sample
+from worker.sheets.sample import (
+    NAMES,
+    NUMBERS,
+    PROBABILITIES,
+    follow_sample,
+    kinds_of_values,
+)
 
 MANIFEST: Final = "manifest"
 SAMPLE: Final = "sample_submission"
@@ -60,14 +67,14 @@ class JobSheets:
             InvalidRequestError: the request cannot be used, or the sample's header
                 cannot be filled.
         """
+        request = request.with_own_positive()
         if not self.decide_format:
             request.check()
         manifest = None if self.manifest is None else self.manifest.digest
         if self.sample is None:
             return dataclasses.replace(request, manifest=manifest)
-        header, chosen = self.sample.header(), request.format
-        if self.decide_format:
-            chosen = fitting_format(header, request.labels)
+        header = self.sample.header()
+        chosen, numbers = self._choose_format(self.sample, request, len(header))
         check_header(header, chosen, request.labels)
         return dataclasses.replace(
             request,
@@ -75,14 +82,44 @@ class JobSheets:
             sample_submission=self.sample.digest,
             header=header,
             format=chosen,
+            label_numbers=numbers,
         )
 
+    def _choose_format(
+        self, sample: Sheet, request: JobRequest, columns: int
+    ) -> tuple[str, bool]:
+        """The format, and whether it writes the numbers of labels."""
+        if not self.decide_format:
+            if request.format != LABEL or columns != 2:
+                return request.format, False
+            # The user decided: values that say nothing stand for names.
+            with suppress(InvalidRequestError):
+                kinds = kinds_of_values(sample, request.labels)
+                return LABEL, NUMBERS in kinds and NAMES not in kinds
+            return LABEL, False
+        if columns != 2:
+            return fitting_format(sample.header(), request.labels), False
+        kinds = kinds_of_values(sample, request.labels)
+        # 0 and 1 are probabilities as well, if there is a label that they can be of.
+        one_label = len(request.labels) == 2 or request.positive is not None
+        if PROBABILITIES in kinds and (one_label or len(kinds) == 1):
+            return KAGGLE_BINARY, False
+        return LABEL, NAMES not in kinds
+
+    def listed(self) -> frozenset[str]:
+        """The names of the files that the manifest lists; none if there is none.
+
+        Raises:
+            InvalidRequestError: it cannot be read.
+        """
+        return frozenset() if self.manifest is None else listed_names(self.manifest)
+
     def list_images(
-        self, request: JobRequest, all_images: Callable[[], Listing], inside: ImagesIn
+        self, request: JobRequest, all_images: Callable[[], Listing], names_in: NamesIn
     ) -> Listing:
         """The images of a job, with the ids and in the order that the files say.
 
-        *all_images* lists the whole input, *inside* one of its folders.
+        *all_images* lists the whole input, *names_in* tells what is in its folders.
 
         Raises:
             InvalidRequestError: a file does not fit the input.
@@ -95,7 +132,7 @@ class JobSheets:
             else:
                 by_name = request.format == KAGGLE_MULTICLASS
                 make_id = file_name if by_name else file_stem
-                listing = Listing(list_manifest(self.manifest, inside, make_id), ())
+                listing = Listing(list_manifest(self.manifest, names_in, make_id), ())
             if self.sample is None:
                 return listing
             items = follow_sample(self.sample, listing.items)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,17 +19,19 @@ from models.errors import (
     StorageUnavailableError,
 )
 from models.image_files import FAULTS_OF_THE_FILE, explain_read_error, read_image_file
+from models.image_formats import START_BYTES
 from worker.contained import opened_folder
+from worker.items import Names
 from worker.sources.source import (
     InvalidFolderError,
     Listed,
-    Names,
     check_folder_name,
-    sort_names,
+    find_folder,
 )
 from worker.sources.waiting import AT_ONCE, Waiting
 
 _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _ON_THE_WAY: Final = frozenset({errno.ENOTDIR, errno.ELOOP})
 
 
@@ -47,23 +50,26 @@ class LocalFolder:
     waiting: Waiting = AT_ONCE
     _seen: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
-    def names(self) -> Names:
+    def names(self, inner: str = "") -> Names:
         """As `PhotoFolder.names`."""
         try:
-            return sort_names(_entries(self.path))
+            with self._opened(inner) as opened, os.scandir(opened) as entries:
+                return _sorted_entries(entries)
         except OSError as error:
-            raise _unreadable_folder(self.name, error) from error
+            if inner and error.errno in FAULTS_OF_THE_FILE - _FORBIDDEN:
+                return Names()
+            raise _unreadable_folder(inner or self.name, error) from error
 
-    def images_in(self, inner: str) -> frozenset[str]:
-        """As `PhotoFolder.images_in`."""
+    def starts(self, inner: str, files: Sequence[str]) -> list[bytes]:
+        """As `PhotoFolder.starts`."""
         try:
-            parts = inner.split("/") if inner else []
-            with opened_folder(self.path, parts) as opened:
-                return frozenset(sort_names(_entries(opened)).files)
+            with self._opened(inner) as opened:
+                return [_read_start(opened, file) for file in files]
         except OSError as error:
-            if error.errno in FAULTS_OF_THE_FILE - _FORBIDDEN:
-                return frozenset()
-            raise _unreadable_folder(inner, error) from error
+            raise _unreadable_folder(inner or self.name, error) from error
+
+    def _opened(self, inner: str) -> AbstractContextManager[int]:
+        return opened_folder(self.path, inner.split("/") if inner else [])
 
     def of_job(self, listed: Listed) -> LocalFolder:
         """As `PhotoFolder.of_job`."""
@@ -115,7 +121,8 @@ class LocalRoot:
         check_folder_name(name)
         try:
             root = os.path.realpath(self.path)
-            folder = os.path.realpath(Path(root, name))
+            spelled = name if Path(root, name).exists() else self._own_spelling(name)
+            folder = os.path.realpath(Path(root, spelled))
             inside = folder != root and os.path.commonpath([root, folder]) == root
             is_folder = inside and Path(folder).is_dir()
         except OSError as error:
@@ -125,6 +132,10 @@ class LocalRoot:
         if not is_folder:
             raise InvalidFolderError(name, "there is no such folder")
         return LocalFolder(Path(folder), name, waiting=self.waiting)
+
+    def _own_spelling(self, name: str) -> str:
+        path = "/".join(part for part in name.split("/") if part not in {"", "."})
+        return find_folder(path, LocalFolder(self.path, name).names) or name
 
 
 def _unreadable_folder(name: str, error: OSError) -> KennelError:
@@ -143,7 +154,26 @@ def _holds(descriptor: int, name: str | None) -> bool:
     return stat.S_ISREG(status.st_mode)
 
 
-def _entries(folder: Path | int) -> Iterator[tuple[str, bool]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            yield entry.name, entry.is_file(follow_symlinks=False)
+def _sorted_entries(entries: Iterable[os.DirEntry[str]]) -> Names:
+    files, folders, others = list[str](), list[str](), list[str]()
+    for entry in entries:
+        if entry.is_file(follow_symlinks=False):
+            files.append(entry.name)
+        elif entry.is_dir(follow_symlinks=False):
+            folders.append(entry.name)
+        else:
+            others.append(entry.name)
+    return Names(tuple(files), tuple(folders), tuple(others))
+
+
+def _read_start(folder: int, name: str) -> bytes:
+    try:
+        descriptor = os.open(name, _FILE, dir_fd=folder)
+    except OSError as error:
+        if error.errno in FAULTS_OF_THE_FILE:
+            return b""
+        raise
+    try:
+        return os.read(descriptor, START_BYTES)
+    finally:
+        os.close(descriptor)

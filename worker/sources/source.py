@@ -1,25 +1,23 @@
-"""What a folder of photos can be asked, wherever it lies, and which names are photos."""
+"""What a folder of photos can be asked, wherever it lies, and which files are photos."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol, TypeAlias
 
-from models.errors import InvalidRequestError, StorageUnavailableError, quoted
-from models.names import has_control, is_writable
-from worker.items import Listing, is_sidecar, order_items
+from models.errors import (
+    InvalidRequestError,
+    StorageUnavailableError,
+    quoted,
+    quoted_names,
+)
+from models.image_formats import is_photo, is_system_file
+from models.names import has_control, normal_name, printable
+from worker.items import Listing, Names, order_items
 
 Listed: TypeAlias = Callable[[], Iterable[str]]
 """The files of a job's photos, as they were when it was submitted; read when asked."""
-
-
-@dataclass(frozen=True)
-class Names:
-    """The names in a folder: files that may be photos, and what is left out."""
-
-    files: tuple[str, ...]
-    ignored: tuple[str, ...]
 
 
 class PhotoFolder(Protocol):
@@ -29,22 +27,23 @@ class PhotoFolder(Protocol):
     def name(self) -> str:
         """What the user calls it."""
 
-    def names(self) -> Names:
-        """All names in it now, in no particular order; hidden ones are not told.
+    def names(self, inner: str = "") -> Names:
+        """What is now in *inner*, a path of folders below it, or in itself.
+
+        No names if there is no such folder below, or a link is on the way to it.
 
         Raises:
             InvalidRequestError: it cannot be read.
             StorageUnavailableError: the storage is away.
         """
 
-    def images_in(self, inner: str) -> frozenset[str]:
-        """Names of the images in *inner*, a path of folders below it or ``""``.
+    def starts(self, inner: str, files: Sequence[str]) -> Iterable[bytes]:
+        """The first bytes of *files* in *inner*, `START_BYTES` if there are so many.
 
-        No names if there is no such folder, or a link is on the way to it.
+        None of a file that is gone or forbidden.
 
         Raises:
-            InvalidRequestError: it cannot be read.
-            StorageUnavailableError: the storage is away.
+            InvalidRequestError, StorageUnavailableError: as `names`.
         """
 
     def of_job(self, listed: Listed) -> PhotoFolder:
@@ -77,32 +76,75 @@ class PhotoRoot(Protocol):
 
 
 def list_photos(folder: PhotoFolder) -> Listing:
-    """The images in *folder*, in submission order.
+    """The images in *folder*, or in the only folder below it, in submission order.
 
     Raises:
         InvalidRequestError: no image, two images of one id, or a name that cannot be
             written into a CSV.
         StorageUnavailableError: the storage is away.
     """
-    names = folder.names()
-    items = order_items(names.files)
+    inner, ignored = "", list[str]()
+    while True:
+        names = folder.names(inner)
+        below = [each for each in names.folders if not is_system_file(each)]
+        photos, left_out = _sort_files(folder, inner, names.files)
+        left_out += [each for each in names.others if not is_system_file(each)]
+        wraps = not photos and len(below) == 1
+        if not wraps:
+            left_out += below
+        ignored += [printable(_join(inner, each)) for each in left_out]
+        if not wraps:
+            break
+        inner = _join(inner, below[0])
+    items = order_items(photos, inner)
     if not items:
-        raise InvalidFolderError(folder.name, "it holds no image")
-    # A name that is no UTF-8 could not be written into the report.
-    ignored = (
-        each if is_writable(each) else ascii(each)[1:-1] for each in names.ignored
-    )
-    return Listing(items, tuple(sorted(ignored)))
+        paths = [_join(folder.name, _join(inner, each)) for each in sorted(below)]
+        choice = f", but folders: {quoted_names(paths)}" if paths else ""
+        raise InvalidFolderError(folder.name, f"it holds no image{choice}")
+    return Listing(items, tuple(sorted(ignored)), inner)
 
 
-def sort_names(entries: Iterable[tuple[str, bool]]) -> Names:
-    """The names in a folder, each given with whether it is a plain file."""
-    files: list[str] = []
-    ignored: list[str] = []
-    for name, is_file in entries:
-        if not name.startswith("."):
-            (files if is_file and not is_sidecar(name) else ignored).append(name)
-    return Names(tuple(files), tuple(ignored))
+def _sort_files(
+    folder: PhotoFolder, inner: str, files: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    unknown: list[str] = []
+
+    def note(file: str) -> bytes:
+        unknown.append(file)
+        return b""
+
+    for file in files:
+        is_photo(file, partial(note, file))
+    # All that have to be looked into at once: object storage is asked side by side.
+    starts = dict(zip(unknown, folder.starts(inner, unknown), strict=True))
+    photos, others = list[str](), list[str]()
+    for file in files:
+        if is_photo(file, partial(starts.__getitem__, file)):
+            photos.append(file)
+        elif not is_system_file(file):
+            others.append(file)
+    return photos, others
+
+
+def find_folder(path: str, names: Callable[[str], Names]) -> str | None:
+    """*path*, folders from a root on, in the root's own spelling; None: not there.
+
+    *names* tells what is in a folder of it.
+
+    Raises:
+        KennelError: as *names*.
+    """
+    found = ""
+    for part in path.split("/"):
+        known = {normal_name(each): each for each in names(found).folders}
+        if normal_name(part) not in known:
+            return None
+        found = _join(found, known[normal_name(part)])
+    return found
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def check_folder_name(name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from worker.items import Names
 from worker.sources.driver import (
     STORAGE_AWAY,
     Driver,
@@ -35,8 +36,8 @@ class ObjectStore:
         load_driver(url, setting)
         return cls(Driver(url, setting), waiting)
 
-    def entries(self, folder: str) -> list[tuple[str, bool]]:
-        """The names directly in *folder*, each with whether it is an object.
+    def names(self, folder: str) -> Names:
+        """The names directly in *folder*, ``""`` for the place itself.
 
         Raises:
             FileNotFoundError: there is no such folder.
@@ -94,7 +95,9 @@ class ObjectStore:
 
     def _ask(self, name: str, question: Callable[[Any, str], _Answer]) -> _Answer:
         def ask() -> _Answer:
-            return self.driver.ask(lambda fs, root: question(fs, f"{root}/{name}"))
+            return self.driver.ask(
+                lambda fs, root: question(fs, f"{root}/{name}" if name else root)
+            )
 
         return self.waiting.insist(ask)
 

@@ -73,7 +73,11 @@ function answers() {
   return given.filter(([, value]) => value);
 }
 
-const needsPositive = () => ["", "kaggle-binary"].includes(form.elements.format.value);
+/** Of more than two labels, a sample's 0 and 1 are their numbers unless one is chosen. */
+function needsPositive() {
+  const format = form.elements.format.value;
+  return format === "kaggle-binary" || (format === "" && byId("positive").length === 2);
+}
 
 function showSample() {
   const isThere = byId("sample_submission").files.length > 0;
@@ -98,6 +102,7 @@ async function showLabels() {
   const options = labels.map((label) => element("option", {}, label));
   byId("positive").replaceChildren(...options);
   byId("positive").selectedIndex = labels.length - 1;
+  showChoices();
 }
 
 async function labelsOf(model) {
