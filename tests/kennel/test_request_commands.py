@@ -275,6 +275,15 @@ def test_submit_names_a_folder_of_the_service(tmp_path: Path) -> None:
     }
 
 
+def test_submit_asks_for_labels(tmp_path: Path) -> None:
+    with scripted(says(JOB, 202), says(JOB), says(b"id,label\n1,dog\n")) as api:
+        target = str(tmp_path / "s.csv")
+        result = run(api, "submit", "test", "-o", target, "--format", "label")
+
+    assert result.exit_code == 0
+    assert json.loads(api.seen[0].body)["format"] == "label"
+
+
 def test_submit_says_what_answers(tmp_path: Path) -> None:
     answers = {"label": "canary", "positive": "dog", "format": "kaggle-binary"}
     job = {**JOB, **answers}

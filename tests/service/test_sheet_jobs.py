@@ -72,6 +72,20 @@ def test_form_brings_both_files_for_an_archive(
     assert response.get_json()["format"] == "kaggle-multiclass"
 
 
+def test_format_label_can_be_asked_for_or_shown_by_a_sample(
+    jobs_client: FlaskClient, settings: ServiceSettings
+) -> None:
+    asked = jobs_client.post("/v1/jobs", json={"input": "test", "format": "label"})
+    names = SAMPLE.replace(b",0", b",dog")
+    shown = send(jobs_client, input="test", sample_submission=names)
+
+    assert ids(settings, asked) == ["1", "2", "3"]
+    assert ids(settings, shown) == ["3", "1", "2"]
+    for response in (asked, shown):
+        status = response.get_json()
+        assert (status["format"], status["positive"]) == ("label", None)
+
+
 def test_json_names_a_file_of_the_service(
     jobs_client: FlaskClient, settings: ServiceSettings
 ) -> None:

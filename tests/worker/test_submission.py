@@ -188,6 +188,19 @@ def test_unreadable_file_gets_the_prior_and_is_reported(world: World) -> None:
     assert report["csv_sha256"] == digest
 
 
+def test_labels_are_written_by_a_whole_job(world: World) -> None:
+    world.photos_of(3)
+    (world.photos / "2.png").write_bytes(b"no image")
+    (world.photos / "3.png").write_bytes(grey(250))
+
+    lines = oracle(world, request(format="label")).splitlines()
+
+    report = json.loads((world.oracle_dir / "oracle" / "report.json").read_text())
+    assert lines == ["id,label", "1,cat", "2,cat", "3,dog"]
+    assert (report["format"], report["positive"]) == ("label", None)
+    assert report["predicted"] == {"cat": 1, "dog": 1}
+
+
 def test_unreadable_files_can_end_the_job_and_be_mended(world: World) -> None:
     world.photos_of(20)
     for name in ("3.png", "15.png"):
