@@ -17,7 +17,7 @@ from models.decode_sandbox import (
     broken_decoder,
     is_heavy,
 )
-from models.errors import InvalidImageError, KennelError, ModelContractError
+from models.errors import InvalidImageError, KennelError, ModelContractError, quoted
 from models.images import Pixels, decode_image, is_costly
 from models.wire.model_ref import ModelRef
 from worker.artefacts import Row
@@ -77,7 +77,7 @@ class PhotoLoader:
         except Exception as error:
             if not self.is_careful:
                 raise
-            return unreadable(item, broken_decoder(f"raised {error!r}"))
+            return unreadable(item, broken_decoder(f"raised {quoted(error)}"))
 
     def _decode(self, image: bytes) -> Pixels:
         if not self.is_careful and not is_costly(image):

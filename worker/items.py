@@ -90,12 +90,11 @@ def id_key(id_: str) -> str | int:
 
 
 def _check_name(item: Item) -> None:
-    if not item.id or not is_writable(item.file):
-        message = (
-            f"file name {item.file!a} is blank, is not UTF-8 or holds control "
-            "characters: rename the file"
-        )
-        raise InvalidRequestError(message, code="invalid_input")
+    if item.id and is_writable(item.file):
+        return
+    what = "is not UTF-8 or holds control characters" if item.id else "is blank"
+    message = f"file name {item.file!a} {what}: rename the file"
+    raise InvalidRequestError(message, code="invalid_input")
 
 
 def _check_unique(items: Iterable[Item]) -> None:
