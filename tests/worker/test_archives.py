@@ -114,6 +114,54 @@ def test_file_that_is_listed_is_a_photo(tmp_path: Path) -> None:
     assert [item.file for item in listing.items] == ["1.jpg", "2.bin"]
 
 
+INNER = zipped({"test/2.jpg": b"two", "test/1.jpg": b"one"})
+
+
+@pytest.mark.parametrize("name", ["a/test.zip", "test.tar.gz"])
+def test_archive_of_one_archive_stands_for_it(tmp_path: Path, name: str) -> None:
+    inner = INNER if name.endswith(".zip") else GZ
+    outer = zipped({name: inner, "a/notes.txt": b"x", "__MACOSX/a/._test.zip": b"x"})
+
+    listing = unpack(outer, tmp_path)
+
+    assert [item.file for item in listing.items] == ["1.jpg", "2.jpg"]
+    assert (tmp_path / "photos" / "1.jpg").read_bytes() == b"one"
+
+
+NESTED = {
+    "twice": (zipped({"b.zip": zipped({"a.zip": INNER})}), r"archives \('a.zip'\)"),
+    "none of ours": (zipped({"a.7z": b"x"}), r"archives \('a.7z'\)"),
+    "damaged": (zipped({"a.zip": INNER[:-9]}), "damaged"),
+    "a bomb": (
+        zipped(
+            {"a.zip": zipped({"1.bmp": bytes(22 * 10**6), "2.bmp": bytes(22 * 10**6)})}
+        ),
+        "unpacks to more",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NESTED)
+def test_archive_in_an_archive_is_bounded(tmp_path: Path, case: str) -> None:
+    archive, words = NESTED[case]
+    bounds = Bounds(total_bytes=40 * 10**6)
+
+    with pytest.raises(InvalidRequestError, match=words):
+        unpack(archive, tmp_path, bounds)
+
+    assert not (tmp_path / "photos").exists()
+
+
+@pytest.mark.parametrize("archive", [lying(10, b"x" * 5000), ZIP])
+def test_file_that_has_to_be_looked_into_may_be_damaged(
+    tmp_path: Path, archive: bytes
+) -> None:
+    damaged = archive.replace(b"1.jpg", b"1.dat").replace(b"PK\3\4", b"PK\3\5", 1)
+
+    with pytest.raises(InvalidRequestError, match="damaged"):
+        unpack(damaged, tmp_path)
+
+
 def test_backslashes_separate_folders(tmp_path: Path) -> None:
     listing = unpack(separated(b"pets\\1.jpg", b"pets\\2.jpg"), tmp_path)
 
@@ -175,10 +223,13 @@ TRICKS = {
     "method": (zipped({"1.jpg": b"x"}, zipfile.ZIP_LZMA), "method 14: use deflate"),
     "twice": (twice(), "'a/1.jpg' twice"),
     "same id": (zipped({"7.jpg": b"x", "07.png": b"x"}), "have the same id"),
-    "archive inside": (zipped({"1.jpg": b"x", "b.tar.gz": b"x"}), "unpack that one"),
+    "archive inside": (
+        zipped({"1.jpg": b"x", "b.tar.gz": b"x"}),
+        r"archives \('b.tar.gz'\)",
+    ),
     "archives alone": (
-        zipped({"a/train.zip": b"x"}),
-        "'a/train.zip' is an archive itself",
+        zipped({"a/train.zip": b"x", "a/2.zip": b"x"}),
+        r"archives \('a/2.zip', 'a/train.zip'\)",
     ),
     "names in GBK": (
         renamed("小狗.jpg".encode("gbk"), "12345678"),

@@ -83,6 +83,7 @@ VALUES: dict[str, tuple[tuple[str, ...], str, str | None, tuple[str, bool]]] = {
     "a blank": (PLANTS, "Charlock - -", None, ("label", False)),
     "number": (PLANTS, "2 2 2", None, ("label", True)),
     "numbers": (PLANTS, "0 1 2", None, ("label", True)),
+    "floats": (PLANTS, "2.0 2.0 -", None, ("label", True)),
     "zeros": (PLANTS, "0 0 0", None, ("label", True)),
     "zeros for one label": (PLANTS, "0 0 0", "Charlock", ("kaggle-binary", False)),
     "halves": (PLANTS, "0.5 0.5 0", "Céleri", ("kaggle-binary", False)),

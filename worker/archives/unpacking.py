@@ -3,19 +3,23 @@
 No path of the archive is ever used: a photo is written under its bare name, into one
 folder. Which photos are taken is the rule of folders: those of one folder, and what
 lies deeper is left out. That folder is the one which all photos have in common.
+
+An archive that holds one other archive and no photo stands for it, as Kaggle's do.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import tempfile
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
 from gzip import GzipFile
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Final, TypeAlias, cast
 
-from models.errors import quoted
+from models.errors import quoted, quoted_names
 from models.image_formats import START_BYTES, is_photo
 from models.names import normal_name
 from worker.archives.bounds import Bounds, refusal
@@ -25,8 +29,8 @@ from worker.archives.zip_members import zip_members
 from worker.items import Listing, order_items
 
 _CHUNK_BYTES: Final = 1024 * 1024
-_ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-
+_READ_ARCHIVES: Final = (".zip", ".tar", ".tar.gz", ".tgz")
+_ARCHIVES: Final = (*_READ_ARCHIVES, ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 Inside: TypeAlias = tuple[str, ...]
 """The folders of a file in an archive, then its name."""
@@ -45,8 +49,25 @@ def unpack_archive(
         OSError: the disk is full or read-only; *folder* may be half full.
     """
     tight = bounds.for_archive(stream.seek(0, io.SEEK_END))
-    photos, others = _survey(stream, tight, listed)
-    taken, ignored = _choose(photos, others)
+    found = _survey(stream, tight, listed)
+    if found.stands_for_another:
+        with tempfile.TemporaryFile(dir=folder.parent) as spooled:
+            inner = cast("IO[bytes]", spooled)
+            _copy_member(stream, found.archives, inner, tight)
+            tighter = tight.for_archive(inner.tell())
+            # Not again if that holds another: some zips hold themselves.
+            return _unpack(inner, folder, tighter, _survey(inner, tighter, listed))
+    return _unpack(stream, folder, tight, found)
+
+
+def _unpack(stream: IO[bytes], folder: Path, tight: Bounds, found: _Survey) -> Listing:
+    if found.archives:
+        named = quoted_names(sorted(map("/".join, found.archives)))
+        reason = (
+            f"it holds archives ({named}): unpack them, then send one folder of them"
+        )
+        raise refusal(reason)
+    taken, ignored = _choose(found.photos, found.others)
     listing = Listing(order_items(taken), ignored)
     folder.mkdir()
     wanted = set(taken.values())
@@ -73,43 +94,64 @@ def _read_members(stream: IO[bytes], bounds: Bounds) -> Iterator[Member]:
             yield from tar_members(stream, bounds)
 
 
-def _survey(
-    stream: IO[bytes], bounds: Bounds, listed: Container[str]
-) -> tuple[set[Inside], set[Inside]]:
-    photos: set[Inside] = set()
-    others: set[Inside] = set()
-    total = 0
+@dataclass
+class _Survey:
+    """The files of an archive by what they are; the system's are not among them."""
+
+    photos: set[Inside] = field(default_factory=set)
+    archives: set[Inside] = field(default_factory=set)
+    others: set[Inside] = field(default_factory=set)
+
+    @property
+    def stands_for_another(self) -> bool:
+        """Whether there is one archive that we read, and no photo beside it."""
+        return not self.photos and [
+            path[-1].lower().endswith(_READ_ARCHIVES) for path in self.archives
+        ] == [True]
+
+    def knows(self, path: Inside) -> bool:
+        return any(path in known for known in (self.photos, self.archives, self.others))
+
+
+def _survey(stream: IO[bytes], bounds: Bounds, listed: Container[str]) -> _Survey:
+    found, total = _Survey(), 0
     for member in _read_members(stream, bounds):
         if member.is_hidden:
             continue
-        _check_name(member, photos, others)
-        if not _is_photo(member, listed):
-            others.add(member.path)
-            continue
-        photos.add(member.path)
-        bounds.check_file(member.name, member.size)
-        total += member.size
-        bounds.check_total(total)
-    return photos, others
+        if not member.path:
+            raise refusal("it holds a file without a name: pack a folder of images")
+        if found.knows(member.path):
+            raise refusal(f"it holds {quoted(member.name)} twice: remove one")
+        if _is_photo(member, listed):
+            found.photos.add(member.path)
+            bounds.check_file(member.name, member.size)
+            total += member.size
+            bounds.check_total(total)
+        elif member.name.lower().endswith(_ARCHIVES):
+            found.archives.add(member.path)
+        else:
+            found.others.add(member.path)
+    return found
 
 
 def _is_photo(member: Member, listed: Container[str]) -> bool:
     def read_start() -> bytes:
-        with member.open() as content:
+        with explained_damage(), member.open() as content:
             return content.read(START_BYTES)
 
     name = member.path[-1]
     return normal_name(name) in listed or is_photo(name, read_start)
 
 
-def _check_name(member: Member, *known: set[Inside]) -> None:
-    if not member.path:
-        raise refusal("it holds a file without a name: pack a folder of images")
-    if any(member.path in paths for paths in known):
-        raise refusal(f"it holds {quoted(member.name)} twice: remove one")
-    if member.name.lower().endswith(_ARCHIVES):
-        reason = f"{quoted(member.name)} is an archive itself: unpack that one, then send what is in it"
-        raise refusal(reason)
+def _copy_member(
+    stream: IO[bytes], wanted: Container[Inside], target: IO[bytes], bounds: Bounds
+) -> None:
+    for member in _read_members(stream, bounds):
+        if member.path in wanted:
+            with explained_damage(), member.open() as content:
+                while chunk := content.read(_CHUNK_BYTES):
+                    bounds.check_total(target.tell() + len(chunk))
+                    target.write(chunk)
 
 
 def _choose(

@@ -26,7 +26,8 @@ NAMES: Final = "names"
 NUMBERS: Final = "numbers"
 PROBABILITIES: Final = "probabilities"
 
-_NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_NUMBER: Final = re.compile(r"([0-9]{1,9})(\.0)?", re.ASCII)
+"""As a column of whole numbers is written, also where a blank made it one of floats."""
 
 _Key: TypeAlias = Callable[[str], str]
 
@@ -82,11 +83,11 @@ def _kinds(value: str, labels: Sequence[str]) -> frozenset[str]:
     kinds = set()
     if find_label(labels, value) is not None:
         kinds.add(NAMES)
-    if _NUMBER.fullmatch(value):
+    if number := _NUMBER.fullmatch(value):
         # Where labels are numbers themselves, a number is never the place of one.
         if all(map(_NUMBER.fullmatch, labels)):
             kinds.add(NAMES)
-        elif int(value) < len(labels):
+        elif int(number[1]) < len(labels):
             kinds.add(NUMBERS)
     try:
         # Excel writes a comma where people do.
