@@ -28,7 +28,6 @@ from typing import Final, TypeVar
 
 LONGEST_QUOTE: Final = 80
 _MOST_NAMES: Final = 5
-_MOST_BYTES: Final = 16
 
 
 class _ShortJson(reprlib.Repr):
@@ -46,19 +45,14 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = LONGEST_QUOTE
 
 
 def quoted(value: object) -> str:
-    """*value* as a message quotes it: a text in quotes, bytes as the text that they
-    are or in hexadecimal, the rest as JSON has it; the first 80 characters.
+    """*value* as a message quotes it: a text in quotes, bytes as one with escapes, the
+    rest as JSON has it; the first 80 characters.
 
     For all that others sent: a name of 60 MB must not come back, or fill the log.
     """
-    if isinstance(value, bytes):
-        if value.isascii() and value.decode().isprintable():
-            return quoted(value.decode())
-        rest = " ..." if len(value) > _MOST_BYTES else ""
-        return value[:_MOST_BYTES].hex(" ") + rest
-    if isinstance(value, str):
+    if isinstance(value, str | bytes):
         rest = "..." if len(value) > LONGEST_QUOTE else ""
-        return repr(value[:LONGEST_QUOTE]) + rest
+        return repr(value[:LONGEST_QUOTE]).removeprefix("b") + rest
     text = _SHORT.repr(value)
     return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "..."
 

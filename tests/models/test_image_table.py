@@ -214,9 +214,9 @@ def media(brand: bytes) -> bytes:
         (b"version https://git-lfs.github.com", "Git LFS pointer, .*: fetch the file"),
         (b"PK\x03\x04\x14", "a ZIP archive or an office document, .*: unpack it"),
         (b"RIFF\0\0\0\0WAVE", "a sound file, .*: send a photo"),
-        (b"RIFF\0\0\0\0XYZ ", "it starts with 52 49 46 46 .*: convert it first"),
+        (b"RIFF\0\0\0\0XYZ ", "it starts with 'RIFF.*: convert it first"),
         (b"\0\0\0\0\0\0\0\0WEBP", "it starts with .*: convert it first"),
-        (b"hello", "it starts with 68 65 6c 6c 6f .*: convert it first"),
+        (b"hello", "it starts with 'hello.*: convert it first"),
     ],
 )
 def test_other_file_is_named_with_a_remedy(start: bytes, complaint: str) -> None:

@@ -119,10 +119,9 @@ def test_json_is_quoted_as_json(client: FlaskClient, body: object) -> None:
 
 def test_values_are_quoted_as_people_write_them() -> None:
     assert quoted("a") == "'a'"
-    assert quoted(b"\0\x01ab") == "00 01 61 62"
+    assert quoted(b"\0\x01ab") == r"'\x00\x01ab'"
     assert quoted([None, True, 1]) == "[null, true, 1]"
     assert quoted(None) == "null"
-    assert len(quoted(bytes(1000))) < 60
 
 
 def test_a_copy_of_an_error_keeps_what_visitors_read() -> None:
