@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.data.arrays import Rows, StoredArray, stored_array
+from export.data.sources.reading import read_photo
 from export.progress import Progress
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidImageError
-from models.image_files import read_image_file
 from models.images import PREPROCESSING, Pixels, decode_image
 
 DECODING_THREADS = 4
@@ -142,6 +142,6 @@ def _decode(source: PixelSource, start: int, progress: Progress) -> Rows:
 
 def _pixels(file: Path, source: PixelSource) -> Pixels | str:
     try:
-        return decode_image(read_image_file(file), source.image_size)
+        return decode_image(read_photo(file), source.image_size)
     except InvalidImageError as error:
         return f"{file}: {error}"

@@ -1,50 +1,61 @@
-"""The photos in class folders, in a stable order and with their hashes."""
+"""The labelled photos of a folder that nobody has prepared, with their hashes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from export.data.checks.names import check_utf8
-from export.data.sources.files import PHOTO_SUFFIXES
+from export.data.checks.names import check_labels
+from export.data.sources.archives import Archives
+from export.data.sources.files import walk_folder
+from export.data.sources.layouts import Reading, collect_photos
+from export.data.sources.photos import Collection, SourcePhoto
 from export.data.split import Photo
 from export.data.threads import map_files
 from models.errors import DatasetError
-from models.names import normal_name
 from models.storage import hash_file
 
 
-def list_photos(folder: Path, part: str = "") -> list[Photo]:
-    """The photos in the class folders of *folder*, or of its *part*, by label and name.
+def survey_folder(folder: Path) -> Collection:
+    """What `kennel prepare` would find in *folder*, archives left closed.
 
     Raises:
-        DatasetError: no folder, fewer than two classes, an empty class folder, or a
-            name that is not UTF-8.
+        NotFoundError: there is no such folder.
+        DatasetError: nothing labels its photos, or there are not two classes.
     """
-    root = folder / part
-    if not root.is_dir():
-        raise DatasetError(f"{root} is not a folder: give one with class folders")
-    classes = sorted(
-        each for each in root.iterdir() if each.is_dir() and each.name[0] != "."
-    )
-    if len({normal_name(each.name) for each in classes}) < 2:
-        message = f"{root} holds {len(classes)} class folders: at least two are needed"
+    with Archives(folder) as archives:
+        found = collect_photos(walk_folder(folder), Reading(), archives)
+    if any(photo.file.origin.members for photo in found.labelled):
+        message = f"{folder} holds IDX files: make photos of them with kennel prepare"
         raise DatasetError(message)
-    files = [file for each in classes for file in _class_files(each)]
-    check_utf8(str(file.relative_to(folder)) for file in files)
-    hashes = map_files(hash_file, files)
+    check_labels((*found.labelled, *found.valid))
+    return found
+
+
+def list_photos(folder: Path) -> list[Photo]:
+    """The labelled photos of *folder*, by label and path.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        DatasetError: nothing labels its photos, there are not two classes, or it has
+            several parts.
+    """
+    found = survey_folder(folder)
+    labelled_test = [photo for photo in found.test if photo.label]
+    if found.valid or labelled_test:
+        message = (
+            f"{folder} has several parts ({', '.join(sorted(found.parts))}): give the "
+            "folder of one of them"
+        )
+        raise DatasetError(message)
+    return hash_photos(found.labelled)
+
+
+def hash_photos(photos: Sequence[SourcePhoto]) -> list[Photo]:
+    """*photos* with their hashes, by label and path."""
+    photos = sorted(photos, key=lambda photo: (photo.label, photo.file.path))
+    hashes = map_files(hash_file, [photo.file.origin.location for photo in photos])
     return [
-        Photo(str(file.relative_to(folder)), normal_name(file.parent.name), sha256)
-        for file, sha256 in zip(files, hashes, strict=True)
+        Photo(photo.file.path, photo.label, sha256)
+        for photo, sha256 in zip(photos, hashes, strict=True)
     ]
-
-
-def _class_files(class_folder: Path) -> list[Path]:
-    files = sorted(
-        each
-        for each in class_folder.iterdir()
-        if each.suffix.lower() in PHOTO_SUFFIXES and each.is_file()
-    )
-    if not files:
-        message = f"class folder {class_folder} holds no photos: add some or remove it"
-        raise DatasetError(message)
-    return files

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,12 @@ MANIFEST_FILE: Final = "manifest.json"
 PLAN_FILE: Final = ".plan.json"
 """There while a folder is being made; what it says is done again after a crash."""
 
+UNLABELLED: Final = "unlabelled"
+"""The part of photos to predict that have no label, where other test photos have one."""
+
+FLAT_PARTS: Final = ("test", UNLABELLED)
+"""Parts without class folders, as jobs want them."""
+
 MANIFEST_KIND: Final = "prepared photos"
 MANIFEST_SCHEMA: Final = 1
 
@@ -28,8 +34,8 @@ MANIFEST_SCHEMA: Final = 1
 class PreparedFile:
     """One file: where it lies, what it is, and where it came from.
 
-    ``part`` is train, valid, test, sample/train or sample/valid; ``source`` is the path
-    below the source as if its archives were unpacked; ``size`` is in bytes.
+    ``part`` is train, valid, test, unlabelled, sample/train or sample/valid; ``source`` is
+    the path below the source as if its archives were unpacked; ``size`` is in bytes.
     """
 
     file: str
@@ -45,7 +51,10 @@ class PreparedFile:
 class Manifest:
     """A prepared folder: the arguments, the outcome of the checks, and the files.
 
-    ``labelled_by`` says which CSV, and which of its columns, gave the labels.
+    ``labelled_by`` says which CSV, and which of its columns, gave the labels;
+    ``found`` says what the source held: its layout, files (all of them), photos taken and
+    files left out, and which of its folders were taken as parts. Empty in manifests of
+    older versions.
     """
 
     seed: int
@@ -55,16 +64,17 @@ class Manifest:
     findings: tuple[Finding, ...]
     files: tuple[PreparedFile, ...]
     labelled_by: str = ""
+    found: Mapping[str, Any] = field(default_factory=dict)
 
     def part(self, name: str) -> list[PreparedFile]:
         """The files of one part."""
         return [file for file in self.files if file.part == name]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Files per part and label; test photos have no label here."""
+        """Files per part and label; photos of flat parts have no label here."""
         counts: dict[str, dict[str, int]] = {}
         for file in self.files:
-            label = "" if file.part == "test" else file.label
+            label = "" if file.part in FLAT_PARTS else file.label
             part = counts.setdefault(file.part, {})
             part[label] = part.get(label, 0) + 1
         return counts

@@ -1,4 +1,4 @@
-"""Labelled photos in class folders, split into training and validation.
+"""Labelled photos, split into training and validation.
 
 A folder that `kennel prepare` made keeps its split. Otherwise the split is stratified
 and depends on nothing but the seed and the files.
@@ -7,18 +7,20 @@ and depends on nothing but the seed and the files.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from export.data.class_folders import list_photos
+from export.data.checks.duplicates import check_different
+from export.data.class_folders import hash_photos, survey_folder
 from export.data.manifest import (
     MANIFEST_FILE,
     PLAN_FILE,
     check_files,
     read_manifest,
 )
+from export.data.sources.photos import GIVEN_GROUPING, Collection
 from export.data.split import Photo, Split
 from export.data.splitting import choose_groups, join_groups, share_of, shuffle_strata
 from models.errors import DatasetError
@@ -29,21 +31,29 @@ def find_split(
     valid_fraction: float,
     seed: int,
     groups: Mapping[str, str] | None = None,
+    report: Callable[[Collection], None] = lambda found: None,
 ) -> Split:
-    """The split of *folder* if it has one, else a new one of its class folders.
+    """The split of *folder* if it has one, else a new one of its labelled photos.
 
-    A folder made by `kennel prepare` has one, and so has one with class folders below
-    ``train`` and ``valid``; then *valid_fraction* and *groups* do not matter. In a new
-    split, exact duplicates and photos that *groups* (file to group) joins stay together.
+    A folder made by `kennel prepare` has one, and so has one with folders for training
+    and validation; then *valid_fraction* and *groups* do not matter. In a new split,
+    exact duplicates and photos that *groups* (file to group) joins stay together. What
+    was found in a folder that is not prepared goes to *report* first.
 
     Raises:
-        DatasetError: no photos, files are missing, or a class is too small to split.
+        NotFoundError: there is no such folder.
+        DatasetError: no photos, files are missing, a class is too small to split, or
+            nothing tells the photos of two classes apart.
     """
     if (folder / MANIFEST_FILE).exists() or (folder / PLAN_FILE).exists():
         return _prepared_split(folder)
-    if (folder / "train").is_dir() and (folder / "valid").is_dir():
-        return _folder_split(folder, seed)
-    return split_photos(folder, list_photos(folder), valid_fraction, seed, groups or {})
+    found = survey_folder(folder)
+    report(found)
+    photos, valid = hash_photos(found.labelled), hash_photos(found.valid)
+    check_different([each.label for each in photos], [each.sha256 for each in photos])
+    if valid:
+        return _split(folder, seed, GIVEN_GROUPING, photos, valid)
+    return split_photos(folder, photos, valid_fraction, seed, groups or {})
 
 
 def split_photos(
@@ -101,11 +111,6 @@ def _prepared_split(folder: Path) -> Split:
         [Photo(file.file, file.label, file.sha256) for file in part] for part in parts
     )
     return _split(folder, manifest.seed, manifest.grouping, train, valid)
-
-
-def _folder_split(folder: Path, seed: int) -> Split:
-    train, valid = list_photos(folder, "train"), list_photos(folder, "valid")
-    return _split(folder, seed, "folders train and valid", train, valid)
 
 
 def _groups(photos: Sequence[Photo], groups: Mapping[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.data.class_folders import list_photos
+from export.data.sources.reading import read_photo
 from export.data.split import classes_of
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits
@@ -20,7 +21,6 @@ from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidRequestError
-from models.image_files import read_image_file
 from models.images import decode_image
 from models.probabilities import softmax
 from models.storage import write_atomically
@@ -102,6 +102,6 @@ def _classify_files(run: TrainedRun, files: Sequence[Path]) -> NDArray[Any]:
     parts = []
     for start in range(0, len(files), MAX_BATCH_SIZE):
         batch = files[start : start + MAX_BATCH_SIZE]
-        pixels = [decode_image(read_image_file(file), size) for file in batch]
+        pixels = [decode_image(read_photo(file), size) for file in batch]
         parts.append(classify(classifier, np.stack(pixels)))
     return np.concatenate(parts)

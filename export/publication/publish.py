@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from export.data.checks.names import check_utf8
+from export.data.sources.reading import read_photo
 from export.publication.canaries import hold
 from export.publication.cards import make_card
 from export.publication.policy import announce
@@ -24,7 +25,6 @@ from export.training.precision import POLICIES
 from export.training.runs import TrainedRun
 from models.card import ModelCard
 from models.errors import ConflictError, KennelError
-from models.image_files import read_image_file
 from models.images import decode_image
 from models.storage import sync_path, temporary_beside
 from models.wire.batching_parameters import PER_MODEL_FILE, read_batching_parameters
@@ -87,7 +87,7 @@ def _export(
     ensemble = build_ensemble(run, POLICIES[precision])
     photos = [Path(run.split.folder) / photo.file for photo in run.split.valid[:4]]
     pixels = np.stack(
-        [decode_image(read_image_file(photo), card.image_size) for photo in photos]
+        [decode_image(read_photo(photo), card.image_size) for photo in photos]
     )
     card = write_savedmodel(ensemble, card, folder)
     check_savedmodel(folder, card, pixels, ensemble)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from export.data.augmentation.named import parse_augmentation
 from export.data.augmentation.options import Augmentation
 from export.data.augmentation.pixels import preview_grid
+from export.data.sources.reading import read_photo
 from export.evaluation.diagnosis import diagnose
 from export.evaluation.expectation import expected_score
 from export.publication.cards import make_card
@@ -19,7 +20,6 @@ from export.report.content import ReportContent, ReportedPhotos
 from export.training.classifier import build_member
 from export.training.runs import TrainedRun
 from models.errors import InvalidImageError
-from models.image_files import read_image_file
 from models.images import decode_image
 from models.probabilities import softmax
 
@@ -73,7 +73,7 @@ def _augmentations(run: TrainedRun) -> NDArray[np.uint8] | None:
     pixels = []
     for photo in run.split.train[:: max(1, len(run.split.train) // PREVIEWED_PHOTOS)]:
         try:
-            image = read_image_file(folder / photo.file)
+            image = read_photo(folder / photo.file)
             pixels.append(decode_image(image, run.recipe.image_size))
         except InvalidImageError:
             continue

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from export.data.arrays import StoredArray
 from export.data.caches import PixelSource, cached_pixels
 from export.data.split import Photo, classes_of
 from export.progress import Progress
 from export.stages.examples import PhotoSet
 from export.training.plans import TrainingPlan
 from export.training.pseudo_labels import PseudoLabelled
+from models.contract import MAX_BATCH_SIZE
+from models.errors import DatasetError
 
 
 def prepare_photos(
@@ -26,7 +29,7 @@ def prepare_photos(
     """Decode *photos* and *pseudo*-labelled ones, or find them decoded in the cache.
 
     Raises:
-        DatasetError: some cannot be decoded; it names them.
+        DatasetError: some cannot be decoded, it names them; or all are the same.
     """
     folder = Path(plan.split.folder)
     files = [folder / photo.file for photo in photos]
@@ -38,7 +41,20 @@ def prepare_photos(
         targets = np.concatenate([targets, pseudo.targets])
     source = PixelSource(name, files, hashes, plan.recipe.image_size)
     pixels = cached_pixels(source, plan.cache, progress)
+    _check_varied(pixels)
     return PhotoSet(name, source.key(), pixels, targets)
+
+
+def _check_varied(pixels: StoredArray) -> None:
+    if len(pixels) < 2:
+        return
+    first = pixels.rows(slice(0, 1))
+    if all((rows == first).all() for _, rows in pixels.batches(MAX_BATCH_SIZE)):
+        message = (
+            f"all {len(pixels):,} photos are the same once decoded: see whether the "
+            "originals are intact"
+        )
+        raise DatasetError(message)
 
 
 def one_hot(classes: NDArray[np.integer], count: int) -> NDArray[np.float32]:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.sources.files import PHOTO_SUFFIXES
+from export.data.sources.files import walk_folder
+from export.data.sources.reading import read_photo
 from export.data.split import Split
 from export.data.threads import map_files
 from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
@@ -21,7 +22,6 @@ from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidImageError, MissingImageError
-from models.image_files import read_image_file
 from models.images import Pixels, decode_image
 from models.probabilities import softmax
 from models.storage import hash_file
@@ -112,16 +112,14 @@ def _batches(
     folder: Path, split: Split, size: tuple[int, int]
 ) -> Iterator[Sequence[_Labelled]]:
     known = {photo.sha256 for photo in (*split.train, *split.valid)}
-    found = sorted(
-        each for each in folder.rglob("*") if each.suffix.lower() in PHOTO_SUFFIXES
-    )
+    found = [photo.origin.location for photo in walk_folder(folder).photos]
     batch: list[_Labelled] = []
     for file, sha256 in zip(found, map_files(hash_file, found), strict=True):
         if sha256 in known:
             continue
         known.add(sha256)
         try:
-            batch.append((file, sha256, decode_image(read_image_file(file), size)))
+            batch.append((file, sha256, decode_image(read_photo(file), size)))
         except MissingImageError as error:
             message = f"{file} is gone since {folder} was listed: try again"
             raise DatasetError(message) from error

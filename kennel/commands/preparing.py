@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from models.names import printable
 
 if TYPE_CHECKING:
     from export.data.checks.findings import Finding
@@ -38,6 +40,10 @@ _PATH = click.Path(path_type=Path)
 @click.option("--photo-column", help="The CSV's column of photos; default: found out.")
 @click.option("--label-column", help="The CSV's column of labels; default: found out.")
 @click.option("--group-by", help="The CSV's column that the split keeps together.")
+@click.option(
+    "--encoding",
+    help="Encoding of names in archives that are not UTF-8: gbk, shift_jis, cp437.",
+)
 @click.option("--labels", default="", help="Names of IDX classes, comma-separated.")
 @click.option(
     "--valid",
@@ -54,7 +60,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--move", "transfer", flag_value="move", help="Move the files out of SRC."
 )
-@click.option("--strict", is_flag=True, help="Write nothing if anything is found.")
+@click.option(
+    "--strict", is_flag=True, help="Write nothing if anything is found or left out."
+)
 @click.option("--force", is_flag=True, help="Make DEST anew with these options.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def prepare(
@@ -69,8 +77,9 @@ def prepare(
 ) -> None:
     """Check the photos in SRC and split them into DEST: train, valid, test, sample.
 
-    SRC is a folder or zip file: Kaggle's flat cat.0.jpg, class folders, photos and a
-    CSV, or MNIST's IDX files.
+    SRC is a folder, zip or tar file: Kaggle's flat cat.0.jpg, class folders, photos and
+    a CSV, or MNIST's IDX files. Folders for training, validation and test are known by
+    their names. What was found, taken and left out is printed with the reasons.
     """
     from export.data.preparation.prepare import prepare as prepare_folder
     from export.data.preparation.refusals import StrictError
@@ -90,6 +99,7 @@ def prepare(
             names,
             options.pop("photo_column"),
             options.pop("label_column"),
+            options.pop("encoding"),
         ),
         valid=parse_amount(options.pop("valid")),
         transfer=transfer or "link",
@@ -99,12 +109,18 @@ def prepare(
         with progress_bars() as progress:
             prepared = prepare_folder(request, progress)
     except StrictError as refusal:
-        _print_findings(refusal.findings, as_json=as_json)
+        if as_json:
+            found = [dataclasses.asdict(each) for each in refusal.findings]
+            click.echo(json.dumps({"findings": found}))
+        else:
+            print_findings(refusal.findings)
         raise
     if as_json:
         click.echo(json.dumps(_summary(prepared), ensure_ascii=False))
         return
-    _print_findings(prepared.manifest.findings, as_json=False)
+    if prepared.manifest.found:
+        print_source(prepared.manifest.found)
+    print_findings(prepared.manifest.findings)
     _print_parts(prepared)
 
 
@@ -114,31 +130,43 @@ def _find_csv(given: Path, source: Path) -> Path:
     return next((path.absolute() for path in found), given)
 
 
+def print_findings(
+    findings: Iterable[Finding], *, named: int = 10, err: bool = False
+) -> None:
+    """Each finding with its remedy and the first *named* examples; *err*: to stderr."""
+    for finding in findings:
+        click.echo(f"{finding.count:>7,}  {finding.kind}: {finding.remedy}", err=err)
+        for example in finding.examples[:named]:
+            click.echo(f"{'':9}{_printable(example)}", err=err)
+        if finding.count > named:
+            click.echo(f"{'':9}... and {finding.count - named:,} more", err=err)
+
+
+def print_source(found: Mapping[str, Any], *, err: bool = False) -> None:
+    """What a source held: its layout, its parts, files taken and left out."""
+    parts = [
+        f"{part} in {_printable(folder) or 'the source itself'}"
+        for folder, part in found["parts"].items()
+    ]
+    layout = "; ".join([f"layout {found['layout']}", *parts])
+    click.echo(f"{'Found':<10}{found['files']:>8,} files: {layout}", err=err)
+    click.echo(f"{'Taken':<10}{found['taken']:>8,} photos", err=err)
+    click.echo(f"{'Left out':<10}{found['left_out']:>8,} files", err=err)
+
+
 def _printable(text: str) -> str:
     # File names may hold anything but a slash.
-    shown = text.encode(errors="backslashreplace").decode()
+    shown = printable(text)
     return shown if shown.isprintable() else ascii(shown)
 
 
-def _print_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
-    from export.data.checks.findings import MAX_NAMED
-
-    if as_json:
-        click.echo(json.dumps({"findings": [dataclasses.asdict(x) for x in findings]}))
-        return
-    for finding in findings:
-        click.echo(f"{finding.count:>7,}  {finding.kind}: {finding.remedy}")
-        for example in finding.examples[:MAX_NAMED]:
-            click.echo(f"{'':9}{_printable(example)}")
-        if finding.count > MAX_NAMED:
-            click.echo(f"{'':9}... and {finding.count - MAX_NAMED:,} more")
-
-
 def _print_parts(prepared: Prepared) -> None:
+    from export.data.manifest import FLAT_PARTS
+
     manifest = prepared.manifest
     for part, counts in manifest.counts().items():
         each = ", ".join(f"{label} {count:,}" for label, count in counts.items())
-        shown = each if part != "test" else ""
+        shown = "" if part in FLAT_PARTS else each
         click.echo(f"{part:<14}{sum(counts.values()):>8,}  {shown}".rstrip())
     if manifest.labelled_by:
         click.echo(f"Labels: {_printable(manifest.labelled_by)}")
@@ -148,6 +176,8 @@ def _print_parts(prepared: Prepared) -> None:
 
 
 def _summary(prepared: Prepared) -> dict[str, Any]:
+    from export.data.manifest import FLAT_PARTS
+
     content = prepared.manifest.content()
     del content["files"]
     counts = prepared.manifest.counts()
@@ -155,7 +185,7 @@ def _summary(prepared: Prepared) -> dict[str, Any]:
         "folder": str(prepared.folder),
         "changed": prepared.changed,
         "counts": {
-            part: sum(each.values()) if part == "test" else each
+            part: sum(each.values()) if part in FLAT_PARTS else each
             for part, each in counts.items()
         },
         **content,

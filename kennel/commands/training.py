@@ -48,6 +48,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "--seed", default=42, show_default=True, help="Seed of split and training."
 )
 @click.option("--sample", is_flag=True, help="Only the sample that prepare drew.")
+@click.option("--strict", is_flag=True, help="Train nothing if a file is left out.")
 @click.option("--unlabelled", type=_FOLDER, help="Photos to pseudo-label and learn.")
 @click.option("--teacher", help="The run that labels them.")
 @click.option("--overfit", type=int, help="Only check that so many photos are learnt.")
@@ -56,7 +57,10 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def train(
     data: Path | None, overfit: int | None, resume: str | None, **options: Any
 ) -> None:
-    """Train a model on the photos in DATA: prepared, or class folders."""
+    """Train a model on the photos in DATA: prepared, or as `kennel prepare` takes them.
+
+    What is left out of a folder that is not prepared is printed with the reasons.
+    """
     if data is None and resume is None:
         raise click.UsageError("give DATA, or --resume RUN")
     if (options["unlabelled"] is None) != (options["teacher"] is None):

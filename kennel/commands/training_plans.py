@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from kennel.commands.preparing import print_findings, print_source
 from kennel.commands.recipe_options import read_recipe
 from kennel.settings import KennelSettings
 
 if TYPE_CHECKING:
+    from export.data.sources.photos import Collection
     from export.training.plans import TrainingPlan
 
 
@@ -34,7 +37,8 @@ def new_plan(
     folder = (data / "sample" if options.pop("sample") else data).absolute()
     recipe, seed = options.pop("recipe"), options.pop("seed")
     teacher, unlabelled = options.pop("teacher"), options.pop("unlabelled")
-    split = find_split(folder, options.pop("valid"), seed)
+    report = partial(_report, strict=options.pop("strict"))
+    split = find_split(folder, options.pop("valid"), seed, report=report)
     plan = TrainingPlan(
         name=name,
         split=split,
@@ -52,6 +56,22 @@ def new_plan(
     if plan.recipe.folds:
         plan = replace(plan, split=join_parts(plan.split, plan.recipe.folds))
     return plan
+
+
+def _report(found: Collection, *, strict: bool) -> None:
+    from export.data.preparation.refusals import StrictError
+
+    print_source(found.summary(len(found.photos)), err=True)
+    if found.test:
+        scored = any(photo.label for photo in found.test)
+        later = "kennel evaluate RUN --photos" if scored else "kennel submit"
+        click.echo(
+            f"{len(found.test):,} of them are test photos, for {later}, not trained on",
+            err=True,
+        )
+    print_findings(found.findings, named=3, err=True)
+    if strict and found.findings:
+        raise StrictError(found.findings)
 
 
 def find_plan(run: str, settings: KennelSettings) -> TrainingPlan:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from export.training.plans import PLAN_FILE
 from export.training.runs import find_run
@@ -119,3 +120,37 @@ def test_overfit_check_that_fails_exits_1_with_causes(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "not learnt" in result.output
     assert "likely:" in result.output
+
+
+@pytest.mark.tensorflow
+def test_train_says_what_it_left_out_and_strict_refuses_it(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "pets" / "train", each=10)
+    write_class_folders(tmp_path / "pets" / "test", each=1)
+    (tmp_path / "pets" / "train" / "cat" / "1.xml").write_text("<box/>")
+    data = str(tmp_path / "pets")
+
+    refused = kennel(tmp_path, "train", data, "--strict", *FAST)
+    trained = kennel(tmp_path, "train", data, "--run", "one", *FAST)
+
+    assert refused.exit_code == 1
+    assert "for --strict found: 1 file that is no photo" in refused.stderr
+    assert list((tmp_path / "runs" / "train").iterdir()) == [
+        tmp_path / "runs" / "train" / "one"
+    ]
+    assert trained.exit_code == 0, trained.output
+    assert "test in test; train in train" in trained.stderr
+    assert "2 of them are test photos, for kennel evaluate" in trained.stderr
+    assert "train/cat/1.xml" in trained.stderr
+
+
+@pytest.mark.tensorflow
+def test_photos_that_decode_to_the_same_are_refused(tmp_path: Path) -> None:
+    for number in range(16):
+        path = tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40 + number, 40)).save(path)
+
+    result = kennel(tmp_path, "train", str(tmp_path / "pets"), *FAST)
+
+    assert result.exit_code == 1
+    assert "all 12 photos are the same once decoded" in result.stderr

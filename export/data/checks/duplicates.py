@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +17,7 @@ import numpy as np
 from export.data.checks.findings import MAX_KEPT, Finding
 from export.data.checks.likeness import find_like_pairs
 from export.data.checks.scanning import ScannedPhoto
+from models.errors import DatasetError, quoted
 
 _REMEDIES: Final = {
     "with two labels": "look at them and keep the right label",
@@ -73,6 +74,41 @@ def find_duplicates(
         for how in ("exact", "near")
         for which in sorted(key[2] for key in found if key[:2] == (how, where))
     )
+
+
+def check_varied(contents: Collection[str | bytes]) -> None:
+    """Refuse photos whose *contents* are all the same.
+
+    Raises:
+        DatasetError: they are.
+    """
+    if len(contents) > 1 and len(set(contents)) == 1:
+        message = (
+            f"all {len(contents):,} photos are the same, or look it: see whether the "
+            "originals are intact"
+        )
+        raise DatasetError(message)
+
+
+def check_different(labels: Sequence[str], hashes: Sequence[str]) -> None:
+    """Refuse classes of the same photos; *hashes* are the contents of each photo.
+
+    Raises:
+        DatasetError: all photos are the same, or two classes hold the same ones.
+    """
+    check_varied(hashes)
+    contents: dict[str, set[str]] = defaultdict(set)
+    for label, sha256 in zip(labels, hashes, strict=True):
+        contents[label].add(sha256)
+    first_of: dict[frozenset[str], str] = {}
+    for label in sorted(contents):
+        first = first_of.setdefault(frozenset(contents[label]), label)
+        if first != label:
+            message = (
+                f"classes {quoted(first)} and {quoted(label)} hold the same photos: "
+                "nothing tells them apart; remove or replace one of them"
+            )
+            raise DatasetError(message)
 
 
 def duplicate_groups(photos: Sequence[ScannedPhoto]) -> list[str]:

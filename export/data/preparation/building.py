@@ -19,6 +19,7 @@ from typing import Final
 from export.data.manifest import (
     MANIFEST_FILE,
     PLAN_FILE,
+    UNLABELLED,
     PreparedFile,
 )
 from export.data.preparation.placing import Step, place
@@ -31,7 +32,10 @@ from models.names import normal_name
 from models.storage import TEMPORARY_PREFIX, hash_file, write_atomically
 
 TRUTH_FILE: Final = "truth.csv"
-MADE: Final = ("train", "valid", "test", "sample", TRUTH_FILE, MANIFEST_FILE)
+MADE: Final = (
+    *("train", "valid", "test", UNLABELLED, "sample"),
+    *(TRUTH_FILE, MANIFEST_FILE),
+)
 """What stands in a prepared folder."""
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from export.data.checks.scanning import ScannedPhoto, UnreadablePhoto
-from export.data.manifest import PreparedFile
+from export.data.manifest import FLAT_PARTS, PreparedFile
 from export.data.preparation.parts import choose_sample
 from export.data.preparation.request import PrepareRequest
 from export.data.sources.files import Origin
@@ -26,16 +26,16 @@ def lay_out(
 ) -> list[Placement]:
     """Files of the parts, then of the samples, which are taken from the parts.
 
-    Test photos lie flat in ``test``, all others in class folders; equal names of one
-    class are told apart by the folders that they came from.
+    Photos to predict lie flat, all others in class folders; equal names of one class are
+    told apart by the folders that they came from.
     """
     taken: set[tuple[str, str]] = set()
     placed = []
     for photo, part in zip(photos, parts, strict=True):
-        folder = "" if part == "test" else photo.photo.label
+        folder = part if part in FLAT_PARTS else f"{part}/{photo.photo.label}"
         name = _free_name(photo, folder, taken)
         prepared = PreparedFile(
-            file="/".join(each for each in (part, folder, name) if each),
+            file=f"{folder}/{name}",
             part=part,
             label=photo.photo.label,
             group=photo.photo.group,
@@ -69,6 +69,9 @@ def _free_name(
     candidates = [path.name, str(path).replace("/", "-")]
     candidates += [f"{photo.sha256[:16]}-{len(taken)}{path.suffix}"]
     fitting = (name for name in candidates if len(os.fsencode(name)) <= MAX_NAME_BYTES)
-    name = next(name for name in fitting if (folder, name) not in taken)
-    taken.add((folder, name))
+    # An id of the truth may be a name without its suffix: cat/1.jpg and dog/1.png are two.
+    scored = folder in FLAT_PARTS and photo.photo.label
+    keys = ((PurePosixPath(name).stem if scored else name, name) for name in fitting)
+    key, name = next(each for each in keys if (folder, each[0]) not in taken)
+    taken.add((folder, key))
     return name

@@ -19,6 +19,7 @@ from export.data.preparation.refusals import (
     check_places,
     check_same_source,
     check_strict,
+    differing_options,
     other_options,
 )
 from export.data.preparation.request import PrepareRequest
@@ -53,7 +54,7 @@ def prepare(request: PrepareRequest, progress: Progress) -> Prepared:
     """
     check_places(request)
     dest = request.dest
-    with Archives(_existing_parent(dest)) as archives:
+    with Archives(_existing_parent(dest), request.reading.encoding) as archives:
         before = _resume(request, archives, progress) or _before(request)
         if isinstance(before, Prepared):
             return before
@@ -78,7 +79,7 @@ def _resume(
         plan = read_plan(request.dest)
         if plan is None:  # whoever held the lock has finished it
             return None
-        same = plan.manifest.options == request.options()
+        same = not differing_options(request, plan.manifest)
         if not same and not request.force:
             raise other_options(request, plan.manifest, "was interrupted while made")
         build(request.dest, plan, archives, progress)
@@ -94,7 +95,7 @@ def _before(request: PrepareRequest) -> Prepared | Before | None:
     if request.force:
         check_same_source(request, manifest)
         return Before(manifest, _free_name(dest))
-    if manifest.options != request.options():
+    if differing_options(request, manifest):
         raise other_options(request, manifest, "was prepared")
     check_files(dest, manifest.files)
     check_strict(request, manifest)

@@ -14,14 +14,14 @@ from models.storage import TEMPORARY_PREFIX
 
 
 class StrictError(DatasetError):
-    """``--strict``, and there are findings; nothing was written."""
+    """``--strict``, and there are findings; nothing was done."""
 
     code = "dataset_findings"
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         """Keep the *findings* for whoever prints them."""
         kinds = ", ".join(f"{each.count} {each.kind}" for each in findings)
-        super().__init__(f"nothing was written, for --strict found: {kinds}")
+        super().__init__(f"nothing was done, for --strict found: {kinds}")
         self.findings = tuple(findings)
 
 
@@ -82,17 +82,25 @@ def check_strict(request: PrepareRequest, manifest: Manifest) -> None:
         raise StrictError(manifest.findings)
 
 
+def differing_options(request: PrepareRequest, manifest: Manifest) -> list[str]:
+    """What *request* asks for otherwise than *manifest* was made, in words.
+
+    Options that an older version did not know are as if they had not been given.
+    """
+    now, then = request.options(), manifest.options
+    return [
+        f"{name} {then.get(name)!r}, not {now.get(name)!r}"
+        for name in {**then, **now}
+        if then.get(name) != now.get(name)
+    ]
+
+
 def other_options(
     request: PrepareRequest, manifest: Manifest, what: str
 ) -> ConflictError:
     """The error for a folder that was made otherwise; it names the options."""
-    now, then = request.options(), manifest.options
-    differing = [
-        f"{name} {then.get(name)!r}, not {value!r}"
-        for name, value in now.items()
-        if then.get(name) != value
-    ]
+    differing = "; ".join(differing_options(request, manifest))
     return ConflictError(
-        f"{request.dest} {what} with other options ({'; '.join(differing)}): give "
-        "another destination, or --force to make it anew"
+        f"{request.dest} {what} with other options ({differing}): give another "
+        "destination, or --force to make it anew"
     )

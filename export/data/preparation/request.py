@@ -55,6 +55,7 @@ class PrepareRequest:
             "csv": str(reading.csv) if reading.csv else None,
             "group_by": reading.group_by,
             "names": list(reading.labels),
+            "encoding": reading.encoding,
             "valid": str(self.valid),
             "sample_train": self.sample_train,
             "sample_valid": self.sample_valid,

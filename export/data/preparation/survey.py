@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from export.data.checks.duplicates import find_duplicates
+from export.data.checks.duplicates import (
+    check_different,
+    check_varied,
+    find_duplicates,
+)
 from export.data.checks.findings import Finding, find
 from export.data.checks.names import check_labels, check_names
 from export.data.checks.scanning import ScannedPhoto, UnreadablePhoto, scan_photos
-from export.data.manifest import Manifest, PreparedFile
+from export.data.manifest import UNLABELLED, Manifest, PreparedFile
 from export.data.preparation.layout import lay_out
 from export.data.preparation.parts import assign_parts, describe_grouping
 from export.data.preparation.plan import Plan
@@ -19,10 +23,10 @@ from export.data.sources.archives import Archives
 from export.data.sources.files import Listing, Origin, SourceFile, sort_files
 from export.data.sources.layouts import collect_photos
 from export.data.sources.listing import list_source
-from export.data.sources.photos import Collection
+from export.data.sources.photos import GIVEN_GROUPING, Collection
 from export.data.sources.reading import read_origin
 from export.progress import Progress
-from models.errors import NotFoundError
+from models.errors import InvalidRequestError, NotFoundError, quoted
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,12 @@ class Before:
 
 @dataclass(frozen=True)
 class _Looked:
+    """Photos that decode: to train on, set apart by the source, to predict."""
+
     labelled: tuple[ScannedPhoto, ...]
+    valid: tuple[ScannedPhoto, ...]
     test: tuple[ScannedPhoto, ...]
-    unreadable_test: tuple[UnreadablePhoto, ...]
+    unreadable: tuple[UnreadablePhoto, ...]
     findings: tuple[Finding, ...]
 
 
@@ -54,27 +61,34 @@ def survey(
 
     Raises:
         DatasetError: the photos cannot be made a split.
+        InvalidRequestError: links are to be moved.
         NotFoundError: there is no source.
     """
     listing = _list(request, archives, before)
     collection = collect_photos(listing, request.reading, archives)
+    _check_links(collection, request)
     looked = _look(collection, archives, progress)
-    parts = assign_parts(looked.labelled, request)
-    placed = lay_out(
-        (*looked.labelled, *looked.test, *looked.unreadable_test),
-        parts + ["test"] * (len(looked.test) + len(looked.unreadable_test)),
-        request,
-    )
-    scanned = (*looked.labelled, *looked.test)
-    duplicates = find_duplicates(scanned, parts + ["test"] * len(looked.test))
+    parts, grouping = _split(looked, request)
+    # A submission needs a row for these, too; the batch job reports them again.
+    tests = {photo.file.path for photo in collection.test}
+    bad = [x for x in looked.unreadable if x.photo.file.path in tests and x.sha256]
+    scored = any(photo.label for photo in collection.test)
+    parts += [
+        UNLABELLED if scored and not photo.label else "test"
+        for photo in [*(x.photo for x in looked.test), *(x.photo for x in bad)]
+    ]
+    scanned = (*looked.labelled, *looked.valid, *looked.test)
+    placed = lay_out((*scanned, *bad), parts, request)
+    duplicates = find_duplicates(scanned, parts[: len(scanned)])
     manifest = Manifest(
         seed=request.seed,
         options=request.options(),
-        grouping=describe_grouping(looked.labelled, request),
+        grouping=grouping,
         labels=tuple(sorted({each.photo.label for each in looked.labelled})),
         findings=looked.findings + duplicates,
         files=tuple(file for file, _ in placed),
         labelled_by=collection.labelled_by,
+        found=collection.summary(len(scanned) + len(bad)),
     )
     origins = tuple(_kept_origin(*each, request.dest, before) for each in placed)
     previous = before.previous if before else ""
@@ -84,24 +98,43 @@ def survey(
 def _look(collection: Collection, archives: Archives, progress: Progress) -> _Looked:
     findings = (
         *collection.findings,
-        *check_labels(collection.labelled),
-        *check_names((*collection.labelled, *collection.test)),
+        *check_labels((*collection.labelled, *collection.valid)),
+        *check_names(collection.photos),
     )
-    photos = (*collection.labelled, *collection.test)
     good, bad = scan_photos(
-        photos, lambda photo: read_origin(photo.file.origin, archives), progress
+        collection.photos,
+        lambda photo: read_origin(photo.file.origin, archives),
+        progress,
     )
-    tests = {photo.file.path for photo in collection.test}
-    labelled = tuple(each for each in good if each.photo.file.path not in tests)
+    by_path = {each.photo.file.path: each for each in good}
+    labelled, valid, test = (
+        tuple(by_path[x.file.path] for x in part if x.file.path in by_path)
+        for part in (collection.labelled, collection.valid, collection.test)
+    )
     # Damage may have left one class only.
-    check_labels([each.photo for each in labelled])
-    return _Looked(
-        labelled,
-        tuple(each for each in good if each.photo.file.path in tests),
-        # A submission needs a row for these, too; the batch job reports them again.
-        tuple(each for each in bad if each.photo.file.path in tests and each.sha256),
-        (*findings, *_unreadable(bad)),
-    )
+    check_labels([each.photo for each in (*labelled, *valid)])
+    check_varied([x.thumbnail.tobytes() for x in labelled])
+    check_different([x.photo.label for x in labelled], [x.sha256 for x in labelled])
+    return _Looked(labelled, valid, test, tuple(bad), (*findings, *_unreadable(bad)))
+
+
+def _split(looked: _Looked, request: PrepareRequest) -> tuple[list[str], str]:
+    """The part of each photo with a label, those for validation last, and how it came."""
+    if not looked.valid:
+        parts = assign_parts(looked.labelled, request)
+        return parts, describe_grouping(looked.labelled, request)
+    parts = ["train"] * len(looked.labelled) + ["valid"] * len(looked.valid)
+    return parts, GIVEN_GROUPING
+
+
+def _check_links(collection: Collection, request: PrepareRequest) -> None:
+    linked = next((photo for photo in collection.photos if photo.file.linked), None)
+    if linked is not None and request.transfer == "move":
+        message = (
+            f"--move, but {quoted(linked.file.path)} is a link, and what it leads to may "
+            "belong to others: use --link or --copy"
+        )
+        raise InvalidRequestError(message)
 
 
 def _unreadable(photos: Sequence[UnreadablePhoto]) -> tuple[Finding, ...]:
@@ -135,7 +168,7 @@ def _list(
     return Listing(
         tuple(sort_files((*listing.files, *moved))),
         tuple(sorted(folders.union(listing.folders))),
-        listing.unsafe,
+        listing.findings,
     )
 
 

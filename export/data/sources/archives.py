@@ -1,50 +1,100 @@
-"""Zip files, read in place: nothing is unpacked, so nothing can be unpacked elsewhere.
+"""Zip and tar archives, read in place: nothing is unpacked, so nothing lands elsewhere.
 
-Members are told by name only and read one by one, never more than an image's limit, so
-neither a path that leads outside nor a bomb can do harm. A zip inside a zip, as Kaggle's
-"download all" gives, is streamed into an anonymous temporary file, which vanishes with
-the process.
+Members are known by name only and read one by one, never more than an image's limit, so
+neither a path that leads outside nor a bomb can do harm. An archive inside an archive, as
+Kaggle's "download all" gives, and the tar file inside a compressed one are streamed into
+an anonymous temporary file, which vanishes with the process.
 """
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
+import os
 import shutil
+import stat
+import tarfile
 import tempfile
 import zipfile
 import zlib
 from contextlib import ExitStack
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Final, Protocol, Self
 
-from export.data.sources.files import ARCHIVE_SUFFIX, Listing, Origin, SourceFile
-from export.data.sources.members import is_hidden_member, is_unsafe_member, place_member
-from models.errors import DatasetError, InvalidImageError, StorageUnavailableError
+from export.data.checks.findings import find
+from export.data.sources.files import (
+    ARCHIVE_SUFFIXES,
+    HIDDEN_FOLDER,
+    Listing,
+    Origin,
+    SourceFile,
+    kind_of,
+)
+from models.errors import (
+    DatasetError,
+    InvalidImageError,
+    InvalidRequestError,
+    StorageUnavailableError,
+    quoted,
+)
 from models.image_files import (
     FAULTS_OF_THE_FILE,
     check_image_bytes,
     explain_read_error,
 )
+from models.image_formats import START_BYTES, is_system_file
+from models.names import is_utf8
 
 MAX_MEMBERS: Final = 2_000_000
-MAX_INNER_ARCHIVE_BYTES: Final = 64 * 1024**3
+MAX_UNPACKED_BYTES: Final = 64 * 1024**3
+"""Of an archive inside an archive, and of the tar file inside a compressed one."""
+
 _BROKEN: Final = (
     zipfile.BadZipFile,
+    tarfile.TarError,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     RuntimeError,  # encrypted
     NotImplementedError,  # a compression that Python lacks
 )
+_FOREIGN: Final = (
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+)
+_GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
+_STARTS: Final = (b"PK", _GZIP, _BZIP2, _XZ)
+_UTF8_NAME: Final = 0x800
+_ENCRYPTED: Final = 0x1
+_CHUNK_BYTES: Final = 1024 * 1024
+_LIKELY_ENCODINGS: Final = ("gbk", "shift_jis", "cp866", "cp437")
 
 
 class Archives:
-    """Opened zip files; ``with`` closes them. Threads may read at the same time."""
+    """Opened archives; ``with`` closes them. Threads may read at the same time."""
 
-    def __init__(self, scratch: Path) -> None:
-        """Keep inner archives, unpacked while open, on the disk of folder *scratch*."""
+    def __init__(self, scratch: Path, encoding: str | None = None) -> None:
+        """Keep what has to be unpacked to be read on the disk of folder *scratch*.
+
+        *encoding* is that of member names that do not say theirs; None: UTF-8.
+
+        Raises:
+            InvalidRequestError: there is no such encoding.
+        """
+        try:
+            "".encode(encoding or "utf-8")
+        except LookupError as error:
+            message = f"--encoding {quoted(encoding)}: no such encoding; gbk, say"
+            raise InvalidRequestError(message) from error
         self._scratch = scratch
-        self._open: dict[Origin, zipfile.ZipFile] = {}
+        self._encoding = encoding
+        self._open: dict[Origin, _Archive] = {}
         self._closing = ExitStack()
         self._lock = Lock()
 
@@ -65,79 +115,317 @@ class Archives:
         """The bytes of one member.
 
         Raises:
-            InvalidImageError: it is damaged, encrypted or larger than an image may be.
+            InvalidImageError: it is damaged or larger than an image may be.
             DatasetError: the archive cannot be opened.
             StorageUnavailableError: its disk or mount cannot be read now.
         """
         archive = self._archive(Origin(origin.location, origin.members[:-1]))
         try:
-            member = archive.getinfo(origin.members[-1])
-            check_image_bytes(member.file_size)
-            with archive.open(member) as stream:
+            check_image_bytes(archive.size(origin.members[-1]))
+            with archive.open(origin.members[-1]) as stream:
                 return stream.read()
         except (*_BROKEN, OSError, KeyError) as error:
             _check_disk(origin, error)
-            message = f"it cannot be read from the zip file ({error})"
+            message = f"it cannot be read from the {archive.kind} file ({error})"
             raise InvalidImageError(message, code="unreadable_file") from error
 
     def list_members(self, origin: Origin, path: str) -> Listing:
-        """What the zip file at *origin*, which stands at *path*, holds.
+        """What the archive at *origin*, which stands at *path*, holds.
 
         Raises:
-            DatasetError: it is not a zip file, or absurdly large.
+            DatasetError: it is no archive, encrypted or absurdly large, or its names
+                have an encoding that has to be named.
         """
         archive = self._archive(origin)
-        stem = path.removesuffix(ARCHIVE_SUFFIX)
-        members = archive.infolist()
-        unsafe = [each for each in members if is_unsafe_member(each)]
-        safe = [each for each in members if not is_unsafe_member(each)]
-        files = [
-            SourceFile(
-                place_member(stem, each.filename),
-                each.file_size,
-                Origin(origin.location, (*origin.members, each.filename)),
-            )
-            for each in safe
-            if not each.is_dir() and not is_hidden_member(each)
-        ]
-        empty = {place_member(stem, each.filename) for each in safe if each.is_dir()}
-        folders = {file.folder for file in files} | empty
-        named = tuple(f"{path or origin.location.name}: {x.filename}" for x in unsafe)
-        return Listing(tuple(files), tuple(sorted(folders)), named)
+        stem = _stem(path)
+        files, folders, unsafe, hidden = [], set(), [], set()
+        for member in archive.members():
+            parts = _parts(member.name)
+            if _leads_outside(member.name) or not member.safe:
+                unsafe.append(f"{path or origin.location.name}: {member.name}")
+            elif any(is_system_file(part) for part in parts):
+                hidden |= _hidden_folder(stem, parts, member.is_folder)
+            elif member.is_folder:
+                folders.add(_place(stem, parts))
+            else:
+                files.append(self._file(origin, archive, member, _place(stem, parts)))
+        folders |= {file.folder for file in files}
+        folders.discard("")
+        kind = f"unsafe {archive.kind} member"
+        findings = (
+            *find(kind, unsafe, "it was left out"),
+            *find(HIDDEN_FOLDER, sorted(hidden), "it was left out"),
+        )
+        return Listing(tuple(files), tuple(sorted(folders)), findings)
 
-    def _archive(self, origin: Origin) -> zipfile.ZipFile:
+    def _file(
+        self, origin: Origin, archive: _Archive, member: _Member, path: str
+    ) -> SourceFile:
+        def start() -> bytes:
+            try:
+                with archive.open(member.name) as stream:
+                    return stream.read(START_BYTES)
+            except (*_BROKEN, OSError) as error:
+                _check_disk(origin, error)
+                return b""
+
+        place = Origin(origin.location, (*origin.members, member.name))
+        kind = kind_of(path.rpartition("/")[2], start)
+        return SourceFile(path, member.size, place, kind)
+
+    def _archive(self, origin: Origin) -> _Archive:
         with self._lock:
-            if origin not in self._open:
-                self._open[origin] = self._opened(origin)
-            return self._open[origin]
+            return self._opened(origin)
 
-    def _opened(self, origin: Origin) -> zipfile.ZipFile:
+    def _opened(self, origin: Origin) -> _Archive:
+        if origin in self._open:
+            return self._open[origin]
         name = "/".join((str(origin.location), *origin.members))
+        kind = "zip" if name.lower().endswith(".zip") else "zip or tar"
         try:
-            stream = self._stream(origin)
-            archive = self._closing.enter_context(zipfile.ZipFile(stream))
-        except (*_BROKEN, OSError, KeyError) as error:
-            _check_disk(origin, error)
-            message = f"{name} is not a whole zip file ({error}): download it again"
+            archive = self._archive_in(self._stream(origin), name)
+        except UnicodeDecodeError as error:
+            message = (
+                f"{name} has names that are not {error.encoding}: give their --encoding"
+            )
             raise DatasetError(message) from error
-        if len(archive.infolist()) > MAX_MEMBERS:
+        except (*_BROKEN, OSError, KeyError, ValueError) as error:
+            _check_disk(origin, error)
+            message = f"{name} is not a whole {kind} file ({error}): download it again"
+            raise DatasetError(message) from error
+        if len(archive.members()) > MAX_MEMBERS:
             raise DatasetError(f"{name} holds more than {MAX_MEMBERS:,} files")
+        self._open[origin] = archive
         return archive
+
+    def _archive_in(self, stream: IO[bytes], name: str) -> _Archive:
+        start = stream.read(START_BYTES)
+        stream.seek(0)
+        for magic, what in _FOREIGN:
+            if start.startswith(magic):
+                message = f"{name} is {what}: unpack it first, and give the folder"
+                raise DatasetError(message)
+        if name.lower().endswith(".zip") or zipfile.is_zipfile(stream):
+            return _Zip(stream, self._encoding, name)
+        stream.seek(0)
+        known = start.startswith(_STARTS) or start[257:262] == b"ustar"
+        if not known and not name.lower().endswith(ARCHIVE_SUFFIXES):
+            raise DatasetError(f"{name} is neither a folder nor a zip or tar file")
+        unpacked = _decompressed(stream, start)
+        if unpacked is not None:
+            stream = self._kept(unpacked, MAX_UNPACKED_BYTES)
+        return _Tar(stream, self._encoding, name)
 
     def _stream(self, origin: Origin) -> IO[bytes]:
         if not origin.members:
             return self._closing.enter_context(origin.location.open("rb"))
-        with zipfile.ZipFile(origin.location) as outer:
-            member = outer.getinfo(origin.members[0])
-            free = shutil.disk_usage(self._scratch).free
-            if member.file_size > min(free, MAX_INNER_ARCHIVE_BYTES):
-                message = f"{member.file_size:,} bytes do not fit on {self._scratch}"
-                raise OSError(message)
-            inner = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115
-            self._closing.enter_context(inner)
-            with outer.open(member) as stream:
-                shutil.copyfileobj(stream, inner, 1024 * 1024)
-        return inner
+        outer = self._opened(Origin(origin.location, origin.members[:-1]))
+        with outer.open(origin.members[-1]) as stream:
+            return self._kept(stream, outer.size(origin.members[-1]))
+
+    def _kept(self, stream: IO[bytes], size: int) -> IO[bytes]:
+        # A compressed file does not say how large it will be: counted while it is copied.
+        free = shutil.disk_usage(self._scratch).free
+        kept = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115
+        self._closing.enter_context(kept)
+        copied = 0
+        while chunk := stream.read(_CHUNK_BYTES):
+            copied += len(chunk)
+            if copied > min(free, size, MAX_UNPACKED_BYTES):
+                raise OSError(f"unpacked, it does not fit on {self._scratch}")
+            kept.write(chunk)
+        kept.flush()
+        kept.seek(0)
+        return kept
+
+
+@dataclass(frozen=True)
+class _Member:
+    """``name`` as the archive has it; ``safe`` says that it is a plain file or folder."""
+
+    name: str
+    size: int
+    is_folder: bool
+    safe: bool
+
+
+class _Archive(Protocol):
+    @property
+    def kind(self) -> str: ...
+
+    def members(self) -> list[_Member]: ...
+
+    def size(self, name: str) -> int: ...
+
+    def open(self, name: str) -> IO[bytes]: ...
+
+
+class _Zip:
+    kind = "zip"
+
+    def __init__(self, stream: IO[bytes], encoding: str | None, name: str) -> None:
+        self._zip = _open_zip(stream, encoding, name)
+        infos = self._zip.infolist()
+        if any(info.flag_bits & _ENCRYPTED for info in infos):
+            raise DatasetError(f"{name} is encrypted: unpack it first")
+        self._members = [
+            _Member(
+                info.filename,
+                info.file_size,
+                info.filename.endswith(("/", "\\")),
+                not stat.S_ISLNK(info.external_attr >> 16),
+            )
+            for info in infos
+        ]
+
+    def members(self) -> list[_Member]:
+        return self._members
+
+    def size(self, name: str) -> int:
+        return self._zip.getinfo(name).file_size
+
+    def open(self, name: str) -> IO[bytes]:
+        return self._zip.open(name)
+
+
+class _Tar:
+    kind = "tar"
+
+    def __init__(self, stream: IO[bytes], encoding: str | None, name: str) -> None:
+        self._stream = stream
+        encoding = encoding or "utf-8"
+        with tarfile.open(fileobj=stream, mode="r:", encoding=encoding) as tar:
+            infos = {info.name: info for info in tar}
+        unnamed = next((each for each in infos if not is_utf8(each)), None)
+        if unnamed is not None:
+            raise _unknown_names(name, unnamed.encode(encoding, "surrogateescape"))
+        self._files = {
+            info.name: (file.offset_data, file.size)
+            for info in infos.values()
+            if (file := _linked(info, infos)) is not None
+        }
+        self._members = [
+            _Member(
+                info.name,
+                self._files.get(info.name, (0, 0))[1],
+                info.isdir(),
+                info.isdir() or info.name in self._files,
+            )
+            for info in infos.values()
+        ]
+
+    def members(self) -> list[_Member]:
+        return self._members
+
+    def size(self, name: str) -> int:
+        return self._files[name][1]
+
+    def open(self, name: str) -> IO[bytes]:
+        window = _Window(self._stream.fileno(), *self._files[name])
+        return io.BufferedReader(window)
+
+
+class _Window(io.RawIOBase):
+    """A part of a file, read by position: threads do not meet."""
+
+    def __init__(self, descriptor: int, start: int, size: int) -> None:
+        super().__init__()
+        self._descriptor, self._at, self._end = descriptor, start, start + size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        wanted = min(len(buffer), self._end - self._at)
+        found = os.pread(self._descriptor, wanted, self._at)
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+
+def _linked(
+    info: tarfile.TarInfo, infos: dict[str, tarfile.TarInfo]
+) -> tarfile.TarInfo | None:
+    # Hard links of one folder are written as links to the first of them.
+    target = infos.get(info.linkname) if info.islnk() else info
+    return target if target and target.isreg() and not target.issparse() else None
+
+
+def _decompressed(stream: IO[bytes], start: bytes) -> IO[bytes] | None:
+    if start.startswith(_GZIP):
+        return gzip.GzipFile(fileobj=stream)  # type: ignore[return-value]
+    if start.startswith(_BZIP2):
+        return bz2.BZ2File(stream)
+    if start.startswith(_XZ):
+        return lzma.LZMAFile(stream)
+    return None
+
+
+def _open_zip(stream: IO[bytes], encoding: str | None, name: str) -> zipfile.ZipFile:
+    if encoding is not None:
+        return zipfile.ZipFile(stream, metadata_encoding=encoding)
+    archive = zipfile.ZipFile(stream)
+    # Without a flag names are read as CP437; most programs write UTF-8 all the same.
+    raw = [
+        info.orig_filename.encode("cp437")
+        for info in archive.infolist()
+        if not info.flag_bits & _UTF8_NAME
+    ]
+    if all(each.isascii() for each in raw):
+        return archive
+    for each in raw:
+        try:
+            each.decode()
+        except UnicodeDecodeError as error:
+            raise _unknown_names(name, each) from error
+    return zipfile.ZipFile(stream, metadata_encoding="utf-8")
+
+
+def _unknown_names(archive: str, raw: bytes) -> DatasetError:
+    readings = []
+    for encoding in _LIKELY_ENCODINGS:
+        try:
+            readings.append(f"{quoted(raw.decode(encoding))} in {encoding}")
+        except UnicodeDecodeError:
+            continue
+    message = (
+        f"{archive} has names that are not UTF-8, such as {quoted(raw)}: give their "
+        f"encoding with --encoding; that name is {', '.join(readings)}"
+    )
+    return DatasetError(message)
+
+
+def _leads_outside(name: str) -> bool:
+    name = name.replace("\\", "/")
+    outside = name.startswith("/") or ".." in name.split("/")
+    return outside or any(ord(letter) < 32 for letter in name) or ":" in name[:2]
+
+
+def _stem(path: str) -> str:
+    suffixes = (each for each in ARCHIVE_SUFFIXES if path.lower().endswith(each))
+    return path[: len(path) - len(max(suffixes, key=len, default=""))]
+
+
+def _place(stem: str, parts: list[str]) -> str:
+    # train.zip usually holds train/cat.0.jpg, but some hold cat.0.jpg: both give the same.
+    if stem and parts[:1] == [PurePosixPath(stem).name]:
+        parts = parts[1:]
+    return "/".join(([stem] if stem else []) + parts)
+
+
+def _hidden_folder(stem: str, parts: list[str], is_folder: bool) -> set[str]:
+    # Only the outermost of the system's folders and files counts.
+    number = next(i for i, part in enumerate(parts) if is_system_file(part))
+    is_inside = is_folder or number + 1 < len(parts)
+    hidden = is_inside and parts[number].startswith(".")
+    return {_place(stem, parts[: number + 1])} if hidden else set()
+
+
+def _parts(name: str) -> list[str]:
+    # Some Windows programs separate by backslashes, against the format.
+    return [
+        part for part in name.replace("\\", "/").split("/") if part not in {"", "."}
+    ]
 
 
 def _check_disk(origin: Origin, error: Exception) -> None:

@@ -1,23 +1,74 @@
-"""Every file of a source, whether it lies in a folder or in a zip file.
+"""Every file of a source, whether it lies in a folder or in an archive.
 
 A path is where the file would lie if all archives were unpacked beside themselves, so
-that the layouts need not know of archives. Hidden files and folders are never photos.
+that the layouts need not know of archives. What the system put there (``__MACOSX``,
+``Thumbs.db``, hidden files) is never listed; hidden folders are told.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+import stat
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
-from models.errors import NotFoundError
+from export.data.checks.findings import Finding, find
+from models.errors import DatasetError, NotFoundError, StorageUnavailableError
+from models.image_files import FAULTS_OF_THE_FILE, explain_read_error
+from models.image_formats import START_BYTES, is_photo, is_system_file
 
-ARCHIVE_SUFFIX: Final = ".zip"
-PHOTO_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
-_TEST_FOLDERS: Final = frozenset({"test", "test1"})
+PHOTO: Final = "photo"
+ARCHIVE: Final = "archive"
+OTHER: Final = "other"
+
+ARCHIVE_SUFFIXES: Final = (
+    *(".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
+)
+HIDDEN_FOLDER: Final = "hidden folder"
+_LISTED: Final = "link to a folder that is listed already"
+_ZIP_START: Final = b"PK\x03\x04"
+
+TRAIN: Final = "train"
+VALID: Final = "valid"
+TEST: Final = "test"
+
+_WORDS: Final = re.compile("[A-Z]?[a-z]+|[A-Z]+")
+_OF_WHAT: Final = "(set|data|images?|imgs?|photos?|pics?|dir|folder)"
+_PARTS: Final = {
+    TRAIN: re.compile(f"train(ing|val)?{_OF_WHAT}?"),
+    VALID: re.compile(f"(val(id(ation|ate)?)?|dev|eval(uation)?|holdout){_OF_WHAT}?"),
+    TEST: re.compile(f"(test(ing)?|pred(ict(ion)?s?)?|unlabell?ed){_OF_WHAT}?"),
+}
+
+
+@lru_cache(maxsize=10_000)  # asked for each photo's folders
+def part_of(name: str, *, alone: bool = False) -> str | None:
+    """The part of a data set that a folder's *name* says: train, valid, test or None.
+
+    In any case, with anything before or after: ``seg_train``, ``training_set``,
+    ``Validation``, ``test1``, ``TestImages``. With *alone*, it says nothing else:
+    ``test1``, but not ``blood_test``.
+    """
+    words = [word.lower() for word in _WORDS.findall(name)]
+    parts = [_part_of_word(word) for word in words]
+    found = set(filter(None, parts))
+    if found == {TRAIN, VALID}:
+        found = {TRAIN}  # "trainval": to be split by whoever trains
+    others = [
+        word
+        for word, part in zip(words, parts, strict=True)
+        if part is None and not re.fullmatch(_OF_WHAT, word)
+    ]
+    return None if len(found) != 1 or (alone and others) else found.pop()
+
+
+def _part_of_word(word: str) -> str | None:
+    return next((part for part, each in _PARTS.items() if each.fullmatch(word)), None)
 
 
 @dataclass(frozen=True)
@@ -30,11 +81,19 @@ class Origin:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file below the source; ``size`` in bytes, as the file system or zip says."""
+    """One file below the source.
+
+    Attributes:
+        size: in bytes, as the file system or the archive says.
+        kind: photo, archive or other.
+        linked: it was reached through a symbolic link; ``origin`` is what that leads to.
+    """
 
     path: str
     size: int
     origin: Origin
+    kind: str = PHOTO
+    linked: bool = False
 
     @property
     def name(self) -> str:
@@ -46,50 +105,58 @@ class SourceFile:
         """The path without its last part; "" at the top."""
         return self.path.rpartition("/")[0]
 
-    def is_photo(self) -> bool:
-        """Whether the name ends as a photo's does."""
-        return os.path.splitext(self.path)[1].lower() in PHOTO_SUFFIXES  # noqa: PTH122
-
     def is_test(self) -> bool:
-        """Whether it lies in a folder called test."""
-        return not _TEST_FOLDERS.isdisjoint(self.folder.lower().split("/"))
+        """Whether it lies in a folder of test photos."""
+        return any(part_of(name) == TEST for name in self.folder.split("/"))
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds; ``folders`` include hidden and empty ones."""
+    """What a source holds; ``folders`` include empty ones.
+
+    ``findings`` say what is not among the files, and why: links to nothing, members of
+    archives that lead outside.
+    """
 
     files: tuple[SourceFile, ...]
     folders: tuple[str, ...]
-    unsafe: tuple[str, ...] = ()
-    """Members of archives that were left out: links, and paths that lead outside."""
+    findings: tuple[Finding, ...] = ()
 
     @cached_property
     def photos(self) -> tuple[SourceFile, ...]:
-        """The files that look like photos, by path."""
-        return tuple(file for file in self.files if file.is_photo())
+        """The files that are photos, by path."""
+        return tuple(file for file in self.files if file.kind == PHOTO)
 
 
 def walk_folder(source: Path) -> Listing:
-    """The files and folders below *source*, by path; links to folders are not followed.
+    """The files and folders below *source*, by path; archives are not opened.
+
+    Links are followed, but a folder is listed once: a link to one that is listed already,
+    or to one around the source, is left out and told.
 
     Raises:
         NotFoundError: there is no such folder.
+        DatasetError: a folder may not be read.
+        StorageUnavailableError: its disk or mount cannot be read now.
     """
     if not source.is_dir():
-        message = f"there is no folder or zip file {source}: check the path"
+        message = f"there is no folder or archive {source}: check the path"
         raise NotFoundError(message)
-    files: list[SourceFile] = []
-    folders: list[str] = []
-    for root, names, entries in os.walk(source, onerror=_fail):
-        folders += [_relative(Path(root, name), source) for name in names]
-        names[:] = sorted(name for name in names if not is_hidden(name))
-        for name in sorted(entries):
-            if not is_hidden(name):
-                path = Path(root, name)
-                size = path.lstat().st_size
-                files.append(SourceFile(_relative(path, source), size, Origin(path)))
-    return Listing(tuple(sort_files(files)), tuple(sorted(folders)))
+    return _Walk(source).listing()
+
+
+def kind_of(name: str, read_start: Callable[[], bytes]) -> str:
+    """Whether a file of that *name* is a photo, an archive or another file.
+
+    *read_start* gives its first bytes; it is called only if the name does not say it.
+    """
+    start = cache(read_start)
+    if is_photo(name, start):
+        return PHOTO
+    if name.lower().endswith(ARCHIVE_SUFFIXES):
+        return ARCHIVE
+    unnamed = "." not in name and start().startswith(_ZIP_START)
+    return ARCHIVE if unnamed else OTHER
 
 
 def sort_files(files: Iterable[SourceFile]) -> list[SourceFile]:
@@ -97,14 +164,120 @@ def sort_files(files: Iterable[SourceFile]) -> list[SourceFile]:
     return sorted(files, key=lambda file: file.path)
 
 
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of that name is the system's, not the user's."""
-    return name.startswith(".") or name == "__MACOSX"
+def join_path(folder: str, name: str) -> str:
+    """The path of *name* in *folder*; "" is the top."""
+    return f"{folder}/{name}" if folder and name else folder or name
+
+
+class _Walk:
+    """One look through a folder; real folders first, so that links never hide them."""
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+        self._files: list[SourceFile] = []
+        self._folders: list[str] = []
+        self._seen: set[tuple[int, int]] = set()
+        self._links: deque[tuple[Path, str]] = deque()
+        self._odd: dict[str, list[str]] = defaultdict(list)
+
+    def listing(self) -> Listing:
+        self._walk(self._source, "", linked=False)
+        real = _real(self._source)
+        while self._links:
+            target, path = self._links.popleft()
+            if _identity(target) in self._seen:
+                self._odd[_LISTED].append(path)
+            elif real.is_relative_to(target):
+                self._odd["link to a folder around the source"].append(path)
+            else:
+                self._folders.append(path)
+                self._walk(target, path, linked=True)
+        findings = [
+            finding
+            for kind, paths in self._odd.items()
+            for finding in find(kind, sorted(paths), "it was left out")
+        ]
+        return Listing(
+            tuple(sort_files(self._files)),
+            tuple(sorted(self._folders)),
+            tuple(findings),
+        )
+
+    def _walk(self, top: Path, path: str, *, linked: bool) -> None:
+        for root, names, entries in os.walk(top, onerror=_fail):
+            folder = Path(root)
+            self._seen.add(_identity(folder))
+            relative = folder.relative_to(top).as_posix()
+            below = join_path(path, "" if relative == "." else relative)
+            names[:] = [
+                name
+                for name in sorted(names)
+                if self._enters(folder / name, join_path(below, name), linked)
+            ]
+            for name in entries:
+                if not is_system_file(name):
+                    self._add(folder / name, join_path(below, name), linked)
+
+    def _enters(self, full: Path, path: str, linked: bool) -> bool:
+        if is_system_file(full.name):
+            if full.name.startswith("."):
+                self._odd[HIDDEN_FOLDER].append(path)
+            return False
+        if full.is_symlink():
+            self._links.append((_real(full), path))
+            return False
+        if linked and _identity(full) in self._seen:
+            self._odd[_LISTED].append(path)
+            return False
+        self._folders.append(path)
+        return True
+
+    def _add(self, full: Path, path: str, linked: bool) -> None:
+        try:
+            status = full.stat()
+        except OSError as error:
+            if error.errno not in FAULTS_OF_THE_FILE:
+                message = explain_read_error(full, error)
+                raise StorageUnavailableError(message) from error
+            self._odd["link to nothing"].append(path)
+            return
+        if not stat.S_ISREG(status.st_mode):
+            self._odd["special file"].append(path)
+            return
+        is_link = full.is_symlink()
+        location = _real(full) if is_link else full
+        # A link's own name counts: what it leads to may be named by a hash (DVC, git-annex).
+        kind = kind_of(full.name, lambda: _read_start(location))
+        self._files.append(
+            SourceFile(path, status.st_size, Origin(location), kind, linked or is_link)
+        )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _read_start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(START_BYTES)
+    except OSError as error:
+        if error.errno in FAULTS_OF_THE_FILE:
+            return b""
+        message = explain_read_error(path, error)
+        raise StorageUnavailableError(message) from error
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _fail(error: OSError) -> None:
-    raise error
-
-
-def _relative(path: Path, source: Path) -> str:
-    return path.relative_to(source).as_posix()
+    if error.errno in FAULTS_OF_THE_FILE:
+        message = (
+            f"the folder {error.filename} cannot be read ({error.strerror}): see to its "
+            "permissions"
+        )
+        raise DatasetError(message) from error
+    raise StorageUnavailableError(explain_read_error(error.filename, error)) from error

@@ -1,100 +1,354 @@
-"""Photos whose label is in their name (``cat.0.jpg``) or their folder (``cat/0.jpg``)."""
+"""Photos whose label is in their name (``cat.0.jpg``) or their folder (``cat/0.jpg``).
+
+The whole tree is surveyed once: which folders are only wrapped around others, which are
+parts (train, valid, test), which are classes. Whatever is not taken is told with its
+reason; nothing is passed over.
+"""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
-from export.data.checks.findings import Finding, find
-from export.data.sources.files import Listing, is_hidden
-from export.data.sources.photos import Collection, SourcePhoto
-from export.data.sources.shape import (
-    FLAT_NAME,
-    Shape,
-    class_photos,
-    find_shape,
-    find_test_photos,
-    flat_photos,
-    photos_below,
+from export.data.checks.findings import find
+from export.data.sources.files import (
+    TEST,
+    TRAIN,
+    VALID,
+    Listing,
+    SourceFile,
+    join_path,
+    part_of,
 )
-from models.errors import DatasetError
+from export.data.sources.photos import Collection, SourcePhoto
+from models.errors import DatasetError, quoted_names
+from models.names import normal_name
+
+FLAT_NAME: Final = re.compile(r"(.+?)\.\d+\.[^.]+$")
+"""Kaggle's: the label is the text before the first dot that a number follows."""
+
+_BESIDE_CLASSES: Final = "photo beside the class folders"
+_BESIDE_PARTS: Final = "photo beside the folders of the parts"
+_NO_LABEL: Final = "photo without a label"
+NOT_IN_TRAIN: Final = "test photo of a class that is not in train"
+_NOT_FLAT: Final = "photo that is not named as the others are"
+
+_REPEATED: Final = "folder that holds the classes beside it again"
+_OF_FOLDERS: Final = "class folder of folders"
+EMPTY: Final = "empty class folder"
+_REMEDIES: Final = {
+    _REPEATED: "its photos were taken with theirs; remove it if they are the same",
+    _OF_FOLDERS: "it is one class; if its folders are the classes, give it as the source",
+    EMPTY: "add photos or remove the folder",
+}
 
 
-def collect_flat(listing: Listing) -> Collection:
-    """Photos named ``cat.0.jpg``; those of plain number (``12.jpg``) are test photos.
+def survey_folders(listing: Listing, layout: str | None = None) -> Collection:
+    """All photos of *listing* by part and label, as names and folders say.
+
+    *layout* is flat, classes or None: whichever labels more photos. Folders around all
+    others are skipped at any depth; parts are recognised by name (`part_of`). Test
+    photos have a label if they lie in folders of the training classes. ``labelled`` is
+    empty where nothing labels a photo.
 
     Raises:
-        DatasetError: there are none, or the source is split already.
+        DatasetError: two folders hold parts of their own, or there are parts but no
+            training part.
     """
-    shape = find_shape(listing)
-    labelled = []
-    for photo in flat_photos(listing, shape):
-        match = FLAT_NAME.match(photo.name)
-        if match:
-            labelled.append(SourcePhoto(photo, match[1]))
-    numbered = [
-        photo
-        for photo in listing.photos
-        if photo.folder == shape.training and photo.name.partition(".")[0].isdigit()
-    ]
-    known = {photo.file.path for photo in labelled}
-    test = [each for each in numbered if each.path not in known]
-    test += find_test_photos(listing, shape)
-    _check(labelled, listing, shape, "named like cat.0.jpg")
-    return Collection("flat", tuple(labelled), tuple(map(SourcePhoto, test)))
+    survey = _Survey(listing, layout)
+    survey.place(_tree(listing))
+    return survey.collection()
 
 
-def collect_classes(listing: Listing) -> Collection:
-    """Photos in class folders, the label being the folder's name.
+@dataclass(eq=False)
+class _Folder:
+    """A folder with the photos right in it, and its subfolders that hold photos."""
 
-    Raises:
-        DatasetError: there are none, or the source is split already.
-    """
-    shape = find_shape(listing)
-    start = len(shape.training) + 1 if shape.training else 0
-    labelled = [
-        SourcePhoto(photo, photo.path[start:].partition("/")[0])
-        for photo in class_photos(listing, shape)
-    ]
-    _check(labelled, listing, shape, "in class folders")
-    return Collection(
-        "classes",
-        tuple(labelled),
-        tuple(map(SourcePhoto, find_test_photos(listing, shape))),
-        _odd_folders(listing, shape, {photo.label for photo in labelled}),
-    )
+    name: str
+    path: str
+    photos: list[SourceFile] = field(default_factory=list)
+    folders: dict[str, _Folder] = field(default_factory=dict)
 
+    def below(self) -> Iterator[SourceFile]:
+        """All photos in it and its subfolders."""
+        yield from self.photos
+        for folder in self.folders.values():
+            yield from folder.below()
 
-def _odd_folders(
-    listing: Listing, shape: Shape, labels: set[str]
-) -> tuple[Finding, ...]:
-    tests = {*shape.test, shape.valid}
-    inside = [
-        name
-        for name in listing.folders
-        if name.rpartition("/")[0] == shape.training and name not in tests
-    ]
-    names = {name: PurePosixPath(name).name for name in inside}
-    hidden = [name for name, last in names.items() if is_hidden(last)]
-    empty = [
-        name
-        for name, last in names.items()
-        if name not in hidden and last not in labels
-    ]
-    return (
-        *find("hidden folder", hidden, "it is no class and was left out"),
-        *find("empty class folder", empty, "add photos or remove the folder"),
-    )
+    def flat(self) -> list[SourceFile]:
+        """The photos right in it whose names begin with a label."""
+        return [photo for photo in self.photos if FLAT_NAME.match(photo.name)]
 
 
-def _check(
-    labelled: list[SourcePhoto], listing: Listing, shape: Shape, what: str
-) -> None:
-    if not labelled:
-        message = f"no photos {what} below {shape.training or 'the source'}: see --help"
-        raise DatasetError(message)
-    if shape.training.endswith("train") and photos_below(listing, shape.valid):
-        message = (
-            f"the source is split already ({shape.training} and {shape.valid}): give it "
-            "to kennel train as it is, or its train folder to kennel prepare"
+def _tree(listing: Listing) -> _Folder:
+    top = _Folder("", "")
+    for photo in listing.photos:
+        folder = top
+        for name in photo.folder.split("/") if photo.folder else ():
+            path = join_path(folder.path, name)
+            folder = folder.folders.setdefault(name, _Folder(name, path))
+        folder.photos.append(photo)
+    return top
+
+
+class _Survey:
+    def __init__(self, listing: Listing, layout: str | None) -> None:
+        self._listing = listing
+        self._asked = layout
+        self._layout = layout or "classes"
+        self._labelled: dict[str, list[SourcePhoto]] = defaultdict(list)
+        self._unlabelled: dict[str, list[SourceFile]] = defaultdict(list)
+        self._parts: dict[str, str] = {}
+        self._left: dict[str, str] = {}
+        self._odd: dict[str, list[str]] = defaultdict(list)
+
+    def place(self, folder: _Folder) -> None:
+        """Allot the photos in *folder*, of which the part is not known yet."""
+        folder, skipped = _unwrap(folder)
+        self._leave(_BESIDE_CLASSES, skipped)
+        if _are_classes_of_parts(folder):
+            self._place_classes_of_parts(folder)
+        elif _has_parts(folder):
+            self._place_parts(folder)
+        elif (train := _unnamed_train(folder)) is not None:
+            for child in folder.folders.values():
+                self._take(
+                    child, TRAIN if child is train else part_of(child.name) or TEST
+                )
+            self._leave(_BESIDE_PARTS, folder.photos)
+        else:
+            for child in _parts_beside_classes(folder):
+                del folder.folders[child.name]
+                self._take(child, part_of(child.name) or TEST)
+            self._take(folder, TRAIN)
+
+    def _place_classes_of_parts(self, folder: _Folder) -> None:
+        for label, child in folder.folders.items():
+            for name, photos in child.folders.items():
+                part = part_of(name) or TRAIN
+                self._parts[photos.path] = part
+                self._label(part, label, photos)
+        self._leave(_BESIDE_CLASSES, folder.photos)
+
+    def _place_parts(self, folder: _Folder) -> None:
+        children = list(folder.folders.values())
+        own = [child for child in children if part_of(child.name)]
+        others = [child for child in children if child not in own]
+        for child in own:
+            self._take(child, part_of(child.name) or TRAIN)
+        if all(part_of(child.name) != TRAIN for child in own):
+            inner = [child for child in others if _has_parts(child)]
+            if len(inner) != 1:
+                raise _no_train(own, inner)
+            others.remove(inner[0])
+            self.place(inner[0])
+        self._leave(_BESIDE_PARTS, folder.photos)
+        for child in others:
+            self._leave(_BESIDE_PARTS, child.below())
+
+    def _take(self, folder: _Folder, part: str) -> None:
+        folder, skipped = _unwrap(folder)
+        if part == TEST:
+            self._unlabelled[TEST] += skipped
+        else:
+            self._leave(_BESIDE_CLASSES, skipped)
+        if part == TRAIN and _are_only_parts(folder):
+            self._place_parts(folder)
+            return
+        self._parts[folder.path] = part
+        nested = [photo for child in folder.folders.values() for photo in child.below()]
+        layout = "flat" if len(folder.flat()) > len(nested) else "classes"
+        if part != TEST:
+            layout = self._asked or layout
+        if part == TRAIN:
+            self._layout = layout
+        if layout == "flat":
+            self._take_flat(folder, part)
+            self._leave(_NOT_FLAT, nested)
+        else:
+            self._take_classes(folder, part)
+
+    def _take_flat(self, folder: _Folder, part: str) -> None:
+        for photo in folder.photos:
+            match = FLAT_NAME.match(photo.name)
+            numbered = part == TRAIN and photo.name.partition(".")[0].isdigit()
+            if match:
+                self._labelled[part].append(SourcePhoto(photo, match[1]))
+            elif part == TEST or numbered:
+                self._unlabelled[TEST].append(photo)
+            else:
+                self._leave(_NOT_FLAT, [photo])
+
+    def _take_classes(self, folder: _Folder, part: str) -> None:
+        classes = []
+        for child in folder.folders.values():
+            copy, skipped = _repeated(folder, child)
+            if copy is None:
+                classes.append(child)
+                continue
+            self._odd[_REPEATED].append(child.path)
+            classes += copy.folders.values()
+            self._leave(_BESIDE_CLASSES, [*skipped, *copy.photos])
+        for child in classes:
+            self._label(part, child.name, child)
+        if part == TEST or not classes:
+            self._unlabelled[part] += folder.photos
+        else:
+            self._leave(_BESIDE_CLASSES, folder.photos)
+        if part != TEST:
+            self._look_at_classes(folder)
+
+    def _look_at_classes(self, folder: _Folder) -> None:
+        repeated = self._odd[_REPEATED]
+        self._odd[_OF_FOLDERS] += [
+            child.path
+            for child in folder.folders.values()
+            if len(child.folders) > 1
+            and not child.photos
+            and child.path not in repeated
+        ]
+        prefix = f"{folder.path}/" if folder.path else ""
+        names = {
+            path[len(prefix) :].partition("/")[0]
+            for path in self._listing.folders
+            if path.startswith(prefix)
+        }
+        self._odd[EMPTY] += [
+            prefix + name
+            for name in sorted(names - set(folder.folders))
+            if part_of(name, alone=True) is None
+        ]
+
+    def _label(self, part: str, label: str, folder: _Folder) -> None:
+        self._labelled[part] += [SourcePhoto(photo, label) for photo in folder.below()]
+
+    def _leave(self, reason: str, photos: Iterable[SourceFile]) -> None:
+        self._left.update((photo.path, reason) for photo in photos)
+
+    def collection(self) -> Collection:
+        """What was found."""
+        labels = {normal_name(photo.label) for photo in self._labelled[TRAIN]}
+        known, strange = [], []
+        for photo in self._labelled[TEST]:
+            if normal_name(photo.label) in labels:
+                known.append(photo)
+            else:
+                strange.append(photo.file)
+        if known:
+            self._leave(NOT_IN_TRAIN, strange)
+        else:
+            self._unlabelled[TEST] += strange
+        self._leave(_NO_LABEL, [*self._unlabelled[TRAIN], *self._unlabelled[VALID]])
+        return Collection(
+            layout=self._layout,
+            labelled=_by_path(self._labelled[TRAIN]),
+            valid=_by_path(self._labelled[VALID]),
+            test=_by_path([*known, *map(SourcePhoto, self._unlabelled[TEST])]),
+            findings=tuple(
+                finding
+                for kind, remedy in _REMEDIES.items()
+                for finding in find(kind, self._odd[kind], remedy)
+            ),
+            parts=self._parts,
+            left=self._left,
         )
-        raise DatasetError(message)
+
+
+def _unwrap(folder: _Folder) -> tuple[_Folder, list[SourceFile]]:
+    """The first folder that is not only wrapped around another, and photos outside it."""
+    skipped: list[SourceFile] = []
+    while len(folder.folders) == 1 and not folder.flat():
+        (child,) = folder.folders.values()
+        if not _has_labels(child) and part_of(child.name) is None:
+            break
+        skipped += folder.photos
+        folder = child
+    return folder, skipped
+
+
+def _has_labels(folder: _Folder) -> bool:
+    return bool(folder.folders or folder.flat())
+
+
+def _are_only_parts(folder: _Folder) -> bool:
+    parts = {part_of(name) for name in folder.folders}
+    return None not in parts and len(parts) > 1
+
+
+def _has_parts(folder: _Folder) -> bool:
+    children = folder.folders.values()
+    return (
+        _are_only_parts(folder)
+        or any(
+            part_of(child.name) == TRAIN and _has_labels(child) for child in children
+        )
+        or any(part_of(child.name) is None and _has_parts(child) for child in children)
+    )
+
+
+def _are_classes_of_parts(folder: _Folder) -> bool:
+    """Whether each class holds its parts: cat/train, cat/test, dog/train, dog/test."""
+    children = folder.folders.values()
+    return len(children) > 1 and all(
+        not child.photos
+        and TRAIN in {part_of(name) for name in child.folders}
+        and all(
+            part_of(name) and not part.folders for name, part in child.folders.items()
+        )
+        for child in children
+    )
+
+
+def _unnamed_train(folder: _Folder) -> _Folder | None:
+    """The one folder beside test or valid that holds the same classes: images, test."""
+    parts = [x for name, x in folder.folders.items() if part_of(name, alone=True)]
+    others = [child for child in folder.folders.values() if child not in parts]
+    if len(others) != 1 or not parts:
+        return None
+    classes = set(_unwrap(others[0])[0].folders)
+    shared = [classes & set(_unwrap(part)[0].folders) for part in parts]
+    return others[0] if any(len(each) > 1 for each in shared) else None
+
+
+def _parts_beside_classes(folder: _Folder) -> list[_Folder]:
+    """Folders called test or valid beside the classes, or beside photos called cat.0.jpg."""
+    beside = [
+        child
+        for name, child in folder.folders.items()
+        if part_of(name, alone=True) in {TEST, VALID}
+    ]
+    classes = len(folder.folders) - len(beside)
+    return beside if folder.flat() or classes > 1 else []
+
+
+def _repeated(
+    folder: _Folder, child: _Folder
+) -> tuple[_Folder | None, list[SourceFile]]:
+    """*child* unwrapped if it holds its neighbours again: flowers/rose, flowers/flowers/rose."""
+    inner, skipped = _unwrap(child)
+    names = {normal_name(name) for name in inner.folders}
+    if not names or (len(names) == 1 and child.name != folder.name):
+        return None, []
+    others = {normal_name(name) for name in folder.folders if name != child.name}
+    return (inner, skipped) if names <= others else (None, [])
+
+
+def _no_train(own: Sequence[_Folder], inner: Sequence[_Folder]) -> DatasetError:
+    if inner:
+        message = (
+            f"{quoted_names(child.path for child in inner)} each hold parts of their "
+            "own, such as train: give one of them as the source"
+        )
+    else:
+        message = (
+            f"there is no training part beside {quoted_names(x.path for x in own)}: call "
+            "the folder of the training photos train, or give one folder as the source"
+        )
+    return DatasetError(message)
+
+
+def _by_path(photos: Iterable[SourcePhoto]) -> tuple[SourcePhoto, ...]:
+    return tuple(sorted(photos, key=lambda photo: photo.file.path))

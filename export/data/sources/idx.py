@@ -29,6 +29,11 @@ _NAME: Final = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?
 _UNSIGNED_BYTES: Final = 8
 
 
+def is_idx(name: str) -> bool:
+    """Whether a file of that *name* is one of MNIST's."""
+    return _NAME.search(name) is not None
+
+
 def find_idx(listing: Listing) -> dict[tuple[str, str], SourceFile]:
     """The IDX files of *listing* by ("train" or "t10k", "images" or "labels")."""
     found = {}

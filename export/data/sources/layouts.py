@@ -1,21 +1,55 @@
-"""Telling the layouts of labelled photos apart."""
+"""Telling the layouts of labelled photos apart, and saying what was not taken.
+
+Every file of the listing is taken, or known (a sample submission), or left out with its
+reason; which of several layouts counts is decided by how many photos each labels.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
-from export.data.checks.findings import find
+from export.data.checks.findings import Finding, find
 from export.data.sources.archives import Archives
-from export.data.sources.files import Listing
-from export.data.sources.folders import collect_classes, collect_flat
-from export.data.sources.idx import collect_idx, find_idx
-from export.data.sources.lists import FoundLists, NamedColumns, find_lists
-from export.data.sources.photos import Collection
-from export.data.sources.shape import class_photos, find_shape, flat_photos
-from models.errors import DatasetError, InvalidRequestError
+from export.data.sources.files import (
+    ARCHIVE,
+    PHOTO,
+    TEST,
+    TRAIN,
+    VALID,
+    Listing,
+    SourceFile,
+)
+from export.data.sources.folders import EMPTY, NOT_IN_TRAIN, survey_folders
+from export.data.sources.idx import collect_idx, find_idx, is_idx
+from export.data.sources.lists import (
+    FoundLists,
+    NamedColumns,
+    find_lists,
+    is_list,
+    is_submission,
+)
+from export.data.sources.photos import Collection, SourcePhoto
+from models.errors import DatasetError, InvalidRequestError, quoted, quoted_names
 from models.names import normal_name
+
+_IDX: Final = "idx"
+_CSV: Final = "csv"
+
+_FOREIGN_ARCHIVES: Final = (".7z", ".rar", ".zst", ".gz", ".bz2", ".xz")
+
+_NOT_LISTED: Final = "photo that the CSV does not list"
+_NOT_IDX: Final = "photo beside the IDX files"
+_NOT_TAKEN: Final = "CSV file not taken"
+_NOT_OPENED: Final = "archive that was not opened"
+_LEFT_OUT: Final = "it was left out"
+_REMEDIES: Final = {
+    _NOT_TAKEN: "remove it, or say with --csv or --layout what counts",
+    _NOT_OPENED: "it was left out; unpack it, or give it to kennel prepare",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +62,7 @@ class Reading:
     labels: tuple[str, ...] = ()
     photo_column: str | None = None
     label_column: str | None = None
+    encoding: str | None = None
 
     @property
     def columns(self) -> NamedColumns:
@@ -38,90 +73,148 @@ class Reading:
 def collect_photos(
     listing: Listing, reading: Reading, archives: Archives
 ) -> Collection:
-    """The photos of a source, labelled as its layout says.
+    """The photos of a source, labelled as its layout says; findings name all the rest.
 
     Raises:
         InvalidRequestError: options that the layout has no use for.
         DatasetError: no layout fits, or the photos do not fit the layout.
     """
     lists = FoundLists()
-    if reading.layout in {None, "csv"}:
+    if reading.layout in {None, _CSV}:
         lists = find_lists(listing, archives, reading.csv, reading.columns)
-    layout = reading.layout or _detect(listing, reading, lists)
-    _check_options(layout, reading)
-    if layout == "idx":
-        found = collect_idx(listing, reading.labels)
-    elif layout == "csv":
-        found = lists.only()
-    else:
-        found = (collect_flat if layout == "flat" else collect_classes)(listing)
-        _check_classes(found, lists)
-    return _normal(
-        replace(
-            found,
-            findings=(
-                *found.findings,
-                *find("unsafe zip member", listing.unsafe, "it was left out"),
-                *find(
-                    "CSV file not taken",
-                    lists.reasons(),
-                    "remove it, or say with --csv or --layout what counts",
-                ),
-            ),
-        )
+    found, used = _choose(listing, reading, lists)
+    _check_options(found.layout, reading)
+    if not found.labelled:
+        raise DatasetError(_nothing_labelled(listing, found, reading, lists))
+    found = _normal(found)
+    if found.layout == _CSV:
+        found = _in_parts(found, listing, reading)
+    _check_classes(found, lists)
+    used |= {file.path for file in listing.files if _is_known(file, reading)}
+    left = (*_left_out(listing, found, used, lists), *listing.findings)
+    unlisted = sum(finding.count for finding in listing.findings)
+    return replace(
+        found,
+        findings=(*found.findings, *left),
+        files=len(listing.files) + unlisted,
+        left_out=sum(finding.count for finding in left),
     )
-
-
-def _detect(listing: Listing, reading: Reading, lists: FoundLists) -> str:
-    if ("train", "images") in find_idx(listing):
-        return "idx"
-    if reading.csv or reading.columns != NamedColumns() or lists.usable:
-        return "csv"
-    shape = find_shape(listing)
-    if flat_photos(listing, shape):
-        return "flat"
-    if class_photos(listing, shape):
-        return "classes"
-    seen = f" ({'; '.join(lists.reasons())})" if lists.refused else ""
-    message = (
-        "no labelled photos: neither cat.0.jpg names, nor class folders, nor a CSV of "
-        f"photos and labels{seen}, nor IDX files. Give the folder that holds them, or "
-        "--layout"
-    )
-    raise DatasetError(message)
 
 
 def _check_classes(found: Collection, lists: FoundLists) -> None:
-    """Refuse one class (a folder called train, say) beside a CSV that was not taken."""
-    labels = {photo.label for photo in found.labelled}
-    if len(labels) < 2 and lists.refused:
+    train = {photo.label for photo in found.labelled}
+    valid = {photo.label for photo in found.valid}
+    if len(train) < 2:
+        empty = [
+            x for each in found.findings if each.kind == EMPTY for x in each.examples
+        ]
+        reasons = [f"no photo is in {quoted_names(empty)}"] if empty else []
         message = (
-            f"{len(labels)} classes ({', '.join(sorted(labels))}), and no CSV file that "
-            f"labels the photos: {'; '.join(lists.reasons())}"
+            f"1 class ({quoted(train.pop())}): at least two are needed to tell photos "
+            "apart"
+        )
+        raise DatasetError("; ".join([message, *reasons, *lists.reasons()]))
+    if valid and train != valid:
+        only = sorted(train ^ valid)
+        where = "training" if only[0] in train else "validation"
+        message = (
+            f"class {quoted(only[0])} has {where} photos only: add the others, rename "
+            "it, or give the training folder alone to have it split"
         )
         raise DatasetError(message)
+
+
+def _in_parts(found: Collection, listing: Listing, reading: Reading) -> Collection:
+    """*found*, which a CSV labels, in the parts that the folders of the photos are.
+
+    With --group-by the split is made anew, validation photos included.
+    """
+    try:
+        parts = survey_folders(listing).parts
+    except DatasetError:  # the folders are no parts, and the CSV does not need them
+        return found
+    placed: dict[str, list[SourcePhoto]] = defaultdict(list)
+    for photo in found.labelled:
+        part = _part_of_photo(photo.file, parts)
+        again = part == VALID and reading.group_by is not None
+        placed[TRAIN if again else part].append(photo)
+    labels = {photo.label for photo in placed[TRAIN]}
+    if not labels:
+        return found
+    scored = [photo for photo in placed[TEST] if photo.label in labels]
+    strange = [photo for photo in placed[TEST] if photo.label not in labels]
+    return replace(
+        found,
+        labelled=tuple(placed[TRAIN]),
+        valid=tuple(placed[VALID]),
+        test=(*found.test, *scored),
+        parts=parts,
+        left={photo.file.path: NOT_IN_TRAIN for photo in strange},
+    )
+
+
+def _part_of_photo(photo: SourceFile, parts: Mapping[str, str]) -> str:
+    folder = photo.folder
+    while folder and folder not in parts:
+        folder = folder.rpartition("/")[0]
+    return parts.get(folder, TRAIN)
 
 
 def _normal(found: Collection) -> Collection:
     """*found* with labels and groups in their normal form, and what that has merged."""
     written = defaultdict(set)
-    for photo in found.labelled:
+    for photo in (*found.labelled, *found.valid):
         written[normal_name(photo.label)].add(photo.label)
     merged = [
         " and ".join(ascii(each) for each in sorted(names))
         for names in written.values()
         if len(names) > 1
     ]
-    labelled = tuple(
-        replace(photo, label=normal_name(photo.label), group=normal_name(photo.group))
-        for photo in found.labelled
-    )
     same = find(
         "labels that are the same text, taken as one",
         merged,
         "give them one name: they differ in how an accent is written, or in spaces",
     )
-    return replace(found, labelled=labelled, findings=(*same, *found.findings))
+    return replace(
+        found,
+        labelled=_normal_labels(found.labelled),
+        valid=_normal_labels(found.valid),
+        test=_normal_labels(found.test),
+        findings=(*same, *found.findings),
+    )
+
+
+def _normal_labels(photos: Sequence[SourcePhoto]) -> tuple[SourcePhoto, ...]:
+    return tuple(
+        replace(photo, label=normal_name(photo.label), group=normal_name(photo.group))
+        for photo in photos
+    )
+
+
+def _choose(
+    listing: Listing, reading: Reading, lists: FoundLists
+) -> tuple[Collection, set[str]]:
+    """The layout that labels most photos, and the other files that it uses, by path."""
+    idx = {file.path for file in find_idx(listing).values()}
+    if reading.layout == _IDX or (reading.layout is None and idx):
+        return collect_idx(listing, reading.labels), idx
+    named = reading.csv is not None or reading.columns != NamedColumns()
+    if reading.layout == _CSV or (reading.layout is None and named):
+        return _listed(lists)
+    found = survey_folders(listing, reading.layout)
+    if lists.usable:
+        listed = _listed(lists)
+        if 2 * len(listed[0].labelled) >= len(found.labelled):
+            return listed
+    return found, set()
+
+
+def _listed(lists: FoundLists) -> tuple[Collection, set[str]]:
+    """What the CSV that labels most photos gives, and its name."""
+    counts = {name: len(each.labelled) for name, each in lists.usable.items()}
+    most = [name for name in counts if counts[name] == max(counts.values())]
+    best = FoundLists({name: lists.usable[name] for name in most}, lists.refused)
+    return best.only(), set(most)
 
 
 def _check_options(layout: str, reading: Reading) -> None:
@@ -130,12 +223,69 @@ def _check_options(layout: str, reading: Reading) -> None:
         ("--photo-column", reading.photo_column),
         ("--label-column", reading.label_column),
     ):
-        if column and layout != "csv":
+        if column and layout != _CSV:
             message = (
                 f"{option} {column} names a column of a CSV, but the layout is {layout}: "
                 "give --csv FILE"
             )
             raise InvalidRequestError(message)
-    if reading.labels and layout != "idx":
+    if reading.labels and layout != _IDX:
         message = f"--labels is for IDX files, but the layout is {layout}: leave it out"
         raise InvalidRequestError(message)
+
+
+def _nothing_labelled(
+    listing: Listing, found: Collection, reading: Reading, lists: FoundLists
+) -> str:
+    if reading.layout is not None:
+        how = {"flat": "named like cat.0.jpg", "classes": "in class folders"}
+        return f"no photos {how[reading.layout]} below the source: see --help"
+    seen = f" ({'; '.join(lists.reasons())})" if lists.refused else ""
+    message = (
+        "no labelled photos: neither cat.0.jpg names, nor class folders (at least two), "
+        f"nor a CSV of photos and labels{seen}, nor IDX files."
+    )
+    if found.test or found.left:
+        message += f" {len(found.test) + len(found.left):,} photos have no label."
+    closed = [x.path for x in listing.files if x.kind == ARCHIVE or is_idx(x.name)]
+    if closed:
+        message += (
+            f" Not opened: {quoted_names(closed)}; unpack, or use kennel prepare."
+        )
+    return f"{message} Give the folder that holds them, or --layout"
+
+
+def _left_out(
+    listing: Listing, found: Collection, used: set[str], lists: FoundLists
+) -> tuple[Finding, ...]:
+    known = used | {photo.file.path for photo in found.photos}
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for file in listing.files:
+        if file.path not in known:
+            reasons[_reason(file, found, lists)].append(_named(file, lists))
+    return tuple(
+        finding
+        for reason in sorted(reasons)
+        for finding in find(reason, reasons[reason], _REMEDIES.get(reason, _LEFT_OUT))
+    )
+
+
+def _reason(file: SourceFile, found: Collection, lists: FoundLists) -> str:
+    if file.kind == PHOTO:
+        default = _NOT_IDX if found.layout == _IDX else _NOT_LISTED
+        return found.left.get(file.path, default)
+    if file.kind == ARCHIVE or file.name.lower().endswith(_FOREIGN_ARCHIVES):
+        return _NOT_OPENED
+    return _NOT_TAKEN if is_list(file) else "file that is no photo"
+
+
+def _named(file: SourceFile, lists: FoundLists) -> str:
+    if file.path in lists.usable:
+        return f"{file.path} labels fewer photos"
+    return f"{file.path} {lists.refused.get(file.path, '')}".strip()
+
+
+def _is_known(file: SourceFile, reading: Reading) -> bool:
+    """Whether *file* is a sample submission, or a list where the user said what counts."""
+    said = reading.csv is not None or reading.layout not in {None, _CSV}
+    return is_submission(file) or (said and is_list(file))

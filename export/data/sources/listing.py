@@ -1,12 +1,13 @@
-"""All files of a source: those in its folders and those in its zip files."""
+"""All files of a source: those in its folders and those in its archives."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from export.data.sources.archives import Archives
 from export.data.sources.files import (
-    ARCHIVE_SUFFIX,
+    ARCHIVE,
     Listing,
     Origin,
     SourceFile,
@@ -14,34 +15,43 @@ from export.data.sources.files import (
     walk_folder,
 )
 
+MAX_DEPTH: Final = 3
+"""Archives in archives: Kaggle nests one in another, a bomb many."""
+
 
 def list_source(source: Path, archives: Archives) -> Listing:
-    """What *source*, a folder or a zip file, holds; zip files inside it are opened.
+    """What *source*, a folder or an archive, holds; archives inside it are opened.
 
-    Where a file lies both in a folder and in a zip file of that name, the folder counts:
-    someone has unpacked the zip file and left it there.
+    Where a file lies both in a folder and in an archive of that name, the folder counts:
+    someone has unpacked the archive and left it there.
 
     Raises:
         NotFoundError: there is no such folder or file.
-        DatasetError: a zip file is damaged.
+        DatasetError: an archive is damaged, or cannot be read without `--encoding`.
+        StorageUnavailableError: a disk or mount cannot be read now.
     """
-    if source.suffix.lower() == ARCHIVE_SUFFIX and source.is_file():
-        outer = archives.list_members(Origin(source), "")
+    if source.is_file():
+        listings = [archives.list_members(Origin(source), "")]
     else:
-        outer = walk_folder(source)
-    zips = [file for file in outer.files if file.path.lower().endswith(ARCHIVE_SUFFIX)]
-    inner = [archives.list_members(file.origin, file.path) for file in zips]
-    return _merge([outer, *inner], {file.path for file in zips})
+        listings = [walk_folder(source)]
+    opened: set[str] = set()
+    level = list(listings)
+    for _ in range(MAX_DEPTH):
+        found = [file for each in level for file in each.files if file.kind == ARCHIVE]
+        level = [archives.list_members(file.origin, file.path) for file in found]
+        opened |= {file.path for file in found}
+        listings += level
+    return _merge(listings, opened)
 
 
 def _merge(listings: list[Listing], opened: set[str]) -> Listing:
     files: dict[str, SourceFile] = {}
     for listing in listings:
         for file in listing.files:
-            if file.path not in opened:
+            if file.path not in opened or file.kind != ARCHIVE:
                 files.setdefault(file.path, file)
     return Listing(
         tuple(sort_files(files.values())),
         tuple(sorted({name for each in listings for name in each.folders})),
-        tuple(name for each in listings for name in each.unsafe),
+        tuple(finding for each in listings for finding in each.findings),
     )

@@ -117,8 +117,8 @@ def find_lists(
 ) -> FoundLists:
     """The CSV files at or near the top of *listing*, or the *given* one, and their photos.
 
-    Sample submissions are passed over. Photos in a folder called test are test photos,
-    unless the CSV labels them.
+    Sample submissions are passed over. Photos in a folder called test that the CSV does
+    not label are test photos.
 
     Raises:
         InvalidRequestError: there is no *given* file, neither here nor in the source.
@@ -189,14 +189,23 @@ def _given(path: Path, listing: Listing) -> SourceFile:
     return inside[0]
 
 
-def _candidates(listing: Listing) -> list[SourceFile]:
-    found = [
-        file
-        for file in listing.files
-        if file.name.lower().endswith(_SUFFIXES)
+def is_list(file: SourceFile) -> bool:
+    """Whether *file* may be a list of labels, by its name and place."""
+    return (
+        file.name.lower().endswith(_SUFFIXES)
         and file.path.count("/") <= _MOST_FOLDERS
-        and _SUBMISSION not in file.name.lower()
-    ]
+        and not is_submission(file)
+    )
+
+
+def is_submission(file: SourceFile) -> bool:
+    """Whether *file* is a sample submission: it has ids and labels, but no true ones."""
+    name = file.name.lower()
+    return name.endswith(_SUFFIXES) and _SUBMISSION in name
+
+
+def _candidates(listing: Listing) -> list[SourceFile]:
+    found = filter(is_list, listing.files)
     return sorted(found, key=lambda file: (file.path.count("/"), file.path))
 
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from export.data.sources.reading import read_photo
 from export.report.drawing.markup import Markup, join, text
 from models.errors import InvalidImageError
 from models.image_encoding import encode_jpeg, encode_png, encode_thumbnail
-from models.image_files import read_image_file
 from models.images import Pixels, decode_image
 
 
 def photo(file: Path, longest_side: int) -> Markup:
     """A thumbnail of *file*; where it cannot be read, a box that says so."""
     try:
-        thumbnail = encode_thumbnail(read_image_file(file), longest_side)
+        thumbnail = encode_thumbnail(read_photo(file), longest_side)
     except InvalidImageError as error:
         message = f"{file.name} cannot be shown: {error}"
         return Markup(f'<span class="unreadable">{text(message)}</span>')
@@ -69,5 +69,5 @@ def decode_readable(
     decoded = {}
     for index in indices:
         with suppress(InvalidImageError):
-            decoded[index] = decode_image(read_image_file(files[index]), size)
+            decoded[index] = decode_image(read_photo(files[index]), size)
     return decoded

@@ -32,6 +32,25 @@ def write_flat(folder: Path, cats: int = 20, dogs: int = 20, test: int = 3) -> P
     return folder
 
 
+def write_tree(folder: Path, **counts: int) -> Path:
+    """So many photos, all different, in each folder; "a__b" is the folder a/b.
+
+    A name that ends in "_" begins the names of photos right in its folder: "cat_" with
+    3 gives cat.0.png, cat.1.png, cat.2.png.
+    """
+    seed = 0
+    for name, count in counts.items():
+        path = folder / name.replace("__", "/").removesuffix("_")
+        for number in range(count):
+            file = path / f"{number}.png"
+            if name.endswith("_"):
+                file = path.with_name(f"{path.name}.{number}.png")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(photo(seed))
+            seed += 1
+    return folder
+
+
 def write_drivers(folder: Path, drivers: int = 6, each: int = 5) -> Path:
     """State Farm's layout: two classes, *each* photos of both by every driver."""
     rows = ["subject,classname,img"]

@@ -123,7 +123,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         "image,cat,dog\n00000,1,0\n00001,1,1\n00002,0,1\n00003,0,1\n",
         "line 3 has 2 labels for '00001'",
     ),
-    "Latin 1": (b"id,label\n00000,cat\n00001,b\xe4r\n", r"line 3 .* UTF-8 \(b'b\\xe4r"),
+    "Latin 1": (b"id,label\n00000,cat\n00001,b\xe4r\n", r"line 3 .* UTF-8 \('b\\xe4r"),
     "Excel": (b"PK\x03\x04 and so on", "Excel workbook: save"),
     "other photos": (
         "id,label\n00000x,cat\n00001x,dog\n",

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.tensorflow
 
 @pytest.fixture
 def unlabelled(small_run: TrainedRun, tmp_path: Path) -> Path:
-    """Two photos of the split, one twice and one new, one damaged."""
+    """Two photos of the split, a new one twice without suffix, one damaged."""
     folder = tmp_path / "unlabelled"
     folder.mkdir()
     source = Path(small_run.split.folder)
@@ -32,7 +32,10 @@ def unlabelled(small_run: TrainedRun, tmp_path: Path) -> Path:
 
     new = np.random.default_rng(7).integers(120, 240, (40, 50, 3), np.uint8)
     Image.fromarray(new).save(folder / "new.png")
-    shutil.copy(folder / "new.png", folder / "new again.png")
+    (folder / "new.png").rename(folder / "new")
+    shutil.copy(folder / "new", folder / "new again")
+    (folder / "__MACOSX").mkdir()
+    Image.fromarray(new[::-1]).save(folder / "__MACOSX" / "1.png")
     return folder
 
 
@@ -41,7 +44,7 @@ def test_only_new_photos_are_labelled(small_run: TrainedRun, unlabelled: Path) -
 
     found = pseudo_label(small_run, unlabelled, small_run.split)
 
-    assert [file.name for file in found.files] == ["new again.png"]
+    assert [file.name for file in found.files] == ["new"]
     assert found.targets.shape == (1, 2)
     assert found.targets.sum() == pytest.approx(1)
     assert not {photo.sha256 for photo in small_run.split.valid} & set(found.hashes)
