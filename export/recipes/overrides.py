@@ -7,8 +7,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from export.recipes.recipe import Recipe, Stage
+from export.recipes.recipe import EXACT, Recipe, Stage
 from models.errors import InvalidRequestError
+from models.networks.head import USES
 from models.networks.registry import find_network
 
 STAGE_OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = MappingProxyType(
@@ -24,6 +25,16 @@ STAGE_OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = MappingProxyType(
 """Settings of a stage; a comma separates the stages' values, one value is for all."""
 
 HEAD_OPTIONS: Final = ("dropout", "hidden")
+SOLVED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "schedule": "it has no learning rate to change",
+        "batch_size": "it takes all photos at once",
+        "label_smoothing": "it learns the labels as they are",
+        "members": "members from different seeds would be alike",
+    }
+)
+"""Options without effect on a recipe that is solved exactly, and why."""
+
 POSITIVE: Final = ("epochs", "patience", "learning_rate", "batch_size", "members")
 
 
@@ -31,7 +42,8 @@ def override(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     """*recipe* with what *options* names replaced; None leaves a value as it is.
 
     Raises:
-        InvalidRequestError: a value cannot be read or used; it is named.
+        InvalidRequestError: a value cannot be read or used, or would change nothing;
+            it is named.
     """
     given = {name: value for name, value in options.items() if value is not None}
     head = {name: given.pop(name) for name in HEAD_OPTIONS if name in given}
@@ -49,7 +61,48 @@ def override(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
         given.setdefault("image_size", find_network(given["network"]).image_size)
     changed = replace(changed, **given)
     _check(changed)
+    _check_effects(changed, [name for name in options if options[name] is not None])
     return changed
+
+
+def option_value(recipe: Recipe, name: str) -> str:
+    """What *recipe* has for the option *name* of `override`, as one would type it."""
+    if name in STAGE_OPTIONS or name == "augmentation":
+        values = [_typed(getattr(stage, name)) for stage in recipe.stages]
+        return values[0] if len(set(values)) == 1 else ",".join(values)
+    if name in HEAD_OPTIONS:
+        return _typed(getattr(recipe.head, name))
+    if name == "image_size":
+        return str(recipe.image_size[0])
+    return _typed(getattr(recipe, name))
+
+
+def _typed(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _check_effects(recipe: Recipe, given: Sequence[str]) -> None:
+    for name in set(HEAD_OPTIONS) - USES.get(recipe.head.kind, set(HEAD_OPTIONS)):
+        if name in given:
+            message = (
+                f"--{name} changes nothing in recipe {recipe.name}: its "
+                f"{recipe.head.kind} head trains no such layers; leave it out"
+            )
+            raise InvalidRequestError(message)
+    if any(stage.optimizer != EXACT for stage in recipe.stages):
+        return
+    for name, reason in SOLVED.items():
+        if name in given:
+            option = f"--{name.replace('_', '-')}"
+            message = (
+                f"{option} changes nothing in recipe {recipe.name}, which is solved "
+                f"exactly: {reason}; leave it out, or give --optimizer adamw"
+            )
+            raise InvalidRequestError(message)
 
 
 def _check_taps(recipe: Recipe, network: str) -> None:
@@ -107,6 +160,9 @@ def _check_ranges(recipe: Recipe) -> None:
     ):
         if share is not None and not 0 <= share < 1:
             raise InvalidRequestError(f"--{name} {share}: it must be in [0, 1)")
+    for units in recipe.head.hidden:
+        if units <= 0:
+            raise InvalidRequestError(f"--hidden {units}: it must be above 0")
     if recipe.folds < 0 or recipe.folds == 1:
         raise InvalidRequestError(f"--folds {recipe.folds}: use 2 or more, 0 for none")
     for passes in (stage.passes for stage in recipe.stages):

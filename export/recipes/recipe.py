@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from models.networks.head import Head
+
+EXACT: Final = "exact"
+"""The optimizer of stages that are solved instead of trained by gradients."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,18 @@ class Recipe:
     views: tuple[str, ...] = ("none",)
     members: int = 1
     folds: int = 0
+
+    def model_name(self, number: int) -> str:
+        """What model *number* of a run is called; "" where there is only one.
+
+        The members are numbered from 1, the models that hold out a fold after them.
+        """
+        if number > self.members:
+            return f"fold {number - self.members} of {self.folds}"
+        name = f"member {number} of {self.members}" if self.members > 1 else ""
+        if not self.folds:
+            return name
+        return f"{name}, all photos" if name else "all photos"
 
     @property
     def command(self) -> str:

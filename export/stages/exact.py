@@ -17,16 +17,12 @@ from export.recipes.recipe import Stage
 from export.stages.answers import judge, predict
 from export.stages.examples import Examples, FeatureExamples
 from export.stages.history import Epoch
-from export.stages.logistic import MAX_ROWS, Solution, fit_logistic
+from export.stages.logistic import Solution, fit_logistic
 from export.stages.loop import StageRun
 from export.stages.movement import check_moved
 from export.stages.stopping import is_over
-from models.errors import DatasetError
 from models.networks.freezing import CutNetwork
 from models.networks.heads import FEATURES, PRODUCTS, PROJECTION, STANDARDISATION
-
-EXACT: Final = "exact"
-"""What a stage names as its optimizer to be fitted here."""
 
 PROJECTION_PHOTOS: Final = 300
 PRODUCTS_WEIGHT: Final = 0.5
@@ -38,20 +34,14 @@ BATCH: Final = 64
 def run_exact_stage(run: StageRun, network: CutNetwork) -> tuple[Epoch, ...]:
     """Fit the head of *network* in place; it ends with the best step's weights.
 
+    The inputs are cached features of at most `MAX_ROWS` photos: `check_recipe` sees to it.
+
     Raises:
-        DatasetError: more than `MAX_ROWS` photos, or no cached features.
+        DatasetError: weights moved that should not have, or did not move that should have.
     """
     train, judge = run.train, run.valid
-    if not (
-        isinstance(train, FeatureExamples)
-        and isinstance(judge, FeatureExamples)
-        and len(train.part.rows) <= MAX_ROWS
-    ):
-        message = (
-            f"recipe {run.recipe.name} is solved exactly, on cached features of at most "
-            f"{MAX_ROWS:,} photos without fresh augmentation: use --recipe pooled"
-        )
-        raise DatasetError(message)
+    if not (isinstance(train, FeatureExamples) and isinstance(judge, FeatureExamples)):
+        raise TypeError("a stage that is solved exactly learns from cached features")
     model = network.whole
     before = model.get_weights()
     _fit_projection(network, train, run.seed)

@@ -8,9 +8,8 @@ from typing import Any
 
 from export.data.augmentation.named import parse_augmentation
 from export.data.augmentation.options import Augmentation
-from export.recipes.recipe import Stage
+from export.recipes.recipe import EXACT, Stage
 from export.stages.changes import augmented, seen_from
-from export.stages.exact import EXACT
 from export.stages.examples import Examples, FeatureExamples, PixelExamples
 from export.training.member_training import MemberTraining
 from export.training.precision import training_policy

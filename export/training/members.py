@@ -13,10 +13,10 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from export.recipes.recipe import Stage
+from export.recipes.recipe import EXACT, Stage
 from export.stages.answers import evaluate
 from export.stages.checkpoints import CheckpointFolder
-from export.stages.exact import EXACT, run_exact_stage
+from export.stages.exact import run_exact_stage
 from export.stages.history import Epoch
 from export.stages.loop import StageRun, run_stage
 from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot

@@ -6,35 +6,44 @@ What only the second stage would stumble over must not cost the hours of the fir
 from __future__ import annotations
 
 from export.data.augmentation.named import parse_augmentation
-from export.recipes.recipe import Recipe, Stage
-from export.stages.exact import EXACT
+from export.data.augmentation.options import Augmentation
+from export.recipes.recipe import EXACT, Recipe, Stage
+from export.stages.logistic import MAX_ROWS
 from export.stages.optimizers import build_optimizer, learning_rate
 from export.training.assembly import assemble_recipe
 from models.errors import InvalidRequestError
-from models.networks.freezing import trained_layers
+from models.networks.freezing import cut, trained_layers
 from models.networks.head import SECOND_ORDER
 from models.networks.views import VIEWS
 
 KEEPS = ("best", "last")
 
 
-def check_recipe(recipe: Recipe, classes: int) -> None:
-    """Accept *recipe* for a model of that many *classes*.
+def check_recipe(recipe: Recipe, classes: int, photos: int = 0) -> None:
+    """Accept *recipe* for a model of that many *classes*, learning from *photos*.
 
     Raises:
         InvalidRequestError: it names a network, layer, view, augmentation, optimizer
-            or schedule that there is not, or that do not go together.
+            or schedule that there is not, that do not go together, or that would
+            change nothing; or the photos are too many to be solved exactly.
     """
+    exact = any(stage.optimizer == EXACT for stage in recipe.stages)
+    if exact and photos > MAX_ROWS:
+        message = (
+            f"recipe {recipe.name} is solved exactly, on at most {MAX_ROWS:,} photos, not "
+            f"{photos:,}: use --recipe pooled"
+        )
+        raise InvalidRequestError(message)
     network = assemble_recipe(recipe, classes)
     _check_views(recipe.views)
     for stage in recipe.stages:
-        trained_layers(network, stage.trains)
         _check_stage(recipe, stage)
+        parts = cut(network.model, trained_layers(network, stage.trains))
+        _check_copies(stage, cached=parts.frozen is not None)
 
 
 def _check_stage(recipe: Recipe, stage: Stage) -> None:
     _check_views(stage.views)
-    parse_augmentation(stage.augmentation)
     learning_rate(stage, epoch=1)
     if stage.keep not in KEEPS:
         message = f"a stage keeps {stage.keep!r}: choose of {', '.join(KEEPS)}"
@@ -49,9 +58,36 @@ def _check_stage(recipe: Recipe, stage: Stage) -> None:
         raise InvalidRequestError(message)
 
 
+def _check_copies(stage: Stage, *, cached: bool) -> None:
+    changed = parse_augmentation(stage.augmentation) != Augmentation()
+    if stage.passes and not cached:
+        message = (
+            f"--passes {stage.passes} caches features of frozen layers, but the stage "
+            f"that trains {stage.trains!r} freezes none: use --passes 0 for it, which "
+            "augments anew in each epoch"
+        )
+        raise InvalidRequestError(message)
+    if stage.passes and not changed:
+        message = (
+            f"--passes {stage.passes} without augmentation learns the same photo "
+            f"{stage.passes + 1} times: give --augmentation, or --passes 0"
+        )
+        raise InvalidRequestError(message)
+    anew = not cached or (changed and not stage.passes)
+    if anew and (stage.views != ("none",) or stage.optimizer == EXACT):
+        message = (
+            f"the stage that trains {stage.trains!r} learns from cached features, which "
+            "photos augmented anew have none of: give --passes 5, or --augmentation none"
+        )
+        raise InvalidRequestError(message)
+
+
 def _check_views(views: tuple[str, ...]) -> None:
     unknown = [view for view in views if view not in VIEWS]
     if unknown or not views:
         known = ", ".join(VIEWS)
         message = f"no view {unknown[0] if unknown else ''!r}: choose of {known}"
+        raise InvalidRequestError(message)
+    if len(set(views)) < len(views):
+        message = f"views {','.join(views)}: name each view once"
         raise InvalidRequestError(message)

@@ -44,7 +44,7 @@ def train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
         InvalidRequestError: the recipe names what there is not.
     """
     tf.config.experimental.enable_op_determinism()
-    check_recipe(plan.recipe, len(plan.split.labels))
+    check_recipe(plan.recipe, len(plan.split.labels), len(plan.split.train))
     weights = recipe_weights(plan.recipe, plan.weights)
     pseudo = _pseudo_labels(plan)
     learnt = prepare_photos("training", plan.split.train, plan, progress, pseudo)

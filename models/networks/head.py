@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 TOP: Final = "top"
 NORMALISED: Final = "normalised"
+POOLED: Final = "pooled"
+FLAT: Final = "flat"
 SECOND_ORDER: Final = "second-order"
+PROBABILITIES: Final = "probabilities"
+
+USES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        TOP: frozenset({"dropout"}),
+        NORMALISED: frozenset({"dropout"}),
+        POOLED: frozenset({"dropout", "hidden"}),
+        FLAT: frozenset({"dropout", "hidden"}),
+        SECOND_ORDER: frozenset(),
+        PROBABILITIES: frozenset(),
+    }
+)
+"""Which of `dropout` and `hidden` change what a head of each kind trains."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,15 @@ from typing import Any, Final
 import keras
 
 from models.errors import InvalidRequestError
-from models.networks.head import NORMALISED, SECOND_ORDER, TOP, Head
+from models.networks.head import (
+    FLAT,
+    NORMALISED,
+    POOLED,
+    PROBABILITIES,
+    SECOND_ORDER,
+    TOP,
+    Head,
+)
 from models.networks.network import Network
 from models.networks.second_order import SecondOrderPooling, Standardisation
 from models.networks.vgg16 import add_vgg16_dense, add_vgg16_predictions
@@ -136,7 +144,7 @@ def _flat(_network: Network, base: Any, head: Head, classes: int) -> Any:
 
 
 def _probabilities(network: Network, base: Any, _head: Head, classes: int) -> Any:
-    _check_vgg16(network, "probabilities")
+    _check_vgg16(network, PROBABILITIES)
     return keras.layers.Dense(classes, name="logits")(
         add_vgg16_predictions(base.output)
     )
@@ -157,9 +165,9 @@ _HEADS: Final[Mapping[str, _Builder]] = MappingProxyType(
     {
         TOP: _top,
         NORMALISED: _normalised,
-        "pooled": _pooled,
-        "flat": _flat,
+        POOLED: _pooled,
+        FLAT: _flat,
         SECOND_ORDER: _second_order,
-        "probabilities": _probabilities,
+        PROBABILITIES: _probabilities,
     }
 )

@@ -10,6 +10,7 @@ import pytest
 from export.recipes.catalogue import RECIPES, find_recipe
 from export.recipes.choice import choose_recipe
 from models.errors import DatasetError, InvalidRequestError
+from models.networks.head import USES
 from models.networks.runtime import start_tensorflow
 
 pytestmark = pytest.mark.tensorflow
@@ -68,6 +69,15 @@ def test_another_network_brings_its_own_image_size() -> None:
         ("pooled", {"members": 0}, "--members 0: it must be above 0"),
         ("pooled", {"network": "resnet50"}, "--recipe backbone --network resnet50"),
         ("scratch", {"network": "vgg61"}, "no network 'vgg61'"),
+        ("pooled", {"hidden": (64, 0)}, "--hidden 0: it must be above 0"),
+        ("imagenet-linear", {"dropout": 0.3}, "--dropout changes nothing in recipe"),
+        ("second-order", {"dropout": 0.3}, "--dropout changes nothing in recipe"),
+        ("lenet5", {"hidden": (64,)}, "--hidden changes nothing in recipe lenet5"),
+        ("backbone", {"hidden": ()}, "--hidden changes nothing in recipe backbone"),
+        ("second-order", {"schedule": "cosine"}, "--schedule changes nothing"),
+        ("second-order", {"batch_size": 8}, "--batch-size changes nothing"),
+        ("second-order", {"label_smoothing": 0.1}, "--label-smoothing changes nothing"),
+        ("second-order", {"members": 3}, "--members changes nothing"),
     ],
 )
 def test_values_that_cannot_be_are_named(
@@ -75,6 +85,35 @@ def test_values_that_cannot_be_are_named(
 ) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         changed(name, **options)
+
+
+def test_solved_recipe_trained_by_gradients_takes_their_options() -> None:
+    recipe = changed("second-order", optimizer="adamw", schedule="cosine", batch_size=8)
+
+    assert (recipe.stages[0].schedule, recipe.batch_size) == ("cosine", 8)
+
+
+@pytest.mark.parametrize("kind", USES)
+def test_heads_use_the_options_that_they_say(kind: str) -> None:
+    start_tensorflow()
+    import keras
+
+    from models.networks.freezing import cut
+    from models.networks.head import Head
+    from models.networks.heads import assemble
+    from models.networks.registry import find_network
+
+    def trained(**options: Any) -> Any:
+        keras.backend.clear_session()  # tensors are numbered over a session
+        head = Head(kind, ("block1_pool",), "block1_pool", 4, **options)
+        with keras.StatelessScope(initialize_variables=False):
+            found = assemble(find_network("vgg16"), head, 2, (32, 32)).model
+            return cut(found, frozenset({"logits"})).trained.get_config()
+
+    plain = trained(dropout=0.1)
+    assert (trained(dropout=0.9) != plain) == ("dropout" in USES[kind])
+    wide = trained(dropout=0.1, hidden=(7,))
+    assert (wide != plain) == ("hidden" in USES[kind])
 
 
 def test_recipe_without_its_dense_weights_names_another() -> None:

@@ -22,6 +22,10 @@ WRONG = [
     ({"optimizer": "magic"}, "no optimizer 'magic'"),
     ({"optimizer": "exact"}, "second-order"),
     ({"keep": "first"}, "keeps 'first'"),
+    ({"views": ("none", "none")}, "name each view once"),
+    ({"passes": 5}, "learns the same photo 6 times"),
+    ({"passes": 5, "trains": "all", "augmentation": "flips"}, "freezes none"),
+    ({"views": ("horizontal",), "augmentation": "flips"}, "give --passes 5"),
 ]
 
 
@@ -36,6 +40,14 @@ def test_a_later_stage_is_checked_before_training(
 
     with pytest.raises(InvalidRequestError, match=message):
         check_recipe(replace(recipe, stages=stages), classes=2)
+
+
+def test_too_many_photos_to_solve_are_told_before_their_features() -> None:
+    from export.training.recipe_check import check_recipe
+    from tests.export.stages.test_exact import small_second_order
+
+    with pytest.raises(InvalidRequestError, match="at most 8,000 photos, not 8,001"):
+        check_recipe(small_second_order(), classes=2, photos=8001)
 
 
 def test_training_begins_with_the_check(tmp_path: Path) -> None:
