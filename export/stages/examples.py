@@ -111,6 +111,29 @@ class PixelExamples:
         return [self.change(epoch).apply(pixels, photos).astype(np.float32)]
 
 
+@dataclass(frozen=True)
+class FreshFeatures:
+    """Features of photos that are changed anew in each epoch, and so are not cached.
+
+    ``compute``: pixels float32 [N, H, W, 3] -> an array [N, ...] for each output of the
+    frozen part.
+    """
+
+    part: Part
+    change: Callable[[int], PixelChange]
+    compute: Callable[[NDArray[np.float32]], Arrays]
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """Every photo's."""
+        return self.part.targets
+
+    def inputs(self, rows: NDArray[np.integer], epoch: int) -> Arrays:
+        """The features of *rows* as they look in this *epoch*."""
+        (pixels,) = PixelExamples(self.part, self.change).inputs(rows, epoch)
+        return self.compute(pixels)
+
+
 def batches(
     examples: Examples, order: NDArray[np.integer], size: int, epoch: int
 ) -> Iterator[tuple[Arrays, NDArray[np.float32]]]:

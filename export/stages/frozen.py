@@ -47,18 +47,22 @@ class FrozenPart:
             key=[photos.key, self._digest, list(change.key), keras.__version__],
             shapes=tuple(tuple(each.shape[1:]) for each in self.network.outputs),
             dtype=self.dtype,
-            compute=partial(self._compute, change),
+            compute=partial(self._changed, change),
         )
         return cached_features(photos.pixels, source, self.cache, self.progress)
 
-    def _compute(
+    def compute(self, pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Features [N, ...] of *pixels* [N, H, W, 3], one array for each output."""
+        outputs = self.network.predict_on_batch(keras.ops.convert_to_tensor(pixels))
+        arrays = outputs if isinstance(outputs, list) else [outputs]
+        return [np.asarray(each, np.float32) for each in arrays]
+
+    def _changed(
         self, change: PixelChange, first: int, pixels: Pixels
     ) -> list[NDArray[Any]]:
         rows = np.arange(first, first + len(pixels))
         changed = change.apply(pixels, rows).astype(np.float32)
-        outputs = self.network.predict_on_batch(keras.ops.convert_to_tensor(changed))
-        arrays = outputs if isinstance(outputs, list) else [outputs]
-        return [np.asarray(each).astype(self.dtype) for each in arrays]
+        return [each.astype(self.dtype) for each in self.compute(changed)]
 
     @cached_property
     def _digest(self) -> str:

@@ -10,7 +10,12 @@ from export.data.augmentation.named import parse_augmentation
 from export.data.augmentation.options import Augmentation
 from export.recipes.recipe import EXACT, Stage
 from export.stages.changes import augmented, seen_from
-from export.stages.examples import Examples, FeatureExamples, PixelExamples
+from export.stages.examples import (
+    Examples,
+    FeatureExamples,
+    FreshFeatures,
+    PixelExamples,
+)
 from export.training.member_training import MemberTraining
 from export.training.precision import training_policy
 from models.networks.freezing import CutNetwork, cut
@@ -37,31 +42,31 @@ def stage_inputs(
     """
     augmentation = parse_augmentation(stage.augmentation)
     parts = cut(model, trained)
-    if parts.frozen is None or (augmentation != UNCHANGED and not stage.passes):
+    train, valid = training.train, training.valid
+    anew = partial(augmented, augmentation, training.seed)
+    if parts.frozen is None:
         return StageInputs(
-            PixelExamples(
-                training.train, partial(augmented, augmentation, training.seed)
-            ),
-            PixelExamples(training.valid, lambda _epoch: seen_from("none")),
-            CutNetwork(None, model, model),
+            PixelExamples(train, anew),
+            PixelExamples(valid, lambda _epoch: seen_from("none")),
+            parts,
         )
-    numbers = range(1, stage.passes + 1)
-    seed = training.plan.seed  # not the member's: all of them share the passes
-    changes = [
-        *(seen_from(view) for view in stage.views),
-        *(augmented(augmentation, seed, number) for number in numbers),
-    ]
     policy = training_policy(training.plan.precision, training.plan.recipe, stage)
     fast = training.frozen_part(model, trained, policy, exact=False)
     judge = fast
     if not training.is_fold:
         # A fold validates on what others train on, so those features are there already.
         judge = training.frozen_part(model, trained, policy, exact=True)
-    train, valid = training.train, training.valid
-    learnt = [fast.features(train.photos, change) for change in changes]
     # Judging every view in every epoch is dear; an exact fit is judged a few times.
     views = training.plan.recipe.views if stage.optimizer == EXACT else ("none",)
     judged = [judge.features(valid.photos, seen_from(view)) for view in views]
-    return StageInputs(
-        FeatureExamples(train, learnt), FeatureExamples(valid, judged), parts
-    )
+    validated = FeatureExamples(valid, judged)
+    if augmentation != UNCHANGED and not stage.passes:
+        return StageInputs(FreshFeatures(train, anew, fast.compute), validated, parts)
+    numbers = range(1, stage.passes + 1)
+    seed = training.plan.seed  # not the member's: all of them share the passes
+    changes = [
+        *(seen_from(view) for view in stage.views),
+        *(augmented(augmentation, seed, number) for number in numbers),
+    ]
+    learnt = [fast.features(train.photos, change) for change in changes]
+    return StageInputs(FeatureExamples(train, learnt), validated, parts)

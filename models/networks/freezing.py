@@ -1,7 +1,8 @@
 """Which layers a stage trains, and the network cut into a frozen part and the rest.
 
-The frozen part always gives the same output for the same pixels, so that output can be
-computed once and kept on disk.
+The frozen part runs in inference mode, in training too: no dropout, and batch
+normalisation by its moving statistics. It always gives the same output for the same
+pixels, so that output can be computed once and kept on disk.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class CutNetwork:
     """One network in two models that share its layers.
 
     ``frozen``: pixels -> one or more tensors; ``trained``: those -> logits. ``frozen``
-    is None when nothing with weights precedes the first trained or random layer; then
-    ``trained`` takes pixels. ``whole`` is the network that was cut.
+    is None when no layer with weights is frozen; then ``trained`` takes pixels.
+    ``whole`` is the network that was cut.
     """
 
     frozen: Any
@@ -36,6 +37,16 @@ class CutNetwork:
         inputs = self.whole.inputs if self.frozen is None else self.frozen.outputs
         # Keras wants an operation in every model, also where the tensor is an input.
         return keras.Model(inputs, keras.layers.Identity()(tensor))
+
+
+@keras.saving.register_keras_serializable("kennel")
+class FrozenModel(keras.Model):  # type: ignore[misc]
+    """A functional model that always runs in inference mode, whatever is asked of it."""
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """The outputs for *inputs*; *training* is ignored."""
+        del training
+        return super().call(inputs, training=False, mask=mask)
 
 
 def trained_layers(assembled: AssembledNetwork, trains: str) -> frozenset[str]:
@@ -76,18 +87,26 @@ def freeze_all_but(model: Any, trained: frozenset[str]) -> None:
 def cut(model: Any, trained: frozenset[str]) -> CutNetwork:
     """Separate what stays the same while the layers *trained* train.
 
-    A layer is frozen when it has no weights that are trained, draws no random numbers
-    (dropout), and all that feeds it is frozen.
+    A layer with weights is frozen when it is not trained and nothing trained feeds it.
+    All that feeds a frozen layer is frozen with it, dropout too; dropout between the
+    last frozen weights and the trained layers is not.
     """
     parents = {name: set(found) for name, found in _parents(model)}
-    frozen: set[str] = set()
     operations = {each.name: each for each in model.operations}
+    steady: set[str] = set()
     for name, each in operations.items():
         changes = name in trained and _has_weights(each)
-        if not changes and not _is_random(each) and parents[name] <= frozen:
-            frozen.add(name)
-    if not any(_has_weights(operations[name]) for name in frozen):
+        if not changes and parents[name] <= steady:
+            steady.add(name)
+    frozen = {name for name in steady if _has_weights(operations[name])}
+    if not frozen:
         return CutNetwork(None, model, model)
+    for name in reversed(operations):
+        if name in frozen:
+            frozen |= parents[name]
+    for name, each in operations.items():
+        if name in steady and not _is_random(each) and parents[name] <= frozen:
+            frozen.add(name)
     needed = {
         parent
         for name, found in parents.items()
@@ -96,7 +115,7 @@ def cut(model: Any, trained: frozenset[str]) -> CutNetwork:
     }
     tensors = [each.output for name, each in operations.items() if name in needed]
     return CutNetwork(
-        keras.Model(model.input, tensors, name="frozen"),
+        FrozenModel(model.input, tensors, name="frozen"),
         keras.Model(tensors, model.output, name="trained"),
         model,
     )

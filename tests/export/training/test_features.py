@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_pooled_vectors_of_frozen_blocks_are_kept_instead_of_their_maps(
     assert shapes == [(16, 16, 64), (64,), (64,)]
 
 
-def test_dropout_is_never_frozen(network: Any) -> None:
+def test_dropout_before_the_trained_layers_is_not_frozen(network: Any) -> None:
     import keras
 
     from models.networks.freezing import cut, trained_layers
@@ -62,6 +63,61 @@ def test_dropout_is_never_frozen(network: Any) -> None:
     kinds = [type(layer) for layer in parts.frozen.layers]
     assert keras.layers.Dropout not in kinds
     assert keras.layers.BatchNormalization in kinds
+
+
+STEADY = [
+    *((name, "last") for name in ("vgg16", "lenet5", "conv1", "conv3", "mnist-bn")),
+    ("conv3", "head"),
+    ("efficientnetb0", "head"),
+    ("convnexttiny", "head"),
+    ("mobilenetv3small", "last"),
+]
+
+
+@pytest.mark.parametrize(("name", "trains"), STEADY)
+def test_frozen_part_answers_in_training_as_in_use(name: str, trains: str) -> None:
+    # Dropout and drop-connect between frozen layers would be noise on the features.
+    import keras
+
+    from models.networks.freezing import cut, trained_layers
+    from models.networks.head import Head
+    from models.networks.heads import assemble
+    from models.networks.registry import find_network
+
+    keras.utils.set_random_seed(0)
+    assembled = assemble(find_network(name), Head(dropout=0.5), 2, (32, 32))
+    trained = trained_layers(assembled, trains)
+    parts = cut(assembled.model, trained)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+
+    answers = parts.frozen.predict_on_batch(pixels)
+    for one, other in zip(answers, parts.frozen(pixels, training=True), strict=True):
+        assert np.asarray(other) == pytest.approx(one, abs=1e-4)
+    rest = {layer.name for layer in parts.trained.layers if layer.weights}
+    assert (
+        rest == {each.name for each in assembled.model.layers if each.weights} & trained
+    )
+    assert any(isinstance(each, keras.layers.Dropout) for each in parts.trained.layers)
+
+
+@pytest.mark.parametrize(("recipe", "kinds"), [("imagenet-linear", 0), ("dense", 2)])
+def test_dense_recipes_have_dropout_only_where_they_train(
+    recipe: str, kinds: int
+) -> None:
+    import keras
+
+    from export.recipes.catalogue import find_recipe
+    from export.training.assembly import assemble_recipe, ever_trained
+    from models.networks.freezing import cut
+
+    found = replace(find_recipe(recipe), image_size=(32, 32))
+    assembled = assemble_recipe(found, 2)
+    parts = cut(assembled.model, ever_trained(found.stages, assembled))
+
+    drops = [
+        each for each in parts.trained.layers if type(each) is keras.layers.Dropout
+    ]
+    assert len(drops) == kinds
 
 
 def test_everything_trained_leaves_nothing_frozen(network: Any) -> None:
