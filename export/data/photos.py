@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def find_split(
         DatasetError: no photos, files are missing, a class is too small to split, or
             nothing tells the photos of two classes apart.
     """
-    if (folder / MANIFEST_FILE).exists() or (folder / PLAN_FILE).exists():
+    if _is_prepared(folder):
         return _prepared_split(folder)
     found = survey_folder(folder)
     report(found)
@@ -54,6 +55,15 @@ def find_split(
     if valid:
         return _split(folder, seed, GIVEN_GROUPING, photos, valid)
     return split_photos(folder, photos, valid_fraction, seed, groups or {})
+
+
+def has_split(split: Split) -> bool:
+    """Whether *split* was made before, by `kennel prepare` or as folders of parts."""
+    return split.grouping == GIVEN_GROUPING or _is_prepared(Path(split.folder))
+
+
+def _is_prepared(folder: Path) -> bool:
+    return (folder / MANIFEST_FILE).exists() or (folder / PLAN_FILE).exists()
 
 
 def split_photos(
@@ -77,7 +87,11 @@ def split_photos(
     generator = np.random.default_rng(seed)
     joined = _groups(photos, groups) if groups is not None else []
     if any(joined):
-        names = [name or photo.file for name, photo in zip(joined, photos, strict=True)]
+        photos = [
+            replace(photo, group=name)
+            for name, photo in zip(joined, photos, strict=True)
+        ]
+        names = [photo.group or photo.file for photo in photos]
         chosen = set(choose_groups(strata, names, targets, generator))
         valid = [photos[index] for index in sorted(chosen)]
         train = [photo for index, photo in enumerate(photos) if index not in chosen]
@@ -108,7 +122,8 @@ def _prepared_split(folder: Path) -> Split:
     parts = [manifest.part("train"), manifest.part("valid")]
     check_files(folder, [file for part in parts for file in part])
     train, valid = (
-        [Photo(file.file, file.label, file.sha256) for file in part] for part in parts
+        [Photo(file.file, file.label, file.sha256, file.group) for file in part]
+        for part in parts
     )
     return _split(folder, manifest.seed, manifest.grouping, train, valid)
 

@@ -19,19 +19,29 @@ from models.storage import parse_json, write_atomically
 
 MANIFEST_SCHEMA: Final = 1
 
+CROSS_VALIDATED: Final = "cross-validated"
+"""The part of photos that train and validate in turn."""
+
 
 @dataclass(frozen=True)
 class Photo:
-    """One labelled file; the path is relative to the data folder."""
+    """One labelled file; the path is relative to the data folder.
+
+    Photos of one ``group`` (a driver, exact duplicates) stay in one part; "": of none.
+    """
 
     file: str
     label: str
     sha256: str
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Split:
     """Which photos train and which validate; labels are in their normal form.
+
+    For cross-validation ``train`` and ``valid`` are the same photos: each fold of them
+    validates a model that was trained on the others.
 
     Raises:
         DatasetError: the folder or a file has a name that is not UTF-8.
@@ -50,8 +60,10 @@ class Split:
         check_utf8(photo.file for photo in (*self.train, *self.valid))
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Photos per part and label."""
+        """Photos per part and label, each photo once: folds are no parts."""
         parts = {"train": self.train, "valid": self.valid}
+        if self.train == self.valid:
+            parts = {CROSS_VALIDATED: self.train}
         return {
             part: dict(Counter(photo.label for photo in photos))
             for part, photos in parts.items()

@@ -14,12 +14,16 @@ def training_data_section(content: ReportContent) -> Markup:
         return Markup("")
     totals = {part: sum(counts.values()) for part, counts in parts.items()}
     everything = sum(totals.values())
+    one = len(parts) == 1
     rows = []
     for label in content.photos.labels:
         each = [counts.get(label, 0) for counts in parts.values()]
         share = percent(sum(each) / everything) if everything else "-"
-        rows.append([label, *map(count, each), count(sum(each)), share])
-    foot = ["all", *map(count, totals.values()), count(everything), "100 %"]
-    shown = table("Photos by label", ["label", *parts, "all", "share"], rows, [foot])
+        both = [] if one else [count(sum(each))]
+        rows.append([label, *map(count, each), *both, share])
+    both = [] if one else [count(everything)]
+    foot = ["all", *map(count, totals.values()), *both, "100 %"]
+    head = ["label", *parts, *([] if one else ["all"]), "share"]
+    shown = table("Photos by label", head, rows, [foot])
     named = f"{plural(everything, 'photo')} of {plural(len(rows), 'label')}"
     return fold(named, shown, len(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,31 @@ def test_split_is_stratified_and_complete(tmp_path: Path) -> None:
     assert split.counts()["valid"] == {"cat": 10, "dog": 5}
     assert {*split.train, *split.valid} == set(photos)
     assert len(split.train) + len(split.valid) == len(photos)
+
+
+def test_photos_that_train_and_validate_in_turn_are_counted_once(
+    tmp_path: Path,
+) -> None:
+    split = split_photos(
+        tmp_path, list_photos(make_classes(tmp_path, cat=9, dog=6)), 0.34, seed=3
+    )
+    photos = (*split.train, *split.valid)
+
+    counts = replace(split, train=photos, valid=photos).counts()
+
+    assert counts == {"cross-validated": {"cat": 9, "dog": 6}}
+
+
+def test_duplicates_are_of_one_group_that_is_written_down(tmp_path: Path) -> None:
+    folder = make_classes(tmp_path / "photos", cat=9, dog=6)
+    (folder / "cat" / "twin.png").write_bytes(b"cat3")
+
+    find_split(folder, 0.34, seed=3).write(tmp_path / "split.json")
+
+    split = read_split(tmp_path / "split.json")
+    groups = {photo.file: photo.group for photo in (*split.train, *split.valid)}
+    assert groups["cat/twin.png"] == groups["cat/3.png"] != ""
+    assert groups["cat/0.png"] == ""
 
 
 def test_same_seed_gives_the_same_split_and_another_seed_another(

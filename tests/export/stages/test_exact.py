@@ -12,6 +12,7 @@ import pytest
 from export.stages.logistic import fit_logistic
 from models.errors import InvalidRequestError
 from models.probabilities import softmax
+from tests.export.data.sources import prepared, request_for, write_drivers
 from tests.training import small_plan, train_plan
 
 if TYPE_CHECKING:
@@ -87,6 +88,34 @@ def test_exact_fit_refuses_photos_augmented_anew(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidRequestError, match="learns from cached features"):
         train_plan(replace(plan, recipe=replace(recipe, stages=stages)))
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("group_by", ["", "subject"])
+def test_prepared_duplicates_and_groups_are_solved_in_folds(
+    tmp_path: Path, group_by: str
+) -> None:
+    plan = small_plan(tmp_path)
+    from export.data.photos import find_split
+    from export.training.folds import join_parts
+
+    source = tmp_path / "photos"
+    if group_by:
+        source = write_drivers(tmp_path / "source")
+    else:
+        twin = source / "dog" / "twin.jpg"
+        twin.write_bytes((source / "dog" / "3.jpg").read_bytes())
+    reading = replace(request_for(source).reading, group_by=group_by)
+    prepared(source, dest=tmp_path / "ready", reading=reading)
+    split = join_parts(find_split(tmp_path / "ready", 0.2, 1), folds=2)
+
+    recipe = replace(small_second_order(), folds=2)
+    run = train_plan(replace(plan, split=split, recipe=recipe))
+
+    assert run.metrics["images"] == (60 if group_by else 61)
+    assert run.split.grouping.endswith(
+        "together, 2 folds" if not group_by else "2 folds"
+    )
 
 
 def small_second_order() -> Recipe:
