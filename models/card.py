@@ -32,7 +32,8 @@ class ModelCard:
         image_size: (height, width) of the pixels that the model expects.
         weights: where the pretrained weights came from: source, sha256, note.
         training: photos per class and part, split seed and grouping, sha256 of the
-            file list.
+            file list, members and folds, parameters of one member: all, trained, and
+            trained by each stage.
         temperature: divides the logits inside the graph; fitted on validation data.
         clip_bound: default upper bound of a probability; None means no clipping.
         clip_choice: how the bound was chosen.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Any
 
 from export.training.runs import TrainedRun
 from models.card import ModelCard
@@ -36,6 +38,9 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
             "seed": split.seed,
             "grouping": split.grouping,
             "files_sha256": split.digest(),
+            "members": run.recipe.members,
+            "folds": run.recipe.folds,
+            **_parameters(run),
         },
         metrics={"validation": dict(run.metrics)},
         libraries={
@@ -46,6 +51,13 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
         git_revision=_git_revision(),
         validation_spread=spread_of(softmax(logits, run.calibration.temperature)),
     )
+
+
+def _parameters(run: TrainedRun) -> dict[str, Any]:
+    counts = run.parameters
+    if counts is None:
+        return {}
+    return {"parameters": {**asdict(counts), "stages": list(counts.stages)}}
 
 
 def _git_revision() -> str:

@@ -54,6 +54,31 @@ class ReportedPhotos:
 
 
 @dataclass(frozen=True)
+class ReportedStage:
+    """One stage of one model: what it trained, how long, and what came of it.
+
+    Attributes:
+        number: of the stage, from 1.
+        model: "fold 2 of 5", "member 1 of 3"; "" where there is only one.
+        trains: as the recipe has it, such as "head".
+        parameters: how many it trained; None where the run does not tell.
+        optimizer: "exact" where the learning rate is a strength of regularisation.
+        epochs: that it took.
+        kept: the epoch whose weights it ended with; 0: those that it began with.
+        ended: why it stopped.
+    """
+
+    number: int
+    model: str
+    trains: str
+    parameters: int | None
+    optimizer: str
+    epochs: int
+    kept: int
+    ended: str
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """Everything that a report can show.
 
@@ -62,12 +87,15 @@ class ReportContent:
         figures: further headline figures, name and formatted value.
         expected_score: Kaggle's score to expect of a submission.
         epochs: what training did; the curves.
+        stages: what each stage trained, for each model.
+        models: the names of the models in ``epochs`` where there are several.
         diagnoses: what is wrong, and the cures.
         counts: photos per part ("train", "valid", ...) and label.
         card: the model card's fields, or those known before it is published.
         augmentations: uint8 [rows, columns, H, W, 3]; a row is one photo, varied.
         classifier: flat functional Keras model, float32 RGB pixels 0..255
-            [N, H, W, 3] -> logits [N, K]; of an ensemble, one member.
+            [N, H, W, 3] -> logits [N, K]; of an ensemble, one member. Its layers that
+            were not trained are not ``trainable``.
     """
 
     title: str
@@ -76,6 +104,8 @@ class ReportContent:
     figures: Mapping[str, str] = field(default_factory=dict)
     expected_score: ScoreInterval | None = None
     epochs: tuple[Epoch, ...] = ()
+    stages: tuple[ReportedStage, ...] = ()
+    models: Mapping[int, str] = field(default_factory=dict)
     diagnoses: tuple[Diagnosis, ...] = ()
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)

@@ -16,11 +16,15 @@ from export.data.sources.reading import read_photo
 from export.evaluation.diagnosis import diagnose
 from export.evaluation.expectation import expected_score
 from export.publication.cards import make_card
-from export.report.content import ReportContent, ReportedPhotos
+from export.recipes.recipe import EXACT, Stage
+from export.report.content import ReportContent, ReportedPhotos, ReportedStage
+from export.stages.stopping import why_over
+from export.training.assembly import ever_trained
 from export.training.classifier import build_member
 from export.training.runs import TrainedRun
 from models.errors import InvalidImageError
 from models.images import decode_image
+from models.networks.freezing import freeze_all_but
 from models.probabilities import softmax
 
 PREVIEWED_PHOTOS = 4
@@ -46,22 +50,73 @@ def run_content(run: TrainedRun) -> ReportContent:
     return ReportContent(
         title=f"{run.name}: {len(classes)} validation photos",
         photos=photos,
-        note=f"Recipe {run.recipe.name}. Weights: {run.weights['source']}. "
-        f"{run.weights['note']}",
+        note=_note(run),
         expected_score=expected_score(probabilities, classes, calibration.clip_bound),
         epochs=run.history,
+        stages=_stages(run),
+        models={n: run.recipe.model_name(n) for n in {e.member for e in run.history}},
         diagnoses=diagnose(run.history, run.metrics, calibration.temperature),
         counts=split.counts(),
         card=_unpublished_card(run),
         augmentations=_augmentations(run),
-        classifier=build_member(run, 1).model,
+        classifier=_classifier(run),
     )
+
+
+def _note(run: TrainedRun) -> str:
+    sentences = [f"Recipe {run.recipe.name}", f"weights: {run.weights['source']}"]
+    sentences += [run.weights["note"]] if run.weights["note"] else []
+    if run.recipe.folds:
+        sentences.append(
+            f"figures are of {run.recipe.folds} models, each on the fold of the photos "
+            "that it did not learn from; the exported one learnt from all photos"
+        )
+    return " ".join(f"{each[0].upper()}{each[1:].rstrip('.')}." for each in sentences)
+
+
+def _stages(run: TrainedRun) -> tuple[ReportedStage, ...]:
+    counts = run.parameters.stages if run.parameters else ()
+    return tuple(
+        ReportedStage(
+            number=number,
+            model=run.recipe.model_name(model),
+            trains=stage.trains,
+            parameters=counts[number - 1] if counts else None,
+            optimizer=stage.optimizer,
+            epochs=len(epochs) or kept,
+            kept=kept,
+            ended=why_over(stage, epochs, kept) or _settled(run, model, stage),
+        )
+        for number, stage in enumerate(run.recipe.stages, start=1)
+        for model, found in sorted(run.kept.items())
+        for kept in [found[number - 1]]
+        for epochs in [
+            [e for e in run.history if (e.member, e.stage) == (model, number)]
+        ]
+    )
+
+
+def _settled(run: TrainedRun, model: int, stage: Stage) -> str:
+    if run.recipe.folds and model <= run.recipe.members:
+        return "as long as was best for the median fold"
+    return "least validation loss on the path" if stage.optimizer == EXACT else ""
+
+
+def _classifier(run: TrainedRun) -> Any:
+    network = build_member(run, 1)
+    stages = run.recipe.stages
+    if run.kept:
+        kept = run.kept[1]
+        stages = tuple(s for s, epoch in zip(stages, kept, strict=True) if epoch)
+    freeze_all_but(network.model, ever_trained(stages, network))
+    return network.model
 
 
 def _unpublished_card(run: TrainedRun) -> dict[str, Any]:
     card = dataclasses.asdict(make_card(run, version=0))
-    del card["version"]
-    return card
+    # These are known once it is published.
+    unknown = {"version", "created", "explains"}
+    return {name: value for name, value in card.items() if name not in unknown}
 
 
 def _augmentations(run: TrainedRun) -> NDArray[np.uint8] | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.recipes.recipe import Recipe
+from export.recipes.recipe import Recipe, Stage
 from models.errors import DatasetError
 from models.networks.batch_normalisation import insert_batch_normalisation
 from models.networks.freezing import trained_layers
@@ -39,6 +40,45 @@ def assemble_recipe(
     """
     network = find_network(recipe.network)
     return assemble(network, recipe.head, classes, recipe.image_size, policy)
+
+
+def ever_trained(stages: Sequence[Stage], network: AssembledNetwork) -> frozenset[str]:
+    """Names of the layers that some of the *stages* trains."""
+    trained = [trained_layers(network, stage.trains) for stage in stages]
+    return frozenset[str]().union(*trained)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many parameters one model has, and how many of them were trained.
+
+    Attributes:
+        all: with the statistics of batch normalisation, which are measured, not trained.
+        trained: by any stage whose result was kept.
+        stages: trained by each stage.
+    """
+
+    all: int
+    trained: int
+    stages: tuple[int, ...]
+
+
+def count_parameters(
+    recipe: Recipe, network: AssembledNetwork, kept: Sequence[Stage]
+) -> Parameters:
+    """Those of *network*; *kept* are the stages of *recipe* whose result was kept."""
+
+    def trained(stages: Sequence[Stage]) -> int:
+        names = ever_trained(stages, network)
+        layers = [each for each in network.model.layers if each.name in names]
+        weights = [weight for each in layers for weight in each.trainable_weights]
+        return sum(math.prod(weight.shape) for weight in weights)
+
+    return Parameters(
+        all=network.model.count_params(),
+        trained=trained(kept),
+        stages=tuple(trained([stage]) for stage in recipe.stages),
+    )
 
 
 def recipe_weights(recipe: Recipe, choice: str) -> PretrainedWeights | None:
@@ -82,9 +122,7 @@ def initial_weights(
         return list(normalised.get_weights())
     network = _random(recipe, classes, seeds[1])
     shared = network if seeds[0] == seeds[1] else _random(recipe, classes, seeds[0])
-    trained = frozenset[str]().union(
-        *(trained_layers(network, stage.trains) for stage in recipe.stages)
-    )
+    trained = ever_trained(recipe.stages, network)
     for layer in network.model.layers:
         if layer.name not in trained:
             layer.set_weights(shared.model.get_layer(layer.name).get_weights())

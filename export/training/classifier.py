@@ -14,13 +14,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.recipes.recipe import Recipe
-from export.training.assembly import assemble_recipe
+from export.training.assembly import assemble_recipe, ever_trained
 from export.training.members import read_member
 from export.training.runs import TrainedRun
 from models.errors import DatasetError
 from models.images import Pixels
-from models.networks.freezing import CutNetwork, cut, trained_layers
+from models.networks.freezing import CutNetwork, cut
 from models.networks.heads import AssembledNetwork
 from models.networks.views import flip
 
@@ -90,7 +89,8 @@ def build_ensemble(run: TrainedRun, policy: str = "float32") -> Ensemble:
     members = [
         build_member(run, number, policy) for number in range(1, run.recipe.members + 1)
     ]
-    cuts = [cut(member.model, ever_trained(run.recipe, member)) for member in members]
+    stages = run.recipe.stages
+    cuts = [cut(member.model, ever_trained(stages, member)) for member in members]
     return Ensemble(tuple(cuts), run.recipe.views)
 
 
@@ -103,12 +103,6 @@ def build_classifier(run: TrainedRun, policy: str = "float32") -> Any:
         DatasetError: weights are damaged.
     """
     return build_ensemble(run, policy).join()
-
-
-def ever_trained(recipe: Recipe, network: AssembledNetwork) -> frozenset[str]:
-    """Names of the layers that some stage of *recipe* trains."""
-    trained = [trained_layers(network, stage.trains) for stage in recipe.stages]
-    return frozenset[str]().union(*trained)
 
 
 def mean_logits(logits: Sequence[Any]) -> Any:

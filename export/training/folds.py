@@ -68,17 +68,14 @@ def cross_validate(
 
 
 def settle_epochs(recipe: Recipe, judged: Sequence[Member]) -> Recipe:
-    """*recipe* with stages as long as was best for the median of the *judged*."""
-    stages = []
-    for number, stage in enumerate(recipe.stages, start=1):
-        best = [_best_epoch(member, number) for member in judged]
-        stages.append(_settled(stage, round(float(np.median(best)))))
-    return replace(recipe, stages=tuple(stages))
+    """*recipe* with stages as long as was best for the median of the *judged*.
 
-
-def _best_epoch(member: Member, stage: int) -> int:
-    epochs = [epoch for epoch in member.epochs if epoch.stage == stage]
-    return min(epochs, key=lambda epoch: epoch.val_loss).number
+    A stage that made most of them no better has 0 epochs.
+    """
+    lengths = np.median([member.kept for member in judged], axis=0)
+    stages = zip(recipe.stages, lengths, strict=True)
+    settled = tuple(_settled(stage, round(float(length))) for stage, length in stages)
+    return replace(recipe, stages=settled)
 
 
 def _settled(stage: Stage, epochs: int) -> Stage:

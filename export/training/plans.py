@@ -27,6 +27,8 @@ class TrainingPlan:
     Attributes:
         precision: of frozen features and of convolutions in training: "float32",
             "bfloat16", or "auto" (bfloat16 where the processor is faster in it).
+        valid: the share of photos that was cut off for validation; None: they had a
+            split of their own, or validate in folds.
         teacher: a finished run whose predictions label ``unlabelled`` photos.
         unlabelled: a folder of photos without labels, learnt from as the teacher
             labels them.
@@ -40,6 +42,7 @@ class TrainingPlan:
     seed: int
     weights: str = "auto"
     precision: str = "auto"
+    valid: float | None = None
     teacher: str = ""
     unlabelled: str = ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from export.evaluation.calibration import Calibration
 from export.recipes.recipe import Recipe
 from export.stages.history import Epoch
 from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
+from export.training.assembly import Parameters
 from export.training.plans import PLAN_FILE, TrainingPlan, read_plan
 from models.errors import (
     ConflictError,
@@ -35,8 +36,11 @@ class TrainedRun:
     """What a finished run knows; arrays and weights lie beside it in its folder.
 
     ``history`` is of the models that were judged on photos they had not seen: the
-    members, or those that held out the folds (numbered after the members). ``answers``
-    are logits and classes of the validation photos where they are not those on the disk.
+    members, or those that held out the folds (numbered after the members). ``kept`` has
+    the number of each model, members and folds, and for each stage the epoch that it
+    ended with (`Member.kept`). ``answers`` are logits and classes of the validation
+    photos where they are not those on the disk. Runs of older releases have neither
+    ``kept`` nor ``parameters``.
     """
 
     plan: TrainingPlan
@@ -44,6 +48,8 @@ class TrainedRun:
     calibration: Calibration
     metrics: Mapping[str, Any]
     history: tuple[Epoch, ...]
+    kept: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    parameters: Parameters | None = None
     answers: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
 
     @property
@@ -81,6 +87,8 @@ class TrainedRun:
             "calibration": asdict(self.calibration),
             "metrics": dict(self.metrics),
             "history": [asdict(epoch) for epoch in self.history],
+            "kept": self.kept,
+            "parameters": asdict(self.parameters) if self.parameters else None,
         }
         write_atomically(self.folder / RUN_FILE, json.dumps(content, indent=2))
 
@@ -96,7 +104,7 @@ def read_run(run: str | Path, runs_dir: Path) -> TrainedRun:
     folder = find_run(run, runs_dir)
     plan = read_plan(folder)
     path = folder / RUN_FILE
-    if not path.exists():
+    if not is_finished(folder):
         message = (
             f"the run {folder} is not finished: kennel train --resume {folder.name}"
         )
@@ -109,10 +117,17 @@ def read_run(run: str | Path, runs_dir: Path) -> TrainedRun:
             calibration=Calibration(**content["calibration"]),
             metrics=content["metrics"],
             history=_epochs(content["history"]),
+            kept={int(n): tuple(k) for n, k in content.get("kept", {}).items()},
+            parameters=_parameters(content.get("parameters")),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{path} cannot be read ({error}): train again"
         raise DatasetError(message) from error
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in *folder* has nothing left to train."""
+    return (folder / RUN_FILE).exists()
 
 
 def find_run(run: str | Path, runs_dir: Path) -> Path:
@@ -138,6 +153,12 @@ def find_run(run: str | Path, runs_dir: Path) -> Path:
         message = f"several runs begin with {quoted(str(run))}: {several}"
         raise ConflictError(message, code="ambiguous_run")
     return runs_dir / "train" / found[0]
+
+
+def _parameters(counts: Mapping[str, Any] | None) -> Parameters | None:
+    if counts is None:
+        return None
+    return Parameters(**{**counts, "stages": tuple(counts["stages"])})
 
 
 def _epochs(history: Sequence[Mapping[str, Any]]) -> tuple[Epoch, ...]:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from export.progress import Progress
 from export.recipes.catalogue import LINEAR
 from export.stages.changes import seen_from
-from export.training.assembly import initial_weights, recipe_weights
-from export.training.classifier import ever_trained
+from export.training.assembly import ever_trained, initial_weights, recipe_weights
 from export.training.member_training import MemberTraining
 from export.training.photo_sets import prepare_photos
 from export.training.plans import TrainingPlan
@@ -41,7 +40,7 @@ def measure_similarity(plan: TrainingPlan, progress: Progress) -> float | None:
     classes = len(plan.split.labels)
     network = training.network("float32")
     network.model.set_weights(initial_weights(recipe, classes, seeds, weights, ()))
-    trained = ever_trained(recipe, network)
+    trained = ever_trained(recipe.stages, network)
     frozen = training.frozen_part(network.model, trained, "float32", exact=False)
     features = frozen.features(found, seen_from("none")).rows(np.arange(len(photos)))
     return class_mean_skill(features[0], found.targets.argmax(axis=1), plan.seed)

@@ -14,7 +14,11 @@ from export.data.split import classes_of
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits
 from export.progress import Progress
-from export.training.assembly import recipe_weights
+from export.training.assembly import (
+    assemble_recipe,
+    count_parameters,
+    recipe_weights,
+)
 from export.training.folds import cross_validate
 from export.training.member_training import MemberTraining
 from export.training.members import Member, train_member
@@ -52,14 +56,15 @@ def train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
         whole = MemberTraining(plan, 1, learnt.whole(), learnt.whole(), progress)
         done = cross_validate(whole, plan.split.train, weights)
         logits = validation_logits(done.folds, done.judged)
-        return _finish(plan, weights, done.judged, logits)
+        return _finish(plan, weights, done.judged, logits, done.members)
     judged = prepare_photos("validation", plan.split.valid, plan, progress)
     trainings = [
         MemberTraining(plan, number, learnt.whole(), judged.whole(), progress)
         for number in range(1, plan.recipe.members + 1)
     ]
     members = [train_member(training, weights) for training in trainings]
-    return _finish(plan, weights, members, validation_logits(trainings, members))
+    logits = validation_logits(trainings, members)
+    return _finish(plan, weights, members, logits)
 
 
 def _pseudo_labels(plan: TrainingPlan) -> PseudoLabelled | None:
@@ -75,9 +80,19 @@ def _pseudo_labels(plan: TrainingPlan) -> PseudoLabelled | None:
 def _finish(
     plan: TrainingPlan,
     weights: PretrainedWeights | None,
-    members: Sequence[Member],
+    judged: Sequence[Member],
     logits: NDArray[np.float32],
+    all_photos: Sequence[Member] = (),
 ) -> TrainedRun:
+    recipe = plan.recipe
+    models = [*all_photos, *judged]
+    kept = {number: member.kept for number, member in enumerate(models, start=1)}
+    exported = [kept[number] for number in range(1, recipe.members + 1)]
+    counts = [max(each) for each in zip(*exported, strict=True)]
+    useful = [
+        stage for stage, count in zip(recipe.stages, counts, strict=True) if count
+    ]
+    network = assemble_recipe(recipe, len(plan.split.labels))
     classes = classes_of(plan.split.valid, plan.split.labels)
     calibration = calibrate(logits, classes)
     run = TrainedRun(
@@ -85,7 +100,9 @@ def _finish(
         weights=weights.provenance() if weights else _random_weights(plan.seed),
         calibration=calibration,
         metrics=evaluate_logits(logits, classes, calibration, plan.split.labels),
-        history=tuple(epoch for member in members for epoch in member.epochs),
+        history=tuple(epoch for member in judged for epoch in member.epochs),
+        kept=kept,
+        parameters=count_parameters(recipe, network, useful),
     )
     run.write(logits, classes)
     return run

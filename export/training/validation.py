@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from export.stages.answers import predict_logits
 from export.stages.changes import seen_from
 from export.stages.examples import Examples, FeatureExamples, PixelExamples
-from export.training.classifier import ever_trained, mean_logits
+from export.training.assembly import ever_trained
+from export.training.classifier import mean_logits
 from export.training.member_training import MemberTraining
 from export.training.members import Member
 from models.networks.freezing import cut
@@ -49,7 +50,7 @@ def member_logits(
     recipe = training.plan.recipe
     network = training.network("float32")
     network.model.set_weights(list(member.weights))
-    trained = ever_trained(recipe, network)
+    trained = ever_trained(recipe.stages, network)
     parts = cut(network.model, trained)
 
     exact = not training.is_fold

@@ -51,6 +51,8 @@ class ReadableCard:
         figures: on validation photos.
         images: how many those were, as text; empty if unknown.
         counts: photos by part (train, valid) and label.
+        parameters: how many there are and how many were trained, as text; empty if
+            unknown.
         clipping: the clip bound and how it was chosen, as a sentence.
     """
 
@@ -59,6 +61,7 @@ class ReadableCard:
     images: str
     confusion: Confusion | None
     counts: Mapping[str, Mapping[str, int]]
+    parameters: str
     clipping: str
 
 
@@ -72,6 +75,7 @@ def read_card(card: ModelCard) -> ReadableCard:
         images=f"{images:,}" if isinstance(images, int) else "",
         confusion=read_confusion(validation.get("confusion_matrix"), card.labels),
         counts=_counts(card.training.get("counts"), card.labels),
+        parameters=_parameters(_mapping(card.training.get("parameters"))),
         clipping=_clipping(card),
     )
 
@@ -96,6 +100,13 @@ def _holds_counts(by_label: object) -> bool:
     return bool(_mapping(by_label)) and all(
         isinstance(count, int) for count in _mapping(by_label).values()
     )
+
+
+def _parameters(counts: Mapping[str, Any]) -> str:
+    every, trained = counts.get("all"), counts.get("trained")
+    if not isinstance(every, int) or not isinstance(trained, int):
+        return ""
+    return f"{trained:,} of {every:,} were trained"
 
 
 def _clipping(card: ModelCard) -> str:

@@ -20,13 +20,16 @@ _CONVOLUTIONS: Final = (
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer; *output_shape* is without the batch axis, None where it varies."""
+    """One layer; *output_shape* is without the batch axis, None where it varies.
+
+    *trained*: those of its *parameters* that are trainable, which statistics are not.
+    """
 
     name: str
     kind: str
     output_shape: tuple[int | None, ...]
     parameters: int
-    trainable: int
+    trained: int
 
 
 def list_layers(model: Any) -> tuple[LayerRow, ...]:
@@ -62,11 +65,11 @@ def _flat(model: Any) -> Iterator[Any]:
 
 
 def _row(layer: Any) -> LayerRow:
-    trainable = sum(math.prod(each.shape) for each in layer.trainable_weights)
+    trained = sum(math.prod(each.shape) for each in layer.trainable_weights)
     return LayerRow(
         name=layer.name,
         kind=type(layer).__name__,
         output_shape=output_shape(layer),
         parameters=layer.count_params(),
-        trainable=trainable,
+        trained=trained,
     )

@@ -15,23 +15,23 @@ def layers_section(content: ReportContent) -> Markup:
 
     layers = list_layers(content.classifier)
     total = sum(layer.parameters for layer in layers)
-    trainable = sum(layer.trainable for layer in layers)
+    trained = sum(layer.trained for layer in layers)
     rows = [
         [
             layer.name,
             layer.kind,
             " x ".join(str(side or "any") for side in layer.output_shape),
             count(layer.parameters),
-            count(layer.trainable),
+            count(layer.trained),
         ]
         for layer in layers
     ]
-    foot = ["all", "", "", count(total), count(trainable)]
-    head = ["layer", "type", "output", "parameters", "trainable"]
+    foot = ["all", "", "", count(total), count(trained)]
+    head = ["layer", "type", "output", "parameters", "trained"]
     shown = table("Layers, from the pixels on", head, rows, [foot])
     summary = (
         f"{plural(len(layers), 'layer')}, {plural(total, 'parameter')}: "
-        f"{count(trainable)} trainable, {count(total - trainable)} not. Output is "
+        f"{count(trained)} trained, {count(total - trained)} not. Output is "
         "height x width x channels, without the batch."
     )
     return Markup(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
-from export.report.content import ReportContent
+from export.recipes.recipe import EXACT
+from export.report.content import ReportContent, ReportedStage
 from export.report.drawing.axes import Axis, axis_over, epoch_axis
 from export.report.drawing.charts import Chart, Divider, Line, Marks, Shape
 from export.report.drawing.markup import (
@@ -17,7 +18,7 @@ from export.report.drawing.markup import (
     paragraph,
     table,
 )
-from export.report.drawing.numbers import loss, percent, plural
+from export.report.drawing.numbers import count, loss, percent, plural
 from export.report.drawing.svg import chart_figure
 from export.stages.history import Epoch
 
@@ -33,18 +34,49 @@ def training_curves_section(content: ReportContent) -> Markup:
     members = {member: list(epochs) for member, epochs in by_member}
     note = (
         "Rings mark the epoch of each stage with the least validation loss. Training "
-        "figures include dropout and augmentation, so they may be worse than those of "
-        "validation. Validation loss that rises while training loss still falls is "
-        "overfitting."
+        "figures include the recipe's dropout, augmentation and label smoothing, so they "
+        "may be worse than those of validation. Validation loss that rises while training "
+        "loss still falls is overfitting."
     )
-    shown = join(_member(each, epochs, members) for each, epochs in members.items())
-    return Markup(shown + paragraph(note, quiet=True))
+    shown = join(
+        _member(content, each, epochs, members) for each, epochs in members.items()
+    )
+    return Markup(_stages(content.stages) + shown + paragraph(note, quiet=True))
+
+
+def _stages(stages: Sequence[ReportedStage]) -> Markup:
+    if not stages:
+        return Markup("")
+    several = any(each.model for each in stages)
+    named = ["model"] if several else []
+    head = ["stage", *named, "trains", "parameters", "epochs", "kept", "ended"]
+    rows = [
+        [
+            str(each.number),
+            *([each.model] if several else []),
+            each.trains,
+            "" if each.parameters is None else count(each.parameters),
+            count(each.epochs),
+            f"epoch {each.kept}" if each.kept else "nothing: no epoch was better",
+            each.ended,
+        ]
+        for each in stages
+    ]
+    return table("Stages", head, rows)
 
 
 def _member(
-    member: int, epochs: list[Epoch], members: dict[int, list[Epoch]]
+    content: ReportContent,
+    member: int,
+    epochs: list[Epoch],
+    members: dict[int, list[Epoch]],
 ) -> Markup:
-    title = heading(3, f"Member {member} of {len(members)}") if len(members) > 1 else ""
+    title = Markup("")
+    if len(members) > 1:
+        name = content.models.get(member) or f"member {member} of {len(members)}"
+        title = heading(3, name.capitalize())
+    exact = any(each.optimizer == EXACT for each in content.stages)
+    rate = "regularisation" if exact else "learning rate"
     # The same scale for every member, so that they can be compared.
     everything = [epoch for each in members.values() for epoch in each]
     losses = [value for each in everything for value in (each.loss, each.val_loss)]
@@ -55,7 +87,9 @@ def _member(
             _figure("Accuracy", epochs, axis_over("share right", shares), _accuracies),
         ]
     )
-    return Markup(title + both + details("Every epoch in numbers", _numbers(epochs)))
+    return Markup(
+        title + both + details("Every epoch in numbers", _numbers(epochs, rate))
+    )
 
 
 def _losses(epoch: Epoch) -> tuple[float, float]:
@@ -108,10 +142,10 @@ def _stage_dividers(epochs: Sequence[Epoch]) -> list[Divider]:
     return [Divider(index + 0.5, f"stage {stage}") for index, stage in starts]
 
 
-def _numbers(epochs: Sequence[Epoch]) -> Markup:
+def _numbers(epochs: Sequence[Epoch], rate: str) -> Markup:
     head = [
         "stage, epoch",
-        "learning rate",
+        rate,
         "loss",
         "val. loss",
         "accuracy",

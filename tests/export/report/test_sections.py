@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from export.evaluation.expectation import ScoreInterval
-from export.report.content import ReportContent, ReportedPhotos
+from export.report.content import ReportContent, ReportedPhotos, ReportedStage
 from export.report.sections.card import card_section
 from export.report.sections.clipping import clipping_section
 from export.report.sections.confusion import confusion_section
@@ -98,6 +98,43 @@ def test_members_have_charts_of_their_own(tmp_path: Path) -> None:
 
     assert "Member 3 of 3" in markup
     assert markup.count("<polyline") == 3 * 2 * 2
+
+
+def test_stages_say_what_they_trained_and_kept(tmp_path: Path) -> None:
+    stages = (
+        ReportedStage(1, "", "head", 4352, "adamw", 30, 22, "--patience 8: no better"),
+        ReportedStage(2, "", "conv:block5", 7_080_000, "adamw", 4, 0, "--patience 4"),
+    )
+    content = dataclasses.replace(full_content(tmp_path), stages=stages)
+
+    shown = words(training_curves_section(content))
+
+    assert "1 head 4,352 30 epoch 22 --patience 8" in shown
+    assert "2 conv:block5 7,080,000 4 nothing: no epoch was better" in shown
+
+
+def test_models_of_folds_go_by_their_names_and_strengths(tmp_path: Path) -> None:
+    names = {number: f"fold {number - 1} of 2" for number in (2, 3)}
+    stage = ReportedStage(1, "fold 1 of 2", "head", 9, "exact", 3, 3, "--epochs 3")
+    epochs = [each for each in some_epochs(members=3) if each.member > 1]
+    content = dataclasses.replace(
+        full_content(tmp_path), epochs=tuple(epochs), models=names, stages=(stage,)
+    )
+
+    shown = words(training_curves_section(content))
+
+    assert "Fold 2 of 2" in shown
+    assert "Member" not in shown
+    assert "regularisation loss" in shown
+
+
+def test_photos_of_folds_are_counted_once(tmp_path: Path) -> None:
+    counts = {"cross-validated": {"cat": 34, "dog": 33}}
+    content = dataclasses.replace(full_content(tmp_path), counts=counts)
+
+    shown = words(training_data_section(content))
+
+    assert "label cross-validated share cat 34 50.7 % dog 33 49.3 % all 67" in shown
 
 
 def test_training_that_diverged_still_draws(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from export.data.split import Photo
 from tests.training import small_plan, train_plan
 
 if TYPE_CHECKING:
@@ -267,9 +268,194 @@ def test_exported_member_learns_from_all_photos_as_long_as_was_best(
     assert {epoch.member for epoch in folded.history} == {2, 3, 4}
 
 
-def test_folds_do_not_tear_groups_apart(plan: TrainingPlan) -> None:
+def test_frozen_part_lies_once_in_a_run(folded: TrainedRun) -> None:
+    from export.training.classifier import build_member
+
+    whole = 4 * build_member(folded, 1).model.count_params()
+    files = {path.name: path.stat().st_size for path in folded.folder.glob("*.npz")}
+    head = files["member-2.npz"]
+
+    assert {f"member-{number}.npz" for number in range(1, 5)} <= files.keys()
+    assert head < whole / 10
+    assert sum(files.values()) < whole + 5 * head
+
+
+def test_runs_that_hold_the_frozen_part_in_each_member_still_load(
+    folded: TrainedRun, tmp_path: Path
+) -> None:
+    from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
+    from export.training.members import read_member
+
+    new = read_member(folded.folder, 2)
+    assert new is not None
+    facts = read_snapshot(folded.folder / "member-2.npz").facts
+    old = {"epochs": facts["epochs"], "stages": 1}
+    write_snapshot(tmp_path / "member-2.npz", Snapshot(new.weights, old))
+
+    member = read_member(tmp_path, 2)
+    assert member is not None
+    assert member.kept == new.kept
+    assert all(map(np.array_equal, member.weights, new.weights))
+
+
+def test_run_whose_pretrained_weights_changed_does_not_go_on(
+    plan: TrainingPlan, trained: TrainedRun
+) -> None:
+    from export.training.members import FROZEN_FILE
+    from models.errors import DatasetError
+
+    mixed = replace(plan, folder=plan.folder.with_name("mixed"), seed=3)
+    mixed.folder.mkdir()
+    (mixed.folder / FROZEN_FILE).write_bytes(
+        (trained.folder / FROZEN_FILE).read_bytes()
+    )
+
+    with pytest.raises(DatasetError, match="not those that mixed began with"):
+        train_plan(mixed)
+
+
+def test_models_are_named_and_photos_counted_once(folded: TrainedRun) -> None:
+    from export.publication.cards import make_card
+    from export.report.page import render_report
+    from export.report.run_content import run_content
+
+    page = render_report(run_content(folded))
+    training = make_card(folded, 1).training
+
+    names = [folded.recipe.model_name(number) for number in (1, 2, 4)]
+    assert names == ["all photos", "fold 1 of 3", "fold 3 of 3"]
+    assert ">Fold 3 of 3</h3>" in page
+    assert "member" not in page.lower().split("model card")[0]
+    assert training["counts"] == {"cross-validated": {"cat": 30, "dog": 30}}
+    assert (training["members"], training["folds"]) == (1, 3)
+    assert "60 photos" not in page
+    assert "<td>120</td>" not in page
+
+
+def test_parameters_are_those_that_stages_trained(
+    trained: TrainedRun, folded: TrainedRun
+) -> None:
+    # Head: batch normalisation of 128 vectors, then 2 classes.
+    head = 2 * 128 + 128 * 2 + 2
+    convolution = 3 * 3 * 64 * 64 + 64
+
+    assert folded.parameters is not None
+    assert folded.parameters.stages == (head,)
+    assert folded.parameters.trained == head
+    assert trained.parameters is not None
+    assert trained.parameters.stages == (head, convolution + head)
+    assert trained.parameters.all == 1_792 + convolution + head + 2 * 128
+
+
+@pytest.mark.parametrize("name", ["trained", "folded"])
+def test_report_counts_what_was_trained(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    from export.report.page import render_report
+    from export.report.run_content import run_content
+
+    run = request.getfixturevalue(name)
+    page = render_report(run_content(run))
+
+    every, trained = run.parameters.all, run.parameters.trained
+    assert f"{every:,} parameters: {trained:,} trained, {every - trained:,} not" in page
+
+
+def test_stage_that_made_the_model_worse_trained_nothing(plan: TrainingPlan) -> None:
+    from export.recipes.recipe import Stage
+    from export.report.run_content import run_content
+    from export.training.runs import read_run
+
+    stages = (Stage("head", 9, 9, 1e-2), Stage("conv:block1_conv2", 2, 2, 1.0, "adam"))
+    folder = plan.folder.with_name("worse")
+    recipe = replace(plan.recipe, stages=stages)
+    run = train_plan(replace(plan, recipe=recipe, folder=folder))
+
+    assert run.parameters is not None
+    assert run.kept[1][1] == 0
+    assert run.parameters.trained == run.parameters.stages[0]
+    assert run_content(run).stages[1].kept == 0
+    assert run_content(run).stages[1].ended == "--epochs 2 reached"
+    again = read_run(run.folder, Path())
+    assert (again.kept, again.parameters) == (run.kept, run.parameters)
+
+
+def test_median_fold_says_how_long_all_photos_are_learnt() -> None:
+    from export.recipes.recipe import Recipe, Stage
+    from export.training.folds import settle_epochs
+    from export.training.members import Member
+
+    judged = [Member((), (), kept) for kept in ((3, 0), (5, 0), (4, 2))]
+    recipe = settle_epochs(
+        Recipe("r", "a test", stages=(Stage(), Stage("all"))), judged
+    )
+
+    assert [stage.epochs for stage in recipe.stages] == [4, 0]
+
+
+@pytest.mark.parametrize("passes", [0, 2])
+def test_augmented_photos_pass_the_frozen_part_in_inference(
+    plan: TrainingPlan, passes: int
+) -> None:
+    from export.recipes.recipe import Stage
+
+    stage = Stage("head", 2, 2, 1e-2, augmentation="flips", passes=passes)
+    recipe = replace(plan.recipe, stages=(stage,))
+    folder = plan.folder.with_name(f"augmented-{passes}")
+    run = train_plan(replace(plan, recipe=recipe, folder=folder))
+
+    assert len(run.history) == 2
+    assert run.history[0].val_accuracy > 0.6
+
+
+def photos_of(*labels_and_groups: tuple[str, str]) -> list[Photo]:
+    return [
+        Photo(f"{number}.jpg", label, f"sha {number}", group)
+        for number, (label, group) in enumerate(labels_and_groups)
+    ]
+
+
+def test_duplicates_and_groups_stay_in_one_fold() -> None:
+    from export.training.folds import held_out_rows
+
+    drivers = [(label, f"driver {n}") for n in range(9) for label in ("cat", "dog")] * 3
+    photos = photos_of(*drivers, *[("cat", "")] * 9)
+    photos[-1] = replace(photos[-1], sha256=photos[0].sha256)
+    folds = held_out_rows(photos, 3, seed=1)
+
+    groups = [{photos[row].group for row in fold} - {""} for fold in folds]
+    assert sorted(map(len, groups)) == [3, 3, 3]
+    assert len(set().union(*groups)) == 9
+    assert [{len(photos) - 1, 0} <= set(fold) for fold in folds].count(True) == 1
+    assert max(map(len, folds)) - min(map(len, folds)) <= 1
+
+
+def test_prepared_duplicates_are_cross_validated(plan: TrainingPlan) -> None:
+    from export.training.folds import join_parts
+
+    grouping = "not stratified, grouped by subject, exact duplicates together"
+    joined = join_parts(replace(plan.split, grouping=grouping), folds=3)
+
+    assert joined.train == joined.valid
+    assert joined.grouping == (
+        "stratified, grouped by subject, exact duplicates together, 3 folds"
+    )
+
+
+def test_folders_of_the_user_are_not_mixed_in_folds(plan: TrainingPlan) -> None:
     from export.training.folds import join_parts
     from models.errors import DatasetError
 
-    with pytest.raises(DatasetError, match=r"'by subject', folds would not keep"):
-        join_parts(replace(plan.split, grouping="by subject"), folds=3)
+    with pytest.raises(DatasetError, match="use --folds 0, or kennel prepare"):
+        join_parts(replace(plan.split, grouping="folders train and valid"), folds=3)
+
+
+def test_class_of_too_few_photos_names_the_folds_that_do(plan: TrainingPlan) -> None:
+    from export.training.folds import join_parts
+    from models.errors import DatasetError
+
+    photos = photos_of(*[("cat", "")] * 9, ("dog", "a"), ("dog", "a"), ("dog", "b"))
+    split = replace(plan.split, train=tuple(photos), valid=())
+
+    with pytest.raises(DatasetError, match=r"'dog' has 2 photos or groups.* --folds 2"):
+        join_parts(split, folds=5)

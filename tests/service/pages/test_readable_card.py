@@ -56,6 +56,20 @@ def test_counts_keep_the_labels_order() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ({"all": 14_985_922, "trained": 4352}, "4,352 of 14,985,922 were trained"),
+        ({"all": "many", "trained": 4352}, ""),
+        ([1, 2], ""),
+    ],
+)
+def test_parameters_are_those_that_were_trained(counts: object, text: str) -> None:
+    readable = read_card(replace(CARD, training={"parameters": counts}))
+
+    assert readable.parameters == text
+
+
 def test_cells_are_shaded_by_their_row() -> None:
     confusion = read_confusion([[8, 2], [0, 5]], ("cat", "dog"))
 
