@@ -45,16 +45,26 @@ def read_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
         InvalidRequestError: no such recipe, or a value that cannot be.
     """
     from export.recipes.catalogue import find_recipe
+
+    return change_recipe(find_recipe(name), options)
+
+
+def change_recipe(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
+    """*recipe*, changed by what the command line gave.
+
+    Raises:
+        InvalidRequestError: a value that cannot be, or would change nothing.
+    """
     from export.recipes.overrides import override
 
     values = dict(options)
-    if values["image_size"] is not None:
+    if values.get("image_size") is not None:
         values["image_size"] = (values["image_size"], values["image_size"])
-    if values["hidden"] is not None:
+    if values.get("hidden") is not None:
         values["hidden"] = _numbers(values["hidden"])
-    if values["views"] is not None:
+    if values.get("views") is not None:
         values["views"] = tuple(values["views"].split(","))
-    return override(find_recipe(name), values)
+    return override(recipe, values)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from kennel.commands.recipe_options import recipe_options
-from kennel.commands.training_plans import find_plan, new_plan
+from kennel.commands.training_plans import (
+    VALID_SHARE,
+    check_resumed,
+    find_plan,
+    new_plan,
+)
 from kennel.settings import KennelSettings
 from models.errors import KennelError
 
@@ -43,9 +49,17 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     show_default=True,
     help="Arithmetic of frozen layers in training; validation is float32.",
 )
-@click.option("--valid", default=0.2, show_default=True, help="Share for validation.")
 @click.option(
-    "--seed", default=42, show_default=True, help="Seed of split and training."
+    "--valid",
+    type=float,
+    help=f"Share for validation of photos without a split.  [default: {VALID_SHARE}]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=42,
+    show_default=True,
+    help="Seed of split and training.",
 )
 @click.option("--sample", is_flag=True, help="Only the sample that prepare drew.")
 @click.option("--strict", is_flag=True, help="Train nothing if a file is left out.")
@@ -54,8 +68,14 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--overfit", type=int, help="Only check that so many photos are learnt.")
 @click.option("--run", help="The run's name; default: model name and time.")
 @click.option("--resume", help="Go on with this run; nothing else is needed.")
+@click.pass_context
 def train(
-    data: Path | None, overfit: int | None, resume: str | None, **options: Any
+    context: click.Context,
+    /,
+    data: Path | None,
+    overfit: int | None,
+    resume: str | None,
+    **options: Any,
 ) -> None:
     """Train a model on the photos in DATA: prepared, or as `kennel prepare` takes them.
 
@@ -63,6 +83,8 @@ def train(
     """
     if data is None and resume is None:
         raise click.UsageError("give DATA, or --resume RUN")
+    if overfit is not None and resume is not None:
+        raise click.UsageError("--overfit is a check before a run, not with --resume")
     if (options["unlabelled"] is None) != (options["teacher"] is None):
         raise click.UsageError("--unlabelled and --teacher go together")
     from models.networks.runtime import start_tensorflow
@@ -70,7 +92,14 @@ def train(
     start_tensorflow()
     settings = KennelSettings.from_env(os.environ)
     if resume is not None:
-        _train(find_plan(resume, settings), fresh=False)
+        given = {
+            name: value
+            for name, value in options.items()
+            if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        }
+        plan = find_plan(resume, settings)
+        check_resumed(plan, settings, data, given)
+        _train(plan, fresh=False)
         return
     plan = new_plan(settings, data or Path(), options)
     if overfit is not None:
@@ -96,6 +125,7 @@ def _check_overfit(plan: TrainingPlan, count: int) -> None:
 
 
 def _train(plan: TrainingPlan, *, fresh: bool) -> None:
+    from export.training.runs import is_finished, read_run
     from export.training.train import train as train_plan
     from kennel.commands.figures import (
         print_diagnosis,
@@ -108,8 +138,12 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
         plan.write()
         click.echo(f"Run: {plan.folder}", err=True)
     try:
-        with progress_bars() as progress:
-            trained = train_plan(plan, progress)
+        if is_finished(plan.folder):
+            click.echo(f"{plan.folder.name} is finished: nothing is left to train.")
+            trained = read_run(plan.folder, Path())
+        else:
+            with progress_bars() as progress:
+                trained = train_plan(plan, progress)
     except KennelError:
         if fresh:
             plan.forget_unless_begun()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from kennel.commands.preparing import print_findings, print_source
-from kennel.commands.recipe_options import read_recipe
+from kennel.commands.recipe_options import change_recipe, read_recipe
 from kennel.settings import KennelSettings
+from models.errors import ConflictError, InvalidRequestError
 
 if TYPE_CHECKING:
     from export.data.sources.photos import Collection
     from export.training.plans import TrainingPlan
+
+VALID_SHARE: Final = 0.2
+"""Share of each class that validates, where the photos have no split of their own."""
 
 
 def new_plan(
@@ -27,7 +32,7 @@ def new_plan(
     Raises:
         KennelError: they do not fit the photos, or each other.
     """
-    from export.data.photos import find_split
+    from export.data.photos import find_split, has_split
     from export.training.folds import join_parts
     from export.training.plans import TrainingPlan
     from models.wire.config import check_model_name
@@ -38,7 +43,9 @@ def new_plan(
     recipe, seed = options.pop("recipe"), options.pop("seed")
     teacher, unlabelled = options.pop("teacher"), options.pop("unlabelled")
     report = partial(_report, strict=options.pop("strict"))
-    split = find_split(folder, options.pop("valid"), seed, report=report)
+    valid = options.pop("valid")
+    share = VALID_SHARE if valid is None else valid
+    split = find_split(folder, share, seed, report=report)
     plan = TrainingPlan(
         name=name,
         split=split,
@@ -47,12 +54,20 @@ def new_plan(
         recipe=read_recipe("pooled" if recipe == "auto" else recipe, options),
         folder=settings.runs_dir / "train" / run,
         cache=settings.cache_dir,
+        valid=share,
         seed=seed,
         teacher=str(_run_folder(teacher, settings)) if teacher else "",
         unlabelled=str(unlabelled.absolute()) if unlabelled else "",
     )
     if recipe == "auto":
         plan = replace(plan, recipe=_chosen_recipe(plan, options))
+    if plan.recipe.folds or has_split(folder):
+        if valid is not None:
+            reason = f"{folder} has parts train and valid already"
+            if plan.recipe.folds:
+                reason = f"in {plan.recipe.folds} folds every photo validates (--folds)"
+            raise InvalidRequestError(f"--valid {valid:g} changes nothing: {reason}")
+        plan = replace(plan, valid=None)
     if plan.recipe.folds:
         plan = replace(plan, split=join_parts(plan.split, plan.recipe.folds))
     return plan
@@ -83,6 +98,62 @@ def find_plan(run: str, settings: KennelSettings) -> TrainingPlan:
     from export.training.plans import read_plan
 
     return read_plan(_run_folder(run, settings))
+
+
+def check_resumed(
+    plan: TrainingPlan,
+    settings: KennelSettings,
+    data: Path | None,
+    given: Mapping[str, Any],
+) -> None:
+    """Accept DATA and the options *given* beside --resume: they must be those of *plan*.
+
+    Raises:
+        ConflictError: some are not; it names both values of each.
+        KennelError: a value that cannot be.
+    """
+    from export.recipes.overrides import option_value
+
+    then = {
+        "name": plan.name,
+        "recipe": plan.recipe.name,
+        "weights": plan.weights,
+        "precision": plan.precision,
+        "valid": str(plan.valid or "a split of its own"),
+        "seed": str(plan.seed),
+        "run": plan.folder.name,
+        "unlabelled": plan.unlabelled or "none",
+        "teacher": plan.teacher or "none",
+    }
+    now = {name: str(value) for name, value in given.items() if name in then}
+    if data is not None or given.get("sample"):
+        folder = data or Path(plan.split.folder).parent
+        then["DATA"] = plan.split.folder
+        now["DATA"] = str(
+            (folder / "sample" if given.get("sample") else folder).absolute()
+        )
+    if "teacher" in now:
+        now["teacher"] = str(_run_folder(given["teacher"], settings))
+    if "unlabelled" in now:
+        now["unlabelled"] = str(given["unlabelled"].absolute())
+    for name in given.keys() - now.keys() - {"sample"}:
+        then[name] = option_value(plan.recipe, name)
+        changed = change_recipe(plan.recipe, {name: given[name]})
+        now[name] = option_value(changed, name)
+    if now.get("recipe") == "auto":
+        del now["recipe"]  # the run has what was chosen then
+    other = [
+        f"{name if name == 'DATA' else '--' + name.replace('_', '-')} {value} "
+        f"(the run has {then[name]})"
+        for name, value in sorted(now.items())
+        if value != then[name]
+    ]
+    if other:
+        message = (
+            f"the run {plan.folder.name} was begun otherwise: {', '.join(other)}. Leave "
+            "these out to go on with it, or train a new run without --resume"
+        )
+        raise ConflictError(message, code="run_differs")
 
 
 def _chosen_recipe(plan: TrainingPlan, options: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from PIL import Image
 from export.training.plans import PLAN_FILE
 from export.training.runs import find_run
 from kennel.cli import main
+from kennel.commands.training import train
 from models.errors import ConflictError, NotFoundError
-from tests.training import write_class_folders
+from tests.training import small_plan, write_class_folders
 
 FAST = ("--weights", "none", "--image-size", "32", "--epochs", "2", "--seed", "1")
 
@@ -83,6 +85,84 @@ def test_photos_become_a_run_a_report_and_a_version(tmp_path: Path) -> None:
     assert "Published pets version 1" in exported.output
     assert "pets version 1 answers requests that name no version" in exported.output
     assert exported.stdout.endswith("pets answers requests that name no model\n")
+
+
+@pytest.mark.tensorflow
+def test_resumed_run_takes_no_other_options(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "pets", each=10)
+    data = str(tmp_path / "pets")
+    small = ("--recipe", "lenet5", "--epochs", "2", "--seed", "1")
+    kennel(tmp_path, "train", data, "--run", "one", *small)
+    run = tmp_path / "runs" / "train" / "one"
+    before = (run / "run.json").read_bytes()
+
+    again = kennel(tmp_path, "train", "--resume", "one")
+    same = kennel(tmp_path, "train", data, "--resume", "one", *small, "--valid", "0.2")
+    other = kennel(
+        tmp_path,
+        *("train", "--resume", "one", "--epochs", "3", "--dropout", "0.5"),
+        *("--seed", "1", "--name", "dogs", "--sample"),
+    )
+    (run / "run.json").unlink()
+    unfinished = kennel(tmp_path, "train", "--resume", "one", "--batch-size", "4")
+
+    assert (again.exit_code, same.exit_code) == (0, 0)
+    assert "one is finished: nothing is left to train" in again.output
+    assert "accuracy" in same.output
+    assert before
+    assert (other.exit_code, unfinished.exit_code) == (1, 1)
+    for difference in (
+        "--epochs 3 (the run has 2)",
+        "--dropout 0.5 (the run has none)",
+        "--name dogs (the run has pets)",
+        f"DATA {tmp_path / 'sample'} (the run has {data})",
+    ):
+        assert difference in other.output
+    assert "--seed" not in other.output
+    assert "--batch-size 4 (the run has 128)" in unfinished.output
+    assert not (run / "run.json").exists()
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("option", [each.name for each in train.params])
+def test_every_option_beside_resume_is_compared(tmp_path: Path, option: str) -> None:
+    from kennel.commands.training_plans import check_resumed
+    from kennel.settings import KennelSettings
+    from models.errors import KennelError
+
+    plan = replace(small_plan(tmp_path), folder=tmp_path / "runs" / "train" / "one")
+    if option in {"data", "overfit", "resume"}:
+        return
+    values = {"sample": True, "unlabelled": tmp_path, "image_size": 48, "valid": 0.5}
+    values |= dict.fromkeys(("seed", "batch_size", "members", "folds"), 7)
+    values |= dict.fromkeys(("dropout", "label_smoothing"), 0.25)
+    values |= {"hidden": "9", "views": "both", "network": "lenet5", "recipe": "dense"}
+    given = {option: values.get(option, "3")}
+    settings = KennelSettings.from_env({"KENNEL_HOME": str(tmp_path)})
+
+    with pytest.raises(KennelError):
+        check_resumed(plan, settings, None, given)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [("lenet5", "has parts train and valid already"), ("second-order", "in 5 folds")],
+)
+def test_share_for_validation_that_changes_nothing_is_refused(
+    tmp_path: Path, recipe: str, message: str
+) -> None:
+    folder = tmp_path / "pets"
+    write_class_folders(folder / "train", each=8)
+    if recipe == "lenet5":
+        write_class_folders(folder / "valid", each=4)
+    data = str(folder if recipe == "lenet5" else folder / "train")
+
+    result = kennel(tmp_path, "train", data, "--recipe", recipe, "--valid", "0.3")
+
+    assert result.exit_code == 2
+    assert "--valid 0.3 changes nothing" in result.output
+    assert message in result.output
 
 
 @pytest.mark.tensorflow
