@@ -366,10 +366,17 @@ def test_stage_that_made_the_model_worse_trained_nothing(plan: TrainingPlan) -> 
     from export.report.run_content import run_content
     from export.training.runs import read_run
 
-    stages = (Stage("head", 9, 9, 1e-2), Stage("conv:block1_conv2", 2, 2, 1.0, "adam"))
-    folder = plan.folder.with_name("worse")
-    recipe = replace(plan.recipe, stages=stages)
-    run = train_plan(replace(plan, recipe=recipe, folder=folder))
+    other = {"cat": "dog", "dog": "cat"}
+    train = tuple(replace(each, label=other[each.label]) for each in plan.split.train)
+    stages = (Stage("head", 1, 1, 1e-2), Stage("conv:block1_conv2", 2, 2, 1e-2, "adam"))
+    run = train_plan(
+        replace(
+            plan,
+            split=replace(plan.split, train=train),
+            recipe=replace(plan.recipe, stages=stages),
+            folder=plan.folder.with_name("worse"),
+        )
+    )
 
     assert run.parameters is not None
     assert run.kept[1][1] == 0
