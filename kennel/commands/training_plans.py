@@ -61,9 +61,9 @@ def new_plan(
     )
     if recipe == "auto":
         plan = replace(plan, recipe=_chosen_recipe(plan, options))
-    if plan.recipe.folds or has_split(folder):
+    if plan.recipe.folds or has_split(plan.split):
         if valid is not None:
-            reason = f"{folder} has parts train and valid already"
+            reason = f"{folder} has parts for training and validation already"
             if plan.recipe.folds:
                 reason = f"in {plan.recipe.folds} folds every photo validates (--folds)"
             raise InvalidRequestError(f"--valid {valid:g} changes nothing: {reason}")
@@ -124,6 +124,7 @@ def check_resumed(
         "run": plan.folder.name,
         "unlabelled": plan.unlabelled or "none",
         "teacher": plan.teacher or "none",
+        "strict": "its photos surveyed already",
     }
     now = {name: str(value) for name, value in given.items() if name in then}
     if data is not None or given.get("sample"):

@@ -147,7 +147,10 @@ def test_every_option_beside_resume_is_compared(tmp_path: Path, option: str) -> 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("recipe", "message"),
-    [("lenet5", "has parts train and valid already"), ("second-order", "in 5 folds")],
+    [
+        ("lenet5", "has parts for training and validation already"),
+        ("second-order", "in 5 folds"),
+    ],
 )
 def test_share_for_validation_that_changes_nothing_is_refused(
     tmp_path: Path, recipe: str, message: str
