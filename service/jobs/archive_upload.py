@@ -22,13 +22,12 @@ from models.errors import (
     InvalidRequestError,
     ModelOverloadedError,
     quoted,
-    quoted_names,
 )
 from models.storage import explained_full_disk
 from service.jobs.sheets import MULTIPART, SHEETS
 from service.once_each import once_each
-from service.predictions.uploads import BAD_REQUEST
-from service.upload_request import UploadRequest
+from service.predictions.uploads import check_one_field
+from service.upload_request import BAD_REQUEST, UploadRequest
 
 ARCHIVE_FIELD: Final = "archive"
 ARCHIVE_TYPES: Final = (
@@ -95,6 +94,8 @@ class ArchiveUploads:
             raise InvalidRequestError("send members as form fields, not in the query")
         if form:
             _check_files(request)
+        if form and ARCHIVE_FIELD in request.form:
+            check_one_field(request, ARCHIVE_FIELD, _HOW, code=BAD_REQUEST)
         return once_each(request.form if form else request.args)
 
     @contextmanager
@@ -145,10 +146,10 @@ def input_name(name: str) -> str:
 
 
 def _from_form(request: Request) -> tuple[str, BinaryIO]:
+    check_one_field(request, ARCHIVE_FIELD, _HOW, code=BAD_REQUEST)
     files = request.files.getlist(ARCHIVE_FIELD)
     if len(files) != 1:
-        seen = quoted_names(request.files)
-        message = f"{len(files)} archives (the file fields: {seen}): {_HOW}"
+        message = f"{len(files)} files in the field {ARCHIVE_FIELD!r}: {_HOW}"
         raise InvalidRequestError(message, code=BAD_REQUEST)
     return files[0].filename or "", cast("BinaryIO", files[0].stream)
 

@@ -36,7 +36,8 @@ def read_json(request: Request) -> Any:
     """
     if not request.is_json:
         message = (
-            f"Content-Type {quoted(request.mimetype)}: send application/json, or an "
+            f"Content-Type {quoted(request.mimetype or 'missing')}: send "
+            "application/json (curl -d: add -H 'Content-Type: application/json'), or an "
             "archive as multipart/form-data, application/zip, application/x-tar or "
             "application/gzip"
         )

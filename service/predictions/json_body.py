@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from models.errors import InvalidRequestError, quoted
 from models.storage import parse_json
-from service.predictions.uploads import BAD_REQUEST
+from service.upload_request import BAD_REQUEST, LEAVE_CONTENT_TYPE
 
 _PARTS_PER_IMAGE: Final = 64
 """Brackets or commas: a handful belong to the form, the others may be in names."""
@@ -82,4 +82,6 @@ def parse_body(body: bytes) -> Any:
         return parse_json(body)
     except ValueError as error:
         message = f"the body is not JSON ({error})"
+        if body.startswith(b"--"):
+            message = f"the body is a form, not JSON: {LEAVE_CONTENT_TYPE}"
         raise InvalidRequestError(message, code=BAD_REQUEST) from error

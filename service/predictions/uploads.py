@@ -9,9 +9,9 @@ from flask import Request
 from werkzeug.datastructures import FileStorage
 
 from models.errors import InvalidImageError, InvalidRequestError, quoted, quoted_names
+from service.upload_request import shown_start
 
 IMAGE_FIELD: Final = "image"
-BAD_REQUEST: Final = "bad_request"
 NO_IMAGE: Final = "no_image"
 TOO_MANY_IMAGES: Final = "too_many_images"
 UNSUPPORTED_MEDIA_TYPE: Final = "unsupported_media_type"
@@ -54,6 +54,11 @@ def read_uploads(request: Request, max_images: int) -> list[Upload]:
     if not kind and not request.content_length:
         raise InvalidRequestError(f"the request has no body: {_HOW}", code=NO_IMAGE)
     message = f"Content-Type {quoted(kind or 'missing')} is not read here: {_HOW}"
+    if kind == "application/x-www-form-urlencoded":
+        message = (
+            f"Content-Type {quoted(kind)} (what curl -d and --data-binary send by "
+            f"themselves) holds no files: {_HOW}"
+        )
     raise InvalidRequestError(message, code=UNSUPPORTED_MEDIA_TYPE)
 
 
@@ -73,19 +78,44 @@ def check_image_count(count: int, max_images: int) -> None:
         raise InvalidRequestError(message, code=TOO_MANY_IMAGES)
 
 
+def check_one_field(
+    request: Request, field: str, how: str, code: str = NO_IMAGE
+) -> None:
+    """Accept the form of *request* if its files are in *field*, or some are.
+
+    Raises:
+        InvalidRequestError: there is no file, or a text in its place; the message says
+            what there is, and *how* to do it.
+        HTTPException: the form is above the application's limit.
+    """
+    texts = request.form.getlist(field)
+    if texts:
+        message = (
+            f"the field {field!r} is a text (it begins with {shown_start(texts[0])}), "
+            f"not a file: {how}, or FormData.append({field!r}, FILE), or requests with "
+            f"files={{{field!r}: open(FILE, 'rb')}}"
+        )
+    elif field in request.files:
+        return
+    elif request.files:
+        wrong = quoted_names(dict.fromkeys(request.files))
+        message = f"no file in the field {field!r}, but in {wrong}: {how}"
+    else:
+        seen = quoted_names(dict.fromkeys(request.form))
+        message = f"no file in the form (its fields: {seen}): {how}"
+    raise InvalidRequestError(message, code=code)
+
+
 def _from_fields(request: Request, max_images: int) -> list[Upload]:
-    files = request.files.getlist(IMAGE_FIELD)
+    check_one_field(request, IMAGE_FIELD, _HOW)
     others = sorted({*request.files, *request.form} - {IMAGE_FIELD})
-    if not files:
-        seen = quoted_names(sorted({*request.files, *request.form}))
-        message = f"no file in the request (its fields: {seen}): {_HOW}"
-        raise InvalidRequestError(message, code=NO_IMAGE)
     if others:
         message = (
             f"unknown form field {quoted(others[0])}: files go into {IMAGE_FIELD!r}, "
             "parameters into the URL's query"
         )
         raise InvalidRequestError(message)
+    files = request.files.getlist(IMAGE_FIELD)
     check_image_count(len(files), max_images)
     return [_read(number, file) for number, file in enumerate(files)]
 
@@ -108,4 +138,17 @@ def _read(number: int, file: FileStorage) -> Upload:
     check_name(file.filename or "", f"the file name of image {number}")
     # Closed at once: up to 64 of them may be open temporary files.
     with file.stream as stream:
-        return Upload(file.filename or None, stream.read())
+        image = stream.read()
+    error = None if image else _empty(file.filename)
+    return Upload(file.filename or None, image, error)
+
+
+def _empty(name: str | None) -> InvalidImageError:
+    if name:
+        message = (
+            f"the file {quoted(name)} is empty (0 bytes): if it is not, it was read "
+            "before it was sent, so rewind or open it again"
+        )
+    else:
+        message = f"a field {IMAGE_FIELD!r} holds no file: choose one, or leave it out"
+    return InvalidImageError(message, code="empty_image")
