@@ -14,6 +14,7 @@ from service.bare_app import bare_app
 from service.compatible.classifier import Classifier
 from service.compatible.open_inference import OpenInferenceViews
 from service.compatible.tensorflow_serving import TensorFlowServingViews
+from service.content_encoding import register_content_encoding
 from service.documents.document import open_document
 from service.documents.views import DocumentViews
 from service.gate import Gate, register_gate
@@ -42,6 +43,7 @@ from service.predictions.reception import Reception
 from service.predictions.traffic_notice import TrafficNotice
 from service.predictions.views import PredictionViews
 from service.problems import register_problems
+from service.protection.cors import Cors
 from service.protection.setup import protect
 from service.rollout.gateway import Gateway
 from service.rollout.ledger import Ledger
@@ -114,7 +116,8 @@ def create_app(
         PageViews(settings, catalog, queue, reports, spread, rollouts),
     ):
         app.register_blueprint(undocumented.blueprint())
-    register_turn_away(app, gate, metrics.traffic)
+    cors = Cors.of(settings.protection.cors_origins)
+    register_turn_away(app, gate, metrics.traffic, cors)
     return app
 
 
@@ -132,6 +135,7 @@ def _register_hooks(
         admission.queue_seconds,
         BODIES_IN_MEMORY * settings.max_request_bytes,
     )
+    register_content_encoding(app)
     register_headers(app)
     register_problems(app)
     register_problem_pages(app)

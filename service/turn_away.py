@@ -17,6 +17,7 @@ from flask import Flask
 from service.gate import Gate
 from service.observation.hooks import UNMATCHED
 from service.observation.metrics.traffic import TrafficMetrics
+from service.protection.cors import Cors
 from service.protection.glance import WaitingRequest
 from service.protection.quick_line import QuickLine
 from service.protection.refusals import render_overload
@@ -32,9 +33,15 @@ _log = logging.getLogger("kennel.access")
 class TurnAway:
     """Refuses what waits at a connection while the gate is crowded; for one thread."""
 
-    def __init__(self, app: Flask, gate: Gate, traffic: TrafficMetrics) -> None:
-        """Refuse in place of *app*, whose *gate* it is, and count that in *traffic*."""
+    def __init__(
+        self, app: Flask, gate: Gate, traffic: TrafficMetrics, cors: Cors | None = None
+    ) -> None:
+        """Refuse in place of *app*, whose *gate* it is, and count that in *traffic*.
+
+        Pages that *cors* lists may read the refusal.
+        """
         self._gate = gate
+        self._cors = cors or Cors()
         self._traffic = traffic
         self._routes = {
             rule.rule for rule in app.url_map.iter_rules() if not rule.arguments
@@ -58,7 +65,8 @@ class TurnAway:
         waiting = WaitingRequest.read(self._line.peek(connection))
         if waiting is None:
             return False
-        refusal = render_overload(self._gate.refusal(), waiting.request_id)
+        more = self._cors.headers(waiting.origin)
+        refusal = render_overload(self._gate.refusal(), waiting.request_id, more)
         self._line.take(connection, waiting.size)
         self._line.send(connection, refusal.response)
         route = waiting.path if waiting.path in self._routes else UNMATCHED
@@ -78,9 +86,11 @@ class TurnAway:
             self._untold, self._told = 0, now
 
 
-def register_turn_away(app: Flask, gate: Gate, traffic: TrafficMetrics) -> None:
+def register_turn_away(
+    app: Flask, gate: Gate, traffic: TrafficMetrics, cors: Cors
+) -> None:
     """Let the server of *app* refuse in its place; all routes have to be there."""
-    app.extensions[_EXTENSION] = TurnAway(app, gate, traffic)
+    app.extensions[_EXTENSION] = TurnAway(app, gate, traffic, cors)
 
 
 def turn_away_of(app: Flask) -> TurnAway:

@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 from flask import Request
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser, MultiPartParser
 from werkzeug.sansio.multipart import (
     HEADER_CONTINUATION_RE,
@@ -28,6 +29,8 @@ from werkzeug.sansio.multipart import (
     NeedData,
     State,
 )
+from werkzeug.utils import cached_property
+from werkzeug.wsgi import get_input_stream
 
 from models.errors import InvalidRequestError, quoted
 
@@ -70,6 +73,18 @@ class UploadRequest(Request):
     """
 
     spool_folder: Path | None = None
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """The body, which raises HTTPException (413) where it is longer than it may be.
+
+        werkzeug's own cuts a body off there if it announces no length.
+        """
+        most = self.max_content_length
+        ends = "wsgi.input_terminated" in self.environ
+        if self.content_length is None and ends and most is not None:
+            return cast("IO[bytes]", _Limited(self.environ["wsgi.input"], most))
+        return get_input_stream(self.environ, max_content_length=most)
 
     def make_form_data_parser(self) -> FormDataParser:
         """The parser of this request's form; it raises InvalidRequestError."""
@@ -274,6 +289,21 @@ def _refuse_without_boundary(boundary: str, start: bytes) -> NoReturn:
     elif not start:
         problem = f"{problem}, and the body is empty"
     raise InvalidRequestError(f"{problem}: {remedy}", code=BAD_REQUEST)
+
+
+@dataclass
+class _Limited:
+    stream: IO[bytes]
+    left: int
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(4 * _PIECE_BYTES), b""))
+        data = self.stream.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise RequestEntityTooLarge
+        return data
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,20 @@ else
   fill_in listen_plain.conf listen.conf
 fi
 # Somebody has to be listed, although nobody listens there.
+# To pages of other sites that the API answers, the proxy's own problems are readable, too.
+set -f
+{
+  echo 'map $http_origin $allowed_origin {'
+  for origin in $(echo "${CORS_ORIGINS:-}" | tr ',' ' '); do
+    case $origin in
+      '*') echo 'default "*";' ;;
+      *[!]A-Za-z0-9+.:/_[-]*) ;; # the API names it and does not start
+      *) echo "\"$origin\" \$http_origin;" ;;
+    esac
+  done
+  echo '}'
+} >"$RUN/origins.conf"
+set +f
 replicas_changed || echo 'server 127.0.0.1:1;' >"$RUN/replicas.conf"
 watch_replicas &
 exec nginx -e /dev/stderr -c "$RUN/nginx.conf" -g 'daemon off;'

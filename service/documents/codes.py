@@ -84,7 +84,7 @@ CODES: Final = {
     "too_many_images": ErrorCode(InvalidRequestError, "too many images in one request"),
     "too_many_pixels": ErrorCode(InvalidImageError, "an image has too many pixels"),
     "unsupported_media_type": ErrorCode(
-        InvalidRequestError, "the Content-Type is not read here"
+        InvalidRequestError, "the Content-Type or Content-Encoding is not read here"
     ),
     "invalid_parameter": ErrorCode(
         InvalidRequestError, "a parameter, header or member cannot be used"

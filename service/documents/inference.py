@@ -121,6 +121,7 @@ INFER: Final = Operation(
     ),
     errors=(
         *("bad_request", "no_image", "too_many_images", "invalid_base64"),
+        "unsupported_media_type",
         *("not_found", "invalid_parameter", *IMAGE_CODES, *MODEL_CODES),
     ),
 )

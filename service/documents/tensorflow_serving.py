@@ -123,6 +123,6 @@ TF_PREDICT: Final = Operation(
     ),
     errors=(
         *("bad_request", "no_image", "unknown_signature", "too_many_images"),
-        *("invalid_base64", *IMAGE_CODES, *_FOUND),
+        *("unsupported_media_type", "invalid_base64", *IMAGE_CODES, *_FOUND),
     ),
 )

@@ -18,6 +18,7 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n")
 _REQUEST_ID: Final = re.compile(
     rb"(?i)\r\nx-request-id:[ \t]*([\w.-]{1,128})[ \t]*\r\n"
 )
+_ORIGIN: Final = re.compile(rb"(?i)\r\norigin:[ \t]*([!-~]{1,300})[ \t]*\r\n")
 _UNPLAIN: Final = (b"\r\ntransfer-encoding:", b"\r\nconnection:", b"\r\nexpect:")
 
 
@@ -29,12 +30,14 @@ class WaitingRequest:
         path: without the query.
         request_id: that its sender gave it.
         size: in bytes, head and body.
+        origin: of the web page that sent it.
     """
 
     method: str
     path: str
     request_id: str | None
     size: int
+    origin: str | None = None
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
@@ -53,10 +56,15 @@ class WaitingRequest:
             or len(data) != end + 4 + int(lengths[0])
         ):
             return None
-        given = _REQUEST_ID.search(head)
         return cls(
             method=line[1].decode(),
             path=line[2].decode().partition("?")[0],
-            request_id=given[1].decode("latin-1") if given else None,
+            request_id=_header(_REQUEST_ID, head),
+            origin=_header(_ORIGIN, head),
             size=len(data),
         )
+
+
+def _header(pattern: re.Pattern[bytes], head: bytes) -> str | None:
+    found = pattern.search(head)
+    return found[1].decode("latin-1") if found else None

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self, TypeAlias
+from urllib.parse import urlsplit
 
 from models.errors import InvalidRequestError, quoted
 
@@ -20,6 +21,11 @@ ANY_HOST: Final = "*"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,254})(?::\d{0,5})?")
 _ENTRY: Final = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]*:[0-9a-f:.]+")
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+Origin: TypeAlias = tuple[str, str, int | None]
+"""Scheme, host and port, as they are compared."""
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -91,6 +97,19 @@ def is_loopback(bind_host: str) -> bool:
     """Whether only this machine reaches a service that listens at *bind_host*."""
     address = _address(_bare(bind_host))
     return bind_host == "localhost" if address is None else address.is_loopback
+
+
+def read_origin(url: str) -> Origin | None:
+    """The origin of *url*, which may be one itself; None: it has none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.hostname:
+        return None
+    host = canonical(parts.hostname)
+    return parts.scheme, host, port or _DEFAULT_PORTS.get(parts.scheme)
 
 
 def canonical(host: str) -> str:

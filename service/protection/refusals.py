@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -65,12 +66,15 @@ def render_refusal(error: Exception) -> Refusal:
     return _render(status, code, detail, uuid.uuid4().hex, ("Connection: close",))
 
 
-def render_overload(error: OverloadedError, request_id: str | None) -> Refusal:
-    """The answer to a request that was not read because of *error*.
+def render_overload(
+    error: OverloadedError, request_id: str | None, more: Mapping[str, str]
+) -> Refusal:
+    """The answer, with *more* headers, to a request that was not read for *error*.
 
     Another request may follow on the connection.
     """
-    headers = tuple(f"{name}: {value}" for name, value in error.headers.items())
+    given = {**error.headers, **more}
+    headers = tuple(f"{name}: {value}" for name, value in given.items())
     named = request_id or uuid.uuid4().hex
     return _render(503, error.code, str(error), named, headers)
 

@@ -10,21 +10,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from flask import request
 
 from models.errors import quoted
 from service.protection.access import SAFE_METHODS
+from service.protection.cors import VARIABLE as CORS_VARIABLE
+from service.protection.cors import Cors
 from service.protection.errors import ForbiddenError, MisdirectedError
-from service.protection.hosts import VARIABLE, AllowedHosts, canonical
+from service.protection.hosts import VARIABLE, AllowedHosts, read_origin
 
 _PROBES: Final = frozenset(
     {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 )
 """Asked by machines under any name; they change nothing and show nobody's data."""
-
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -49,18 +48,27 @@ class HostGuard:
         )
 
 
-def check_open_origin() -> None:
-    """Make sure that no page of another site changes something in an open service.
+@dataclass(frozen=True)
+class OpenGuard:
+    """Lets requests pass that come from our own pages, programs, or what *cors* lists."""
 
-    Raises:
-        ForbiddenError: a browser says that such a page sent the request in work.
-    """
-    if request.method not in SAFE_METHODS and _is_from_our_page() is False:
-        message = (
-            "a web page of another site sent this: use the pages of this service, "
-            "under the address at which they opened, or a program"
-        )
-        raise ForbiddenError(message)
+    cors: Cors
+
+    def check(self) -> None:
+        """Make sure that no page of another site changes something in an open service.
+
+        Raises:
+            ForbiddenError: a browser says that such a page sent the request in work.
+        """
+        if request.method in SAFE_METHODS or _is_from_our_page() is not False:
+            return
+        if not self.cors.allows(request.headers.get("Origin")):
+            message = (
+                "a web page of another site sent this: use the pages of this service, "
+                "under the address at which they opened, or a program; the operator "
+                f"may list that site's origin in {CORS_VARIABLE}"
+            )
+            raise ForbiddenError(message)
 
 
 def check_session_origin() -> None:
@@ -84,20 +92,8 @@ def _is_from_our_page() -> bool | None:
     if not origin:
         # "none" is said of what a person typed or an extension does.
         return None if site is None else True
-    ours = _origin(f"{request.scheme}://{_sent_host()}")
-    return ours is not None and _origin(origin) == ours
-
-
-def _origin(url: str) -> tuple[str, str, int | None] | None:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return None
-    if not parts.hostname:
-        return None
-    host = canonical(parts.hostname)
-    return parts.scheme, host, port or _DEFAULT_PORTS.get(parts.scheme)
+    ours = read_origin(f"{request.scheme}://{_sent_host()}")
+    return ours is not None and read_origin(origin) == ours
 
 
 def _sent_host() -> str:

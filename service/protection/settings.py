@@ -13,6 +13,7 @@ from typing import Self
 from limits import RateLimitItem
 
 from models.environment import read_integer, read_seconds
+from service.protection.cors import read_cors_origins
 from service.protection.hosts import read_allowed_hosts
 from service.protection.rates import read_rate_variable
 
@@ -27,6 +28,7 @@ class ProtectionSettings:
         anonymous_rate_limit: a client address's, while the service is open.
         trusted_proxies: how many proxies in front of us set X-Forwarded-For and -Proto.
         allowed_hosts: under which it may be called, beside loopback and its own HOST.
+        cors_origins: whose web pages may use it, beside its own.
         body_timeout_seconds: how long a request's body may take to begin to flow; see
             `service.protection.patience.Patience`.
     """
@@ -36,6 +38,7 @@ class ProtectionSettings:
     anonymous_rate_limit: RateLimitItem | None = None
     trusted_proxies: int = 0
     allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     body_timeout_seconds: float = 30.0
 
     @classmethod
@@ -54,6 +57,7 @@ class ProtectionSettings:
                 env, "TRUSTED_PROXIES", cls.trusted_proxies, (0, 16)
             ),
             allowed_hosts=read_allowed_hosts(env),
+            cors_origins=read_cors_origins(env),
             body_timeout_seconds=read_seconds(
                 env, "BODY_TIMEOUT_SECONDS", cls.body_timeout_seconds, (0.1, 600.0)
             ),

@@ -8,13 +8,14 @@ from flask import Flask, g
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service.protection.browser_headers import register_browser_headers
+from service.protection.cors import Cors, register_cors
 from service.protection.guard import AddressGuard, KeyGuard
 from service.protection.hosts import AllowedHosts
 from service.protection.keyring import KeyRing
 from service.protection.limiter import Limiter
 from service.protection.login import LoginGate, LoginViews
 from service.protection.quota import add_quota_headers
-from service.protection.same_origin import HostGuard, check_open_origin
+from service.protection.same_origin import HostGuard, OpenGuard
 from service.protection.sessions import REDIS_SECONDS, Sessions
 from service.protection.settings import ProtectionSettings
 
@@ -36,10 +37,12 @@ def protect(
         )
     hosts = AllowedHosts.of(bind_host, settings.allowed_hosts)
     app.before_request(HostGuard(hosts).check)
+    cors = Cors.of(settings.cors_origins)
+    register_cors(app, cors)
     if settings.api_keys_file is not None:
         _ask_for_keys(app, KeyRing(settings.api_keys_file), settings, redis_url)
     else:
-        _stay_open(app, settings, redis_url)
+        _stay_open(app, settings, redis_url, OpenGuard(cors))
 
 
 def _ask_for_keys(
@@ -54,9 +57,11 @@ def _ask_for_keys(
     app.after_request(add_quota_headers)
 
 
-def _stay_open(app: Flask, settings: ProtectionSettings, redis_url: str) -> None:
+def _stay_open(
+    app: Flask, settings: ProtectionSettings, redis_url: str, guard: OpenGuard
+) -> None:
     app.register_blueprint(LoginViews(None).blueprint())
-    app.before_request(check_open_origin)
+    app.before_request(guard.check)
     if settings.anonymous_rate_limit is not None:
         limiter = Limiter(redis_url)
         app.before_request(AddressGuard(limiter, settings.anonymous_rate_limit).check)

@@ -97,6 +97,36 @@ def test_without_any_replica_it_says_when_to_come_back(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize(
+    ("listed", "origin", "allowed"),
+    [
+        ("", "https://app.example.com", None),
+        (
+            "https://app.example.com",
+            "https://app.example.com",
+            "https://app.example.com",
+        ),
+        ("https://app.example.com", "https://evil.example", None),
+        ("http://a:1, http://[::1]:3000", "http://[::1]:3000", "http://[::1]:3000"),
+        ("*", "https://any.example", "*"),
+        ('https://a" "1"; } #', "https://a", None),
+    ],
+)
+def test_pages_that_the_api_answers_may_read_its_problems(
+    tmp_path: Path, listed: str, origin: str, allowed: str | None
+) -> None:
+    with running_proxy(tmp_path, FIRST, CORS_ORIGINS=listed) as proxy:
+        answers = [
+            proxy.ask("GET", path, Origin=origin)[0]
+            for path in ("/v1/jobs", "/metrics")
+        ]
+
+    assert [each.status for each in answers] == [503, 404]
+    for answer in answers:
+        assert answer.getheader("Access-Control-Allow-Origin") == allowed
+        assert answer.getheader("Vary") == ("Origin" if allowed else None)
+
+
+@pytest.mark.parametrize(
     ("request_text", "status"),
     [
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
