@@ -1,4 +1,4 @@
-"""What MODEL_SERVER may say: one model server, or several that take turns.
+"""Hosts and ports in one text, and what MODEL_SERVER may say: one server, or several.
 
 ``host:port`` and ``dns:///host:port`` stand for every address that the name has;
 ``IP:port,IP:port`` lists them. gRPC looks up one name a channel, so a list has none.
@@ -41,7 +41,10 @@ def parse_model_address(text: str) -> ModelAddress:
     found = [_ADDRESS.fullmatch(each) for each in text.split(",")]
     matches = [match for match in found if match is not None]
     if len(matches) < len(found):
-        message = f"{text!r} is not host:port, dns:///host:port or IP:port,IP:port"
+        message = (
+            f"{text!r} is not host:port, dns:///host:port or IP:port,IP:port (an IPv6 "
+            "address in brackets: [::1]:8500)"
+        )
         raise InvalidRequestError(message)
     versions = {_ip_version(match) for match in matches}
     if len(matches) == 1:
@@ -53,6 +56,17 @@ def parse_model_address(text: str) -> ModelAddress:
         )
         raise InvalidRequestError(message)
     return ModelAddress(f"ipv{versions.pop()}:{text}", may_be_several=True)
+
+
+def host_and_port(host: str, port: int) -> str:
+    """*host*, a name or an IP address, and *port* as URLs and gRPC write them."""
+    bare = bare_host(host)
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
+def bare_host(host: str) -> str:
+    """*host* without the brackets that an IPv6 address has in a URL."""
+    return host.strip("[]")
 
 
 def _ip_version(match: re.Match[str]) -> int | None:

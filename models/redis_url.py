@@ -25,12 +25,23 @@ def read_redis_url(env: Mapping[str, str], name: str, default: str) -> str:
             because it may hold a password. Or the file cannot be read, or is empty.
     """
     url = env.get(name) or default
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise InvalidRequestError(f"{name} is no Redis URL: use for example {default}")
+    if not _is_redis_url(url):
+        raise InvalidRequestError(
+            f"{name} is no Redis URL: use for example {default}, and an IPv6 address in "
+            "brackets, redis://[::1]:6379/0"
+        )
     file = env.get(PASSWORD_FILE_VARIABLE)
     if not file or urlsplit(url).password is not None:
         return url
     return _with_password(url, _read_password(Path(file)))
+
+
+def _is_redis_url(url: str) -> bool:
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        return False
+    return port != 0 and url.startswith(("redis://", "rediss://", "unix://"))
 
 
 def _with_password(url: str, password: str) -> str:

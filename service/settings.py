@@ -19,6 +19,7 @@ from models.environment import (
     read_seconds,
 )
 from models.image_files import MAX_PIXELS
+from models.model_address import bare_host, host_and_port
 from models.redis_url import read_redis_url
 from models.wire.config import read_model_names
 from service.protection.settings import ProtectionSettings
@@ -126,7 +127,7 @@ class ServiceSettings:
             min_free_mib=read_integer(
                 env, "MIN_FREE_MIB", cls.min_free_mib, (0, _MEBIBYTE)
             ),
-            host=env.get("HOST") or cls.host,
+            host=bare_host(env.get("HOST") or cls.host),
             port=read_integer(env, "PORT", cls.port, (1, 65_535)),
             web_workers=read_integer(env, "WEB_WORKERS", cls.web_workers, (1, 256)),
             web_threads=read_integer(env, "WEB_THREADS", cls.web_threads, (1, 1024)),
@@ -149,5 +150,4 @@ class ServiceSettings:
     @property
     def bind(self) -> str:
         """Where gunicorn listens."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return host_and_port(self.host, self.port)

@@ -11,6 +11,7 @@ from kennel.doctor.exposure import check_exposure
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
 from kennel.stack.redis_config import can_be_filled
 from models.errors import QueueUnavailableError
+from models.model_address import host_and_port
 from worker.eviction import NEVER_EVICTS, REMEDY
 from worker.redis_health import RedisFacts, look_at_redis
 
@@ -28,7 +29,8 @@ _NEARLY_FULL: Final = 0.8
 def check_redis(deployment: Deployment) -> Iterator[Finding]:
     """All about the Redis of the deployment."""
     url = urlsplit(deployment.redis_url)
-    where = url.path if url.scheme == "unix" else f"{url.hostname}:{url.port or 6379}"
+    where = host_and_port(url.hostname or "", url.port or 6379)
+    where = url.path if url.scheme == "unix" else where
     try:
         facts = look_at_redis(deployment.redis_url)
     except QueueUnavailableError as error:

@@ -19,6 +19,7 @@ from kennel.stack.redis_config import redis_server_program, write_redis_config
 from kennel.stack.redis_start import explain_end, wait_for_redis
 from kennel.stack.supervisor import POLL_SECONDS, Child, Supervisor
 from models.errors import ModelUnavailableError
+from models.model_address import host_and_port
 
 READY_SECONDS = 120.0
 READY_ANSWER_SECONDS = 5.0
@@ -46,7 +47,7 @@ class LocalStack:
             settings.models_dir, self._folder / "models.config", echo
         )
         port = choose_port(options.port, options.host, "--port")
-        self.url = f"http://{options.host}:{port}"
+        self.url = f"http://{host_and_port(options.host, port)}"
         self._ports = {
             "api": port,
             "model-server": choose_port(

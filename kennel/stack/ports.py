@@ -1,10 +1,11 @@
-"""Loopback ports: free ones for a second stack, and a clear word when one is taken."""
+"""Ports of this machine: free ones for a second stack, and a clear word when one is taken."""
 
 from __future__ import annotations
 
 import socket
 
 from models.errors import InvalidRequestError
+from models.model_address import bare_host
 
 
 def choose_port(wanted: int, host: str, option: str) -> int:
@@ -13,10 +14,12 @@ def choose_port(wanted: int, host: str, option: str) -> int:
     Raises:
         InvalidRequestError: the port is taken; the message names the *option*.
     """
-    with socket.socket() as probe:
+    bare = bare_host(host)
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, wanted))
+            probe.bind((bare, wanted))
         except OSError as error:
             message = (
                 f"port {wanted} on {host} cannot be used ({error.strerror}): "

@@ -15,6 +15,7 @@ import grpc
 
 from models.contract import MAX_MESSAGE_BYTES
 from models.errors import InvalidRequestError, KennelError
+from models.model_address import host_and_port
 from models.server.batching import Batching
 from models.server.service import ModelService, PredictionService
 from models.server.strictness import FRIENDLY, STRICT, Strictness
@@ -91,7 +92,7 @@ def serve(options: ServerOptions) -> None:
     if not options.strictness.serves_while_loading:
         versions.load_all(options.file_system_poll_wait_seconds)
     server = start_server(versions, options)
-    log.info("serving gRPC on %s:%d", options.host, options.port)
+    log.info("serving gRPC on %s", host_and_port(options.host, options.port))
     try:
         while not stopping.is_set():
             _poll(versions)
@@ -139,7 +140,7 @@ def start_server(versions: VersionManager, options: ServerOptions) -> Any:
     messages.model_service.add_ModelServiceServicer_to_server(
         ModelService(versions), server
     )
-    address = f"{options.host}:{options.port}"
+    address = host_and_port(options.host, options.port)
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:
