@@ -6,14 +6,20 @@ above it.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from werkzeug.datastructures import Headers
 
-from models.errors import InvalidRequestError, ModelTimeoutError, quoted
+from models.errors import (
+    InvalidRequestError,
+    KennelError,
+    ModelTimeoutError,
+    quoted,
+)
 from service.settings import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
@@ -22,17 +28,72 @@ _ANSWER_SECONDS: Final = 0.05
 """Kept back for writing the answer: the client should read a 504, not give up."""
 
 
+class ClientGoneError(KennelError):
+    """Nobody is there to read the answer."""
+
+    code = "client_gone"
+
+
+class HangUp:
+    """Tells those who work for a request when its client closes the connection.
+
+    Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        """The client is still there."""
+        self._lock = threading.Lock()
+        self._calls: list[Callable[[], object]] = []
+        self._has_come = False
+
+    def tell(self) -> None:
+        """The client is gone: call all that is to be called, once."""
+        with self._lock:
+            self._has_come = True
+            calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+
+    def check(self) -> None:
+        """Return while the client is there.
+
+        Raises:
+            ClientGoneError: it is not.
+        """
+        if self._has_come:
+            message = "the client closed the connection before it had its answer"
+            raise ClientGoneError(message)
+
+    @contextmanager
+    def calling(self, call: Callable[[], object]) -> Iterator[None]:
+        """In the block, *call* from another thread when the client goes.
+
+        Raises:
+            ClientGoneError: it is gone already.
+        """
+        with self._lock:
+            self.check()
+            self._calls.append(call)
+        try:
+            yield
+        finally:
+            with self._lock, suppress(ValueError):
+                self._calls.remove(call)
+
+
 class Budget:
     """One request's deadline and stop-watch; not shared between requests.
 
     Attributes:
         spent: seconds by part.
         begun: when each part was first met, by `time.perf_counter`.
+        hang_up: ends it before its deadline.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, hang_up: HangUp | None = None) -> None:
         """Start now; the deadline is in *seconds*."""
         self.seconds = seconds
+        self.hang_up = hang_up or HangUp()
         self.spent: dict[str, float] = {}
         self.begun: dict[str, float] = {}
         self._deadline = time.monotonic() + seconds - _ANSWER_SECONDS
@@ -42,7 +103,9 @@ class Budget:
 
         Raises:
             ModelTimeoutError: nothing is left.
+            ClientGoneError: nobody waits any more.
         """
+        self.hang_up.check()
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise self.exhausted()
@@ -54,7 +117,7 @@ class Budget:
         Raises:
             ModelTimeoutError: nothing is left.
         """
-        part = Budget(self.left() * share + _ANSWER_SECONDS)
+        part = Budget(self.left() * share + _ANSWER_SECONDS, self.hang_up)
         part.spent, part.begun = self.spent, self.begun
         return part
 

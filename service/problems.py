@@ -41,6 +41,7 @@ STATUSES: Final[dict[str | type[KennelError], int]] = {
     "forbidden": 403,
     "misdirected_request": 421,
     "request_timeout": 408,
+    "client_gone": 408,
     "too_large": 413,
     "too_many_images": 413,
     "too_many_pixels": 413,

@@ -6,6 +6,7 @@ doc/fork_support.md).
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,8 +15,8 @@ from typing import Any, Final
 
 import grpc
 
-from models.contract import MAX_MESSAGE_BYTES
-from models.errors import NotFoundError
+from models.contract import MAX_BATCH_SIZE, MAX_MESSAGE_BYTES
+from models.errors import ModelUnavailableError, NotFoundError
 from models.model_address import parse_model_address
 from models.wire import messages
 from models.wire.balancing import BALANCING_OPTIONS
@@ -40,6 +41,48 @@ each in turn or at random, one in 256 calls still misses the one that has it."""
 _PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
 
 
+class Interruption:
+    """Lets somebody else break off the calls that are made with it; thread-safe.
+
+    Attributes:
+        images_at_once: more are sent in several calls, so that those that are not sent
+            yet need not be.
+    """
+
+    def __init__(self, images_at_once: int = MAX_BATCH_SIZE) -> None:
+        """Calls of so many images; nobody has broken them off yet."""
+        self.images_at_once = images_at_once
+        self._lock = threading.Lock()
+        self._call: Any = None
+        self._is_cancelled = False
+
+    def cancel(self) -> None:
+        """End the call in flight, and let no other begin."""
+        with self._lock:
+            self._is_cancelled = True
+            call = self._call
+        if call is not None:
+            call.cancel()
+
+    def run(self, begin: Callable[..., Any], **options: Any) -> Any:
+        """The answer of the call that *begin* begins.
+
+        Raises:
+            grpc.RpcError: it failed, or was cancelled meanwhile.
+            ModelUnavailableError: it was cancelled before.
+        """
+        with self._lock:
+            if self._is_cancelled:
+                raise ModelUnavailableError("nobody waits for this answer any more")
+            call = self._call = begin(**options)
+        try:
+            return call.result()
+        except grpc.FutureCancelledError:
+            raise call from None
+        finally:
+            self._call = None
+
+
 class Channel:
     """The calls of one address, be there one model server or several; thread-safe."""
 
@@ -59,7 +102,7 @@ class Channel:
             address.target, options=list(CHANNEL_OPTIONS)
         )
         # Not the generated stub: requests come as bytes (see models.wire.requests).
-        self._predict: Callable[..., Any] = self._channel.unary_unary(
+        self._predict: Any = self._channel.unary_unary(
             _PREDICT, response_deserializer=messages.PredictResponse.FromString
         )
         self._models = messages.model_service.ModelServiceStub(self._channel)
@@ -69,16 +112,24 @@ class Channel:
         self._channel.close()
 
     def predict(
-        self, request: bytes, model: str, images: int, timeout_seconds: float
+        self,
+        request: bytes,
+        subject: Subject,
+        timeout_seconds: float,
+        interruption: Interruption | None = None,
     ) -> Any:
-        """The PredictResponse to a PredictRequest that sends *images* to *model*.
+        """The PredictResponse to a PredictRequest about *subject*.
+
+        *interruption* may break the call off.
 
         Raises:
             NotFoundError, ModelUnavailableError, ModelContractError: as
                 `models.wire.status` lists.
         """
-        subject = Subject("Predict", model, images)
-        return self._ask(partial(self._predict, request), subject, timeout_seconds)
+        method = partial(self._predict, request)
+        if interruption is not None:
+            method = partial(interruption.run, partial(self._predict.future, request))
+        return self._ask(method, subject, timeout_seconds)
 
     def model_status(self, request: Any, timeout_seconds: float) -> Any:
         """The GetModelStatusResponse to a GetModelStatusRequest.

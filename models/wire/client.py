@@ -24,14 +24,14 @@ from models.contract import (
     REQUEST_INPUT,
     SERVING_SIGNATURE,
 )
-from models.errors import MissingSignatureError, NotFoundError
+from models.errors import MissingSignatureError, ModelTimeoutError, NotFoundError
 from models.images import Pixels
 from models.wire import messages
 from models.wire.answers import read_card
-from models.wire.channel import Channel
+from models.wire.channel import Channel, Interruption
 from models.wire.explanations import Explanation, check_classes, read_explanation
 from models.wire.model_ref import ModelRef, model_spec, not_served
-from models.wire.observer import CallObserver
+from models.wire.observer import CallObserver, Subject
 from models.wire.predictions import Prediction, join_predictions, read_prediction
 from models.wire.requests import (
     Images,
@@ -83,24 +83,38 @@ class ModelServerClient:
         self._channel.close()
 
     def predict(
-        self, images: Images, model: ModelRef, timeout_seconds: float | None = None
+        self,
+        images: Images,
+        model: ModelRef,
+        timeout_seconds: float | None = None,
+        interruption: Interruption | None = None,
     ) -> Prediction:
         """Probabilities and logits for *images*, uint8 RGB of one size, at least one.
 
-        More than 32 images are sent in several calls, all answered by one version and
-        within one timeout.
+        More than 32 images (or than *interruption* says, which may also break the calls
+        off) are sent in several calls, all answered by one version and within one
+        timeout: a call that is not likely to end in time is not made.
 
         Raises:
             NotFoundError: no such model, version or label.
             ModelUnavailableError: not now (also: overloaded, deadline passed).
             ModelContractError: the server or the answer is not what it should be.
         """
-        deadline = time.monotonic() + (timeout_seconds or self._timeout)
+        began = time.monotonic()
+        deadline = began + (timeout_seconds or self._timeout)
+        most = MAX_BATCH_SIZE if interruption is None else interruption.images_at_once
         parts: list[Prediction] = []
-        for start in range(0, max(len(images), 1), MAX_BATCH_SIZE):
-            part = images[start : start + MAX_BATCH_SIZE]
-            left = max(deadline - time.monotonic(), 0.001)
-            parts.append(self._predict_once(part, model, left))
+        for start in range(0, max(len(images), 1), most):
+            part = images[start : start + most]
+            now = time.monotonic()
+            if start and now + (now - began) * len(part) / start > deadline:
+                message = (
+                    f"{start} of {len(images)} images were answered, the rest would "
+                    "not be in time: send fewer images, or allow more time"
+                )
+                raise ModelTimeoutError(message)
+            left = max(deadline - now, 0.001)
+            parts.append(self._predict_once(part, model, left, interruption))
             model = ModelRef(model.name, version=parts[0].version)
         return join_predictions(parts)
 
@@ -110,10 +124,12 @@ class ModelServerClient:
         classes: NDArray[np.int32],
         model: ModelRef,
         timeout_seconds: float | None = None,
+        interruption: Interruption | None = None,
     ) -> Explanation:
         """Where in each image of a *batch* of up to 32 the *classes* [N] are seen.
 
-        A class of -1 stands for the image's most probable one.
+        A class of -1 stands for the image's most probable one. *interruption* may break
+        the call off.
 
         Raises:
             MissingSignatureError: the version explains nothing.
@@ -124,7 +140,10 @@ class ModelServerClient:
         inputs = {IMAGES_INPUT: to_tensor(batch), CLASSES_INPUT: to_tensor(classes)}
         request = inputs_request(model_spec(model, EXPLAIN_SIGNATURE), inputs)
         try:
-            response = self._predict(request, model, len(batch), timeout_seconds)
+            subject = Subject("Predict", model.name, len(batch))
+            response = self._predict(
+                request, model, subject, timeout_seconds, interruption
+            )
         except MissingSignatureError as error:
             message = f"{model} cannot explain itself: export it again"
             raise MissingSignatureError(message, code="not_implemented") from error
@@ -140,7 +159,8 @@ class ModelServerClient:
         """
         inputs = {REQUEST_INPUT: to_tensor(np.zeros(1, dtype=np.int32))}
         request = inputs_request(model_spec(model, DESCRIBE_SIGNATURE), inputs)
-        response = self._predict(request, model, 0, timeout_seconds)
+        subject = Subject("Predict", model.name)
+        response = self._predict(request, model, subject, timeout_seconds)
         return read_card(response, model)
 
     def versions(
@@ -162,21 +182,27 @@ class ModelServerClient:
         return read_statuses(response)
 
     def _predict_once(
-        self, images: Images, model: ModelRef, timeout_seconds: float | None
+        self,
+        images: Images,
+        model: ModelRef,
+        timeout_seconds: float,
+        interruption: Interruption | None,
     ) -> Prediction:
         request = images_request(model_spec(model, SERVING_SIGNATURE), images)
-        response = self._predict(request, model, len(images), timeout_seconds)
+        subject = Subject("Predict", model.name, len(images))
+        response = self._predict(request, model, subject, timeout_seconds, interruption)
         return read_prediction(response, len(images), model)
 
     def _predict(
         self,
         request: bytes,
         model: ModelRef,
-        images: int,
+        subject: Subject,
         timeout_seconds: float | None,
+        interruption: Interruption | None = None,
     ) -> Any:
         timeout = timeout_seconds or self._timeout
         try:
-            return self._channel.predict(request, model.name, images, timeout)
+            return self._channel.predict(request, subject, timeout, interruption)
         except NotFoundError as error:
             raise not_served(model) from error

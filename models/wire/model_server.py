@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.card import ModelCard
 from models.images import Pixels
+from models.wire.channel import Interruption
 from models.wire.explanations import Explanation
 from models.wire.model_ref import ModelRef
 from models.wire.predictions import Prediction
@@ -20,7 +21,11 @@ class ModelServer(Protocol):
     """The calls of `ModelServerClient`; they raise what it raises."""
 
     def predict(
-        self, images: Images, model: ModelRef, timeout_seconds: float | None = None
+        self,
+        images: Images,
+        model: ModelRef,
+        timeout_seconds: float | None = None,
+        interruption: Interruption | None = None,
     ) -> Prediction:
         """Probabilities and logits for *images*."""
 
@@ -30,6 +35,7 @@ class ModelServer(Protocol):
         classes: NDArray[np.int32],
         model: ModelRef,
         timeout_seconds: float | None = None,
+        interruption: Interruption | None = None,
     ) -> Explanation:
         """Where in each image of a *batch* the *classes* are seen."""
 

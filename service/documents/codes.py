@@ -63,6 +63,9 @@ CODES: Final = {
         KennelError, "the service is not called by this Host"
     ),
     "rate_limited": ErrorCode(KennelError, "the key's quota is used up for now"),
+    "client_gone": ErrorCode(
+        KennelError, "the client closed the connection: only logs and metrics show it"
+    ),
     "request_timeout": ErrorCode(KennelError, "the request arrived too slowly"),
     "not_implemented": ErrorCode(
         MissingSignatureError, "the version was exported without this"

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from models.errors import ModelOverloadedError, ModelUnavailableError
-from service.budget import Budget
+from service.budget import Budget, ClientGoneError
 from service.predictions.drain import DrainRate
 
 _MAX_RETRY_SECONDS: Final = 30
@@ -82,7 +82,7 @@ class Admission:
         answered = True
         try:
             yield
-        except ModelUnavailableError:
+        except (ModelUnavailableError, ClientGoneError):
             answered = False
             raise
         finally:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import Empty
 
 from models.contract import MAX_BATCH_SIZE
@@ -22,6 +23,7 @@ from models.errors import (
     detached,
 )
 from models.images import Pixels
+from models.wire.channel import Interruption
 from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
 from models.wire.predictions import Prediction
@@ -83,8 +85,13 @@ class Batcher:
     def _predict_alone(
         self, images: Sequence[Pixels], model: ModelRef, budget: Budget
     ) -> Prediction:
-        with budget.measure("infer"):
-            return self.client.predict(images, model, budget.left())
+        key = Key(model, images[0].shape)
+        interruption = self.lanes.interruption(key)
+        began = time.perf_counter()
+        with budget.measure("infer"), breaking_off(budget, interruption):
+            prediction = self.client.predict(images, model, budget.left(), interruption)
+        self.lanes.note_speed(key, len(images), time.perf_counter() - began)
+        return prediction
 
     def _share(
         self,
@@ -95,15 +102,22 @@ class Batcher:
     ) -> Share:
         request = Waiting(images, time.monotonic() + budget.left())
         key = Key(model, images[0].shape)
-        with budget.measure("queue"):
-            group = self.lanes.enter(key, request, arrival)
-            turn = group or self._wait(key, request, budget)
-        if isinstance(turn, Share):
-            budget.add("queue", -turn.seconds)
-        else:
-            turn = self._send(key, turn, request)
+        with budget.hang_up.calling(partial(self._leave, key, request)):
+            with budget.measure("queue"):
+                group = self.lanes.enter(key, request, arrival)
+                turn = group or self._wait(key, request, budget)
+            if isinstance(turn, Share):
+                budget.add("queue", -turn.seconds)
+            else:
+                turn = self._send(key, turn, request)
+        budget.hang_up.check()
         budget.add("infer", turn.seconds)
         return turn
+
+    def _leave(self, key: Key, request: Waiting) -> None:
+        self.lanes.leave(key, request)
+        gone = ModelUnavailableError("nobody waits for this answer any more")
+        request.inbox.put(Share(gone, 0.0, 1))
 
     def _wait(self, key: Key, request: Waiting, budget: Budget) -> Group | Share:
         try:
@@ -123,7 +137,12 @@ class Batcher:
         images = [image for each in group for image in each.images]
         began = time.perf_counter()
         try:
-            outcome = self.client.predict(images, key.model, leader.seconds_left())
+            outcome = self.client.predict(
+                images,
+                key.model,
+                leader.seconds_left(),
+                self.lanes.interruption(key, group),
+            )
         except KennelError as error:
             outcome = detached(error)
         finally:
@@ -134,6 +153,24 @@ class Batcher:
             for request, share in shares.items():
                 request.inbox.put(share)
         return mine
+
+
+@contextmanager
+def breaking_off(budget: Budget, interruption: Interruption | None) -> Iterator[None]:
+    """In the block, *interruption* ends the calls when the client of *budget* goes.
+
+    Raises:
+        ClientGoneError: it did.
+    """
+    if interruption is None:
+        yield
+        return
+    try:
+        with budget.hang_up.calling(interruption.cancel):
+            yield
+    except ModelUnavailableError:
+        budget.hang_up.check()
+        raise
 
 
 def _shares(

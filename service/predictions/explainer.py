@@ -22,10 +22,12 @@ from models.errors import (
 )
 from models.images import Pixels
 from models.names import normal_name
+from models.wire.channel import Interruption
 from models.wire.explanations import Explanation
 from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
 from service.budget import Budget
+from service.predictions.batching import breaking_off
 from service.predictions.decoding import Decoder
 from service.predictions.predictor import repeat_mixed_batches
 from service.predictions.query import PredictionQuery
@@ -138,6 +140,9 @@ class _Attempt:
     ) -> Explanation:
         client, catalog = self.explainer.client, self.explainer.catalog
         try:
-            return client.explain(batch, classes, model, self.budget.left())
+            interruption = Interruption()
+            with breaking_off(self.budget, interruption):
+                left = self.budget.left()
+                return client.explain(batch, classes, model, left, interruption)
         except NotFoundError as error:
             raise catalog.explain(error, model, self.budget.left()) from error

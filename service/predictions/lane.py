@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 from models.contract import MAX_BATCH_SIZE
 from models.errors import KennelError
 from models.images import Pixels
+from models.wire.channel import Interruption
 from models.wire.model_ref import ModelRef
 from models.wire.predictions import Prediction
 
@@ -36,10 +37,14 @@ class Waiting:
 
     Attributes:
         deadline: by the monotonic clock.
+        has_left: nobody waits for its answer any more.
+        call: the one that it is part of.
     """
 
     images: Sequence[Pixels]
     deadline: float
+    has_left: bool = False
+    call: Call | None = None
     inbox: SimpleQueue[Group | Share] = field(default_factory=SimpleQueue)
 
     def seconds_left(self) -> float:
@@ -49,6 +54,18 @@ class Waiting:
 
 Group: TypeAlias = list[Waiting]
 """Requests that one call answers, in the order of its rows."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call under way, for *group*."""
+
+    group: Group
+    interruption: Interruption
+
+    def is_for_nobody(self) -> bool:
+        """Whether all in its group have left."""
+        return all(each.has_left for each in self.group)
 
 
 @dataclass(frozen=True)

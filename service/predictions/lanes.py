@@ -18,7 +18,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.predictions.lane import Arrival, Group, Key, Lane, Waiting
+from models.contract import MAX_BATCH_SIZE
+from models.wire.channel import Interruption
+from service.predictions.lane import (
+    GATHERED,
+    SLOW_SECONDS,
+    Arrival,
+    Call,
+    Group,
+    Key,
+    Lane,
+    Waiting,
+)
 
 
 class Lanes:
@@ -27,6 +38,8 @@ class Lanes:
     def __init__(self) -> None:
         """Nobody waits yet."""
         self._lanes: dict[Key, Lane] = {}
+        # By the name of a model; who is served is known, so they are few.
+        self._slow: dict[str, bool] = {}
         self._lock = threading.Lock()
 
     def waiting(self) -> dict[Key, int]:
@@ -58,18 +71,53 @@ class Lanes:
         """The group to send now; None: wait for what comes into the inbox."""
         with self._lock:
             lane = self._lanes.setdefault(key, Lane())
-            lane.waiting.append(request)
+            if not request.has_left:
+                lane.waiting.append(request)
             if arrival is not None and arrival.is_awaited:
                 arrival.is_awaited = False
                 lane.coming -= 1
             return self._hand_over(key, lane, request)
 
     def leave(self, key: Key, request: Waiting) -> None:
-        """Wait no longer; whoever was given a group to send keeps that duty."""
+        """Wait no longer; whoever was given a group to send keeps that duty.
+
+        A call that is for nobody then is broken off.
+        """
         with self._lock:
+            request.has_left = True
             lane = self._lanes.get(key)
             if lane is not None and request in lane.waiting:
                 lane.waiting.remove(request)
+            call = request.call
+            is_over = call is not None and call.is_for_nobody()
+        if call is not None and is_over:
+            call.interruption.cancel()
+
+    def interruption(self, key: Key, group: Group | None = None) -> Interruption | None:
+        """What breaks off the call for *group* when all in it have left.
+
+        None: the model is fast, and the call over before that would help. Requests to a
+        slow one that share no call are sent in pieces.
+        """
+        with self._lock:
+            slow = self._slow.get(key.model.name)
+            if slow is False:
+                return None
+            members = group or []
+            alone = len(members) <= 1
+            interruption = Interruption(GATHERED if slow and alone else MAX_BATCH_SIZE)
+            call = Call(members, interruption)
+            for each in members:
+                each.call = call
+            is_over = bool(members) and call.is_for_nobody()
+        if is_over:
+            interruption.cancel()
+        return interruption
+
+    def note_speed(self, key: Key, images: int, seconds: float) -> None:
+        """A call that no lane knew of took *seconds* for *images*."""
+        with self._lock:
+            self._slow[key.model.name] = seconds > SLOW_SECONDS * images
 
     def end(self, key: Key, group: Group, seconds: float) -> None:
         """The call for *group* took *seconds*; those who wait may make the next one.
@@ -80,6 +128,7 @@ class Lanes:
         with self._lock:
             lane = self._lanes[key]
             lane.end(group, seconds)
+            self._slow[key.model.name] = lane.slow
             self._hand_over(key, lane)
 
     def _hand_over(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import Response, request
 
@@ -18,6 +18,7 @@ from models.decode_sandbox import is_heavy
 from models.wire.model_ref import ModelRef
 from models.wire.predictions import Prediction
 from service.budget import Budget, read_timeout
+from service.hang_ups import HangUps
 from service.observation.record import Answers, current_record
 from service.predictions.admission import Admission
 from service.protection.quota import charge_images
@@ -30,11 +31,13 @@ class Reception:
     Attributes:
         note_traffic: called when a request for images comes, be it refused, and again
             when its images are in work; must be quick.
+        hang_ups: tells requests that their clients have gone.
     """
 
     admission: Admission
     timeout_seconds: float
     note_traffic: Callable[[], object] = lambda: None
+    hang_ups: HangUps = field(default_factory=HangUps)
 
     def receive(self, model: ModelRef) -> float:
         """The seconds that the request in work, which asks *model*, may take.
@@ -58,15 +61,18 @@ class Reception:
         Raises:
             RateLimitedError: the sender's quota is used up.
             OverloadedError: there is no place for them, or they would wait too long.
+            ClientGoneError: from within, where the client has closed its connection.
         """
         charge_images(len(images))
         record = current_record()
         record.images = len(images)
-        budget = record.budget = Budget(timeout)
+        connection = request.environ.get("gunicorn.socket")
         heavy = sum(map(is_heavy, images))
-        with self.admission.enter(len(images), budget, heavy):
-            self.note_traffic()
-            yield budget
+        with self.hang_ups.watching(connection) as hang_up:
+            budget = record.budget = Budget(timeout, hang_up)
+            with self.admission.enter(len(images), budget, heavy):
+                self.note_traffic()
+                yield budget
 
 
 def note_answer(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from models.card import ModelCard
 from models.errors import ModelUnavailableError, NotFoundError
 from models.images import Pixels
+from models.wire.channel import Interruption
 from models.wire.explanations import Explanation
 from models.wire.model_ref import ModelRef
 from models.wire.model_server import ModelServer
@@ -42,11 +43,18 @@ class PinnedModelServer:
     rollouts: Rollouts
 
     def predict(
-        self, images: Images, model: ModelRef, timeout_seconds: float | None = None
+        self,
+        images: Images,
+        model: ModelRef,
+        timeout_seconds: float | None = None,
+        interruption: Interruption | None = None,
     ) -> Prediction:
         """As `ModelServerClient.predict`."""
         return self._ask(
-            model, lambda asked: self.server.predict(images, asked, timeout_seconds)
+            model,
+            lambda asked: self.server.predict(
+                images, asked, timeout_seconds, interruption
+            ),
         )
 
     def explain(
@@ -55,11 +63,14 @@ class PinnedModelServer:
         classes: NDArray[np.int32],
         model: ModelRef,
         timeout_seconds: float | None = None,
+        interruption: Interruption | None = None,
     ) -> Explanation:
         """As `ModelServerClient.explain`."""
         return self._ask(
             model,
-            lambda asked: self.server.explain(batch, classes, asked, timeout_seconds),
+            lambda asked: self.server.explain(
+                batch, classes, asked, timeout_seconds, interruption
+            ),
         )
 
     def describe(

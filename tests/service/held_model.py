@@ -17,6 +17,7 @@ class HeldModel(ServedModel):
     Attributes:
         asked: calls with images so far, answered or not.
         largest: images that one call may hold, as a server's ``max_batch_size``.
+        cancelled: calls that their caller ended before they had a permit.
     """
 
     def __init__(self, versions: tuple[int, ...] = (1,)) -> None:
@@ -24,13 +25,20 @@ class HeldModel(ServedModel):
         self.permits = threading.Semaphore(0)
         self.asked = 0
         self.largest = 32
+        self.cancelled = 0
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
         if request.model_spec.signature_name != DESCRIBE_SIGNATURE:
             self.asked += 1
-            self.permits.acquire(timeout=20)
+            self._wait(context)
             count = request.inputs[IMAGES_INPUT].tensor_shape.dim[0].size
             if count > self.largest:
                 message = f"Task size {count} is larger than {self.largest}"
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
         return super().Predict(request, context)
+
+    def _wait(self, context: Any) -> None:
+        while not self.permits.acquire(timeout=0.02):
+            if not context.is_active():
+                self.cancelled += 1
+                context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
