@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from models.contract import WARMUP_FILE
 from models.server.serving_error import ServingError
-from models.server.signature import Signature
+from models.server.signature import Registration, Signature
 from models.server.strictness import Strictness
 from models.wire import messages
 from models.wire.batching_parameters import BatchingParameters
@@ -45,9 +45,13 @@ class Servable:
         }
 
     def predict(
-        self, signature_name: str, inputs: Mapping[str, Any], wanted: Sequence[str]
+        self,
+        signature_name: str,
+        inputs: Mapping[str, Any],
+        wanted: Sequence[str],
+        when_given_up: Registration | None = None,
     ) -> dict[str, Any]:
-        """TensorProtos in, TensorProtos out; *wanted* filters outputs (empty: all).
+        """As `Signature.run`, of the signature of that name.
 
         Raises:
             ServingError: with the code to answer.
@@ -59,7 +63,7 @@ class Servable:
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f'Serving signature key "{signature_name}" not found.',
             )
-        return signature.run(inputs, wanted)
+        return signature.run(inputs, wanted, when_given_up)
 
     def signature_definitions(self) -> Any:
         """The SignatureDefMap of GetModelMetadata."""

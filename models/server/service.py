@@ -26,16 +26,18 @@ class PredictionService(messages.prediction_service.PredictionServiceServicer): 
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Run one signature of one version."""
-        return _answer(context, lambda: self._predict(request))
+        return _answer(context, lambda: self._predict(request, context))
 
     def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         """The signatures of one version."""
         return _answer(context, lambda: self._metadata(request))
 
-    def _predict(self, request: Any) -> Any:
+    def _predict(self, request: Any, context: Any) -> Any:
         servable = _find(self._versions, request)
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        outputs = servable.predict(name, request.inputs, list(request.output_filter))
+        wanted = list(request.output_filter)
+        given_up = context.add_callback
+        outputs = servable.predict(name, request.inputs, wanted, given_up)
         response = messages.PredictResponse(outputs=outputs)
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import grpc
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager.cancellation import CancellationManager
 
 from models.errors import ModelContractError
 from models.server.batching import batched
@@ -16,6 +17,9 @@ from models.server.serving_error import NoAnswerError, ServingError, invalid_arg
 from models.server.strictness import Strictness
 from models.wire.batching_parameters import BatchingParameters
 from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
+
+Registration: TypeAlias = Callable[[Callable[[], None]], bool]
+"""Takes what is to be called at the end of a call; false: it has ended already."""
 
 _DIFFERENT_SHAPES: Final = "Dimensions of inputs should match"
 """How TensorFlow's batching kernel begins it."""
@@ -49,8 +53,17 @@ class Signature:
             unique = f"{queue_name}_{uuid.uuid4().hex[:8]}"
             self._run = batched(run, specs, batching, unique, strictness)
 
-    def run(self, inputs: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+    def run(
+        self,
+        inputs: Mapping[str, Any],
+        wanted: Sequence[str],
+        when_given_up: Registration | None = None,
+    ) -> dict[str, Any]:
         """TensorProtos in, TensorProtos out; *wanted* filters outputs (empty: all).
+
+        What *when_given_up* is given is to be called when nobody waits for the answer
+        any more. A batch that is for nobody is then not begun; one that is computed
+        already goes on, as in TensorFlow Serving.
 
         Raises:
             ServingError: with the code to answer.
@@ -61,11 +74,19 @@ class Signature:
         tensors = [self._tensor(name, inputs[name]) for name in self._inputs]
         self._check_batch(tensors)
         try:
-            answers = self._run(*tensors)
+            answers = self._cancelable(when_given_up)(*tensors)
         except tf.errors.OpError as error:
             raise self._failure(error) from error
         named = dict(zip(self._outputs, answers, strict=True))
         return {name: _to_proto(named[name].numpy()) for name in names}
+
+    def _cancelable(self, when_given_up: Registration | None) -> Any:
+        if when_given_up is None or self._batching is None:
+            return self._run
+        manager = CancellationManager()
+        if not when_given_up(manager.start_cancel):
+            manager.start_cancel()
+        return manager.get_cancelable_function(self._run)
 
     def _queued_spec(self, name: str) -> Any:
         spec = self._specs[name]
