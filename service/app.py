@@ -99,17 +99,24 @@ def create_app(
     heavy = DecodeSandbox(DecodeLimits(niceness=NICENESS))
     decoder = Decoder(settings.web_workers, sandbox, heavy)
     predictor = Predictor(Batcher(server, Lanes()), catalog, decoder)
-    for views in (
-        *_prediction_views(settings, server, predictor, reception, queue.counts),
+    gateway = _gateway(server, predictor, queue.counts)
+    classifier = Classifier(gateway, reception, settings.max_images)
+    instruments = metrics.instruments()
+    documented: tuple[_Views, ...] = (
+        PredictionViews(gateway, reception, settings.max_images),
+        ExplanationViews(Explainer(server, catalog, decoder), reception),
+        TensorFlowServingViews(classifier),
+        OpenInferenceViews(classifier, instruments),
         ModelViews(settings, catalog),
         RolloutViews(catalog, rollouts, queue.counts),
         *_job_views(settings, catalog, queue, sandbox),
         HealthViews(catalog, queue),
         ObservationViews(settings, Exposition(metrics, catalog, queue), catalog),
-    ):
+    )
+    for views in documented:
         document.register_blueprint(views.blueprint())
     reports = Reports(partial(find_report, settings.models_dir), REPORT_POLICY)
-    spread = partial(live_spread, metrics.instruments())
+    spread = partial(live_spread, instruments)
     for undocumented in (
         DocumentViews(document.spec.to_dict),
         Assets.read(STATIC),
@@ -143,23 +150,11 @@ def _register_hooks(
     return gate
 
 
-def _prediction_views(
-    settings: ServiceSettings,
-    server: PinnedModelServer,
-    predictor: Predictor,
-    reception: Reception,
-    counts: SharedCounts,
-) -> tuple[_Views, ...]:
+def _gateway(
+    server: PinnedModelServer, predictor: Predictor, counts: SharedCounts
+) -> Gateway:
     ledger = Ledger(counts)
-    gateway = Gateway(predictor, server.rollouts, ledger, Mirror(predictor, ledger))
-    explainer = Explainer(server, predictor.catalog, predictor.decoder)
-    classifier = Classifier(gateway, reception, settings.max_images)
-    return (
-        PredictionViews(gateway, reception, settings.max_images),
-        ExplanationViews(explainer, reception),
-        TensorFlowServingViews(classifier),
-        OpenInferenceViews(classifier),
-    )
+    return Gateway(predictor, server.rollouts, ledger, Mirror(predictor, ledger))
 
 
 def _job_views(

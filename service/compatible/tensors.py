@@ -1,7 +1,8 @@
 """Tensors of the Open Inference Protocol that hold images: BYTES or UINT8.
 
 BYTES are encoded images: base64 in JSON, or length and bytes in the binary extension.
-UINT8 are pixels [N, H, W, 3]: flat numbers in JSON, or bytes as they are.
+UINT8 are pixels [N, H, W, 3]: numbers in JSON, or bytes as they are. Lists in JSON are flat
+or nested as the shape is.
 """
 
 from __future__ import annotations
@@ -73,9 +74,7 @@ class Tensor:
         if self.binary is not None:
             yield from _split(self.binary)
             return
-        if not isinstance(self.data, list):
-            raise InvalidRequestError("images: data is not a list of base64 texts")
-        for number, text in enumerate(self.data):
+        for number, text in enumerate(_flat(self.data, self.shape)):
             if not isinstance(text, str):
                 message = f"images: data[{number}] is not a text: send base64"
                 raise InvalidRequestError(message)
@@ -86,7 +85,9 @@ class Tensor:
                 raise InvalidImageError(message, code=error.code) from error
 
     def _pixels(self) -> Iterator[bytes]:
-        flat = self.binary if self.binary is not None else _bytes_of(self.data)
+        flat = self.binary
+        if flat is None:
+            flat = _bytes_of(_flat(self.data, self.shape))
         if min(self.shape) < 1 or prod(self.shape) != len(flat):
             message = f"images: {len(flat):,} values for the shape {quoted(self.shape)}"
             raise InvalidRequestError(message)
@@ -95,11 +96,39 @@ class Tensor:
             yield encode_bmp(pixels)
 
 
-def _bytes_of(numbers: Any) -> bytes:
+def _flat(data: Any, shape: list[int]) -> list[Any]:
+    if not isinstance(data, list):
+        raise InvalidRequestError("images: data is not a list")
+    if not any(isinstance(each, list) for each in data):
+        return data
+    level: list[Any] = [data]
+    for depth, size in enumerate(shape):
+        for number, each in enumerate(level):
+            if not isinstance(each, list) or len(each) != size:
+                raise _ragged(each, number, shape, depth)
+        level = [inner for each in level for inner in each]
+    return level
+
+
+def _ragged(
+    found: Any, number: int, shape: list[int], depth: int
+) -> InvalidRequestError:
+    where = ""
+    for size in reversed(shape[:depth]):
+        number, index = divmod(number, size)
+        where = f"[{index}]{where}"
+    what = f"{len(found)} entries" if isinstance(found, list) else quoted(found)
+    return InvalidRequestError(
+        f"images: data{where} is {what}, not a list of {quoted(shape[depth])}: nest data "
+        f"exactly as its shape {quoted(shape)}, or send one flat list, row by row"
+    )
+
+
+def _bytes_of(numbers: list[Any]) -> bytes:
     try:
-        return bytes(numbers) if isinstance(numbers, list) else b""
+        return bytes(numbers)
     except (TypeError, ValueError) as error:
-        message = "images: data of UINT8 is one flat list of whole numbers 0 to 255"
+        message = "images: data of UINT8 is whole numbers from 0 to 255"
         raise InvalidRequestError(message) from error
 
 

@@ -147,6 +147,103 @@ def test_input_is_refused_before_the_model_server(
     assert served.batches == []
 
 
+def test_data_may_be_nested_as_the_shape_is(client: FlaskClient) -> None:
+    pixels = decode_image(noise(7), (32, 32))
+    shape = (2, 32, 32, 3)
+
+    flat = infer(client, tensor("UINT8", *shape, data=pixels.ravel().tolist() * 2))
+    nested = infer(client, tensor("UINT8", *shape, data=[pixels.tolist()] * 2))
+    texts = infer(client, tensor("BYTES", 2, 1, data=[[b64(grey(9))], [b64(grey(8))]]))
+
+    assert nested.status_code == texts.status_code == 200
+    assert nested.get_json()["outputs"] == flat.get_json()["outputs"]
+
+
+ROW: list[Any] = [[0, 0, 0]] * 2
+RAGGED: dict[str, tuple[list[int], Any, str]] = {
+    "a short row": ([1, 2, 2, 3], [[ROW, ROW[:1]]], "data[0][1] is 1 entries"),
+    "a long pixel": (
+        [1, 1, 2, 3],
+        [[[[0, 0, 0], [0] * 4]]],
+        "data[0][0][1] is 4 entries",
+    ),
+    "too shallow": ([1, 1, 2, 3], ROW, "data is 2 entries, not a list of 1"),
+    "not to the end": (
+        [1, 1, 1, 3],
+        [[[0, 0, 0]]],
+        "data[0][0] is 3 entries, not a list of 1",
+    ),
+    "too deep": ([1, 1, 1, 3], [[[[[0], [0], [0]]]]], "whole numbers from 0 to 255"),
+    "mixed": ([2, 1, 1, 3], [[[[0, 0, 0]]], 5], "data[1] is 5"),
+    "a number among texts": ([2, 1], [["AAAA"], "AAAA"], "data[1] is 'AAAA'"),
+    "no list": ([1, 1, 1, 3], {"a": 1}, "data is not a list"),
+}
+
+
+@pytest.mark.parametrize("case", RAGGED)
+def test_data_that_do_not_fit_the_shape_are_refused_by_where(
+    client: FlaskClient, case: str
+) -> None:
+    shape, data, reason = RAGGED[case]
+    datatype = "UINT8" if len(shape) == 4 else "BYTES"
+
+    response = infer(client, tensor(datatype, *shape, data=data))
+
+    problem = response.get_json()
+    assert (response.status_code, problem["code"]) == (422, "invalid_parameter")
+    assert reason in problem["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v2/models/pets", "/v2/models/pets/versions/1"])
+def test_configuration_and_statistics_tell_what_is_true(
+    client: FlaskClient, path: str
+) -> None:
+    post_image(client, grey(9))
+    post_image(client, b"no image")
+    infer(client, tensor("BYTES", 2, data=[b64(grey(9))] * 2))
+
+    config = client.get(f"{path}/config").get_json()
+    [stats] = client.get(f"{path}/stats").get_json()["model_stats"]
+
+    assert (config["name"], config["max_batch_size"]) == ("pets", 64)
+    assert config["input"] == [
+        {"name": "images", "data_type": "TYPE_STRING", "dims": [1]}
+    ]
+    assert [each["dims"] for each in config["output"]] == [[2], [2]]
+    assert (stats["name"], stats["version"]) == ("pets", "1")
+    assert stats["inference_count"] == 3
+    assert stats["inference_stats"]["success"] == {"count": 2}
+
+
+@pytest.mark.parametrize("what", ["config", "stats", "ready", "infer"])
+def test_unknown_model_and_version_are_not_found(
+    client: FlaskClient, what: str
+) -> None:
+    send = client.post if what == "infer" else client.get
+    options = {"json": {"inputs": [tensor("BYTES", 1, data=[b64(grey(9))])]}}
+    given: Any = options if what == "infer" else {}
+
+    assert send(f"/v2/models/cows/{what}", **given).status_code == 404
+    assert send(f"/v2/models/pets/versions/7/{what}", **given).status_code in {404, 503}
+
+
+def test_index_lists_versions_with_their_states(
+    client: FlaskClient, served: ServedModel
+) -> None:
+    served.versions, served.loading, served.broken = (1,), (2,), {3: "no graph"}
+
+    everything = client.post("/v2/repository/index").get_json()
+    ready = client.post("/v2/repository/index", json={"ready": True}).get_json()
+
+    states = {each["version"]: each["state"] for each in everything}
+    assert states == {"1": "READY", "2": "LOADING", "3": "UNAVAILABLE"}
+    assert "no graph" in next(e["reason"] for e in everything if e["version"] == "3")
+    assert ready == [{"name": "pets", "version": "1", "state": "READY", "reason": ""}]
+    for body in ("[]", "x", '{"colour": 1}'):
+        response = client.post("/v2/repository/index", data=body)
+        assert response.status_code in {400, 422}
+
+
 @pytest.mark.parametrize(
     "members",
     [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.registry import Collector
 
 from service.observation.metrics.buckets import HTTP_SECONDS, PART_SECONDS
 from service.observation.metrics.spreads import SpreadMetrics
@@ -15,6 +18,50 @@ from service.observation.record import (
     RequestRecord,
     current_record,
 )
+
+
+@dataclass
+class VersionCounts:
+    """What one version has answered.
+
+    Attributes:
+        images: that were answered.
+        succeeded: requests.
+        failed: requests that got a problem in the place of an answer.
+    """
+
+    images: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """In the words of Triton's statistics."""
+        return {
+            "inference_count": self.images,
+            "inference_stats": {
+                "success": {"count": self.succeeded},
+                "fail": {"count": self.failed},
+            },
+        }
+
+
+def count_by_version(
+    instruments: Collector, model: str
+) -> defaultdict[str, VersionCounts]:
+    """What *instruments* have counted of each version of *model*, by its number."""
+    counts: defaultdict[str, VersionCounts] = defaultdict(VersionCounts)
+    for metric in instruments.collect():
+        for sample in metric.samples:
+            if sample.labels.get("model") != model:
+                continue
+            of_version = counts[sample.labels.get("version", "")]
+            if sample.name == "inference_images_total":
+                of_version.images += int(sample.value)
+            elif sample.name == "inference_requests_total":
+                outcome = "succeeded" if sample.labels["outcome"] == "ok" else "failed"
+                so_far = getattr(of_version, outcome)
+                setattr(of_version, outcome, so_far + int(sample.value))
+    return counts
 
 
 @dataclass(frozen=True)
