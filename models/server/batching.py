@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
+from tensorflow.python.eager import context, execute
+from tensorflow.python.eager.cancellation import CancellationManager
 
 from models.server.strictness import FRIENDLY, Strictness
 from models.wire.batching_parameters import (
@@ -80,6 +83,26 @@ def batched(
 
     compiled = tf.function(queued, input_signature=specs, autograph=False)
     return compiled.get_concrete_function()  # type: ignore[no-any-return] # untyped
+
+
+def call_cancelable(
+    function: Any, inputs: Sequence[Any], manager: CancellationManager
+) -> Sequence[Any]:
+    """The outputs of a function of `batched` for *inputs*, unless *manager* cancels.
+
+    Not `manager.get_cancelable_function`: it cancels what other threads call meanwhile.
+    """
+    current = context.context()
+    options = current.function_call_options.as_attrs()
+    outputs: Sequence[Any] = execute.execute_with_cancellation(
+        function.name.decode(),
+        num_outputs=len(function.outputs),
+        inputs=[*inputs, *function.captured_inputs],
+        attrs=tuple(chain(*options.items())),
+        ctx=current,
+        cancellation_manager=manager,
+    )
+    return outputs
 
 
 @contextmanager

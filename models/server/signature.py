@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.python.eager.cancellation import CancellationManager
 
 from models.errors import ModelContractError
-from models.server.batching import batched
+from models.server.batching import batched, call_cancelable
 from models.server.serving_error import NoAnswerError, ServingError, invalid_argument
 from models.server.strictness import Strictness
 from models.wire.batching_parameters import BatchingParameters
@@ -74,19 +74,22 @@ class Signature:
         tensors = [self._tensor(name, inputs[name]) for name in self._inputs]
         self._check_batch(tensors)
         try:
-            answers = self._cancelable(when_given_up)(*tensors)
+            answers = self._answer(tensors, when_given_up)
         except tf.errors.OpError as error:
             raise self._failure(error) from error
         named = dict(zip(self._outputs, answers, strict=True))
         return {name: _to_proto(named[name].numpy()) for name in names}
 
-    def _cancelable(self, when_given_up: Registration | None) -> Any:
+    def _answer(
+        self, tensors: Sequence[Any], when_given_up: Registration | None
+    ) -> Sequence[Any]:
         if when_given_up is None or self._batching is None:
-            return self._run
+            answers: Sequence[Any] = self._run(*tensors)
+            return answers
         manager = CancellationManager()
         if not when_given_up(manager.start_cancel):
             manager.start_cancel()
-        return manager.get_cancelable_function(self._run)
+        return call_cancelable(self._run, tensors, manager)
 
     def _queued_spec(self, name: str) -> Any:
         spec = self._specs[name]

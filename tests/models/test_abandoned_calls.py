@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +32,7 @@ class SlowModel:
     Attributes:
         begun: what each batch that was begun holds: the brightness of its images.
         arrived: requests so far.
+        ended: those that have ended.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,7 @@ class SlowModel:
         self.gate = threading.Event()
         self.begun: list[list[int]] = []
         self.arrived = 0
+        self.ended: list[Any] = []
 
         def compute(images: Any) -> Any:
             self.begun.append(images[:, 0, 0, 0].tolist())
@@ -60,11 +62,21 @@ class SlowModel:
             images=spec
         )
         parameters = BatchingParameters(max_batch_size=4)
-        signature = Signature("abandoned", function, parameters, FRIENDLY)
+        self.signature = signature = Signature(
+            "abandoned", function, parameters, FRIENDLY
+        )
 
-        def predict(_name: str, *arguments: Any) -> Any:
+        def predict(_name: str, inputs: Any, wanted: Any, when_ended: Any) -> Any:
             self.arrived += 1
-            return signature.run(*arguments)
+
+            def register(cancel: Callable[[], None]) -> bool:
+                def end() -> None:
+                    cancel()
+                    self.ended.append(cancel)
+
+                return bool(when_ended(end))
+
+            return signature.run(inputs, wanted, register)
 
         servable = SimpleNamespace(name="pets", version=1, predict=predict)
         versions: Any = SimpleNamespace(find=lambda *_: servable)
@@ -107,11 +119,36 @@ def test_batches_that_were_given_up_are_not_begun(model: SlowModel) -> None:
             cancelled.result(20)
         with pytest.raises(ModelTimeoutError):
             expired.result(20)
+        wait_until(lambda: len(model.ended) == 2, "the server has noticed")
         model.gate.set()
 
         assert len(first.result(20).probabilities) == 4
         assert len(behind.result(20).probabilities) == 4
     assert model.begun == [[1] * 4, [4] * 4]
+
+
+def test_what_one_thread_gives_up_is_no_matter_of_another(model: SlowModel) -> None:
+    from models.wire.tensors import to_tensor
+
+    interruption = Interruption(4)
+    warm_up = {"images": to_tensor(np.stack(photos(2)))}
+    with (
+        ModelServerClient(f"127.0.0.1:{model.port}") as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        given_up = pool.submit(client.predict, photos(1), PETS, 20, interruption)
+        wait_until(lambda: model.begun, "the first batch")
+        other = pool.submit(model.signature.run, warm_up, ())
+        with pytest.raises(TimeoutError):
+            other.result(0.2)
+
+        interruption.cancel()
+        with pytest.raises(ModelUnavailableError):
+            given_up.result(20)
+        wait_until(lambda: len(model.ended) == 1, "the server has noticed")
+        model.gate.set()
+
+        assert set(other.result(20)) == {"logits", "probabilities"}
 
 
 def test_batch_that_somebody_waits_for_is_computed_for_all(model: SlowModel) -> None:
@@ -130,6 +167,7 @@ def test_batch_that_somebody_waits_for_is_computed_for_all(model: SlowModel) -> 
         interruption.cancel()
         with pytest.raises(ModelUnavailableError):
             gone.result(20)
+        wait_until(lambda: len(model.ended) == 1, "the server has noticed")
         model.gate.set()
 
         assert len(first.result(20).probabilities) == 4
