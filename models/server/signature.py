@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -23,6 +24,7 @@ Registration: TypeAlias = Callable[[Callable[[], None]], bool]
 
 _DIFFERENT_SHAPES: Final = "Dimensions of inputs should match"
 """How TensorFlow's batching kernel begins it."""
+_FUNCTIONS: Final = re.compile(r"\{\{[^}]*\}\} ?")
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -169,8 +171,9 @@ class Signature:
 
 
 def _reason(message: str) -> str:
-    # Before it stands where the graph was made, behind it the node that failed.
-    lines = message.split("\n\t [[")[0].splitlines()
+    # Before it stand the functions or where the graph was made, behind it the node that
+    # failed.
+    lines = _FUNCTIONS.sub("", message.split("\n\t [[")[0]).splitlines()
     return lines[-1] if lines else ""
 
 
