@@ -289,5 +289,8 @@ def _in_strips(
     return changed
 
 
-def _reason(error: BaseException) -> str:
-    return str(error).strip("'\"") or type(error).__name__
+def _reason(error: Exception) -> str:
+    # What Pillow says of files; anything else is of its inside.
+    text = str(error)
+    is_told = isinstance(error, SyntaxError | OSError) and text and "<" not in text
+    return text if is_told else "its parts do not fit together"
