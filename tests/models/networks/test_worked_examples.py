@@ -14,36 +14,48 @@ from numpy.typing import NDArray
 
 from models.probabilities import clip
 
-SOBEL_X = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
-SHADES = np.array([[3, 2, 1], [1, 2, 3], [1, 1, 1]])
+SHADES = [[3, 2, 1], [1, 2, 3], [1, 1, 1]]
+SOBEL_X = [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]
 
-FIVE = np.array(
-    [
-        [3, 0, 1, 0, 2],
-        [1, -1, 1, 2, 0],
-        [0, 2, 0, 0, 1],
-        [1, 0, 2, 1, 0],
-        [0, 1, 0, 1, 2],
-    ]
-)
-"""Made so that its first outputs are those of the lecture's 5 x 5 example."""
+FIVE = [
+    [1, 2, 0, 3, 1],
+    [1, 0, 0, 2, 2],
+    [2, 1, 2, 1, 1],
+    [0, 0, 1, 0, 0],
+    [1, 2, 1, 1, 1],
+]
+FIRST = [[-1, 1, 2], [1, 1, 0], [-1, -2, 0]]
+SECOND = [[0, 1, -1], [0, 1, 1], [1, 0, -2]]
+"""The lecture slides' image, and the kernels of their two output channels."""
 
-FOUR = np.array([[8, 0, 5, 1], [0, 0, 0, 0], [1, 0, 4, 1], [0, 0, 1, 0]])
-"""Made so that pooling gives the lecture's results."""
-
-
-def convolve(
-    values: NDArray[Any], kernel: NDArray[Any], stride: int = 1, padding: int = 0
-) -> NDArray[Any]:
-    padded = np.pad(values, padding)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape)
-    products = windows[::stride, ::stride] * kernel
-    return np.asarray(products.sum(axis=(2, 3)))
+FOUR = [[2, 1, 0, -1], [-3, 8, 2, 5], [1, -1, 3, 4], [0, 1, 1, -2]]
+"""What the slides pool."""
 
 
-def pool(values: NDArray[Any], kind: Any) -> NDArray[Any]:
-    blocks = values.reshape(2, 2, 2, 2)
-    return np.asarray(kind(blocks, axis=(1, 3)))
+@pytest.fixture(scope="module")
+def layers() -> Any:
+    """Keras's layers, which all our networks are built of."""
+    from models.networks.runtime import start_tensorflow
+
+    start_tensorflow()
+    import keras
+
+    return keras.layers
+
+
+def one_photo(values: Any) -> NDArray[Any]:
+    """One grey photo [1, H, W, 1]."""
+    return np.asarray(values, np.float32)[None, :, :, None]
+
+
+def convolved(layers: Any, values: Any, kernels: Any, **options: Any) -> NDArray[Any]:
+    """Maps [H, W, kernels] of a convolution without bias."""
+    weights = np.stack(kernels, axis=-1).astype(np.float32)[:, :, None, :]
+    layer = layers.Conv2D(len(kernels), weights.shape[:2], use_bias=False, **options)
+    photo = one_photo(values)
+    layer.build(photo.shape)
+    layer.set_weights([weights])
+    return np.asarray(layer(photo)[0])
 
 
 def expected_loss(accuracy: float, bound: float, classes: int) -> float:
@@ -53,41 +65,69 @@ def expected_loss(accuracy: float, bound: float, classes: int) -> float:
     return -(accuracy * math.log(row[0]) + (1 - accuracy) * math.log(row[1]))
 
 
-def test_sobel_of_the_three_by_three_is_two() -> None:
-    assert convolve(SHADES, SOBEL_X).tolist() == [[2]]
+@pytest.mark.tensorflow
+def test_sobel_of_the_three_by_three_is_two(layers: Any) -> None:
+    assert convolved(layers, SHADES, [SOBEL_X]).tolist() == [[[2]]]
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
-    ("stride", "padding", "size", "first"),
-    [(1, 0, 3, -2), (2, 0, 2, -2), (1, 1, 5, -1)],
+    ("stride", "first"),
+    [(1, [[-2, -1, 3], [2, 5, 8], [-2, 0, -1]]), (2, [[-2, 3], [-2, -1]])],
 )
-def test_stride_and_padding_of_the_five_by_five(
-    stride: int, padding: int, size: int, first: int
-) -> None:
-    output = convolve(FIVE, SOBEL_X, stride, padding)
+def test_convolution_of_the_five_by_five(layers: Any, stride: int, first: Any) -> None:
+    maps = convolved(layers, FIVE, [FIRST, SECOND], strides=stride)
 
-    assert output.shape == (size, size)
-    assert output[0, 0] == first
+    assert maps[:, :, 0].tolist() == first
+    assert maps[0, 0, 1] == 0
 
 
-def test_pooling_of_the_four_by_four() -> None:
-    assert pool(FOUR, np.max).tolist() == [[8, 5], [1, 4]]
-    assert pool(FOUR, np.mean).tolist() == [[2, 1.5], [0.25, 1.5]]
-    assert FOUR.mean() == 1.3125
+@pytest.mark.tensorflow
+def test_padding_keeps_the_five_by_five(layers: Any) -> None:
+    maps = convolved(layers, FIVE, [FIRST], padding="same")[:, :, 0]
+
+    assert maps.shape == (5, 5)
+    assert maps[0, 0] == -1
+    assert np.array_equal(maps[1:-1, 1:-1], convolved(layers, FIVE, [FIRST])[:, :, 0])
 
 
-@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (5, 2), (7, 3)])
-def test_same_padding_is_half_the_kernel(kernel: int, padding: int) -> None:
-    output = convolve(np.ones((9, 9)), np.ones((kernel, kernel)), padding=padding)
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ("MaxPooling2D", [[8, 5], [1, 4]]),
+        ("AveragePooling2D", [[2, 1.5], [0.25, 1.5]]),
+    ],
+)
+def test_pooling_of_the_four_by_four(layers: Any, pooling: str, expected: Any) -> None:
+    pooled = getattr(layers, pooling)(2)(one_photo(FOUR))
 
-    assert output.shape == (9, 9)
+    assert np.asarray(pooled)[0, :, :, 0].tolist() == expected
 
 
-def test_five_by_five_on_28_leaves_24_and_pooling_12() -> None:
-    output = convolve(np.ones((28, 28)), np.ones((5, 5)))
+@pytest.mark.tensorflow
+def test_global_average_of_the_four_by_four(layers: Any) -> None:
+    pooled = layers.GlobalAveragePooling2D()(one_photo(FOUR))
 
-    assert output.shape == (24, 24)
-    assert [side // 2 for side in output.shape] == [12, 12]
+    assert np.asarray(pooled).tolist() == [[1.3125]]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(("side", "zeros"), [(3, 1), (5, 2), (7, 3)])
+def test_same_padding_is_half_the_kernel(layers: Any, side: int, zeros: int) -> None:
+    photo, ones = np.ones((9, 9)), np.ones((side, side))
+
+    padded = convolved(layers, np.pad(photo, zeros), [ones])
+
+    assert np.array_equal(padded, convolved(layers, photo, [ones], padding="same"))
+
+
+@pytest.mark.tensorflow
+def test_five_by_five_on_28_leaves_24_and_pooling_12(layers: Any) -> None:
+    maps = convolved(layers, np.ones((28, 28)), [np.ones((5, 5))])
+
+    assert maps.shape[:2] == (24, 24)
+    assert layers.MaxPooling2D(2)(maps[None]).shape[1:3] == (12, 12)
 
 
 def test_shared_weights_need_520_parameters_instead_of_23550() -> None:
@@ -155,27 +195,6 @@ def test_stuck_loss_is_what_keras_reports() -> None:
     loss = keras.losses.CategoricalCrossentropy()(truth, guess)
 
     assert float(loss) == pytest.approx(14.4, abs=0.05)
-
-
-@pytest.mark.tensorflow
-@pytest.mark.parametrize(
-    ("layer", "values", "expected"),
-    [("valid", SHADES, [[2]]), ("max", FOUR, [[8, 5], [1, 4]])],
-)
-def test_keras_computes_the_same(layer: str, values: Any, expected: Any) -> None:
-    from models.networks.runtime import start_tensorflow
-
-    start_tensorflow()
-    import keras
-
-    maps = values.astype(np.float32)[None, :, :, None]
-    if layer == "max":
-        output = keras.layers.MaxPooling2D(2)(maps)
-    else:
-        kernel = SOBEL_X.astype(np.float32)[:, :, None, None]
-        output = keras.ops.conv(maps, kernel, padding="valid")
-
-    assert np.asarray(output)[0, :, :, 0].tolist() == expected
 
 
 @pytest.mark.tensorflow
