@@ -89,7 +89,7 @@ class ReportContent:
         epochs: what training did; the curves.
         stages: what each stage trained, for each model.
         models: the names of the models in ``epochs`` where there are several.
-        diagnoses: what is wrong, and the cures.
+        diagnosis: what is wrong with the run, if anything is, and the remedies.
         counts: photos per part ("train", "valid", ...) and label.
         card: the model card's fields, or those known before it is published.
         augmentations: uint8 [rows, columns, H, W, 3]; a row is one photo, varied.
@@ -106,7 +106,7 @@ class ReportContent:
     epochs: tuple[Epoch, ...] = ()
     stages: tuple[ReportedStage, ...] = ()
     models: Mapping[int, str] = field(default_factory=dict)
-    diagnoses: tuple[Diagnosis, ...] = ()
+    diagnosis: Diagnosis | None = None
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
     augmentations: NDArray[np.uint8] | None = None

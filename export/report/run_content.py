@@ -13,7 +13,6 @@ from export.data.augmentation.named import parse_augmentation
 from export.data.augmentation.options import Augmentation
 from export.data.augmentation.pixels import preview_grid
 from export.data.sources.reading import read_photo
-from export.evaluation.diagnosis import diagnose
 from export.evaluation.expectation import expected_score
 from export.publication.cards import make_card
 from export.recipes.recipe import EXACT, Stage
@@ -55,7 +54,7 @@ def run_content(run: TrainedRun) -> ReportContent:
         epochs=run.history,
         stages=_stages(run),
         models={n: run.recipe.model_name(n) for n in {e.member for e in run.history}},
-        diagnoses=diagnose(run.history, run.metrics, calibration.temperature),
+        diagnosis=run.diagnosis,
         counts=split.counts(),
         card=_unpublished_card(run),
         augmentations=_augmentations(run),

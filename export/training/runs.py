@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from export.data.split import Split
 from export.evaluation.calibration import Calibration
+from export.evaluation.diagnosis import Diagnosis, diagnose
 from export.recipes.recipe import Recipe
 from export.stages.history import Epoch
 from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
@@ -72,6 +73,12 @@ class TrainedRun:
         """The photos that it was trained and validated on."""
         return self.plan.split
 
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """What is wrong with it, by its history and its validation photos."""
+        temperature = self.calibration.temperature
+        return diagnose(self.history, self.metrics, temperature, self.recipe)
+
     def validation(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Logits [N, K] and classes [N] of the validation photos, in split order."""
         if self.answers is not None:
@@ -89,6 +96,7 @@ class TrainedRun:
             "history": [asdict(epoch) for epoch in self.history],
             "kept": self.kept,
             "parameters": asdict(self.parameters) if self.parameters else None,
+            "diagnosis": asdict(self.diagnosis),
         }
         write_atomically(self.folder / RUN_FILE, json.dumps(content, indent=2))
 

@@ -37,14 +37,14 @@ def print_expected_score(run: TrainedRun) -> None:
     )
 
 
-def print_diagnosis(run: TrainedRun, metrics: Mapping[str, Any]) -> None:
-    """Print what is wrong with *run*, if anything is, and the cures in their order."""
-    from export.evaluation.diagnosis import diagnose
-
-    for found in diagnose(run.history, metrics, run.calibration.temperature):
-        click.echo(f"{found.kind}: {found.evidence}. Cures, best first:")
-        for number, cure in enumerate(found.cures, start=1):
-            click.echo(f"  {number}. {cure}")
+def print_diagnosis(run: TrainedRun) -> None:
+    """Print what is wrong with *run*, or that it is well fit, and the remedies."""
+    found = run.diagnosis
+    click.echo(f"{'diagnosis':<28}{found.kind}: {found.evidence}")
+    if found.remedies:
+        click.echo("Remedies, best first:")
+    for number, remedy in enumerate(found.remedies, start=1):
+        click.echo(f"  {number}. {remedy}")
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -48,12 +49,13 @@ def evaluate(
     if probabilities is not None:
         write_probabilities(predicted, trained, probabilities)
     if as_json:
-        click.echo(json.dumps(metrics))
+        diagnosis = dataclasses.asdict(trained.diagnosis)
+        click.echo(json.dumps({**metrics, "diagnosis": diagnosis}))
         return
     print_metrics(trained, metrics)
     if photos is None:
         print_expected_score(trained)
-    print_diagnosis(trained, metrics)
+    print_diagnosis(trained)
 
 
 @click.command(epilog="Examples: kennel report RUN; kennel report RUN -o report.html")

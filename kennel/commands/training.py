@@ -153,5 +153,5 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
         raise click.Abort from interrupt
     print_metrics(trained, trained.metrics)
     print_expected_score(trained)
-    print_diagnosis(trained, trained.metrics)
+    print_diagnosis(trained)
     click.echo(f"Run: {trained.folder}\nNext: kennel export {plan.folder.name}")

@@ -232,7 +232,7 @@ def test_expected_score_is_left_out_when_unknown() -> None:
     assert "Kaggle score" in headline_section(known)
 
 
-def test_diagnosis_lists_cures_in_order_and_escapes(tmp_path: Path) -> None:
+def test_diagnosis_lists_remedies_in_order_and_escapes(tmp_path: Path) -> None:
     section = diagnosis_section(full_content(tmp_path))
 
     assert "The gap is &lt;wide&gt;" in section
