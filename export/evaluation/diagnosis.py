@@ -83,8 +83,9 @@ def rate_fault(losses: Sequence[float], chance: float) -> RateFault | None:
     if not np.isfinite(losses).all():
         return "diverged"
     first, last = losses[0], losses[-1]
-    risen = last > 2 * min(losses) + SWING or last > 1.1 * first + SWING
-    if last > 0.9 * chance and (risen or first > 3 * chance):
+    least, peak = min(losses), max(losses)
+    jumped = peak > 1.5 * first + SWING or first > 3 * chance
+    if last > 0.9 * chance and (jumped or last > 2 * least + SWING):
         return "diverged"
     changes = np.diff(losses[1:])
     if len(changes) < 3:

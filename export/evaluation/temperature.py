@@ -71,7 +71,7 @@ def check_logits(logits: NDArray[Any]) -> None:
     if broken:
         message = (
             f"{broken} of {len(logits)} validation photos have NaN or infinite logits: "
-            "train again with a smaller --learning-rate"
+            "train again with --precision float32 or a smaller --learning-rate"
         )
         raise DatasetError(message)
 

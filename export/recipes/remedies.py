@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from export.recipes.catalogue import find_recipe
+from export.recipes.catalogue import RECIPES
 from export.recipes.overrides import override
 from export.recipes.recipe import EXACT, Recipe
 from models.errors import InvalidRequestError
@@ -106,7 +106,10 @@ def remedies(kind: Kind, recipe: Recipe, stage: int) -> tuple[str, ...]:
 
 
 def scaled_rate(recipe: Recipe, stage: int, factor: float) -> str:
-    """The option that multiplies the learning rate of *stage* (from 1) by *factor*."""
+    """The option that multiplies the learning rate of *stage* (from 1) by *factor*.
+
+    It goes further where the recipe's own rate is further that way.
+    """
     return " or ".join(
         _written(options) for _, options in _rate("", recipe, stage, factor)
     )
@@ -210,10 +213,16 @@ def _rate(
     words: str, recipe: Recipe, stage: int, factor: float
 ) -> Iterator[Suggestion]:
     # The rate of a stage that is solved exactly is no learning rate.
-    if recipe.stages[stage - 1].optimizer != EXACT:
-        rates = [each.learning_rate for each in recipe.stages]
-        rates[stage - 1] *= factor
-        yield words, {"learning_rate": ",".join(f"{rate:g}" for rate in rates)}
+    now = recipe.stages[stage - 1]
+    if now.optimizer == EXACT:
+        return
+    rates = [each.learning_rate for each in recipe.stages]
+    rates[stage - 1] *= factor
+    own = RECIPES[recipe.name].stages if recipe.name in RECIPES else recipe.stages
+    if own[stage - 1].optimizer == now.optimizer:
+        further = max if factor > 1 else min
+        rates[stage - 1] = further(rates[stage - 1], own[stage - 1].learning_rate)
+    yield words, {"learning_rate": ",".join(f"{rate:g}" for rate in rates)}
 
 
 def _dropout(words: str, recipe: Recipe, change: float) -> Iterator[Suggestion]:
@@ -235,7 +244,7 @@ def _recipe(
 ) -> Iterator[Suggestion]:
     name = others.get(recipe.name)
     # With another --network the step from recipe to recipe is not the one meant.
-    if name and recipe.network == find_recipe(recipe.name).network:
+    if name and recipe.network == RECIPES[recipe.name].network:
         yield words, {"recipe": name}
 
 

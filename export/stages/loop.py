@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.recipes.recipe import Recipe, Stage
+from export.recipes.remedies import scaled_rate
 from export.stages.answers import evaluate, unwrap
 from export.stages.checkpoints import CheckpointFolder, StageProgress
 from export.stages.examples import Examples, batches
@@ -121,7 +122,7 @@ def _check_finite(loss: float, run: StageRun, epoch: int, rate: float) -> None:
         return
     message = (
         f"the loss is {loss} in epoch {epoch} of stage {run.number} (learning rate "
-        f"{rate:g}): lower --learning-rate, for example to {rate / 10:g}"
+        f"{rate:g}): try {scaled_rate(run.recipe, run.number, 0.1)}"
     )
     raise DatasetError(message)
 

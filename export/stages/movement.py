@@ -6,12 +6,14 @@ Several of the course's notebooks "trained" layers that stood still, and nobody 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DatasetError
+
+MOST_NAMES: Final = 3
 
 
 def check_moved(model: Any, before: Sequence[NDArray[Any]]) -> None:
@@ -31,11 +33,16 @@ def check_moved(model: Any, before: Sequence[NDArray[Any]]) -> None:
             moved.append(variable.path)
     if still:
         raise DatasetError(
-            f"training moved no weight of {', '.join(still)}: the learning rate is too "
-            "small, or no gradient arrives there"
+            f"training moved no weight of {_first(still)}: all photos are the same, or "
+            "the rate is too small (--learning-rate)"
         )
     if moved:
-        raise DatasetError(f"training moved frozen weights: {', '.join(moved)}")
+        raise DatasetError(f"training moved frozen weights: {_first(moved)}")
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def _belongs_to_trained_layer(model: Any, variable: Any) -> bool:

@@ -7,18 +7,19 @@ pixels, or is too weak (Chilamkurthy, crash course part 2).
 from __future__ import annotations
 
 import shutil
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, islice, zip_longest
+from itertools import chain, groupby, islice, zip_longest
 from typing import Final
 
 import numpy as np
 
 from export.data.split import Photo, Split
+from export.evaluation.diagnosis import rate_fault
 from export.progress import Progress
-from export.recipes.recipe import Recipe
-from export.stages.history import Epoch
+from export.recipes.recipe import EXACT, Recipe
+from export.recipes.remedies import scaled_rate, stronger
 from export.training.plans import TrainingPlan
 from export.training.runs import TrainedRun
 from export.training.train import train
@@ -26,6 +27,7 @@ from export.training.train import train
 ENOUGH_ACCURACY: Final = 0.98
 EPOCHS: Final = 150
 BATCH_SIZE: Final = 16
+MOST_NAMES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -104,17 +106,37 @@ def _causes(run: TrainedRun) -> Iterator[str]:
         labels[photo.sha256].add(photo.label)
     if contradictory := sum(len(found) > 1 for found in labels.values()):
         yield f"wrong labels: {contradictory} of these photos have two labels"
-    yield from _learning_rate(run.history)
-    yield "too weak a network: try a recipe that trains more (--recipe conv-block5)"
-    yield "labels or pixels that do not belong together: look at the report's galleries"
+    yield from _learning_rate(run)
+    if options := stronger(run.recipe):
+        yield f"too weak a network: try {options}"
+    yield f"labels or pixels that do not belong together: look at {_missed(run)}"
 
 
-def _learning_rate(history: Sequence[Epoch]) -> Iterator[str]:
-    rate, losses = history[-1].learning_rate, [epoch.loss for epoch in history]
-    if losses[-1] > losses[0] or min(losses) < losses[-1] / 2:
-        yield f"too large a learning rate ({rate:g}): try {rate / 10:g}"
-    else:
-        yield f"too small a learning rate ({rate:g}): try {rate * 10:g}"
+def _learning_rate(run: TrainedRun) -> Iterator[str]:
+    counts = Counter(photo.label for photo in run.split.train)
+    shares = np.array(list(counts.values())) / len(run.split.train)
+    chance = -float((shares * np.log(shares)).sum())
+    for number, epochs in groupby(run.history, key=lambda epoch: epoch.stage):
+        losses = [epoch.loss for epoch in epochs]
+        fault = rate_fault(losses, chance)
+        if fault is None or run.recipe.stages[number - 1].optimizer == EXACT:
+            continue
+        factor, size = (10, "small") if fault == "slow" else (0.1, "large")
+        figures = f"training loss {losses[0]:.3g} at first, {losses[-1]:.3g} at last"
+        option = scaled_rate(run.recipe, number, factor)
+        yield f"too {size} a learning rate ({figures}): try {option}"
+
+
+def _missed(run: TrainedRun) -> str:
+    logits, classes = run.validation()
+    called = logits.argmax(axis=1)
+    missed = np.flatnonzero(called != classes)
+    names = [
+        f"{run.split.valid[each].file} (called {run.split.labels[called[each]]})"
+        for each in missed[:MOST_NAMES]
+    ]
+    more = f" and {len(missed) - len(names)} more" if len(missed) > len(names) else ""
+    return ", ".join(names) + more
 
 
 def check_overfit(plan: TrainingPlan, count: int, progress: Progress) -> OverfitCheck:

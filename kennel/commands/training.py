@@ -65,7 +65,11 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--strict", is_flag=True, help="Train nothing if a file is left out.")
 @click.option("--unlabelled", type=_FOLDER, help="Photos to pseudo-label and learn.")
 @click.option("--teacher", help="The run that labels them.")
-@click.option("--overfit", type=int, help="Only check that so many photos are learnt.")
+@click.option(
+    "--overfit",
+    type=click.IntRange(min=2),
+    help="Only check that so many photos are learnt.",
+)
 @click.option("--run", help="The run's name; default: model name and time.")
 @click.option("--resume", help="Go on with this run; nothing else is needed.")
 @click.pass_context

@@ -98,7 +98,7 @@ HISTORIES = {
     ),
     "perfect": (
         "well fit",
-        curves(falling(0.4, 1e-6), [*falling(0.3, 1e-6), 4e-4][1:], 1, 1),
+        curves(falling(0.4, 0.02), [*falling(0.02, 1e-6, 11), 4e-4], 0.9, 1),
         1.0,
         1000,
     ),

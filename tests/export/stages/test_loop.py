@@ -66,7 +66,7 @@ def stage_run(tmp_path: Path) -> Callable[..., StageRun]:
 
     def make(stage: Stage, valid: Points | None = None) -> StageRun:
         return StageRun(
-            recipe=Recipe("test", source="a test", batch_size=16),
+            recipe=Recipe("test", "a test", stages=(stage,), batch_size=16),
             stage=stage,
             member=1,
             number=1,
@@ -173,7 +173,7 @@ def test_loss_that_is_no_number_stops_at_once(stage_run: Any) -> None:
 
     run = stage_run(Stage(epochs=50, learning_rate=1e30, optimizer="sgd"))
 
-    with pytest.raises(DatasetError, match=r"in epoch \d.*lower --learning-rate"):
+    with pytest.raises(DatasetError, match=r"in epoch \d.*try --learning-rate 1e\+29$"):
         run_stage(run, dense_model(), float("inf"))
 
 
