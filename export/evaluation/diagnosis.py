@@ -77,8 +77,8 @@ def rate_fault(losses: Sequence[float], chance: float) -> RateFault | None:
     """What the training *losses* of a stage's epochs show of its learning rate.
 
     *chance*: the loss of guessing, in nats. Too large a rate ends in a loss above its
-    start or above guessing, or makes it swing; with too small a one it falls steadily
-    and slowly, and is not done.
+    start or above guessing, or makes it swing; with too small a one it hardly falls, or
+    falls steadily and is not done.
     """
     if not np.isfinite(losses).all():
         return "diverged"
@@ -94,8 +94,11 @@ def rate_fault(losses: Sequence[float], chance: float) -> RateFault | None:
     swing = float(np.abs(changes).mean())
     if swing > max(SWING, 0.2 * float(np.mean(losses[1:]))) and rises > falls / 2:
         return "unstable"
-    recent = losses[-1 - len(losses) // 4] - last
-    if rises < falls / 4 and (first - last < 0.1 * first or recent > 0.05 * last):
+    quarter = len(losses) // 4
+    early, late = float(np.mean(losses[:quarter])), float(np.mean(losses[-quarter:]))
+    still = late > 0.9 * early
+    steady = rises < falls / 4 and losses[-1 - quarter] - last > 0.05 * last
+    if (still and late > 0.5 * chance) or steady:
         return "slow"
     return None
 

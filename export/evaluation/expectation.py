@@ -13,9 +13,6 @@ from models.probabilities import KAGGLE_EPSILON, clip
 
 COVERAGE: Final = 0.9
 
-UNSEEN: Final = 0.5
-"""Jeffreys' prior count of something that was seen in no photo."""
-
 
 @dataclass(frozen=True)
 class ScoreInterval:
@@ -36,25 +33,28 @@ def expected_score(
     """Kaggle's log loss on N new photos, given *probabilities* [N, K] of N known ones.
 
     A bootstrap percentile interval (Efron 1979) in two steps: photos drawn from the
-    known ones stand for all that there are, and a test set is drawn from those. In it
-    are mistakes of a kind that the known photos do not show, at the greatest confidence
-    shown: a share drawn from Beta(`UNSEEN`, N), Jeffreys' posterior of what was seen
-    in none of N (Brown, Cai and DasGupta 2001, "Interval estimation for a binomial
-    proportion"). A much larger test set varies less, at most by a factor of 1.4: the
-    known photos' own luck remains. COVERAGE_NOTE
+    known ones stand for all that there are, and a test set is drawn from those. For the
+    upper limit it holds mistakes of a kind that the known photos do not show, at the
+    greatest confidence shown: a share drawn from Beta(1, N), the posterior of what was
+    seen in none of N photos (Laplace's rule of succession). A much larger test set
+    varies less, at most by a factor of 1.4: the known photos' own luck remains. In
+    simulations 91 to 98 % of the scores were inside after 20 to 300 photos, to which
+    temperature and bound had been fitted too, with and without 3 % wrong labels.
     """
     generator = np.random.default_rng(seed)
     losses, worst = _losses(clip(probabilities, bound), classes)
     count = len(losses)
-    means = np.empty(samples)
+    means = np.empty((2, samples))
     for sample in range(samples):
         world = losses[generator.integers(count, size=count)]
         drawn = world[generator.integers(count, size=count)]
-        drawn[: generator.binomial(count, generator.beta(UNSEEN, count))] = worst
-        means[sample] = drawn.mean()
+        means[0, sample] = drawn.mean()
+        drawn[: generator.binomial(count, generator.beta(1, count))] = worst
+        means[1, sample] = drawn.mean()
     share = UNSEEN_MISTAKES / (count + UNSEEN_MISTAKES)
     mean = (1 - share) * losses.mean() + share * worst
-    low, high = np.quantile(means, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    low = np.quantile(means[0], (1 - COVERAGE) / 2)
+    high = np.quantile(means[1], (1 + COVERAGE) / 2)
     return ScoreInterval(float(mean), float(low), float(high))
 
 

@@ -14,7 +14,7 @@ from export.evaluation.folds import FOLDS, hold_out, stratified_folds
 from export.evaluation.temperature import fit_temperature
 from models.errors import DatasetError
 from models.probabilities import accuracy, clip, log_loss, softmax
-from tests.export.evaluation.logits import saturated, simulated
+from tests.export.evaluation.logits import Logits, saturated, simulated
 
 MODELS = [(labels, spread) for labels in (2, 10) for spread in (2.0, 20.0)]
 
@@ -32,7 +32,75 @@ def test_temperature_without_photos_is_one() -> None:
 def test_few_right_photos_do_not_make_a_model_surer() -> None:
     logits, classes = np.tile([3.0, 0.0], (10, 1)), np.zeros(10, np.int64)
 
-    assert 0.7 < fit_temperature(logits, classes) < 1
+    assert 0.9 < fit_temperature(logits, classes) <= 1
+
+
+def without_mistake(count: int, spread: float, seed: int) -> Logits:
+    """Validation photos of a calibrated model which happen to be all right."""
+    logits, classes = simulated(40 * count, spread=spread, seed=seed)
+    right = np.flatnonzero(logits.argmax(axis=1) == classes)[:count]
+    return logits[right], classes[right]
+
+
+@pytest.mark.parametrize(("count", "spread"), [(20, 10.0), (67, 10.0), (67, 30.0)])
+def test_photos_without_a_mistake_do_not_make_it_overconfident(
+    count: int, spread: float
+) -> None:
+    new_logits, new_classes = simulated(4000, spread=spread, seed=99)
+    raw = log_loss(softmax(new_logits), new_classes)
+
+    fitted = [fit_temperature(*without_mistake(count, spread, n)) for n in range(10)]
+
+    losses = [log_loss(softmax(new_logits, each), new_classes) for each in fitted]
+    assert np.mean(losses) < raw + 0.01
+
+
+def test_67_right_photos_prove_little() -> None:
+    # They claimed 93.4 % on average, and 8 % of the new photos are mistaken.
+    logits = np.tile([2.65, 0.0], (67, 1))
+    new_classes = np.repeat([0, 1], [920, 80])
+
+    temperature = fit_temperature(logits, np.zeros(67, np.int64))
+
+    new = softmax(np.tile([2.65, 0.0], (1000, 1)), temperature)
+    assert temperature > 0.7
+    assert log_loss(new, new_classes) < 0.32
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.03])
+@pytest.mark.parametrize("factor", [0.5, 1, 3])
+@pytest.mark.parametrize(("labels", "spread"), [(2, 3.0), (2, 20.0), (10, 2.0)])
+@pytest.mark.parametrize("count", [10, 30, 100])
+def test_temperature_of_few_photos_costs_new_ones_little(
+    count: int, labels: int, spread: float, factor: float, wrong: float
+) -> None:
+    generator = np.random.default_rng(0)
+
+    def photos(number: int, seed: int) -> Logits:
+        logits, classes = simulated(number, labels, spread, factor, seed)
+        classes[generator.random(number) < wrong] = 0
+        return logits, classes
+
+    new_logits, new_classes = photos(4000, seed=99)
+    raw = log_loss(softmax(new_logits), new_classes)
+    losses = [
+        log_loss(
+            softmax(new_logits, fit_temperature(*photos(count, seed))), new_classes
+        )
+        for seed in range(20)
+    ]
+
+    assert np.mean(losses) < raw + 0.5 / count
+
+
+def test_unseen_mistakes_matter_little_once_mistakes_were_seen() -> None:
+    logits, classes = simulated(5000, spread=5, factor=3)
+    candidates = np.geomspace(1, 9, 400)
+
+    losses = [log_loss(softmax(logits, each), classes) for each in candidates]
+
+    most_likely = candidates[int(np.argmin(losses))]
+    assert fit_temperature(logits, classes) == pytest.approx(most_likely, rel=0.015)
 
 
 def test_huge_logits_do_not_overflow() -> None:

@@ -12,7 +12,7 @@ from export.evaluation.expectation import expected_score
 from export.evaluation.metrics import ClassMetrics, evaluate_logits, per_class
 from export.evaluation.reliability import expected_calibration_error, reliability_bins
 from models.probabilities import clip, log_loss, softmax
-from tests.export.evaluation.logits import saturated, simulated
+from tests.export.evaluation.logits import Logits, saturated, simulated
 
 ROWS = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.3, 0.7, 0], [0.2, 0.8, 0]])
 CLASSES = np.array([0, 1, 1, 1])
@@ -88,6 +88,31 @@ def test_interval_holds_most_scores_of_new_photos() -> None:
         inside += interval.low <= score <= interval.high
 
     assert 32 <= inside <= 40
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.03])
+@pytest.mark.parametrize(("count", "spread"), [(20, 4.0), (50, 10.0), (50, 30.0)])
+def test_interval_of_few_photos_holds_most_scores_too(
+    count: int, spread: float, wrong: float
+) -> None:
+    # What `kennel train` does: temperature and bound come from the same few photos.
+    generator = np.random.default_rng(1)
+
+    def photos(seed: int) -> Logits:
+        logits, classes = simulated(count, spread=spread, seed=seed)
+        return logits, np.where(generator.random(count) < wrong, 1 - classes, classes)
+
+    inside = 0
+    for seed in range(0, 80, 2):
+        logits, classes = photos(seed)
+        found = calibrate(logits, classes)
+        rows = softmax(logits, found.temperature)
+        interval = expected_score(rows, classes, found.clip_bound, samples=200)
+        new_logits, new_classes = photos(seed + 1)
+        new = clip(softmax(new_logits, found.temperature), found.clip_bound)
+        inside += interval.low <= log_loss(new, new_classes) <= interval.high
+
+    assert 33 <= inside <= 40
 
 
 def test_interval_reckons_with_a_mistake_not_seen() -> None:
