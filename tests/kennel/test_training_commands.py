@@ -80,8 +80,15 @@ def test_photos_become_a_run_a_report_and_a_version(tmp_path: Path) -> None:
 
     assert trained.exit_code == 0, trained.output
     assert "expected Kaggle score" in trained.output
-    assert json.loads(evaluated.stdout)["images"] == 12
-    assert Path(reported.stdout.strip()).read_text().startswith("<!doctype html>")
+    figures = json.loads(evaluated.stdout)
+    assert figures["images"] == 12
+    assert figures["diagnosis"]["kind"] == "too few photos"
+    assert f"too few photos: {figures['diagnosis']['evidence']}" in trained.output
+    report = Path(reported.stdout.strip())
+    assert report.read_text().startswith("<!doctype html>")
+    assert "<h3>Too few photos</h3>" in report.read_text()
+    record = json.loads((report.parent / "run.json").read_text())
+    assert record["diagnosis"] == figures["diagnosis"]
     assert "Published pets version 1" in exported.output
     assert "pets version 1 answers requests that name no version" in exported.output
     assert exported.stdout.endswith("pets answers requests that name no model\n")
