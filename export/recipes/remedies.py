@@ -213,13 +213,12 @@ def _rate(
     words: str, recipe: Recipe, stage: int, factor: float
 ) -> Iterator[Suggestion]:
     # The rate of a stage that is solved exactly is no learning rate.
-    now = recipe.stages[stage - 1]
-    if now.optimizer == EXACT:
+    if recipe.stages[stage - 1].optimizer == EXACT:
         return
     rates = [each.learning_rate for each in recipe.stages]
     rates[stage - 1] *= factor
     own = RECIPES[recipe.name].stages if recipe.name in RECIPES else recipe.stages
-    if own[stage - 1].optimizer == now.optimizer:
+    if own[stage - 1].optimizer != EXACT:
         further = max if factor > 1 else min
         rates[stage - 1] = further(rates[stage - 1], own[stage - 1].learning_rate)
     yield words, {"learning_rate": ",".join(f"{rate:g}" for rate in rates)}

@@ -33,8 +33,8 @@ def check_moved(model: Any, before: Sequence[NDArray[Any]]) -> None:
             moved.append(variable.path)
     if still:
         raise DatasetError(
-            f"training moved no weight of {_first(still)}: all photos are the same, or "
-            "the rate is too small (--learning-rate)"
+            f"training moved no weight of {_first(still)}: either all photos are the "
+            "same, or the learning rate is too small (--learning-rate)"
         )
     if moved:
         raise DatasetError(f"training moved frozen weights: {_first(moved)}")
