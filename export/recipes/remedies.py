@@ -14,7 +14,7 @@ from export.recipes.catalogue import RECIPES
 from export.recipes.overrides import override
 from export.recipes.recipe import EXACT, Recipe
 from models.errors import InvalidRequestError
-from models.networks.head import NORMALISED, TOP
+from models.networks.head import TOP, USES
 
 Kind = Literal[
     "well fit",
@@ -80,9 +80,6 @@ OWN_DROPOUT: Final[Mapping[str, float]] = MappingProxyType(
     {"vgg16": 0.5, "conv3": 0.5, "mnist-bn": 0.5, "lenet5": 0.0, "conv1": 0.0}
 )
 """Rates of networks whose recipe names none; those of keras.applications have 0.2."""
-
-DROPS: Final = (TOP, NORMALISED, "pooled", "flat")
-"""Heads that have dropout."""
 
 GREY: Final = ("lenet5", "mnist-bn")
 """Networks for digits and the like, which must not be flipped."""
@@ -228,7 +225,7 @@ def _dropout(words: str, recipe: Recipe, change: float) -> Iterator[Suggestion]:
     own = OWN_DROPOUT.get(recipe.network, 0.2) if recipe.head.kind == TOP else 0.5
     now = own if recipe.head.dropout is None else recipe.head.dropout
     rate = min(max(round(now + change, 2), 0.0), 0.8)
-    if recipe.head.kind in DROPS and (rate - now) * change > 0:
+    if "dropout" in USES[recipe.head.kind] and (rate - now) * change > 0:
         yield words, {"dropout": rate}
 
 

@@ -92,7 +92,9 @@ def judged(home: Path, losses: list[float], recipe: str = "lenet5") -> Any:
     classes = np.array([photo.label == "dog" for photo in plan.split.valid], np.int64)
     answers = np.tile(np.array([1, 0], np.float32), (20, 1)), classes
     calibration = Calibration(1.0, None, "none")
-    return judge_overfit(TrainedRun(plan, {}, calibration, {}, history, answers))
+    return judge_overfit(
+        TrainedRun(plan, {}, calibration, {}, history, answers=answers)
+    )
 
 
 @pytest.mark.parametrize("case", TOO_LARGE)
