@@ -36,8 +36,10 @@ be decoded is named, not passed over."""
 
 _SYSTEM_NAMES: Final = frozenset(
     {
-        *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir"),
-        *("$recycle.bin", "system volume information"),
+        *("__macosx", "icon\r", "network trash folder", "temporary items"),
+        *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
+        *("$recycle.bin", "system volume information", "lost+found"),
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp"),
     }
 )
 
@@ -229,7 +231,7 @@ _CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 def is_system_file(name: str) -> bool:
     """Whether a file or folder of that name is the system's, not the user's.
 
-    Hidden ones, and what macOS, Windows and Synology add: never photos, never told.
+    Hidden ones, and what macOS, Windows, Linux and NAS systems add: never photos, never told.
     """
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
@@ -260,9 +262,17 @@ def identify(start: bytes) -> str | None:
     return None
 
 
+def describe_file(start: bytes) -> str | None:
+    """What a file that begins with *start* is, such as "a web page"; None: not known."""
+    if image := identify(start):
+        return f"a {image} image"
+    found = _kind(start)
+    return found and found[0]
+
+
 def refuse(image: bytes) -> InvalidImageError:
     """The error for a file, *image*, that is none of our formats."""
-    found = _picture(image) or _other(image) or _text(image[:_TEXT_BYTES])
+    found = _kind(image)
     if found is None and not image.strip(b"\0"):
         found = "a file of zeros", "copy it again"
     if found is None:
@@ -271,6 +281,10 @@ def refuse(image: bytes) -> InvalidImageError:
         what, remedy = found
         message = f"this is {what}, not a {FORMATS} image: {remedy}"
     return InvalidImageError(message, code="unsupported_image")
+
+
+def _kind(start: bytes) -> tuple[str, str] | None:
+    return _picture(start) or _other(start) or _text(start[:_TEXT_BYTES])
 
 
 def _picture(start: bytes) -> tuple[str, str] | None:

@@ -26,7 +26,13 @@ from export.data.sources.listing import list_source
 from export.data.sources.photos import GIVEN_GROUPING, Collection
 from export.data.sources.reading import read_origin
 from export.progress import Progress
-from models.errors import InvalidRequestError, NotFoundError, quoted
+from models.errors import (
+    DatasetError,
+    InvalidRequestError,
+    NotFoundError,
+    quoted,
+    quoted_names,
+)
 
 
 @dataclass(frozen=True)
@@ -111,11 +117,23 @@ def _look(collection: Collection, archives: Archives, progress: Progress) -> _Lo
         tuple(by_path[x.file.path] for x in part if x.file.path in by_path)
         for part in (collection.labelled, collection.valid, collection.test)
     )
-    # Damage may have left one class only.
-    check_labels([each.photo for each in (*labelled, *valid)])
+    _check_damage((*labelled, *valid), bad)
     check_varied([x.thumbnail.tobytes() for x in labelled])
     check_different([x.photo.label for x in labelled], [x.sha256 for x in labelled])
     return _Looked(labelled, valid, test, tuple(bad), (*findings, *_unreadable(bad)))
+
+
+def _check_damage(
+    labelled: Sequence[ScannedPhoto], bad: Sequence[UnreadablePhoto]
+) -> None:
+    labels = sorted({each.photo.label for each in labelled})
+    if len(labels) < 2:
+        message = (
+            f"{len(bad):,} photos cannot be read ({bad[0].photo.file.path}: "
+            f"{bad[0].reason}), and the others have fewer than two classes "
+            f"({quoted_names(labels)})"
+        )
+        raise DatasetError(message)
 
 
 def _split(looked: _Looked, request: PrepareRequest) -> tuple[list[str], str]:

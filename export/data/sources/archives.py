@@ -30,6 +30,7 @@ from export.data.checks.findings import find
 from export.data.sources.files import (
     ARCHIVE_SUFFIXES,
     HIDDEN_FOLDER,
+    PIECE,
     Listing,
     Origin,
     SourceFile,
@@ -47,7 +48,7 @@ from models.image_files import (
     check_image_bytes,
     explain_read_error,
 )
-from models.image_formats import START_BYTES, is_system_file
+from models.image_formats import START_BYTES, describe_file, is_system_file
 from models.names import is_utf8
 
 MAX_MEMBERS: Final = 2_000_000
@@ -62,11 +63,6 @@ _BROKEN: Final = (
     EOFError,
     RuntimeError,  # encrypted
     NotImplementedError,  # a compression that Python lacks
-)
-_FOREIGN: Final = (
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"Rar!\x1a\x07", "a RAR archive"),
-    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
 )
 _GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
 _STARTS: Final = (b"PK", _GZIP, _BZIP2, _XZ)
@@ -137,8 +133,10 @@ class Archives:
                 have an encoding that has to be named.
         """
         archive = self._archive(origin)
-        stem = _stem(path)
-        files, folders, unsafe, hidden = [], set(), [], set()
+        stem = stem_of(path)
+        files: dict[str, SourceFile] = {}
+        folders, hidden = set[str](), set[str]()
+        unsafe, replaced = [], []
         for member in archive.members():
             parts = _parts(member.name)
             if _leads_outside(member.name) or not member.safe:
@@ -148,15 +146,19 @@ class Archives:
             elif member.is_folder:
                 folders.add(_place(stem, parts))
             else:
-                files.append(self._file(origin, archive, member, _place(stem, parts)))
-        folders |= {file.folder for file in files}
+                file = self._file(origin, archive, member, _place(stem, parts))
+                if file.path in files:
+                    replaced.append(file.path)
+                files[file.path] = file
+        folders |= {file.folder for file in files.values()}
         folders.discard("")
         kind = f"unsafe {archive.kind} member"
         findings = (
             *find(kind, unsafe, "it was left out"),
             *find(HIDDEN_FOLDER, sorted(hidden), "it was left out"),
+            *find("file that is twice in the archive", replaced, "the last one counts"),
         )
-        return Listing(tuple(files), tuple(sorted(folders)), findings)
+        return Listing(tuple(files.values()), tuple(sorted(folders)), findings)
 
     def _file(
         self, origin: Origin, archive: _Archive, member: _Member, path: str
@@ -191,7 +193,7 @@ class Archives:
             raise DatasetError(message) from error
         except (*_BROKEN, OSError, KeyError, ValueError) as error:
             _check_disk(origin, error)
-            message = f"{name} is not a whole {kind} file ({error}): download it again"
+            message = f"{name} is not a whole {kind} file ({error}): {_remedy(origin)}"
             raise DatasetError(message) from error
         if len(archive.members()) > MAX_MEMBERS:
             raise DatasetError(f"{name} holds more than {MAX_MEMBERS:,} files")
@@ -201,16 +203,16 @@ class Archives:
     def _archive_in(self, stream: IO[bytes], name: str) -> _Archive:
         start = stream.read(START_BYTES)
         stream.seek(0)
-        for magic, what in _FOREIGN:
-            if start.startswith(magic):
-                message = f"{name} is {what}: unpack it first, and give the folder"
-                raise DatasetError(message)
-        if name.lower().endswith(".zip") or zipfile.is_zipfile(stream):
+        if zipfile.is_zipfile(stream):
             return _Zip(stream, self._encoding, name)
         stream.seek(0)
         known = start.startswith(_STARTS) or start[257:262] == b"ustar"
-        if not known and not name.lower().endswith(ARCHIVE_SUFFIXES):
-            raise DatasetError(f"{name} is neither a folder nor a zip or tar file")
+        named = name.lower().endswith(ARCHIVE_SUFFIXES)
+        what = None if known else describe_file(start)
+        if what or not (known or named):
+            raise _no_archive(name, what, named=named)
+        if name.lower().endswith(".zip"):
+            raise zipfile.BadZipFile("it has no directory at its end")
         unpacked = _decompressed(stream, start)
         if unpacked is not None:
             stream = self._kept(unpacked, MAX_UNPACKED_BYTES)
@@ -295,7 +297,8 @@ class _Tar:
         self._stream = stream
         encoding = encoding or "utf-8"
         with tarfile.open(fileobj=stream, mode="r:", encoding=encoding) as tar:
-            infos = {info.name: info for info in tar}
+            every = list(tar)
+        infos = {info.name: info for info in every}
         unnamed = next((each for each in infos if not is_utf8(each)), None)
         if unnamed is not None:
             raise _unknown_names(name, unnamed.encode(encoding, "surrogateescape"))
@@ -307,11 +310,11 @@ class _Tar:
         self._members = [
             _Member(
                 info.name,
-                self._files.get(info.name, (0, 0))[1],
+                info.size or self._files.get(info.name, (0, 0))[1],
                 info.isdir(),
                 info.isdir() or info.name in self._files,
             )
-            for info in infos.values()
+            for info in every
         ]
 
     def members(self) -> list[_Member]:
@@ -395,13 +398,34 @@ def _unknown_names(archive: str, raw: bytes) -> DatasetError:
     return DatasetError(message)
 
 
+def _no_archive(name: str, what: str | None, *, named: bool) -> DatasetError:
+    if named:
+        remedy = "download it again"
+    elif what is None or what.endswith("archive"):
+        remedy = "unpack it first, and give the folder"
+    else:
+        remedy = "give the folder of the photos"
+    but = f", but {what}" if what else ""
+    return DatasetError(
+        f"{name} is neither a folder nor a zip or tar file{but}: {remedy}"
+    )
+
+
+def _remedy(origin: Origin) -> str:
+    first = origin.location.with_suffix(".z01")
+    if PIECE.search(origin.location.name) or first.exists():
+        return "it is a piece of a split archive; join its pieces, or unpack them"
+    return "download it again"
+
+
 def _leads_outside(name: str) -> bool:
     name = name.replace("\\", "/")
     outside = name.startswith("/") or ".." in name.split("/")
     return outside or any(ord(letter) < 32 for letter in name) or ":" in name[:2]
 
 
-def _stem(path: str) -> str:
+def stem_of(path: str) -> str:
+    """The folder that stands for the archive at *path*: its path without the suffix."""
     suffixes = (each for each in ARCHIVE_SUFFIXES if path.lower().endswith(each))
     return path[: len(path) - len(max(suffixes, key=len, default=""))]
 

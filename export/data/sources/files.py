@@ -29,6 +29,10 @@ OTHER: Final = "other"
 ARCHIVE_SUFFIXES: Final = (
     *(".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
 )
+PIECE: Final = re.compile(
+    r"\.([zr]\d\d|part(\d+|[a-z]{2})|(zip|7z|tar(\.\w+)?)\.\d+)$", re.IGNORECASE
+)
+"""The ending of a piece of a split archive."""
 HIDDEN_FOLDER: Final = "hidden folder"
 _LISTED: Final = "link to a folder that is listed already"
 _ZIP_START: Final = b"PK\x03\x04"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,6 +35,12 @@ _BESIDE_PARTS: Final = "photo beside the folders of the parts"
 _NO_LABEL: Final = "photo without a label"
 NOT_IN_TRAIN: Final = "test photo of a class that is not in train"
 _NOT_FLAT: Final = "photo that is not named as the others are"
+_MASK: Final = "mask or annotation of a photo"
+
+_MASKS: Final = re.compile("(masks|segmentations?|annotations?|trimaps|groundtruths?)")
+"""Folders of pictures that are no photos, by the letters of their names."""
+_IMAGES: Final = re.compile("(images?|imgs?|photos?|pics?|pictures?|jpe?gs?)")
+_MASK_NAME: Final = re.compile("(.+?)[ _-](mask|segmentation|superpixels)(_[0-9]+)?")
 
 _REPEATED: Final = "folder that holds the classes beside it again"
 _OF_FOLDERS: Final = "class folder of folders"
@@ -55,11 +61,13 @@ def survey_folders(listing: Listing, layout: str | None = None) -> Collection:
     empty where nothing labels a photo.
 
     Raises:
-        DatasetError: two folders hold parts of their own, or there are parts but no
-            training part.
+        DatasetError: two folders hold parts of their own, there are parts but no
+            training part, or several folders hold the same folders.
     """
     survey = _Survey(listing, layout)
-    survey.place(_tree(listing))
+    tree = _tree(listing)
+    survey.leave_masks(tree)
+    survey.place(tree)
     return survey.collection()
 
 
@@ -104,6 +112,21 @@ class _Survey:
         self._parts: dict[str, str] = {}
         self._left: dict[str, str] = {}
         self._odd: dict[str, list[str]] = defaultdict(list)
+
+    def leave_masks(self, folder: _Folder) -> None:
+        """Take masks and annotations that lie beside their photos out of *folder*."""
+        stems = {_stem(photo.name) for photo in folder.photos}
+        photos: list[SourceFile] = []
+        masks: list[SourceFile] = []
+        for photo in folder.photos:
+            (masks if _is_mask(photo, stems) else photos).append(photo)
+        folder.photos = photos
+        for child in _mask_folders(folder):
+            del folder.folders[child.name]
+            masks += child.below()
+        self._leave(_MASK, masks)
+        for child in folder.folders.values():
+            self.leave_masks(child)
 
     def place(self, folder: _Folder) -> None:
         """Allot the photos in *folder*, of which the part is not known yet."""
@@ -165,6 +188,8 @@ class _Survey:
             layout = self._asked or layout
         if part == TRAIN:
             self._layout = layout
+        if part == TRAIN and self._asked is None and layout == "classes":
+            _check_variants(folder)
         if layout == "flat":
             self._take_flat(folder, part)
             self._leave(_NOT_FLAT, nested)
@@ -211,14 +236,13 @@ class _Survey:
             and child.path not in repeated
         ]
         prefix = f"{folder.path}/" if folder.path else ""
-        names = {
-            path[len(prefix) :].partition("/")[0]
-            for path in self._listing.folders
-            if path.startswith(prefix)
-        }
+        names, left = (
+            {x[len(prefix) :].partition("/")[0] for x in paths if x.startswith(prefix)}
+            for paths in (self._listing.folders, self._left)
+        )
         self._odd[EMPTY] += [
             prefix + name
-            for name in sorted(names - set(folder.folders))
+            for name in sorted(names - set(folder.folders) - left)
             if part_of(name, alone=True) is None
         ]
 
@@ -231,6 +255,10 @@ class _Survey:
     def collection(self) -> Collection:
         """What was found."""
         labels = {normal_name(photo.label) for photo in self._labelled[TRAIN]}
+        valid = {normal_name(photo.label) for photo in self._labelled[VALID]}
+        if len(valid) == 1 and not valid & labels:  # val/images: no class
+            photos = self._labelled.pop(VALID)
+            self._unlabelled[VALID] += [photo.file for photo in photos]
         known, strange = [], []
         for photo in self._labelled[TEST]:
             if normal_name(photo.label) in labels:
@@ -257,6 +285,53 @@ class _Survey:
         )
 
 
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
+
+
+def _is_mask(photo: SourceFile, stems: Container[str]) -> bool:
+    found = _MASK_NAME.fullmatch(_stem(photo.name))
+    return found is not None and found[1] in stems
+
+
+def _mask_folders(folder: _Folder) -> list[_Folder]:
+    """Folders called masks, say, beside one called images or beside the same names."""
+    children = list(folder.folders.values())
+    masks = [child for child in children if _MASKS.fullmatch(_letters(child.name))]
+    if not masks or len(masks) == len(children):
+        return []
+    others = [child for child in children if child not in masks]
+    if any(_IMAGES.fullmatch(_letters(child.name)) for child in others):
+        return masks
+    stems = {_stem(photo.name) for child in others for photo in child.below()}
+    return [
+        child
+        for child in masks
+        if all(_stem(photo.name) in stems for photo in child.below())
+        # Every class may count its photos: 1.jpg, 2.jpg.
+        and not any(_stem(photo.name).isdigit() for photo in child.below())
+    ]
+
+
+def _letters(name: str) -> str:
+    return re.sub("[^a-z]", "", name.lower())
+
+
+def _check_variants(folder: _Folder) -> None:
+    """Refuse folders that all hold the same folders: which of these are the classes?"""
+    children = list(folder.folders.values())
+    held = [set(_unwrap(child)[0].folders) for child in children]
+    shared = set[str].intersection(*held) if len(held) > 1 else set()
+    if len(shared) > 1:
+        message = (
+            f"{quoted_names(child.path for child in children)} hold the same folders "
+            f"({quoted_names(sorted(shared))}). If these are the classes, give one of "
+            "the outer folders as the source; if the outer ones are, use kennel prepare "
+            "--layout classes"
+        )
+        raise DatasetError(message)
+
+
 def _unwrap(folder: _Folder) -> tuple[_Folder, list[SourceFile]]:
     """The first folder that is not only wrapped around another, and photos outside it."""
     skipped: list[SourceFile] = []
@@ -275,7 +350,8 @@ def _has_labels(folder: _Folder) -> bool:
 
 def _are_only_parts(folder: _Folder) -> bool:
     parts = {part_of(name) for name in folder.folders}
-    return None not in parts and len(parts) > 1
+    several = len(parts) > 1 or (len(folder.folders) > 1 and parts == {TRAIN})
+    return None not in parts and several
 
 
 def _has_parts(folder: _Folder) -> bool:
@@ -294,6 +370,7 @@ def _are_classes_of_parts(folder: _Folder) -> bool:
     children = folder.folders.values()
     return len(children) > 1 and all(
         not child.photos
+        and part_of(child.name) is None
         and TRAIN in {part_of(name) for name in child.folders}
         and all(
             part_of(name) and not part.folders for name, part in child.folders.items()
@@ -303,14 +380,17 @@ def _are_classes_of_parts(folder: _Folder) -> bool:
 
 
 def _unnamed_train(folder: _Folder) -> _Folder | None:
-    """The one folder beside test or valid that holds the same classes: images, test."""
+    """The one folder beside test or valid that holds classes: images, test."""
     parts = [x for name, x in folder.folders.items() if part_of(name, alone=True)]
     others = [child for child in folder.folders.values() if child not in parts]
     if len(others) != 1 or not parts:
         return None
-    classes = set(_unwrap(others[0])[0].folders)
-    shared = [classes & set(_unwrap(part)[0].folders) for part in parts]
-    return others[0] if any(len(each) > 1 for each in shared) else None
+    inner = _unwrap(others[0])[0]
+    classes = set(inner.folders)
+    held = [set(_unwrap(part)[0].folders) for part in parts]
+    shared = any(len(classes & each) > 1 for each in held)
+    unlabelled = not any(held) and (len(classes) > 1 or bool(inner.flat()))
+    return others[0] if shared or unlabelled else None
 
 
 def _parts_beside_classes(folder: _Folder) -> list[_Folder]:

@@ -17,6 +17,7 @@ from export.data.sources.archives import Archives
 from export.data.sources.files import (
     ARCHIVE,
     PHOTO,
+    PIECE,
     TEST,
     TRAIN,
     VALID,
@@ -39,16 +40,17 @@ from models.names import normal_name
 _IDX: Final = "idx"
 _CSV: Final = "csv"
 
-_FOREIGN_ARCHIVES: Final = (".7z", ".rar", ".zst", ".gz", ".bz2", ".xz")
+_FOREIGN_ARCHIVES: Final = (".7z", ".rar", ".zst", ".gz", ".bz2", ".xz", ".lzma", ".z")
 
 _NOT_LISTED: Final = "photo that the CSV does not list"
 _NOT_IDX: Final = "photo beside the IDX files"
 _NOT_TAKEN: Final = "CSV file not taken"
 _NOT_OPENED: Final = "archive that was not opened"
+_MOST_NAMED: Final = 3
 _LEFT_OUT: Final = "it was left out"
 _REMEDIES: Final = {
     _NOT_TAKEN: "remove it, or say with --csv or --layout what counts",
-    _NOT_OPENED: "it was left out; unpack it, or give it to kennel prepare",
+    _NOT_OPENED: "it was left out; unpack it (kennel prepare opens whole zip and tar files)",
 }
 
 
@@ -89,9 +91,9 @@ def collect_photos(
     found = _normal(found)
     if found.layout == _CSV:
         found = _in_parts(found, listing, reading)
-    _check_classes(found, lists)
     used |= {file.path for file in listing.files if _is_known(file, reading)}
     left = (*_left_out(listing, found, used, lists), *listing.findings)
+    _check_classes(found, left)
     unlisted = sum(finding.count for finding in listing.findings)
     return replace(
         found,
@@ -101,7 +103,7 @@ def collect_photos(
     )
 
 
-def _check_classes(found: Collection, lists: FoundLists) -> None:
+def _check_classes(found: Collection, left: Sequence[Finding]) -> None:
     train = {photo.label for photo in found.labelled}
     valid = {photo.label for photo in found.valid}
     if len(train) < 2:
@@ -113,7 +115,7 @@ def _check_classes(found: Collection, lists: FoundLists) -> None:
             f"1 class ({quoted(train.pop())}): at least two are needed to tell photos "
             "apart"
         )
-        raise DatasetError("; ".join([message, *reasons, *lists.reasons()]))
+        raise DatasetError("; ".join([message, *reasons, *_described(left)]))
     if valid and train != valid:
         only = sorted(train ^ valid)
         where = "training" if only[0] in train else "validation"
@@ -122,6 +124,16 @@ def _check_classes(found: Collection, lists: FoundLists) -> None:
             "it, or give the training folder alone to have it split"
         )
         raise DatasetError(message)
+
+
+def _described(findings: Sequence[Finding]) -> list[str]:
+    """The *findings* as parts of an error's message; CSV files with their reasons."""
+    return [
+        "; ".join(each.examples[:_MOST_NAMED])
+        if each.kind == _NOT_TAKEN
+        else f"{each.count:,} {each.kind} ({quoted(each.examples[0])})"
+        for each in findings
+    ]
 
 
 def _in_parts(found: Collection, listing: Listing, reading: Reading) -> Collection:
@@ -201,12 +213,23 @@ def _choose(
     named = reading.csv is not None or reading.columns != NamedColumns()
     if reading.layout == _CSV or (reading.layout is None and named):
         return _listed(lists)
-    found = survey_folders(listing, reading.layout)
-    if lists.usable:
-        listed = _listed(lists)
-        if 2 * len(listed[0].labelled) >= len(found.labelled):
-            return listed
-    return found, set()
+    listed = _listed(lists) if lists.usable else None
+    try:
+        found = survey_folders(listing, reading.layout)
+    except DatasetError:  # the folders are no classes, and a CSV may not need them
+        if listed is None or 2 * len(listed[0].photos) < len(listing.photos):
+            raise
+        return listed
+    return listed if listed and _counts_more(listed[0], found) else (found, set())
+
+
+def _counts_more(listed: Collection, found: Collection) -> bool:
+    """Whether the CSV's labels count, not those *found* in folders and names."""
+    share = len(listed.labelled) / max(1, len(found.labelled))
+    if 0.5 <= share < 1:  # unless it says of some photos what the folders say of all
+        labels = {photo.file.path: photo.label for photo in found.labelled}
+        return any(labels.get(x.file.path) != x.label for x in listed.labelled)
+    return share >= 1
 
 
 def _listed(lists: FoundLists) -> tuple[Collection, set[str]]:
@@ -252,6 +275,8 @@ def _nothing_labelled(
         message += (
             f" Not opened: {quoted_names(closed)}; unpack, or use kennel prepare."
         )
+    if listing.findings:
+        message += f" Left out: {'; '.join(_described(listing.findings))}."
     return f"{message} Give the folder that holds them, or --layout"
 
 
@@ -274,7 +299,8 @@ def _reason(file: SourceFile, found: Collection, lists: FoundLists) -> str:
     if file.kind == PHOTO:
         default = _NOT_IDX if found.layout == _IDX else _NOT_LISTED
         return found.left.get(file.path, default)
-    if file.kind == ARCHIVE or file.name.lower().endswith(_FOREIGN_ARCHIVES):
+    is_foreign = file.name.lower().endswith(_FOREIGN_ARCHIVES)
+    if file.kind == ARCHIVE or is_foreign or PIECE.search(file.name):
         return _NOT_OPENED
     return _NOT_TAKEN if is_list(file) else "file that is no photo"
 

@@ -334,6 +334,11 @@ _Row = tuple[int, str, str]
 
 
 def _none_found(sheet: _Sheet, first: _Row, finder: _PhotoFinder) -> _UnusableError:
+    if copies := finder.copies(first[1]):
+        return _UnusableError(
+            f"names photos that are there several times (line {first[0]}: {first[1]} is "
+            f"{quoted_names(copies)}): give the folder of one of them as the source"
+        )
     return _UnusableError(
         f"fits none of the photos: none of the {len(sheet.rows):,} photos that it names "
         f"was found below the source ({_where(first, finder)}; {finder.example()})"
@@ -565,6 +570,11 @@ class _PhotoFinder:
         paths = {_stem(_parts(photo.path)[-1]): photo.path for photo in self._photos}
         near = nearest_name(stem, paths)
         return paths[near] if near else None
+
+    def copies(self, cell: str) -> list[str]:
+        """The paths of the photos that *cell* may mean, if these are several."""
+        found = self._exact.get((_parts(cell) or [""])[-1], ())
+        return [photo.path for photo in found] if len(found) > 1 else []
 
     def example(self) -> str:
         """How the photos are called."""

@@ -230,7 +230,15 @@ def test_train_names_archives_that_it_does_not_open(tmp_path: Path) -> None:
         ("a.rar", b"Rar!\x1a\x07\0" + b"\0" * 600, "RAR archive: unpack it first"),
         ("a.zip", b"PK\x03\x04 and so on", "not a whole zip file"),
         ("a.tgz", b"\x1f\x8b\x08\0 and so on", "not a whole zip or tar file"),
-        ("a.jpg", b"\xff\xd8\xff", "neither a folder nor a zip or tar file"),
+        (
+            "a.jpg",
+            b"\xff\xd8\xff",
+            "neither a folder nor a zip or tar file, but a JPEG",
+        ),
+        ("a.zip", b"<!DOCTYPE html><html>", "a web page: download it again"),
+        ("a.tgz", b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
+        ("a.zip.001", b"PK\x03\x04 and so on", "piece of a split archive"),
+        ("a.tar.gz.partaa", b"\x1f\x8b\x08\0 and so on", "piece of a split archive"),
     ],
 )
 def test_file_that_cannot_be_read_says_what_to_do(
@@ -240,6 +248,38 @@ def test_file_that_cannot_be_read_says_what_to_do(
 
     with pytest.raises(DatasetError, match=words):
         prepared(tmp_path / name)
+
+
+@pytest.mark.parametrize("unpacked", ["archive.zip", "pets.zip", "pets.tar"])
+def test_archive_that_lies_unpacked_beside_itself_counts_once(
+    tmp_path: Path, unpacked: str
+) -> None:
+    source = write_tree(tmp_path / "src", pets__cat=8, pets__dog=8)
+    alone = photos_of(source, strict=True)
+    content = zip_with(source, entries=True)
+    if unpacked.endswith(".tar"):
+        content = tar_of(source / "pets", "w")
+    (source / unpacked).write_bytes(content)
+
+    assert photos_of(source, strict=True) == alone
+
+
+def test_files_that_are_twice_in_or_beside_an_archive_are_told(tmp_path: Path) -> None:
+    source = tmp_path / "src"
+    packed = class_members(b"cat", b"dog")
+    name, content = packed[0]
+    (source / "pets" / "cat").mkdir(parents=True)
+    (source / "pets.zip").write_bytes(
+        raw_zip([*packed, (name.replace(b"/", b"\\"), content)])
+    )
+    (source / "pets" / "cat" / "photo1.png").write_bytes(photo(900) + b"longer")
+
+    kinds = {x.kind: x.examples for x in prepared(source).manifest.findings}
+
+    assert kinds == {
+        "file of an archive that is not as in the folder": ("pets/cat/photo1.png",),
+        "file that is twice in the archive": ("pets/cat/photo0.png",),
+    }
 
 
 def test_encrypted_zip_file_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from export.data.class_folders import list_photos
 from export.data.photos import find_split
 from export.data.preparation.refusals import StrictError
 from export.data.sources.files import part_of
+from export.data.sources.layouts import Reading
 from export.progress import silent
 from models.errors import DatasetError, InvalidRequestError
 from tests.export.data.sources import photo, prepared, write_tree
@@ -97,6 +98,18 @@ TREES: dict[str, tuple[dict[str, int], dict[str, dict[str, int]]]] = {
     "test photos below a folder called unknown": (
         {"train__cat": 8, "train__dog": 8, "test__unknown": 3},
         {**SPLIT, "test": {"": 3}},
+    ),
+    "test photos beside a folder of classes": (
+        {"labelled__cat": 8, "labelled__dog": 8, "unlabelled": 3},
+        {**SPLIT, "test": {"": 3}},
+    ),
+    "test photos beside a folder of flat names": (
+        {"images__cat_": 8, "images__dog_": 8, "test": 3},
+        {**SPLIT, "test": {"": 3}},
+    ),
+    "classes of photos with masks and without": (
+        {"masks": 8, "no masks": 8},
+        {"train": {"masks": 6, "no masks": 6}, "valid": {"masks": 2, "no masks": 2}},
     ),
     "parts in each class": (
         {"cat__train": 8, "dog__train": 8, "cat__test": 1, "dog__test": 1},
@@ -222,10 +235,25 @@ LEFTOVERS: dict[str, tuple[dict[str, int], str, int]] = {
         "photo without a label",
         3,
     ),
-    "folders in all classes": (
-        {"images__cat": 4, "images__dog": 4, "masks__cat": 4, "masks__dog": 4},
+    "folders in a class": (
+        {"cat__young": 4, "cat__old": 4, "dog": 8},
         "class folder of folders",
-        2,
+        1,
+    ),
+    "masks beside the images of each class": (
+        {"cat__images": 8, "cat__masks": 8, "dog__images": 8, "dog__masks": 8},
+        "mask or annotation of a photo",
+        16,
+    ),
+    "trimaps below annotations": (
+        {"images__cat": 8, "images__dog": 8, "annotations__trimaps": 3},
+        "mask or annotation of a photo",
+        3,
+    ),
+    "validation photos in a folder that is no class": (
+        {"train__cat": 8, "train__dog": 8, "val__images": 3},
+        "photo without a label",
+        3,
     ),
 }
 
@@ -267,9 +295,85 @@ def test_every_file_is_taken_or_told(tmp_path: Path) -> None:
     }
 
 
+def test_masks_named_as_their_photos_are_left_out(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "src", cat=8, dog=8)
+    for name in ("cat/1_mask.png", "cat/1_mask_1.png", "dog/2_segmentation.png"):
+        (source / name).write_bytes(photo(len(name)))
+    (source / "dog" / "blue_mask.png").write_bytes(photo(900))
+
+    kinds = kinds_of(source)
+
+    assert len(kinds["mask or annotation of a photo"]) == 3
+    assert len(list_photos(source)) == 17
+
+
+def test_layout_classes_takes_the_outer_folders(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "src", cat__a=4, cat__b=4, dog__a=4, dog__b=4)
+
+    assert parts_of(source, reading=Reading("classes")) == SPLIT
+
+
+def test_photos_that_cannot_be_read_are_named_where_no_classes_are_left(
+    tmp_path: Path,
+) -> None:
+    source = write_tree(tmp_path / "src", cat=2, dog=2)
+    for path in (source / "cat").iterdir():
+        path.write_bytes(b"P6\n1 1\n255\n123")
+
+    with pytest.raises(
+        DatasetError, match=r"2 photos cannot be read \(cat/0.png: .*PPM"
+    ):
+        prepared(source)
+
+
+def test_one_class_says_what_was_left_out(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "src", images=8)
+    (source / "labels.csv.gz").write_bytes(b"\x1f\x8b")
+    (source / "x.zip.001").write_bytes(b"PK")
+
+    with pytest.raises(DatasetError, match=r"2 archive that was not .*'labels.csv.gz'"):
+        prepared(source)
+
+
+def test_list_of_photos_that_are_there_twice_is_refused(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "src", train__train=8, train_cropped=8)
+    rows = [f"{number},{number % 2}" for number in range(8)]
+    (source / "labels.csv").write_text("\n".join(["image,level", *rows]))
+
+    with pytest.raises(
+        DatasetError, match=r"several times .line 2: 0 is 'train/train/0"
+    ):
+        prepared(source)
+
+
+def test_list_of_some_photos_that_says_what_the_folders_say_does_not_count(
+    tmp_path: Path,
+) -> None:
+    source = write_tree(tmp_path / "src", cat=8, dog=8)
+    rows = [
+        f"{label}/{number}.png,{label}"
+        for label in SPLIT["train"]
+        for number in range(6)
+    ]
+    (source / "train.csv").write_text("\n".join(["path,label", *rows]))
+
+    assert parts_of(source) == SPLIT
+
+
+def test_list_counts_where_the_folders_are_no_classes(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "src", val=8, test=3)
+    rows = [f"val/{number}.png,{number % 2}" for number in range(8)]
+    (source / "labels.csv").write_text("\n".join(["path,label", *rows]))
+
+    made = prepared(source)
+
+    assert len(made.manifest.part("train")) + len(made.manifest.part("valid")) == 8
+
+
 def test_files_of_the_system_are_ignored_by_prepare_and_train(tmp_path: Path) -> None:
     source = write_tree(tmp_path / "src", cat=8, dog=8)
-    for name in ("__MACOSX/cat/._1.jpg", "cat/._1.jpg", "dog/Thumbs.db", ".DS_Store"):
+    names = ("__MACOSX/cat/._1.jpg", "cat/._1.jpg", "dog/Thumbs.db", ".DS_Store")
+    for name in (*names, "#recycle/1.jpg", "cat/@Recycle/1.jpg", "lost+found/1.jpg"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(b"\0\5\x16\7")
 
@@ -311,6 +415,15 @@ def test_photos_are_known_by_suffix_or_else_by_their_bytes(tmp_path: Path) -> No
             "'dog' has training photos only",
         ),
         ({"trainA": 8, "trainB": 8, "testA": 8, "testB": 8}, "no labelled photos"),
+        ({"train": 8, "train_cropped": 8}, "16 photos have no label"),
+        (
+            {"color__cat": 4, "color__dog": 4, "grey__cat": 4, "grey__dog": 4},
+            "'color', 'grey' hold the same folders .'cat', 'dog'.*--layout classes",
+        ),
+        (
+            {"a__images__cat": 4, "a__images__dog": 4, "b__b__cat": 4, "b__b__dog": 4},
+            "'a', 'b' hold the same folders",
+        ),
     ],
 )
 def test_what_cannot_be_told_apart_is_refused_by_name(
