@@ -30,7 +30,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "kennel train photos --name solar --recipe conv-block5 --epochs 60,12; "
     "kennel train --resume solar-20260101-120000"
 )
-@click.argument("data", type=_FOLDER, required=False)
+@click.argument("data", type=click.Path(exists=True, path_type=Path), required=False)
 @click.option("--name", help="The model's name; default: DATA's.")
 @click.option(
     "--recipe", default="pooled", show_default=True, help="See kennel recipes; or auto."

@@ -140,9 +140,15 @@ def walk_folder(source: Path) -> Listing:
 
     Raises:
         NotFoundError: there is no such folder.
-        DatasetError: a folder may not be read.
+        DatasetError: it is a file, or a folder may not be read.
         StorageUnavailableError: its disk or mount cannot be read now.
     """
+    if source.is_file():
+        message = (
+            f"{source} is a file, not a folder: make a folder of it with kennel prepare "
+            "if it is an archive"
+        )
+        raise DatasetError(message)
     if not source.is_dir():
         message = f"there is no folder or archive {source}: check the path"
         raise NotFoundError(message)

@@ -40,6 +40,10 @@ _MASK: Final = "mask or annotation of a photo"
 _MASKS: Final = re.compile("(masks|segmentations?|annotations?|trimaps|groundtruths?)")
 """Folders of pictures that are no photos, by the letters of their names."""
 _IMAGES: Final = re.compile("(images?|imgs?|photos?|pics?|pictures?|jpe?gs?)")
+_PIECE: Final = re.compile(
+    "(.*[^a-z])?(images?|imgs?|photos?|pics?|batch|shard)([^a-z]|part|set|batch)*"
+)
+"""The name of folders that differ in a number only: images_001 and images_002."""
 _MASK_NAME: Final = re.compile("(.+?)[ _-](mask|segmentation|superpixels)(_[0-9]+)?")
 
 _REPEATED: Final = "folder that holds the classes beside it again"
@@ -209,6 +213,9 @@ class _Survey:
 
     def _take_classes(self, folder: _Folder, part: str) -> None:
         classes = []
+        if part == TRAIN and self._asked is None and _are_pieces(folder):
+            self._unlabelled[part] += folder.below()
+            return
         for child in folder.folders.values():
             copy, skipped = _repeated(folder, child)
             if copy is None:
@@ -391,6 +398,17 @@ def _unnamed_train(folder: _Folder) -> _Folder | None:
     shared = any(len(classes & each) > 1 for each in held)
     unlabelled = not any(held) and (len(classes) > 1 or bool(inner.flat()))
     return others[0] if shared or unlabelled else None
+
+
+def _are_pieces(folder: _Folder) -> bool:
+    """Whether the folders are pieces of one: images_001, images_002, no classes in them."""
+    names = {re.sub("[0-9]+", "0", name.lower()) for name in folder.folders}
+    return (
+        len(folder.folders) > 1
+        and len(names) == 1
+        and _PIECE.fullmatch(names.pop()) is not None
+        and all(len(_unwrap(x)[0].folders) < 2 for x in folder.folders.values())
+    )
 
 
 def _parts_beside_classes(folder: _Folder) -> list[_Folder]:

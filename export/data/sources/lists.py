@@ -56,7 +56,10 @@ SUBJECT_COLUMNS: Final = tuple(
 )
 MAX_LIST_BYTES: Final = 256 * 1024**2
 
-_PART_COLUMNS: Final = ("usage", "split", "part", "set", "subset", "data_set", "fold")
+_PART_COLUMNS: Final = (
+    *("usage", "split", "part", "partition", "set", "subset", "data_set", "phase"),
+    *("fold", "kfold", "is_train", "is_valid", "is_validation", "is_test"),
+)
 _SUFFIXES: Final = (".csv", ".tsv", ".xlsx", ".xls")
 _WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _SUBMISSION: Final = "submission"  # has id and label, but no labels

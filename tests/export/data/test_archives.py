@@ -221,6 +221,8 @@ def test_train_names_archives_that_it_does_not_open(tmp_path: Path) -> None:
 
     with pytest.raises(DatasetError, match=r"'all.zip'; unpack, or use kennel prepare"):
         find_split(tmp_path / "packed", 0.25, seed=1)
+    with pytest.raises(DatasetError, match=r"all.zip is a file.*kennel prepare"):
+        find_split(tmp_path / "packed" / "all.zip", 0.25, seed=1)
 
 
 @pytest.mark.parametrize(

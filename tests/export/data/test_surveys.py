@@ -360,6 +360,15 @@ def test_list_of_some_photos_that_says_what_the_folders_say_does_not_count(
     assert parts_of(source) == SPLIT
 
 
+def test_column_of_parts_is_no_column_of_labels(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "src", photos=12)
+    rows = [f"{number},{number % 3}" for number in range(12)]
+    (source / "eval.csv").write_text("\n".join(["image_id,partition", *rows]))
+
+    with pytest.raises(DatasetError, match=r"eval\.csv has no label column"):
+        prepared(source)
+
+
 def test_list_counts_where_the_folders_are_no_classes(tmp_path: Path) -> None:
     source = write_tree(tmp_path / "src", val=8, test=3)
     rows = [f"val/{number}.png,{number % 2}" for number in range(8)]
@@ -416,6 +425,7 @@ def test_photos_are_known_by_suffix_or_else_by_their_bytes(tmp_path: Path) -> No
         ),
         ({"trainA": 8, "trainB": 8, "testA": 8, "testB": 8}, "no labelled photos"),
         ({"train": 8, "train_cropped": 8}, "16 photos have no label"),
+        ({"images_001__images": 8, "images_002__images": 8}, "16 photos have no label"),
         (
             {"color__cat": 4, "color__dog": 4, "grey__cat": 4, "grey__dog": 4},
             "'color', 'grey' hold the same folders .'cat', 'dog'.*--layout classes",
