@@ -66,6 +66,7 @@ _BROKEN: Final = (
 )
 _GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
 _STARTS: Final = (b"PK", _GZIP, _BZIP2, _XZ)
+_SPLIT: Final = "it is a piece of a split archive: unpack it, and give the folder"
 _UTF8_NAME: Final = 0x800
 _ENCRYPTED: Final = 0x1
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -270,6 +271,8 @@ class _Zip:
         infos = self._zip.infolist()
         if any(info.flag_bits & _ENCRYPTED for info in infos):
             raise DatasetError(f"{name} is encrypted: unpack it first")
+        if any(info.volume for info in infos):
+            raise DatasetError(f"{name} cannot be read: {_SPLIT}")
         self._members = [
             _Member(
                 info.filename,
@@ -412,10 +415,8 @@ def _no_archive(name: str, what: str | None, *, named: bool) -> DatasetError:
 
 
 def _remedy(origin: Origin) -> str:
-    first = origin.location.with_suffix(".z01")
-    if PIECE.search(origin.location.name) or first.exists():
-        return "it is a piece of a split archive; join its pieces, or unpack them"
-    return "download it again"
+    is_piece = PIECE.search(origin.location.name) is not None
+    return _SPLIT if is_piece else "download it again"
 
 
 def _leads_outside(name: str) -> bool:

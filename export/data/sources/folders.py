@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from export.data.checks.findings import find
@@ -24,8 +25,8 @@ from export.data.sources.files import (
     part_of,
 )
 from export.data.sources.photos import Collection, SourcePhoto
-from models.errors import DatasetError, quoted_names
-from models.names import normal_name
+from models.errors import DatasetError, quoted, quoted_names
+from models.names import loose_name, normal_name
 
 FLAT_NAME: Final = re.compile(r"(.+?)\.\d+\.[^.]+$")
 """Kaggle's: the label is the text before the first dot that a number follows."""
@@ -89,6 +90,16 @@ class _Folder:
         yield from self.photos
         for folder in self.folders.values():
             yield from folder.below()
+
+    @cached_property
+    def normal_names(self) -> frozenset[str]:
+        """The names of its subfolders in their normal form."""
+        return frozenset(map(normal_name, self.folders))
+
+    @cached_property
+    def loose_names(self) -> frozenset[str]:
+        """The same without case and leading zeros."""
+        return frozenset(map(loose_name, self.folders))
 
     def flat(self) -> list[SourceFile]:
         """The photos right in it whose names begin with a label."""
@@ -238,9 +249,8 @@ class _Survey:
         self._odd[_OF_FOLDERS] += [
             child.path
             for child in folder.folders.values()
-            if len(child.folders) > 1
-            and not child.photos
-            and child.path not in repeated
+            if child.path not in repeated
+            and (_holds_only_folders(child) or _held_again(folder, child))
         ]
         prefix = f"{folder.path}/" if folder.path else ""
         names, left = (
@@ -325,7 +335,13 @@ def _letters(name: str) -> str:
 
 
 def _check_variants(folder: _Folder) -> None:
-    """Refuse folders that all hold the same folders: which of these are the classes?"""
+    """Refuse folders that all hold the same folders, or several of those beside them.
+
+    Nothing tells which of them are the classes.
+
+    Raises:
+        DatasetError: there are such folders; it names them.
+    """
     children = list(folder.folders.values())
     held = [set(_unwrap(child)[0].folders) for child in children]
     shared = set[str].intersection(*held) if len(held) > 1 else set()
@@ -337,6 +353,30 @@ def _check_variants(folder: _Folder) -> None:
             "--layout classes"
         )
         raise DatasetError(message)
+    for child in children:
+        again = _held_again(folder, child)
+        if len(again) > 1 and _repeated(folder, child)[0] is None:
+            message = (
+                f"{quoted(child.path)} holds folders called as those beside it "
+                f"({quoted_names(again)}) and differs otherwise: remove it if it is a "
+                "copy, or use kennel prepare --layout classes if it is a class"
+            )
+            raise DatasetError(message)
+
+
+def _holds_only_folders(folder: _Folder) -> bool:
+    inner, skipped = _unwrap(folder)
+    return len(inner.folders) > 1 and not inner.photos and not skipped
+
+
+def _held_again(folder: _Folder, child: _Folder) -> list[str]:
+    """The folders in *child* that are called as its neighbours in *folder* are."""
+    own = loose_name(child.name)
+    return [
+        name
+        for name in _unwrap(child)[0].folders
+        if own != loose_name(name) and loose_name(name) in folder.loose_names
+    ]
 
 
 def _unwrap(folder: _Folder) -> tuple[_Folder, list[SourceFile]]:
@@ -430,8 +470,8 @@ def _repeated(
     names = {normal_name(name) for name in inner.folders}
     if not names or (len(names) == 1 and child.name != folder.name):
         return None, []
-    others = {normal_name(name) for name in folder.folders if name != child.name}
-    return (inner, skipped) if names <= others else (None, [])
+    again = names <= folder.normal_names and normal_name(child.name) not in names
+    return (inner, skipped) if again else (None, [])
 
 
 def _no_train(own: Sequence[_Folder], inner: Sequence[_Folder]) -> DatasetError:

@@ -284,6 +284,15 @@ def test_files_that_are_twice_in_or_beside_an_archive_are_told(tmp_path: Path) -
     }
 
 
+def test_last_piece_of_a_split_zip_file_is_refused(tmp_path: Path) -> None:
+    packed = bytearray(raw_zip(class_members(b"cat", b"dog")))
+    packed[packed.rindex(b"PK\x01\x02") + 34] = 2
+    (tmp_path / "pets.zip").write_bytes(packed)
+
+    with pytest.raises(DatasetError, match="piece of a split archive: unpack it"):
+        prepared(tmp_path / "pets.zip")
+
+
 def test_encrypted_zip_file_is_refused(tmp_path: Path) -> None:
     packed = bytearray(raw_zip(class_members(b"cat", b"dog")))
     at = packed.index(b"PK\x01\x02")

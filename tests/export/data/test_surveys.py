@@ -240,6 +240,16 @@ LEFTOVERS: dict[str, tuple[dict[str, int], str, int]] = {
         "class folder of folders",
         1,
     ),
+    "a folder that holds one class again": (
+        {"cat": 8, "dog": 8, "old__cat": 8},
+        "class folder of folders",
+        1,
+    ),
+    "folders around folders in a class": (
+        {"cat__a__young": 4, "cat__a__old": 4, "dog": 8},
+        "class folder of folders",
+        1,
+    ),
     "masks beside the images of each class": (
         {"cat__images": 8, "cat__masks": 8, "dog__images": 8, "dog__masks": 8},
         "mask or annotation of a photo",
@@ -429,6 +439,14 @@ def test_photos_are_known_by_suffix_or_else_by_their_bytes(tmp_path: Path) -> No
         (
             {"color__cat": 4, "color__dog": 4, "grey__cat": 4, "grey__dog": 4},
             "'color', 'grey' hold the same folders .'cat', 'dog'.*--layout classes",
+        ),
+        (
+            {"cat": 8, "dog": 8, "pets__cat": 4, "pets__dog": 4, "pets__cow": 4},
+            "'pets' holds folders called as those beside it .'cat', 'dog'. and differs",
+        ),
+        (
+            {"Cat": 8, "Dog": 8, "archive__pets__cat": 4, "archive__pets__dog": 4},
+            "'archive' holds folders called as those beside it .'cat', 'dog'. and differs",
         ),
         (
             {"a__images__cat": 4, "a__images__dog": 4, "b__b__cat": 4, "b__b__dog": 4},
