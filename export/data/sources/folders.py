@@ -35,6 +35,7 @@ _BESIDE_CLASSES: Final = "photo beside the class folders"
 _BESIDE_PARTS: Final = "photo beside the folders of the parts"
 _NO_LABEL: Final = "photo without a label"
 NOT_IN_TRAIN: Final = "test photo of a class that is not in train"
+IN_PIECES: Final = "photo in folders that differ in a number only"
 _NOT_FLAT: Final = "photo that is not named as the others are"
 _MASK: Final = "mask or annotation of a photo"
 
@@ -225,7 +226,7 @@ class _Survey:
     def _take_classes(self, folder: _Folder, part: str) -> None:
         classes = []
         if part == TRAIN and self._asked is None and _are_pieces(folder):
-            self._unlabelled[part] += folder.below()
+            self._leave(IN_PIECES, folder.below())
             return
         for child in folder.folders.values():
             copy, skipped = _repeated(folder, child)
@@ -315,12 +316,13 @@ def _mask_folders(folder: _Folder) -> list[_Folder]:
     """Folders called masks, say, beside one called images or beside the same names."""
     children = list(folder.folders.values())
     masks = [child for child in children if _MASKS.fullmatch(_letters(child.name))]
-    if not masks or len(masks) == len(children):
-        return []
     others = [child for child in children if child not in masks]
+    if not masks:
+        return []
     if any(_IMAGES.fullmatch(_letters(child.name)) for child in others):
         return masks
-    stems = {_stem(photo.name) for child in others for photo in child.below()}
+    stems = {_stem(photo.name) for photo in folder.photos}
+    stems |= {_stem(photo.name) for child in others for photo in child.below()}
     return [
         child
         for child in masks

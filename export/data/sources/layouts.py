@@ -24,7 +24,12 @@ from export.data.sources.files import (
     Listing,
     SourceFile,
 )
-from export.data.sources.folders import EMPTY, NOT_IN_TRAIN, survey_folders
+from export.data.sources.folders import (
+    EMPTY,
+    IN_PIECES,
+    NOT_IN_TRAIN,
+    survey_folders,
+)
 from export.data.sources.idx import collect_idx, find_idx, is_idx
 from export.data.sources.lists import (
     FoundLists,
@@ -270,6 +275,10 @@ def _nothing_labelled(
     )
     if found.test or found.left:
         message += f" {len(found.test) + len(found.left):,} photos have no label."
+    if IN_PIECES in found.left.values():
+        message += (
+            " Folders that differ in a number only are classes with --layout classes."
+        )
     closed = [x.path for x in listing.files if x.kind == ARCHIVE or is_idx(x.name)]
     if closed:
         message += (

@@ -310,11 +310,14 @@ def test_masks_named_as_their_photos_are_left_out(tmp_path: Path) -> None:
     for name in ("cat/1_mask.png", "cat/1_mask_1.png", "dog/2_segmentation.png"):
         (source / name).write_bytes(photo(len(name)))
     (source / "dog" / "blue_mask.png").write_bytes(photo(900))
+    (source / "dog" / "cow.png").write_bytes(photo(901))
+    (source / "dog" / "segmentation").mkdir()
+    (source / "dog" / "segmentation" / "cow.gif").write_bytes(photo(902))
 
     kinds = kinds_of(source)
 
-    assert len(kinds["mask or annotation of a photo"]) == 3
-    assert len(list_photos(source)) == 17
+    assert len(kinds["mask or annotation of a photo"]) == 4
+    assert len(list_photos(source)) == 18
 
 
 def test_layout_classes_takes_the_outer_folders(tmp_path: Path) -> None:
@@ -435,7 +438,10 @@ def test_photos_are_known_by_suffix_or_else_by_their_bytes(tmp_path: Path) -> No
         ),
         ({"trainA": 8, "trainB": 8, "testA": 8, "testB": 8}, "no labelled photos"),
         ({"train": 8, "train_cropped": 8}, "16 photos have no label"),
-        ({"images_001__images": 8, "images_002__images": 8}, "16 photos have no label"),
+        (
+            {"images_001__images": 8, "images_002__images": 8},
+            "16 photos have no label. Folders that differ in a number only",
+        ),
         (
             {"color__cat": 4, "color__dog": 4, "grey__cat": 4, "grey__dog": 4},
             "'color', 'grey' hold the same folders .'cat', 'dog'.*--layout classes",
