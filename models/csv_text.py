@@ -22,9 +22,13 @@ HEAD_BYTES: Final = 64 * 1024
 CsvRow: TypeAlias = tuple[int, list[str]]
 """The line that a row ends in, and its cells."""
 
-_DELIMITERS: Final = (",", ";", "\t")
+_DELIMITERS: Final = (",", ";", "\t", "|")
 _MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HINT: Final = "sep="
+_FLAGS: Final = {
+    **dict.fromkeys(("0", "0.0", "false"), False),
+    **dict.fromkeys(("1", "1.0", "true"), True),
+}
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,12 @@ class CsvFaultError(ValueError):
 def read_rows(stream: BinaryIO) -> Generator[CsvRow, None, None]:
     """The rows of the CSV file in *stream* from its start, the header first.
 
-    All are as wide as the header: empty columns behind its last name do not count.
-    Blank rows are left out. The stream is read bit by bit, and stays open.
+    All are as wide as the header: empty columns behind its last name do not count, and
+    a shorter row, as Excel writes them where the last cells are empty, is filled up with
+    empty cells. Blank rows are left out. The stream is read bit by bit, and stays open.
 
     Raises:
-        CsvFaultError: a row is no CSV, no UTF-8 or UTF-16, or of another width.
+        CsvFaultError: a row is no CSV, no UTF-8 or UTF-16, or wider than the header.
         OSError: the file cannot be read.
     """
     stream.seek(0)
@@ -79,11 +84,19 @@ def read_rows(stream: BinaryIO) -> Generator[CsvRow, None, None]:
             yield line, _checked(line, cells, width)
     except (csv.Error, UnicodeDecodeError) as error:
         line = reader.line_num + dialect.skipped_lines
-        reason = f"it is no CSV ({error}): write it anew"
+        reason = f"it is no CSV ({error}): save the file as CSV in UTF-8, with commas"
         raise CsvFaultError(line, reason) from error
     finally:
         # Or the stream would be closed with the reader of this pass.
         text.detach()
+
+
+def read_flag(cell: str) -> bool | None:
+    """What *cell* says in a column of zeros and ones, or of FALSE and TRUE; None: neither.
+
+    pandas writes the columns of its dummies as the second.
+    """
+    return _FLAGS.get(cell.strip().replace(",", ".").lower())
 
 
 def find_dialect(head: bytes) -> CsvDialect:
@@ -116,8 +129,11 @@ def _used(cells: list[str]) -> int:
 
 
 def _checked(line: int, cells: list[str], width: int) -> list[str]:
-    if len(cells) < width or any(map(str.strip, cells[width:])):
-        reason = f"it has {len(cells)} columns, the header has {width}: mend the row"
+    if any(map(str.strip, cells[width:])):
+        reason = (
+            f"it has {len(cells)} columns, the header has {width}: name every column in "
+            "the first line, and put quotes around cells that hold the separator"
+        )
         raise CsvFaultError(line, reason)
     if not is_utf8("".join(cells)):
         wrong = next(cell for cell in cells if not is_utf8(cell))
@@ -125,7 +141,7 @@ def _checked(line: int, cells: list[str], width: int) -> list[str]:
         raise CsvFaultError(
             line, f"it is not UTF-8 ({shown}): save the file as CSV in UTF-8"
         )
-    return cells[:width]
+    return cells[:width] + [""] * (width - len(cells))
 
 
 def _most_frequent(header: str) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Final
 
 _LEADING_ZEROS: Final = re.compile(r"(?<![0-9])0+(?=[0-9])")
+_FLOAT: Final = re.compile(r"[0-9]+\.0")
 _MOST_COMPARED: Final = 20_000
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 
@@ -26,12 +27,17 @@ def normal_name(name: str) -> str:
 
 
 def loose_name(name: str) -> str:
-    """*name* without case and without leading zeros of its numbers.
+    """*name* without case, leading zeros of its numbers, and the ``.0`` of a number.
 
-    Windows changes the first and Excel the second; to be asked only after the names
-    themselves were compared.
+    Windows changes the first, Excel the second, and pandas writes a column of numbers
+    with a gap as floats; to be asked only after the names themselves were compared.
     """
-    return _LEADING_ZEROS.sub("", normal_name(name).casefold())
+    return _LEADING_ZEROS.sub("", whole_number(normal_name(name).casefold()))
+
+
+def whole_number(name: str) -> str:
+    """*name*, without the ``.0`` if it is a whole number written as a float."""
+    return name.removesuffix(".0") if _FLOAT.fullmatch(name) else name
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:

@@ -12,6 +12,7 @@ from models.csv_text import CsvDialect, find_dialect
     [
         (b"id,label\n1,cat\n", CsvDialect("utf-8-sig", ",")),
         (b"\xef\xbb\xbfid;label\r\n", CsvDialect("utf-8-sig", ";")),
+        (b"id|label\n1|a,b\n", CsvDialect("utf-8-sig", "|")),
         (b"\n\nid\tlabel\n", CsvDialect("utf-8-sig", "\t")),
         ("id;label\r\n".encode("utf-16"), CsvDialect("utf-16", ";")),
         (b'"a;b;c",label\n', CsvDialect("utf-8-sig", ",")),

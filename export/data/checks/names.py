@@ -48,10 +48,8 @@ def check_labels(photos: Sequence[SourcePhoto]) -> tuple[Finding, ...]:
     for label in counts:
         _check_label(label)
     if len(counts) < 2:
-        message = (
-            f"{len(counts)} classes ({', '.join(counts) or 'none'}): at least two are "
-            "needed to tell photos apart"
-        )
+        found = f"1 class ({', '.join(counts)})" if counts else "no class"
+        message = f"{found}: at least two are needed to tell photos apart"
         raise DatasetError(message)
     largest = max(counts.values())
     tiny = [

@@ -23,7 +23,7 @@ from export.data.checks.findings import Finding, find
 from export.data.sources.archives import Archives
 from export.data.sources.files import Listing, Origin, SourceFile
 from export.data.sources.photos import Collection, SourcePhoto
-from models.csv_text import CsvFaultError, read_rows
+from models.csv_text import CsvFaultError, read_flag, read_rows
 from models.errors import (
     DatasetError,
     InvalidImageError,
@@ -67,7 +67,7 @@ _MOST_FILES: Final = 20
 _MOST_FOLDERS: Final = 3
 _ROWS_TRIED: Final = 1000
 _MOST_NEAREST: Final = 3
-_FLAGS: Final = {"0": False, "0.0": False, "1": True, "1.0": True}
+_MISSING: Final = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "null"})
 
 
 @dataclass(frozen=True)
@@ -278,6 +278,7 @@ def _collect(
                 "see that each is the photo meant",
             ),
             *_odd_columns(sheet, columns, named),
+            *_odd_labels(labels),
         ),
         _describe(sheet, columns),
     )
@@ -307,7 +308,7 @@ def _labels(sheet: _Sheet, columns: _Columns) -> list[str]:
         if len(columns.labels) == 1:
             label = cells[columns.labels[0]]
         else:
-            marked = (each for each in columns.labels if _FLAGS[cells[each]])
+            marked = (each for each in columns.labels if read_flag(cells[each]))
             label = sheet.header[next(marked)]
         if not photo or not label:
             lack = f"no label for {quoted(photo)}" if photo else "no photo"
@@ -381,6 +382,14 @@ def _odd_columns(
             guess,
             "name them with --photo-column and --label-column",
         ),
+    )
+
+
+def _odd_labels(labels: Sequence[str]) -> tuple[Finding, ...]:
+    return find(
+        "label that R, pandas or Excel write where there is none",
+        sorted({label for label in labels if label.casefold() in _MISSING}),
+        "it is a class of its own: remove its rows if they have no label",
     )
 
 
@@ -488,7 +497,7 @@ def _likely(sheet: _Sheet, shares: Sequence[float]) -> list[int]:
 def _label_columns(sheet: _Sheet, free: list[int], photo: int) -> tuple[int, ...]:
     """The column whose values are labels, or the columns that are labels."""
     values = {each: {cells[each] for _, cells in sheet.rows} for each in free}
-    flags = tuple(each for each in free if values[each] <= _FLAGS.keys())
+    flags = tuple(each for each in free if None not in map(read_flag, values[each]))
     fault = _flag_fault(sheet, flags, photo)
     if len(flags) > 1 and not fault:
         return flags
@@ -509,7 +518,7 @@ def _label_columns(sheet: _Sheet, free: list[int], photo: int) -> tuple[int, ...
 
 def _flag_fault(sheet: _Sheet, flags: Sequence[int], photo: int) -> str:
     for line, cells in sheet.rows:
-        count = sum(_FLAGS[cells[each]] for each in flags)
+        count = sum(map(bool, (read_flag(cells[each]) for each in flags)))
         if count != 1:
             return (
                 f"line {line} has {count} labels for {quoted(cells[photo])}, and a photo "

@@ -93,6 +93,15 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
         prepared(write_flat(tmp_path / "redux", dogs=0))
 
 
+def test_photos_that_leave_no_class_are_named_with_their_fault(tmp_path: Path) -> None:
+    source = write_flat(tmp_path / "redux", cats=3, dogs=3, test=0)
+    for path in (source / "train").iterdir():
+        path.write_bytes(b"II*\0")
+
+    with pytest.raises(DatasetError, match=r"6 photos .* train/cat.0.png: .*TIFF"):
+        prepared(source)
+
+
 def test_two_photos_are_refused_by_the_class_that_is_too_small(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="class 'cat' has 1 photos"):
         prepared(write_flat(tmp_path / "redux", cats=1, dogs=1))

@@ -57,6 +57,8 @@ def table(header: str, cell: str = "{stem}{comma}{label}", comma: str = ",") -> 
             comma=comma,
             cat=int(label == "cat"),
             dog=int(label == "dog"),
+            is_cat=str(label == "cat"),
+            is_dog=str(label == "dog"),
         )
         for path, label in NAMED
     )
@@ -89,6 +91,13 @@ READABLE: dict[str, str | bytes] = {
     "counted from 0": table("no,Bild,Tier", "{number},{name},{label}"),
     "rows are numbered": table(",pic,sort", "{number},{name},{label}"),
     "id is the label": table("Image,Id", "{name},{label}"),
+    "bars": table("id|breed", comma="|"),
+    "short rows": table("id,breed,note,age"),
+    "floats": table("id,breed", "{number}.0,{label}"),
+    "dummies of pandas": table("id,cat,dog", "{stem},{is_cat},{is_dog}"),
+    "dummies of Excel": table("id,cat,dog", "{stem},{is_cat},{is_dog}")
+    .replace("True", "TRUE")
+    .replace("False", "FALSE"),
 }
 
 
@@ -124,6 +133,8 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         "line 3 has 2 labels for '00001'",
     ),
     "Latin 1": (b"id,label\n00000,cat\n00001,b\xe4r\n", r"line 3 .* UTF-8 \('b\\xe4r"),
+    "names of rows": ("id,label\n1,00000,cat\n", "line 2 .* name every column"),
+    "no commas": ('"id" "label"\n', "save the file as CSV in UTF-8, with commas"),
     "Excel": (b"PK\x03\x04 and so on", "Excel workbook: save"),
     "other photos": (
         "id,label\n00000x,cat\n00001x,dog\n",
@@ -159,6 +170,16 @@ def test_what_was_guessed_is_a_finding(tmp_path: Path) -> None:
     ):
         findings = look(tmp_path, READABLE[case]).only().findings
         assert [each.kind for each in findings] == [kind]
+
+
+@pytest.mark.parametrize("missing", ["NA", "nan", "#N/A", "NULL"])
+def test_missing_label_is_a_finding(tmp_path: Path, missing: str) -> None:
+    content = table("id,breed").replace("dog", missing)
+
+    (finding,) = look(tmp_path, content).only().findings
+
+    assert finding.kind.startswith("label that R, pandas or Excel write")
+    assert finding.examples == (missing,)
 
 
 def test_photo_may_be_called_as_a_column_is(tmp_path: Path) -> None:
