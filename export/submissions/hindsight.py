@@ -87,7 +87,9 @@ def find_mixed_up(
     clearly = (
         _ranks_backwards(probabilities[:, 1], classes)
         if binary
-        else _finds_more(mixed, probabilities, classes)
+        else finds_more(
+            *(each.argmax(axis=1) == classes for each in (mixed, probabilities))
+        )
     )
     if not clearly or loss >= log_losses(probabilities, classes).mean():
         return None
@@ -121,13 +123,8 @@ def _ranks_backwards(scores: NDArray[np.float64], classes: NDArray[np.int64]) ->
     return bool(0.5 - area > _SURE * deviation)
 
 
-def _finds_more(
-    mixed: NDArray[np.float64],
-    given: NDArray[np.float64],
-    classes: NDArray[np.int64],
-) -> bool:
-    """Whether *mixed* finds clearly more labels than *given* (McNemar 1947)."""
-    before, after = (each.argmax(axis=1) == classes for each in (given, mixed))
+def finds_more(after: NDArray[np.bool_], before: NDArray[np.bool_]) -> bool:
+    """Whether there are clearly more hits in *after*, [N] as *before* (McNemar 1947)."""
     won, lost = int((after & ~before).sum()), int((before & ~after).sum())
     return bool(won - lost > _SURE * (won + lost) ** 0.5)
 

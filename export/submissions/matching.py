@@ -75,8 +75,11 @@ def check_ids(
     missing = [each for each in needed if each not in known]
     if missing:
         message = f"{path} lacks {len(missing)} of the ids in {other}"
-        near = nearest_name(missing[0], sorted(known.difference(needed)))
+        own = sorted(known.difference(needed))
+        near = nearest_name(missing[0], own)
         nearest = f"; the nearest it has is {quoted(near)}" if near else ""
+        if own and not near:
+            nearest = f", the first that only it has is {quoted(own[0])}"
         first = f"the first is {quoted(missing[0])}{nearest}"
         raise InvalidRequestError(f"{message}, {first}")
     if len(known) > len(needed):
@@ -99,7 +102,7 @@ def _classes(
         known = ", ".join(list(labels)[:_NAMED_LABELS])
         message = (
             f"{truth.path} has the label {quoted(unknown[0])}, {submitted.path} only "
-            f"{known}"
+            f"{known}: call the labels the same in both"
         )
         raise InvalidRequestError(message)
     by_code = np.array([numbers[label] for label in truth.labels])
@@ -115,8 +118,11 @@ def _binary(truth: Truth, positive: str | None) -> dict[str, int]:
     if positive is not None and positive in found and len(found) <= 2:
         others = found - {positive} or {f"not {positive}"}
         return {others.pop(): 0, positive: 1}
+    named = ", ".join(sorted(found)[:_NAMED_LABELS])
+    if positive is not None and positive not in found:
+        message = f"--positive {quoted(positive)} is no label of {truth.path}, which has {named}"
+        raise InvalidRequestError(message)
     if positive is not None or len(found) != 2:
-        named = ", ".join(sorted(found)[:_NAMED_LABELS])
         message = (
             f"a submission with one column needs a truth with 0 and 1 or with two "
             f"labels, {truth.path} has {len(found)} ({named}): name one with --positive"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from models.csv_text import (
     HEAD_BYTES,
@@ -15,6 +16,9 @@ from models.csv_text import (
 )
 from models.errors import InvalidRequestError, quoted
 from models.names import normal_name
+
+_INDEX: Final = ("", "Unnamed: 0")
+_IDS: Final = ("id", "img", "image", "image_id", "file", "filename", "id_code")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,10 @@ class Records:
             ValueError: it is none.
         """
         plain = self.dialect.delimiter == ","
-        return float(field if plain else field.replace(",", "."))
+        try:
+            return float(field if plain else field.replace(",", "."))
+        except ValueError as error:
+            raise ValueError(f"{quoted(field)} is no number") from error
 
 
 def open_records(path: Path) -> Records:
@@ -50,8 +57,8 @@ def open_records(path: Path) -> Records:
     is raised there, too.
 
     Raises:
-        InvalidRequestError: it cannot be read, is no UTF-8 or UTF-16, or has no header of
-            two or more different columns.
+        InvalidRequestError: it cannot be read, is no UTF-8 or UTF-16, has no header of
+            two or more different columns, or has a data frame's index before the ids.
     """
     rows = _records(path)
     _, header = next(rows, (1, []))
@@ -59,6 +66,12 @@ def open_records(path: Path) -> Records:
         message = (
             f"{path} begins with {quoted(','.join(header))}: the first line has to name "
             "an id column and one or more others, each once"
+        )
+        raise InvalidRequestError(message)
+    if header[0].strip() in _INDEX and header[1].strip().lower() in _IDS:
+        message = (
+            f"{path} begins with a column of row numbers before {quoted(header[1])}, the "
+            "index of a data frame: write it with index=False (R: row.names=FALSE)"
         )
         raise InvalidRequestError(message)
     with path.open("rb") as stream:

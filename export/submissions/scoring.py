@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from export.submissions.hindsight import Hindsight, MixedUp, best_clip, find_mixed_up
+from export.submissions.hindsight import (
+    Hindsight,
+    MixedUp,
+    best_clip,
+    find_mixed_up,
+    finds_more,
+)
 from export.submissions.matching import Matched, check_ids, match
 from export.submissions.offenders import Offender, worst_offenders
 from export.submissions.records import open_records
 from export.submissions.table import read_submission
 from export.submissions.truth import read_truth
 from models.errors import InvalidRequestError, quoted_names
+from models.names import whole_number
 from models.probabilities import accuracy, log_losses
 
 WORST: Final = 10
@@ -54,12 +62,26 @@ class Score:
 
 
 @dataclass(frozen=True)
+class RenamedLabels:
+    """Labels that seem to be called otherwise in the submission than in the truth.
+
+    Attributes:
+        names: what the submission says and what that stands for, where they differ.
+        accuracy: the score if they do.
+    """
+
+    names: tuple[tuple[str, str], ...]
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class LabelScore:
     """How a submission of labels does, which has no log loss; as in `Score`."""
 
     images: int
     accuracy: float
     recalls: tuple[Recall, ...]
+    renamed: RenamedLabels | None
 
 
 def score_submission(
@@ -94,7 +116,7 @@ def score_labels(submission: Path, truth: Path) -> LabelScore | None:
     """Score a *submission* that has an id and a label in each row, as *truth* has.
 
     None: it has probabilities, as the first row tells: the number of a label is whole,
-    and of more than two.
+    and of more than two. Numbers may be written as floats: 2.0 is 2.
 
     Raises:
         InvalidRequestError: a file cannot be read, ids differ, or *truth* has none of
@@ -103,19 +125,24 @@ def score_labels(submission: Path, truth: Path) -> LabelScore | None:
     true = read_truth(truth)
     records = open_records(submission)
     _, first = next(records.rows, (0, ["", "0"]))
-    is_whole = first[1].strip().isdecimal() and len(true.labels) > 2
+    is_whole = whole_number(first[1].strip()).isdecimal() and len(true.labels) > 2
     if len(records.header) != 2 or (_is_number(first[1]) and not is_whole):
         return None
     given = read_truth(submission)
     check_ids(submission, given.rows, truth, true.rows)
-    if not set(given.labels) & set(true.labels):
+    said_labels, asked_labels = (
+        [whole_number(label) for label in each.labels] for each in (given, true)
+    )
+    if not set(said_labels) & set(asked_labels):
         message = (
-            f"{submission} has the labels {quoted_names(given.labels)}, {truth} has"
+            f"{submission} has the labels {quoted_names(given.labels)}, {truth} has "
+            f"{quoted_names(true.labels)}: call them the same in both (the submission "
+            "comes first, then the truth)"
         )
-        raise InvalidRequestError(f"{message} {quoted_names(true.labels)}")
+        raise InvalidRequestError(message)
     rows = [given.rows[each] for each in true.rows]
-    said = np.array(given.labels)[given.numbers][rows][true.scored]
-    asked = np.array(true.labels)[true.numbers][true.scored]
+    said = np.array(said_labels)[given.numbers][rows][true.scored]
+    asked = np.array(asked_labels)[true.numbers][true.scored]
     if not len(asked):
         raise InvalidRequestError(f"{truth} says of every row to ignore it")
     hits = said == asked
@@ -127,7 +154,25 @@ def score_labels(submission: Path, truth: Path) -> LabelScore | None:
             for label in sorted(set(asked.tolist()))
             if (mine := asked == label).any()
         ),
+        _find_renamed(said, asked),
     )
+
+
+def _find_renamed(
+    said: NDArray[np.str_], asked: NDArray[np.str_]
+) -> RenamedLabels | None:
+    """Other names for what is *said* that fit what is *asked* far better; None: none."""
+    names = {}
+    for label in np.unique(said).tolist():
+        found, counts = np.unique(asked[said == label], return_counts=True)
+        names[label] = str(found[counts.argmax()])
+    if len(names) < 2 or len(set(names.values())) < len(names):
+        return None
+    meant = np.array([names[label] for label in said.tolist()])
+    if not finds_more(meant == asked, said == asked):
+        return None
+    moved = tuple(pair for pair in names.items() if pair[0] != pair[1])
+    return RenamedLabels(moved, float((meant == asked).mean()))
 
 
 def _is_number(field: str) -> bool:

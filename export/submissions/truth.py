@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.submissions.records import Records, index_ids, open_records
-from models.errors import InvalidRequestError, quoted
+from models.csv_text import read_flag
+from models.errors import InvalidRequestError, quoted, quoted_names
 from models.names import normal_name
 
 USAGE: Final = "usage"
@@ -87,10 +88,13 @@ def _labelled(
             yield line, fields, label
         return
     for line, fields in records.rows:
-        cells = {each: fields[each].strip().replace(",", ".") for each in values}
-        marked = [each for each, cell in cells.items() if cell in {"1", "1.0"}]
-        zeros = sum(cell in {"0", "0.0"} for cell in cells.values())
-        if len(marked) != 1 or zeros != len(values) - 1:
-            fault = f"id {quoted(fields[0])} needs one 1 and otherwise 0"
+        flags = {each: read_flag(fields[each]) for each in values}
+        marked = [each for each, flag in flags.items() if flag]
+        if len(marked) != 1 or None in flags.values():
+            names = quoted_names(records.header[each] for each in values)
+            fault = (
+                f"id {quoted(fields[0])} needs one 1 and otherwise 0, for the columns "
+                f"{names} are taken for labels: for names of labels keep one column"
+            )
             raise records.refuse(line, fault)
         yield line, fields, records.header[marked[0]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from kennel.commands.api_options import JSON_OPTION
 if TYPE_CHECKING:
     from export.submissions.hindsight import Hindsight, MixedUp
     from export.submissions.offenders import Offender
-    from export.submissions.scoring import LabelScore, Score
+    from export.submissions.scoring import LabelScore, RenamedLabels, Score
 
 _NAMED: Final = 10
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -57,6 +58,8 @@ def score(
             click.echo(json.dumps(dataclasses.asdict(labelled)))
             return
         click.echo(f"accuracy {labelled.accuracy:.4f}, {labelled.images} images")
+        if labelled.renamed:
+            click.echo(_renamed(labelled.renamed))
         _print_recalls(labelled)
         return
     found = score_submission(csv, truth, positive, worst)
@@ -80,6 +83,20 @@ def _print_recalls(score: Score | LabelScore) -> None:
         click.echo(f"  recall of {each.label}: {share} of {each.images}")
 
 
+def _renamed(renamed: RenamedLabels) -> str:
+    pairs = [f"{said!r} stands for {meant!r}" for said, meant in renamed.names]
+    return (
+        f"labels seem to be mixed up: {_few(pairs)}; so they have accuracy "
+        f"{renamed.accuracy:.4f}. See which label each name or number stands for, in the "
+        "CSV and in the truth"
+    )
+
+
+def _few(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
+    return f"{', '.join(texts[:_NAMED])}{more}"
+
+
 def _mixed_up(score: Score, mixed: MixedUp) -> str:
     labels = [each.label for each in score.recalls]
     better = f"log loss {mixed.log_loss:.5f}, accuracy {mixed.accuracy:.4f}"
@@ -95,9 +112,8 @@ def _mixed_up(score: Score, mixed: MixedUp) -> str:
         for column, label in zip(labels, mixed.labels, strict=True)
         if column != label
     ]
-    more = f" and {len(moved) - _NAMED} more" if len(moved) > _NAMED else ""
     return (
-        f"columns seem to be mixed up: {', '.join(moved[:_NAMED])}{more}; so they have "
+        f"columns seem to be mixed up: {_few(moved)}; so they have "
         f"{better}. Put the header's labels into the order of the columns"
     )
 

@@ -312,10 +312,17 @@ def test_nearest_id_is_named(tmp_path: Path) -> None:
         (["id,label", "1,0.5", "2,-0.1", "3,0"], "line 3: id '2': -0.1 is no"),
         (["id,label", "1,0.5", "2,nan", "3,0"], "line 3: id '2': nan is no"),
         (["id,label", "1,0.5", "2,inf", "3,0"], "line 3: id '2': inf is no"),
-        (["id,label", "1,0.5", "2,dog", "3,0"], "line 3: id '2': could not convert"),
-        (["id,label", "1,0.5", "2,", "3,0"], "line 3: id '2': could not convert"),
+        (["id,label", "1,0.5", "2,dog", "3,0"], "line 3: id '2': 'dog' is no number"),
+        (["id,label", "1,0.5", "2,", "3,0"], "line 3: id '2': '' is no number"),
         (["id,a,b", "1,0,0", "2,0,0", "3,0,1"], r"line 2: id '1': .* all 0.*2 such"),
-        (["id,label", "1,0.5", "2"], "line 3: it has 1 columns, the header has 2"),
+        (["id,label", "1,0.5", "2"], "line 3: id '2': '' is no number"),
+        (["id,label", "1,0.5,5"], "line 2: it has 3 columns, the header has 2"),
+        ([",id,label", "0,1,0.5"], "row numbers before 'id'.*index=False"),
+        (["Unnamed: 0,id,p", "0,1,0.5"], "row numbers before 'id'.*index=False"),
+        (
+            ["id,label", "test/1.jpg,0.5", "test/2.jpg,.5"],
+            "first is '1', the first that only it has is 'test/1.jpg'",
+        ),
         (["id,label"], "has a header and no rows"),
         (["id"], "has to name an id column"),
         (["id,c0,c0", "1,1,1"], "each once"),
@@ -338,12 +345,13 @@ def test_bad_submission_is_refused_by_line_and_id(
         ("id,label", ["id,label", "1,dog", "2,dog", "3,dog"], "1 .*--positive"),
         ("id,cat,dog", ["id,label", "1,cat", "2,dog", "3,cow"], "'cow', .* cat, dog"),
         ("id,cat,dog", ["id,cat,dog", "1,1,1", "2,0,1", "3,0,1"], "line 2: .* one 1"),
+        ("id,label", ["id,label,file", "1,cat,a.jpg"], "'label', 'file' are taken for"),
         ("id,label", ["id,label", "1,cat", "2, ", "3,dog"], "line 3: id '2' has no"),
         ("id,cat,dog", ["id,Usage", "1,Public", "2,x", "3,x"], "no column of labels"),
         (
             "id,label",
             [*(f"{row},Ignored" for row in ("id,label", *"123"))],
-            "line 2: it has",
+            "line 2: id '1' needs one 1",
         ),
     ],
 )
@@ -383,3 +391,64 @@ def test_submission_that_does_not_fit_the_sample_is_refused(
 
     with pytest.raises(InvalidRequestError, match=complaint):
         check_submission(csv, sample)
+
+
+def test_label_that_the_truth_lacks_is_named(tmp_path: Path) -> None:
+    truth = write(tmp_path / "t.csv", *BINARY_TRUTH)
+    csv = write(tmp_path / "s.csv", "id,label", "1,0.5", "2,0.5", "3,0.5")
+
+    with pytest.raises(InvalidRequestError, match="--positive 'dog' is no label of"):
+        score_submission(csv, truth, "dog")
+
+
+def test_truth_may_have_dummies_of_pandas(tmp_path: Path) -> None:
+    truth = write(
+        tmp_path / "t.csv", "id,cat,dog", "1,False,True", "2,True,False", "3,FALSE,TRUE"
+    )
+    csv = write(tmp_path / "s.csv", "id,cat,dog", "1,0,1", "2,0.9,0.1", "3,1,0")
+
+    assert score_submission(csv, truth).accuracy == pytest.approx(2 / 3)
+
+
+def test_labels_that_change_places_are_noticed(tmp_path: Path) -> None:
+    names = ["cat", "dog", "dog"] * 8
+    other = {"cat": "dog", "dog": "cat"}
+    truth = write(
+        tmp_path / "t.csv", "id,label", *(f"{n},{x}" for n, x in enumerate(names))
+    )
+    csv = write(
+        tmp_path / "s.csv", "id,y", *(f"{n},{other[x]}" for n, x in enumerate(names))
+    )
+    always = write(tmp_path / "a.csv", "id,y", *(f"{n},cat" for n in range(24)))
+
+    score = score_labels(csv, truth)
+
+    assert score is not None
+    assert score.renamed is not None
+    assert dict(score.renamed.names) == other
+    assert (score.accuracy, score.renamed.accuracy) == (0, 1)
+    for fine in (truth, always):
+        right = score_labels(fine, truth)
+        assert right is not None
+        assert right.renamed is None
+
+
+def test_numbers_of_labels_may_be_floats_and_begin_at_another(tmp_path: Path) -> None:
+    numbers = [0, 1, 2] * 8
+    truth = write(
+        tmp_path / "t.csv", "id,label", *(f"{n},{x}" for n, x in enumerate(numbers))
+    )
+    floats = write(
+        tmp_path / "f.csv", "id,y", *(f"{n},{x}.0" for n, x in enumerate(numbers))
+    )
+    shifted = write(
+        tmp_path / "s.csv", "id,y", *(f"{n},{x + 1}" for n, x in enumerate(numbers))
+    )
+
+    right, wrong = score_labels(floats, truth), score_labels(shifted, truth)
+
+    assert right is not None
+    assert (right.accuracy, right.renamed) == (1, None)
+    assert wrong is not None
+    assert wrong.renamed is not None
+    assert wrong.renamed.names == (("1", "0"), ("2", "1"), ("3", "2"))
