@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kennel.api.answers import Job
 
 _UNKNOWN: Final = "-"
+_MOST_NUMBERS: Final = 10
 _HEADINGS: Final = (
     *("job", "submitted", "state", "images", "images/s", "left"),
     *("model", "CSV", "input", "remarks"),
@@ -54,10 +55,11 @@ def job_page(job: Job) -> str:
         "ended": _moment(content.get("finished")),
         "input": _plain(job.input),
         "images": f"{_counts(job)} done, {job.unreadable} unreadable",
+        "left out": content.get("ignored") or None,
         "images/s": _speed(content),
         "time left": _time_left(content),
         "model": _version(content),
-        "CSV": _csv(content),
+        "CSV": _csv_in_full(content),
         "clip": "off" if content.get("clip", "") is None else content.get("clip"),
         "priority": content.get("priority"),
         "owner": content.get("owner"),
@@ -74,15 +76,14 @@ def what_answers(content: Mapping[str, Any]) -> str:
 
     *content* is the job's status or report.
     """
-    csv = _csv(content) if content.get("positive") else None
-    return ", ".join([_version(content), *([csv] if csv else [])])
+    return ", ".join(filter(None, [_version(content), _csv_in_full(content)]))
 
 
 def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """The *report* of GET /v1/jobs/{id}/report as lines for people."""
     clip = "no clip" if report["clip"] is None else f"clip {report['clip']:g}"
     yield f"{report['job']}: {report['input']} by {what_answers(report)}"
-    yield f"  {report['format']}, {clip}, {report['images']} images"
+    yield f"  {clip}, {report['images']} images"
     yield (
         f"  {report['seconds']:g} s, {report['images_per_second']:g} images/s"
         + _queued(report)
@@ -90,9 +91,12 @@ def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from _work(report)
     yield from _predicted(report)
     yield f"  CSV SHA-256 {report['csv_sha256']}"
-    yield f"  {report['unreadable']} unreadable, {report['ignored']} files left out"
+    yield f"  {report['unreadable']} unreadable"
     for each in report["unreadable_files"]:
-        yield f"    {each['file']}: {each['detail']}"
+        yield f"    {_plain(each['file'])}: {each['detail']}"
+    yield f"  {report['ignored']} left out, for they are no photos"
+    for name in report.get("ignored_files", []):
+        yield f"    {_plain(name)}"
 
 
 def _version(content: Mapping[str, Any]) -> str:
@@ -101,9 +105,23 @@ def _version(content: Mapping[str, Any]) -> str:
 
 
 def _csv(content: Mapping[str, Any]) -> str | None:
-    positive = content.get("positive")
-    told = f": probability of {positive}" if positive else ""
-    return f"{content['format']}{told}" if content.get("format") else None
+    if not content.get("format"):
+        return None
+    positive, told = content.get("positive"), ""
+    if positive:
+        told = f": probability of {positive}"
+    elif content["format"] == "label":
+        told = ": numbers" if content.get("label_numbers") else ": names"
+    return f"{content['format']}{told}"
+
+
+def _csv_in_full(content: Mapping[str, Any]) -> str | None:
+    numbers = [
+        f"{n} {name}" for n, name in enumerate(content.get("label_numbers") or ())
+    ]
+    shown = ", ".join(numbers[:_MOST_NUMBERS])
+    more = ", ..." if len(numbers) > _MOST_NUMBERS else ""
+    return f"{_csv(content)} ({shown}{more})" if numbers else _csv(content)
 
 
 def _row(job: Job) -> tuple[str, ...]:

@@ -9,15 +9,25 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, Final, TypeAlias
 
 from models.errors import quoted
-from models.names import is_utf8
+from models.names import is_utf8, normal_name
 
 HEAD_BYTES: Final = 64 * 1024
 """How much of a file `find_dialect` needs to see."""
+
+PHOTO_COLUMNS: Final = (
+    *("img", "image", "photo", "picture", "pic", "file", "filename", "file_name"),
+    *("image_file", "image_filename", "image_name", "img_name", "photo_name"),
+    *("filepath", "file_path", "filepaths", "image_path", "img_path", "photo_path"),
+    *("path", "images", "photos", "files", "image_id", "img_id", "imageid", "photo_id"),
+    *("id_code", "image_index", "file_id", "name", "id"),
+)
+"""Names of columns of photos, the surest first, as `column_key` writes them."""
 
 CsvRow: TypeAlias = tuple[int, list[str]]
 """The line that a row ends in, and its cells."""
@@ -97,6 +107,11 @@ def read_flag(cell: str) -> bool | None:
     pandas writes the columns of its dummies as the second.
     """
     return _FLAGS.get(cell.strip().replace(",", ".").lower())
+
+
+def column_key(name: str) -> str:
+    """*name* of a column without case, with ``_`` for what is no letter or digit."""
+    return re.sub(r"[^\w]+", "_", normal_name(name).casefold()).strip("_")
 
 
 def find_dialect(head: bytes) -> CsvDialect:

@@ -103,7 +103,9 @@ def _check_unique(items: Iterable[Item]) -> None:
         other = seen.setdefault(id_key(item.id), item.file)
         if other is not item.file:
             first, second = sorted((other, item.file))
-            both = f"{quoted(first)} and {quoted(second)}"
+            # Accents that are written in two ways look the same.
+            show = ascii if normal_name(first) == normal_name(second) else quoted
+            both = f"{show(first)} and {show(second)}"
             message = f"files {both} have the same id: remove or rename one"
             raise InvalidRequestError(message, code="invalid_input")
 

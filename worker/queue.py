@@ -78,7 +78,8 @@ class JobQueue(SubmittingQueue):
         run = self._find(job_id)
         state = read_state(run)
         if state not in {"failed", "cancelled"}:
-            message = f"job {job_id} is {state}: only failed or cancelled jobs go on"
+            what = "has succeeded" if state == "succeeded" else f"is {state}"
+            message = f"job {job_id} {what}: only failed or cancelled jobs go on"
             raise ConflictError(message, code="job_not_retryable")
         self._work_list.ping()
         with found_run(self._runs_dir, job_id):

@@ -54,6 +54,7 @@ def _asked(manifest: Manifest) -> dict[str, Any]:
         "input": manifest.input,
         "format": request.format,
         "positive": request.written_label,
+        "label_numbers": request.numbered_labels,
         "clip": request.clip,
         "on_unreadable": request.on_unreadable,
         "max_unreadable": manifest.max_unreadable,

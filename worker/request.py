@@ -104,6 +104,11 @@ class JobRequest:
             return None
         return self.positive or self.labels[-1]
 
+    @property
+    def numbered_labels(self) -> tuple[str, ...] | None:
+        """The labels in the order of the numbers that the CSV has for them; None: none."""
+        return self.labels if self.label_numbers else None
+
     def with_own_positive(self) -> JobRequest:
         """The same with `positive` as the model spells it, whatever its Unicode form."""
         if self.positive is None:

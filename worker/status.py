@@ -26,7 +26,9 @@ class JobStatus:
         owner: name of the API key that submitted it; None: the API was open.
         label: the label by which the version was asked for; None: by none.
         positive: whose probability the CSV has; None: its format has all.
+        label_numbers: labels whose numbers, from 0, the CSV has; None: it has none.
         done: images whose shard is finished, unreadable ones included.
+        ignored: files and folders of the input that are no photos.
         max_unreadable: with more unreadable images the job fails.
         images_per_second: of the last minute while it runs, of all when it succeeded.
         eta_seconds: at that speed; None while nothing tells it.
@@ -42,12 +44,14 @@ class JobStatus:
     input: str
     format: str
     positive: str | None
+    label_numbers: tuple[str, ...] | None
     clip: float | None
     max_unreadable: int
     priority: str
     done: int
     total: int
     unreadable: int
+    ignored: int
     images_per_second: float | None
     eta_seconds: float | None
     created: str
@@ -123,12 +127,14 @@ def _status(run: Run, state: str, ending: dict[str, Any]) -> JobStatus:
         input=manifest.input,
         format=request.format,
         positive=request.written_label,
+        label_numbers=request.numbered_labels,
         clip=request.clip,
         max_unreadable=manifest.max_unreadable,
         priority=request.priority,
         done=progress.done,
         total=manifest.total,
         unreadable=progress.unreadable,
+        ignored=manifest.ignored_count,
         images_per_second=None if speed is None else round(speed, 2),
         eta_seconds=None if eta is None else round(eta, 1),
         created=manifest.created,

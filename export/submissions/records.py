@@ -9,8 +9,10 @@ from typing import Final
 
 from models.csv_text import (
     HEAD_BYTES,
+    PHOTO_COLUMNS,
     CsvDialect,
     CsvFaultError,
+    column_key,
     find_dialect,
     read_rows,
 )
@@ -18,7 +20,6 @@ from models.errors import InvalidRequestError, quoted
 from models.names import normal_name
 
 _INDEX: Final = ("", "Unnamed: 0")
-_IDS: Final = ("id", "img", "image", "image_id", "file", "filename", "id_code")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def open_records(path: Path) -> Records:
             "an id column and one or more others, each once"
         )
         raise InvalidRequestError(message)
-    if header[0].strip() in _INDEX and header[1].strip().lower() in _IDS:
+    if header[0].strip() in _INDEX and column_key(header[1]) in PHOTO_COLUMNS:
         message = (
             f"{path} begins with a column of row numbers before {quoted(header[1])}, the "
             "index of a data frame: write it with index=False (R: row.names=FALSE)"

@@ -14,7 +14,7 @@ from kennel.api.listing import find_id, list_jobs
 from kennel.api.options import JobOptions
 from kennel.api.submitting import submit_call
 from kennel.api.transport import Transport
-from kennel.api.uploads import Sent
+from kennel.api.uploads import LeftOut, Sent
 from kennel.api.waiting import wait_for_job
 from models.storage import write_atomically
 
@@ -31,6 +31,7 @@ class JobCalls:
         source: str | Path,
         *,
         on_sent: Sent | None = None,
+        on_left_out: LeftOut | None = None,
         **options: Unpack[JobOptions],
     ) -> Job:
         """Start a job; once this returns, it ends with a CSV or with a reason.
@@ -45,7 +46,7 @@ class JobCalls:
             InvalidRequestError: there is no such folder, archive or CSV file here.
             OSError: it cannot be read.
         """
-        call = submit_call(source, options, on_sent)
+        call = submit_call(source, options, on_sent, on_left_out)
         return self._transport.ask_json(call, Job.from_json)
 
     def job(self, job_id: str) -> Job:

@@ -18,6 +18,7 @@ from kennel.api.options import JobOptions, query_path
 from kennel.api.uploads import (
     ANSWER_SECONDS,
     TOTAL_SECONDS,
+    LeftOut,
     Sent,
     Upload,
     prepare_sheet,
@@ -26,7 +27,10 @@ from kennel.api.uploads import (
 
 
 def submit_call(
-    source: str | Path, options: JobOptions, on_sent: Sent | None = None
+    source: str | Path,
+    options: JobOptions,
+    on_sent: Sent | None = None,
+    on_left_out: LeftOut | None = None,
 ) -> Call:
     """What starts a job with *source*: a folder of the service, or a `Path` here.
 
@@ -45,6 +49,8 @@ def submit_call(
     texts = {name: value for name, value in given.items() if name not in sheets}
     if isinstance(source, Path):
         archive = prepare_upload(source)
+        if on_left_out is not None and archive.left_out:
+            on_left_out(archive.left_out)
         texts = {"input": archive.name, **texts}
         if not sheets:
             return _upload(query_path("/v1/jobs", texts), archive, on_sent)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,9 @@ TOTAL_SECONDS: Final = 24 * 3600.0
 Sent: TypeAlias = Callable[[int, int], None]
 """Called with (bytes sent, bytes in all)."""
 
+LeftOut: TypeAlias = Callable[[Sequence[str]], None]
+"""Called, before anything is sent, with the names in a folder that are no photos."""
+
 _CHUNK_BYTES: Final = 1024 * 1024
 _END: Final = bytes(2 * tarfile.BLOCKSIZE)
 
@@ -43,12 +46,14 @@ class Upload:
         name: what the job's status calls it, in UTF-8.
         size: in bytes.
         chunks: its content, from the start each time.
+        left_out: names in the folder that are no photos, and are not sent.
     """
 
     name: str
     content_type: str
     size: int
     chunks: Callable[[], Iterator[bytes]]
+    left_out: Sequence[str] = ()
 
 
 def sent_name(path: Path) -> str:
@@ -90,8 +95,9 @@ def _folder(folder: Path) -> Upload:
     from worker.sources.local import LocalFolder
     from worker.sources.source import list_photos
 
-    items = list_photos(LocalFolder(folder, str(folder))).items
-    files = [(folder / item.file, _size(folder / item.file)) for item in items]
+    listing = list_photos(LocalFolder(folder, str(folder)))
+    paths = [folder / item.file for item in listing.items]
+    files = [(path, _size(path)) for path in paths]
     heads = (len(_head(file, size)) + _padded(size) for file, size in files)
     total = sum(heads) + len(_END)
 
@@ -102,7 +108,8 @@ def _folder(folder: Path) -> Upload:
             yield bytes(_padded(size) - size)
         yield _END
 
-    return Upload(sent_name(folder.resolve()), "application/x-tar", total, chunks)
+    name = sent_name(folder.resolve())
+    return Upload(name, "application/x-tar", total, chunks, listing.ignored)
 
 
 def _size(file: Path) -> int:

@@ -105,8 +105,8 @@ def follow(client: Client, job: Job, output: Path | None, hint: ResumeHint) -> J
 def fetch_csv(client: Client, job: Job, output: Path) -> None:
     """Write the CSV of the *job*, which has succeeded, all of it or nothing.
 
-    Its path goes to stdout, or the CSV itself; how many images could not be read goes to
-    stderr.
+    Its path goes to stdout, or the CSV itself; how many images could not be read, and
+    how many files were left out, goes to stderr.
 
     Raises:
         ApiError: it is not there, the API refused or cannot be reached.
@@ -118,9 +118,18 @@ def fetch_csv(client: Client, job: Job, output: Path) -> None:
     else:
         client.download(job.id, output)
     if job.unreadable:
+        is_label = job.content.get("format") == "label"
+        given = "the model's first label" if is_label else "the uniform prior"
+        images = "1 image" if job.unreadable == 1 else f"{job.unreadable} images"
         click.echo(
-            f"kennel: {job.unreadable} images could not be read and got the uniform "
-            f"prior; kennel jobs show {job.id} names them",
+            f"kennel: {images} could not be read and got {given}: kennel jobs show "
+            f"{job.id}",
+            err=True,
+        )
+    if ignored := job.content.get("ignored"):
+        files = "1 file or folder" if ignored == 1 else f"{ignored} files and folders"
+        click.echo(
+            f"kennel: left out {files} that are no photos: kennel jobs report {job.id}",
             err=True,
         )
     if output != STDOUT:

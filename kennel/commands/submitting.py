@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from kennel.commands.api_options import (
     open_client,
 )
 from kennel.commands.following import ResumeHint, fetch_csv, follow, output_option
+from models.errors import quoted_names
 
 if TYPE_CHECKING:
     from kennel.api.answers import Job
@@ -70,7 +72,8 @@ _PERHAPS: Final = "Perhaps the job was started all the same: kennel jobs list sh
     type=click.Choice(["prior", "fail"]),
     default="prior",
     show_default=True,
-    help="An image that cannot be read: uniform prior, or fail the job.",
+    help="An image that cannot be read: uniform prior (with --format label the first "
+    "label), or fail the job.",
 )
 @click.option(
     "--max-unreadable",
@@ -118,8 +121,12 @@ def _start(
         if count == size:
             hint.text = _PERHAPS
 
+    def left_out(names: Sequence[str]) -> None:
+        message = f"kennel: not sent, for they are no photos: {quoted_names(names)}"
+        click.echo(message, err=True)
+
     with progress_bars() as progress:
-        job = client.submit(source, on_sent=sent, **options)
+        job = client.submit(source, on_sent=sent, on_left_out=left_out, **options)
     by_default = "" if options["model"] else _BY_DEFAULT
     click.echo(f"{submitted_line(job)}{by_default}", err=True)
     return job

@@ -6,7 +6,15 @@ from typing import Any, Final
 
 from marshmallow import fields
 
-from service.documents.members import Members, choice, count, number, several, text
+from service.documents.members import (
+    Members,
+    choice,
+    count,
+    number,
+    several,
+    text,
+    texts,
+)
 from service.documents.operations import Answer, Content, Operation
 from worker.queue import FORMATS, STATES
 
@@ -47,8 +55,14 @@ class JobSchema(Members):
         "Label whose probability kaggle-binary has; null: another format",
         allow_none=True,
     )
+    label_numbers = texts(
+        "Labels whose numbers, from 0, format label has; null: it has names, or another "
+        "format",
+        allow_none=True,
+    )
     clip = number("Upper bound of a probability; null: none", allow_none=True)
     max_unreadable = count("Unreadable images with which there is a CSV")
+    ignored = count("Files and folders that are no photos; the report names them")
     priority = choice("Which job gets workers first", PRIORITIES)
     progress = fields.Nested(ProgressSchema, required=True)
     images_per_second = number(
@@ -87,8 +101,10 @@ _EXAMPLE: Final = {
     "input": "test",
     "format": "kaggle-binary",
     "positive": "dog",
+    "label_numbers": None,
     "clip": 0.985,
     "max_unreadable": 625,
+    "ignored": 1,
     "priority": "normal",
     "progress": {"done": 5120, "total": 12500, "unreadable": 0},
     "images_per_second": 31.5,

@@ -56,6 +56,11 @@ class ReportSchema(Members):
         required=False,
         allow_none=True,
     )
+    label_numbers = texts(
+        "Labels whose numbers, from 0, format label has; null: it has names, or another "
+        "format",
+        allow_none=True,
+    )
     labels = texts("In the order of the model's outputs")
     input = text("The folder or the archive")
     format = choice("Form of the CSV", FORMATS)
@@ -65,7 +70,7 @@ class ReportSchema(Members):
     images = count("Images in the folder")
     unreadable = count("Images that cannot be decoded")
     unreadable_files = several(UnreadableSchema)
-    ignored = count("Files that are no images by their names")
+    ignored = count("Files and folders that are no photos")
     ignored_files = texts("The first hundred of them")
     created = text("When it was submitted, ISO 8601")
     started = text("When work began (again, after a retry), ISO 8601")
@@ -102,6 +107,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "input": "test",
     "format": "kaggle-binary",
     "positive": "dog",
+    "label_numbers": None,
     "clip": 0.985,
     "on_unreadable": "prior",
     "max_unreadable": 2,

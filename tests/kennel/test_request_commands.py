@@ -264,7 +264,7 @@ def test_submit_names_a_folder_of_the_service(tmp_path: Path) -> None:
         result = run(api, "submit", "test", "-o", str(target), "--clip", "off", *more)
 
     assert (result.exit_code, result.stdout) == (0, f"{target}\n")
-    assert "1 images could not be read" in result.stderr
+    assert "1 image could not be read" in result.stderr
     assert target.read_text() == "id,label\n1,0.5\n"
     assert json.loads(api.seen[0].body) == {
         "input": "test",
@@ -307,6 +307,20 @@ def test_submit_uploads_a_folder_from_here(photos: list[str], tmp_path: Path) ->
 
     assert result.exit_code == 0
     assert api.seen[0].headers["Content-Type"] == "application/x-tar"
+    assert "not sent" not in result.stderr
+
+
+def test_files_that_an_upload_leaves_out_are_named(
+    photos: list[str], tmp_path: Path
+) -> None:
+    folder = Path(photos[0]).parent
+    (folder / "notes.txt").touch()
+    (folder / "more").mkdir()
+    with scripted(says(JOB, 202), says(JOB), says(ROWS)) as api:
+        target = str(tmp_path / "s.csv")
+        result = run(api, "submit", "--upload", str(folder), "-o", target)
+
+    assert "not sent, for they are no photos: 'more', 'notes.txt'\n" in result.stderr
 
 
 def test_submit_of_a_job_that_fails_says_why(tmp_path: Path) -> None:
@@ -410,6 +424,29 @@ def test_job_is_shown_with_all_that_its_list_has() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (None, "label: names"),
+        (["cow", "dog"], "label: numbers (0 cow, 1 dog)"),
+        ([f"c{n}" for n in range(11)], "8 c8, 9 c9, ...)"),
+    ],
+)
+def test_what_a_csv_of_labels_has_is_said(
+    labels: list[str] | None, words: str, tmp_path: Path
+) -> None:
+    job = {**JOB, "format": "label", "label_numbers": labels, "ignored": 2}
+    with scripted(says(job), says(ROWS), says(job)) as api:
+        fetched = run(api, "jobs", "csv", "j1", "-o", str(tmp_path / "s.csv"))
+        shown = run(api, "jobs", "show", "j1")
+
+    assert words in fetched.stderr
+    assert "1 image could not be read and got the model's first label" in fetched.stderr
+    assert "left out 2 files and folders that are no photos" in fetched.stderr
+    assert words in shown.stdout
+    assert "left out  2" in shown.stdout
+
+
 def job_with(state: str, **more: Any) -> dict[str, Any]:
     return {**JOB, "state": state, **more}
 
@@ -426,7 +463,7 @@ def test_csv_of_a_job_can_be_fetched_later(tmp_path: Path, command: str) -> None
     assert (result.exit_code, result.stdout) == (0, f"{target}\n")
     assert target.read_bytes() == ROWS
     assert "Job j1: 3 images by pets version 1" in result.stderr
-    assert "1 images could not be read" in result.stderr
+    assert "1 image could not be read" in result.stderr
 
 
 def test_csv_goes_to_stdout_or_to_what_is_no_file() -> None:
@@ -708,6 +745,8 @@ SINCE_2 = {
     "shards": {"count": 1, "seconds": 1.5, "slowest": 0, "slowest_seconds": 1.5},
     "attempts": {"begun": 3, "broken_off": 1},
     "predicted": {"cat": 0, "dog": 2},
+    "ignored": 1,
+    "ignored_files": ["readme.md"],
 }
 
 
@@ -716,14 +755,16 @@ def test_report_of_a_job_is_told_in_words() -> None:
         result = run(api, "jobs", "report", "j1")
 
     assert result.stdout.splitlines() == [
-        "j1: test by pets version 1",
-        "  kaggle-binary, clip 0.95, 3 images",
+        "j1: test by pets version 1, kaggle-binary",
+        "  clip 0.95, 3 images",
         "  2 s, 1.5 images/s, after 0.5 s in the queue",
         "  1 shards in 1.5 s of work, the slowest 1.5 s; 3 attempts, 1 broke off",
         "  likeliest: cat 0, dog 2",
         "  CSV SHA-256 9f86",
-        "  1 unreadable, 0 files left out",
+        "  1 unreadable",
         "    7.png: damaged",
+        "  1 left out, for they are no photos",
+        "    readme.md",
     ]
     assert api.seen[0].path == "/v1/jobs/j1/report"
 
@@ -732,7 +773,7 @@ def test_report_of_an_older_kennel_is_told_without_what_it_lacks() -> None:
     with scripted(says(REPORT)) as api:
         result = run(api, "jobs", "report", "j1")
 
-    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 6)
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 7)
 
 
 def test_report_is_printed_as_the_api_answers_it() -> None:

@@ -116,6 +116,7 @@ def test_values_of_the_sample_decide_what_is_written(world: World, case: str) ->
 
     made = asked(world, job)
     assert (made.format, made.label_numbers) == expected
+    assert job.label_numbers == (made.labels if made.label_numbers else None)
     assert made.header == ("file", "species")
     assert made.positive in (None, *labels)
 

@@ -182,7 +182,11 @@ def listed(content: bytes, *, by_name: bool = False) -> list[Item]:
 
 
 @pytest.mark.parametrize(
-    "column", ["file", "filename", "image", "img", "path", " File "]
+    "column",
+    [
+        *("file", "filename", "image", "img", "path", " File "),
+        *("image_id", "id_code", "Image Name", "photo", "id"),
+    ],
 )
 def test_manifest_is_the_order(column: str) -> None:
     content = f"label,{column}\ndog,b.jpg\ncat,cats/young/c.jpg\n,a.jpg\n".encode()
@@ -222,7 +226,7 @@ def test_name_that_fits_two_files_loosely_is_none_of_them() -> None:
 
 
 MANIFESTS = {
-    "no file column": (b"id,photo\n1,a.jpg\n", "needs one column of files (file, "),
+    "no file column": (b"number,note\n1,a.jpg\n", "needs one column of files (file, "),
     "two file columns": (b"file,img\na.jpg,b.jpg\n", "needs one column of files"),
     "no rows": (b"file\n", "it needs a header, and a row"),
     "missing": (b"file\na.jpg\nc.jpg\ncows/d.jpg\n", "2 of its files are not among"),

@@ -185,6 +185,7 @@ def test_unreadable_file_gets_the_prior_and_is_reported(world: World) -> None:
     assert report["unreadable"] == 1
     assert report["unreadable_files"][0]["file"] == "5.png"
     assert report["ignored_files"] == ["readme.md"]
+    assert report["label_numbers"] is None
     assert report["csv_sha256"] == digest
 
 

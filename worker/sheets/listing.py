@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, TypeAlias
 
+from models.csv_text import PHOTO_COLUMNS, column_key
 from models.errors import InvalidRequestError, quoted
 from models.names import is_writable, loose_name, nearest_name, normal_name
 from worker.contained import split_inside
@@ -88,14 +89,19 @@ def _rows(manifest: Sheet) -> Iterator[tuple[int, str, str | None]]:
 
 
 def _find_columns(manifest: Sheet) -> _Columns:
-    names = [normal_name(name).lower() for name in manifest.header()]
+    names = [column_key(name) for name in manifest.header()]
     files = [number for number, name in enumerate(names) if name in FILE_COLUMNS]
-    ids = [number for number, name in enumerate(names) if name == ID_COLUMN]
+    # Lists made for training call it otherwise: the surest of these names.
+    files = files or [names.index(each) for each in PHOTO_COLUMNS if each in names][:1]
+    ids = [
+        number
+        for number, name in enumerate(names)
+        if name == ID_COLUMN and number not in files
+    ]
     if len(files) != 1 or len(ids) > 1:
         reason = (
             f"its header ({Named.of(names)}) needs one column of files "
-            f"({', '.join(FILE_COLUMNS)}), and may have one {ID_COLUMN!r}, separated by "
-            "commas"
+            f"({', '.join(FILE_COLUMNS)}), and may have one {ID_COLUMN!r}"
         )
         raise manifest.refusal(reason)
     return _Columns(files[0], ids[0] if ids else None)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,13 @@ from export.data.checks.findings import Finding, find
 from export.data.sources.archives import Archives
 from export.data.sources.files import Listing, Origin, SourceFile
 from export.data.sources.photos import Collection, SourcePhoto
-from models.csv_text import CsvFaultError, read_flag, read_rows
+from models.csv_text import (
+    PHOTO_COLUMNS,
+    CsvFaultError,
+    column_key,
+    read_flag,
+    read_rows,
+)
 from models.errors import (
     DatasetError,
     InvalidImageError,
@@ -33,15 +38,6 @@ from models.errors import (
 )
 from models.image_formats import PHOTO_SUFFIXES
 from models.names import loose_name, nearest_name, normal_name
-
-PHOTO_COLUMNS: Final = (
-    *("img", "image", "photo", "picture", "pic", "file", "filename", "file_name"),
-    *("image_file", "image_filename", "image_name", "img_name", "photo_name"),
-    *("filepath", "file_path", "filepaths", "image_path", "img_path", "photo_path"),
-    *("path", "images", "photos", "files", "image_id", "img_id", "imageid", "photo_id"),
-    *("id_code", "image_index", "file_id", "name", "id"),
-)
-"""Names of columns of photos, the surest first, as `_key` writes them."""
 
 LABEL_COLUMNS: Final = (
     *("classname", "class_name", "label", "labels", "class", "classes", "category"),
@@ -401,7 +397,9 @@ def _describe(sheet: _Sheet, columns: _Columns) -> str:
 
 def _find_columns(sheet: _Sheet, finder: _PhotoFinder, named: NamedColumns) -> _Columns:
     known = {*PHOTO_COLUMNS, *LABEL_COLUMNS}
-    if any(finder.find(cell, "") for cell in sheet.header if _key(cell) not in known):
+    if any(
+        finder.find(cell, "") for cell in sheet.header if column_key(cell) not in known
+    ):
         raise _UnusableError(
             f"begins with a photo ({quoted(','.join(sheet.header))}): add a first line "
             "that names the columns, such as image,label"
@@ -429,7 +427,9 @@ def _find_columns(sheet: _Sheet, finder: _PhotoFinder, named: NamedColumns) -> _
 
 def _named(sheet: _Sheet, wanted: str, option: str) -> int:
     found = [
-        number for number, name in enumerate(sheet.header) if _key(name) == _key(wanted)
+        number
+        for number, name in enumerate(sheet.header)
+        if column_key(name) == column_key(wanted)
     ]
     exact = [each for each in found if sheet.header[each] == normal_name(wanted)]
     fitting = exact or found
@@ -444,12 +444,8 @@ def _named(sheet: _Sheet, wanted: str, option: str) -> int:
 
 def _known(sheet: _Sheet, names: Sequence[str]) -> list[int]:
     """The columns that have one of *names*, in the order of these."""
-    keys = [_key(name) for name in sheet.header]
+    keys = [column_key(name) for name in sheet.header]
     return [keys.index(name) for name in names if name in keys]
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[^\w]+", "_", normal_name(name).casefold()).strip("_")
 
 
 def _photo_column(sheet: _Sheet, finder: _PhotoFinder) -> tuple[int, bool]:
