@@ -61,8 +61,8 @@ _NAMED_SHEETS: Final[dict[str, Any]] = {
         "type": ["string", "null"],
         "description": (
             "Path below the input folder of a CSV that lists the images to classify, in its "
-            "order: a column `file` (or `filename`, `image`, `img`, `path`) relative to "
-            "the input, and perhaps `id`"
+            "order: a column `file` (or `filename`, `image`, `img`, `path`, `image_id` and the "
+            "like) relative to the input, and perhaps `id`"
         ),
     },
     "sample_submission": {
