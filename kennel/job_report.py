@@ -94,7 +94,7 @@ def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"  {report['unreadable']} unreadable"
     for each in report["unreadable_files"]:
         yield f"    {_plain(each['file'])}: {each['detail']}"
-    yield f"  {report['ignored']} left out, for they are no photos"
+    yield f"  {report['ignored']} files and folders left out"
     for name in report.get("ignored_files", []):
         yield f"    {_plain(name)}"
 

@@ -110,8 +110,10 @@ class Predictions:
     def _read(self, image: Image, number: int) -> _Part | ImageProblem:
         try:
             part = _part(image, number)
-            if len(part[1]) > MAX_IMAGE_BYTES:
-                check_image_bytes(len(part[1]))
+            size = len(part[1])
+            # Of an empty content the API can say what a program may have done wrong.
+            if size > MAX_IMAGE_BYTES or not (size or isinstance(image, bytes)):
+                check_image_bytes(size)
         except InvalidImageError as error:
             return problem_of(_name(image, number), error)
         except OSError as error:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kennel.client import Client
 
 STDOUT: Final = Path("-")
+ONLY_PHOTOS: Final = "(a job takes the photos right in its folder)"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -128,10 +129,8 @@ def fetch_csv(client: Client, job: Job, output: Path) -> None:
         )
     if ignored := job.content.get("ignored"):
         files = "1 file or folder" if ignored == 1 else f"{ignored} files and folders"
-        click.echo(
-            f"kennel: left out {files} that are no photos: kennel jobs report {job.id}",
-            err=True,
-        )
+        message = f"left out {files} {ONLY_PHOTOS}: kennel jobs report {job.id}"
+        click.echo(f"kennel: {message}", err=True)
     if output != STDOUT:
         click.echo(output)
 

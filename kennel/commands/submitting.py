@@ -17,7 +17,13 @@ from kennel.commands.api_options import (
     VERSION_OPTION,
     open_client,
 )
-from kennel.commands.following import ResumeHint, fetch_csv, follow, output_option
+from kennel.commands.following import (
+    ONLY_PHOTOS,
+    ResumeHint,
+    fetch_csv,
+    follow,
+    output_option,
+)
 from models.errors import quoted_names
 
 if TYPE_CHECKING:
@@ -122,8 +128,7 @@ def _start(
             hint.text = _PERHAPS
 
     def left_out(names: Sequence[str]) -> None:
-        message = f"kennel: not sent, for they are no photos: {quoted_names(names)}"
-        click.echo(message, err=True)
+        click.echo(f"kennel: not sent: {quoted_names(names)} {ONLY_PHOTOS}", err=True)
 
     with progress_bars() as progress:
         job = client.submit(source, on_sent=sent, on_left_out=left_out, **options)

@@ -74,6 +74,16 @@ def test_predict_prints_the_good_and_fails_for_the_bad(photos: list[str]) -> Non
     assert api.seen[0].path == "/v1/predict?top=2&label=canary"
 
 
+def test_predict_says_itself_that_a_file_is_empty(tmp_path: Path) -> None:
+    empty = tmp_path / "0.jpg"
+    empty.touch()
+    with scripted(says(ANSWER)) as api:
+        result = run(api, "predict", str(empty))
+
+    assert (result.exit_code, api.seen) == (1, [])
+    assert result.stderr == "0.jpg: the image is empty (0 bytes)\n"
+
+
 def test_predict_succeeds_if_every_photo_was_used(photos: list[str]) -> None:
     good: dict[str, Any] = {**ANSWER, "predictions": ANSWER["predictions"][:1]}  # type: ignore[index]
     with scripted(says(good)) as api:
@@ -320,7 +330,7 @@ def test_files_that_an_upload_leaves_out_are_named(
         target = str(tmp_path / "s.csv")
         result = run(api, "submit", "--upload", str(folder), "-o", target)
 
-    assert "not sent, for they are no photos: 'more', 'notes.txt'\n" in result.stderr
+    assert "not sent: 'more', 'notes.txt' (a job takes the photos" in result.stderr
 
 
 def test_submit_of_a_job_that_fails_says_why(tmp_path: Path) -> None:
@@ -442,7 +452,7 @@ def test_what_a_csv_of_labels_has_is_said(
 
     assert words in fetched.stderr
     assert "1 image could not be read and got the model's first label" in fetched.stderr
-    assert "left out 2 files and folders that are no photos" in fetched.stderr
+    assert "left out 2 files and folders (a job takes the photos" in fetched.stderr
     assert words in shown.stdout
     assert "left out  2" in shown.stdout
 
@@ -763,7 +773,7 @@ def test_report_of_a_job_is_told_in_words() -> None:
         "  CSV SHA-256 9f86",
         "  1 unreadable",
         "    7.png: damaged",
-        "  1 left out, for they are no photos",
+        "  1 files and folders left out",
         "    readme.md",
     ]
     assert api.seen[0].path == "/v1/jobs/j1/report"
