@@ -325,9 +325,12 @@ _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_HEADER: Final = b"IHDR"
 _PNG_DATA: Final = b"IDAT"
+_PNG_PALETTE: Final = b"PLTE"
 _PNG_TRANSPARENT: Final = b"tRNS"
-_PNG_KEPT: Final = {_PNG_HEADER: 13, b"PLTE": 768, _PNG_TRANSPARENT: 256}
+_PNG_KEPT: Final = {_PNG_HEADER: 13, _PNG_PALETTE: 768, _PNG_TRANSPARENT: 256}
 """Chunks before the data that pixels depend on, and their greatest length."""
+_INDEXED: Final = 3
+"""How a PNG's header says that pixels are entries of its palette."""
 _LEVELS: Final = {0: 1, 2: 3}
 """Grey and RGB as a PNG's header numbers them, and how many levels a pixel has."""
 _SCALES: Final = {1: 255, 2: 85, 4: 17, 8: 1, 16: 1}
@@ -361,6 +364,9 @@ def _strip_png(image: bytes) -> Stripped:
     width, height, depth, colour = struct.unpack_from(">8xIIBB", header)
     if not _is_sound(header):
         raise _damaged("the checksum of its size is wrong")
+    palette = kept.pop(_PNG_PALETTE, None)  # to other colours it is only a hint
+    if colour == _INDEXED:
+        kept[_PNG_PALETTE] = _check_palette(palette)
     transparent = _take_transparent_colour(kept, depth, _LEVELS.get(colour, 0))
     orientation = _orientation(_png_exif(texts), _png_xmp(texts))
     whole = _join_png(kept, data)
@@ -369,6 +375,15 @@ def _strip_png(image: bytes) -> Stripped:
 
 def _is_sound(chunk: bytes | memoryview) -> bool:
     return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
+
+
+def _check_palette(chunk: memoryview | None) -> memoryview:
+    # Length, kind and checksum take 12 bytes, a colour 3.
+    if chunk is None or len(chunk) == 12 or len(chunk) % 3:
+        raise _damaged("it has no palette of whole colours")
+    if not _is_sound(chunk):
+        raise _damaged("the checksum of its palette is wrong")
+    return chunk
 
 
 def _take_transparent_colour(

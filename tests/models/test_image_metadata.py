@@ -225,6 +225,11 @@ UNREADABLE: dict[str, tuple[bytes, bytes]] = {
         in_png(text(b"tEXt", b"Raw profile type exif", b"\nexif\n9\nxyz")),
         LYING,
     ),
+    "png-hint-at-a-palette": (
+        in_png(png_chunk(b"PLTE", b"abc")[:-4] + bytes(4)),
+        LYING,
+    ),
+    "png-short-hint-at-a-palette": (in_png(png_chunk(b"PLTE", b"ab")), LYING),
     "png-frames": (in_png(png_chunk(b"acTL"), frame_control(7)), LYING),
     "png-text-cut-off": (LYING[:-12] + text(b"tEXt", b"k", bytes(99))[:50], LYING),
     "jpeg-no-length": (in_jpeg(b"\xff\xe1\0\0"), JPEG),

@@ -135,3 +135,19 @@ def test_depth_that_does_not_exist_is_damage(depth: int) -> None:
     with pytest.raises(InvalidImageError) as refused:
         decode_image(image, (SIDE, SIDE))
     assert refused.value.code == "undecodable_image"
+
+
+@pytest.mark.parametrize(
+    ("palette", "complaint"),
+    [
+        (b"", "no palette"),
+        (png_chunk(b"PLTE"), "no palette"),
+        (png_chunk(b"PLTE", b"abcd"), "no palette"),
+        (png_chunk(b"PLTE", b"abc")[:-4] + bytes(4), "the checksum of its palette"),
+    ],
+    ids=["none", "empty", "of-broken-colours", "checksum"],
+)
+def test_palette_that_cannot_be_used_is_damage(palette: bytes, complaint: str) -> None:
+    with pytest.raises(InvalidImageError, match=complaint) as refused:
+        decode_image(picture(8, PALETTE, [(0,)] * SIDE, palette), (SIDE, SIDE))
+    assert refused.value.code == "undecodable_image"
