@@ -63,14 +63,15 @@ _IMAGES: Final = (
 _APPLE_PNG: Final = b"CgBI"
 
 _BRANDS: Final = {
-    **dict.fromkeys((b"avif", b"avis"), "an AVIF image"),
+    **dict.fromkeys((b"avif", b"avis", b"avio"), "an AVIF image"),
     **dict.fromkeys(
         (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "a HEIC photo"
     ),
-    **dict.fromkeys((b"mif1", b"msf1"), "a HEIF photo"),
+    **dict.fromkeys((b"mif1", b"mif2", b"msf1"), "a HEIF photo"),
     b"crx ": "a camera's raw photo (CR3)",
 }
 """ISO base media files (ISO/IEC 14496-12) name their kind after ``ftyp``."""
+_SOUND_BRANDS: Final = (b"M4A ", b"M4B ", b"M4P ", b"F4A ")
 
 _Kinds: TypeAlias = tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...]
 """Where the bytes of a kind of file stand, these, its name, and what to do with it."""
@@ -111,6 +112,7 @@ _PICTURES: Final[_Kinds] = (
     (0, (b"\1\xda\0\1", b"\1\xda\1\1"), "an SGI image", _TO_PNG),
     (0, b"/* XPM", "an XPM image", _TO_PNG),
     (0, b"AT&TFORM", "a DjVu document", _TO_PNG),
+    (0, b"NRRD0", "an NRRD image", _TO_PNG),
 )
 
 _PICTURE_SHAPES: Final = (
@@ -127,6 +129,7 @@ _PICTURE_SHAPES: Final = (
     (rb"\x00\x00\x01\x00(?!\x00\x00)", "an icon (ICO)"),
     (rb"\x00\x00\x02\x00(?!\x00\x00)|RIFF....ACON", "a cursor (CUR, ANI)"),
     (rb"FORM....(?:ILBM|PBM )", "an IFF image"),
+    (rb"BA.{12}BM", "a bitmap array of OS/2"),
 )
 """Those that have no bytes to themselves."""
 
@@ -151,7 +154,7 @@ _FILES: Final[_Kinds] = (
     (0, (b"ID3", b"OggS", b"fLaC"), "a sound file", _NO_PHOTO),
     (0, b"\x93NUMPY", "a NumPy array", "save it as PNG or JPEG"),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", "save its images as PNG or JPEG"),
-    (0, b"MATLAB 5.0", "a MATLAB file", "save its images as PNG or JPEG"),
+    (0, b"MATLAB ", "a MATLAB file", "save its images as PNG or JPEG"),
     (344, (b"n+1\0", b"ni1\0"), "a NIfTI volume", "export its slices as PNG"),
     (0, b"PAR1", "a Parquet file", "save its images as PNG or JPEG"),
     (0, b"SQLite format 3\0", "a SQLite database", _NO_PHOTO),
@@ -177,9 +180,13 @@ _FILES: Final[_Kinds] = (
 )
 
 _FILE_SHAPES: Final = (
-    (rb"RIFF....AVI |\x00...(?:moov|mdat|wide|free)", "a video", _ONE_FRAME),
     (
-        rb"RIFF....WAVE|FORM....AIF|\xff[\xf2\xf3\xfa\xfb]",
+        rb"RIFF....AVI |\x00...(?:moov|mdat|wide|free|skip|pnot)|G.{187}G.{187}G",
+        "a video",
+        _ONE_FRAME,
+    ),
+    (
+        rb"RIFF....WAVE|FORM....AIF|\xff[\xf1-\xf3\xf9-\xfb]",
         "a sound file",
         _NO_PHOTO,
     ),
@@ -187,6 +194,11 @@ _FILE_SHAPES: Final = (
         rb"(?:\xef\xbb\xbf|\s+)(?:\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF)",
         "an image with other bytes in front",
         "cut them off",
+    ),
+    (
+        rb"\x80[\x02-\x05][\x95c}\](]",
+        "a Python pickle",
+        "save its images as PNG or JPEG",
     ),
 )
 
@@ -199,21 +211,30 @@ _PROLOG: Final = re.compile(
 )
 """What XML has in front of its first element."""
 
+_QUOTE: Final = rb"(?:b?['\"])?"
+"""Around what JSON or Python printed."""
+
 _TEXTS: Final = (
     (
-        rb"<!doctype html|<(?:html|head|body|title|meta|script|style|div|h1|p|pre)[\s>]",
+        rb"<!doctype html|<(?:html|head|body|title|meta|base|link|script|style|div|span|a"
+        rb"|b|i|br|img|h[1-6]|p|pre|center|font|table|ul|iframe|noscript)[\s/>]",
         "a web page",
         "save the image itself, not the page around it",
     ),
     (rb"<(?:[\w-]+:)?svg[\s>]", "an SVG drawing", _TO_PNG),
     (rb"<[?!\w]", "an XML document", _ITSELF),
-    (rb"data:[^,]*,", "a data URL", _DECODE_FIRST),
-    (rb"/9j/", "a JPEG in base64", _DECODE_FIRST),
-    (rb"ivborw0kggo", "a PNG in base64", _DECODE_FIRST),
-    (rb"r0lgod", "a GIF in base64", _DECODE_FIRST),
-    (rb"uklgr", "a WebP in base64", _DECODE_FIRST),
-    (rb"qk[0-3][\w+/]{20}", "a BMP in base64", _DECODE_FIRST),
-    (rb"(?:0x)?(?:ffd8ff|89504e47)", "an image in hexadecimal digits", _DECODE_FIRST),
+    (rb"#define\s+\S+_width\s", "an XBM image", _TO_PNG),
+    (_QUOTE + rb"data:[^,]*,", "a data URL", _DECODE_FIRST),
+    (_QUOTE + rb"[/_]9j[/_]", "a JPEG in base64", _DECODE_FIRST),
+    (_QUOTE + rb"ivborw0kggo", "a PNG in base64", _DECODE_FIRST),
+    (_QUOTE + rb"r0lgod", "a GIF in base64", _DECODE_FIRST),
+    (_QUOTE + rb"uklgr", "a WebP in base64", _DECODE_FIRST),
+    (_QUOTE + rb"qk[0-3][\w+/-]{20}", "a BMP in base64", _DECODE_FIRST),
+    (
+        rb"(?:0x|\\\\?x)?(?:ffd8ff|89504e47)",
+        "an image in hexadecimal digits",
+        _DECODE_FIRST,
+    ),
     (rb"b['\"]\\x", "the printed form of Python bytes", "send the bytes themselves"),
     (rb"version https://git-lfs", "a Git LFS pointer", "fetch the file: git lfs pull"),
     (rb"https?://", "a web address", "download the image, then send it"),
@@ -300,7 +321,8 @@ def _picture(start: bytes) -> tuple[str, str] | None:
 
 def _other(start: bytes) -> tuple[str, str] | None:
     if start.startswith(b"ftyp", 4):
-        return "a video", _ONE_FRAME
+        is_sound = start.startswith(_SOUND_BRANDS, 8)
+        return ("a sound file", _NO_PHOTO) if is_sound else ("a video", _ONE_FRAME)
     return _match(_FILE_SHAPES, start) or _find(_FILES, start)
 
 

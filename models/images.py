@@ -19,6 +19,7 @@ profiles are ignored: the numbers in the file are the model's numbers.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
@@ -64,7 +65,7 @@ STRIP_PIXELS: Final = 1_000_000
 """How many are changed at a time: a strip and its copies fit into 20 MB."""
 COSTLY_BYTES: Final = 1024 * 1024
 COSTLY_PIXELS: Final = 4 * 1024 * 1024
-PREPROCESSING: Final = "exif,white,bilinear-antialias,2"
+PREPROCESSING: Final = "exif,white,bilinear-antialias,3"
 """Changes whenever `decode_image` answers otherwise: caches of pixels are keyed by it."""
 
 _DECODERS: Final[dict[str, type[ImageFile]]] = {
@@ -84,6 +85,8 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes an image upright, by its orientation."""
+_BYTES: Final = re.compile(r"\bb'([^']*)'")
+"""The printed name of a chunk in what Pillow says."""
 _SIDEWAYS: Final = frozenset([5, 6, 7, 8])
 """Orientations of which width and height change places."""
 
@@ -160,9 +163,16 @@ def _blaming_the_file(what: str = "image") -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        reason = _reason(error)
+        if reason.startswith("Unsupported"):
+            message = (
+                f"the {what} is of a kind that is not decoded here ({reason}): save it "
+                "as PNG or JPEG"
+            )
+            raise InvalidImageError(message, code="unsupported_image") from error
         message = (
-            f"the {what} is damaged ({_reason(error)}): send the whole file, or save "
-            "the image again as JPEG or PNG"
+            f"the {what} is damaged ({reason}): send the whole file, or save the image "
+            "again as JPEG or PNG"
         )
         raise InvalidImageError(message) from error
 
@@ -212,9 +222,12 @@ def _check_dimensions(name: str, size: tuple[int, int]) -> None:
     # decoder classes are called directly because Image.open only warns at this point.
     width, height = size
     if width < 1 or height < 1:
-        raise InvalidImageError(f"the image is {width} x {height} pixels")
+        message = (
+            f"the image is {width} x {height} pixels: save it again as JPEG or PNG"
+        )
+        raise InvalidImageError(message)
     most = most_pixels()
-    limit, remedy = f"MAX_PIXELS={most}", "scale it down"
+    limit, remedy = f"{most:,}", "scale it down"
     if name != JPEG and most > WHOLE_PIXELS:
         limit, remedy = (
             f"{WHOLE_PIXELS:,} for a {name} ({limit} for a JPEG)",
@@ -232,6 +245,8 @@ def _check_dimensions(name: str, size: tuple[int, int]) -> None:
 def _flatten(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _in_strips(image, "L", _scaled_to_8_bits)
+    if (image.format, image.mode) == (BMP, "RGBA") and not image.getbbox():
+        return image.convert("RGB")  # programs that know no alpha write zeros there
     if image.has_transparency_data:
         return _in_strips(image, "RGB", _on_white)
     return image if image.mode in {"L", "RGB"} else image.convert("RGB")
@@ -293,4 +308,4 @@ def _reason(error: Exception) -> str:
     # What Pillow says of files; anything else is of its inside.
     text = str(error)
     is_told = isinstance(error, SyntaxError | OSError) and text and "<" not in text
-    return text if is_told else "its parts do not fit together"
+    return _BYTES.sub(r"\1", text) if is_told else "its parts do not fit together"

@@ -103,8 +103,11 @@ def test_progressive_jpeg_is_bounded_by_what_its_coefficients_take() -> None:
 @pytest.mark.parametrize(
     ("image", "complaint"),
     [
-        (frame_header(grey(9, kind="JPEG"), 5, b"\x10\0\x10\1"), "MAX_PIXELS=16777216"),
-        (huge_png(4096, 4097), "MAX_PIXELS=16777216"),
+        (
+            frame_header(grey(9, kind="JPEG"), 5, b"\x10\0\x10\1"),
+            "the limit is 16,777,216 and",
+        ),
+        (huge_png(4096, 4097), "the limit is 16,777,216 and"),
     ],
     ids=["jpeg", "png"],
 )
@@ -136,7 +139,7 @@ def test_children_have_the_limit_of_their_parent() -> None:
 
     with (
         DecodeSandbox() as sandbox,
-        pytest.raises(InvalidImageError, match="MAX_PIXELS=1000 ") as refused,
+        pytest.raises(InvalidImageError, match="the limit is 1,000 and") as refused,
     ):
         sandbox.decode(grey(9), SIZE)
     assert refused.value.code == "too_many_pixels"

@@ -143,6 +143,37 @@ def test_orientation_is_undone(orientation: int, kind: str) -> None:
     assert np.abs(corners - [BLUE, RED, RED, WHITE]).max() <= 6
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        bmp((8, 8), 2, bytes(32), 0, bytes(16)),
+        bmp((8, 8), 24, bytes(192), 4),
+        bmp((8, 8), 0, encoded(plain("RGB", RED), "PNG"), 5),
+        bmp((8, 8), 32, bytes(256), 6),
+    ],
+    ids=["2-bit", "rle-24", "png-inside", "alpha-bitfields"],
+)
+def test_bmp_of_another_make_is_not_called_damaged(image: bytes) -> None:
+    with pytest.raises(
+        InvalidImageError, match=r"not decoded here .*: save"
+    ) as refused:
+        decode_image(image, SIZE)
+    assert refused.value.code == "unsupported_image"
+
+
+@pytest.mark.parametrize(("alpha", "colour"), [(0, BLUE), (1, (254, 254, 255))])
+def test_alpha_of_a_bmp_that_is_zero_everywhere_is_none(
+    alpha: int, colour: tuple[int, int, int]
+) -> None:
+    pixels = b"\xff\0\0" + bytes([0])
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    body = masks.ljust(108 - 40, b"\0") + pixels * 63 + pixels[:3] + bytes([alpha])
+    image = bytearray(bmp((8, 8), 32, body, 3))
+    image[10:18] = struct.pack("<II", 14 + 108, 108)
+
+    assert (decode_image(bytes(image), SIZE)[0, 7] == colour).all()
+
+
 def test_colour_profile_changes_nothing() -> None:
     photo = plain("RGB", (90, 80, 70))
     for kind in ("JPEG", "PNG", "WEBP"):
@@ -300,6 +331,22 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
         (b"--x1\r\nContent-Disposition: form-data", "a form with its boundaries"),
         ("caf\N{LATIN SMALL LETTER E WITH ACUTE}".encode("utf-16"), "a text file"),
         (png_header(8, 8).replace(b"\0\0\0\rIHDR", b"\0\0\0\4CgBIP\0 \2"), "CgBI"),
+        (media(b"M4A "), "a sound file"),
+        (media(b"avio"), "an AVIF image"),
+        (b"\xff\xf1\x50\x80" + bytes(99), "a sound file"),
+        ((b"G" + bytes(187)) * 3, "a video"),
+        (b"\0\0\0\x08skip" + bytes(99), "a video"),
+        (b"BA" + bytes(12) + b"BM", "a bitmap array of OS/2, .*: export it as PNG"),
+        (b"#define cat_width 16\n#define cat_height 16\n", "an XBM image"),
+        (b"NRRD0004\ntype: uchar\n\n" + bytes(99), "an NRRD image"),
+        (b"MATLAB 7.3 MAT-file", "a MATLAB file"),
+        (b"\x80\x04\x95" + bytes(99), "a Python pickle, .*: save its images"),
+        (b"<br />\n<b>Warning</b>: imagejpeg(): ", "a web page"),
+        (b"<center><h1>404 Not Found</h1>", "a web page"),
+        (b"_9j_4AAQSkZJRgABAQ", "a JPEG in base64"),
+        (b'"iVBORw0KGgoAAAANSUhEUg"', "a PNG in base64"),
+        (b"b'/9j/4AAQSkZJRg'", "a JPEG in base64"),
+        (b"\\xffd8ffe000104a46", "an image in hexadecimal digits"),
     ],
 )
 def test_whole_file_is_named_with_a_remedy(file: bytes, complaint: str) -> None:
