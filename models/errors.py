@@ -22,6 +22,7 @@ Each carries a stable ``code`` for machines; the message names the value and the
 
 from __future__ import annotations
 
+import json
 import reprlib
 from collections.abc import Iterable
 from typing import Final, TypeVar
@@ -34,6 +35,10 @@ class _ShortJson(reprlib.Repr):
     # Looked up by the name of the value's type.
     def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802
         return "null"
+
+    def repr_str(self, value: str, level: int) -> str:
+        text = json.dumps(value[: self.maxstring], ensure_ascii=False)
+        return text if text.isprintable() else json.dumps(value[: self.maxstring])
 
     def repr_bool(self, value: bool, level: int) -> str:
         return "true" if value else "false"

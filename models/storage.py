@@ -82,6 +82,12 @@ def parse_json(text: str | bytes, max_levels: int | None = None) -> Any:
         value = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except json.JSONDecodeError:
+        raise
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 at byte {error.start + 1:,}") from error
+    except ValueError as error:
+        raise ValueError("a number in it has too many digits") from error
     if max_levels is not None and _is_deeper(value, max_levels):
         raise ValueError(f"it is nested deeper than {max_levels} levels")
     return value

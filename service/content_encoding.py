@@ -129,7 +129,8 @@ class _Decoded:
         try:
             data: bytes = self._decoder.decompress(self._pending, size)
         except zlib.error as error:
-            raise self._damaged(f"it is damaged ({error})") from error
+            problem = f"it is damaged, or not {self._coding}"
+            raise self._damaged(problem) from error
         self._pending = self._decoder.unconsumed_tail
         if self._decoder.eof:
             # Another member may follow (RFC 1952).

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from flask import Flask, Response, json, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from models.errors import (
     ConflictError,
@@ -121,6 +121,10 @@ def _detail(error: HTTPException, status: int) -> str:
     if status == 404:
         path = request.path[:_LONGEST_PATH]
         return f"there is nothing at {path}: GET /v1/models is a start"
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        possible = ", ".join(sorted(error.valid_methods))
+        path = request.path[:_LONGEST_PATH]
+        return f"{request.method[:_LONGEST_PATH]} is not possible at {path}: use {possible}"
     if status == 413:
         limit = request.max_content_length
         return f"the request is above {limit:,} bytes or has too many parts: split it"

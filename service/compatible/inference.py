@@ -25,6 +25,8 @@ MAX_NUMBERS: Final = 2_000_000
 """Pixels as JSON: 13 images of 224 x 224; more are cheaper in any other form."""
 
 _MEMBERS: Final = ("id", "inputs", "outputs", "parameters")
+_OTHER_EXTENSIONS: Final = ("classification", "shared_memory_region")
+"""Parameters of an output that ask for another answer; other parameters are ignored."""
 _TENSOR_MEMBERS: Final = ("name", "datatype", "shape", "data", "parameters")
 
 
@@ -125,9 +127,16 @@ def _wanted(members: dict[str, Any]) -> dict[str, bool]:
     if not known or len(set(known)) != len(asked):
         message = f'outputs: choose from {", ".join(OUTPUTS)} ([{{"name": NAME}}])'
         raise InvalidRequestError(message)
+    wanted = {each["name"]: _parameters(each, "outputs") for each in asked}
+    for parameter in _OTHER_EXTENSIONS:
+        if any(parameter in parameters for parameters in wanted.values()):
+            message = (
+                f"outputs: {parameter} is an extension that there is not: leave it out"
+            )
+            raise InvalidRequestError(message)
     return {
-        each["name"]: _parameters(each, "outputs").get("binary_data", usual) is True
-        for each in asked
+        name: parameters.get("binary_data", usual) is True
+        for name, parameters in wanted.items()
     }
 
 

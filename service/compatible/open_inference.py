@@ -194,10 +194,12 @@ class OpenInferenceViews:
         inference = read_inference(request, self.classifier.max_images)
 
         def accept(card: ModelCard) -> None:
-            if inference.size not in (None, card.image_size):
+            if inference.size and inference.size != card.image_size:
+                sent, taken = inference.size, card.image_size
                 message = (
-                    f"images of {inference.size} pixels, the model takes "
-                    f"{card.image_size}: resize them, or send the files as BYTES"
+                    f"images of {sent[0]} x {sent[1]} pixels (height x width), the model "
+                    f"takes {taken[0]} x {taken[1]}: resize them, or send the files as "
+                    "BYTES"
                 )
                 raise InvalidRequestError(message)
 

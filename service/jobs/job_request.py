@@ -35,8 +35,9 @@ def read_json(request: Request) -> Any:
         HTTPException: it is above the request's limit.
     """
     if not request.is_json:
+        given = request.mimetype
         message = (
-            f"Content-Type {quoted(request.mimetype or 'missing')}: send "
+            f"{f'Content-Type {quoted(given)}' if given else 'no Content-Type'}: send "
             "application/json (curl -d: add -H 'Content-Type: application/json'), or an "
             "archive as multipart/form-data, application/zip, application/x-tar or "
             "application/gzip"

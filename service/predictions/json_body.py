@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from models.errors import InvalidRequestError, quoted
+from models.image_formats import START_BYTES, identify
 from models.storage import parse_json
 from service.upload_request import BAD_REQUEST, LEAVE_CONTENT_TYPE
 
@@ -83,6 +84,13 @@ def parse_body(body: bytes) -> Any:
         return parse_json(body)
     except ValueError as error:
         message = f"the body is not JSON ({error})"
-        if body.startswith(b"--"):
+        if not body:
+            message = "the body is empty, not JSON"
+        elif body.startswith(b"--"):
             message = f"the body is a form, not JSON: {LEAVE_CONTENT_TYPE}"
+        elif name := identify(body[:START_BYTES]):
+            message = (
+                f"the body is a {name} file, not JSON: put it into the JSON as base64, "
+                "or send it to /v1/predict with Content-Type image/*"
+            )
         raise InvalidRequestError(message, code=BAD_REQUEST) from error

@@ -53,7 +53,9 @@ def read_uploads(request: Request, max_images: int) -> list[Upload]:
         return [Upload(None, request.get_data(cache=False))]
     if not kind and not request.content_length:
         raise InvalidRequestError(f"the request has no body: {_HOW}", code=NO_IMAGE)
-    message = f"Content-Type {quoted(kind or 'missing')} is not read here: {_HOW}"
+    message = f"the request has no Content-Type: {_HOW}"
+    if kind:
+        message = f"Content-Type {quoted(kind)} is not read here: {_HOW}"
     if kind == "application/x-www-form-urlencoded":
         message = (
             f"Content-Type {quoted(kind)} (what curl -d and --data-binary send by "

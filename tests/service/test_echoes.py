@@ -212,6 +212,8 @@ def test_name_of_255_characters_is_the_longest(
         (b"RIFF", "'RIFF'"),
         ([1, 2], "[1, 2]"),
         ([None, True], "[null, true]"),
+        ({"caf\xe9": ["a'b"]}, '{"caf\xe9": ["a\'b"]}'),
+        (["\ud800\u2028"], r'["\ud800\u2028"]'),
         (None, "null"),
     ],
 )

@@ -36,7 +36,11 @@ def test_other_methods_are_refused_with_those_allowed(
             allow = set(response.headers["Allow"].split(", "))
             assert (response.status_code, allow) == (405, allowed(app, path))
             assert response.content_type == "application/problem+json"
-            assert response.get_json()["code"] == "method_not_allowed"
+            problem = response.get_json()
+            assert problem["code"] == "method_not_allowed"
+            possible = ", ".join(sorted(allow))
+            told = f"{method} is not possible at {path}: use {possible}"
+            assert problem["detail"] == told
 
 
 def test_options_lists_the_methods(app: Flask, client: FlaskClient) -> None:

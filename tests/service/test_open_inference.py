@@ -147,6 +147,14 @@ def test_input_is_refused_before_the_model_server(
     assert served.batches == []
 
 
+def test_pixels_of_another_size_are_told_the_models(client: FlaskClient) -> None:
+    inputs = [tensor("UINT8", 1, 16, 8, 3, data=[0] * 384)]
+
+    detail = client.post(INFER, json={"inputs": inputs}).get_json()["detail"]
+
+    assert "images of 16 x 8 pixels (height x width), the model takes 32 x 32" in detail
+
+
 def test_data_may_be_nested_as_the_shape_is(client: FlaskClient) -> None:
     pixels = decode_image(noise(7), (32, 32))
     shape = (2, 32, 32, 3)
@@ -253,6 +261,8 @@ def test_index_lists_versions_with_their_states(
         {"outputs": [{"name": []}]},
         {"outputs": ["logits"]},
         {"outputs": [{"name": "logits"}] * 2},
+        {"outputs": [{"name": "logits", "parameters": {"classification": 2}}]},
+        {"outputs": [{"name": "logits", "parameters": {"shared_memory_region": "a"}}]},
         {"id": 7},
         {"parameters": []},
         {"colour": "red"},

@@ -117,6 +117,26 @@ def test_json_is_quoted_as_json(client: FlaskClient, body: object) -> None:
     assert "True" not in answer.get_json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "the body is empty, not JSON"),
+        (b'{"images": "\xe9"}', "the body is not JSON (it is not UTF-8 at byte 13)"),
+        (b'{"images": 1' + b"0" * 5000 + b"}", "a number in it has too many digits"),
+        (grey(9), "the body is a PNG file, not JSON: put it into the JSON as base64"),
+    ],
+    ids=["empty", "latin-1", "number", "image"],
+)
+@pytest.mark.parametrize("path", ["/v1/predict", "/v2/models/pets/infer"])
+def test_json_is_refused_without_pythons_words(
+    client: FlaskClient, path: str, body: bytes, told: str
+) -> None:
+    answer = client.post(path, data=body, content_type="application/json")
+
+    assert answer.status_code == 400
+    assert told in answer.get_json()["detail"]
+
+
 def test_values_are_quoted_as_people_write_them() -> None:
     assert quoted("a") == "'a'"
     assert quoted(b"\0\x01ab") == r"'\x00\x01ab'"
