@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from kennel.settings import KennelSettings
+
+_PORT: Final = click.IntRange(0, 65_535)
 
 
 @click.command(
@@ -21,10 +23,26 @@ from kennel.settings import KennelSettings
     show_default=True,
     help="API's address; names by which others call it go into ALLOWED_HOSTS.",
 )
-@click.option("--port", default=8000, show_default=True, help="API; 0: any free port.")
-@click.option("--model-server-port", default=8500, show_default=True, help="gRPC port.")
-@click.option("--redis-port", default=6379, show_default=True, help="Redis's port.")
-@click.option("--workers", default=2, show_default=True, help="Job workers.")
+@click.option(
+    "--port", type=_PORT, default=8000, show_default=True, help="API; 0: any free port."
+)
+@click.option(
+    "--model-server-port",
+    type=_PORT,
+    default=8500,
+    show_default=True,
+    help="gRPC port.",
+)
+@click.option(
+    "--redis-port", type=_PORT, default=6379, show_default=True, help="Redis's port."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="Job workers.",
+)
 def up(
     host: str, port: int, model_server_port: int, redis_port: int, workers: int
 ) -> None:
@@ -54,7 +72,7 @@ def _boolean(text: str) -> bool:
     "--model_base_path=var/models/pets; kennel model-server "
     "--model_config_file=models.config --enable_batching",
 )
-@click.option("--port", default=8500, show_default=True, help="gRPC port.")
+@click.option("--port", type=_PORT, default=8500, show_default=True, help="gRPC port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address.")
 @click.option("--model_name", default="default", show_default=True, help="Model name.")
 @click.option("--model_base_path", type=_path(), help="Folder of version folders.")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+from typing import Final
 
 from models.errors import InvalidRequestError
 from models.model_address import bare_host
+
+_FAULTS_OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
 
 
 def choose_port(wanted: int, host: str, option: str) -> int:
     """*wanted* if nobody listens there, any free port if it is 0.
 
     Raises:
-        InvalidRequestError: the port is taken; the message names the *option*.
+        InvalidRequestError: the port is taken, and the message names the *option*; or
+            nothing can listen at *host*.
     """
     bare = bare_host(host)
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET
@@ -21,6 +26,12 @@ def choose_port(wanted: int, host: str, option: str) -> int:
         try:
             probe.bind((bare, wanted))
         except OSError as error:
+            if error.errno not in _FAULTS_OF_THE_PORT:
+                message = (
+                    f"{host!r} is no address of this machine ({error.strerror}): choose "
+                    "another with --host"
+                )
+                raise InvalidRequestError(message) from error
             message = (
                 f"port {wanted} on {host} cannot be used ({error.strerror}): "
                 f"choose another with {option}, or {option} 0 for any free one"

@@ -39,6 +39,16 @@ def test_help_imports_no_tensorflow() -> None:
     assert "submit" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "command", ["up --port 99999", "up --redis-port -1", "model-server --port 65536"]
+)
+def test_port_that_there_is_not_is_misuse(command: str) -> None:
+    result = CliRunner().invoke(main, command.split())
+
+    assert result.exit_code == 2
+    assert "is not in the range 0<=x<=65535" in result.output
+
+
 def test_misuse_exits_with_2_and_names_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,label\n1,1\n")
     (tmp_path / "s.csv").write_text("id,label\n2,0.5\n")

@@ -45,6 +45,12 @@ class Redis(RedisServer):
         return {**super().options(), "bind": "127.0.0.1 ::1"}
 
 
+@pytest.mark.parametrize("host", ["::g", "192.0.2.1", "nowhere.invalid"])
+def test_host_that_is_not_ours_is_told_from_a_port_that_is_taken(host: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"is no address of .* with --host"):
+        choose_port(0, host, "--port")
+
+
 @needs_ipv6
 @pytest.mark.parametrize("host", ["::1", "::"])
 def test_api_and_its_neighbours_are_reached(tmp_path: Path, host: str) -> None:
