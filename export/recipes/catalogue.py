@@ -225,5 +225,5 @@ def find_recipe(name: str) -> Recipe:
     """
     if name not in RECIPES:
         known = ", ".join(sorted(RECIPES))
-        raise InvalidRequestError(f"no recipe {name!r}: choose one of {known}, auto")
+        raise InvalidRequestError(f"no recipe {name!r}: choose one of {known}")
     return RECIPES[name]

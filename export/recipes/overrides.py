@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from export.recipes.catalogue import RECIPES
 from export.recipes.recipe import EXACT, Recipe, Stage
 from models.errors import InvalidRequestError
 from models.networks.head import USES
@@ -25,6 +27,12 @@ STAGE_OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = MappingProxyType(
 """Settings of a stage; a comma separates the stages' values, one value is for all."""
 
 HEAD_OPTIONS: Final = ("dropout", "hidden")
+OPTIONS: Final = (
+    *("network", "image_size", *STAGE_OPTIONS, *HEAD_OPTIONS, "augmentation"),
+    *("batch_size", "label_smoothing", "members", "folds", "views"),
+)
+"""Every option that `override` takes."""
+
 SOLVED: Final[Mapping[str, str]] = MappingProxyType(
     {
         "schedule": "it has no learning rate to change",
@@ -34,6 +42,9 @@ SOLVED: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Options without effect on a recipe that is solved exactly, and why."""
+
+MOST_PIXELS: Final = 4096
+"""A side of what a network sees; larger ones are typing errors that exhaust memory."""
 
 POSITIVE: Final = ("epochs", "patience", "learning_rate", "batch_size", "members")
 
@@ -75,6 +86,16 @@ def option_value(recipe: Recipe, name: str) -> str:
     if name == "image_size":
         return str(recipe.image_size[0])
     return _typed(getattr(recipe, name))
+
+
+def changed_options(recipe: Recipe) -> dict[str, str]:
+    """The options that *recipe* was changed by, with what it has for each now.
+
+    Nothing for a recipe that is not in the catalogue.
+    """
+    original = RECIPES.get(recipe.name, recipe)
+    values = {name: option_value(recipe, name) for name in OPTIONS}
+    return {n: v for n, v in values.items() if v != option_value(original, n)}
 
 
 def _typed(value: Any) -> str:
@@ -126,9 +147,11 @@ def _stage_values(
     if len(values) == 1:
         values *= len(recipe.stages)
     if len(values) != len(recipe.stages):
+        count = len(recipe.stages)
+        stages = f"{count} stages: give one value or one for each"
         message = (
             f"{option} {text!r} has {len(values)} values, recipe {recipe.name} has "
-            f"{len(recipe.stages)} stages: give one value or one for each"
+            f"{stages if count > 1 else 'one stage: give one value'}"
         )
         raise InvalidRequestError(message)
     return values
@@ -147,9 +170,13 @@ def _check(recipe: Recipe) -> None:
     for stage in recipe.stages:
         values += [(name, getattr(stage, name, None)) for name in POSITIVE]
     for name, value in values:
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             option = f"--{name.replace('_', '-')}"
-            raise InvalidRequestError(f"{option} {value}: it must be above 0")
+            limit = "finite" if value == math.inf else "above 0"
+            raise InvalidRequestError(f"{option} {value}: it must be {limit}")
+    if (side := recipe.image_size[0]) > MOST_PIXELS:
+        message = f"--image-size {side}: it must be at most {MOST_PIXELS:,}"
+        raise InvalidRequestError(message)
     _check_ranges(recipe)
 
 

@@ -5,6 +5,10 @@ What only the second stage would stumble over must not cost the hours of the fir
 
 from __future__ import annotations
 
+from typing import Any
+
+import keras
+
 from export.data.augmentation.named import parse_augmentation
 from export.data.augmentation.options import Augmentation
 from export.recipes.recipe import EXACT, Recipe, Stage
@@ -40,6 +44,8 @@ def check_recipe(recipe: Recipe, classes: int, photos: int = 0) -> None:
         _check_stage(recipe, stage)
         parts = cut(network.model, trained_layers(network, stage.trains))
         _check_copies(stage, cached=parts.frozen is not None)
+        if recipe.batch_size == 1 and stage.optimizer != EXACT:
+            _check_normalised(parts.trained, trained_layers(network, stage.trains))
 
 
 def _check_stage(recipe: Recipe, stage: Stage) -> None:
@@ -56,6 +62,17 @@ def _check_stage(recipe: Recipe, stage: Stage) -> None:
             f"a {recipe.head.kind} one: use adamw, or --recipe second-order"
         )
         raise InvalidRequestError(message)
+
+
+def _check_normalised(model: Any, trained: frozenset[str]) -> None:
+    for layer in model.layers:
+        normalises = isinstance(layer, keras.layers.BatchNormalization)
+        if normalises and layer.name in trained and len(layer.output.shape) == 2:
+            message = (
+                f"--batch-size 1: {layer.name} normalises each value over the batch, and "
+                "one photo leaves nothing of it: use 2 or more"
+            )
+            raise InvalidRequestError(message)
 
 
 def _check_copies(stage: Stage, *, cached: bool) -> None:

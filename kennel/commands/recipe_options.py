@@ -63,8 +63,13 @@ def change_recipe(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     if values.get("hidden") is not None:
         values["hidden"] = _numbers(values["hidden"])
     if values.get("views") is not None:
-        values["views"] = tuple(values["views"].split(","))
+        values["views"] = read_views(values["views"])
     return override(recipe, values)
+
+
+def read_views(text: str) -> tuple[str, ...]:
+    """The views that a comma separates in *text*."""
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -59,6 +59,13 @@ def test_another_network_brings_its_own_image_size() -> None:
     ("name", "options", "message"),
     [
         ("conv-block5", {"epochs": "1,2,3"}, "has 3 values, recipe conv-block5 has 2"),
+        ("lenet5", {"epochs": "2,3"}, "recipe lenet5 has one stage: give one value"),
+        ("pooled", {"learning_rate": "inf"}, "--learning-rate inf: it must be finite"),
+        (
+            "pooled",
+            {"image_size": (9999, 9999)},
+            "--image-size 9999: it must be at most",
+        ),
         ("pooled", {"epochs": "ten"}, "--epochs 'ten': give a number"),
         ("pooled", {"epochs": "0"}, "--epochs 0: it must be above 0"),
         ("pooled", {"dropout": 1.0}, r"--dropout 1.0: it must be in \[0, 1\)"),
@@ -85,6 +92,15 @@ def test_values_that_cannot_be_are_named(
 ) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         changed(name, **options)
+
+
+def test_changed_options_are_those_that_differ_from_the_catalogue() -> None:
+    from export.recipes.overrides import changed_options
+
+    recipe = changed("conv-block5", epochs="60,12", dropout=0.5, views=("none",))
+
+    assert changed_options(recipe) == {"epochs": "60,12", "dropout": "0.5"}
+    assert changed_options(find_recipe("second-order")) == {}
 
 
 def test_solved_recipe_trained_by_gradients_takes_their_options() -> None:

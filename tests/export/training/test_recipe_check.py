@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from export.recipes.catalogue import find_recipe
 from models.errors import InvalidRequestError
 from tests.training import small_plan, small_recipe, train_plan
 
@@ -40,6 +41,16 @@ def test_a_later_stage_is_checked_before_training(
 
     with pytest.raises(InvalidRequestError, match=message):
         check_recipe(replace(recipe, stages=stages), classes=2)
+
+
+def test_one_photo_a_batch_is_refused_where_values_are_normalised() -> None:
+    from export.training.recipe_check import check_recipe
+
+    recipe = replace(small_recipe(), batch_size=1)
+
+    with pytest.raises(InvalidRequestError, match=r"--batch-size 1: .*use 2 or more"):
+        check_recipe(recipe, classes=2)
+    check_recipe(replace(find_recipe("lenet5"), batch_size=1), classes=2)
 
 
 def test_too_many_photos_to_solve_are_told_before_their_features() -> None:
