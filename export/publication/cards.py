@@ -10,6 +10,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
+from export.recipes.overrides import changed_options
 from export.training.runs import TrainedRun
 from models.card import ModelCard
 from models.probabilities import softmax
@@ -40,7 +41,9 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
             "files_sha256": split.digest(),
             "members": run.recipe.members,
             "folds": run.recipe.folds,
+            "options": changed_options(run.recipe),
             **_parameters(run),
+            **_pseudo_labels(run),
         },
         metrics={"validation": dict(run.metrics)},
         libraries={
@@ -58,6 +61,13 @@ def _parameters(run: TrainedRun) -> dict[str, Any]:
     if counts is None:
         return {}
     return {"parameters": {**asdict(counts), "stages": list(counts.stages)}}
+
+
+def _pseudo_labels(run: TrainedRun) -> dict[str, Any]:
+    if not run.pseudo_labelled:
+        return {}
+    found = {"photos": run.pseudo_labelled, "teacher": Path(run.plan.teacher).name}
+    return {"pseudo_labelled": found}
 
 
 def _git_revision() -> str:

@@ -15,8 +15,10 @@ from export.data.augmentation.pixels import preview_grid
 from export.data.sources.reading import read_photo
 from export.evaluation.expectation import expected_score
 from export.publication.cards import make_card
+from export.recipes.overrides import changed_options
 from export.recipes.recipe import EXACT, Stage
 from export.report.content import ReportContent, ReportedPhotos, ReportedStage
+from export.report.drawing.numbers import plural
 from export.stages.stopping import why_over
 from export.training.assembly import ever_trained
 from export.training.classifier import build_member
@@ -63,8 +65,16 @@ def run_content(run: TrainedRun) -> ReportContent:
 
 
 def _note(run: TrainedRun) -> str:
-    sentences = [f"Recipe {run.recipe.name}", f"weights: {run.weights['source']}"]
+    changed = changed_options(run.recipe).items()
+    given = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in changed)
+    recipe = f"Recipe {run.recipe.name}{f' with {given}' if given else ''}"
+    sentences = [recipe, f"weights: {run.weights['source']}"]
     sentences += [run.weights["note"]] if run.weights["note"] else []
+    if run.pseudo_labelled:
+        sentences.append(
+            f"it learnt from {plural(run.pseudo_labelled, 'unlabelled photo')} too, as "
+            f"the run {Path(run.plan.teacher).name} labelled them"
+        )
     if run.recipe.folds:
         sentences.append(
             f"figures are of {run.recipe.folds} models, each on the fold of the photos "

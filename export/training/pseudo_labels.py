@@ -21,7 +21,12 @@ from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
 from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
-from models.errors import DatasetError, InvalidImageError, MissingImageError
+from models.errors import (
+    DatasetError,
+    InvalidImageError,
+    MissingImageError,
+    quoted_names,
+)
 from models.images import Pixels, decode_image
 from models.probabilities import softmax
 from models.storage import hash_file
@@ -86,7 +91,11 @@ def check_teacher(teacher: TrainedRun, split: Split) -> None:
         DatasetError: it has or may have, or its labels are others.
     """
     if teacher.split.labels != split.labels:
-        message = f"the teacher knows {teacher.split.labels}, the data {split.labels}"
+        message = (
+            f"the teacher {teacher.folder.name} knows the labels "
+            f"{quoted_names(teacher.split.labels)}, the photos have "
+            f"{quoted_names(split.labels)}: use a teacher with the same labels"
+        )
         raise DatasetError(message)
     learnt = {photo.sha256 for photo in teacher.split.train}
     validated = {photo.sha256 for photo in teacher.split.valid}

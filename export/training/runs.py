@@ -41,7 +41,8 @@ class TrainedRun:
     the number of each model, members and folds, and for each stage the epoch that it
     ended with (`Member.kept`). ``answers`` are logits and classes of the validation
     photos where they are not those on the disk. Runs of older releases have neither
-    ``kept`` nor ``parameters``.
+    ``kept`` nor ``parameters``. ``pseudo_labelled`` counts the unlabelled photos that
+    it learnt from as its plan's teacher labelled them.
     """
 
     plan: TrainingPlan
@@ -51,6 +52,7 @@ class TrainedRun:
     history: tuple[Epoch, ...]
     kept: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     parameters: Parameters | None = None
+    pseudo_labelled: int = 0
     answers: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
 
     @property
@@ -97,6 +99,7 @@ class TrainedRun:
             "kept": self.kept,
             "parameters": asdict(self.parameters) if self.parameters else None,
             "diagnosis": asdict(self.diagnosis),
+            "pseudo_labelled": self.pseudo_labelled,
         }
         write_atomically(self.folder / RUN_FILE, json.dumps(content, indent=2))
 
@@ -127,6 +130,7 @@ def read_run(run: str | Path, runs_dir: Path) -> TrainedRun:
             history=_epochs(content["history"]),
             kept={int(n): tuple(k) for n, k in content.get("kept", {}).items()},
             parameters=_parameters(content.get("parameters")),
+            pseudo_labelled=content.get("pseudo_labelled", 0),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{path} cannot be read ({error}): train again"
@@ -148,7 +152,7 @@ def find_run(run: str | Path, runs_dir: Path) -> Path:
         ConflictError: several names begin so.
     """
     for folder in (Path(run), runs_dir / "train" / run):
-        if (folder / PLAN_FILE).exists():
+        if str(run) and (folder / PLAN_FILE).exists():
             return folder
     plans = (runs_dir / "train").glob(f"*/{PLAN_FILE}")
     names = sorted(plan.parent.name for plan in plans)

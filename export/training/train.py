@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from export.progress import Progress
 from export.training.assembly import (
     assemble_recipe,
     count_parameters,
+    ever_trained,
     recipe_weights,
 )
 from export.training.folds import cross_validate
@@ -32,6 +34,9 @@ from export.training.pseudo_labels import (
 from export.training.recipe_check import check_recipe
 from export.training.runs import TrainedRun, read_run
 from export.training.validation import validation_logits
+from models.errors import DatasetError
+from models.networks.freezing import cut
+from models.networks.heads import AssembledNetwork
 from models.networks.weights import PretrainedWeights
 
 PSEUDO_LABELS_FILE: Final = "pseudo_labels.npz"
@@ -48,6 +53,11 @@ def train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
         InvalidRequestError: the recipe names what there is not.
     """
     tf.config.experimental.enable_op_determinism()
+    with _explained_memory():
+        return _train(plan, progress)
+
+
+def _train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
     check_recipe(plan.recipe, len(plan.split.labels), len(plan.split.train))
     weights = recipe_weights(plan.recipe, plan.weights)
     pseudo = _pseudo_labels(plan)
@@ -65,6 +75,18 @@ def train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
     members = [train_member(training, weights) for training in trainings]
     logits = validation_logits(trainings, members)
     return _finish(plan, weights, members, logits)
+
+
+@contextmanager
+def _explained_memory() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        message = (
+            "this machine has too little memory for the network and its photos: use a "
+            "smaller --image-size or --batch-size"
+        )
+        raise DatasetError(message) from error
 
 
 def _pseudo_labels(plan: TrainingPlan) -> PseudoLabelled | None:
@@ -93,21 +115,25 @@ def _finish(
         stage for stage, count in zip(recipe.stages, counts, strict=True) if count
     ]
     network = assemble_recipe(recipe, len(plan.split.labels))
+    pseudo = _pseudo_labels(plan)
     classes = classes_of(plan.split.valid, plan.split.labels)
     calibration = calibrate(logits, classes)
     run = TrainedRun(
         plan=plan,
-        weights=weights.provenance() if weights else _random_weights(plan.seed),
+        weights=weights.provenance() if weights else _random_weights(plan, network),
         calibration=calibration,
         metrics=evaluate_logits(logits, classes, calibration, plan.split.labels),
         history=tuple(epoch for member in judged for epoch in member.epochs),
         kept=kept,
         parameters=count_parameters(recipe, network, useful),
+        pseudo_labelled=len(pseudo.files) if pseudo else 0,
     )
     run.write(logits, classes)
     return run
 
 
-def _random_weights(seed: int) -> dict[str, str]:
-    note = f"random initial weights, seed {seed}: nothing was learnt before"
+def _random_weights(plan: TrainingPlan, network: AssembledNetwork) -> dict[str, str]:
+    note = f"random initial weights, seed {plan.seed}: nothing was learnt before"
+    if cut(network.model, ever_trained(plan.recipe.stages, network)).frozen is not None:
+        note += ", and the layers that no stage trains are random still"
     return {"source": "none", "sha256": "", "note": note}

@@ -51,8 +51,10 @@ class ReadableCard:
         figures: on validation photos.
         images: how many those were, as text; empty if unknown.
         counts: photos by part (train, valid) and label.
+        recipe: its name and the options that changed it.
         parameters: how many there are and how many were trained, as text; empty if
             unknown.
+        pseudo_labels: how many photos another model labelled, as text; empty if none.
         clipping: the clip bound and how it was chosen, as a sentence.
     """
 
@@ -61,7 +63,9 @@ class ReadableCard:
     images: str
     confusion: Confusion | None
     counts: Mapping[str, Mapping[str, int]]
+    recipe: str
     parameters: str
+    pseudo_labels: str
     clipping: str
 
 
@@ -75,7 +79,9 @@ def read_card(card: ModelCard) -> ReadableCard:
         images=f"{images:,}" if isinstance(images, int) else "",
         confusion=read_confusion(validation.get("confusion_matrix"), card.labels),
         counts=_counts(card.training.get("counts"), card.labels),
-        parameters=_parameters(_mapping(card.training.get("parameters"))),
+        recipe=_recipe(card.recipe, _mapping(card.training.get("options"))),
+        parameters=_parameters(card.training),
+        pseudo_labels=_pseudo_labels(_mapping(card.training.get("pseudo_labelled"))),
         clipping=_clipping(card),
     )
 
@@ -102,11 +108,27 @@ def _holds_counts(by_label: object) -> bool:
     )
 
 
-def _parameters(counts: Mapping[str, Any]) -> str:
+def _recipe(name: str, options: Mapping[str, Any]) -> str:
+    changed = [f"--{key.replace('_', '-')} {value}" for key, value in options.items()]
+    return f"{name} with {', '.join(changed)}" if changed else name
+
+
+def _pseudo_labels(found: Mapping[str, Any]) -> str:
+    if not isinstance(photos := found.get("photos"), int):
+        return ""
+    return (
+        f"{photos:,} unlabelled photos, as the run {found.get('teacher')} labelled them"
+    )
+
+
+def _parameters(training: Mapping[str, Any]) -> str:
+    counts, members = _mapping(training.get("parameters")), training.get("members")
     every, trained = counts.get("all"), counts.get("trained")
     if not isinstance(every, int) or not isinstance(trained, int):
         return ""
-    return f"{trained:,} of {every:,} were trained"
+    several = isinstance(members, int) and members > 1
+    where = f", in each of {members} members" if several else ""
+    return f"{trained:,} of {every:,} were trained{where}"
 
 
 def _clipping(card: ModelCard) -> str:

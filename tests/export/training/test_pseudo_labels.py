@@ -78,5 +78,14 @@ def test_student_learns_from_the_new_photo_too(
     assert (
         len(read_pseudo_labels(tmp_path / "student" / "pseudo_labels.npz").files) == 1
     )
+    from export.publication.cards import make_card
+    from export.report.run_content import run_content
+    from export.training.runs import read_run
+
+    learnt = {"photos": 1, "teacher": "small"}
+    assert make_card(run, 1).training["pseudo_labelled"] == learnt
+    note = run_content(read_run(run.folder, tmp_path)).note
+    assert "It learnt from 1 unlabelled photo too, as the run small labelled" in note
+    assert "the layers that no stage trains are random still" in note
     assert run.history != small_run.history
     assert run.metrics["images"] == small_run.metrics["images"]

@@ -56,6 +56,23 @@ def test_counts_keep_the_labels_order() -> None:
     }
 
 
+def test_options_members_and_pseudo_labels_are_told() -> None:
+    training = {
+        "options": {"batch_size": "8"},
+        "parameters": {"all": 30, "trained": 20},
+        "members": 3,
+        "pseudo_labelled": {"photos": 1200, "teacher": "pets-1"},
+    }
+    readable = read_card(replace(CARD, recipe="lenet5", training=training))
+
+    assert readable.recipe == "lenet5 with --batch-size 8"
+    assert readable.parameters == "20 of 30 were trained, in each of 3 members"
+    assert readable.pseudo_labels.startswith(
+        "1,200 unlabelled photos, as the run pets-1"
+    )
+    assert read_card(replace(CARD, training={"options": 7})).pseudo_labels == ""
+
+
 @pytest.mark.parametrize(
     ("counts", "text"),
     [
