@@ -20,7 +20,7 @@ from export.evaluation.metrics import evaluate_logits
 from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
-from models.errors import DatasetError, InvalidRequestError
+from models.errors import DatasetError, InvalidRequestError, quoted_names
 from models.images import decode_image
 from models.probabilities import softmax
 from models.storage import write_atomically
@@ -28,11 +28,15 @@ from models.storage import write_atomically
 
 @dataclass(frozen=True)
 class PredictedPhotos:
-    """Files with their true classes [N] and logits [N, K]."""
+    """Files with their true classes [N] and logits [N, K].
+
+    ``learnt``: how many of them the run was trained on; 0 for its validation photos.
+    """
 
     files: Sequence[str]
     classes: NDArray[np.int64]
     logits: NDArray[np.float32]
+    learnt: int = 0
 
 
 def predict_photos(run: TrainedRun, folder: Path | None) -> PredictedPhotos:
@@ -48,11 +52,16 @@ def predict_photos(run: TrainedRun, folder: Path | None) -> PredictedPhotos:
         return PredictedPhotos([each.file for each in split.valid], classes, logits)
     photos = list_photos(folder)
     if unknown := sorted({each.label for each in photos} - set(split.labels)):
-        message = f"{folder} has class folders {unknown}, the model {split.labels}"
+        message = (
+            f"{folder} has the labels {quoted_names(unknown)}, which the model does not "
+            f"know: it knows {quoted_names(split.labels)}"
+        )
         raise DatasetError(message)
     files = [each.file for each in photos]
     logits = _classify_files(run, [folder / file for file in files])
-    return PredictedPhotos(files, classes_of(photos, split.labels), logits)
+    trained = {photo.sha256 for photo in split.train}
+    learnt = sum(photo.sha256 in trained for photo in photos)
+    return PredictedPhotos(files, classes_of(photos, split.labels), logits, learnt)
 
 
 def validate_views(run: TrainedRun, views: tuple[str, ...]) -> TrainedRun:

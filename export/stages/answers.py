@@ -22,7 +22,9 @@ def judge(
     logits: NDArray[np.float32], targets: NDArray[np.float32]
 ) -> tuple[float, float]:
     """(log loss, accuracy) of *logits* [N, K] for the likeliest labels of *targets*."""
-    probabilities, classes = softmax(logits), targets.argmax(axis=1)
+    with np.errstate(invalid="ignore"):  # the caller checks that the loss is finite
+        probabilities = softmax(logits)
+    classes = targets.argmax(axis=1)
     return log_loss(probabilities, classes), accuracy(probabilities, classes)
 
 

@@ -6,14 +6,12 @@ Several of the course's notebooks "trained" layers that stood still, and nobody 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import DatasetError
-
-MOST_NAMES: Final = 3
+from models.errors import DatasetError, quoted_names
 
 
 def check_moved(model: Any, before: Sequence[NDArray[Any]]) -> None:
@@ -33,16 +31,12 @@ def check_moved(model: Any, before: Sequence[NDArray[Any]]) -> None:
             moved.append(variable.path)
     if still:
         raise DatasetError(
-            f"training moved no weight of {_first(still)}: either all photos are the "
-            "same, or the learning rate is too small (--learning-rate)"
+            f"training moved no weight of {quoted_names(still)}: either all photos are "
+            "the same, or --learning-rate is too small, or what these layers see is 0 for "
+            "every photo, as behind frozen layers with random weights (--weights none)"
         )
     if moved:
-        raise DatasetError(f"training moved frozen weights: {_first(moved)}")
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+        raise DatasetError(f"training moved frozen weights: {quoted_names(moved)}")
 
 
 def _belongs_to_trained_layer(model: Any, variable: Any) -> bool:

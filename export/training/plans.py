@@ -32,6 +32,7 @@ class TrainingPlan:
         teacher: a finished run whose predictions label ``unlabelled`` photos.
         unlabelled: a folder of photos without labels, learnt from as the teacher
             labels them.
+        strict: whether a photo left out would have stopped it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class TrainingPlan:
     valid: float | None = None
     teacher: str = ""
     unlabelled: str = ""
+    strict: bool = False
 
     def write(self) -> None:
         """Begin the run: its folder, its plan and its split.

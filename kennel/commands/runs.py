@@ -14,6 +14,7 @@ from kennel.commands.figures import (
     print_expected_score,
     print_metrics,
 )
+from kennel.commands.recipe_options import read_views
 from kennel.settings import KennelSettings
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -45,9 +46,17 @@ def evaluate(
     trained = read_run(run, settings.runs_dir)
     with progress_bars(waiting_for="evaluate"):
         predicted = predict_photos(trained, photos)
-    metrics = evaluate_logits(predicted.logits, predicted.classes, trained.calibration)
+    metrics = evaluate_logits(
+        predicted.logits, predicted.classes, trained.calibration, trained.split.labels
+    )
     if probabilities is not None:
         write_probabilities(predicted, trained, probabilities)
+    if predicted.learnt:
+        click.echo(
+            f"kennel: {predicted.learnt:,} of these {len(predicted.files):,} photos "
+            "trained the model: figures on them are better than on new ones",
+            err=True,
+        )
     if as_json:
         diagnosis = dataclasses.asdict(trained.diagnosis)
         click.echo(json.dumps({**metrics, "diagnosis": diagnosis}))
@@ -125,7 +134,7 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
     before = answering_card(settings.models_dir, trained.name)
     with progress_bars(waiting_for="export"):
         if views is not None:
-            trained = validate_views(trained, tuple(views.split(",")))
+            trained = validate_views(trained, read_views(views))
         card = publish(trained, settings.models_dir, precision, hold_back=hold)
     folder = settings.models_dir / card.name / str(card.version)
     click.echo(f"Published {card.name} version {card.version}: {folder}")

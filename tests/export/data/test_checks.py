@@ -98,7 +98,9 @@ def test_photos_that_leave_no_class_are_named_with_their_fault(tmp_path: Path) -
     for path in (source / "train").iterdir():
         path.write_bytes(b"II*\0")
 
-    with pytest.raises(DatasetError, match=r"6 photos cannot be read .train/cat.0.png: .*TIFF"):
+    with pytest.raises(
+        DatasetError, match=r"6 photos cannot be read .train/cat.0.png: .*TIFF"
+    ):
         prepared(source)
 
 

@@ -33,6 +33,8 @@ def test_evaluation_of_a_folder_equals_the_cached_one(
     expected = softmax(logits, small_run.calibration.temperature)[:, 1]
     found = [rows[photo.file] for photo in small_run.split.valid]
     assert found == pytest.approx(list(expected), abs=1e-6)
+    assert predicted.learnt == len(small_run.split.train)
+    assert predict_photos(small_run, None).learnt == 0
 
 
 def test_other_views_are_validated_and_calibrated_anew(small_run: TrainedRun) -> None:
@@ -59,7 +61,9 @@ def test_other_class_folders_are_named(small_run: TrainedRun, tmp_path: Path) ->
     write_class_folders(tmp_path, each=1)
     (tmp_path / "dog").rename(tmp_path / "wolf")
 
-    with pytest.raises(DatasetError, match=r"class folders \['wolf'\]"):
+    with pytest.raises(
+        DatasetError, match=r"the labels 'wolf', which.* knows 'cat', 'dog'"
+    ):
         predict_photos(small_run, tmp_path)
 
 

@@ -153,7 +153,7 @@ def test_weights_that_should_have_moved_are_named() -> None:
 
     model = dense_model()
 
-    with pytest.raises(DatasetError, match=r"moved no weight of .*hidden/kernel"):
+    with pytest.raises(DatasetError, match=r"no weight of .*hidden/kernel.*frozen"):
         check_moved(model, model.get_weights())
 
 
@@ -175,6 +175,16 @@ def test_loss_that_is_no_number_stops_at_once(stage_run: Any) -> None:
 
     with pytest.raises(DatasetError, match=r"in epoch \d.*try --learning-rate 1e\+29$"):
         run_stage(run, dense_model(), float("inf"))
+
+
+def test_infinite_logits_have_no_loss_and_give_no_warning() -> None:
+    from export.stages.answers import judge
+
+    loss, _ = judge(
+        np.array([[np.inf, 0]], np.float32), np.eye(2, dtype=np.float32)[:1]
+    )
+
+    assert np.isnan(loss)
 
 
 def test_cosine_falls_from_the_rate_towards_zero() -> None:
