@@ -141,6 +141,6 @@ def _check_targets(
         if not 0 < targets[label] < size:
             message = (
                 f"class {label!r} has {size} photos: too few to keep "
-                f"{share:.0%} for validation"
+                f"a share of {share:g} for validation"
             )
             raise DatasetError(message)

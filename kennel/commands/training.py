@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,7 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
     )
     from kennel.progress import progress_bars
 
+    name = shlex.quote(plan.folder.name)
     if fresh:
         plan.write()
         click.echo(f"Run: {plan.folder}", err=True)
@@ -153,9 +155,9 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
             plan.forget_unless_begun()
         raise
     except KeyboardInterrupt as interrupt:
-        click.echo(f"Go on with: kennel train --resume {plan.folder.name}", err=True)
+        click.echo(f"Go on with: kennel train --resume {name}", err=True)
         raise click.Abort from interrupt
     print_metrics(trained, trained.metrics)
     print_expected_score(trained)
     print_diagnosis(trained)
-    click.echo(f"Run: {trained.folder}\nNext: kennel export {plan.folder.name}")
+    click.echo(f"Run: {trained.folder}\nNext: kennel export {name}")

@@ -14,7 +14,13 @@ import click
 from kennel.commands.preparing import print_findings, print_source
 from kennel.commands.recipe_options import change_recipe, read_recipe
 from kennel.settings import KennelSettings
-from models.errors import ConflictError, InvalidRequestError
+from models.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    quoted,
+)
+from models.names import is_writable
 
 if TYPE_CHECKING:
     from export.data.sources.photos import Collection
@@ -39,17 +45,24 @@ def new_plan(
 
     name = check_model_name(options.pop("name") or data.absolute().name)
     run = options.pop("run") or f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    _check_run_name(run)
     folder = (data / "sample" if options.pop("sample") else data).absolute()
+    if not folder.is_dir():
+        message = f"{data} has no sample: kennel prepare draws one into DEST/sample"
+        raise NotFoundError(message)
     recipe, seed = options.pop("recipe"), options.pop("seed")
     teacher, unlabelled = options.pop("teacher"), options.pop("unlabelled")
-    report = partial(_report, strict=options.pop("strict"))
+    strict = options.pop("strict")
     valid = options.pop("valid")
     share = VALID_SHARE if valid is None else valid
-    split = find_split(folder, share, seed, report=report)
+    if not 0 < share < 1:
+        message = f"--valid {share:g}: give a share between 0 and 1, such as 0.2"
+        raise InvalidRequestError(message)
+    split = find_split(folder, share, seed, report=partial(_report, strict=strict))
     plan = TrainingPlan(
         name=name,
         split=split,
-        weights=options.pop("weights"),
+        weights=_absolute_weights(options.pop("weights")),
         precision=options.pop("precision"),
         recipe=read_recipe("pooled" if recipe == "auto" else recipe, options),
         folder=settings.runs_dir / "train" / run,
@@ -58,6 +71,7 @@ def new_plan(
         seed=seed,
         teacher=str(_run_folder(teacher, settings)) if teacher else "",
         unlabelled=str(unlabelled.absolute()) if unlabelled else "",
+        strict=strict,
     )
     if recipe == "auto":
         plan = replace(plan, recipe=_chosen_recipe(plan, options))
@@ -119,20 +133,23 @@ def check_resumed(
         "recipe": plan.recipe.name,
         "weights": plan.weights,
         "precision": plan.precision,
-        "valid": str(plan.valid or "a split of its own"),
+        "valid": str(plan.valid or _other_validation(plan)),
         "seed": str(plan.seed),
         "run": plan.folder.name,
         "unlabelled": plan.unlabelled or "none",
         "teacher": plan.teacher or "none",
-        "strict": "its photos surveyed already",
+        "strict": str(plan.strict),
     }
     now = {name: str(value) for name, value in given.items() if name in then}
     if data is not None or given.get("sample"):
-        folder = data or Path(plan.split.folder).parent
+        used = Path(plan.split.folder)
+        folder = data or (used.parent if used.name == "sample" else used)
         then["DATA"] = plan.split.folder
         now["DATA"] = str(
             (folder / "sample" if given.get("sample") else folder).absolute()
         )
+    if "weights" in now:
+        now["weights"] = _absolute_weights(given["weights"])
     if "teacher" in now:
         now["teacher"] = str(_run_folder(given["teacher"], settings))
     if "unlabelled" in now:
@@ -167,6 +184,27 @@ def _chosen_recipe(plan: TrainingPlan, options: dict[str, Any]) -> Any:
     choice = choose_recipe(smallest_class(plan.split), similarity)
     click.echo(f"Recipe {choice.recipe}: {choice.reason}.")
     return read_recipe(choice.recipe, options)
+
+
+def _check_run_name(name: str) -> None:
+    if Path(name).name != name or name[0] in "-." or not is_writable(name):
+        message = (
+            f"--run {quoted(name)}: give a name without folders, that begins with a "
+            "letter or digit; RUNS_DIR says where runs lie"
+        )
+        raise InvalidRequestError(message)
+
+
+def _absolute_weights(choice: str) -> str:
+    from models.networks.weights import CHOICES
+
+    # A run may be resumed from another folder.
+    return choice if choice in CHOICES else str(Path(choice).absolute())
+
+
+def _other_validation(plan: TrainingPlan) -> str:
+    folds = plan.recipe.folds
+    return f"{folds} folds" if folds else "a split of its own"
 
 
 def _run_folder(run: str, settings: KennelSettings) -> Path:

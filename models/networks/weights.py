@@ -29,6 +29,9 @@ from models.storage import hash_file
 DENSE_WEIGHTS_MISSING: Final = "dense_weights_missing"
 """Code of the error when only fc1 and fc2 cannot be had: another recipe may do."""
 
+CHOICES: Final = frozenset({"auto", "imagenet", "package", "none"})
+"""What ``--weights`` takes beside a path."""
+
 _TOP_LAYERS: Final = frozenset({*DENSE_LAYERS, "predictions"})
 
 
@@ -69,7 +72,13 @@ def load_weights(
     """
     if choice == "none":
         return None
-    if choice not in {"auto", "imagenet", "package"}:
+    if choice not in CHOICES:
+        if not Path(choice).exists():
+            named = ", ".join(sorted(CHOICES))
+            message = (
+                f"--weights {choice}: no such file; give a path, or one of {named}"
+            )
+            raise DatasetError(message)
         return _from_file(Path(choice), choice, network, dense)
     if network == "vgg16":
         return _load_vgg16(choice, dense)

@@ -29,6 +29,11 @@ def kennel(home: Path, *arguments: str) -> Result:
     [
         (["train"], "give DATA, or --resume RUN"),
         (["train", ".", "--teacher", "x"], "--unlabelled and --teacher go together"),
+        (["train", ".", "--valid", "nan"], "--valid nan: give a share between 0 and 1"),
+        (["train", ".", "--valid", "2000"], "--valid 2000: give a share between 0"),
+        (["train", ".", "--run", "../one"], "--run '../one': give a name without"),
+        (["train", ".", "--run", "."], "--run '.': give a name without folders"),
+        (["train", ".", "--run", "-one"], "--run '-one': give a name without folders"),
     ],
 )
 def test_misuse_is_told_before_anything_is_loaded(
@@ -122,12 +127,63 @@ def test_resumed_run_takes_no_other_options(tmp_path: Path) -> None:
         "--epochs 3 (the run has 2)",
         "--dropout 0.5 (the run has none)",
         "--name dogs (the run has pets)",
-        f"DATA {tmp_path / 'sample'} (the run has {data})",
+        f"DATA {data}/sample (the run has {data})",
     ):
         assert difference in other.output
     assert "--seed" not in other.output
     assert "--batch-size 4 (the run has 128)" in unfinished.output
     assert not (run / "run.json").exists()
+
+
+@pytest.mark.tensorflow
+def test_figures_of_photos_that_were_learnt_are_told(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "pets", each=5)
+    data = str(tmp_path / "pets")
+    small = ("--recipe", "lenet5", "--epochs", "1", "--run", "one")
+    unsampled = kennel(tmp_path, "train", data, *small, "--sample")
+    kennel(tmp_path, "train", data, *small, "--views", "none, horizontal")
+
+    evaluated = CliRunner().invoke(
+        main,
+        ["evaluate", "one", "--photos", data, "--json"],
+        env={"KENNEL_HOME": str(tmp_path)},
+    )
+    lost = kennel(tmp_path, "report", "one", "-o", str(tmp_path / "no" / "x.html"))
+
+    assert "8 of these 10 photos trained the model" in evaluated.stderr
+    labels = [each["label"] for each in json.loads(evaluated.stdout)["per_class"]]
+    assert labels == ["cat", "dog"]
+    assert lost.exit_code == 1
+    assert lost.output == f"kennel: No such file or directory {tmp_path}/no/x.html\n"
+    assert "pets has no sample: kennel prepare draws one" in unsampled.output
+
+
+@pytest.mark.tensorflow
+def test_strict_and_weights_are_compared_as_the_run_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kennel.commands.training_plans import check_resumed, new_plan
+    from kennel.settings import KennelSettings
+
+    write_class_folders(tmp_path / "pets", each=5)
+    settings = KennelSettings.from_env({"KENNEL_HOME": str(tmp_path)})
+    given = {"strict": True, "weights": "own.h5"}
+    context = train.make_context(
+        "train", [str(tmp_path / "pets"), "--recipe", "lenet5"]
+    )
+    options = {**context.params, **given}
+    for name in ("data", "overfit", "resume"):
+        del options[name]
+    monkeypatch.chdir(tmp_path)
+
+    plan = new_plan(settings, tmp_path / "pets", options)
+    check_resumed(plan, settings, None, given)
+
+    assert plan.weights == str(tmp_path / "own.h5")
+    assert plan.strict
+    folds = replace(plan, valid=None, recipe=replace(plan.recipe, folds=3))
+    with pytest.raises(ConflictError, match=r"--valid 0\.2 .the run has 3 folds"):
+        check_resumed(folds, settings, None, {"valid": 0.2})
 
 
 @pytest.mark.tensorflow

@@ -54,7 +54,7 @@ _NOT_OPENED: Final = "archive that was not opened"
 _MOST_NAMED: Final = 3
 _LEFT_OUT: Final = "it was left out"
 _REMEDIES: Final = {
-    _NOT_TAKEN: "remove it, or say with --csv or --layout what counts",
+    _NOT_TAKEN: "remove it, or say with kennel prepare --csv or --layout what counts",
     _NOT_OPENED: "it was left out; unpack it (kennel prepare opens whole zip and tar files)",
 }
 
@@ -286,7 +286,7 @@ def _nothing_labelled(
         )
     if listing.findings:
         message += f" Left out: {'; '.join(_described(listing.findings))}."
-    return f"{message} Give the folder that holds them, or --layout"
+    return f"{message} Give the folder that holds them, or kennel prepare --layout"
 
 
 def _left_out(
