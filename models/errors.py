@@ -191,7 +191,10 @@ class QueueUnavailableError(KennelError):
     """Redis cannot be reached, so no job can be queued."""
 
     code = "queue_unavailable"
-    visitor_message = "the queue of jobs cannot be reached now: try again later"
+    visitor_message = (
+        "no job can be queued or shown now: try again later, or tell the operator, whose "
+        "log has the details"
+    )
 
 
 class StorageUnavailableError(KennelError):

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
+from rq.timeouts import BaseTimeoutException
+
 from models.errors import (
     ConflictError,
     InvalidRequestError,
@@ -111,6 +113,8 @@ class Attempt:
 def _public(error: Exception) -> str:
     if isinstance(error, KennelError):
         return error.public
+    if isinstance(error, BaseTimeoutException):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return (
             f"a file cannot be used ({error.strerror}); the worker's log has the rest"

@@ -76,11 +76,18 @@ class Interruption:
                 raise ModelUnavailableError("nobody waits for this answer any more")
             call = self._call = begin(**options)
         try:
-            return call.result()
+            failure = call.exception()
         except grpc.FutureCancelledError:
-            raise call from None
+            failure = call
+        self._call = None
+        try:
+            if failure is not None:
+                raise failure
+            return call.result()
         finally:
-            self._call = None
+            # The call is its own error: a frame that kept it would be a cycle, and the
+            # images in it would stay in memory.
+            del call, failure
 
 
 class Channel:

@@ -70,7 +70,9 @@ def test_job_goes_on_when_there_is_room_again(world: World) -> None:
     assert world.csv(job) == expected
 
 
-def test_evicting_redis_takes_no_job_and_says_how_to_mend_it(world: World) -> None:
+def test_evicting_redis_takes_no_job_and_logs_how_to_mend_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.photos_of(3)
     with Redis.from_url(world.redis.url) as redis, api_of(world) as api:
         redis.config_set("maxmemory-policy", "allkeys-lru")
@@ -79,7 +81,8 @@ def test_evicting_redis_takes_no_job_and_says_how_to_mend_it(world: World) -> No
         redis.config_set("maxmemory-policy", "noeviction")
 
         assert refused.status_code == 503
-        assert "maxmemory-policy noeviction" in refused.get_json()["detail"]
+        assert refused.get_json()["code"] == "queue_unavailable"
+        assert "maxmemory-policy noeviction" in caplog.text
         assert (readiness.status_code, readiness.get_json()["status"]) == (
             200,
             "degraded",

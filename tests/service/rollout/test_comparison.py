@@ -121,7 +121,7 @@ def test_without_redis_the_comparison_says_what_it_misses(decided: Deciding) -> 
 
     assert (answer["state"], answer["canary"]) == ("running", 2)
     assert answer["comparison"] is None
-    assert "cannot be reached now" in answer["missing"]
+    assert "whose log has the details" in answer["missing"]
 
 
 def test_model_without_a_rollout_says_so(client: FlaskClient) -> None:
