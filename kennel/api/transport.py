@@ -151,22 +151,40 @@ class Transport:
         try:
             yield
         except (NewConnectionError, ConnectTimeoutError) as error:
-            message = f"no API at {self._url}: start it with 'kennel up' ({error})"
+            message = (
+                f"no API at {self._url} ({_system_words(error)}): start it with 'kennel "
+                "up', or name another with --url"
+            )
             raise ApiUnreachableError(message) from error
         except LocationParseError as error:
             message = f"{self._url} is no address ({error}): use http://127.0.0.1:8000"
             raise InvalidRequestError(message) from error
         except SSLError as error:
-            message = f"no HTTPS connection to {self._url} ({error}): see the address"
+            message = (
+                f"no HTTPS connection to {self._url} ({_system_words(error)}): see the "
+                "address"
+            )
             raise ApiUnreachableError(message) from error
         except (ReadTimeoutError, TimeoutError) as error:
             message = f"no answer from {self._url} within {seconds:.3g} s: try again"
             raise ApiTimeoutError(message) from error
         except HTTPError as error:
-            message = f"the connection to {self._url} broke off ({error}): try again"
+            message = (
+                f"the connection to {self._url} broke off ({_system_words(error)}): try "
+                "again"
+            )
             broken = ApiUnreachableError(message)
             broken.sent = True
             raise broken from error
+
+
+def _system_words(error: BaseException | None) -> str:
+    # urllib3 wraps what the system says into words of its own, with its objects in them.
+    while error is not None:
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    return "no answer"
 
 
 def _chunks(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
