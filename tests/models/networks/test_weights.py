@@ -196,7 +196,8 @@ def test_what_is_no_weight_file_is_refused(name: str, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr("config.json", "{}")
 
-    with pytest.raises(DatasetError, match=f"{name} cannot be read as a Keras"):
+    fault = ": no such file" if name == "gone.h5" else " cannot be read as a Keras"
+    with pytest.raises(DatasetError, match=name + fault):
         load(tmp_path / name)
 
 
