@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
     from kennel.api.answers import Answer, Prediction
     from kennel.api.errors import ApiError
+    from kennel.client import Client
+
+LOADING_SECONDS: Final = 60.0
+"""How long a model is waited for that was exported just now."""
+
+_PAUSE_SECONDS: Final = 1.0
 
 
 @click.command(
@@ -72,12 +79,33 @@ def predict(
         progress_bars(lines=False) as progress,
         printed.completed(photos),
     ):
+        if choice["model"] is not None:
+            _await_loaded(client, choice["model"])
         progress("predict", 0, len(photos))
         for answer in client.predict_each(photos, top=top, **choice):
             printed.show(answer)
             progress("predict", printed.count, len(photos))
     if printed.is_incomplete:
         click.get_current_context().exit(1)
+
+
+def _await_loaded(client: Client, model: str) -> None:
+    until = time.monotonic() + LOADING_SECONDS
+    if _is_loading(client, model):
+        click.echo(f"Model {model} is being loaded: waiting", err=True)
+        while time.monotonic() < until and _is_loading(client, model):
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _is_loading(client: Client, model: str) -> bool:
+    from kennel.api.errors import ApiError
+
+    try:
+        versions = client.model(model)["versions"]
+    except ApiError:
+        return False  # the prediction says what is wrong
+    # None yet: the model server has not read its list of models again.
+    return {each.get("state") for each in versions} <= {"START", "LOADING"}
 
 
 class _Output:

@@ -791,3 +791,19 @@ def test_report_is_printed_as_the_api_answers_it() -> None:
         result = run(api, "jobs", "report", "j1", "--json")
 
     assert json.loads(result.stdout) == REPORT
+
+
+def test_model_that_was_exported_just_now_is_waited_for(
+    photos: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kennel.commands.predicting._PAUSE_SECONDS", 0.0)
+    listed: tuple[list[Any], ...] = ([], [{"version": 1, "state": "LOADING"}])
+    answer: dict[str, Any] = {**ANSWER, "predictions": ANSWER["predictions"][:1]}  # type: ignore[index]
+    loading = [says({"name": "pets", "versions": each}) for each in listed]
+    loaded = says({"name": "pets", "versions": [{"version": 1, "state": "AVAILABLE"}]})
+    with scripted(*loading, loaded, says(answer)) as api:
+        result = run(api, "predict", photos[0], "--model", "pets")
+
+    assert [each.method for each in api.seen] == ["GET"] * 3 + ["POST"]
+    assert "Model pets is being loaded: waiting" in result.stderr
+    assert result.exit_code == 0
