@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, TypeAlias
 
@@ -160,10 +160,6 @@ def _checked(line: int, cells: list[str], width: int) -> list[str]:
 
 
 def _most_frequent(header: str) -> str:
-    outside = "".join(_unquoted(header))
+    outside = "".join(header.split('"')[::2])
     # The first of equals wins: a header of one column is separated by commas.
     return max(_DELIMITERS, key=outside.count)
-
-
-def _unquoted(header: str) -> Iterable[str]:
-    return header.split('"')[::2]

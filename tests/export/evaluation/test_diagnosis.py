@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
@@ -200,17 +200,7 @@ def test_one_label_for_everything_is_a_collapse() -> None:
     assert diagnosis.remedies[0] == "a smaller learning rate: --learning-rate 0.0001"
 
 
-KINDS: tuple[Kind, ...] = (
-    "too few photos",
-    "diverged",
-    "unstable",
-    "collapsed",
-    "no better than guessing",
-    "not converged",
-    "overfit",
-    "underfit",
-    "overconfident",
-)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 USED = (
     "--augmentation statefarm --dropout 0.8 --label-smoothing 0.05 --members 5 "
     "--folds 5 --schedule cosine"
