@@ -17,7 +17,7 @@ help: ## what can be made
 # Wheels whose hashes constraints.txt has, and nothing that runs code while it is installed;
 # then the project alone, built with what lies there already.
 define install
-$(BIN)/python deploy/list_requirements.py pyproject.toml constraints.txt build $(1) \
+$(BIN)/python deploy/images/list_requirements.py pyproject.toml constraints.txt build $(1) \
 	> .venv/requirements.txt
 $(PIP) install --require-hashes --only-binary :all: --requirement .venv/requirements.txt
 $(PIP) install --no-deps --no-build-isolation --editable .
@@ -78,10 +78,10 @@ conformance: .venv/.dev ## the wire suite against MODEL_SERVER=host:port MODEL=n
 	MODEL_SERVER=$(MODEL_SERVER) MODEL=$(MODEL) $(BIN)/python -m pytest tests/models/test_conformance.py
 
 rehearse: .venv/.run ## build the images, compose up, predict, job to CSV, down
-	COMPOSE="$(COMPOSE)" $(BIN)/python -m deploy.rehearsal
+	COMPOSE="$(COMPOSE)" $(BIN)/python -m deploy.trials.rehearsal
 
 drill: .venv/.run ## kill, upgrade, back up and restore containers under load
-	COMPOSE="$(COMPOSE)" $(BIN)/python -m deploy.drill $(DRILL)
+	COMPOSE="$(COMPOSE)" $(BIN)/python -m deploy.trials.drill $(DRILL)
 
 # Pins stay as they are as long as pyproject.toml allows; UPGRADE="--upgrade-package NAME".
 constraints: | .venv/bin/python ## pin new dependencies, with the hashes of all their files
@@ -92,11 +92,11 @@ constraints: | .venv/bin/python ## pin new dependencies, with the hashes of all 
 		--output-file constraints.txt pyproject.toml
 
 digests: .venv/.run ## ask the registry for the digests of public images (needs docker)
-	$(BIN)/python -m deploy.base_images --update
+	$(BIN)/python -m deploy.images.base_images --update
 
 SBOM_IMAGES ?= $(foreach each,api worker redis proxy,kennel-$(each):local)
 sbom: .venv/.dev ## a bill of materials of each image in SBOM_IMAGES (ENGINE=podman)
-	$(BIN)/python -m deploy.sbom --engine $(or $(ENGINE),docker) $(SBOM_IMAGES)
+	$(BIN)/python -m deploy.images.sbom --engine $(or $(ENGINE),docker) $(SBOM_IMAGES)
 
 clean: ## remove what was installed and cached, not var/
 	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build models/*.so

@@ -15,7 +15,7 @@ RUN groupadd --gid 10001 kennel \
         --shell /usr/sbin/nologin kennel
 
 WORKDIR /build
-COPY pyproject.toml constraints.txt deploy/list_requirements.py ./
+COPY pyproject.toml constraints.txt deploy/images/list_requirements.py ./
 # Dependencies only, so that a change of code does not install TensorFlow again.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \

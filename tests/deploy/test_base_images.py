@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.base_images import (
+from deploy.images.base_images import (
     INSPECT,
     ROOT,
     VARIABLES,

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy.drill.asking import prediction, readiness
-from deploy.drill.load import NO_ANSWER, OK, Load, Request
-from deploy.drill.observation import Happened, Observation
-from deploy.drill.procedures import BACKUPS, PAGE, commands_of
-from deploy.drill.verdict import complaints
+from deploy.trials.events import (
+    BACKUPS,
+    PAGE,
+    Happened,
+    Observation,
+    commands_of,
+    complaints,
+)
+from deploy.trials.load import NO_ANSWER, OK, Load, Request, call_predict, call_readyz
 from models.errors import KennelError
 from tests.deploy.compose_files import ROOT
 from tests.pictures import grey
@@ -35,8 +39,8 @@ def test_a_refused_connection_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "rex.png").write_bytes(grey(9))
     port = free_port()
 
-    assert prediction(port, tmp_path / "rex.png")() == NO_ANSWER
-    assert readiness(port)() == NO_ANSWER
+    assert call_predict(port, tmp_path / "rex.png")() == NO_ANSWER
+    assert call_readyz(port)() == NO_ANSWER
 
 
 def test_the_load_asks_at_its_rate_and_forgets_nobody() -> None:

@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy.list_requirements import Pin, list_requirements, read_pins
+from deploy.images.list_requirements import Pin, list_requirements, read_pins
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -226,7 +226,7 @@ def _requirements(*extras: str) -> list[str]:
 
 
 def _command(*extras: str) -> list[str]:
-    script, pyproject = DEPLOY / "list_requirements.py", ROOT / "pyproject.toml"
+    script, pyproject = DEPLOY / "images/list_requirements.py", ROOT / "pyproject.toml"
     return [sys.executable, str(script), str(pyproject), str(CONSTRAINTS), *extras]
 
 
@@ -241,7 +241,7 @@ def _copy(sources: list[str], destination: Path) -> None:
 
 
 def _extract(wheels: Path, destination: Path) -> None:
-    script = DEPLOY / "extract_messages.py"
+    script = DEPLOY / "images/extract_messages.py"
     spec = importlib.util.spec_from_file_location("extract_messages", script)
     assert spec is not None
     assert spec.loader is not None

@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from deploy.list_requirements import list_installed
-from deploy.sbom import main
+from deploy.images.list_requirements import list_installed
+from deploy.images.sbom import main
 
 DPKG = """\
 Package: libc6

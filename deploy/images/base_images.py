@@ -1,8 +1,8 @@
 """The public images that ours are built from and run beside, pinned by digest.
 
-    python -m deploy.base_images             # each one, and whether it is pinned
-    python -m deploy.base_images --update    # ask the registry for the digests of all tags
-    python -m deploy.base_images --tags      # PYTHON_IMAGE=python:... without the digests
+    python -m deploy.images.base_images             # each one, and whether it is pinned
+    python -m deploy.images.base_images --update    # ask the registry for the digests of all tags
+    python -m deploy.images.base_images --tags      # PYTHON_IMAGE=python:... without the digests
 
 A digest names the index of all platforms' images; a tag beside it tells people what it is.
 They stand where they are used: Dockerfiles, compose files, Kubernetes' manifests and
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 VARIABLES: Final[Mapping[str, str]] = {
     "python": "PYTHON_IMAGE",
     "redis": "REDIS_IMAGE",

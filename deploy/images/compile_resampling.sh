@@ -1,6 +1,6 @@
 # Compiles SOURCE, the quick resize, into FOLDER, as pyproject.toml says; x86 only.
 #
-#   sh deploy/compile_resampling.sh SOURCE FOLDER
+#   sh deploy/images/compile_resampling.sh SOURCE FOLDER
 set -eu
 
 mkdir -p "$2"

@@ -1,7 +1,6 @@
 """Prints what pip needs to install the project's dependencies, each with its hashes.
 
-    python list_requirements.py pyproject.toml constraints.txt EXTRA... | pip install \
-        --require-hashes --requirement /dev/stdin
+    python list_requirements.py pyproject.toml constraints.txt EXTRA... | pip install         --require-hashes --requirement /dev/stdin
     python list_requirements.py pyproject.toml constraints.txt --packages NAME...
     python list_requirements.py --installed REPORT    # pip's report: what it installed
 

@@ -1,6 +1,6 @@
 """Writes a bill of materials (CycloneDX 1.6, JSON) of each container image.
 
-    python -m deploy.sbom kennel-api:1.2 kennel-worker:1.2 --folder sbom
+    python -m deploy.images.sbom kennel-api:1.2 kennel-worker:1.2 --folder sbom
 
 It lists what really lies in the image: Debian's packages from dpkg's own list, Python's
 with the SHA-256 of the wheel each came from, and programs that the base image names in

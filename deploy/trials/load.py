@@ -1,12 +1,15 @@
-"""A steady load, whatever becomes of its requests: nothing is asked again."""
+"""A steady load of requests, and what it saw of one event: failures, pauses, promises."""
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self
 
 OK: Final = 200
@@ -77,3 +80,49 @@ class Load:
     def _one(self, due: float) -> None:
         status = self._ask()
         self.requests.append(Request(due, time.monotonic(), status))
+
+
+_PATIENCE_SECONDS: Final = 30.0
+_NOT_READY: Final = 503
+
+
+def call_predict(port: int, photo: Path) -> Callable[[], int]:
+    """A call that has *photo* predicted and returns the status."""
+    content = photo.read_bytes()
+    kind = {"Content-Type": f"image/{photo.suffix[1:]}"}
+
+    def ask() -> int:
+        return _exchange(port, "POST", "/v1/predict", content, kind)[0]
+
+    return ask
+
+
+def call_readyz(port: int) -> Callable[[], int]:
+    """A call that returns 200 only if every part that /readyz knows is well."""
+
+    def ask() -> int:
+        status, body = _exchange(port, "GET", "/readyz")
+        whole = status == OK and json.loads(body)["status"] == "ready"
+        return OK if whole else status if status != OK else _NOT_READY
+
+    return ask
+
+
+def _exchange(
+    port: int,
+    method: str,
+    path: str,
+    content: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", port, timeout=_PATIENCE_SECONDS
+    )
+    try:
+        connection.request(method, path, content, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return NO_ANSWER, b""
+    finally:
+        connection.close()

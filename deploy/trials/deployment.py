@@ -1,4 +1,4 @@
-"""One deployment: its folder, its compose command, its API."""
+"""A deployment for a trial: own folder, project, ports and images; its compose and engine."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 
-from deploy.base_images import stand_ins
+from deploy.images.base_images import stand_ins
 from kennel.client import Client
 from kennel.stack.ports import choose_port
 from models.errors import KennelError
@@ -144,3 +145,74 @@ def _stand_ins(command: str, env: Mapping[str, str]) -> dict[str, str]:
     for name, image in chosen.items():
         click.echo(f"{name}={image}: this machine's own, not the pinned one")
     return chosen
+
+
+def container_names(deployment: Deployment, service: str = "") -> list[str]:
+    """The running containers of *service*, or of all.
+
+    Raises:
+        KennelError: the engine cannot be asked.
+    """
+    labels = [f"label=com.docker.compose.project={deployment.project}"]
+    if service:
+        labels.append(f"label=com.docker.compose.service={service}")
+    filters = [part for label in labels for part in ("--filter", label)]
+    return ask_engine(deployment, "ps", *filters, "--format", "{{.Names}}").split()
+
+
+def wait_until_healthy(deployment: Deployment) -> list[str]:
+    """Return the names of all containers when all are healthy.
+
+    Raises:
+        KennelError: one does not become so.
+    """
+    names = container_names(deployment)
+    for name in names:
+        deployment.wait_for(f"{name} is healthy", partial(is_healthy, deployment, name))
+    return names
+
+
+def is_healthy(deployment: Deployment, name: str) -> bool:
+    """Whether its health check succeeds.
+
+    Raises:
+        KennelError: there is no such container.
+    """
+    if deployment.engine == "podman":
+        # No timer may run checks there; this runs one.
+        command = ["podman", "healthcheck", "run", name]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    asked = ask_engine(
+        deployment, "inspect", "--format", "{{.State.Health.Status}}", name
+    )
+    return asked.strip() == "healthy"
+
+
+def ask_engine(deployment: Deployment, *arguments: str) -> str:
+    """What the engine prints.
+
+    Raises:
+        KennelError: it is not there, or refuses.
+    """
+    if shutil.which(deployment.engine) is None:
+        raise KennelError(f"there is no {deployment.engine}: COMPOSE says which")
+    command = [deployment.engine, *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise KennelError(f"{' '.join(command)} failed: {answer.stderr.strip()}")
+    return answer.stdout
+
+
+def copy_working_tree(root: Path, destination: Path) -> None:
+    """Copy what git tracks, or would, from *root*, as it is now.
+
+    Raises:
+        CalledProcessError: *root* is no git working tree.
+    """
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=root, capture_output=True, check=True)
+    for name in filter(None, listing.stdout.decode().split("\0")):
+        # A file that was removed and not committed is listed still.
+        if (root / name).is_file():
+            (destination / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, destination / name)

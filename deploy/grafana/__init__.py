@@ -1,1 +1,0 @@
-"""The dashboard "Kennel", written by a script: `python -m deploy.grafana.overview`."""

@@ -1,0 +1,1 @@
+"""What the images hold: base images by digest, requirements, bills of materials."""

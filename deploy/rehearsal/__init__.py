@@ -1,1 +1,0 @@
-"""`make rehearse`: what the README says about containers, done for real and timed."""

@@ -1,1 +1,0 @@
-"""A deployment of its own, beside those that serve: what rehearsal and drill share."""

@@ -1,0 +1,1 @@
+"""`make rehearse` and `make drill`: real deployments, beside those that serve."""
