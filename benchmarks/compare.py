@@ -17,12 +17,17 @@ from typing import TypeAlias
 
 import click
 
-from benchmarks.bare import BareModel
-from benchmarks.deployment import served_stack, settings, trivial_stack
-from benchmarks.floor import floor_milliseconds
-from benchmarks.load.process import Target
+from benchmarks.harness.baselines import BareModel, floor_milliseconds
+from benchmarks.harness.load import Target
+from benchmarks.harness.stack import (
+    cpu_seconds,
+    peak_megabytes,
+    served_stack,
+    settings,
+    tree,
+    trivial_stack,
+)
 from benchmarks.peers.launch import PEERS, running_peer
-from benchmarks.processes import cpu_seconds, peak_megabytes, tree
 
 CLIENTS = 32
 

@@ -10,9 +10,8 @@ import statistics
 
 import click
 
-from benchmarks.deployment import trivial_stack
-from benchmarks.floor import floor_milliseconds
-from benchmarks.processes import cpu_seconds, peak_megabytes, tree
+from benchmarks.harness.baselines import floor_milliseconds
+from benchmarks.harness.stack import cpu_seconds, peak_megabytes, tree, trivial_stack
 
 CLIENTS = 32
 

@@ -50,7 +50,7 @@ def kennel(*arguments: str) -> str:
 
 
 def _submit(home: Path, data: Path) -> float:
-    from benchmarks.deployment import running_stack
+    from benchmarks.harness.stack import running_stack
 
     csv, truth = str(home / "submission.csv"), str(data / "truth.csv")
     score = {}

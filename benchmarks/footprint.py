@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from benchmarks.processes import peak_megabytes, tree
+from benchmarks.harness.stack import peak_megabytes, tree
 
 
 class Footprint:

@@ -27,11 +27,14 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks.deployment import trivial_stack
-from benchmarks.load.outcome import LoadResult, Outcome, percentile
-from benchmarks.load.process import Target
-from benchmarks.photos import camera_jpeg
-from benchmarks.processes import peak_megabytes, resident_megabytes, tree
+from benchmarks.harness.load import LoadResult, Outcome, Target, percentile
+from benchmarks.harness.photos import camera_jpeg
+from benchmarks.harness.stack import (
+    peak_megabytes,
+    resident_megabytes,
+    tree,
+    trivial_stack,
+)
 
 CLIENTS = 8
 RATE = 10.0

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import click
 
-from benchmarks.bare import BareModel
-from benchmarks.deployment import running_stack, settings
 from benchmarks.footprint import Footprint, watched
-from benchmarks.photos import LARGE, SMALL, link_folder
-from benchmarks.trivial import publish_trivial_model
+from benchmarks.harness.baselines import BareModel
+from benchmarks.harness.photos import LARGE, SMALL, link_folder
+from benchmarks.harness.stack import publish_trivial_model, running_stack, settings
 from kennel.client import Client
 from kennel.stack.local_stack import LocalStack
 

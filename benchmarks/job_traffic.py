@@ -14,12 +14,10 @@ from pathlib import Path
 
 import click
 
-from benchmarks.bare import BareModel
-from benchmarks.deployment import running_stack, settings
-from benchmarks.load.outcome import LoadResult
-from benchmarks.load.process import Target
-from benchmarks.photos import LARGE, link_folder
-from benchmarks.trivial import publish_trivial_model
+from benchmarks.harness.baselines import BareModel
+from benchmarks.harness.load import LoadResult, Target
+from benchmarks.harness.photos import LARGE, link_folder
+from benchmarks.harness.stack import publish_trivial_model, running_stack, settings
 from kennel.client import Client
 
 CLIENTS = 8

@@ -9,10 +9,10 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.bare import BareModel
-from benchmarks.deployment import running_stack, settings
-from benchmarks.load.process import Target
-from benchmarks.photos import camera_jpeg
+from benchmarks.harness.baselines import BareModel
+from benchmarks.harness.load import Target
+from benchmarks.harness.photos import camera_jpeg
+from benchmarks.harness.stack import running_stack, settings
 
 CLIENTS = 32
 SECONDS = 40.0

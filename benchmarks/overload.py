@@ -14,9 +14,13 @@ from urllib.request import urlopen
 
 import click
 
-from benchmarks.deployment import served_stack, trivial_stack
-from benchmarks.load.outcome import LoadResult
-from benchmarks.processes import resident_megabytes, tree
+from benchmarks.harness.load import LoadResult
+from benchmarks.harness.stack import (
+    resident_megabytes,
+    served_stack,
+    tree,
+    trivial_stack,
+)
 
 CLIENTS = 32
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import click
 
-from benchmarks.deployment import trivial_stack
-from benchmarks.load.process import Target
-from benchmarks.processes import peak_megabytes, resident_megabytes, tree
+from benchmarks.harness.load import Target
+from benchmarks.harness.stack import (
+    peak_megabytes,
+    resident_megabytes,
+    tree,
+    trivial_stack,
+)
 
 CLIENTS = 32
 _SECONDS = 2.0

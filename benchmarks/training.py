@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.photos import write_folder
+from benchmarks.harness.photos import write_folder
 from models.contract import MAX_BATCH_SIZE
 from models.networks.runtime import start_tensorflow
 

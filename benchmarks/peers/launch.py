@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.load.process import Target
+from benchmarks.harness.load import Target
 from kennel.stack.ports import choose_port
 
 BIN = Path(".venv-peers/bin").absolute()

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.capacity.queueing import forecast
-from benchmarks.capacity.stages import Stages
-from benchmarks.load.arrivals import random_arrivals, steady_arrivals
+from benchmarks.capacity import Stages, forecast
+from benchmarks.harness.load import random_arrivals, steady_arrivals
 
 ONE_BY_ONE = Stages(
     api_seconds=0.0,

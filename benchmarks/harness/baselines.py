@@ -1,14 +1,23 @@
-"""The baseline: the published SavedModel called in this process, pixels ready."""
+"""The baselines: the bare SavedModel in this process, and a photo's cost without a server.
+
+`python -m benchmarks.harness.baselines`: milliseconds of processor time that Pillow's
+decode and resize, and a mean, take for a photo on one core.
+"""
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.photos import camera_jpeg
+from benchmarks.peers.work import decode
 from models.card import ModelCard
 from models.contract import CARD_FILE, IMAGES_INPUT, SERVING_SIGNATURE
 from models.networks.runtime import start_tensorflow
@@ -60,3 +69,29 @@ class BareModel:
             self.call(batch)
             seconds.append(time.perf_counter() - began)
         return statistics.median(seconds)
+
+
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4194304", "MALLOC_TRIM_THRESHOLD_": "16777216"}
+"""As `service.main` has it: with glibc's own the kernel's page faults double the cost."""
+
+_SECONDS = 2.0
+
+
+def floor_milliseconds() -> float:
+    """Processor time of one photo, measured in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.harness.baselines"]
+    environment = {**os.environ, **_MALLOC}
+    return float(subprocess.check_output(command, env=environment, text=True))
+
+
+def _measure() -> float:
+    image = camera_jpeg(1)
+    count, began = 0, time.process_time()
+    while time.process_time() < began + _SECONDS:
+        decode(image).mean()
+        count += 1
+    return 1000 * (time.process_time() - began) / count
+
+
+if __name__ == "__main__":
+    print(_measure())

@@ -1,4 +1,4 @@
-"""A local stack on free ports, with the models of this machine, for a benchmark."""
+"""A local stack on free ports for a benchmark, its trivial model, and what it consumes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.load.process import Target
-from benchmarks.trivial import publish_trivial_model
+from benchmarks.harness.load import Target
 from kennel.client import Client
 from kennel.settings import KennelSettings
 from kennel.stack.local_stack import LocalStack
 from kennel.stack.processes import StackOptions
+from models.card import ModelCard
+from models.networks.runtime import start_tensorflow
 
 
 def settings() -> KennelSettings:
@@ -88,3 +89,71 @@ def served_stack(name: str) -> Iterator[tuple[LocalStack, Target]]:
         target = Target(f"{stack.url}/v1/predict?model={name}")
         target.clients(2, 2)
         yield stack, target
+
+
+CARD = ModelCard(
+    name="mean",
+    version=1,
+    labels=("dark", "bright"),
+    image_size=(224, 224),
+    network="mean of the pixels",
+    recipe="none",
+    temperature=1.0,
+    clip_bound=0.95,
+)
+
+
+def publish_trivial_model(models_dir: Path) -> str:
+    """Write the SavedModel below *models_dir*; its name."""
+    start_tensorflow()
+    import keras
+
+    from export.publication.savedmodel import write_savedmodel
+    from export.training.classifier import single
+
+    pixels = keras.Input((*CARD.image_size, 3))
+    mean = keras.layers.GlobalAveragePooling2D()(pixels)
+    classifier = keras.Model(pixels, keras.layers.Dense(2)(mean))
+    folder = models_dir / CARD.name
+    folder.mkdir(parents=True)
+    write_savedmodel(single(classifier), CARD, folder / str(CARD.version))
+    return CARD.name
+
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def tree(pid: int) -> list[int]:
+    """*pid* and all that it started, directly or not."""
+    pids = [pid]
+    for each in pids:
+        for children in Path(f"/proc/{each}/task").glob("*/children"):
+            pids.extend(int(child) for child in children.read_text().split())
+    return pids
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """User and system time of *pids* so far."""
+    ticks = 0
+    for pid in pids:
+        # The name, in parentheses, may hold spaces: the fields are counted after it.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICKS
+
+
+def resident_megabytes(pid: int) -> float:
+    """What of *pid* is in memory now."""
+    return _megabytes(pid, "VmRSS")
+
+
+def peak_megabytes(pid: int) -> float:
+    """The most that of *pid* was ever in memory."""
+    return _megabytes(pid, "VmHWM")
+
+
+def _megabytes(pid: int, field: str) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise LookupError(f"{pid} has no {field}")

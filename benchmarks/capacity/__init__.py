@@ -1,1 +1,0 @@
-"""How much a deployment serves, predicted by a queueing model and checked here."""
