@@ -24,7 +24,7 @@ $(PIP) install --no-deps --no-build-isolation --editable .
 @touch $@
 endef
 
-.venv/.run: pyproject.toml constraints.txt models/_resampling.c | .venv/bin/python
+.venv/.run: pyproject.toml constraints.txt models/images/_resampling.c | .venv/bin/python
 	@echo "Installing Kennel into .venv (2.5 GB, once) ..."
 	$(call install,train stack demo)
 
@@ -99,4 +99,4 @@ sbom: .venv/.dev ## a bill of materials of each image in SBOM_IMAGES (ENGINE=pod
 	$(BIN)/python -m deploy.images.sbom --engine $(or $(ENGINE),docker) $(SBOM_IMAGES)
 
 clean: ## remove what was installed and cached, not var/
-	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build models/*.so
+	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build models/*/*.so

@@ -21,10 +21,10 @@ import numpy as np
 from benchmarks.harness.load import LoadResult, Target, percentile, random_arrivals
 from benchmarks.harness.stack import CARD, cpu_seconds, stack_of, tree
 from kennel.stack.local_stack import LocalStack
+from models.environment import usable_processors
 from models.networks.runtime import start_tensorflow
-from models.processors import usable_processors
 from models.wire.client import ModelServerClient
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from service.settings import ServiceSettings
 
 LOADS = (0.4, 0.7, 0.9)

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kennel.demo.photos import label_photos, package_folder
+from models.files import hash_file
 from models.networks.runtime import start_tensorflow
 from models.probabilities import accuracy, clip, log_loss, softmax
-from models.storage import hash_file
 
 if TYPE_CHECKING:
     from export.data.split import Photo

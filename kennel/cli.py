@@ -17,7 +17,7 @@ import click
 
 from models.environment import read_max_pixels
 from models.errors import InvalidRequestError, KennelError
-from models.image_files import limit_pixels
+from models.images.files import limit_pixels
 
 COMMANDS: Final = {
     "demo": "kennel.commands.demo:demo",

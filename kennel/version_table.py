@@ -10,7 +10,7 @@ from export.publication.listing import ANSWERS, CANARY, LOADED, PublishedVersion
 from kennel.job_report import aligned
 from models.errors import KennelError, NotFoundError
 from models.wire.client import ModelServerClient
-from models.wire.version_status import AVAILABLE
+from models.wire.messages import AVAILABLE
 
 _ASK_SECONDS: Final = 1.0
 

@@ -1,9 +1,24 @@
-"""The names in a SavedModel, used by the exporter, the servers and the client.
+"""The contract of a published model: names in its SavedModel, its card, its answers' spread.
 
-A change here is a change of the wire format: old versions would stop answering.
+The exporter, the model servers and the client go by it, so a change here is a change of
+the wire format: old versions would stop answering.
 """
 
-from typing import Final
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from models.errors import ModelContractError
+from models.files import parse_json
+from models.probabilities import Probabilities
+from models.text import normal_name
 
 SERVING_SIGNATURE: Final = "serving_default"
 ENCODED_SIGNATURE: Final = "encoded"
@@ -41,3 +56,179 @@ BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32)
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """gRPC message limit on both sides; gRPC's own default, 4 MiB, is 27 images."""
+
+
+CARD_SCHEMA: Final = 1
+
+MAX_CARD_LEVELS: Final = 32
+"""How deep a card may be nested; ours have four levels. Much deeper ones can be read,
+but not be written into an answer."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One published version of a model.
+
+    Attributes:
+        labels: in column order of every output, in their normal form (`normal_name`).
+        image_size: (height, width) of the pixels that the model expects.
+        weights: where the pretrained weights came from: source, sha256, note.
+        training: photos per class and part, split seed and grouping, sha256 of the
+            file list, members and folds, parameters of one member: all, trained, and
+            trained by each stage.
+        temperature: divides the logits inside the graph; fitted on validation data.
+        clip_bound: default upper bound of a probability; None means no clipping.
+        clip_choice: how the bound was chosen.
+        metrics: on validation data: accuracy, log losses, confusion matrix.
+        explains: whether it can say where in a photo it sees a class.
+        validation_spread: how the answers for the validation data are spread; None: it
+            was exported before cards told it.
+    """
+
+    name: str
+    version: int
+    labels: tuple[str, ...]
+    image_size: tuple[int, int]
+    network: str
+    recipe: str
+    temperature: float
+    clip_bound: float | None
+    clip_choice: str = ""
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+    git_revision: str = ""
+    explains: bool = False
+    validation_spread: AnswerSpread | None = None
+    schema: int = CARD_SCHEMA
+
+    def to_json(self) -> str:
+        """The card as JSON text; `from_json` reads it back."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+
+    def check_columns(self, columns: int) -> None:
+        """Accept an answer of the version with so many *columns*, one a label.
+
+        Raises:
+            ModelContractError: it has another number of labels.
+        """
+        if columns != len(self.labels):
+            message = (
+                f"{self.name!r} version {self.version} answered {columns} columns for "
+                f"{len(self.labels)} labels: export it again"
+            )
+            raise ModelContractError(message)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ModelCard:
+        """Read a card.
+
+        Raises:
+            ModelContractError: not a card, or one of a newer schema.
+        """
+        try:
+            return cls._from_mapping(parse_json(text, MAX_CARD_LEVELS))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            message = f"the model's card cannot be read ({error}): export it again"
+            raise ModelContractError(message) from error
+
+    @classmethod
+    def _from_mapping(cls, card: Mapping[str, Any]) -> ModelCard:
+        if card["schema"] != CARD_SCHEMA:
+            raise ValueError(
+                f"schema {card['schema']}, this program reads {CARD_SCHEMA}"
+            )
+        known = {each.name for each in dataclasses.fields(cls)}
+        values = {name: value for name, value in card.items() if name in known}
+        height, width = card["image_size"]
+        values["image_size"] = (int(height), int(width))
+        if min(values["image_size"]) < 1:
+            raise ValueError(f"image_size {height} x {width} holds no pixel")
+        values["labels"] = tuple(normal_name(str(label)) for label in card["labels"])
+        if len(values["labels"]) < 2:
+            raise ValueError(f"labels {values['labels']}, at least two are needed")
+        if (spread := card.get("validation_spread")) is not None:
+            values["validation_spread"] = _read_spread(spread, len(values["labels"]))
+        return cls(**values)
+
+
+def _read_spread(spread: Mapping[str, Any], labels: int) -> AnswerSpread:
+    read = AnswerSpread(*(tuple(map(int, spread[k])) for k in ("scores", "labels")))
+    if (len(read.scores), len(read.labels)) != (SCORE_BINS, labels):
+        raise ValueError(f"validation_spread {spread}, {SCORE_BINS} scores are needed")
+    return read
+
+
+SCORE_BINS: Final = 10
+"""Of equal width over 0..1; the last holds 1.0 as well."""
+
+NOTABLE_PSI: Final = 0.2
+"""Above it people speak of a significant shift; below a half of it, of none: the customary
+reading of the index (N. Siddiqi, Credit Risk Scorecards, 2006, has 0.1 and 0.25)."""
+
+ENOUGH_IMAGES: Final = 500
+"""With fewer answers the index is of some size by chance alone."""
+
+_PRIOR: Final = 0.5
+"""Added to each count, after Jeffreys: an empty bin would make the index infinite."""
+
+
+@dataclass(frozen=True)
+class AnswerSpread:
+    """Counts of answered images.
+
+    Attributes:
+        scores: by the bin of their score, lowest first.
+        labels: by their most probable label, in column order.
+    """
+
+    scores: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    @property
+    def images(self) -> int:
+        """How many were counted."""
+        return sum(self.scores)
+
+
+def spread_of(probabilities: Probabilities) -> AnswerSpread:
+    """The spread of the answers *probabilities* [N, K]."""
+    bins, winners = place_in_bins(probabilities)
+    return AnswerSpread(
+        tuple(np.bincount(bins, minlength=SCORE_BINS).tolist()),
+        tuple(np.bincount(winners, minlength=probabilities.shape[1]).tolist()),
+    )
+
+
+def place_in_bins(
+    probabilities: Probabilities, bins: int = SCORE_BINS
+) -> tuple[list[int], list[int]]:
+    """For each image of *probabilities* [N, K] the bin of its score, and its label."""
+    binary = probabilities.shape[1] == 2
+    scores = probabilities[:, -1] if binary else probabilities.max(axis=1)
+    winners: list[int] = probabilities.argmax(axis=1).tolist()
+    return [score_bin(score, bins) for score in scores.tolist()], winners
+
+
+def score_bin(score: float, bins: int) -> int:
+    """Which of *bins* of equal width a *score* from 0 to 1 lies in."""
+    return min(int(score * bins), bins - 1)
+
+
+def stability_index(expected: Sequence[float], actual: Sequence[float]) -> float:
+    """The population stability index of *actual* counts against *expected* ones.
+
+    sum((a - e) ln(a / e)) over the shares of the bins: Kullback-Leibler's divergence
+    taken in both directions (Jeffreys 1946; as an index of stability, Siddiqi 2006).
+    Without any shift its expectation is about (B - 1)(1/N + 1/M) for B bins and samples
+    of N and M: with `ENOUGH_IMAGES` of each, a fifth of what is notable.
+    """
+    pairs = zip(_shares(expected), _shares(actual), strict=True)
+    return sum((a - e) * math.log(a / e) for e, a in pairs)
+
+
+def _shares(counts: Sequence[float]) -> list[float]:
+    total = sum(counts) + _PRIOR * len(counts)
+    return [(count + _PRIOR) / total for count in counts]

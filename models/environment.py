@@ -1,19 +1,23 @@
-"""Reads settings from environment variables; an empty variable counts as unset.
+"""Settings from environment variables: numbers, flags, paths, and where other servers are.
 
-A value that cannot be used stops the start, with the variable's name.
+An empty variable counts as unset. A value that cannot be used stops the start, with the
+variable's name.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import math
+import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote, urlsplit
 
 from models.errors import InvalidRequestError
-from models.image_files import MAX_PIXELS, MAX_SIDE
-from models.model_address import parse_model_address
+from models.images.files import MAX_PIXELS, MAX_SIDE
 
 _STORAGE_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@?#]+(/[^\s@?#]*)?")
 
@@ -132,7 +136,7 @@ def read_input_root(env: Mapping[str, str], default: Path) -> tuple[Path, str | 
 
 
 def read_address(env: Mapping[str, str], name: str, default: str) -> str:
-    """Where the model servers are, as `models.model_address` describes it.
+    """Where the model servers are, as `models.environment` describes it.
 
     Raises:
         InvalidRequestError: it does not say where.
@@ -164,3 +168,126 @@ def _read_number(
         )
         raise InvalidRequestError(message)
     return number
+
+
+_ADDRESS: Final = re.compile(
+    r"(?P<resolver>dns://[^\s/,]*/)?"
+    r"(?P<host>\[[^\s\[\]/]+\]|[^\s/,:\[\]]+):(?P<port>[0-9]{1,5})"
+)
+
+
+@dataclass(frozen=True)
+class ModelAddress:
+    """One or several model servers, as gRPC is told of them.
+
+    Attributes:
+        target: in gRPC's naming (grpc's doc/naming.md).
+        may_be_several: a name or a list, not one IP address.
+    """
+
+    target: str
+    may_be_several: bool
+
+
+def parse_model_address(text: str) -> ModelAddress:
+    """The model servers that *text* names.
+
+    Raises:
+        InvalidRequestError: it names none; the message says what can be said.
+    """
+    found = [_ADDRESS.fullmatch(each) for each in text.split(",")]
+    matches = [match for match in found if match is not None]
+    if len(matches) < len(found):
+        message = (
+            f"{text!r} is not host:port, dns:///host:port or IP:port,IP:port (an IPv6 "
+            "address in brackets: [::1]:8500)"
+        )
+        raise InvalidRequestError(message)
+    versions = {_ip_version(match) for match in matches}
+    if len(matches) == 1:
+        return ModelAddress(text, may_be_several=None in versions)
+    if versions not in ({4}, {6}):
+        message = (
+            f"{text!r} lists names, or IPv4 beside IPv6: list addresses of one kind, "
+            "or give the servers one name"
+        )
+        raise InvalidRequestError(message)
+    return ModelAddress(f"ipv{versions.pop()}:{text}", may_be_several=True)
+
+
+def host_and_port(host: str, port: int) -> str:
+    """*host*, a name or an IP address, and *port* as URLs and gRPC write them."""
+    bare = bare_host(host)
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
+def bare_host(host: str) -> str:
+    """*host* without the brackets that an IPv6 address has in a URL."""
+    return host.strip("[]")
+
+
+def _ip_version(match: re.Match[str]) -> int | None:
+    if match["resolver"]:
+        return None
+    try:
+        return ipaddress.ip_address(match["host"].strip("[]")).version
+    except ValueError:
+        return None
+
+
+PASSWORD_FILE_VARIABLE: Final = "REDIS_PASSWORD_FILE"
+
+
+def read_redis_url(env: Mapping[str, str], name: str, default: str) -> str:
+    """Where Redis is: the URL in *name*, with the password in REDIS_PASSWORD_FILE.
+
+    A password that stands in the URL itself is kept.
+
+    Raises:
+        InvalidRequestError: it is no Redis URL; the value stays out of the message,
+            because it may hold a password. Or the file cannot be read, or is empty.
+    """
+    url = env.get(name) or default
+    if not _is_redis_url(url):
+        raise InvalidRequestError(
+            f"{name} is no Redis URL: use for example {default}, and an IPv6 address in "
+            "brackets, redis://[::1]:6379/0"
+        )
+    file = env.get(PASSWORD_FILE_VARIABLE)
+    if not file or urlsplit(url).password is not None:
+        return url
+    return _with_password(url, _read_password(Path(file)))
+
+
+def _is_redis_url(url: str) -> bool:
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        return False
+    return port != 0 and url.startswith(("redis://", "rediss://", "unix://"))
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    user, _, place = parts.netloc.rpartition("@")
+    credentials = f"{user.removesuffix(':')}:{quote(password, safe='')}"
+    return parts._replace(netloc=f"{credentials}@{place}").geturl()
+
+
+def _read_password(file: Path) -> str:
+    try:
+        password = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        message = f"{PASSWORD_FILE_VARIABLE}={str(file)!r} cannot be read: {reason}"
+        raise InvalidRequestError(message) from error
+    if not password:
+        raise InvalidRequestError(f"{PASSWORD_FILE_VARIABLE}={str(file)!r} is empty")
+    return password
+
+
+def usable_processors() -> int:
+    """Those that the process is bound to; all of the machine's where that is not known."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -14,9 +14,9 @@ from pythonjsonlogger.json import JsonFormatter
 
 from models.environment import read_choice
 
-FORMATS: Final = ("text", "json")
+LOG_FORMATS: Final = ("text", "json")
 STDERR: Final = 2
-LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 _TELL_SECRETS: Final = ("botocore", "aiobotocore", "s3fs", "fsspec")
 """Below WARNING they log requests with their headers: tokens and key ids."""
@@ -46,8 +46,8 @@ class LogSettings:
             InvalidRequestError: a value cannot be used; the message names the variable.
         """
         return cls(
-            format=read_choice(env, "LOG_FORMAT", cls.format, FORMATS),
-            level=read_choice(env, "LOG_LEVEL", cls.level, LEVELS),
+            format=read_choice(env, "LOG_FORMAT", cls.format, LOG_FORMATS),
+            level=read_choice(env, "LOG_LEVEL", cls.level, LOG_LEVELS),
         )
 
 

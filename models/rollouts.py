@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.errors import InvalidRequestError
-from models.storage import parse_json
+from models.files import parse_json
 
 ROLLOUTS_FILE: Final = "rollouts.json"
 LOOK_SECONDS: Final = 0.5

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from flask import Flask
 from flask_smorest import Blueprint
 
-from models.decode_sandbox import DecodeLimits, DecodeSandbox
+from models.images.sandbox import DecodeLimits, DecodeSandbox
 from models.wire.client import ModelServerClient
 from service.bare_app import bare_app
 from service.compatible.classifier import Classifier

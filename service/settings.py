@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Final, Self
 
 from models.environment import (
+    bare_host,
+    host_and_port,
     read_address,
     read_input_root,
     read_integer,
     read_max_pixels,
     read_path,
+    read_redis_url,
     read_seconds,
 )
-from models.image_files import MAX_PIXELS
-from models.model_address import bare_host, host_and_port
-from models.redis_url import read_redis_url
+from models.images.files import MAX_PIXELS
 from models.wire.config import read_model_names
 from service.protection.settings import ProtectionSettings
 from worker.queue import MAX_UNPACKED_BYTES, JobLimits

@@ -13,7 +13,7 @@ from typing import Final
 
 from flask import Flask
 
-from models.image_files import limit_pixels
+from models.images.files import limit_pixels
 from models.logs import LogSettings, set_up_logging
 from models.wire.client import ModelServerClient
 from service.app import create_app

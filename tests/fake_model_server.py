@@ -18,7 +18,6 @@ from typing import Any, Self
 import grpc
 import numpy as np
 
-from models.card import ModelCard
 from models.contract import (
     CARD_OUTPUT,
     CLASSES_INPUT,
@@ -31,10 +30,11 @@ from models.contract import (
     MAX_BATCH_SIZE,
     MAX_MESSAGE_BYTES,
     PROBABILITIES_OUTPUT,
+    AnswerSpread,
+    ModelCard,
 )
-from models.spread import AnswerSpread
-from models.wire import messages
-from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
+from models.wire import protos
+from models.wire.messages import from_tensor, to_string_tensor, to_tensor
 
 CARD = ModelCard(
     name="pets",
@@ -129,8 +129,8 @@ class Merging:
 
 
 class FakeModelServer(
-    messages.prediction_service.PredictionServiceServicer,  # type: ignore[misc]
-    messages.model_service.ModelServiceServicer,  # type: ignore[misc]
+    protos.prediction_service.PredictionServiceServicer,  # type: ignore[misc]
+    protos.model_service.ModelServiceServicer,  # type: ignore[misc]
 ):
     """Serves ``card`` under its name, in the given versions, on a loopback port.
 
@@ -180,10 +180,10 @@ class FakeModelServer(
         if self._age is not None:
             options.append(("grpc.max_connection_age_ms", round(self._age * 1000)))
         self._server = grpc.server(ThreadPoolExecutor(16), options=options)
-        messages.prediction_service.add_PredictionServiceServicer_to_server(
+        protos.prediction_service.add_PredictionServiceServicer_to_server(
             self, self._server
         )
-        messages.model_service.add_ModelServiceServicer_to_server(self, self._server)
+        protos.model_service.add_ModelServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(self.target)
         self._server.start()
 
@@ -201,7 +201,7 @@ class FakeModelServer(
         if self.failure is not None:
             context.abort(self.failure, f"told to fail with {self.failure.name}")
         version = self._version(request.model_spec, context)
-        response = messages.PredictResponse()
+        response = protos.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version
         if request.model_spec.signature_name == DESCRIBE_SIGNATURE:
@@ -269,9 +269,9 @@ class FakeModelServer(
                 grpc.StatusCode.NOT_FOUND,
                 f"Could not find any versions of model {name}",
             )
-        response = messages.GetModelStatusResponse()
+        response = protos.GetModelStatusResponse()
         for version in self.versions:
             response.model_version_status.add(
-                version=version, state=messages.ModelVersionStatus.AVAILABLE
+                version=version, state=protos.ModelVersionStatus.AVAILABLE
             )
         return response

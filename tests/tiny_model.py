@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.networks.runtime import start_tensorflow
 from tests.fake_model_server import CARD
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def small_recipe() -> Recipe:
     from export.recipes.recipe import Recipe, Stage
-    from models.networks.head import Head
+    from models.networks.network import Head
 
     return Recipe(
         "small",

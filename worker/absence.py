@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from models.storage import parse_json, write_atomically
+from models.files import parse_json, write_atomically
 from worker.attempts import record_wait, seconds_waited
 from worker.run import Run
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from models.storage import parse_json
+from models.files import parse_json
 from worker.items import Item
 
 _HEAD_BYTES: Final = 64

@@ -7,9 +7,8 @@ from functools import partial
 from typing import Final
 
 from models.errors import ModelContractError, NotFoundError
-from models.images import Pixels
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
+from models.images.codec import Pixels
+from models.wire.messages import ModelRef, Prediction
 from worker.absence import MODEL, is_awaited, lift
 from worker.patience import Classifier, Patience
 from worker.run import Run

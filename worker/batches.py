@@ -11,15 +11,10 @@ from typing import Final
 import numpy as np
 from rq.timeouts import BaseTimeoutException
 
-from models.decode_sandbox import (
-    DecodeLimits,
-    DecodeSandbox,
-    broken_decoder,
-    is_heavy,
-)
 from models.errors import InvalidImageError, KennelError, ModelContractError, quoted
-from models.images import Pixels, decode_image, is_costly
-from models.wire.model_ref import ModelRef
+from models.images.codec import Pixels, decode_image, is_costly
+from models.images.sandbox import DecodeLimits, DecodeSandbox, broken_decoder, is_heavy
+from models.wire.messages import ModelRef
 from worker.artefacts import Row
 from worker.items import Item
 from worker.request import JobRequest

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from models.errors import InvalidRequestError
-from models.names import is_writable, normal_name
+from models.text import is_writable, normal_name
 from worker.naming import Named
 from worker.request import FULL, KAGGLE_BINARY, KAGGLE_MULTICLASS, LABEL, JobRequest
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import InvalidRequestError
-from models.names import is_writable
+from models.text import is_writable
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY
 

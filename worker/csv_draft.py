@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.storage import temporary_beside
+from models.files import temporary_beside
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import ConflictError
-from models.locks import exclusive
-from models.storage import sync_path, temporary_beside
+from models.files import locked_folder, sync_path, temporary_beside
 from worker.run import Run
 from worker.run_folder import no_such_job
 
@@ -77,7 +76,7 @@ def _hold(held: ExitStack, run: Run, deadline: float) -> None:
     busy = ConflictError(message, code="job_not_over")
     while True:
         try:
-            held.enter_context(exclusive(run.attempts, busy=busy))
+            held.enter_context(locked_folder(run.attempts, busy=busy))
         except FileNotFoundError as error:
             raise no_such_job(run.id) from error
         except ConflictError:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from models.storage import TEMPORARY_PREFIX, sync_path, temporary_beside
+from models.files import TEMPORARY_PREFIX, sync_path, temporary_beside
 from worker.manifest import ManifestFiles
 from worker.removal import remove_until
 

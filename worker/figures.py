@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from models.errors import NotFoundError
-from models.storage import parse_json
+from models.files import parse_json
 from worker.run import Run
 from worker.runs import all_runs
 from worker.status import read_status

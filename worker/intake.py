@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from models.errors import ConflictError, NotFoundError, QueueUnavailableError, quoted
-from models.storage import explained_full_disk, write_atomically
+from models.files import explained_full_disk, write_atomically
 from worker.disk import check_room
 from worker.dispatch import top_up
 from worker.drafts import drafted_run, publish_draft

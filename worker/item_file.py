@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from models.storage import open_atomically, parse_json
+from models.files import open_atomically, parse_json
 from worker.items import Item
 
 _LINES: Final = "items.jsonl"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from models.errors import InvalidRequestError, quoted
-from models.names import is_writable, normal_name
+from models.text import is_writable, normal_name
 
 _DIGITS: Final = re.compile("([0-9]+)")
 

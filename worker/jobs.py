@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from models.errors import QueueUnavailableError
-from models.image_files import limit_pixels
+from models.images.files import limit_pixels
 from models.wire.client import ModelServerClient
 from worker.absence import PHOTOS, is_awaited, lift, read_absence
 from worker.asking import HOLD_SECONDS, patient_ask

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from models.errors import NotFoundError
-from models.storage import parse_json, write_atomically
+from models.files import parse_json, write_atomically
 from worker.item_file import write_items
 from worker.items import Item, Listing
 from worker.request import JobRequest

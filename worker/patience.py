@@ -21,10 +21,8 @@ from models.errors import (
     ModelUnavailableError,
     NotFoundError,
 )
-from models.images import Pixels
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
-from models.wire.version_status import VersionStatus
+from models.images.codec import Pixels
+from models.wire.messages import ModelRef, Prediction, VersionStatus
 
 CALL_TIMEOUT_SECONDS: Final = 60.0
 """Above what a full batch takes on two slow cores; below the job's own limit."""

@@ -12,7 +12,7 @@ from models.errors import (
     NotFoundError,
     quoted,
 )
-from models.storage import parse_json
+from models.files import parse_json
 from worker.run import Run
 from worker.run_items import find_item, shard_items
 from worker.sources.local import LocalFolder

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from models.errors import ConflictError, NotFoundError
-from models.storage import parse_json, write_atomically
+from models.files import parse_json, write_atomically
 from worker.assembly import unclipped_rows
 from worker.job_pages import PAGE, JobPage, read_page
 from worker.photos import read_photo

@@ -9,7 +9,7 @@ from typing import Any, Final
 from redis import Redis
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-from models.version import VERSION
+from models import VERSION
 from worker.heartbeats import read_moment
 
 _VERSION: Final = "kennel_version"

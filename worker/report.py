@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from models.storage import parse_json
-from models.version import VERSION
+from models import VERSION
+from models.files import parse_json
 from worker.artefacts import read_seconds
 from worker.attempts import count_attempts
 from worker.manifest import Manifest

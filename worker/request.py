@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import InvalidRequestError, quoted
-from models.names import normal_name
 from models.probabilities import check_clip_bound
+from models.text import normal_name
 from models.wire.config import check_model_name
 
 KAGGLE_BINARY: Final = "kaggle-binary"

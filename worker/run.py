@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from models.locks import exclusive
-from models.storage import TEMPORARY_PREFIX, sync_path
-from models.storage import write_atomically as write
+from models.files import TEMPORARY_PREFIX, locked_folder, sync_path
+from models.files import write_atomically as write
 from worker.manifest import MAX_NAMED
 from worker.run_folder import RunFolder, now
 
@@ -58,7 +57,7 @@ class Run(RunFolder):
         """
         text = _stamped(report)
         # Not the run's lock: a cancel must not wait for a slow copy.
-        with self.there(exclusive(self.folder / "shards")):
+        with self.there(locked_folder(self.folder / "shards")):
             if copy is not None and not self.is_over:
                 copy(draft, text)
             with self.locked():

@@ -25,7 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from models.errors import NotFoundError, quoted
-from models.locks import exclusive, shared
+from models.files import locked_folder, shared_folder
 from worker.manifest import Manifest, read_manifest
 
 
@@ -105,7 +105,7 @@ class RunFolder:
         Raises:
             NotFoundError: the run was deleted.
         """
-        return self.there(exclusive(self.folder))
+        return self.there(locked_folder(self.folder))
 
     def working(self) -> AbstractContextManager[None]:
         """Nobody deletes the run while the block works on it.
@@ -113,7 +113,7 @@ class RunFolder:
         Raises:
             NotFoundError: the run was deleted.
         """
-        return self.there(shared(self.attempts))
+        return self.there(shared_folder(self.attempts))
 
     @contextmanager
     def there(self, lock: AbstractContextManager[None]) -> Iterator[None]:

@@ -14,11 +14,11 @@ from models.environment import (
     read_location,
     read_max_pixels,
     read_path,
+    read_redis_url,
     read_seconds,
 )
 from models.errors import InvalidRequestError
-from models.image_files import MAX_PIXELS
-from models.redis_url import read_redis_url
+from models.images.files import MAX_PIXELS
 from worker.retention import Retention
 from worker.worklist import QUEUE_NAME
 

@@ -15,9 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
-from models.decode_sandbox import DecodeSandbox, broken_decoder
-from models.processors import usable_processors
-from models.storage import write_atomically
+from models.environment import usable_processors
+from models.files import write_atomically
+from models.images.sandbox import DecodeSandbox, broken_decoder
 from worker.artefacts import Row, render_artefact
 from worker.attempts import (
     deadly_images,

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from models.storage import parse_json
+from models.files import parse_json
 from worker.absence import read_absence
 from worker.progress import read_progress
 from worker.run import Run

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from models.names import normal_name
 from models.probabilities import clip
+from models.text import normal_name
 from worker.artefacts import Row
 from worker.columns import csv_header, csv_labels
 from worker.items import file_name

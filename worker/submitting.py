@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from models.storage import hash_stream
+from models.files import hash_stream
 from worker.archives.bounds import Bounds
 from worker.archives.unpacking import unpack_archive
 from worker.intake import Intake

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from models.contract import MAX_BATCH_SIZE
-from models.images import Pixels
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
+from models.images.codec import Pixels
+from models.wire.messages import ModelRef, Prediction
 
 ANSWER_SECONDS: Final = 5.0
 """What an answer may take while nobody waits, the calls before it included: a full batch

@@ -18,8 +18,7 @@ import numpy as np
 
 from benchmarks.harness.photos import camera_jpeg
 from benchmarks.peers.work import decode
-from models.card import ModelCard
-from models.contract import CARD_FILE, IMAGES_INPUT, SERVING_SIGNATURE
+from models.contract import CARD_FILE, IMAGES_INPUT, SERVING_SIGNATURE, ModelCard
 from models.networks.runtime import start_tensorflow
 from models.wire.config import published_models, published_versions
 

@@ -15,7 +15,7 @@ from kennel.client import Client
 from kennel.settings import KennelSettings
 from kennel.stack.local_stack import LocalStack
 from kennel.stack.processes import StackOptions
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.networks.runtime import start_tensorflow
 
 

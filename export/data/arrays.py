@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from export.data.partial import PartialArray
 from models.errors import DatasetError
-from models.locks import locked_file
-from models.storage import TEMPORARY_PREFIX
+from models.files import TEMPORARY_PREFIX, locked_file
 
 
 @dataclass(frozen=True)

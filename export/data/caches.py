@@ -19,7 +19,7 @@ from export.data.sources.reading import read_photo
 from export.progress import Progress
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidImageError
-from models.images import PREPROCESSING, Pixels, decode_image
+from models.images.codec import PREPROCESSING, Pixels, decode_image
 
 DECODING_THREADS = 4
 _CHUNK = 4 * MAX_BATCH_SIZE

@@ -13,7 +13,7 @@ from export.data.sources.photos import Collection, SourcePhoto
 from export.data.split import Photo
 from export.data.threads import map_files
 from models.errors import DatasetError
-from models.storage import hash_file
+from models.files import hash_file
 
 
 def survey_folder(folder: Path) -> Collection:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from export.data.checks.findings import Finding
 from models.errors import DatasetError
-from models.names import normal_name
-from models.storage import parse_json, write_atomically
+from models.files import parse_json, write_atomically
+from models.text import normal_name
 
 MANIFEST_FILE: Final = "manifest.json"
 PLAN_FILE: Final = ".plan.json"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DatasetError
-from models.storage import TEMPORARY_PREFIX, sync_path, write_atomically
+from models.files import TEMPORARY_PREFIX, sync_path, write_atomically
 
 _HEADROOM_BYTES: Final = 64 * 1024 * 1024
 _MARK_EVERY_BYTES: Final = 256 * 1024 * 1024

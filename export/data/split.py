@@ -14,8 +14,8 @@ import numpy as np
 
 from export.data.checks.names import check_utf8
 from models.errors import DatasetError
-from models.names import normal_name
-from models.storage import parse_json, write_atomically
+from models.files import parse_json, write_atomically
+from models.text import normal_name
 
 MANIFEST_SCHEMA: Final = 1
 

@@ -21,9 +21,9 @@ from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidRequestError, quoted_names
-from models.images import decode_image
+from models.files import write_atomically
+from models.images.codec import decode_image
 from models.probabilities import softmax
-from models.storage import write_atomically
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from typing import Any
 
 from export.recipes.overrides import changed_options
 from export.training.runs import TrainedRun
-from models.card import ModelCard
+from models.contract import ModelCard, spread_of
 from models.probabilities import softmax
-from models.spread import spread_of
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 

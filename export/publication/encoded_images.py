@@ -1,6 +1,6 @@
 """Decodes encoded images in the graph: what the `encoded` signature computes.
 
-A plain TensorFlow Serving runs it. It does what `models.images` does to a JPEG or PNG:
+A plain TensorFlow Serving runs it. It does what `models.images.codec` does to a JPEG or PNG:
 upright by Exif, transparency on white, squashed with antialiasing; pixels differ by
 rounding. Not done here: an orientation in XMP or in old ImageMagick's text, transparency
 of formats but PNG, and CMYK without Adobe's marker.

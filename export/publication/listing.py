@@ -9,8 +9,7 @@ from typing import Final
 
 from export.publication.rollout_file import find_rollout
 from export.publication.served import read_served, served_model
-from models.card import ModelCard
-from models.contract import CARD_FILE
+from models.contract import CARD_FILE, ModelCard
 from models.errors import ModelContractError
 from models.rollouts import Rollout
 from models.wire.config import ModelEntry, published_versions

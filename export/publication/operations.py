@@ -15,7 +15,7 @@ from export.publication.policy import relabel, roll_back
 from export.publication.rollout_checks import check_closed
 from export.publication.rollout_file import close_rollout, find_rollout
 from export.publication.served import change_served, check_settled, served_model
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import ConflictError, NotFoundError
 from models.rollouts import CANARY, STABLE
 from models.wire.config import ModelEntry

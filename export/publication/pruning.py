@@ -27,7 +27,7 @@ from export.publication.served import (
     write_served,
 )
 from models.errors import ConflictError, InvalidRequestError, KennelError
-from models.storage import (
+from models.files import (
     TEMPORARY_PREFIX,
     parse_json,
     sync_path,

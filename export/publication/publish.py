@@ -23,12 +23,16 @@ from export.publication.served import locked, read_served, write_served
 from export.training.classifier import build_ensemble
 from export.training.precision import POLICIES
 from export.training.runs import TrainedRun
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import ConflictError, KennelError
-from models.images import decode_image
-from models.storage import sync_path, temporary_beside
-from models.wire.batching_parameters import PER_MODEL_FILE, read_batching_parameters
-from models.wire.config import check_model_name, published_versions
+from models.files import sync_path, temporary_beside
+from models.images.codec import decode_image
+from models.wire.config import (
+    PER_MODEL_FILE,
+    check_model_name,
+    published_versions,
+    read_batching_parameters,
+)
 
 
 def publish(

@@ -9,8 +9,7 @@ from pathlib import Path
 from export.report.page import write_report
 from export.report.run_content import run_content
 from export.training.runs import TrainedRun
-from models.card import ModelCard
-from models.contract import REPORT_FILE
+from models.contract import REPORT_FILE, ModelCard
 from models.errors import KennelError
 
 log = logging.getLogger(__name__)

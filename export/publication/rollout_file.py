@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from export.publication.rollout_checks import check_closed
 from export.publication.served import locked
+from models.files import write_atomically
 from models.rollouts import (
     PROMOTED,
     ROLLOUTS_FILE,
@@ -17,7 +18,6 @@ from models.rollouts import (
     read_rollouts,
     render_rollouts,
 )
-from models.storage import write_atomically
 
 _After = TypeVar("_After", Rollout, Rollout | None)
 

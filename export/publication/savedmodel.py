@@ -15,7 +15,6 @@ import tensorflow as tf
 from export.publication.signatures import explaining_signatures, serving_signatures
 from export.publication.warmup import write_warmup
 from export.training.classifier import Ensemble, classify
-from models.card import ModelCard
 from models.contract import (
     CARD_FILE,
     CARD_OUTPUT,
@@ -30,11 +29,12 @@ from models.contract import (
     REQUEST_INPUT,
     SERVING_SIGNATURE,
     WARMUP_FILE,
+    ModelCard,
 )
 from models.errors import ModelContractError
-from models.images import Pixels
+from models.files import sync_path, write_atomically
+from models.images.codec import Pixels
 from models.probabilities import softmax
-from models.storage import sync_path, write_atomically
 
 MAX_SKEW = 1e-5
 """How far the exported graph may be from Keras, in probability."""

@@ -16,11 +16,9 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Final, TypeAlias
 
-from models.card import ModelCard
-from models.contract import CARD_FILE
+from models.contract import CARD_FILE, ModelCard
 from models.errors import ConflictError, ModelContractError, NotFoundError
-from models.locks import locked_file
-from models.storage import write_atomically
+from models.files import locked_file, write_atomically
 from models.wire.config import (
     ModelEntry,
     check_model_name,

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from export.publication.encoded_images import decode_encoded
 from export.training.classifier import Ensemble
-from models.card import ModelCard
 from models.contract import (
     CARD_OUTPUT,
     CLASSES_INPUT,
@@ -27,10 +26,10 @@ from models.contract import (
     PROBABILITIES_OUTPUT,
     REQUEST_INPUT,
     SERVING_SIGNATURE,
+    ModelCard,
 )
 from models.errors import InvalidRequestError
-from models.networks.grad_cam import heatmaps
-from models.networks.last_maps import CutEnsemble, cut_at_last_maps
+from models.networks.attention import CutEnsemble, cut_at_last_maps, heatmaps
 
 
 def serving_signatures(classifier: Any, card: ModelCard) -> dict[str, Any]:

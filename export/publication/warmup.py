@@ -7,7 +7,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.card import ModelCard
 from models.contract import (
     BATCH_SIZES,
     CLASSES_INPUT,
@@ -15,8 +14,9 @@ from models.contract import (
     IMAGES_INPUT,
     MOST_PROBABLE,
     SERVING_SIGNATURE,
+    ModelCard,
 )
-from models.wire import messages
+from models.wire import protos
 
 
 def write_warmup(path: Path, card: ModelCard) -> None:
@@ -31,12 +31,12 @@ def write_warmup(path: Path, card: ModelCard) -> None:
 
 
 def _prediction(card: ModelCard, batch_size: int) -> Any:
-    record = messages.PredictionLog()
+    record = protos.PredictionLog()
     request = record.predict_log.request
     request.model_spec.name = card.name
     request.model_spec.signature_name = SERVING_SIGNATURE
     tensor = request.inputs[IMAGES_INPUT]
-    tensor.dtype = messages.types.DT_UINT8
+    tensor.dtype = protos.types.DT_UINT8
     for size in (batch_size, *card.image_size, 3):
         tensor.tensor_shape.dim.add(size=size)
     tensor.int_val.append(0)  # one value stands for all
@@ -48,7 +48,7 @@ def _explanation(card: ModelCard) -> Any:
     request = record.predict_log.request
     request.model_spec.signature_name = EXPLAIN_SIGNATURE
     tensor = request.inputs[CLASSES_INPUT]
-    tensor.dtype = messages.types.DT_INT32
+    tensor.dtype = protos.types.DT_INT32
     tensor.tensor_shape.dim.add(size=1)
     tensor.int_val.append(MOST_PROBABLE)
     return record

@@ -13,7 +13,7 @@ from typing import Final
 
 from export.recipes.recipe import Recipe, Stage
 from models.errors import InvalidRequestError
-from models.networks.head import Head
+from models.networks.network import Head
 
 _LESSON2: Final = "fast.ai course 2016, lesson 2"
 _LESSON3: Final = "fast.ai course 2016, lesson 3"

@@ -11,7 +11,7 @@ from typing import Any, Final
 from export.recipes.catalogue import RECIPES
 from export.recipes.recipe import EXACT, Recipe, Stage
 from models.errors import InvalidRequestError
-from models.networks.head import USES
+from models.networks.network import OPTIONS_BY_HEAD
 from models.networks.registry import find_network
 
 STAGE_OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = MappingProxyType(
@@ -107,7 +107,9 @@ def _typed(value: Any) -> str:
 
 
 def _check_effects(recipe: Recipe, given: Sequence[str]) -> None:
-    for name in set(HEAD_OPTIONS) - USES.get(recipe.head.kind, set(HEAD_OPTIONS)):
+    for name in set(HEAD_OPTIONS) - OPTIONS_BY_HEAD.get(
+        recipe.head.kind, set(HEAD_OPTIONS)
+    ):
         if name in given:
             message = (
                 f"--{name} changes nothing in recipe {recipe.name}: its "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from models.networks.head import Head
+from models.networks.network import Head
 
 EXACT: Final = "exact"
 """The optimizer of stages that are solved instead of trained by gradients."""

@@ -14,7 +14,7 @@ from export.recipes.catalogue import RECIPES
 from export.recipes.overrides import override
 from export.recipes.recipe import EXACT, Recipe
 from models.errors import InvalidRequestError
-from models.networks.head import TOP, USES
+from models.networks.network import OPTIONS_BY_HEAD, TOP
 
 Kind = Literal[
     "well fit",
@@ -225,7 +225,7 @@ def _dropout(words: str, recipe: Recipe, change: float) -> Iterator[Suggestion]:
     own = OWN_DROPOUT.get(recipe.network, 0.2) if recipe.head.kind == TOP else 0.5
     now = own if recipe.head.dropout is None else recipe.head.dropout
     rate = min(max(round(now + change, 2), 0.0), 0.8)
-    if "dropout" in USES[recipe.head.kind] and (rate - now) * change > 0:
+    if "dropout" in OPTIONS_BY_HEAD[recipe.head.kind] and (rate - now) * change > 0:
         yield words, {"dropout": rate}
 
 

@@ -24,7 +24,7 @@ from export.report.sections.photos import photos_section
 from export.report.sections.reliability import reliability_section
 from export.report.sections.training_curves import training_curves_section
 from export.report.sections.training_data import training_data_section
-from models.storage import write_atomically
+from models.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from export.training.assembly import ever_trained
 from export.training.classifier import build_member
 from export.training.runs import TrainedRun
 from models.errors import InvalidImageError
-from models.images import decode_image
+from models.images.codec import decode_image
 from models.networks.freezing import freeze_all_but
 from models.probabilities import softmax
 

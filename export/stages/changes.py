@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from export.data.augmentation.options import Augmentation
 from export.data.augmentation.pixels import augment
-from models.images import Pixels
-from models.networks.views import flip
+from models.images.codec import Pixels
+from models.networks.network import flip
 
 
 @dataclass(frozen=True)

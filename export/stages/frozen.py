@@ -21,7 +21,7 @@ from export.data.caches import FeatureSource, StoredFeatures, cached_features
 from export.progress import Progress
 from export.stages.changes import PixelChange
 from export.stages.examples import PhotoSet
-from models.images import Pixels
+from models.images.codec import Pixels
 
 
 @dataclass(frozen=True)

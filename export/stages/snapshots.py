@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DatasetError
-from models.storage import open_atomically, parse_json
+from models.files import open_atomically, parse_json
 
 _FACTS: Final = "facts"
 

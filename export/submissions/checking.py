@@ -9,9 +9,9 @@ from pathlib import Path
 from export.submissions.matching import check_ids
 from export.submissions.records import open_records
 from export.submissions.table import read_submission
-from models.csv_text import CsvDialect
 from models.errors import InvalidRequestError
-from models.storage import hash_file
+from models.files import hash_file
+from models.text import CsvDialect
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.submissions.table import SubmissionTable
 from export.submissions.truth import Truth
 from models.errors import InvalidRequestError, quoted
-from models.names import nearest_name, normal_name
+from models.text import nearest_name, normal_name
 
 _ONES: Final = ({"0": 0, "1": 1}, {"0.0": 0, "1.0": 1})
 _NAMED_LABELS: Final = 10

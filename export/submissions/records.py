@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from models.csv_text import (
+from models.errors import InvalidRequestError, quoted
+from models.text import (
     HEAD_BYTES,
     PHOTO_COLUMNS,
     CsvDialect,
     CsvFaultError,
     column_key,
     find_dialect,
-    read_rows,
+    normal_name,
+    read_csv_rows,
 )
-from models.errors import InvalidRequestError, quoted
-from models.names import normal_name
 
 _INDEX: Final = ("", "Unnamed: 0")
 
@@ -104,7 +104,7 @@ def index_ids(
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with path.open("rb") as stream:
-            for line, fields in read_rows(stream):
+            for line, fields in read_csv_rows(stream):
                 yield line, [normal_name(fields[0]), *fields[1:]]
     except CsvFaultError as fault:
         message = f"{path} line {fault.line}: {fault}"

@@ -22,8 +22,8 @@ from export.submissions.records import open_records
 from export.submissions.table import read_submission
 from export.submissions.truth import read_truth
 from models.errors import InvalidRequestError, quoted_names
-from models.names import whole_number
 from models.probabilities import accuracy, log_losses
+from models.text import whole_number
 
 WORST: Final = 10
 

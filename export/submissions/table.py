@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.submissions.records import Records, index_ids, open_records
-from models.csv_text import CsvDialect
 from models.errors import quoted
+from models.text import CsvDialect
 
 
 @dataclass(frozen=True)

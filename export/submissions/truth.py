@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.submissions.records import Records, index_ids, open_records
-from models.csv_text import read_flag
 from models.errors import InvalidRequestError, quoted, quoted_names
-from models.names import normal_name
+from models.text import normal_name, parse_flag
 
 USAGE: Final = "usage"
 IGNORED: Final = "ignored"
@@ -88,7 +87,7 @@ def _labelled(
             yield line, fields, label
         return
     for line, fields in records.rows:
-        flags = {each: read_flag(fields[each]) for each in values}
+        flags = {each: parse_flag(fields[each]) for each in values}
         marked = [each for each, flag in flags.items() if flag]
         if len(marked) != 1 or None in flags.values():
             names = quoted_names(records.header[each] for each in values)

@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 
 from export.recipes.recipe import Recipe, Stage
 from models.errors import DatasetError
-from models.networks.batch_normalisation import insert_batch_normalisation
 from models.networks.freezing import trained_layers
-from models.networks.head import NORMALISED, TOP
-from models.networks.heads import AssembledNetwork, assemble
+from models.networks.heads import AssembledNetwork, assemble, insert_batch_normalisation
+from models.networks.network import NORMALISED, TOP
 from models.networks.registry import find_network
-from models.networks.transfer import apply_weights
 from models.networks.vgg16 import DENSE_LAYERS
 from models.networks.weights import (
     DENSE_WEIGHTS_MISSING,
     PretrainedWeights,
+    apply_weights,
     load_weights,
 )
 

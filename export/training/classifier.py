@@ -18,10 +18,10 @@ from export.training.assembly import assemble_recipe, ever_trained
 from export.training.members import read_member
 from export.training.runs import TrainedRun
 from models.errors import DatasetError
-from models.images import Pixels
+from models.images.codec import Pixels
 from models.networks.freezing import CutNetwork, cut
 from models.networks.heads import AssembledNetwork
-from models.networks.views import flip
+from models.networks.network import flip
 
 
 def build_member(

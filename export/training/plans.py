@@ -13,8 +13,8 @@ from export.data.checks.names import check_utf8
 from export.data.split import Split, read_split
 from export.recipes.recipe import Recipe, Stage
 from models.errors import ConflictError, DatasetError, NotFoundError
-from models.networks.head import Head
-from models.storage import parse_json, write_atomically
+from models.files import parse_json, write_atomically
+from models.networks.network import Head
 
 PLAN_FILE: Final = "plan.json"
 SPLIT_FILE: Final = "split.json"

@@ -27,9 +27,9 @@ from models.errors import (
     MissingImageError,
     quoted_names,
 )
-from models.images import Pixels, decode_image
+from models.files import hash_file
+from models.images.codec import Pixels, decode_image
 from models.probabilities import softmax
-from models.storage import hash_file
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from export.stages.optimizers import build_optimizer, learning_rate
 from export.training.assembly import assemble_recipe
 from models.errors import InvalidRequestError
 from models.networks.freezing import cut, trained_layers
-from models.networks.head import SECOND_ORDER
-from models.networks.views import VIEWS
+from models.networks.network import SECOND_ORDER, VIEWS
 
 KEEPS = ("best", "last")
 

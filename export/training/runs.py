@@ -26,7 +26,7 @@ from models.errors import (
     quoted,
     quoted_names,
 )
-from models.storage import parse_json, write_atomically
+from models.files import parse_json, write_atomically
 
 RUN_FILE: Final = "run.json"
 VALIDATION_FILE: Final = "validation.npz"

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from kennel.api.answers import ImageProblem, Job
 from models.errors import KennelError, quoted
-from models.storage import parse_json
+from models.files import parse_json
 
 TOO_SLOW: Final = 504
 BUSY: Final = frozenset({429, 502, 503, TOO_SLOW})

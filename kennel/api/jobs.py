@@ -16,7 +16,7 @@ from kennel.api.submitting import submit_call
 from kennel.api.transport import Transport
 from kennel.api.uploads import LeftOut, Sent
 from kennel.api.waiting import wait_for_job
-from models.storage import write_atomically
+from models.files import write_atomically
 
 
 class JobCalls:

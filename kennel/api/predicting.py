@@ -27,7 +27,7 @@ from kennel.api.errors import (
 from kennel.api.options import query_path
 from kennel.api.uploads import sent_name
 from models.errors import InvalidImageError
-from models.image_files import MAX_IMAGE_BYTES, check_image_bytes
+from models.images.files import MAX_IMAGE_BYTES, check_image_bytes
 
 GROUP_IMAGES: Final = 8
 """A machine without a GPU answers so many well within a request's usual 10 seconds."""

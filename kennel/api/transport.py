@@ -34,7 +34,7 @@ from kennel.api.errors import (
 )
 from kennel.api.repeating import may_repeat, pause_seconds
 from models.errors import InvalidRequestError
-from models.storage import parse_json
+from models.files import parse_json
 
 _LEAST_SECONDS: Final = 0.01
 _CHUNK_BYTES: Final = 64 * 1024

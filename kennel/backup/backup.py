@@ -17,7 +17,7 @@ from kennel.backup.listing import Seen, read_listing
 from kennel.backup.shelf import Shelf
 from kennel.backup.units import find_units, is_photo, nothing_there
 from models.errors import ConflictError, InvalidRequestError, KennelError
-from models.storage import explained_full_disk, fingerprint_file
+from models.files import explained_full_disk, fingerprint_file
 
 ATTEMPTS: Final = 5
 """So often it is begun anew because something was deleted that was half copied."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kennel.backup.listing import Entry, read_listing
 from models.errors import KennelError
-from models.storage import hash_file
+from models.files import hash_file
 
 
 class DamagedBackupError(KennelError):

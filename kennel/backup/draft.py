@@ -16,8 +16,8 @@ from kennel.backup.copying import copy_file, is_plain, link_file
 from kennel.backup.listing import FILES, Entry, Head, Seen, write_head
 from kennel.backup.shelf import Copy
 from kennel.backup.units import Unit, find_units, nothing_there
-from models.storage import fingerprint_file, hash_file
-from models.version import VERSION
+from models import VERSION
+from models.files import fingerprint_file, hash_file
 from worker.run_folder import now
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from models.errors import InvalidRequestError
-from models.storage import hash_file, parse_json, write_atomically
+from models.files import hash_file, parse_json, write_atomically
 
 FILES: Final = "files.jsonl"
 HEAD: Final = "backup.json"
 SCHEMA: Final = 1
 
 Seen: TypeAlias = tuple[int, int, int]
-"""Of a source: `models.storage.fingerprint_file`."""
+"""Of a source: `models.files.fingerprint_file`."""
 
 
 @dataclass(frozen=True)

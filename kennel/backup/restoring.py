@@ -18,10 +18,11 @@ from kennel.backup.copying import copy_file
 from kennel.backup.destination import check_empty, check_room, check_worth, visible
 from kennel.backup.listing import Entry, Head, read_head, read_listing
 from models.errors import ConflictError
-from models.locks import exclusive, locked_file
-from models.storage import (
+from models.files import (
     TEMPORARY_PREFIX,
     explained_full_disk,
+    locked_file,
+    locked_folder,
     sync_path,
     temporary_beside,
 )
@@ -67,7 +68,7 @@ def _stage(root: Path) -> Iterator[Path]:
     folder.mkdir()
     try:
         # Locked, or a reconciler would take it for an abandoned run.
-        with exclusive(folder):
+        with locked_folder(folder):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -16,8 +16,7 @@ from typing import Final
 
 from kennel.backup.listing import FILES, HEAD, Entry, read_copied, read_head
 from models.errors import ConflictError, InvalidRequestError, NotFoundError
-from models.locks import exclusive
-from models.storage import TEMPORARY_PREFIX, sync_path, temporary_beside
+from models.files import TEMPORARY_PREFIX, locked_folder, sync_path, temporary_beside
 
 _NAME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z")
 _DRAFT: Final = TEMPORARY_PREFIX
@@ -69,7 +68,7 @@ class Shelf:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._check_own()
         message = f"another backup is being made in {self.folder}: wait for its end"
-        with exclusive(self.folder, busy=ConflictError(message)):
+        with locked_folder(self.folder, busy=ConflictError(message)):
             yield
 
     def new_draft(self) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import InvalidRequestError
-from models.storage import TEMPORARY_PREFIX
+from models.files import TEMPORARY_PREFIX
 from worker.reconciler import LOCK_NAME
 
 ROOTS: Final = ("models", "runs")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from models.networks.description import NetworkDescription
+    from models.networks.registry import NetworkDescription
 
 
 @click.command(
@@ -31,8 +31,7 @@ def networks(name: str | None, classes: int | None, as_json: bool) -> None:
     if name is None:
         _print_list(_list_networks(), as_json)
         return
-    from models.networks.description import describe_network
-    from models.networks.registry import USUAL_CLASSES, find_network
+    from models.networks.registry import USUAL_CLASSES, describe_network, find_network
 
     network = find_network(name)
     described = describe_network(network, classes or USUAL_CLASSES.get(name, 1000))

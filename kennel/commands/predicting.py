@@ -21,8 +21,8 @@ from kennel.commands.api_options import (
     VERSION_OPTION,
     open_client,
 )
-from models.image_formats import START_BYTES, is_photo
-from models.names import is_utf8, printable
+from models.images.formats import START_BYTES, is_photo
+from models.text import is_utf8, printable
 from worker.items import natural_key
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.names import printable
+from models.text import printable
 
 if TYPE_CHECKING:
     from export.data.checks.findings import Finding

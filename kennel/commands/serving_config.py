@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kennel.settings import KennelSettings
-from models.processors import usable_processors
+from models.environment import usable_processors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -146,7 +146,7 @@ def _check(folder: Path) -> None:
         read_files,
     )
     from kennel.serving_config.models import check_model_files
-    from models.wire.batching_parameters import check_batching_flags
+    from models.wire.config import check_batching_flags
 
     texts = read_files(folder)
     parameters = check_texts(texts)

@@ -20,7 +20,7 @@ from models.errors import (
     NotFoundError,
     quoted,
 )
-from models.names import is_writable
+from models.text import is_writable
 
 if TYPE_CHECKING:
     from export.data.sources.photos import Collection
@@ -196,10 +196,10 @@ def _check_run_name(name: str) -> None:
 
 
 def _absolute_weights(choice: str) -> str:
-    from models.networks.weights import CHOICES
+    from models.networks.weights import WEIGHT_CHOICES
 
     # A run may be resumed from another folder.
-    return choice if choice in CHOICES else str(Path(choice).absolute())
+    return choice if choice in WEIGHT_CHOICES else str(Path(choice).absolute())
 
 
 def _other_validation(plan: TrainingPlan) -> str:

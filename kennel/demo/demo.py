@@ -13,8 +13,8 @@ from kennel.demo.serving import serve_photos
 from kennel.demo.stages import Stages
 from kennel.demo.training import publish_model, train_model
 from kennel.settings import KennelSettings
-from models.card import ModelCard
-from models.storage import write_atomically
+from models.contract import ModelCard
+from models.files import write_atomically
 
 
 class Demo:

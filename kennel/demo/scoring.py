@@ -11,7 +11,7 @@ import numpy as np
 
 from kennel.demo.photos import DATA_NOTE, POSITIVE, DemoPhotos
 from kennel.demo.serving import Served
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.probabilities import log_loss
 
 if TYPE_CHECKING:

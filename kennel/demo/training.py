@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kennel.demo.photos import SEED, DemoPhotos
 from kennel.demo.stages import Stages
 from kennel.settings import KennelSettings
-from models.card import ModelCard
+from models.contract import ModelCard
 
 if TYPE_CHECKING:
     from export.training.runs import TrainedRun

@@ -9,8 +9,8 @@ from kennel.api.errors import ApiBusyError, ApiError
 from kennel.client import Client
 from kennel.doctor.deployment import Deployment
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
+from models import VERSION
 from models.errors import KennelError
-from models.version import VERSION
 from service.protection.hosts import is_loopback
 from service.settings import ServiceSettings
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
-from models.version import VERSION
+from models import VERSION
 from worker.process import WORKER_TTL_SECONDS
 from worker.queue_health import QueueFacts
 from worker.registered import RegisteredWorker

@@ -18,8 +18,8 @@ from kennel.doctor.deployment import Deployment
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
 from kennel.doctor.work_list import judge_version
 from kennel.stack.redis_config import program_version, redis_server_program
+from models.environment import usable_processors
 from models.errors import InvalidRequestError
-from models.processors import usable_processors
 
 TESTED_RQ: Final = "2.12."
 """Its inner workings are relied on (worker.process, worker.stuck)."""

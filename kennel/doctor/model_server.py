@@ -10,7 +10,7 @@ from typing import Final
 from kennel.doctor.deployment import Deployment
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
 from kennel.doctor.published import configured_entries, published_folder, read_card
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import (
     InvalidRequestError,
     KennelError,
@@ -20,8 +20,7 @@ from models.errors import (
 )
 from models.wire.client import ModelServerClient
 from models.wire.config import ModelEntry, default_entry, published_versions
-from models.wire.model_ref import ModelRef
-from models.wire.version_status import AVAILABLE, COMING, VersionStatus
+from models.wire.messages import AVAILABLE, LOADING_STATES, ModelRef, VersionStatus
 
 _TIMEOUT_SECONDS: Final = 3.0
 _LOG: Final = "see its log, which says why a version does not load"
@@ -128,7 +127,7 @@ def _reasons(
             yield f"version {version} is not known to the model server (yet)"
         elif status.problem:
             yield status.problem
-        elif status.state in COMING:
+        elif status.state in LOADING_STATES:
             age = time.time() - folder.stat().st_ctime
             yield f"version {version} is {status.state}, published {_age(age)} ago"
         else:

@@ -8,7 +8,7 @@ from typing import Final
 
 from kennel.doctor.deployment import Deployment
 from kennel.doctor.finding import Finding, fail, ok, warn
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import InvalidRequestError, ModelContractError
 from models.wire.config import (
     ModelEntry,

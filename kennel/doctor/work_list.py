@@ -10,8 +10,8 @@ from kennel.doctor.deployment import Deployment
 from kennel.doctor.exposure import check_exposure
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
 from kennel.stack.redis_config import can_be_filled
+from models.environment import host_and_port
 from models.errors import QueueUnavailableError
-from models.model_address import host_and_port
 from worker.eviction import NEVER_EVICTS, REMEDY
 from worker.redis_health import RedisFacts, look_at_redis
 

@@ -16,12 +16,9 @@ from kennel.serving_config.setting import Setting, render
 from kennel.serving_config.wishes import Wishes
 from models.contract import MAX_BATCH_SIZE
 from models.errors import InvalidRequestError
-from models.storage import write_atomically
-from models.wire.batching_parameters import (
-    BatchingParameters,
-    parse_batching_parameters,
-)
-from models.wire.serving_messages import MonitoringConfigMessage
+from models.files import write_atomically
+from models.wire.config import BatchingParameters, parse_batching_parameters
+from models.wire.protos import MonitoringConfigMessage
 
 FLAGS_FILE: Final = "flags"
 METRICS_PATH: Final = "/monitoring/prometheus/metrics"

@@ -29,7 +29,7 @@ def measure_models(
     from models.networks.runtime import start_tensorflow
 
     start_tensorflow()
-    from models.server.timing import batch_seconds
+    from models.server.servable import batch_seconds
 
     sizes = powers_of_two(MAX_BATCH_SIZE if device == "cpu" else 4 * MAX_BATCH_SIZE)
     times = {}

@@ -16,12 +16,14 @@ from kennel.serving_config.files import write_files
 from kennel.serving_config.setting import render
 from kennel.serving_config.wishes import Wishes
 from models.errors import InvalidRequestError
-from models.wire.batching_parameters import (
+from models.wire.config import (
     PER_MODEL_FILE,
+    check_model_name,
     parse_batching_parameters,
+    published_models,
+    published_versions,
     read_batching_parameters,
 )
-from models.wire.config import check_model_name, published_models, published_versions
 
 _KEYS: Final = ("max_batch", "latency_budget")
 

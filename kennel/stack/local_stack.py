@@ -18,8 +18,8 @@ from kennel.stack.processes import StackOptions, StackPlaces, stack_processes
 from kennel.stack.redis_config import redis_server_program, write_redis_config
 from kennel.stack.redis_start import explain_end, wait_for_redis
 from kennel.stack.supervisor import POLL_SECONDS, Child, Supervisor
+from models.environment import host_and_port
 from models.errors import ModelUnavailableError
-from models.model_address import host_and_port
 
 READY_SECONDS = 120.0
 READY_ANSWER_SECONDS = 5.0

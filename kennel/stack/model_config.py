@@ -14,7 +14,7 @@ from pathlib import Path
 from export.publication.served import CONFIG_FILE, local_entries, restore_served
 from kennel.default_model import describe_models, find_default
 from models.errors import InvalidRequestError
-from models.storage import write_atomically
+from models.files import write_atomically
 from models.wire.config import ModelEntry, read_model_config, render_entries
 
 

@@ -6,8 +6,8 @@ import errno
 import socket
 from typing import Final
 
+from models.environment import bare_host
 from models.errors import InvalidRequestError
-from models.model_address import bare_host
 
 _FAULTS_OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import InvalidRequestError
-from models.storage import write_atomically
+from models.files import write_atomically
 
 _PROGRAMS: Final = ("redis-server", "valkey-server")
 _VERSION_SECONDS: Final = 5.0

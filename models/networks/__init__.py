@@ -1,1 +1,1 @@
-"""The Keras networks and the pretrained weights they start from."""
+"""The Keras networks, their pretrained weights, and how they are cut and explained."""

@@ -1,15 +1,18 @@
-"""What the registry knows of one network, and how its parts fit together.
+"""Networks as data: an entry of the registry, the head that a recipe puts on it, its views.
 
 A network is a base (pixels -> maps) and its own top (maps -> logits). Recipes may put
 another head on the base. Layers keep stable names: recipes, weight files and checks of
-what was trained go by them.
+what was trained go by them. Imports no Keras.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+from models.errors import InvalidRequestError
 
 
 @dataclass(frozen=True)
@@ -33,3 +36,72 @@ class Network:
     build_base: Callable[[tuple[int, int], str], Any]
     add_top: Callable[[Any, int, float | None], Any]
     smallest_image: int = 32
+
+
+TOP: Final = "top"
+NORMALISED: Final = "normalised"
+POOLED: Final = "pooled"
+FLAT: Final = "flat"
+SECOND_ORDER: Final = "second-order"
+PROBABILITIES: Final = "probabilities"
+
+OPTIONS_BY_HEAD: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        TOP: frozenset({"dropout"}),
+        NORMALISED: frozenset({"dropout"}),
+        POOLED: frozenset({"dropout", "hidden"}),
+        FLAT: frozenset({"dropout", "hidden"}),
+        SECOND_ORDER: frozenset(),
+        PROBABILITIES: frozenset(),
+    }
+)
+"""Which of `dropout` and `hidden` change what a head of each kind trains."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """Which layers follow the base.
+
+    Attributes:
+        kind: "top": the network's own; "normalised": VGG16's own with batch
+            normalisation after fc1 and fc2; "pooled": mean and maximum over space of the
+            taps' maps, then batch normalisation, dropout and Dense; "flat": flattened
+            maps, then dropout, Dense and batch normalisation; "second-order": taps
+            pooled as above and one of them by products of channels, standardised, then
+            one Dense; "probabilities": one Dense
+            on the 1,000 ImageNet probabilities of the network's own top.
+        taps: names of the base's layers that "pooled" pools.
+        products: the layer whose channels "second-order" multiplies, projected to
+            ``channels`` before.
+        hidden: units of the Dense layers before the logits, for "pooled" and "flat".
+        dropout: rate before the logits; None: the network's own.
+    """
+
+    kind: str = TOP
+    taps: tuple[str, ...] = ()
+    products: str = ""
+    channels: int = 128
+    hidden: tuple[int, ...] = ()
+    dropout: float | None = None
+
+
+VIEWS: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
+    {"none": (1, 1), "horizontal": (1, -1), "vertical": (-1, 1), "both": (-1, -1)}
+)
+"""Steps along rows and columns: -1 turns the photo around."""
+
+_Batch = TypeVar("_Batch", bound=Any)
+
+
+def flip(batch: _Batch, view: str) -> _Batch:
+    """*batch* [N, H, W, C], an array or a tensor, as *view* names it.
+
+    Raises:
+        InvalidRequestError: no such view.
+    """
+    if view not in VIEWS:
+        message = f"no view {view!r}: choose of {', '.join(VIEWS)}"
+        raise InvalidRequestError(message)
+    down, right = VIEWS[view]
+    flipped: _Batch = batch[:, ::down, ::right]
+    return flipped

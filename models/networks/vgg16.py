@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import keras
 
-from models.networks.preprocessing import ApplicationPreprocessing
+from models.networks.layers import ApplicationPreprocessing
 
 BLOCKS: Final = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """Convolutions and filters of each block."""

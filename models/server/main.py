@@ -14,18 +14,19 @@ from typing import Any
 import grpc
 
 from models.contract import MAX_MESSAGE_BYTES
+from models.environment import host_and_port
 from models.errors import InvalidRequestError, KennelError
-from models.model_address import host_and_port
-from models.server.batching import Batching
+from models.server.servable import FRIENDLY, STRICT, Batching, Strictness
 from models.server.service import ModelService, PredictionService
-from models.server.strictness import FRIENDLY, STRICT, Strictness
 from models.server.versions import LoadRetries, VersionManager
-from models.wire import messages
-from models.wire.batching_parameters import (
+from models.wire import protos
+from models.wire.config import (
+    ModelEntry,
     check_batching_flags,
+    check_model_name,
     read_batching_parameters,
+    read_model_config,
 )
-from models.wire.config import ModelEntry, check_model_name, read_model_config
 
 log = logging.getLogger(__name__)
 
@@ -134,10 +135,10 @@ def start_server(versions: VersionManager, options: ServerOptions) -> Any:
             *options.channel_arguments,
         ],
     )
-    messages.prediction_service.add_PredictionServiceServicer_to_server(
+    protos.prediction_service.add_PredictionServiceServicer_to_server(
         PredictionService(versions), server
     )
-    messages.model_service.add_ModelServiceServicer_to_server(
+    protos.model_service.add_ModelServiceServicer_to_server(
         ModelService(versions), server
     )
     address = host_and_port(options.host, options.port)

@@ -8,16 +8,20 @@ from typing import Any, Final
 
 import grpc
 
-from models.server.servable import DEFAULT_SIGNATURE
-from models.server.serving_error import NoAnswerError, ServingError, invalid_argument
+from models.server.servable import (
+    DEFAULT_SIGNATURE,
+    NoAnswerError,
+    ServingError,
+    invalid_argument,
+)
 from models.server.versions import VersionManager
-from models.wire import messages
+from models.wire import protos
 
 MAX_ERROR_LENGTH: Final = 1024
 METADATA_FIELD: Final = "signature_def"
 
 
-class PredictionService(messages.prediction_service.PredictionServiceServicer):  # type: ignore[misc] # built by protobuf at run time
+class PredictionService(protos.prediction_service.PredictionServiceServicer):  # type: ignore[misc] # built by protobuf at run time
     """Predict and GetModelMetadata."""
 
     def __init__(self, versions: VersionManager) -> None:
@@ -38,7 +42,7 @@ class PredictionService(messages.prediction_service.PredictionServiceServicer): 
         wanted = list(request.output_filter)
         given_up = context.add_callback
         outputs = servable.predict(name, request.inputs, wanted, given_up)
-        response = messages.PredictResponse(outputs=outputs)
+        response = protos.PredictResponse(outputs=outputs)
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version
         response.model_spec.signature_name = name
@@ -53,14 +57,14 @@ class PredictionService(messages.prediction_service.PredictionServiceServicer): 
                 message = f"Metadata field {field} is not supported"
                 raise invalid_argument(message)
         servable = _find(self._versions, request)
-        response = messages.GetModelMetadataResponse()
+        response = protos.GetModelMetadataResponse()
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version
         response.metadata[METADATA_FIELD].Pack(servable.signature_definitions())
         return response
 
 
-class ModelService(messages.model_service.ModelServiceServicer):  # type: ignore[misc] # built by protobuf at run time
+class ModelService(protos.model_service.ModelServiceServicer):  # type: ignore[misc] # built by protobuf at run time
     """GetModelStatus."""
 
     def __init__(self, versions: VersionManager) -> None:
@@ -75,10 +79,10 @@ class ModelService(messages.model_service.ModelServiceServicer):  # type: ignore
         _check_spec(request)
         version = _version(request.model_spec)
         states = self._versions.states(request.model_spec.name, version)
-        response = messages.GetModelStatusResponse()
+        response = protos.GetModelStatusResponse()
         for number, state in sorted(states.items(), reverse=True):
             status = response.model_version_status.add(version=number)
-            status.state = messages.ModelVersionStatus.State.Value(state.state)
+            status.state = protos.ModelVersionStatus.State.Value(state.state)
             if state.error:
                 status.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
                 status.status.error_message = state.error

@@ -1,1 +1,1 @@
-"""The wire to a model server: messages, tensors, the gRPC client, configuration."""
+"""The gRPC client of a model server: calls, messages and TensorFlow Serving's files."""

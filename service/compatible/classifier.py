@@ -10,10 +10,9 @@ import numpy as np
 from flask import Request, Response
 from numpy.typing import NDArray
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import InvalidImageError, ModelContractError
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
+from models.wire.messages import ModelRef, Prediction
 from service.budget import Budget, read_budget
 from service.predictions.reception import Reception, note_answer, with_headers
 from service.rollout.gateway import Gateway

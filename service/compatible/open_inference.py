@@ -9,12 +9,10 @@ from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 from prometheus_client.registry import Collector
 
-from models.card import ModelCard
-from models.contract import IMAGES_INPUT
+from models import VERSION
+from models.contract import IMAGES_INPUT, ModelCard
 from models.errors import InvalidRequestError, ModelUnavailableError, NotFoundError
-from models.version import VERSION
-from models.wire.model_ref import ModelRef
-from models.wire.version_status import AVAILABLE
+from models.wire.messages import AVAILABLE, ModelRef
 from service.compatible.classifier import Classifier
 from service.compatible.inference import OUTPUTS, read_inference
 from service.compatible.tensors import BYTES

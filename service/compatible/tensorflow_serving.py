@@ -11,10 +11,9 @@ from typing import Any, Final
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
-from models.card import ModelCard
-from models.contract import IMAGES_INPUT, LOGITS_OUTPUT, PROBABILITIES_OUTPUT
+from models.contract import IMAGES_INPUT, LOGITS_OUTPUT, PROBABILITIES_OUTPUT, ModelCard
 from models.errors import NotFoundError
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from service.compatible.classifier import Classifier, numbers
 from service.compatible.instances import SIGNATURES, read_instances
 from service.documents.operations import documented

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.errors import InvalidImageError, InvalidRequestError, quoted
-from models.image_encoding import encode_bmp
+from models.images.codec import encode_bmp
 from service.predictions.json_images import decode_base64
 
 BYTES: Final = "BYTES"

@@ -25,7 +25,7 @@ from models.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from models.image_formats import FORMATS
+from models.images.formats import FORMAT_NAMES
 from service.problems import status_of
 
 
@@ -99,7 +99,7 @@ CODES: Final = {
         InvalidRequestError, "the archive is damaged, hostile or holds no photos"
     ),
     "undecodable_image": ErrorCode(InvalidImageError, "an image is damaged"),
-    "unsupported_image": ErrorCode(InvalidImageError, f"no {FORMATS}"),
+    "unsupported_image": ErrorCode(InvalidImageError, f"no {FORMAT_NAMES}"),
     "too_complex": ErrorCode(
         InvalidImageError, "to decode an image takes too much time or memory"
     ),

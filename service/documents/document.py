@@ -11,7 +11,7 @@ from apispec import BasePlugin
 from flask import Flask
 from flask_smorest import Api
 
-from models.version import VERSION
+from models import VERSION
 from service.documents import codes
 from service.documents.parameters import HEADERS, PARAMETERS, PATHS
 from service.routing import WordConverter, describe_word

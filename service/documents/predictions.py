@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from marshmallow import fields
 
-from models.image_formats import FORMATS
+from models.images.formats import FORMAT_NAMES
 from service.budget import TIMEOUT_HEADER
 from service.documents.codes import IMAGE_CODES, MODEL_CODES
 from service.documents.members import Members, by_label, count, several, text, texts
@@ -122,7 +122,7 @@ _EXAMPLE: Final = {
 PREDICT: Final = Operation(
     summary="Classify one or many images",
     description=(
-        f"{FORMATS}, as files of a form, as one raw body, or as base64 in "
+        f"{FORMAT_NAMES}, as files of a form, as one raw body, or as base64 in "
         "JSON. Answers come in the order of the images; an image that cannot be "
         "decoded has an `error` beside the answers of the others. Only if none can "
         "be decoded the whole request is an error, whose `errors` lists each image."

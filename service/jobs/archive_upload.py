@@ -23,7 +23,7 @@ from models.errors import (
     ModelOverloadedError,
     quoted,
 )
-from models.storage import explained_full_disk
+from models.files import explained_full_disk
 from service.jobs.sheets import MULTIPART, SHEETS
 from service.once_each import once_each
 from service.predictions.uploads import check_one_field

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from flask import Request
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import InvalidRequestError, quoted
 from models.probabilities import check_clip_bound, parse_clip
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from service.budget import Budget
 from service.jobs.sheets import SHEETS
 from service.predictions.json_body import parse_body

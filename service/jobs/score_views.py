@@ -9,10 +9,9 @@ from typing import Any, Final
 from flask import Response, jsonify, url_for
 from flask_smorest import Blueprint
 
-from models.decode_sandbox import DecodeSandbox
 from models.errors import InvalidImageError, ModelOverloadedError, NotFoundError, quoted
-from models.image_encoding import encode_jpeg, encode_thumbnail
-from models.images import is_costly
+from models.images.codec import encode_jpeg, encode_thumbnail, is_costly
+from models.images.sandbox import DecodeSandbox
 from service.documents.operations import documented
 from service.documents.report import SHOW_REPORT
 from service.documents.scores import SHOW_IMAGE, SHOW_SCORES

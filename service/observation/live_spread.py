@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.registry import Collector
 
-from models.card import ModelCard
-from models.spread import AnswerSpread
+from models.contract import AnswerSpread, ModelCard
 from service.observation.metrics.spreads import BIN_NAMES
 
 

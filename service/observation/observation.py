@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import g, has_app_context
 
-from models.wire.observer import Metadata, UpstreamCall
+from models.wire.client import Metadata, UpstreamCall
 from service.observation.metrics.metrics import Metrics
 from service.observation.record import current_record
 from service.observation.trace_context import TRACEPARENT, TRACESTATE

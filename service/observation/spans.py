@@ -26,7 +26,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from models.version import VERSION
+from models import VERSION
 from service.observation.record import RequestRecord
 from service.observation.trace_context import TraceContext
 from service.observation.tracing import TracingSettings

@@ -12,8 +12,8 @@ from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 from prometheus_client.exposition import choose_encoder
 
+from models import VERSION
 from models.contract import MAX_BATCH_SIZE
-from models.version import VERSION
 from service.documents.observation import SHOW_INFO, SHOW_METRICS
 from service.documents.operations import documented
 from service.observation.metrics.metrics import Exposition

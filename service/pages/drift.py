@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models.card import ModelCard
-from models.spread import (
-    BINS,
+from models.contract import (
     ENOUGH_IMAGES,
     NOTABLE_PSI,
+    SCORE_BINS,
     AnswerSpread,
+    ModelCard,
     stability_index,
 )
 
@@ -78,7 +78,10 @@ def _verdict(index: float) -> str:
 
 
 def _ranges() -> list[str]:
-    return [f"{100 * n // BINS} to {100 * (n + 1) // BINS} %" for n in range(BINS)]
+    return [
+        f"{100 * n // SCORE_BINS} to {100 * (n + 1) // SCORE_BINS} %"
+        for n in range(SCORE_BINS)
+    ]
 
 
 def _percents(counts: Sequence[int]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from service.pages.confusion import Confusion, read_confusion
 
 _FIGURES: Final = (

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import InvalidRequestError, KennelError
 from models.wire.config import read_model_config
-from models.wire.model_ref import ModelRef
-from models.wire.version_status import AVAILABLE
+from models.wire.messages import AVAILABLE, ModelRef
 from service.budget import Budget
 from service.served.catalog import Catalog
 

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, render_template, request
 
-from models.card import ModelCard
+from models.contract import AnswerSpread, ModelCard
 from models.errors import KennelError, NotFoundError
-from models.spread import AnswerSpread
 from service.budget import Budget
 from service.jobs.views import visible_jobs
 from service.pages.drift import compare

@@ -22,11 +22,9 @@ from models.errors import (
     ModelUnavailableError,
     detached,
 )
-from models.images import Pixels
-from models.wire.channel import Interruption
-from models.wire.model_ref import ModelRef
-from models.wire.model_server import ModelServer
-from models.wire.predictions import Prediction
+from models.images.codec import Pixels
+from models.wire.client import Cancellation, ModelServer
+from models.wire.messages import ModelRef, Prediction
 from service.budget import Budget
 from service.predictions.decoding import is_quick
 from service.predictions.lane import Arrival, Group, Key, Share, Waiting
@@ -86,10 +84,10 @@ class Batcher:
         self, images: Sequence[Pixels], model: ModelRef, budget: Budget
     ) -> Prediction:
         key = Key(model, images[0].shape)
-        interruption = self.lanes.interruption(key)
+        cancellation = self.lanes.cancellation(key)
         began = time.perf_counter()
-        with budget.measure("infer"), breaking_off(budget, interruption):
-            prediction = self.client.predict(images, model, budget.left(), interruption)
+        with budget.measure("infer"), breaking_off(budget, cancellation):
+            prediction = self.client.predict(images, model, budget.left(), cancellation)
         self.lanes.note_speed(key, len(images), time.perf_counter() - began)
         return prediction
 
@@ -141,7 +139,7 @@ class Batcher:
                 images,
                 key.model,
                 leader.seconds_left(),
-                self.lanes.interruption(key, group),
+                self.lanes.cancellation(key, group),
             )
         except KennelError as error:
             outcome = detached(error)
@@ -156,17 +154,17 @@ class Batcher:
 
 
 @contextmanager
-def breaking_off(budget: Budget, interruption: Interruption | None) -> Iterator[None]:
-    """In the block, *interruption* ends the calls when the client of *budget* goes.
+def breaking_off(budget: Budget, cancellation: Cancellation | None) -> Iterator[None]:
+    """In the block, *cancellation* ends the calls when the client of *budget* goes.
 
     Raises:
         ClientGoneError: it did.
     """
-    if interruption is None:
+    if cancellation is None:
         yield
         return
     try:
-        with budget.hang_up.calling(interruption.cancel):
+        with budget.hang_up.calling(cancellation.cancel):
             yield
     except ModelUnavailableError:
         budget.hang_up.check()

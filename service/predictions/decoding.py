@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from models.decode_sandbox import DecodeSandbox, is_heavy
+from models.environment import usable_processors
 from models.errors import InvalidImageError, detached
-from models.image_files import check_image_bytes
-from models.images import Pixels, decode_image, is_costly
-from models.processors import usable_processors
+from models.images.codec import Pixels, decode_image, is_costly
+from models.images.files import check_image_bytes
+from models.images.sandbox import DecodeSandbox, is_heavy
 from service.budget import Budget
 from service.predictions.admission import OverloadedError
 from service.predictions.turns import Turns

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.card import ModelCard
-from models.contract import MOST_PROBABLE
+from models.contract import MOST_PROBABLE, ModelCard
 from models.errors import (
     InvalidImageError,
     InvalidRequestError,
@@ -20,12 +19,10 @@ from models.errors import (
     NotFoundError,
     quoted,
 )
-from models.images import Pixels
-from models.names import normal_name
-from models.wire.channel import Interruption
-from models.wire.explanations import Explanation
-from models.wire.model_ref import ModelRef
-from models.wire.model_server import ModelServer
+from models.images.codec import Pixels
+from models.text import normal_name
+from models.wire.client import Cancellation, ModelServer
+from models.wire.messages import Explanation, ModelRef
 from service.budget import Budget
 from service.predictions.batching import breaking_off
 from service.predictions.decoding import Decoder
@@ -140,9 +137,9 @@ class _Attempt:
     ) -> Explanation:
         client, catalog = self.explainer.client, self.explainer.catalog
         try:
-            interruption = Interruption()
-            with breaking_off(self.budget, interruption):
+            cancellation = Cancellation()
+            with breaking_off(self.budget, cancellation):
                 left = self.budget.left()
-                return client.explain(batch, classes, model, left, interruption)
+                return client.explain(batch, classes, model, left, cancellation)
         except NotFoundError as error:
             raise catalog.explain(error, model, self.budget.left()) from error

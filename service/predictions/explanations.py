@@ -11,9 +11,8 @@ from flask_smorest import Blueprint
 from numpy.typing import NDArray
 from werkzeug.datastructures import MultiDict
 
-from models.card import ModelCard
-from models.wire.explanations import Explanation
-from models.wire.predictions import Prediction
+from models.contract import ModelCard
+from models.wire.messages import Explanation, Prediction
 from service.documents.explanations import EXPLAIN
 from service.documents.operations import documented
 from service.predictions.explainer import Explainer, ExplanationQuery

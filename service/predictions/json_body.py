@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from models.errors import InvalidRequestError, quoted
-from models.image_formats import START_BYTES, identify
-from models.storage import parse_json
+from models.files import parse_json
+from models.images.formats import START_BYTES, identify_format
 from service.upload_request import BAD_REQUEST, LEAVE_CONTENT_TYPE
 
 _PARTS_PER_IMAGE: Final = 64
@@ -88,7 +88,7 @@ def parse_body(body: bytes) -> Any:
             message = "the body is empty, not JSON"
         elif body.startswith(b"--"):
             message = f"the body is a form, not JSON: {LEAVE_CONTENT_TYPE}"
-        elif name := identify(body[:START_BYTES]):
+        elif name := identify_format(body[:START_BYTES]):
             message = (
                 f"the body is a {name} file, not JSON: put it into the JSON as base64, "
                 "or send it to /v1/predict with Content-Type image/*"

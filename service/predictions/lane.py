@@ -11,10 +11,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 from models.contract import MAX_BATCH_SIZE
 from models.errors import KennelError
-from models.images import Pixels
-from models.wire.channel import Interruption
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
+from models.images.codec import Pixels
+from models.wire.client import Cancellation
+from models.wire.messages import ModelRef, Prediction
 
 SLOW_SECONDS: Final = 0.02
 """A model that takes longer for an image is slow: ten times what a call costs, and more."""
@@ -61,7 +60,7 @@ class Call:
     """A call under way, for *group*."""
 
     group: Group
-    interruption: Interruption
+    cancellation: Cancellation
 
     def is_for_nobody(self) -> bool:
         """Whether all in its group have left."""

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from models.contract import MAX_BATCH_SIZE
-from models.wire.channel import Interruption
+from models.wire.client import Cancellation
 from service.predictions.lane import (
     GATHERED,
     SLOW_SECONDS,
@@ -91,9 +91,9 @@ class Lanes:
             call = request.call
             is_over = call is not None and call.is_for_nobody()
         if call is not None and is_over:
-            call.interruption.cancel()
+            call.cancellation.cancel()
 
-    def interruption(self, key: Key, group: Group | None = None) -> Interruption | None:
+    def cancellation(self, key: Key, group: Group | None = None) -> Cancellation | None:
         """What breaks off the call for *group* when all in it have left.
 
         None: the model is fast, and the call over before that would help. Requests to a
@@ -105,14 +105,14 @@ class Lanes:
                 return None
             members = group or []
             alone = len(members) <= 1
-            interruption = Interruption(GATHERED if slow and alone else MAX_BATCH_SIZE)
-            call = Call(members, interruption)
+            cancellation = Cancellation(GATHERED if slow and alone else MAX_BATCH_SIZE)
+            call = Call(members, cancellation)
             for each in members:
                 each.call = call
             is_over = bool(members) and call.is_for_nobody()
         if is_over:
-            interruption.cancel()
-        return interruption
+            cancellation.cancel()
+        return cancellation
 
     def note_speed(self, key: Key, images: int, seconds: float) -> None:
         """A call that no lane knew of took *seconds* for *images*."""

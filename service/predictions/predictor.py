@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final, TypeAlias, TypeVar
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import (
     InvalidImageError,
     MixedBatchError,
     ModelContractError,
     NotFoundError,
 )
-from models.images import Pixels
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
+from models.images.codec import Pixels
+from models.wire.messages import ModelRef, Prediction
 from service.budget import Budget
 from service.predictions.batching import Batcher
 from service.predictions.decoding import Decoder

@@ -13,10 +13,10 @@ from typing import Final
 
 from werkzeug.datastructures import MultiDict
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import InvalidRequestError, quoted
 from models.probabilities import check_clip_bound, parse_clip
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from service.once_each import once_each
 from service.served.catalog import Catalog
 

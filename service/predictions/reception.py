@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 
 from flask import Response, request
 
-from models.card import ModelCard
-from models.decode_sandbox import is_heavy
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
+from models.contract import ModelCard
+from models.images.sandbox import is_heavy
+from models.wire.messages import ModelRef, Prediction
 from service.budget import Budget, read_timeout
 from service.hang_ups import HangUps
 from service.observation.record import Answers, current_record

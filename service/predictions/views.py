@@ -11,10 +11,10 @@ from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 from numpy.typing import NDArray
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import InvalidImageError
 from models.probabilities import clip
-from models.wire.predictions import Prediction
+from models.wire.messages import Prediction
 from service.documents.operations import documented
 from service.documents.predictions import PREDICT
 from service.predictions.json_images import read_images

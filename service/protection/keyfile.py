@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import ConflictError, InvalidRequestError, NotFoundError
-from models.storage import open_atomically
+from models.files import open_atomically
 from service.protection.keys import Key, read_key, render_key
 
 _HEADER: Final = "# name scopes rate sha256-of-the-key"

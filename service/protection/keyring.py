@@ -9,9 +9,9 @@ from __future__ import annotations
 import hmac
 from pathlib import Path
 
+from models.files import WatchedFile
 from service.protection.keyfile import read_keys
 from service.protection.keys import Key, hash_key
-from service.watched_file import WatchedFile
 
 
 class KeyRing:

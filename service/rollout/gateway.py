@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import KennelError, ModelContractError, ModelUnavailableError
 from models.rollouts import CANARY, RUNNING, STABLE, Rollout
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from service.budget import Budget
 from service.observation.record import current_record
 from service.predictions.predictor import Answer, Predictor

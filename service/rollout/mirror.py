@@ -15,7 +15,7 @@ from typing import Final
 
 from models.errors import KennelError
 from models.rollouts import Rollout
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from service.budget import Budget
 from service.late_thread import LateThread
 from service.predictions.predictor import Answer, Predictor

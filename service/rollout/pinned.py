@@ -14,16 +14,17 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import ModelUnavailableError, NotFoundError
-from models.images import Pixels
-from models.wire.channel import Interruption
-from models.wire.explanations import Explanation
-from models.wire.model_ref import ModelRef
-from models.wire.model_server import ModelServer
-from models.wire.predictions import Prediction
-from models.wire.requests import Images
-from models.wire.version_status import VersionStatus
+from models.images.codec import Pixels
+from models.wire.client import Cancellation, ModelServer
+from models.wire.messages import (
+    Explanation,
+    Images,
+    ModelRef,
+    Prediction,
+    VersionStatus,
+)
 from service.rollout.rollouts import Rollouts
 
 
@@ -47,13 +48,13 @@ class PinnedModelServer:
         images: Images,
         model: ModelRef,
         timeout_seconds: float | None = None,
-        interruption: Interruption | None = None,
+        cancellation: Cancellation | None = None,
     ) -> Prediction:
         """As `ModelServerClient.predict`."""
         return self._ask(
             model,
             lambda asked: self.server.predict(
-                images, asked, timeout_seconds, interruption
+                images, asked, timeout_seconds, cancellation
             ),
         )
 
@@ -63,13 +64,13 @@ class PinnedModelServer:
         classes: NDArray[np.int32],
         model: ModelRef,
         timeout_seconds: float | None = None,
-        interruption: Interruption | None = None,
+        cancellation: Cancellation | None = None,
     ) -> Explanation:
         """As `ModelServerClient.explain`."""
         return self._ask(
             model,
             lambda asked: self.server.explain(
-                batch, classes, asked, timeout_seconds, interruption
+                batch, classes, asked, timeout_seconds, cancellation
             ),
         )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.files import WatchedFile
 from models.rollouts import LOOK_SECONDS, ROLLOUTS_FILE, Rollout, read_rollouts
-from service.watched_file import WatchedFile
 
 
 class Rollouts:

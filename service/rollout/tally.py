@@ -14,8 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.card import ModelCard
-from models.spread import place
+from models.contract import ModelCard, place_in_bins
 from service.predictions.predictor import Answer
 
 SCORE_BINS: Final = 20
@@ -46,7 +45,7 @@ def count_answer(side: str, answer: Answer, seconds: float) -> Counter[str]:
     probabilities = answer.prediction.probabilities
     counts[f"{side}.{IMAGES}"] = len(probabilities)
     labels = answer.card.labels
-    scores, winners = place(probabilities, SCORE_BINS)
+    scores, winners = place_in_bins(probabilities, SCORE_BINS)
     for score, best in zip(scores, winners, strict=True):
         counts[f"{side}.{SCORE}.{score}"] += 1
         counts[f"{side}.{LABEL}.{labels[best]}"] += 1

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import (
     KennelError,
     ModelContractError,
@@ -23,9 +23,8 @@ from models.errors import (
     quoted,
     quoted_names,
 )
-from models.wire.model_ref import ModelRef
-from models.wire.model_server import ModelServer
-from models.wire.version_status import AVAILABLE, COMING, VersionStatus
+from models.wire.client import ModelServer
+from models.wire.messages import AVAILABLE, LOADING_STATES, ModelRef, VersionStatus
 
 LOAD_FAILED: Final = "the model server's log says why"
 """In place of its words, which hold paths and TensorFlow's sources."""
@@ -187,7 +186,7 @@ class Catalog:
         asked = [each for each in versions if model.version in (None, each.version)]
         reasons = "; ".join(each.problem for each in asked if each.problem)
         served = any(each.state == AVAILABLE for each in versions)
-        present = any(each.state in {AVAILABLE, *COMING} for each in asked)
+        present = any(each.state in {AVAILABLE, *LOADING_STATES} for each in asked)
         if served and model.is_exact and not (model.version is not None and present):
             return NotFoundError(_joined(str(error), reasons), code=error.code)
         message = f"model {model} is not loaded yet: try again"
@@ -210,7 +209,7 @@ class Catalog:
             since = {
                 each.version: seen.get(each.version, now)
                 for each in versions
-                if each.state in COMING
+                if each.state in LOADING_STATES
             }
             self._coming[name] = since
         return [

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from models.files import WatchedFile
 from models.wire.config import read_model_config
-from service.watched_file import WatchedFile
 
 LOOK_SECONDS: Final = 0.5
 """A look at the file lets go of the interpreter's lock: not in every request."""

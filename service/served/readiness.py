@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from models.errors import ModelUnavailableError
-from models.wire.version_status import AVAILABLE
+from models.wire.messages import AVAILABLE
 from service.served.catalog import Catalog
 
 PROBE_SECONDS: Final = 2.0

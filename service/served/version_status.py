@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from models.wire.version_status import VersionStatus
+from models.wire.messages import VersionStatus
 
 
 def model_version_status(versions: Iterable[VersionStatus]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
-from models.wire.version_status import AVAILABLE, COMING, VersionStatus
+from models.wire.messages import AVAILABLE, LOADING_STATES, VersionStatus
 from service.budget import Budget, read_budget
 from service.documents.operations import documented
 from service.documents.served import LIST_MODELS, SHOW_MODEL
@@ -67,7 +67,7 @@ class ModelViews:
         entry: dict[str, Any] = {"version": status.version, "state": status.state}
         if status.error:
             entry["error"] = status.error
-        if status.state in COMING:
+        if status.state in LOADING_STATES:
             entry["loading_seconds"] = round(status.loading_seconds, 1)
         if status.problem:
             entry["problem"] = status.problem

@@ -10,7 +10,7 @@ import yaml
 from click import Context
 
 from kennel.cli import main
-from models.spread import ENOUGH_IMAGES, NOTABLE_PSI
+from models.contract import ENOUGH_IMAGES, NOTABLE_PSI
 from tests.deploy.prometheus import (
     PROMETHEUS,
     RULE_FILES,

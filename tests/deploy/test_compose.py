@@ -174,7 +174,7 @@ def test_variables_have_one_default_everywhere() -> None:
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_a_batch_of_the_clients_fits_the_batching_parameters(device: str) -> None:
-    from models.wire.batching_parameters import read_batching_parameters
+    from models.wire.config import read_batching_parameters
 
     file = ROOT / "deploy/model-server" / device / "batching.config"
 

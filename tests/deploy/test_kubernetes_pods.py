@@ -7,8 +7,8 @@ import re
 import pytest
 
 from kennel.doctor.asked_variables import AskedVariables
+from models.environment import parse_model_address
 from models.logs import LogSettings
-from models.model_address import parse_model_address
 from service import gunicorn_conf
 from service.settings import MAX_TIMEOUT_SECONDS, ServiceSettings
 from tests.deploy.manifests import DEPLOY, Manifest, find, workloads

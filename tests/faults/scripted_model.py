@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from models.contract import PROBABILITIES_OUTPUT
-from models.wire.tensors import from_tensor, to_tensor
+from models.wire.messages import from_tensor, to_tensor
 from tests.fake_model_server import FakeModelServer
 
 

@@ -14,7 +14,7 @@ from worker.queue import JobStatus
 
 BREAKING = """
 import os, signal
-import models.image_files, models.images
+import models.images.files, models.images.codec
 
 def breaking(inner):
     def wrapped(first, *arguments, **options):
@@ -29,7 +29,7 @@ def breaking(inner):
     return wrapped
 
 for module, name in (
-    (models.images, "decode_image"), (models.image_files, "read_image_file")
+    (models.images.codec, "decode_image"), (models.images.files, "read_image_file")
 ):
     setattr(module, name, breaking(getattr(module, name)))
 """

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from models.errors import ConflictError
-from models.storage import fingerprint_file
+from models.files import fingerprint_file
 from worker.queue import JobQueue
 
 ENDS = frozenset({"succeeded", "failed", "cancelled"})

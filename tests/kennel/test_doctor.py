@@ -19,7 +19,7 @@ from kennel.doctor.examination import AREAS, examine, is_sound
 from kennel.doctor.finding import Finding
 from kennel.doctor.folders import file_system
 from kennel.doctor.sockets import wide_listeners
-from models.version import VERSION
+from models import VERSION
 from models.wire.config import default_entry, render_entries
 from tests.fake_model_server import CARD, FakeModelServer
 from tests.kennel.scripted_api import refuses, says, scripted

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from kennel.doctor.finding import Finding
-from models.version import VERSION
+from models import VERSION
 from models.wire.config import default_entry, render_entries
 from tests.fake_model_server import CARD, FakeModelServer
 from tests.kennel.scripted_api import says, scripted

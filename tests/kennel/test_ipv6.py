@@ -17,9 +17,8 @@ from kennel.settings import KennelSettings
 from kennel.stack.local_stack import LocalStack
 from kennel.stack.ports import choose_port
 from kennel.stack.processes import StackOptions
+from models.environment import host_and_port, parse_model_address, read_redis_url
 from models.errors import InvalidRequestError
-from models.model_address import host_and_port, parse_model_address
-from models.redis_url import read_redis_url
 from models.wire.client import ModelServerClient
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer

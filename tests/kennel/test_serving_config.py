@@ -17,12 +17,12 @@ from kennel.serving_config.models import ModelWish
 from kennel.serving_config.plan import make_plan
 from kennel.serving_config.wishes import Clients, Device, Wishes
 from models.errors import InvalidRequestError
-from models.wire.batching_parameters import (
+from models.wire.config import (
     BatchingParameters,
     parse_batching_parameters,
     read_batching_parameters,
 )
-from models.wire.serving_messages import MonitoringConfigMessage
+from models.wire.protos import MonitoringConfigMessage
 from tests.fake_model_server import CARD
 
 ROOT = Path(__file__).parents[2]

@@ -27,9 +27,9 @@ from kennel.settings import KennelSettings
 from kennel.stack.local_stack import LocalStack
 from kennel.stack.processes import StackOptions
 from models.errors import NotFoundError
-from models.images import decode_image
+from models.images.codec import decode_image
 from models.wire.client import ModelServerClient
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from tests.fake_model_server import CARD
 from tests.kennel.test_supervisor import is_alive
 from tests.pictures import noise

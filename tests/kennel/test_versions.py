@@ -19,8 +19,7 @@ from kennel.commands import versions
 from kennel.default_model import find_default
 from kennel.settings import KennelSettings
 from kennel.stack.model_config import LocalModelConfig
-from models.card import ModelCard
-from models.contract import CARD_FILE
+from models.contract import CARD_FILE, ModelCard
 from models.errors import ConflictError, NotFoundError
 from models.wire.client import ModelServerClient
 from models.wire.config import (
@@ -29,7 +28,7 @@ from models.wire.config import (
     read_model_config,
     render_entries,
 )
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.export.publication.versions import serve, write_versions

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.card import ModelCard
 from models.contract import (
     CARD_OUTPUT,
     CLASSES_INPUT,
@@ -31,12 +30,12 @@ from models.contract import (
     PROBABILITIES_OUTPUT,
     REQUEST_INPUT,
     SERVING_SIGNATURE,
+    ModelCard,
 )
-from models.images import decode_image
-from models.wire import messages
+from models.images.codec import decode_image
+from models.wire import protos
 from models.wire.client import ModelServerClient
-from models.wire.model_ref import ModelRef
-from models.wire.tensors import from_tensor, to_string_tensor, to_tensor
+from models.wire.messages import ModelRef, from_tensor, to_string_tensor, to_tensor
 from tests.models.conftest import RunningServer
 from tests.pictures import encoded, grey, noise
 
@@ -85,7 +84,7 @@ def batch(card: ModelCard) -> Any:
 
 @pytest.fixture
 def request_message(server: RunningServer, batch: Any) -> Any:
-    request = messages.PredictRequest()
+    request = protos.PredictRequest()
     request.model_spec.name = server.model
     request.model_spec.signature_name = SERVING_SIGNATURE
     request.inputs[IMAGES_INPUT].CopyFrom(to_tensor(batch))
@@ -93,7 +92,7 @@ def request_message(server: RunningServer, batch: Any) -> Any:
 
 
 def predict(channel: grpc.Channel, request: Any) -> Any:
-    stub = messages.prediction_service.PredictionServiceStub(channel)
+    stub = protos.prediction_service.PredictionServiceStub(channel)
     return stub.Predict(request, timeout=TIMEOUT_SECONDS)
 
 
@@ -128,7 +127,7 @@ def test_probabilities_are_softmax_of_logits_over_temperature(
 def test_describe_answers_once_for_each_request(
     channel: grpc.Channel, server: RunningServer
 ) -> None:
-    request = messages.PredictRequest()
+    request = protos.PredictRequest()
     request.model_spec.name = server.model
     request.model_spec.signature_name = DESCRIBE_SIGNATURE
     request.inputs[REQUEST_INPUT].CopyFrom(to_tensor(np.zeros(3, np.int32)))
@@ -153,7 +152,7 @@ def test_encoded_agrees_with_pixels_to_its_tolerance(
         encoded(shades, "JPEG", exif=turned),
         encoded(Image.merge("LA", (Image.new("L", (256, 256)), shades))),
     ]
-    request = messages.PredictRequest()
+    request = protos.PredictRequest()
     request.model_spec.name = server.model
     request.model_spec.signature_name = ENCODED_SIGNATURE
     request.inputs[IMAGES_INPUT].CopyFrom(to_string_tensor(images))
@@ -323,7 +322,7 @@ def test_image_of_another_size_is_its_senders_problem_alone(
     """A server may take it, if the network does, or refuse it."""
     expected = predict(channel, request_message).outputs[LOGITS_OUTPUT]
     half = batch[:, : batch.shape[1] // 2]
-    wrong = messages.PredictRequest()
+    wrong = protos.PredictRequest()
     wrong.CopyFrom(request_message)
     wrong.inputs[IMAGES_INPUT].CopyFrom(to_tensor(half))
 
@@ -336,27 +335,27 @@ def test_image_of_another_size_is_its_senders_problem_alone(
 def test_metadata_lists_the_three_signatures(
     channel: grpc.Channel, server: RunningServer
 ) -> None:
-    request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request = protos.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = server.model
-    stub = messages.prediction_service.PredictionServiceStub(channel)
+    stub = protos.prediction_service.PredictionServiceStub(channel)
 
     response = stub.GetModelMetadata(request, timeout=TIMEOUT_SECONDS)
 
-    found = messages.SignatureDefMap()
+    found = protos.SignatureDefMap()
     response.metadata["signature_def"].Unpack(found)
     assert {SERVING_SIGNATURE, ENCODED_SIGNATURE, DESCRIBE_SIGNATURE} <= set(
         found.signature_def
     )
     images = found.signature_def[SERVING_SIGNATURE].inputs[IMAGES_INPUT]
-    assert images.dtype == messages.types.DT_UINT8
+    assert images.dtype == protos.types.DT_UINT8
 
 
 def test_metadata_without_a_field_is_invalid(
     channel: grpc.Channel, server: RunningServer
 ) -> None:
-    request = messages.GetModelMetadataRequest()
+    request = protos.GetModelMetadataRequest()
     request.model_spec.name = server.model
-    stub = messages.prediction_service.PredictionServiceStub(channel)
+    stub = protos.prediction_service.PredictionServiceStub(channel)
 
     assert (
         code_of(lambda: stub.GetModelMetadata(request, timeout=TIMEOUT_SECONDS)).name
@@ -373,11 +372,11 @@ def test_status_of_the_unknown_is_not_found(
     model: str | None,
     version: int | None,
 ) -> None:
-    request = messages.GetModelStatusRequest()
+    request = protos.GetModelStatusRequest()
     request.model_spec.name = model or server.model
     if version is not None:
         request.model_spec.version.value = version
-    stub = messages.model_service.ModelServiceStub(channel)
+    stub = protos.model_service.ModelServiceStub(channel)
 
     call = code_of(lambda: stub.GetModelStatus(request, timeout=TIMEOUT_SECONDS))
 

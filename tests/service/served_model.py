@@ -9,9 +9,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from models.card import ModelCard
-from models.contract import DESCRIBE_SIGNATURE
-from models.wire import messages
+from models.contract import DESCRIBE_SIGNATURE, ModelCard
+from models.wire import protos
 from tests.fake_model_server import CARD, FakeModelServer
 
 
@@ -88,7 +87,7 @@ class ServedModel(FakeModelServer):
         self.calls.append("status")
         self.status_seconds = context.time_remaining()
         response = super().GetModelStatus(request, context)
-        states = messages.ModelVersionStatus
+        states = protos.ModelVersionStatus
         add = response.model_version_status.add
         for version in self.loading:
             add(version=version, state=states.LOADING)

@@ -15,8 +15,7 @@ import pytest
 
 from models.errors import ModelTimeoutError
 from models.wire.client import ModelServerClient
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
+from models.wire.messages import ModelRef, Prediction
 from service.budget import Budget, ClientGoneError, HangUp
 from service.hang_ups import HangUps
 from service.predictions.batching import Batcher

@@ -14,11 +14,9 @@ from models.errors import (
     ModelTimeoutError,
     ModelUnavailableError,
 )
-from models.images import Pixels
-from models.wire.balancing import TRIES
-from models.wire.client import ModelServerClient
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
+from models.images.codec import Pixels
+from models.wire.client import MAX_ATTEMPTS, ModelServerClient
+from models.wire.messages import ModelRef, Prediction
 from service.budget import Budget
 from service.predictions.batching import Batcher
 from service.predictions.lanes import Lanes
@@ -199,7 +197,7 @@ def test_each_request_gets_its_own_copy_of_a_shared_error(
     sent = requests.gather(requests.send(1), requests.send(2))
     held.failure = grpc.StatusCode.UNAVAILABLE
 
-    held.permits.release(2 * TRIES)
+    held.permits.release(2 * MAX_ATTEMPTS)
 
     errors = [each.exception(20) for each in sent]
     assert {type(error) for error in errors} == {ModelUnavailableError}

@@ -10,8 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from models.errors import ModelTimeoutError
-from models.wire.balancing import TRIES
-from models.wire.client import ModelServerClient
+from models.wire.client import MAX_ATTEMPTS, ModelServerClient
 from service.app import create_app
 from service.budget import Budget
 from service.predictions.decoding import Decoder
@@ -59,7 +58,7 @@ def test_full_batching_queue_of_the_model_server_is_overload(
     client: FlaskClient, served: ServedModel
 ) -> None:
     post_image(client, grey(9))
-    served.refusals.extend([(Code.UNAVAILABLE, QUEUE_FULL)] * TRIES)
+    served.refusals.extend([(Code.UNAVAILABLE, QUEUE_FULL)] * MAX_ATTEMPTS)
 
     response = post_image(client, grey(9))
 

@@ -16,14 +16,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
-from models.decode_sandbox import DecodeLimits, DecodeSandbox
 from models.errors import InvalidImageError, ModelTimeoutError
+from models.images.sandbox import DecodeLimits, DecodeSandbox
 from service.budget import Budget
 from service.predictions.admission import Admission, OverloadedError
 from service.predictions.decoding import MAX_HEAVY_WAITING, Decoder
 from service.settings import ServiceSettings
 from tests.finished_runs import finish_run
-from tests.models.files import huge_png
+from tests.models.images.handmade import huge_png
 from tests.pictures import encoded, grey, noise
 from tests.processes import wait_until
 from tests.service.conftest import post_image
@@ -209,7 +209,7 @@ def _children() -> set[int]:
     """The process ids of those of this process that decode."""
     own = Path("/proc/self/task").glob("*/children")
     pids = {int(pid) for task in own for pid in task.read_text().split()}
-    return {pid for pid in pids if b"decode_sandbox" in _command(pid)}
+    return {pid for pid in pids if b"images.sandbox" in _command(pid)}
 
 
 def _command(pid: int) -> bytes:

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from models.errors import MixedBatchError
 from models.wire.client import ModelServerClient
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.fake_model_server import DIFFERENT_SHAPES, Merging

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.errors import ModelUnavailableError
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from service.predictions.lane import GATHERED, Group, Key, Share, Waiting
 from service.predictions.lanes import Lanes
 

@@ -12,8 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from models.image_encoding import encode_bmp
-from models.images import decode_image
+from models.images.codec import decode_image, encode_bmp
 from tests.pictures import grey, noise
 from tests.service.conftest import post_image
 from tests.service.served_model import ServedModel

@@ -14,7 +14,7 @@ from PIL import Image
 from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.settings import ServiceSettings
-from tests.models.files import png
+from tests.models.images.handmade import png
 from tests.pictures import encoded, grey, noise
 from tests.service.conftest import post_image, post_images
 from worker.queue import JobQueue

@@ -10,12 +10,11 @@ from flask.testing import FlaskClient
 
 from export.data.caches import PixelSource, cached_pixels
 from export.progress import silent
-from models.images import Pixels, decode_image
+from models.images.codec import Pixels, decode_image
 from models.wire.client import ModelServerClient
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
+from models.wire.messages import ModelRef, Prediction
 from tests.fake_model_server import CARD, brightness_probabilities
-from tests.models.test_image_table import ROWS
+from tests.models.images.test_codec import ROWS
 from tests.service.conftest import post_images
 from worker.request import JobRequest
 from worker.shards import predict_items

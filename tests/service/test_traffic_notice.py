@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from models.errors import QueueUnavailableError
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from service.budget import Budget
 from service.predictions import traffic_notice
 from service.predictions.admission import Admission, OverloadedError

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from models.errors import ModelUnavailableError
 from models.wire.client import ModelServerClient
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from service.bare_app import bare_app
 from service.budget import Budget
 from service.pages.versions import version_rows

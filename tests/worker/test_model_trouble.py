@@ -18,9 +18,9 @@ from models.errors import (
     ModelContractError,
     ModelUnavailableError,
 )
-from models.images import Pixels
+from models.images.codec import Pixels
 from models.wire.client import ModelServerClient
-from models.wire.model_ref import ModelRef
+from models.wire.messages import ModelRef
 from tests.fake_model_server import DIFFERENT_SHAPES, QUEUE_FULL, Merging
 from tests.worker.world import (
     SHARD_SIZE,

@@ -15,7 +15,7 @@ from models.errors import (
     NotFoundError,
     StorageUnavailableError,
 )
-from models.image_formats import START_BYTES
+from models.images.formats import START_BYTES
 from tests.pictures import grey
 from tests.worker.s3 import KEY, SECRET, Bucket, S3Server, s3_server
 from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.version import VERSION
+from models import VERSION
 from tests.fake_model_server import CARD
 from tests.worker.world import World, oracle, request
 from worker.artefacts import read_seconds, render_artefact

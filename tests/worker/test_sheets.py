@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from models.errors import InvalidRequestError
-from models.names import normal_name
+from models.text import normal_name
 from worker.items import Item, Names, file_name, file_stem
 from worker.naming import Named
 from worker.sheets.listing import list_manifest

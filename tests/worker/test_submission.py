@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.decode_sandbox import DecodeLimits, DecodeSandbox
 from models.errors import ConflictError, InvalidRequestError
-from models.storage import fingerprint_file
+from models.files import fingerprint_file
+from models.images.sandbox import DecodeLimits, DecodeSandbox
 from models.wire.client import ModelServerClient
-from tests.models.files import huge_png
+from tests.models.images.handmade import huge_png
 from tests.pictures import grey
 from tests.worker.world import PATIENCE, World, oracle, request
 from worker.artefacts import Row, load_artefact, render_artefact

@@ -11,9 +11,8 @@ from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 from models.errors import (
     ModelUnavailableError,
 )
-from models.images import Pixels
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
+from models.images.codec import Pixels
+from models.wire.messages import ModelRef, Prediction
 from tests.worker.world import (
     SHARD_SIZE,
     World,

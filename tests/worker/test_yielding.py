@@ -15,10 +15,9 @@ import pytest
 from redis import Redis
 
 from models.errors import QueueUnavailableError
-from models.images import Pixels
+from models.images.codec import Pixels
 from models.wire.client import ModelServerClient
-from models.wire.model_ref import ModelRef
-from models.wire.predictions import Prediction
+from models.wire.messages import ModelRef, Prediction
 from tests.conftest import RedisServer
 from tests.worker.world import SHARD_SIZE, World, oracle, request, wait_until
 from worker import yielding

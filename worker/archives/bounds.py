@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import IO, Final, Self
 
 from models.errors import InvalidRequestError, quoted
-from models.image_files import MAX_IMAGE_BYTES
+from models.images.files import MAX_IMAGE_BYTES
 
 MAX_FILES: Final = 200_000
 MAX_UNPACKED_BYTES: Final = 16 * 1024**3

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 from models.errors import quoted
-from models.image_formats import is_system_file
-from models.names import is_writable
+from models.images.formats import is_system_file
+from models.text import is_writable
 from worker.archives.bounds import OutsideError, refusal
 
 _DRIVE: Final = re.compile("[A-Za-z]:")

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Final, TypeAlias, cast
 
 from models.errors import quoted, quoted_names
-from models.image_formats import START_BYTES, is_photo
-from models.names import normal_name
+from models.images.formats import START_BYTES, is_photo
+from models.text import normal_name
 from worker.archives.bounds import Bounds, refusal
 from worker.archives.members import Member, explained_damage
 from worker.archives.tar_members import tar_members

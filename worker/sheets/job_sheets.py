@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import InvalidRequestError
-from models.storage import explained_full_disk, open_atomically
+from models.files import explained_full_disk, open_atomically
 from worker.columns import check_header, fitting_format
 from worker.items import Listing, file_name, file_stem
 from worker.request import KAGGLE_BINARY, KAGGLE_MULTICLASS, LABEL, JobRequest

@@ -13,9 +13,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, TypeAlias
 
-from models.csv_text import PHOTO_COLUMNS, column_key
 from models.errors import InvalidRequestError, quoted
-from models.names import is_writable, loose_name, nearest_name, normal_name
+from models.text import (
+    PHOTO_COLUMNS,
+    column_key,
+    is_writable,
+    loose_name,
+    nearest_name,
+    normal_name,
+)
 from worker.contained import split_inside
 from worker.items import Item, Names, file_name, file_stem, id_key
 from worker.naming import Named

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias, cast
 
 from models.errors import InvalidRequestError, StorageUnavailableError, quoted
-from models.image_files import FAULTS_OF_THE_FILE, explain_read_error
-from models.storage import hash_stream
+from models.files import hash_stream
+from models.images.files import FILE_FAULTS, explain_read_error
 from worker.contained import opened_folder, split_inside
 from worker.sheets.reading import MAX_SHEET_BYTES, Sheet
 
@@ -78,7 +78,7 @@ def _opened_below(input_root: Path | str, name: str, path: str) -> Iterator[Bina
         with opened_folder(input_root, folders) as folder:
             descriptor = os.open(file, _FILE, dir_fd=folder)
     except OSError as error:
-        if error.errno not in FAULTS_OF_THE_FILE:
+        if error.errno not in FILE_FAULTS:
             raise StorageUnavailableError(explain_read_error(path, error)) from error
         reason = "there is no such file, or a link leads to it"
         raise _invalid(name, path, reason) from error

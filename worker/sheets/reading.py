@@ -11,8 +11,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from models.csv_text import CsvFaultError, CsvRow, read_rows
 from models.errors import InvalidRequestError
+from models.text import CsvFaultError, CsvRow, read_csv_rows
 
 MAX_SHEET_BYTES: Final = 64 * 1024**2
 MAX_ROWS: Final = 1_000_000
@@ -69,7 +69,7 @@ class Sheet:
 
     def _lines(self) -> Generator[CsvRow, None, None]:
         try:
-            yield from read_rows(self.stream)
+            yield from read_csv_rows(self.stream)
         except CsvFaultError as fault:
             raise self.refusal(str(fault), fault.line) from fault
 

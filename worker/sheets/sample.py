@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from models.errors import quoted, quoted_names
-from models.names import has_control, nearest_name, normal_name
+from models.text import has_control, nearest_name, normal_name
 from worker.items import Item, file_name, file_stem
 from worker.naming import Named
 from worker.request import find_label

@@ -18,8 +18,8 @@ from models.errors import (
     MissingImageError,
     StorageUnavailableError,
 )
-from models.image_files import FAULTS_OF_THE_FILE, explain_read_error, read_image_file
-from models.image_formats import START_BYTES
+from models.images.files import FILE_FAULTS, explain_read_error, read_image_file
+from models.images.formats import START_BYTES
 from worker.contained import opened_folder
 from worker.items import Names
 from worker.sources.source import (
@@ -56,7 +56,7 @@ class LocalFolder:
             with self._opened(inner) as opened, os.scandir(opened) as entries:
                 return _sorted_entries(entries)
         except OSError as error:
-            if inner and error.errno in FAULTS_OF_THE_FILE - _FORBIDDEN:
+            if inner and error.errno in FILE_FAULTS - _FORBIDDEN:
                 return Names()
             raise _unreadable_folder(inner or self.name, error) from error
 
@@ -139,7 +139,7 @@ class LocalRoot:
 
 
 def _unreadable_folder(name: str, error: OSError) -> KennelError:
-    if error.errno in FAULTS_OF_THE_FILE:
+    if error.errno in FILE_FAULTS:
         return InvalidFolderError(name, f"it cannot be read ({error.strerror})")
     return StorageUnavailableError(explain_read_error(name, error))
 
@@ -170,7 +170,7 @@ def _read_start(folder: int, name: str) -> bytes:
     try:
         descriptor = os.open(name, _FILE, dir_fd=folder)
     except OSError as error:
-        if error.errno in FAULTS_OF_THE_FILE:
+        if error.errno in FILE_FAULTS:
             return b""
         raise
     try:

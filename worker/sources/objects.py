@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.errors import InvalidImageError, MissingImageError
-from models.image_files import MAX_IMAGE_BYTES, check_image_bytes
-from models.image_formats import START_BYTES
+from models.images.files import MAX_IMAGE_BYTES, check_image_bytes
+from models.images.formats import START_BYTES
 from worker.items import Names
 from worker.sources.driver import ForbiddenError
 from worker.sources.object_names import VERSION_MARK

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from models.storage import open_atomically, write_atomically
+from models.files import open_atomically, write_atomically
 from worker.sources.store import ObjectStore
 
 CSV: Final = "submission.csv"

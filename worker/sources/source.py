@@ -12,8 +12,8 @@ from models.errors import (
     quoted,
     quoted_names,
 )
-from models.image_formats import is_photo, is_system_file
-from models.names import has_control, normal_name, printable
+from models.images.formats import is_photo, is_system_file
+from models.text import has_control, normal_name, printable
 from worker.items import Listing, Names, order_items
 
 Listed: TypeAlias = Callable[[], Iterable[str]]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from export.data.augmentation.draws import Draws
 from export.data.augmentation.options import Augmentation
-from models.images import Pixels
+from models.images.codec import Pixels
 
 _IDENTITY: Final = np.eye(3)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from export.data.augmentation.draws import Draws, draw
 from export.data.augmentation.geometry import affine_maps, resample
 from export.data.augmentation.options import Augmentation
-from models.images import Pixels
+from models.images.codec import Pixels
 
 _CHUNK: Final = 32
 """Photos in float32 at a time: memory stays small, however many there are."""

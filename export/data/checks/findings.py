@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models.names import printable
+from models.text import printable
 
 MAX_KEPT: Final = 1000
 MAX_NAMED: Final = 10

@@ -10,7 +10,7 @@ from typing import Final
 from export.data.checks.findings import Finding, find
 from export.data.sources.photos import SourcePhoto
 from models.errors import DatasetError, quoted
-from models.names import is_utf8, normal_name, printable
+from models.text import is_utf8, normal_name, printable
 
 TINY_SHARE: Final = 1 / 20
 """A class with fewer photos than that share of the largest was hardly meant as one."""

@@ -18,7 +18,7 @@ from export.data.sources.photos import SourcePhoto
 from export.data.threads import map_files
 from export.progress import Progress
 from models.errors import DatasetError, InvalidImageError, MissingImageError
-from models.images import decode_grey
+from models.images.codec import decode_grey
 
 THUMBNAIL_SIDE: Final = 24
 

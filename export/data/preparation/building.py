@@ -28,8 +28,8 @@ from export.data.preparation.space import full_disk
 from export.data.sources.archives import Archives
 from export.data.threads import map_files
 from export.progress import Progress
-from models.names import normal_name
-from models.storage import TEMPORARY_PREFIX, hash_file, write_atomically
+from models.files import TEMPORARY_PREFIX, hash_file, write_atomically
+from models.text import normal_name
 
 TRUTH_FILE: Final = "truth.csv"
 MADE: Final = (

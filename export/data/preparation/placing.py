@@ -19,7 +19,7 @@ from export.data.sources.archives import Archives
 from export.data.sources.files import Origin
 from export.data.sources.reading import read_origin
 from models.errors import DatasetError, InvalidImageError
-from models.storage import sync_path, temporary_beside
+from models.files import sync_path, temporary_beside
 
 _NO_LINKS: Final = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES}

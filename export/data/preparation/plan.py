@@ -15,7 +15,7 @@ from export.data.manifest import PLAN_FILE, Manifest, parse_manifest
 from export.data.preparation.placing import Step
 from export.data.sources.files import Origin
 from models.errors import DatasetError
-from models.storage import parse_json, write_atomically
+from models.files import parse_json, write_atomically
 
 
 @dataclass(frozen=True)

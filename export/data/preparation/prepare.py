@@ -28,7 +28,7 @@ from export.data.preparation.survey import Before, survey
 from export.data.sources.archives import Archives
 from export.progress import Progress
 from models.errors import ConflictError
-from models.locks import exclusive
+from models.files import locked_folder
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def prepare(request: PrepareRequest, progress: Progress) -> Prepared:
         check_strict(request, plan.manifest)
         check_space(dest, list(plan.steps(dest)))
         dest.mkdir(parents=True, exist_ok=True)
-        with exclusive(dest, busy=_busy(dest)):
+        with locked_folder(dest, busy=_busy(dest)):
             if read_plan(dest) is not None:
                 raise _busy(dest)
             plan.write(dest)
@@ -75,7 +75,7 @@ def _resume(
 ) -> Prepared | None:
     if read_plan(request.dest) is None:
         return None
-    with exclusive(request.dest, busy=_busy(request.dest)):
+    with locked_folder(request.dest, busy=_busy(request.dest)):
         plan = read_plan(request.dest)
         if plan is None:  # whoever held the lock has finished it
             return None

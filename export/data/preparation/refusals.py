@@ -10,7 +10,7 @@ from export.data.checks.names import check_utf8
 from export.data.manifest import Manifest
 from export.data.preparation.request import PrepareRequest
 from models.errors import ConflictError, DatasetError, InvalidRequestError
-from models.storage import TEMPORARY_PREFIX
+from models.files import TEMPORARY_PREFIX
 
 
 class StrictError(DatasetError):

@@ -43,13 +43,9 @@ from models.errors import (
     StorageUnavailableError,
     quoted,
 )
-from models.image_files import (
-    FAULTS_OF_THE_FILE,
-    check_image_bytes,
-    explain_read_error,
-)
-from models.image_formats import START_BYTES, describe_file, is_system_file
-from models.names import is_utf8
+from models.images.files import FILE_FAULTS, check_image_bytes, explain_read_error
+from models.images.formats import START_BYTES, describe_file, is_system_file
+from models.text import is_utf8
 
 MAX_MEMBERS: Final = 2_000_000
 MAX_UNPACKED_BYTES: Final = 64 * 1024**3
@@ -455,6 +451,6 @@ def _parts(name: str) -> list[str]:
 
 def _check_disk(origin: Origin, error: Exception) -> None:
     # Decompressors raise an OSError too, but without a number of the system.
-    if isinstance(error, OSError) and error.errno not in {None, *FAULTS_OF_THE_FILE}:
+    if isinstance(error, OSError) and error.errno not in {None, *FILE_FAULTS}:
         message = explain_read_error(origin.location, error)
         raise StorageUnavailableError(message) from error

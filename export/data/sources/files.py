@@ -19,8 +19,8 @@ from typing import Final
 
 from export.data.checks.findings import Finding, find
 from models.errors import DatasetError, NotFoundError, StorageUnavailableError
-from models.image_files import FAULTS_OF_THE_FILE, explain_read_error
-from models.image_formats import START_BYTES, is_photo, is_system_file
+from models.images.files import FILE_FAULTS, explain_read_error
+from models.images.formats import START_BYTES, is_photo, is_system_file
 
 PHOTO: Final = "photo"
 ARCHIVE: Final = "archive"
@@ -246,7 +246,7 @@ class _Walk:
         try:
             status = full.stat()
         except OSError as error:
-            if error.errno not in FAULTS_OF_THE_FILE:
+            if error.errno not in FILE_FAULTS:
                 message = explain_read_error(full, error)
                 raise StorageUnavailableError(message) from error
             self._odd["link to nothing"].append(path)
@@ -272,7 +272,7 @@ def _read_start(path: Path) -> bytes:
         with path.open("rb") as stream:
             return stream.read(START_BYTES)
     except OSError as error:
-        if error.errno in FAULTS_OF_THE_FILE:
+        if error.errno in FILE_FAULTS:
             return b""
         message = explain_read_error(path, error)
         raise StorageUnavailableError(message) from error
@@ -284,7 +284,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def _fail(error: OSError) -> None:
-    if error.errno in FAULTS_OF_THE_FILE:
+    if error.errno in FILE_FAULTS:
         message = (
             f"the folder {error.filename} cannot be read ({error.strerror}): see to its "
             "permissions"

@@ -26,7 +26,7 @@ from export.data.sources.files import (
 )
 from export.data.sources.photos import Collection, SourcePhoto
 from models.errors import DatasetError, quoted, quoted_names
-from models.names import loose_name, normal_name
+from models.text import loose_name, normal_name
 
 FLAT_NAME: Final = re.compile(r"(.+?)\.\d+\.[^.]+$")
 """Kaggle's: the label is the text before the first dot that a number follows."""

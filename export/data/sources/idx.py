@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from export.data.sources.files import Listing, Origin, SourceFile
 from export.data.sources.photos import Collection, SourcePhoto
 from models.errors import DatasetError
-from models.image_encoding import encode_png
+from models.images.codec import encode_png
 
 MAX_IDX_BYTES: Final = 4 * 1024**3
 _NAME: Final = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")

@@ -40,7 +40,7 @@ from export.data.sources.lists import (
 )
 from export.data.sources.photos import Collection, SourcePhoto
 from models.errors import DatasetError, InvalidRequestError, quoted, quoted_names
-from models.names import normal_name
+from models.text import normal_name
 
 _IDX: Final = "idx"
 _CSV: Final = "csv"

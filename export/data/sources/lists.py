@@ -22,13 +22,6 @@ from export.data.checks.findings import Finding, find
 from export.data.sources.archives import Archives
 from export.data.sources.files import Listing, Origin, SourceFile
 from export.data.sources.photos import Collection, SourcePhoto
-from models.csv_text import (
-    PHOTO_COLUMNS,
-    CsvFaultError,
-    column_key,
-    read_flag,
-    read_rows,
-)
 from models.errors import (
     DatasetError,
     InvalidImageError,
@@ -36,8 +29,17 @@ from models.errors import (
     quoted,
     quoted_names,
 )
-from models.image_formats import PHOTO_SUFFIXES
-from models.names import loose_name, nearest_name, normal_name
+from models.images.formats import PHOTO_SUFFIXES
+from models.text import (
+    PHOTO_COLUMNS,
+    CsvFaultError,
+    column_key,
+    loose_name,
+    nearest_name,
+    normal_name,
+    parse_flag,
+    read_csv_rows,
+)
 
 LABEL_COLUMNS: Final = (
     *("classname", "class_name", "label", "labels", "class", "classes", "category"),
@@ -220,7 +222,7 @@ def _read(file: SourceFile, archives: Archives) -> _Sheet:
             raise _UnusableError("is an Excel workbook: save its sheet as CSV in UTF-8")
         rows = [
             (line, [_clean(cell) for cell in cells])
-            for line, cells in read_rows(io.BytesIO(content))
+            for line, cells in read_csv_rows(io.BytesIO(content))
         ]
     except InvalidImageError as error:
         raise _UnusableError(f"cannot be read: {error}") from error
@@ -304,7 +306,7 @@ def _labels(sheet: _Sheet, columns: _Columns) -> list[str]:
         if len(columns.labels) == 1:
             label = cells[columns.labels[0]]
         else:
-            marked = (each for each in columns.labels if read_flag(cells[each]))
+            marked = (each for each in columns.labels if parse_flag(cells[each]))
             label = sheet.header[next(marked)]
         if not photo or not label:
             lack = f"no label for {quoted(photo)}" if photo else "no photo"
@@ -493,7 +495,7 @@ def _likely(sheet: _Sheet, shares: Sequence[float]) -> list[int]:
 def _label_columns(sheet: _Sheet, free: list[int], photo: int) -> tuple[int, ...]:
     """The column whose values are labels, or the columns that are labels."""
     values = {each: {cells[each] for _, cells in sheet.rows} for each in free}
-    flags = tuple(each for each in free if None not in map(read_flag, values[each]))
+    flags = tuple(each for each in free if None not in map(parse_flag, values[each]))
     fault = _flag_fault(sheet, flags, photo)
     if len(flags) > 1 and not fault:
         return flags
@@ -514,7 +516,7 @@ def _label_columns(sheet: _Sheet, free: list[int], photo: int) -> tuple[int, ...
 
 def _flag_fault(sheet: _Sheet, flags: Sequence[int], photo: int) -> str:
     for line, cells in sheet.rows:
-        count = sum(map(bool, (read_flag(cells[each]) for each in flags)))
+        count = sum(map(bool, (parse_flag(cells[each]) for each in flags)))
         if count != 1:
             return (
                 f"line {line} has {count} labels for {quoted(cells[photo])}, and a photo "

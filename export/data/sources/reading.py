@@ -8,7 +8,7 @@ from pathlib import Path
 from export.data.sources.archives import Archives
 from export.data.sources.files import Origin
 from export.data.sources.idx import is_idx, read_idx_png
-from models.image_files import read_image_file
+from models.images.files import read_image_file
 
 
 def read_origin(origin: Origin, archives: Archives) -> bytes:

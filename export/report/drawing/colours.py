@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.images import Pixels
+from models.images.codec import Pixels
 
 HEAT: Final = np.array(
     [[20, 20, 70], [110, 30, 130], [205, 55, 95], [250, 140, 40], [255, 235, 120]],

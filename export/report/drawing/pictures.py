@@ -13,8 +13,13 @@ from numpy.typing import NDArray
 from export.data.sources.reading import read_photo
 from export.report.drawing.markup import Markup, join, text
 from models.errors import InvalidImageError
-from models.image_encoding import encode_jpeg, encode_png, encode_thumbnail
-from models.images import Pixels, decode_image
+from models.images.codec import (
+    Pixels,
+    decode_image,
+    encode_jpeg,
+    encode_png,
+    encode_thumbnail,
+)
 
 
 def photo(file: Path, longest_side: int) -> Markup:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.report.network.layers import find_convolutions
-from models.images import Pixels
+from models.images.codec import Pixels
 
 CHANNELS: Final = 4
 

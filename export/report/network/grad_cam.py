@@ -9,10 +9,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.images import Pixels
+from models.images.codec import Pixels
+from models.networks.attention import cut_at_last_maps, heatmaps
 from models.networks.freezing import CutNetwork
-from models.networks.grad_cam import heatmaps
-from models.networks.last_maps import cut_at_last_maps
 
 BATCH: Final = 8
 

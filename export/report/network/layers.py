@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import keras
 
-from models.networks.maps import no_maps, output_shape, spatial_layers
+from models.networks.attention import no_maps, output_shape, spatial_layers
 
 _CONVOLUTIONS: Final = (
     keras.layers.Conv2D,

@@ -14,7 +14,7 @@ from export.report.drawing.pictures import decode_readable, picture
 from export.report.galleries import choose_most_wrong
 from export.report.sections.network_input import input_size
 from export.report.sections.photos import describe_answer
-from models.images import Pixels
+from models.images.codec import Pixels
 
 MOST_PHOTOS: Final = 6
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from models.version import VERSION
+from models import VERSION
 
 _OF_LIVE_PROCESS: Final = re.compile(r"gauge_live.*_([0-9]+)\.db")
 

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from models.locks import locked_file
-from models.storage import parse_json
+from models.files import locked_file, parse_json
 
 
 class SeenJob(NamedTuple):

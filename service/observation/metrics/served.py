@@ -10,9 +10,9 @@ from typing import Final, TypeAlias
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from models.card import ModelCard
+from models.contract import ModelCard
 from models.errors import KennelError
-from models.wire.version_status import AVAILABLE
+from models.wire.messages import AVAILABLE
 from service.budget import Budget
 from service.observation.metrics.recent import Recent
 from service.observation.metrics.spreads import BIN_NAMES, MOST_LABELS

@@ -11,10 +11,10 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
-from models.spread import BINS, place
+from models.contract import SCORE_BINS, place_in_bins
 from service.observation.record import Answers
 
-BIN_NAMES: Final = tuple(f"{number / BINS:g}" for number in range(BINS))
+BIN_NAMES: Final = tuple(f"{number / SCORE_BINS:g}" for number in range(SCORE_BINS))
 """A bin goes by its lower bound."""
 
 MOST_LABELS: Final = 64
@@ -51,7 +51,7 @@ class SpreadMetrics:
         key = (model, version)
         # All children at once: a bin that nobody fell into is a zero, not a gap.
         counts = self._of.get(key) or self._open(key, answers.labels)
-        bins, winners = place(answers.probabilities)
+        bins, winners = place_in_bins(answers.probabilities)
         for each in bins:
             counts.scores[each].inc()
         if counts.labels:

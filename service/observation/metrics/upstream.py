@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from models.wire.observer import UpstreamCall
+from models.wire.client import UpstreamCall
 from service.observation.metrics.buckets import BATCH_SIZES, HTTP_SECONDS
 
 

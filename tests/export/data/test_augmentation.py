@@ -12,7 +12,7 @@ from export.data.augmentation.draws import draw, from_rows
 from export.data.augmentation.named import AUGMENTATIONS, parse_augmentation
 from export.data.augmentation.options import Augmentation
 from models.errors import InvalidRequestError
-from models.images import Pixels
+from models.images.codec import Pixels
 from models.networks.runtime import start_tensorflow
 
 COLUMNS = {

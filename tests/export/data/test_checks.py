@@ -189,7 +189,7 @@ def test_command_prints_findings_and_the_next_step(tmp_path: Path) -> None:
 
 def test_thumbnail_decoding_refuses_what_decoding_refuses() -> None:
     from models.errors import InvalidImageError
-    from models.images import decode_grey
+    from models.images.codec import decode_grey
 
     stream = io.BytesIO()
     Image.new("RGB", (400, 300), "red").save(stream, "JPEG")

@@ -1,4 +1,4 @@
-"""The `encoded` signature's graph gives the pixels of `models.images`, but for rounding."""
+"""The `encoded` signature's graph gives the pixels of `models.images.codec`, but for rounding."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.images import decode_image
-from tests.models.bombs import segment
-from tests.models.files import png_chunk
-from tests.models.test_image_metadata import (
+from models.images.codec import decode_image
+from tests.models.images.bombs import segment
+from tests.models.images.handmade import png_chunk
+from tests.models.images.test_codec import CASES, picture
+from tests.models.images.test_structure import (
     JPEG,
     JPEG_XMP,
     exif,
@@ -20,7 +21,6 @@ from tests.models.test_image_metadata import (
     photo,
     xmp,
 )
-from tests.models.test_png_transparency import CASES, picture
 from tests.pictures import encoded
 
 SIZE = (24, 32)

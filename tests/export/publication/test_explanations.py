@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from models.card import ModelCard
-from models.contract import BATCH_SIZES, EXPLAIN_SIGNATURE, SERVING_SIGNATURE
-from models.networks.head import Head
+from models.contract import BATCH_SIZES, EXPLAIN_SIGNATURE, SERVING_SIGNATURE, ModelCard
+from models.networks.network import Head
 from models.networks.runtime import start_tensorflow
 from tests.fake_model_server import CARD
 
@@ -139,7 +138,7 @@ def test_saved_heat_is_the_mean_over_members_and_views(
 ) -> None:
     ensemble = build(members=2, views=("none", "horizontal"), trains=trains)
     from export.report.network.grad_cam import grad_cam
-    from models.networks.views import flip
+    from models.networks.network import flip
 
     card, signatures = publish(ensemble, tmp_path / "1")
     heat = explain(signatures, [1, 0])["heatmaps"]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from export.publication.pruning import remove_model
-from models.card import ModelCard
-from models.contract import CARD_FILE, REPORT_FILE, WARMUP_FILE
+from models.contract import CARD_FILE, REPORT_FILE, WARMUP_FILE, ModelCard
 from models.errors import ConflictError, DatasetError, InvalidRequestError
 from models.rollouts import (
     ABORTED,
@@ -20,8 +19,7 @@ from models.rollouts import (
     read_rollouts,
     render_rollouts,
 )
-from models.wire.batching_parameters import PER_MODEL_FILE
-from models.wire.config import published_versions, read_model_config
+from models.wire.config import PER_MODEL_FILE, published_versions, read_model_config
 from tests.export.publication.versions import serve, write_versions
 
 if TYPE_CHECKING:

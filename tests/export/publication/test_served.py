@@ -21,8 +21,7 @@ from export.publication.served import (
     read_served,
     restore_served,
 )
-from models.card import ModelCard
-from models.contract import CARD_FILE
+from models.contract import CARD_FILE, ModelCard
 from models.errors import ConflictError, InvalidRequestError, NotFoundError
 from models.wire.config import read_model_config
 from tests.export.publication.versions import serve, write_versions

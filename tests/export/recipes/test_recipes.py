@@ -10,7 +10,7 @@ import pytest
 from export.recipes.catalogue import RECIPES, find_recipe
 from export.recipes.choice import choose_recipe
 from models.errors import DatasetError, InvalidRequestError
-from models.networks.head import USES
+from models.networks.network import OPTIONS_BY_HEAD
 from models.networks.runtime import start_tensorflow
 
 pytestmark = pytest.mark.tensorflow
@@ -109,14 +109,14 @@ def test_solved_recipe_trained_by_gradients_takes_their_options() -> None:
     assert (recipe.stages[0].schedule, recipe.batch_size) == ("cosine", 8)
 
 
-@pytest.mark.parametrize("kind", USES)
+@pytest.mark.parametrize("kind", OPTIONS_BY_HEAD)
 def test_heads_use_the_options_that_they_say(kind: str) -> None:
     start_tensorflow()
     import keras
 
     from models.networks.freezing import cut
-    from models.networks.head import Head
     from models.networks.heads import assemble
+    from models.networks.network import Head
     from models.networks.registry import find_network
 
     def trained(**options: Any) -> Any:
@@ -127,9 +127,9 @@ def test_heads_use_the_options_that_they_say(kind: str) -> None:
             return cut(found, frozenset({"logits"})).trained.get_config()
 
     plain = trained(dropout=0.1)
-    assert (trained(dropout=0.9) != plain) == ("dropout" in USES[kind])
+    assert (trained(dropout=0.9) != plain) == ("dropout" in OPTIONS_BY_HEAD[kind])
     wide = trained(dropout=0.1, hidden=(7,))
-    assert (wide != plain) == ("hidden" in USES[kind])
+    assert (wide != plain) == ("hidden" in OPTIONS_BY_HEAD[kind])
 
 
 def test_recipe_without_its_dense_weights_names_another() -> None:

@@ -94,7 +94,7 @@ def test_heat_of_a_tapped_head_equals_the_gradient_through_all_of_it() -> None:
     import tensorflow as tf
 
     from export.report.network.grad_cam import grad_cam
-    from models.networks.maps import find_last_maps
+    from models.networks.attention import find_last_maps
 
     pixels, classes = some_pixels(), np.array([0, 1, 1])
     whole = keras.Model(model.input, [find_last_maps(model).output, model.output])

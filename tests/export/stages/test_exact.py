@@ -54,7 +54,7 @@ def test_products_of_channels_are_pooled_over_positions() -> None:
     from models.networks.runtime import start_tensorflow
 
     start_tensorflow()
-    from models.networks.second_order import SecondOrderPooling
+    from models.networks.heads import SecondOrderPooling
 
     maps = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
     found = np.asarray(SecondOrderPooling()(maps))

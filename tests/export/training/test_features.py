@@ -20,8 +20,8 @@ def network() -> Any:
     start_tensorflow()
     import keras
 
-    from models.networks.head import Head
     from models.networks.heads import assemble
+    from models.networks.network import Head
     from models.networks.registry import find_network
 
     keras.utils.set_random_seed(0)
@@ -80,8 +80,8 @@ def test_frozen_part_answers_in_training_as_in_use(name: str, trains: str) -> No
     import keras
 
     from models.networks.freezing import cut, trained_layers
-    from models.networks.head import Head
     from models.networks.heads import assemble
+    from models.networks.network import Head
     from models.networks.registry import find_network
 
     keras.utils.set_random_seed(0)
@@ -139,8 +139,8 @@ def test_layers_that_are_not_there_are_refused(network: Any, trains: str) -> Non
 
 def test_other_dropout_needs_no_other_weights(network: Any) -> None:
     # Keras's dropout is inverted: halving weights, as the course did, would be wrong.
-    from models.networks.head import Head
     from models.networks.heads import assemble
+    from models.networks.network import Head
     from models.networks.registry import find_network
 
     head = Head("pooled", taps=("block1_pool", "block2_pool"), dropout=0.0)

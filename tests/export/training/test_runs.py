@@ -160,7 +160,7 @@ def ensemble(plan: TrainingPlan) -> TrainedRun:
 
 def test_members_and_views_are_averaged_in_probability(ensemble: TrainedRun) -> None:
     from export.training.classifier import build_classifier, build_member, classify
-    from models.networks.views import flip
+    from models.networks.network import flip
     from models.probabilities import softmax
 
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
@@ -234,8 +234,8 @@ def test_each_fold_is_judged_by_a_model_that_has_not_seen_it(
 ) -> None:
     from export.training.classifier import build_member, classify
     from export.training.folds import held_out_rows
-    from models.image_files import read_image_file
-    from models.images import decode_image
+    from models.images.codec import decode_image
+    from models.images.files import read_image_file
 
     split = folded.split
     folds = held_out_rows(split.train, 3, folded.plan.seed)

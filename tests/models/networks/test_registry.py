@@ -1,16 +1,20 @@
-"""The networks: their published sizes, their graphs after saving, their limits."""
+"""Networks have the published layers and parameters, and say so on the command line."""
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from kennel.commands.networks import networks
 from models.errors import InvalidRequestError
 from models.networks.runtime import start_tensorflow
-from tests.models.networks.small import random_pixels
+from tests.models.networks.small_network import random_pixels
 
 pytestmark = pytest.mark.tensorflow
 
@@ -42,8 +46,7 @@ def tensorflow() -> None:
 
 
 def describe(name: str, classes: int, **options: Any) -> Any:
-    from models.networks.description import describe_network
-    from models.networks.registry import find_network
+    from models.networks.registry import describe_network, find_network
 
     return describe_network(find_network(name), classes, **options)
 
@@ -173,7 +176,7 @@ def test_half_precision_still_answers_in_float32(name: str) -> None:
 
 
 def test_vgg16_sees_bgr_less_the_means_and_leaves_the_pixels_alone() -> None:
-    from models.networks.preprocessing import ApplicationPreprocessing
+    from models.networks.layers import ApplicationPreprocessing
 
     photos = random_pixels(2)
     kept = photos.copy()
@@ -186,7 +189,7 @@ def test_vgg16_sees_bgr_less_the_means_and_leaves_the_pixels_alone() -> None:
 
 
 def test_grey_photos_keep_their_grey() -> None:
-    from models.networks.preprocessing import ScaledGrey
+    from models.networks.layers import ScaledGrey
 
     grey = np.arange(256, dtype=np.float32).reshape(1, 16, 16, 1)
 
@@ -229,3 +232,158 @@ def test_unknown_network_names_those_that_there_are() -> None:
 
     with pytest.raises(InvalidRequestError, match=r"no network 'vgg17': .*lenet5.*res"):
         find_network("vgg17")
+
+
+FAMILIES = ("mobilenetv2", "efficientnetb0", "mobilenetv3small", "vgg19")
+
+
+def builder_of(name: str) -> Any:
+    import keras
+
+    from models.networks.registry import find_network
+
+    return getattr(keras.applications, find_network(name).source.rpartition(".")[2])
+
+
+def test_every_name_resolves_with_the_sizes_that_keras_has() -> None:
+    from models.networks.registry import find_network, network_names
+
+    others = [
+        name
+        for name in network_names()
+        if find_network(name).source.startswith("keras.applications.")
+    ]
+
+    assert {"resnet50", "mobilenetv2", "efficientnetb0", "vgg19"} <= set(others)
+    for name in others:
+        network = find_network(name)
+        builder = builder_of(name)
+        with pytest.raises(ValueError, match="Input size must be") as small:
+            builder(include_top=False, weights=None, input_shape=(1, 1, 3))
+        with pytest.raises(ValueError, match=r"should be|at least") as designed:
+            builder(include_top=True, weights="imagenet", input_shape=(1, 1, 3))
+        smallest = re.search(r"at least (\d+)x", str(small.value))
+        # MobileNetV3 takes any size with its weights, which were trained at 224.
+        size = re.search(r"should be \((\d+),", str(designed.value))
+        assert smallest is not None
+        assert network.smallest_image == int(smallest[1]), name
+        assert network.image_size == (int(size[1]) if size else 224,) * 2, name
+
+
+def test_ours_comes_before_the_one_of_keras() -> None:
+    from models.networks.registry import NETWORKS, find_network, network_names
+
+    assert find_network("vgg16") is NETWORKS["vgg16"]
+    assert network_names().count("vgg16") == 1
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_pixels_are_prepared_inside(name: str) -> None:
+    import keras
+
+    from models.networks.layers import copy_weights, with_stable_names
+    from models.networks.registry import find_network
+
+    base = find_network(name).build_base((32, 32), "float32")
+    bare = builder_of(name)(include_top=False, weights=None, input_shape=(32, 32, 3))
+    copy_weights(base, with_stable_names(bare))
+    module = {
+        "mobilenetv2": keras.applications.mobilenet_v2,
+        "efficientnetb0": keras.applications.efficientnet,
+        "mobilenetv3small": keras.applications.mobilenet_v3,
+        "vgg19": keras.applications.vgg19,
+    }[name]
+
+    photos = random_pixels(2, 32)
+    prepared = module.preprocess_input(photos.copy())
+    if name == "efficientnetb0":
+        # The factor of the published network, which Keras leaves out without weights.
+        prepared *= np.array([0.229, 0.224, 0.225], np.float32) ** -0.5
+    expected = np.asarray(bare(prepared))
+    tolerance = 1e-4 * float(np.abs(expected).max())
+    assert np.asarray(base(photos)) == pytest.approx(expected, abs=tolerance)
+
+
+def test_layer_names_are_the_same_at_every_call() -> None:
+    from models.networks.registry import find_network
+
+    bases = [
+        find_network("inceptionv3").build_base((75, 75), "float32") for _ in range(2)
+    ]
+
+    names = [[layer.name for layer in base.layers] for base in bases]
+    assert names[0] == names[1]
+    assert len(set(names[0])) == len(names[0])
+    assert "conv2d_94" in names[0]
+
+
+def test_saved_network_is_the_same_graph(tmp_path: Path) -> None:
+    import keras
+
+    from models.networks.registry import build_network, find_network
+
+    model = build_network(find_network("efficientnetb0"), 3, (32, 32))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+
+    photos = random_pixels(2, 32)
+    assert loaded.to_json() == model.to_json()
+    assert np.array_equal(np.asarray(loaded(photos)), np.asarray(model(photos)))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("mobilenetv2", 3_538_984),
+        ("resnet50", 25_636_712),
+        ("densenet121", 8_062_504),
+        ("efficientnetb0", 5_330_571),
+        ("convnexttiny", 28_589_128),
+    ],
+)
+def test_parameters_are_the_published_ones(name: str, parameters: int) -> None:
+    from models.networks.registry import describe_network, find_network
+
+    assert describe_network(find_network(name), 1000).parameters == parameters
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(networks, arguments, catch_exceptions=False)
+
+
+def test_list_shows_name_input_and_parameters() -> None:
+    lines = run().output.splitlines()
+
+    assert any(
+        line.split()[:5] == ["lenet5", "28", "x", "28", "61,706"] for line in lines
+    )
+    assert any(line.startswith("resnet50 ") for line in lines)
+
+
+def test_list_is_json_for_scripts() -> None:
+    rows = {row["name"]: row for row in json.loads(run("--json").output)}
+
+    assert rows["vgg16"]["parameters"] == 138_357_544
+    assert rows["vgg16"]["image_size"] == [224, 224]
+    assert rows["inceptionv3"]["smallest_image"] == 75
+    assert rows["resnet50"]["parameters"] is None
+
+
+def test_one_network_shows_its_layers() -> None:
+    output = run("mobilenetv2", "--classes", "2").output
+
+    assert "224 x 224 RGB pixels, 2 classes" in output
+    assert "logits" in output
+    assert output.splitlines()[-1] == "2,260,546 parameters"
+
+
+def test_layers_are_json_for_scripts() -> None:
+    found = json.loads(run("lenet5", "--json").output)
+
+    assert found["parameters"] == 61_706
+    assert [layer["name"] for layer in found["layers"]][-1] == "logits"
+
+
+def test_unknown_network_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="no network 'resnet5000'"):
+        run("resnet5000")

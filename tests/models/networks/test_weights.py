@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.errors import DatasetError
 from models.networks.runtime import start_tensorflow
-from tests.models.networks.small import build_small_network
+from tests.models.networks.small_network import build_small_network
 
 pytestmark = pytest.mark.tensorflow
 
@@ -58,7 +58,7 @@ def load(path: Path, network: str = "lenet5", dense: bool = False) -> Any:
 
 @pytest.mark.parametrize("kind", ["small.h5", "small.weights.h5", "small.keras"])
 def test_weights_of_every_kind_of_file_fit(kind: str, tmp_path: Path) -> None:
-    from models.networks.transfer import apply_weights
+    from models.networks.weights import apply_weights
 
     source, target = build_small_network(1), build_small_network(2)
     path = tmp_path / kind
@@ -83,7 +83,7 @@ def test_weights_of_every_kind_of_file_fit(kind: str, tmp_path: Path) -> None:
 
 
 def test_only_the_needed_layers_are_changed(tmp_path: Path) -> None:
-    from models.networks.transfer import apply_weights
+    from models.networks.weights import apply_weights
 
     source, target = build_small_network(1), build_small_network(2)
     head = target.get_layer("logits").get_weights()[0]
@@ -97,7 +97,7 @@ def test_only_the_needed_layers_are_changed(tmp_path: Path) -> None:
 
 
 def test_other_names_in_the_same_order_fit(tmp_path: Path) -> None:
-    from models.networks.transfer import apply_weights
+    from models.networks.weights import apply_weights
 
     source, target = build_small_network(1), build_small_network(2)
     renamed = {f"layer_{name}": arrays for name, arrays in layers_of(source).items()}
@@ -108,7 +108,7 @@ def test_other_names_in_the_same_order_fit(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_print_both_lists(tmp_path: Path) -> None:
-    from models.networks.transfer import apply_weights
+    from models.networks.weights import apply_weights
 
     path = write_old_file(tmp_path / "vgg.h5", small_vgg16_layers(dense=False))
     target = build_small_network(2)
@@ -128,7 +128,7 @@ def test_weights_of_another_network_print_both_lists(tmp_path: Path) -> None:
 
 
 def test_layer_of_another_shape_is_named(tmp_path: Path) -> None:
-    from models.networks.transfer import apply_weights
+    from models.networks.weights import apply_weights
 
     layers = layers_of(build_small_network(1))
     layers["fc1"] = [np.zeros((144, 7)), np.zeros(7)]
@@ -141,7 +141,7 @@ def test_layer_of_another_shape_is_named(tmp_path: Path) -> None:
 def test_blocks_of_layers_are_read_layer_by_layer(tmp_path: Path) -> None:
     import h5py
 
-    from models.networks.weight_files import read_weight_file
+    from models.networks.weights import read_weight_file
 
     with h5py.File(tmp_path / "w.h5", "w") as stored:
         stored.attrs["layer_names"] = ["block"]
@@ -204,8 +204,7 @@ def test_what_is_no_weight_file_is_refused(name: str, tmp_path: Path) -> None:
 def test_published_names_of_layers_are_those_of_the_base() -> None:
     import keras
 
-    from models.networks.layers import layers_with_weights
-    from models.networks.naming import with_stable_names
+    from models.networks.layers import layers_with_weights, with_stable_names
     from models.networks.registry import find_network
 
     base = find_network("mobilenetv3small").build_base((32, 32), "float32")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask.testing import FlaskClient
 
-from models.version import VERSION
+from models import VERSION
 from service.settings import ServiceSettings
 
 

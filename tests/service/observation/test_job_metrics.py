@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
-from models.storage import write_atomically
+from models.files import write_atomically
 from models.wire.client import ModelServerClient
 from service.observation.metrics.jobs import JobMetrics
 from service.observation.metrics.seen_jobs import SeenJobs

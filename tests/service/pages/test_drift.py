@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from flask.testing import FlaskClient
 
-from models.spread import AnswerSpread
+from models.contract import AnswerSpread
 from service.pages.drift import compare
 from tests.fake_model_server import CARD
 from tests.pictures import grey

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from models.files import write_atomically
 from models.rollouts import ROLLOUTS_FILE, RUNNING, Rollout, render_rollouts
-from models.storage import write_atomically
 
 ROLLOUT: Final = Rollout(
     model="pets",

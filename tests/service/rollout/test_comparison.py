@@ -10,7 +10,7 @@ import grpc
 import pytest
 from flask.testing import FlaskClient
 
-from models.spread import score_bin
+from models.contract import score_bin
 from service.rollout.comparison import compare
 from service.rollout.divergence import divergence
 from service.rollout.tally import SCORE_BINS, bucket_milliseconds, latency_bucket

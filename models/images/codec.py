@@ -1,0 +1,341 @@
+"""Encoded bytes to the pixels that a model expects, and pixels back to bytes.
+
+Training, serving and the batch job all decode here, so they cannot disagree. Formats
+are told by their first bytes, never by name: a renamed EPS reaches no decoder. Colour
+profiles are ignored: the numbers in the file are the model's numbers.
+
+| what arrives            | what the model sees                                |
+|-------------------------|----------------------------------------------------|
+| EXIF orientation        | applied                                            |
+| grey, palette, CMYK     | converted to RGB                                   |
+| 16 bits, grey           | scaled to 8 bits, rounded                          |
+| 16 bits, colour         | the upper 8 of them                                |
+| transparency            | composited on white                                |
+| animated, multi-picture | the first frame                                    |
+| JPEG above 50 million   | decoded at 1/2, 1/4 or 1/8 of its width and height |
+| any size                | squashed to the model's, bilinear with antialiasing |
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from models.errors import InvalidImageError
+from models.images.files import MAX_SIDE, check_image_bytes, most_pixels
+from models.images.formats import (
+    BMP,
+    GIF,
+    JPEG,
+    PNG,
+    START_BYTES,
+    WEBP,
+    identify_format,
+    unsupported_image,
+)
+from models.images.resampling import resize_rgb
+from models.images.structure import (
+    Stripped,
+    TransparentColour,
+    is_unusual,
+    read_size,
+    strip_metadata,
+)
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""[height, width, 3], RGB."""
+
+WHOLE_PIXELS: Final = 50_000_000
+"""Of an image that is decoded at its full size. A JPEG may have more of them: libjpeg
+makes it an eighth, a quarter or half as wide and high while it decodes."""
+STRIP_PIXELS: Final = 1_000_000
+"""How many are changed at a time: a strip and its copies fit into 20 MB."""
+COSTLY_BYTES: Final = 1024 * 1024
+COSTLY_PIXELS: Final = 4 * 1024 * 1024
+PREPROCESSING: Final = "exif,white,bilinear-antialias,3"
+"""Changes whenever `decode_image` answers otherwise: caches of pixels are keyed by it."""
+
+_DECODERS: Final[dict[str, type[ImageFile]]] = {
+    JPEG: JpegImageFile,
+    PNG: PngImageFile,
+    WEBP: WebPImageFile,
+    GIF: GifImageFile,
+    BMP: BmpImageFile,
+}
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its orientation."""
+_BYTES: Final = re.compile(r"\bb'([^']*)'")
+"""The printed name of a chunk in what Pillow says."""
+_SIDEWAYS: Final = frozenset([5, 6, 7, 8])
+"""Orientations of which width and height change places."""
+
+
+def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
+    """The pixels of an encoded *image*, uint8 RGB of *size* (height, width).
+
+    Raises:
+        InvalidImageError: not an image, damaged, or too large; ``code`` says which.
+    """
+    height, width = size
+    upright = _decode(image, (2 * width, 2 * height))
+    pixels = resize_rgb(upright, size)
+    if pixels is not None:
+        return pixels
+    with _blaming_the_file():
+        resized = upright.resize((width, height), Image.Resampling.BILINEAR)
+        # To convert is to copy, even from RGB.
+        return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
+
+
+def decode_thumbnail(image: bytes, longest_side: int) -> Pixels:
+    """A small copy for people to look at: uint8 RGB that keeps the image's shape.
+
+    Raises:
+        InvalidImageError: as `decode_image`.
+    """
+    upright = _decode(image, (2 * longest_side, 2 * longest_side))
+    with _blaming_the_file():
+        thumbnail = upright.convert("RGB")
+        thumbnail.thumbnail((longest_side, longest_side))
+        return np.asarray(thumbnail)
+
+
+def decode_grey(image: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A small grey copy for comparing photos: uint8 [height, width] of *size*.
+
+    JPEGs are decoded at a fraction of their size, so this is quicker than
+    `decode_image` and not the same pixels; it refuses the same images.
+
+    Raises:
+        InvalidImageError: as `decode_image`.
+    """
+    height, width = size
+    # At three times the size a JPEG's coarse decoding no longer shows (measured).
+    upright = _decode(image, (3 * width, 3 * height), draft="L")
+    with _blaming_the_file():
+        grey = upright.convert("L")
+        return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def is_costly(
+    image: bytes, max_bytes: int = COSTLY_BYTES, max_pixels: int = COSTLY_PIXELS
+) -> bool:
+    """Whether decoding *image* may take long or much memory.
+
+    So it is for what has more than *max_bytes* or *max_pixels*, is of an unusual make,
+    or has a header that tells no size. Only headers are read: it takes microseconds and
+    never raises.
+    """
+    name = identify_format(image[:START_BYTES])
+    if name is None:
+        return False  # no decoder gets it
+    size = read_size(name, image)
+    if size is None or len(image) > max_bytes or size[0] * size[1] > max_pixels:
+        return True
+    return is_unusual(name, image)
+
+
+@contextmanager
+def _blaming_the_file(what: str = "image") -> Iterator[None]:
+    # Around every call of Pillow: a decoder may raise anything for a file made to upset
+    # it (an AssertionError for a PNG without its palette), and the file is at fault.
+    try:
+        yield
+    except Exception as error:
+        reason = _reason(error)
+        if reason.startswith("Unsupported"):
+            message = (
+                f"the {what} is of a kind that is not decoded here ({reason}): save it "
+                "as PNG or JPEG"
+            )
+            raise InvalidImageError(message, code="unsupported_image") from error
+        message = (
+            f"the {what} is damaged ({reason}): send the whole file, or save the image "
+            "again as JPEG or PNG"
+        )
+        raise InvalidImageError(message) from error
+
+
+def _decode(
+    image: bytes, least: tuple[int, int], draft: str | None = None
+) -> Image.Image:
+    # Upright. JPEGs above WHOLE_PIXELS, and all where *draft* names a mode, are decoded
+    # at a fraction of their size that is at least *least* (width, height).
+    opened, stripped = _open(image)
+    width, height = opened.size
+    with _blaming_the_file(stripped.what):
+        if draft is not None or width * height > WHOLE_PIXELS:
+            lying = least[::-1] if stripped.orientation in _SIDEWAYS else least
+            opened.draft(draft, _within_bounds(opened.size, lying))
+        opened.load()
+        flat = _flatten(opened)
+        if stripped.transparent is not None:
+            mask = _transparent_pixels(opened, stripped.transparent, stripped.image)
+            flat.paste("white", mask=mask)
+        turn = _TURNS.get(stripped.orientation)
+        return flat if turn is None else flat.transpose(turn)
+
+
+def _within_bounds(size: tuple[int, int], least: tuple[int, int]) -> tuple[int, int]:
+    # However large the model's images are, a decoded one has at most WHOLE_PIXELS.
+    width, height = size
+    part = next(p for p in (1, 2, 4, 8) if width * height <= WHOLE_PIXELS * p * p)
+    return min(least[0], width // part), min(least[1], height // part)
+
+
+def _open(image: bytes) -> tuple[ImageFile, Stripped]:
+    check_image_bytes(len(image), max(len(image), 1))
+    name = identify_format(image[:START_BYTES])
+    if name is None:
+        raise unsupported_image(image)
+    stripped = strip_metadata(name, image)
+    _check_dimensions(name, stripped.size)
+    with _blaming_the_file():
+        opened = _DECODERS[name](io.BytesIO(stripped.image))
+    _check_dimensions(name, opened.size)
+    return opened, stripped
+
+
+def _check_dimensions(name: str, size: tuple[int, int]) -> None:
+    # Before a single pixel is decoded: a 10 kB file can hold 100 megapixels. The
+    # decoder classes are called directly because Image.open only warns at this point.
+    width, height = size
+    if width < 1 or height < 1:
+        message = (
+            f"the image is {width} x {height} pixels: save it again as JPEG or PNG"
+        )
+        raise InvalidImageError(message)
+    most = most_pixels()
+    limit, remedy = f"{most:,}", "scale it down"
+    if name != JPEG and most > WHOLE_PIXELS:
+        limit, remedy = (
+            f"{WHOLE_PIXELS:,} for a {name} ({limit} for a JPEG)",
+            "scale it down, or save it as JPEG",
+        )
+        most = WHOLE_PIXELS
+    if width * height > most or max(size) > MAX_SIDE:
+        message = (
+            f"the image is {width} x {height} pixels, the limit is {limit} and "
+            f"{MAX_SIDE:,} a side: {remedy}"
+        )
+        raise InvalidImageError(message, code="too_many_pixels")
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _in_strips(image, "L", _scaled_to_8_bits)
+    if (image.format, image.mode) == (BMP, "RGBA") and not image.getbbox():
+        return image.convert("RGB")  # programs that know no alpha write zeros there
+    if image.has_transparency_data:
+        return _in_strips(image, "RGB", _on_white)
+    return image if image.mode in {"L", "RGB"} else image.convert("RGB")
+
+
+def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
+    # Pillow cuts values above 255 off; 65535 / 257 = 255.
+    wide = np.asarray(image).astype(np.float32) / 257
+    return Image.fromarray(wide.clip(0, 255).round().astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    visible = image.convert("RGBA")
+    paper = Image.new("RGBA", visible.size, "white")
+    return Image.alpha_composite(paper, visible).convert("RGB")
+
+
+def _transparent_pixels(
+    image: Image.Image, transparent: TransparentColour, png: bytes
+) -> Image.Image:
+    # A mask of those whose colour is the transparent one.
+    levels, is_wide = transparent
+    if not is_wide or len(levels) == 1:
+        return _in_strips(image, "1", _equal_to(levels))
+    # Pillow reads the upper or the lower halves of 16-bit RGB, never both.
+    upper = _in_strips(image, "1", _equal_to(level >> 8 for level in levels))
+    lower = PngImageFile(io.BytesIO(png))
+    lower.tile = [lower.tile[0]._replace(args="RGB;16L")]
+    mask = _in_strips(lower, "1", _equal_to(level & 255 for level in levels))
+    return ImageChops.logical_and(upper, mask)
+
+
+def _equal_to(levels: Iterable[int]) -> Callable[[Image.Image], Image.Image]:
+    wanted = tuple(levels)
+
+    def compare(image: Image.Image) -> Image.Image:
+        given = np.asarray(image.convert("L") if image.mode == "1" else image)
+        return Image.fromarray((given.reshape(*given.shape[:2], -1) == wanted).all(-1))
+
+    return compare
+
+
+def _in_strips(
+    image: Image.Image, mode: str, change: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    # The steps between take as much memory as the image each, so few rows at a time.
+    width, height = image.size
+    rows = max(1, STRIP_PIXELS // width)
+    if height <= rows:
+        return change(image)
+    changed = Image.new(mode, image.size)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        changed.paste(change(strip), (0, top))
+    return changed
+
+
+def _reason(error: Exception) -> str:
+    # What Pillow says of files; anything else is of its inside.
+    text = str(error)
+    is_told = isinstance(error, SyntaxError | OSError) and text and "<" not in text
+    return _BYTES.sub(r"\1", text) if is_told else "its parts do not fit together"
+
+
+def encode_thumbnail(image: bytes, longest_side: int = 240) -> bytes:
+    """A small JPEG of an encoded *image*, for people to look at; keeps its shape.
+
+    Raises:
+        InvalidImageError: as `decode_image`.
+    """
+    return encode_jpeg(decode_thumbnail(image, longest_side))
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 85) -> bytes:
+    """*pixels* [H, W, 3] RGB or [H, W] grey as a JPEG; *quality* 1 to 95."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG of *pixels*, grey [height, width] or RGB [height, width, 3], without loss."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def encode_bmp(pixels: Pixels) -> bytes:
+    """A BMP of *pixels*: `decode_image` gives exactly them, and encoding costs nothing."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "BMP")
+    return stream.getvalue()

@@ -1,0 +1,64 @@
+""""""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.environment import read_redis_url
+from models.errors import InvalidRequestError
+
+LOCAL = "redis://127.0.0.1:6379/0"
+
+
+def read(**env: str) -> str:
+    return read_redis_url(env, "REDIS_URL", LOCAL)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://kennel@redis:6379/0", "redis://kennel:se%2Fcret@redis:6379/0"),
+        ("rediss://kennel:@redis/1", "rediss://kennel:@redis/1"),
+        ("redis://redis:6379/0", "redis://:se%2Fcret@redis:6379/0"),
+        ("redis://kennel:own@redis:6379/0", "redis://kennel:own@redis:6379/0"),
+        (
+            "unix://kennel@/run/redis.sock?db=1",
+            "unix://kennel:se%2Fcret@/run/redis.sock?db=1",
+        ),
+    ],
+)
+def test_the_password_comes_from_its_file(
+    tmp_path: Path, url: str, expected: str
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("se/cret\n")
+
+    assert read(REDIS_URL=url, REDIS_PASSWORD_FILE=str(file)) == expected
+
+
+def test_without_a_file_the_url_is_as_it_stands() -> None:
+    assert read() == LOCAL
+    assert read(REDIS_URL="redis://a:b@redis", REDIS_PASSWORD_FILE="") == (
+        "redis://a:b@redis"
+    )
+
+
+def test_an_empty_or_missing_file_is_named(tmp_path: Path) -> None:
+    empty = tmp_path / "password"
+    empty.write_text("\n")
+
+    with pytest.raises(InvalidRequestError, match="password' is empty"):
+        read(REDIS_PASSWORD_FILE=str(empty))
+    with pytest.raises(
+        InvalidRequestError, match=r"REDIS_PASSWORD_FILE=.*cannot be read"
+    ):
+        read(REDIS_PASSWORD_FILE=str(tmp_path / "none"))
+
+
+def test_a_url_that_is_none_is_not_repeated() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        read(REDIS_URL="http://:secret@redis")
+
+    assert "secret" not in str(caught.value)

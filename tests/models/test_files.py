@@ -1,0 +1,87 @@
+"""JSON that is nested too deeply is broken JSON, wherever it is read from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from export.data.split import read_split
+from kennel.backup.listing import HEAD, read_head
+from models.contract import MAX_CARD_LEVELS, ModelCard
+from models.errors import (
+    DatasetError,
+    KennelError,
+    ModelContractError,
+    NotFoundError,
+)
+from models.files import parse_json
+from models.rollouts import ROLLOUTS_FILE, read_rollouts
+from tests.fake_model_server import CARD
+from worker.manifest import read_manifest
+
+DEEP = "[" * 100_000
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("models", "export", "service", "worker", "kennel")
+
+
+def test_deep_text_is_no_json() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse_json(DEEP)
+
+
+@pytest.mark.parametrize("text", ['{"a": [[]]}', "[[[]]]"])
+def test_levels_are_counted(text: str) -> None:
+    assert parse_json(text, 3) == json.loads(text)
+    with pytest.raises(ValueError, match="deeper than 2 levels"):
+        parse_json(text, 2)
+
+
+def test_deep_card_is_no_card() -> None:
+    with pytest.raises(ModelContractError, match="nested too deeply"):
+        ModelCard.from_json(DEEP)
+
+
+def test_card_that_could_not_be_written_again_is_no_card() -> None:
+    deep = "[" * MAX_CARD_LEVELS + "]" * MAX_CARD_LEVELS
+    text = CARD.to_json().replace('"metrics": {}', f'"metrics": {{"a": {deep}}}')
+
+    with pytest.raises(ModelContractError, match="32 levels"):
+        ModelCard.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "error"),
+    [
+        (ROLLOUTS_FILE, read_rollouts, KennelError),
+        ("split.json", read_split, DatasetError),
+        (HEAD, lambda path: read_head(path.parent), KennelError),
+    ],
+)
+def test_deep_file_is_named(
+    tmp_path: Path, name: str, read: Callable[[Path], object], error: type[KennelError]
+) -> None:
+    path = tmp_path / name
+    path.write_text(DEEP)
+
+    with pytest.raises(error, match=name):
+        read(path)
+
+
+def test_deep_manifest_of_a_job_is_broken() -> None:
+    with pytest.raises(NotFoundError, match="nested too deeply"):
+        read_manifest(DEEP)
+
+
+def test_json_is_read_in_one_place() -> None:
+    own = {ROOT / "models/files.py", *ROOT.glob("kennel/kaggle/*.py")}
+    sources = {each for name in PACKAGES for each in (ROOT / name).rglob("*.py")}
+
+    assert not [
+        str(each)
+        for each in sources - own
+        if re.search(r"\bjson\.loads?\(", each.read_text(encoding="utf-8"))
+    ]

@@ -1,0 +1,101 @@
+"""Names are one kind of text; how a CSV file was written is found out from its beginning."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.images.formats import is_photo, is_system_file
+from models.text import (
+    CsvDialect,
+    find_dialect,
+    has_control,
+    is_utf8,
+    is_writable,
+    normal_name,
+    printable,
+)
+
+_JPEG = b"\xff\xd8\xff\xe0"
+_HEIC = b"\0\0\0\x18ftypheic"
+
+
+@pytest.mark.parametrize(
+    ("name", "normal"),
+    [
+        ("cafe\N{COMBINING ACUTE ACCENT}", "caf\N{LATIN SMALL LETTER E WITH ACUTE}"),
+        (" cat \t", "cat"),
+        ("\N{HANGUL CHOSEONG KIYEOK}\N{HANGUL JUNGSEONG A}", "\N{HANGUL SYLLABLE GA}"),
+        ("two words", "two words"),
+    ],
+)
+def test_names_are_compared_in_nfc_and_stripped(name: str, normal: str) -> None:
+    assert normal_name(name) == normal
+    assert normal_name(normal) == normal
+
+
+def test_names_of_other_bytes_are_told_and_shown() -> None:
+    other = b"m\xfcller.jpg".decode(errors="surrogateescape")
+    assert not is_utf8(other)
+    assert not is_writable(other)
+    assert printable(other) == "m\\udcfcller.jpg"
+    assert is_writable("m\N{LATIN SMALL LETTER U WITH DIAERESIS}ller.jpg")
+    assert has_control("a\nb")
+    assert not is_writable("a\nb")
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "photo"),
+    [
+        ("1.jpg", b"", True),
+        ("1.JFIF", b"", True),
+        ("1.HEIC", b"", True),
+        ("1", _JPEG, True),
+        ("1.txt", _JPEG, True),
+        ("1.dat", _HEIC, True),
+        ("1.tga", b"\0\0\2" + bytes(9) + b"\1\0\1\0\x18\0", True),
+        ("1.ppm", b"P6 1 1 255\n", True),
+        ("1.txt", b"P1 is the first patient\n", False),
+        ("1.wav", b"RIFF\0\0\0\0WAVE", False),
+        ("1.avi", b"RIFF\0\0\0\0AVI ", False),
+        ("1.npy", b"\x93NUMPY", False),
+        ("1.bin", bytes(512), False),
+        ("1.mov", b"\0\0\0\x14ftypqt  ", False),
+        ("1", b"just text", False),
+        ("1.xml", b"<?xml version='1.0'?><annotation/>", False),
+        ("1.xlsx", b"PK\x03\x04", False),
+        ("._1.jpg", _JPEG, False),
+        ("Thumbs.db", _JPEG, False),
+    ],
+)
+def test_photos_are_told_by_name_then_by_bytes(
+    name: str, start: bytes, *, photo: bool
+) -> None:
+    assert is_photo(name, lambda: start) is photo
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", ".DS_Store", "desktop.ini", "@eaDir"])
+def test_what_systems_add_is_told(name: str) -> None:
+    assert is_system_file(name)
+
+
+@pytest.mark.parametrize(
+    ("head", "dialect"),
+    [
+        (b"id,label\n1,cat\n", CsvDialect("utf-8-sig", ",")),
+        (b"\xef\xbb\xbfid;label\r\n", CsvDialect("utf-8-sig", ";")),
+        (b"id|label\n1|a,b\n", CsvDialect("utf-8-sig", "|")),
+        (b"\n\nid\tlabel\n", CsvDialect("utf-8-sig", "\t")),
+        ("id;label\r\n".encode("utf-16"), CsvDialect("utf-16", ";")),
+        (b'"a;b;c",label\n', CsvDialect("utf-8-sig", ",")),
+        (b"sep=;\r\nid;label\r\n", CsvDialect("utf-8-sig", ";", 1)),
+        (b"\nsep=,\nid,label\n", CsvDialect("utf-8-sig", ",", 2)),
+        (b"image\n1.jpg\n", CsvDialect("utf-8-sig", ",")),
+        (b"", CsvDialect("utf-8-sig", ",")),
+        (b"\xff\xfe", CsvDialect("utf-16", ",")),
+        ("id;label\n".encode("utf-16-le"), CsvDialect("utf-16-le", ";")),
+        ("id\tlabel\n".encode("utf-16-be"), CsvDialect("utf-16-be", "\t")),
+        (b"m\xfcller;label\n", CsvDialect("utf-8-sig", ";")),
+    ],
+)
+def test_the_dialect_is_found(head: bytes, dialect: CsvDialect) -> None:
+    assert find_dialect(head) == dialect
