@@ -25,7 +25,7 @@ from models.networks.runtime import start_tensorflow
 from models.probabilities import accuracy, clip, log_loss, softmax
 
 if TYPE_CHECKING:
-    from export.data.split import Photo
+    from export.data.splits import Photo
     from export.stages.examples import Part
     from export.training.folds import CrossValidated
     from export.training.member_training import MemberTraining
@@ -60,7 +60,7 @@ class SolarBench:
     """All photos as one set; every seed takes its rows from it."""
 
     def __init__(self, recipe: str, folder: Path, cache: Path | None) -> None:
-        from export.data.split import Photo, Split
+        from export.data.splits import Photo, Split
         from export.recipes.catalogue import find_recipe
         from export.training.assembly import recipe_weights
         from export.training.photo_sets import prepare_photos
@@ -134,7 +134,7 @@ class SolarBench:
     def _cut(
         self, photos: list[Photo], share: float, seed: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        from export.data.photos import split_photos
+        from export.data.splits import split_photos
 
         split = split_photos(Path(self._plan.split.folder), photos, share, seed)
         held = set(split.valid)

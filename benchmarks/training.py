@@ -82,8 +82,7 @@ def measure_epochs(folder: Path, photos: int) -> None:
 
 
 def measure_memory(folder: Path, rows: int) -> None:
-    from export.data.arrays import stored_array
-    from export.data.caches import FeatureSource, cached_features
+    from export.data.cache import FeatureSource, cached_features, stored_array
     from export.progress import silent
 
     _forget_peak()
@@ -117,8 +116,7 @@ def measure_memory(folder: Path, rows: int) -> None:
 
 
 def _plan(folder: Path, photos: int) -> TrainingPlan:
-    from export.data.class_folders import list_photos
-    from export.data.split import Split
+    from export.data.splits import Split, list_photos
     from export.recipes.catalogue import POOLED
     from export.training.plans import TrainingPlan
 

@@ -12,13 +12,13 @@ from models.networks.runtime import start_tensorflow
 from tests.pictures import encoded
 
 if TYPE_CHECKING:
-    from export.recipes.recipe import Recipe
+    from export.recipes.catalogue import Recipe
     from export.training.plans import TrainingPlan
     from export.training.runs import TrainedRun
 
 
 def small_recipe() -> Recipe:
-    from export.recipes.recipe import Recipe, Stage
+    from export.recipes.catalogue import Recipe, Stage
     from models.networks.network import Head
 
     return Recipe(
@@ -45,8 +45,7 @@ def write_class_folders(folder: Path, each: int = 30) -> None:
 def small_plan(home: Path, name: str = "pets", run: str = "small") -> TrainingPlan:
     """A plan for photos in *home*/photos, to become *home*/runs/train/*run*."""
     start_tensorflow()
-    from export.data.class_folders import list_photos
-    from export.data.photos import split_photos
+    from export.data.splits import list_photos, split_photos
     from export.training.plans import TrainingPlan
 
     if not (home / "photos").exists():

@@ -1,1 +1,1 @@
-"""Labelled photos: lists, splits and what is cached of them."""
+"""Labelled photos: sources, layouts, checks, splits, augmentation, cached pixels."""

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from export.data.checks.findings import Finding
+from export.data.sources.files import Finding
 from models.errors import DatasetError
 from models.files import parse_json, write_atomically
 from models.text import normal_name
 
 MANIFEST_FILE: Final = "manifest.json"
-PLAN_FILE: Final = ".plan.json"
+PREPARE_PLAN_FILE: Final = ".plan.json"
 """There while a folder is being made; what it says is done again after a crash."""
 
 UNLABELLED: Final = "unlabelled"
@@ -127,7 +127,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         DatasetError: `kennel prepare` has not finished, or the file is damaged.
     """
-    if (folder / PLAN_FILE).exists():
+    if (folder / PREPARE_PLAN_FILE).exists():
         message = (
             f"kennel prepare has not finished {folder}: run the same command again"
         )

@@ -1,1 +1,1 @@
-"""How good a run is: predictions, metrics, calibration, Kaggle's score."""
+"""Calibration and metrics of probabilities on validation photos."""

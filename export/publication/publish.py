@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from export.data.checks.names import check_utf8
+from export.data.checks import check_utf8
 from export.data.sources.reading import read_photo
 from export.publication.canaries import hold
 from export.publication.cards import make_card

@@ -1,1 +1,1 @@
-"""How models are trained, as data: the recipes and what chooses or changes them."""
+"""Recipes: how a model is trained, as data."""

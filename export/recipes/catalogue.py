@@ -1,19 +1,109 @@
-"""The recipes that Kennel knows, from the linear model to training from scratch.
+"""Recipes as data: network, head and stages of every model that Kennel can train.
 
-Figures in ``expects`` that are not our own name their source. The fast.ai notebooks
-trained on 23,000 cats and dogs from ImageNet's VGG16 with its dense layers, which are
-not on every machine; recipes that need them say which to use instead.
+`choose_recipe` is ``--recipe auto``.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from export.recipes.recipe import Recipe, Stage
+from export.data.splits import Split
 from models.errors import InvalidRequestError
 from models.networks.network import Head
+
+EXACT: Final = "exact"
+"""The optimizer of stages that are solved instead of trained by gradients."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One round of training.
+
+    Attributes:
+        trains: "last", "head", "conv:<layer>" or "all"; see models/networks/freezing.py.
+        epochs: at most; training stops early on validation loss.
+        patience: epochs without a better validation loss before it stops.
+        optimizer: a Keras optimizer's name, such as "adamw", "adam", "rmsprop", "sgd";
+            or "exact" for second-order heads, whose learning rate is the strength of
+            regularisation, halved in each epoch.
+        schedule: of the learning rate over the epochs: "constant", or "cosine" to zero.
+        views: flips of every photo to learn from, where features are cached.
+        augmentation: a name or text that `parse_augmentation` reads.
+        passes: augmented copies of every photo whose frozen features are computed once,
+            besides a clean one. 0: photos are augmented anew in every epoch, which
+            costs a pass through the whole network.
+        enough_accuracy: validation accuracy at which the stage ends.
+        keep: "best" weights by validation loss, or those of the "last" epoch.
+    """
+
+    trains: str = "head"
+    epochs: int = 60
+    patience: int = 8
+    learning_rate: float = 1e-3
+    optimizer: str = "adamw"
+    schedule: str = "constant"
+    views: tuple[str, ...] = ("none",)
+    augmentation: str = "none"
+    passes: int = 0
+    enough_accuracy: float | None = None
+    keep: str = "best"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is made.
+
+    Attributes:
+        source: where the method is described.
+        expects: figures measured with it: on what, mean and range.
+        needs: "base" for pretrained convolutions, "dense" for ImageNet's dense layers
+            too, "nothing" when it starts from random weights.
+        instead: the recipe to name when its weights are not to be had.
+        views: flips of a photo whose probabilities are averaged, at validation and in
+            the exported model: of "none", "horizontal", "vertical", "both".
+        members: models trained from different seeds and averaged into one.
+        folds: parts of all photos; for each a model is trained without it and judged on
+            it. Then the members are trained on all photos, as long as was best for those.
+            0: no folds, but validation photos that no member learns from.
+    """
+
+    name: str
+    source: str
+    expects: str = ""
+    network: str = "vgg16"
+    image_size: tuple[int, int] = (224, 224)
+    head: Head = field(default_factory=Head)
+    stages: tuple[Stage, ...] = (Stage(),)
+    needs: str = "base"
+    instead: str = ""
+    batch_size: int = 64
+    weight_decay: float = 1e-2
+    label_smoothing: float = 0.0
+    views: tuple[str, ...] = ("none",)
+    members: int = 1
+    folds: int = 0
+
+    def model_name(self, number: int) -> str:
+        """What model *number* of a run is called; "" where there is only one.
+
+        The members are numbered from 1, the models that hold out a fold after them.
+        """
+        if number > self.members:
+            return f"fold {number - self.members} of {self.folds}"
+        name = f"member {number} of {self.members}" if self.members > 1 else ""
+        if not self.folds:
+            return name
+        return f"{name}, all photos" if name else "all photos"
+
+    @property
+    def command(self) -> str:
+        """The command that trains it."""
+        return f"kennel train DATA --name NAME --recipe {self.name}"
+
 
 _LESSON2: Final = "fast.ai course 2016, lesson 2"
 _LESSON3: Final = "fast.ai course 2016, lesson 3"
@@ -227,3 +317,50 @@ def find_recipe(name: str) -> Recipe:
         known = ", ".join(sorted(RECIPES))
         raise InvalidRequestError(f"no recipe {name!r}: choose one of {known}")
     return RECIPES[name]
+
+
+SIMILAR: Final = 0.6
+DIFFERENT: Final = 0.1
+"""Shares of the way from guessing to always right."""
+
+FEW_PHOTOS: Final = 50
+MANY_PHOTOS: Final = 1000
+VERY_MANY_PHOTOS: Final = 5000
+"""Training photos in the smallest class."""
+
+
+@dataclass(frozen=True)
+class RecipeChoice:
+    """The recipe's name, and the sentence that says why."""
+
+    recipe: str
+    reason: str
+
+
+def choose_recipe(photos: int, similarity: float | None) -> RecipeChoice:
+    """The recipe for so many *photos* in the smallest class.
+
+    *similarity*: 0 when frozen features tell no more than guessing, 1 when they tell
+    everything; None when there are no pretrained weights.
+    """
+    if similarity is None:
+        return RecipeChoice("scratch-photos", "there are no pretrained weights")
+    share = f"frozen features go {similarity:.0%} of the way from guessing to right"
+    data = f"{share}, the smallest class has {photos} training photos"
+    if similarity < DIFFERENT and photos >= VERY_MANY_PHOTOS:
+        return RecipeChoice(
+            "everything",
+            f"{data}: too different for frozen layers, enough to train all",
+        )
+    if photos < FEW_PHOTOS:
+        return RecipeChoice("linear", f"{data}: too few for more than a last layer")
+    if similarity >= SIMILAR or photos < MANY_PHOTOS:
+        return RecipeChoice("pooled", f"{data}: a new head on frozen layers suits")
+    if photos < VERY_MANY_PHOTOS:
+        return RecipeChoice("conv-block5", f"{data}: enough to train late convolutions")
+    return RecipeChoice("conv-block4", f"{data}: much data, a task of its own")
+
+
+def smallest_class(split: Split) -> int:
+    """Training photos in the class that has fewest."""
+    return min(Counter(photo.label for photo in split.train).values())

@@ -8,8 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from export.recipes.catalogue import RECIPES
-from export.recipes.recipe import EXACT, Recipe, Stage
+from export.recipes.catalogue import EXACT, RECIPES, Recipe, Stage
 from models.errors import InvalidRequestError
 from models.networks.network import OPTIONS_BY_HEAD
 from models.networks.registry import find_network

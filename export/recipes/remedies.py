@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from export.recipes.catalogue import RECIPES
+from export.recipes.catalogue import EXACT, RECIPES, Recipe
 from export.recipes.overrides import override
-from export.recipes.recipe import EXACT, Recipe
 from models.errors import InvalidRequestError
 from models.networks.network import OPTIONS_BY_HEAD, TOP
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.evaluation.diagnosis import Diagnosis
-from export.evaluation.expectation import ScoreInterval
+from export.evaluation.metrics import ScoreInterval
 from export.stages.history import Epoch
+from export.training.diagnosis import Diagnosis
 from models.probabilities import Probabilities, softmax
 
 _SMALLEST = float(np.finfo(np.float64).tiny)

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.augmentation.named import parse_augmentation
-from export.data.augmentation.options import Augmentation
-from export.data.augmentation.pixels import preview_grid
+from export.data.augmentation import Augmentation, parse_augmentation, preview_grid
 from export.data.sources.reading import read_photo
-from export.evaluation.expectation import expected_score
+from export.evaluation.metrics import expected_score
 from export.publication.cards import make_card
+from export.recipes.catalogue import EXACT, Stage
 from export.recipes.overrides import changed_options
-from export.recipes.recipe import EXACT, Stage
 from export.report.content import ReportContent, ReportedPhotos, ReportedStage
 from export.report.drawing.numbers import plural
 from export.stages.stopping import why_over

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.augmentation.options import Augmentation
-from export.data.augmentation.pixels import augment
+from export.data.augmentation import Augmentation, augment
 from models.images.codec import Pixels
 from models.networks.network import flip
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.recipes.recipe import Stage
+from export.recipes.catalogue import Stage
 from export.stages.answers import judge, predict
 from export.stages.examples import Examples, FeatureExamples
 from export.stages.history import Epoch

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.arrays import StoredArray
-from export.data.caches import StoredFeatures
+from export.data.cache import StoredArray, StoredFeatures
 from export.stages.changes import PixelChange
 
 

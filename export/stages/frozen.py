@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.caches import FeatureSource, StoredFeatures, cached_features
+from export.data.cache import FeatureSource, StoredFeatures, cached_features
 from export.progress import Progress
 from export.stages.changes import PixelChange
 from export.stages.examples import PhotoSet

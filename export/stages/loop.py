@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.recipes.recipe import Recipe, Stage
+from export.recipes.catalogue import Recipe, Stage
 from export.recipes.remedies import scaled_rate
 from export.stages.answers import evaluate, unwrap
 from export.stages.checkpoints import CheckpointFolder, StageProgress

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from export.recipes.recipe import Recipe, Stage
+from export.recipes.catalogue import Recipe, Stage
 from models.errors import InvalidRequestError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from export.recipes.recipe import Stage
+from export.recipes.catalogue import Stage
 from export.stages.history import Epoch
 
 

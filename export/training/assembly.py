@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.recipes.recipe import Recipe, Stage
+from export.recipes.catalogue import Recipe, Stage
 from models.errors import DatasetError
 from models.networks.freezing import trained_layers
 from models.networks.heads import AssembledNetwork, assemble, insert_batch_normalisation

@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.split import Photo, Split
-from export.data.splitting import join_groups
-from export.recipes.recipe import Recipe, Stage
+from export.data.splits import Photo, Split, join_groups
+from export.recipes.catalogue import Recipe, Stage
 from export.stages.examples import Part
 from export.training.member_training import MemberTraining
 from export.training.members import Member, train_member

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from export.data.augmentation.named import parse_augmentation
-from export.data.augmentation.options import Augmentation
-from export.recipes.recipe import EXACT, Stage
+from export.data.augmentation import Augmentation, parse_augmentation
+from export.recipes.catalogue import EXACT, Stage
 from export.stages.changes import augmented, seen_from
 from export.stages.examples import (
     Examples,

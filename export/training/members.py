@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.recipes.recipe import EXACT, Stage
+from export.recipes.catalogue import EXACT, Stage
 from export.stages.answers import evaluate
 from export.stages.checkpoints import CheckpointFolder
 from export.stages.exact import run_exact_stage

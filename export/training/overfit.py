@@ -15,11 +15,11 @@ from typing import Final
 
 import numpy as np
 
-from export.data.split import Photo, Split
-from export.evaluation.diagnosis import rate_fault
+from export.data.splits import Photo, Split
 from export.progress import Progress
-from export.recipes.recipe import EXACT, Recipe
+from export.recipes.catalogue import EXACT, Recipe
 from export.recipes.remedies import scaled_rate, stronger
+from export.training.diagnosis import rate_fault
 from export.training.plans import TrainingPlan
 from export.training.runs import TrainedRun
 from export.training.train import train

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.arrays import StoredArray
-from export.data.caches import PixelSource, cached_pixels
-from export.data.split import Photo, classes_of
+from export.data.cache import PixelSource, StoredArray, cached_pixels
+from export.data.splits import Photo, classes_of
 from export.progress import Progress
 from export.stages.examples import PhotoSet
 from export.training.plans import TrainingPlan

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from export.data.checks.names import check_utf8
-from export.data.split import Split, read_split
-from export.recipes.recipe import Recipe, Stage
+from export.data.checks import check_utf8
+from export.data.splits import Split, read_split
+from export.recipes.catalogue import Recipe, Stage
 from models.errors import ConflictError, DatasetError, NotFoundError
 from models.files import parse_json, write_atomically
 from models.networks.network import Head

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from export.recipes.recipe import Recipe, Stage
+from export.recipes.catalogue import Recipe, Stage
 
 POLICIES: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.sources.files import walk_folder
+from export.data.sources.files import map_files, walk_folder
 from export.data.sources.reading import read_photo
-from export.data.split import Split
-from export.data.threads import map_files
+from export.data.splits import Split
 from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
 from export.training.classifier import build_classifier, classify
 from export.training.runs import TrainedRun

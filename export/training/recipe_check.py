@@ -9,9 +9,8 @@ from typing import Any
 
 import keras
 
-from export.data.augmentation.named import parse_augmentation
-from export.data.augmentation.options import Augmentation
-from export.recipes.recipe import EXACT, Recipe, Stage
+from export.data.augmentation import Augmentation, parse_augmentation
+from export.recipes.catalogue import EXACT, Recipe, Stage
 from export.stages.logistic import MAX_ROWS
 from export.stages.optimizers import build_optimizer, learning_rate
 from export.training.assembly import assemble_recipe

@@ -11,13 +11,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.split import Split
+from export.data.splits import Split
 from export.evaluation.calibration import Calibration
-from export.evaluation.diagnosis import Diagnosis, diagnose
-from export.recipes.recipe import Recipe
+from export.recipes.catalogue import Recipe
 from export.stages.history import Epoch
 from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
 from export.training.assembly import Parameters
+from export.training.diagnosis import Diagnosis, diagnose
 from export.training.plans import PLAN_FILE, TrainingPlan, read_plan
 from models.errors import (
     ConflictError,

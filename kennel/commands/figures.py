@@ -25,7 +25,7 @@ def print_metrics(run: TrainedRun, metrics: Mapping[str, Any]) -> None:
 
 def print_expected_score(run: TrainedRun) -> None:
     """Print the Kaggle score to expect of *run*, from its validation photos."""
-    from export.evaluation.expectation import expected_score
+    from export.evaluation.metrics import expected_score
     from models.probabilities import softmax
 
     logits, classes = run.validation()

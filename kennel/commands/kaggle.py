@@ -60,7 +60,7 @@ def submit(
     as_json: bool,
 ) -> None:
     """Check CSV, then hand it in once."""
-    from export.submissions.checking import check_submission
+    from export.scoring.csv_files import check_submission
 
     checked = check_submission(csv, sample)
     click.echo(

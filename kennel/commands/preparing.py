@@ -13,8 +13,8 @@ import click
 from models.text import printable
 
 if TYPE_CHECKING:
-    from export.data.checks.findings import Finding
-    from export.data.preparation.prepare import Prepared
+    from export.data.prepare import Prepared
+    from export.data.sources.files import Finding
 
 _PATH = click.Path(path_type=Path)
 
@@ -81,10 +81,9 @@ def prepare(
     a CSV, or MNIST's IDX files. Folders for training, validation and test are known by
     their names. What was found, taken and left out is printed with the reasons.
     """
-    from export.data.preparation.prepare import prepare as prepare_folder
-    from export.data.preparation.refusals import StrictError
-    from export.data.preparation.request import PrepareRequest, parse_amount
-    from export.data.sources.layouts import Reading
+    from export.data.layouts.collect import SourceOptions
+    from export.data.prepare import PrepareRequest, StrictError, parse_amount
+    from export.data.prepare import prepare as prepare_folder
     from kennel.progress import progress_bars
 
     names = tuple(name.strip() for name in labels.split(",")) if labels else ()
@@ -92,7 +91,7 @@ def prepare(
     request = PrepareRequest(
         source=source.absolute(),
         dest=dest.absolute(),
-        reading=Reading(
+        reading=SourceOptions(
             layout,
             csv_path,
             options.pop("group_by"),

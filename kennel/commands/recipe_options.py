@@ -10,7 +10,7 @@ import click
 from models.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from export.recipes.recipe import Recipe
+    from export.recipes.catalogue import Recipe
 
 
 def recipe_options(command: Any) -> Any:

@@ -38,7 +38,7 @@ def evaluate(
     """Figures of RUN on its validation photos, or on other labelled photos."""
     _start_tensorflow()
     from export.evaluation.metrics import evaluate_logits
-    from export.evaluation.prediction import predict_photos, write_probabilities
+    from export.training.prediction import predict_photos, write_probabilities
     from export.training.runs import read_run
     from kennel.progress import progress_bars
 
@@ -118,13 +118,13 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
     Which model answers requests that name none stays as it is: see kennel default.
     """
     _start_tensorflow()
-    from export.evaluation.prediction import validate_views
     from export.publication.operations import (
         answering_card,
         describe_label_change,
         describe_served,
     )
     from export.publication.publish import publish
+    from export.training.prediction import validate_views
     from export.training.runs import read_run
     from kennel.default_model import find_default
     from kennel.progress import progress_bars

@@ -14,9 +14,14 @@ import click
 from kennel.commands.api_options import JSON_OPTION
 
 if TYPE_CHECKING:
-    from export.submissions.hindsight import Hindsight, MixedUp
-    from export.submissions.offenders import Offender
-    from export.submissions.scoring import LabelScore, RenamedLabels, Score
+    from export.scoring.score import (
+        Hindsight,
+        LabelScore,
+        MixedUp,
+        RenamedLabels,
+        Score,
+        WorstImage,
+    )
 
 _NAMED: Final = 10
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -51,7 +56,7 @@ def score(
     label; rows whose Usage is Ignored do not count. Of a CSV of labels there is only the
     accuracy.
     """
-    from export.submissions.scoring import score_labels, score_submission
+    from export.scoring.score import score_labels, score_submission
 
     if (labelled := score_labels(csv, truth)) is not None:
         if as_json:
@@ -132,7 +137,7 @@ def _hindsight(best: Hindsight, log_loss: float) -> str:
     )
 
 
-def _print_worst(worst: tuple[Offender, ...]) -> None:
+def _print_worst(worst: tuple[WorstImage, ...]) -> None:
     if not worst:
         return
     together = sum(each.share for each in worst)

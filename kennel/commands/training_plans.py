@@ -23,7 +23,7 @@ from models.errors import (
 from models.text import is_writable
 
 if TYPE_CHECKING:
-    from export.data.sources.photos import Collection
+    from export.data.sources.files import CollectedPhotos
     from export.training.plans import TrainingPlan
 
 VALID_SHARE: Final = 0.2
@@ -38,7 +38,7 @@ def new_plan(
     Raises:
         KennelError: they do not fit the photos, or each other.
     """
-    from export.data.photos import find_split, has_split
+    from export.data.splits import find_split, has_split
     from export.training.folds import join_parts
     from export.training.plans import TrainingPlan
     from models.wire.config import check_model_name
@@ -87,8 +87,8 @@ def new_plan(
     return plan
 
 
-def _report(found: Collection, *, strict: bool) -> None:
-    from export.data.preparation.refusals import StrictError
+def _report(found: CollectedPhotos, *, strict: bool) -> None:
+    from export.data.prepare import StrictError
 
     print_source(found.summary(len(found.photos)), err=True)
     if found.test:
@@ -175,7 +175,7 @@ def check_resumed(
 
 
 def _chosen_recipe(plan: TrainingPlan, options: dict[str, Any]) -> Any:
-    from export.recipes.choice import choose_recipe, smallest_class
+    from export.recipes.catalogue import choose_recipe, smallest_class
     from export.training.similarity import measure_similarity
     from kennel.progress import progress_bars
 

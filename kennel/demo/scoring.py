@@ -36,7 +36,7 @@ def score_exam(exam: Exam, folder: Path) -> dict[str, Any]:
         KennelError: the CSV does not fit the photos.
     """
     from export.report.page import write_report
-    from export.submissions.scoring import score_submission
+    from export.scoring.score import score_submission
 
     score = score_submission(folder / "submission.csv", exam.photos.truth)
     write_report(_report(exam, score.log_loss), folder / "report.html")

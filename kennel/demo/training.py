@@ -28,7 +28,7 @@ def train_model(
     from models.networks.runtime import start_tensorflow
 
     start_tensorflow()
-    from export.data.photos import find_split
+    from export.data.splits import find_split
     from export.recipes.catalogue import POOLED
     from export.training.plans import TrainingPlan
     from export.training.train import train

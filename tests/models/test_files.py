@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from export.data.split import read_split
+from export.data.splits import read_split
 from kennel.backup.listing import HEAD, read_head
 from models.contract import MAX_CARD_LEVELS, ModelCard
 from models.errors import (

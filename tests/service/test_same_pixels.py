@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from export.data.caches import PixelSource, cached_pixels
+from export.data.cache import PixelSource, cached_pixels
 from export.progress import silent
 from models.images.codec import Pixels, decode_image
 from models.wire.client import ModelServerClient

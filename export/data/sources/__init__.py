@@ -1,1 +1,1 @@
-"""What Kaggle and others hand out: folders, zip files, CSV lists and IDX arrays."""
+"""Files of a source: in folders, in archives, in IDX arrays."""

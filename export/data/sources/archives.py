@@ -26,7 +26,6 @@ from threading import Lock
 from types import TracebackType
 from typing import IO, Final, Protocol, Self
 
-from export.data.checks.findings import find
 from export.data.sources.files import (
     ARCHIVE_SUFFIXES,
     HIDDEN_FOLDER,
@@ -34,6 +33,7 @@ from export.data.sources.files import (
     Listing,
     Origin,
     SourceFile,
+    as_findings,
     kind_of,
 )
 from models.errors import (
@@ -151,9 +151,11 @@ class Archives:
         folders.discard("")
         kind = f"unsafe {archive.kind} member"
         findings = (
-            *find(kind, unsafe, "it was left out"),
-            *find(HIDDEN_FOLDER, sorted(hidden), "it was left out"),
-            *find("file that is twice in the archive", replaced, "the last one counts"),
+            *as_findings(kind, unsafe, "it was left out"),
+            *as_findings(HIDDEN_FOLDER, sorted(hidden), "it was left out"),
+            *as_findings(
+                "file that is twice in the archive", replaced, "the last one counts"
+            ),
         )
         return Listing(tuple(files.values()), tuple(sorted(folders)), findings)
 

@@ -1,8 +1,7 @@
-"""Every file of a source, whether it lies in a folder or in an archive.
+"""Files and photos of a source, and the findings that are reported about them.
 
-A path is where the file would lie if all archives were unpacked beside themselves, so
-that the layouts need not know of archives. What the system put there (``__MACOSX``,
-``Thumbs.db``, hidden files) is never listed; hidden folders are told.
+A folder is walked here; what lies in archives and IDX files is added by `archives` and
+`reading`. A file keeps its origin, so nothing is copied or unpacked to look at it.
 """
 
 from __future__ import annotations
@@ -11,16 +10,17 @@ import os
 import re
 import stat
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from export.data.checks.findings import Finding, find
 from models.errors import DatasetError, NotFoundError, StorageUnavailableError
 from models.images.files import FILE_FAULTS, explain_read_error
 from models.images.formats import START_BYTES, is_photo, is_system_file
+from models.text import printable
 
 PHOTO: Final = "photo"
 ARCHIVE: Final = "archive"
@@ -205,7 +205,7 @@ class _Walk:
         findings = [
             finding
             for kind, paths in self._odd.items()
-            for finding in find(kind, sorted(paths), "it was left out")
+            for finding in as_findings(kind, sorted(paths), "it was left out")
         ]
         return Listing(
             tuple(sort_files(self._files)),
@@ -291,3 +291,102 @@ def _fail(error: OSError) -> None:
         )
         raise DatasetError(message) from error
     raise StorageUnavailableError(explain_read_error(error.filename, error)) from error
+
+
+GIVEN_GROUPING: Final = "folders train and valid"
+"""What is said of a split that the source itself has."""
+
+
+@dataclass(frozen=True)
+class SourcePhoto:
+    """A photo of a source; ``group`` is what must not be on both sides of a split."""
+
+    file: SourceFile
+    label: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class CollectedPhotos:
+    """All photos of a source, and what was odd about where they lay.
+
+    Attributes:
+        layout: flat, classes, csv or idx.
+        labelled: photos to train on; to be split unless there are ``valid`` ones.
+        valid: photos that the source itself sets apart for validation.
+        test: photos to predict; those with a label can be scored.
+        labelled_by: which CSV, and which of its columns, gave the labels.
+        parts: folders of the source and the part that each is: train, valid or test.
+        left: photos that were not taken, by path, and why.
+        files: how many files the source holds.
+        left_out: how many of them, photos or not, were not taken.
+    """
+
+    layout: str
+    labelled: tuple[SourcePhoto, ...]
+    test: tuple[SourcePhoto, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    labelled_by: str = ""
+    valid: tuple[SourcePhoto, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
+    left: Mapping[str, str] = field(default_factory=dict)
+    files: int = 0
+    left_out: int = 0
+
+    @property
+    def photos(self) -> tuple[SourcePhoto, ...]:
+        """All photos that were taken."""
+        return (*self.labelled, *self.valid, *self.test)
+
+    def summary(self, taken: int) -> dict[str, Any]:
+        """What was found, as JSON, if *taken* of the photos can be read."""
+        return {
+            "layout": self.layout,
+            "files": self.files,
+            "taken": taken,
+            "left_out": self.left_out + len(self.photos) - taken,
+            "parts": dict(sorted(self.parts.items())),
+        }
+
+
+MAX_KEPT: Final = 1000
+MAX_NAMED: Final = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of trouble: how often, where (the worst first), and the remedy."""
+
+    kind: str
+    count: int
+    remedy: str
+    examples: tuple[str, ...]
+
+
+def as_findings(kind: str, examples: Sequence[str], remedy: str) -> tuple[Finding, ...]:
+    """A finding of that kind, or nothing if there is no example."""
+    if not examples:
+        return ()
+    shown = tuple(map(printable, examples[:MAX_KEPT]))
+    return (Finding(kind, len(examples), remedy, shown),)
+
+
+FILE_THREADS: Final = 4
+_BUNCH: Final = 32
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+def map_files(function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
+    """*function* of each of *items*, in their order, as they are done.
+
+    Stops, and starts nothing more, when *function* raises; what is under way ends first.
+    """
+
+    def work(start: int) -> list[_R]:
+        return [function(item) for item in items[start : start + _BUNCH]]
+
+    with ThreadPoolExecutor(FILE_THREADS) as pool:
+        for results in pool.map(work, range(0, len(items), _BUNCH)):
+            yield from results

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from export.evaluation.expectation import COVERAGE
+from export.evaluation.metrics import COVERAGE
 from export.report.content import ReportContent, ReportedPhotos
 from export.report.drawing.markup import Markup, join, paragraph, text
 from export.report.drawing.numbers import count, loss, percent

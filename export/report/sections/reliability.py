@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from export.evaluation.reliability import (
+from export.evaluation.metrics import (
     ReliabilityBin,
     expected_calibration_error,
     reliability_bins,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
-from export.recipes.recipe import EXACT
+from export.recipes.catalogue import EXACT
 from export.report.content import ReportContent, ReportedStage
 from export.report.drawing.axes import Axis, axis_over, epoch_axis
 from export.report.drawing.charts import Chart, Divider, Line, Marks, Shape

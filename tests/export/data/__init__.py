@@ -1,1 +1,1 @@
-"""Tests of what becomes a split: sources, checks, preparation."""
+"""Tests of `export.data`."""

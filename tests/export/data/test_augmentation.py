@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.data.augmentation.draws import draw, from_rows
-from export.data.augmentation.named import AUGMENTATIONS, parse_augmentation
-from export.data.augmentation.options import Augmentation
+from export.data.augmentation import (
+    AUGMENTATIONS,
+    Augmentation,
+    draw,
+    from_rows,
+    parse_augmentation,
+)
 from models.errors import InvalidRequestError
 from models.images.codec import Pixels
 from models.networks.runtime import start_tensorflow
@@ -36,7 +40,7 @@ def photos() -> Pixels:
 @pytest.fixture(scope="module")
 def augment() -> Callable[..., Pixels]:
     start_tensorflow()
-    from export.data.augmentation.pixels import augment
+    from export.data.augmentation import augment
 
     return augment
 
@@ -45,7 +49,7 @@ def augment() -> Callable[..., Pixels]:
 def change() -> Callable[..., Pixels]:
     """Applies chosen draws (0 where none is named) instead of random ones."""
     start_tensorflow()
-    from export.data.augmentation.pixels import apply_draws
+    from export.data.augmentation import apply_draws
 
     def apply(pixels: Pixels, augmentation: Augmentation, **draws: float) -> Pixels:
         rows = np.zeros((len(pixels), 12))
@@ -223,7 +227,7 @@ class TestPixels:
         assert not np.array_equal(together, augment(many, options, 3, 3, rows))
 
     def test_preview_starts_with_the_original(self, photos: Pixels) -> None:
-        from export.data.augmentation.pixels import preview_grid
+        from export.data.augmentation import preview_grid
 
         grid = preview_grid(photos, AUGMENTATIONS["demo"], seed=1, columns=4)
 

@@ -1,1 +1,1 @@
-"""Metrics, calibration and diagnosis, on generated logits."""
+"""Tests of `export.evaluation`, on generated logits."""

@@ -8,10 +8,15 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from export.evaluation.calibration import Calibration, calibrate
-from export.evaluation.clipping import choose_clip_bound
-from export.evaluation.folds import FOLDS, hold_out, stratified_folds
-from export.evaluation.temperature import fit_temperature
+from export.evaluation.calibration import (
+    FOLDS,
+    Calibration,
+    calibrate,
+    choose_clip_bound,
+    fit_temperature,
+    hold_out,
+    stratified_folds,
+)
 from models.errors import DatasetError
 from models.probabilities import accuracy, clip, log_loss, softmax
 from tests.export.evaluation.logits import Logits, saturated, simulated

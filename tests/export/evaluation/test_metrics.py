@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from export.evaluation.calibration import Calibration, calibrate
-from export.evaluation.expectation import expected_score
-from export.evaluation.metrics import ClassMetrics, evaluate_logits, per_class
-from export.evaluation.reliability import expected_calibration_error, reliability_bins
+from export.evaluation.metrics import (
+    ClassMetrics,
+    evaluate_logits,
+    expected_calibration_error,
+    expected_score,
+    per_class,
+    reliability_bins,
+)
 from models.probabilities import clip, log_loss, softmax
 from tests.export.evaluation.logits import Logits, saturated, simulated
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.recipes.catalogue import RECIPES, find_recipe
-from export.recipes.choice import choose_recipe
+from export.recipes.catalogue import RECIPES, choose_recipe, find_recipe
 from models.errors import DatasetError, InvalidRequestError
 from models.networks.network import OPTIONS_BY_HEAD
 from models.networks.runtime import start_tensorflow

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from export.evaluation.diagnosis import Diagnosis
-from export.evaluation.expectation import ScoreInterval
+from export.evaluation.metrics import ScoreInterval
 from export.report.content import ReportContent, ReportedPhotos
 from export.stages.history import Epoch
+from export.training.diagnosis import Diagnosis
 from models.probabilities import softmax
 from tests.pictures import grey, noise
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.evaluation.expectation import ScoreInterval
+from export.evaluation.metrics import ScoreInterval
 from export.report.content import ReportContent, ReportedPhotos, ReportedStage
 from export.report.sections.card import card_section
 from export.report.sections.clipping import clipping_section

@@ -12,11 +12,11 @@ import pytest
 from export.stages.logistic import fit_logistic
 from models.errors import InvalidRequestError
 from models.probabilities import softmax
-from tests.export.data.sources import prepared, request_for, write_drivers
+from tests.export.data.small_sources import prepared, request_for, write_drivers
 from tests.training import small_plan, train_plan
 
 if TYPE_CHECKING:
-    from export.recipes.recipe import Recipe
+    from export.recipes.catalogue import Recipe
 
 
 def test_solution_has_no_slope_left() -> None:
@@ -67,7 +67,7 @@ def test_products_of_channels_are_pooled_over_positions() -> None:
 @pytest.mark.tensorflow
 def test_second_order_run_is_fitted_joined_and_exported_whole(tmp_path: Path) -> None:
     plan = small_plan(tmp_path)
-    from export.evaluation.prediction import predict_photos
+    from export.training.prediction import predict_photos
 
     run = train_plan(replace(plan, recipe=small_second_order()))
 
@@ -96,7 +96,7 @@ def test_prepared_duplicates_and_groups_are_solved_in_folds(
     tmp_path: Path, group_by: str
 ) -> None:
     plan = small_plan(tmp_path)
-    from export.data.photos import find_split
+    from export.data.splits import find_split
     from export.training.folds import join_parts
 
     source = tmp_path / "photos"

@@ -60,7 +60,7 @@ def dense_model(*, frozen: bool = False) -> Any:
 @pytest.fixture
 def stage_run(tmp_path: Path) -> Callable[..., StageRun]:
     start_tensorflow()
-    from export.recipes.recipe import Recipe, Stage
+    from export.recipes.catalogue import Recipe, Stage
     from export.stages.checkpoints import CheckpointFolder
     from export.stages.loop import StageRun
 
@@ -81,7 +81,7 @@ def stage_run(tmp_path: Path) -> Callable[..., StageRun]:
 
 
 def test_best_weights_by_validation_loss_are_kept(stage_run: Any) -> None:
-    from export.recipes.recipe import Stage
+    from export.recipes.catalogue import Stage
     from export.stages.answers import evaluate
     from export.stages.loop import run_stage
 
@@ -97,7 +97,7 @@ def test_best_weights_by_validation_loss_are_kept(stage_run: Any) -> None:
 def test_training_figures_are_of_the_whole_epoch(stage_run: Any) -> None:
     import keras
 
-    from export.recipes.recipe import Stage
+    from export.recipes.catalogue import Stage
     from export.stages.answers import evaluate
     from export.stages.loop import run_stage
 
@@ -112,7 +112,7 @@ def test_training_figures_are_of_the_whole_epoch(stage_run: Any) -> None:
 
 
 def test_training_stops_when_patience_is_over(stage_run: Any) -> None:
-    from export.recipes.recipe import Stage
+    from export.recipes.catalogue import Stage
     from export.stages.loop import run_stage
 
     wrong = clouds(2)
@@ -125,7 +125,7 @@ def test_training_stops_when_patience_is_over(stage_run: Any) -> None:
 
 
 def test_stage_that_makes_it_worse_leaves_the_weights(stage_run: Any) -> None:
-    from export.recipes.recipe import Stage
+    from export.recipes.catalogue import Stage
     from export.stages.loop import run_stage
 
     model = dense_model()
@@ -136,7 +136,7 @@ def test_stage_that_makes_it_worse_leaves_the_weights(stage_run: Any) -> None:
 
 
 def test_frozen_layers_stand_still_and_the_others_move(stage_run: Any) -> None:
-    from export.recipes.recipe import Stage
+    from export.recipes.catalogue import Stage
     from export.stages.loop import run_stage
 
     model = dense_model(frozen=True)
@@ -168,7 +168,7 @@ def test_weights_that_should_not_have_moved_are_named() -> None:
 
 
 def test_loss_that_is_no_number_stops_at_once(stage_run: Any) -> None:
-    from export.recipes.recipe import Stage
+    from export.recipes.catalogue import Stage
     from export.stages.loop import run_stage
 
     run = stage_run(Stage(epochs=50, learning_rate=1e30, optimizer="sgd"))
@@ -188,7 +188,7 @@ def test_infinite_logits_have_no_loss_and_give_no_warning() -> None:
 
 
 def test_cosine_falls_from_the_rate_towards_zero() -> None:
-    from export.recipes.recipe import Stage
+    from export.recipes.catalogue import Stage
     from export.stages.optimizers import learning_rate
 
     stage = Stage(epochs=10, learning_rate=0.1, schedule="cosine")
@@ -201,7 +201,7 @@ def test_cosine_falls_from_the_rate_towards_zero() -> None:
 
 def test_unknown_optimizer_and_schedule_are_named() -> None:
     start_tensorflow()
-    from export.recipes.recipe import Recipe, Stage
+    from export.recipes.catalogue import Recipe, Stage
     from export.stages.optimizers import build_optimizer, learning_rate
 
     with pytest.raises(InvalidRequestError, match="no optimizer 'adum'"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from export.data.split import Photo
+from export.data.splits import Photo
 from tests.training import small_plan, train_plan
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plan(home: Path) -> TrainingPlan:
     """Two stages, the second of which trains convolutions; short."""
     plan = small_plan(home, run="two-stages")
-    from export.recipes.recipe import Stage
+    from export.recipes.catalogue import Stage
 
     stages = (
         Stage("head", 2, 2, 1e-2),
@@ -141,7 +141,7 @@ def kill_after(folder: Path, name: str, times: int) -> int:
 def test_joined_network_answers_as_the_head_on_cached_features(
     trained: TrainedRun,
 ) -> None:
-    from export.evaluation.prediction import predict_photos
+    from export.training.prediction import predict_photos
 
     cached, _ = trained.validation()
     predicted = predict_photos(trained, Path(trained.split.folder))
@@ -183,7 +183,7 @@ def test_members_and_views_are_averaged_in_probability(ensemble: TrainedRun) -> 
 def test_validation_of_an_ensemble_is_what_the_whole_network_says(
     ensemble: TrainedRun,
 ) -> None:
-    from export.evaluation.prediction import predict_photos
+    from export.training.prediction import predict_photos
 
     predicted = predict_photos(ensemble, Path(ensemble.split.folder))
 
@@ -219,7 +219,7 @@ def test_run_file_is_json_that_tells_each_epoch(trained: TrainedRun) -> None:
 
 @pytest.fixture(scope="module")
 def folded(plan: TrainingPlan) -> TrainedRun:
-    from export.recipes.recipe import Stage
+    from export.recipes.catalogue import Stage
     from export.training.folds import join_parts
 
     stage = Stage("head", 3, 3, 1e-2, views=("none", "vertical"))
@@ -362,7 +362,7 @@ def test_report_counts_what_was_trained(
 
 
 def test_stage_that_made_the_model_worse_trained_nothing(plan: TrainingPlan) -> None:
-    from export.recipes.recipe import Stage
+    from export.recipes.catalogue import Stage
     from export.report.run_content import run_content
     from export.training.runs import read_run
 
@@ -388,7 +388,7 @@ def test_stage_that_made_the_model_worse_trained_nothing(plan: TrainingPlan) -> 
 
 
 def test_median_fold_says_how_long_all_photos_are_learnt() -> None:
-    from export.recipes.recipe import Recipe, Stage
+    from export.recipes.catalogue import Recipe, Stage
     from export.training.folds import settle_epochs
     from export.training.members import Member
 
@@ -404,7 +404,7 @@ def test_median_fold_says_how_long_all_photos_are_learnt() -> None:
 def test_augmented_photos_pass_the_frozen_part_in_inference(
     plan: TrainingPlan, passes: int
 ) -> None:
-    from export.recipes.recipe import Stage
+    from export.recipes.catalogue import Stage
 
     stage = Stage("head", 2, 2, 1e-2, augmentation="flips", passes=passes)
     recipe = replace(plan.recipe, stages=(stage,))

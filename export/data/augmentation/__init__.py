@@ -1,1 +1,0 @@
-"""Training photos varied at random, never validation or test photos."""

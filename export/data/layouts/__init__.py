@@ -1,0 +1,1 @@
+"""Layouts of a source: how folders and CSV files label its photos."""

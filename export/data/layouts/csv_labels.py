@@ -1,0 +1,653 @@
+"""CSV files that say which photo shows what: Dog Breed's `id,breed`, State Farm's
+`subject,classname,img`, HAM10000's column for each label.
+
+Columns are known by their names, or else by what they hold: file names in one, few
+different values in another. Photos may lie anywhere below the source, as long as name, or
+name and folder, tell them apart. What a spreadsheet does to a list (lost zeros, other
+case, backslashes, another machine's folders) is undone where only one photo fits.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import defaultdict
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from export.data.sources.archives import Archives
+from export.data.sources.files import (
+    CollectedPhotos,
+    Finding,
+    Listing,
+    Origin,
+    SourceFile,
+    SourcePhoto,
+    as_findings,
+)
+from models.errors import (
+    DatasetError,
+    InvalidImageError,
+    InvalidRequestError,
+    quoted,
+    quoted_names,
+)
+from models.images.formats import PHOTO_SUFFIXES
+from models.text import (
+    PHOTO_COLUMNS,
+    CsvFaultError,
+    column_key,
+    loose_name,
+    nearest_name,
+    normal_name,
+    parse_flag,
+    read_csv_rows,
+)
+
+LABEL_COLUMNS: Final = (
+    *("classname", "class_name", "label", "labels", "class", "classes", "category"),
+    *("categories", "label_name", "category_name", "class_label", "target", "breed"),
+    *("diagnosis", "dx", "species", "variety", "disease", "emotion", "class_id"),
+    *("label_id", "category_id"),
+)
+SUBJECT_COLUMNS: Final = tuple(
+    f"{name}{ending}"
+    for name in ("subject", "patient", "driver", "person", "lesion")
+    for ending in ("", "_id", "id")
+)
+MAX_LIST_BYTES: Final = 256 * 1024**2
+
+_PART_COLUMNS: Final = (
+    *("usage", "split", "part", "partition", "set", "subset", "data_set", "phase"),
+    *("fold", "kfold", "is_train", "is_valid", "is_validation", "is_test"),
+)
+_SUFFIXES: Final = (".csv", ".tsv", ".xlsx", ".xls")
+_WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_SUBMISSION: Final = "submission"  # has id and label, but no labels
+_MOST_FILES: Final = 20
+_MOST_FOLDERS: Final = 3
+_ROWS_TRIED: Final = 1000
+_MOST_NEAREST: Final = 3
+_MISSING: Final = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "null"})
+
+
+@dataclass(frozen=True)
+class NamedColumns:
+    """The columns that the user has named; None: they are found out."""
+
+    photo: str | None = None
+    label: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class FoundLists:
+    """The CSV files of a source.
+
+    Attributes:
+        usable: what each that labels photos gives, by its name.
+        refused: of the others, why each was not taken.
+    """
+
+    usable: dict[str, CollectedPhotos] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def only(self) -> CollectedPhotos:
+        """What the one usable list gives.
+
+        Raises:
+            DatasetError: there is none, or there are several.
+        """
+        if len(self.usable) == 1:
+            return next(iter(self.usable.values()))
+        if len(self.usable) > 1:
+            message = (
+                f"{len(self.usable)} CSV files label photos "
+                f"({quoted_names(sorted(self.usable))}): name one with --csv"
+            )
+        else:
+            message = (
+                "; ".join(self.reasons()) or "there is no CSV file below the source"
+            )
+        raise DatasetError(message)
+
+    def reasons(self) -> list[str]:
+        """Why each of the others was not taken, with its name."""
+        return [f"{name} {reason}" for name, reason in self.refused.items()]
+
+
+def find_lists(
+    listing: Listing, archives: Archives, given: Path | None, named: NamedColumns
+) -> FoundLists:
+    """The CSV files at or near the top of *listing*, or the *given* one, and their photos.
+
+    Sample submissions are passed over. Photos in a folder called test that the CSV does
+    not label are test photos.
+
+    Raises:
+        InvalidRequestError: there is no *given* file, neither here nor in the source.
+    """
+    found = FoundLists()
+    finder = _PhotoFinder(listing.photos)
+    files = [_given(given, listing)] if given else _candidates(listing)
+    for file in files[:_MOST_FILES]:
+        try:
+            collection = _collect(_read(file, archives), finder, listing, named)
+            if not given and all(each.file.is_test() for each in collection.labelled):
+                raise _UnusableError("labels test photos only")
+            found.usable[file.path] = collection
+        except _UnusableError as error:
+            found.refused[file.path] = str(error)
+    if len(files) > _MOST_FILES:
+        more = f"and {len(files) - _MOST_FILES:,} more CSV files"
+        found.refused[more] = "were not looked at: name one with --csv"
+    return found
+
+
+class _UnusableError(Exception):
+    """Why a CSV file is not taken, as the end of a sentence that begins with its name."""
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """A CSV file, its cells in their normal form; *rows* with their lines."""
+
+    name: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[int, Sequence[str]]]
+
+    def tried(self, column: int) -> list[str]:
+        """Cells of *column* from all over the file, at most `_ROWS_TRIED`."""
+        step = -(-len(self.rows) // _ROWS_TRIED)
+        return [cells[column] for _, cells in self.rows[::step]]
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Numbers of columns; several of *labels* hold 1 for the label they are called.
+
+    *guessed*: what they hold was asked, not their names.
+    """
+
+    photo: int
+    labels: tuple[int, ...]
+    group: int | None
+    guessed: bool
+
+
+def _given(path: Path, listing: Listing) -> SourceFile:
+    if path.is_file():
+        return SourceFile(path.name, path.stat().st_size, Origin(path))
+    # Perhaps in an archive.
+    end = "/".join(("", *_parts(str(path))))
+    inside = [
+        file for file in listing.files if f"/{normal_name(file.path)}".endswith(end)
+    ]
+    if len(inside) != 1:
+        known = quoted_names(file.path for file in inside or _candidates(listing))
+        message = (
+            f"--csv {quoted(str(path))}: {len(inside) or 'no'} such files, neither here "
+            f"nor in the source; its CSV files are {known}"
+        )
+        raise InvalidRequestError(message)
+    return inside[0]
+
+
+def is_list(file: SourceFile) -> bool:
+    """Whether *file* may be a list of labels, by its name and place."""
+    return (
+        file.name.lower().endswith(_SUFFIXES)
+        and file.path.count("/") <= _MOST_FOLDERS
+        and not is_submission(file)
+    )
+
+
+def is_submission(file: SourceFile) -> bool:
+    """Whether *file* is a sample submission: it has ids and labels, but no true ones."""
+    name = file.name.lower()
+    return name.endswith(_SUFFIXES) and _SUBMISSION in name
+
+
+def _candidates(listing: Listing) -> list[SourceFile]:
+    found = filter(is_list, listing.files)
+    return sorted(found, key=lambda file: (file.path.count("/"), file.path))
+
+
+def _read(file: SourceFile, archives: Archives) -> _Sheet:
+    if file.size > MAX_LIST_BYTES:
+        raise _UnusableError(f"is larger than {MAX_LIST_BYTES:,} bytes")
+    try:
+        if file.origin.members:
+            content = archives.read(file.origin)
+        else:
+            content = file.origin.location.read_bytes()
+        if content.startswith(_WORKBOOKS):
+            raise _UnusableError("is an Excel workbook: save its sheet as CSV in UTF-8")
+        rows = [
+            (line, [_clean(cell) for cell in cells])
+            for line, cells in read_csv_rows(io.BytesIO(content))
+        ]
+    except InvalidImageError as error:
+        raise _UnusableError(f"cannot be read: {error}") from error
+    except CsvFaultError as fault:
+        raise _UnusableError(f"line {fault.line} cannot be used: {fault}") from fault
+    if len(rows) < 2:
+        raise _UnusableError("has no rows: it needs a header, and a row for each photo")
+    return _Sheet(file.path, tuple(rows[0][1]), rows[1:])
+
+
+def _clean(cell: str) -> str:
+    plain = normal_name(cell)
+    if len(plain) > 1 and plain[0] == plain[-1] and plain[0] in "\"'":
+        return plain[1:-1].strip()
+    return plain
+
+
+def _collect(
+    sheet: _Sheet, finder: _PhotoFinder, listing: Listing, named: NamedColumns
+) -> CollectedPhotos:
+    columns = _find_columns(sheet, finder, named)
+    labels = _labels(sheet, columns)
+    labelled: dict[str, SourcePhoto] = {}
+    missing, renamed = [], []
+    for (line, cells), label, match in zip(
+        sheet.rows, labels, _match(sheet, columns, labels, finder), strict=True
+    ):
+        written = cells[columns.photo]
+        if match is None:
+            missing.append((line, written, label))
+            continue
+        group = "" if columns.group is None else cells[columns.group]
+        _add(labelled, SourcePhoto(match.file, label, group), line)
+        if match.is_loose:
+            renamed.append(f"line {line}: {written} is {match.file.path}")
+    if not labelled:
+        raise _none_found(sheet, missing[0], finder)
+    return CollectedPhotos(
+        "csv",
+        tuple(labelled[path] for path in sorted(labelled)),
+        tuple(
+            SourcePhoto(photo)
+            for photo in listing.photos
+            if photo.is_test() and photo.path not in labelled
+        ),
+        (
+            *_missing(missing, finder),
+            *as_findings(
+                "photo of the CSV found under another name",
+                renamed,
+                "see that each is the photo meant",
+            ),
+            *_odd_columns(sheet, columns, named),
+            *_odd_labels(labels),
+        ),
+        _describe(sheet, columns),
+    )
+
+
+def _match(
+    sheet: _Sheet, columns: _Columns, labels: Sequence[str], finder: _PhotoFinder
+) -> list[_Match | None]:
+    """The photo of each row; what another row names to the letter is not guessed at."""
+    names = [cells[columns.photo] for _, cells in sheet.rows]
+    exact = [
+        finder.find(name, label) for name, label in zip(names, labels, strict=True)
+    ]
+    taken = {file.path for file in exact if file is not None}
+    return [
+        _Match(file, is_loose=False)
+        if file is not None
+        else finder.find_loosely(name, label, taken)
+        for file, name, label in zip(exact, names, labels, strict=True)
+    ]
+
+
+def _labels(sheet: _Sheet, columns: _Columns) -> list[str]:
+    labels = []
+    for line, cells in sheet.rows:
+        photo = cells[columns.photo]
+        if len(columns.labels) == 1:
+            label = cells[columns.labels[0]]
+        else:
+            marked = (each for each in columns.labels if parse_flag(cells[each]))
+            label = sheet.header[next(marked)]
+        if not photo or not label:
+            lack = f"no label for {quoted(photo)}" if photo else "no photo"
+            raise _UnusableError(
+                f"line {line} has {lack} ({quoted(','.join(cells))}): fill it in, or "
+                "remove the row"
+            )
+        labels.append(label)
+    return labels
+
+
+def _add(labelled: dict[str, SourcePhoto], photo: SourcePhoto, line: int) -> None:
+    other = labelled.setdefault(photo.file.path, photo)
+    if other != photo:
+        raise _UnusableError(
+            f"line {line} lists {photo.file.path} as {_said(photo)}, an earlier line "
+            f"as {_said(other)}: keep one of the rows"
+        )
+
+
+def _said(photo: SourcePhoto) -> str:
+    return f"{photo.label!r} of {photo.group!r}" if photo.group else repr(photo.label)
+
+
+_Row = tuple[int, str, str]
+"""Line, photo and label."""
+
+
+def _none_found(sheet: _Sheet, first: _Row, finder: _PhotoFinder) -> _UnusableError:
+    if copies := finder.copies(first[1]):
+        return _UnusableError(
+            f"names photos that are there several times (line {first[0]}: {first[1]} is "
+            f"{quoted_names(copies)}): give the folder of one of them as the source"
+        )
+    return _UnusableError(
+        f"fits none of the photos: none of the {len(sheet.rows):,} photos that it names "
+        f"was found below the source ({_where(first, finder)}; {finder.example()})"
+    )
+
+
+def _missing(missing: Sequence[_Row], finder: _PhotoFinder) -> tuple[Finding, ...]:
+    nearest = [_where(row, finder) for row in missing[:_MOST_NEAREST]]
+    others = [f"line {line}: {photo} ({label})" for line, photo, label in missing]
+    return as_findings(
+        "photo of the CSV not found",
+        nearest + others[_MOST_NEAREST:],
+        "add it, or remove the row",
+    )
+
+
+def _where(row: _Row, finder: _PhotoFinder) -> str:
+    line, photo, label = row
+    near = finder.nearest(photo)
+    nearest = f", the nearest file is {near}" if near else ""
+    return f"line {line}: {photo} ({label}){nearest}"
+
+
+def _odd_columns(
+    sheet: _Sheet, columns: _Columns, named: NamedColumns
+) -> tuple[Finding, ...]:
+    subjects = [] if named.group else _known(sheet, SUBJECT_COLUMNS)
+    guess = [_describe(sheet, columns)] if columns.guessed else []
+    return (
+        *as_findings(
+            "column of the CSV that --group-by does not name",
+            [sheet.header[each] for each in subjects],
+            "photos of one subject on both sides make validation look too good",
+        ),
+        *as_findings(
+            "columns of the CSV told by what they hold",
+            guess,
+            "name them with --photo-column and --label-column",
+        ),
+    )
+
+
+def _odd_labels(labels: Sequence[str]) -> tuple[Finding, ...]:
+    return as_findings(
+        "label that R, pandas or Excel write where there is none",
+        sorted({label for label in labels if label.casefold() in _MISSING}),
+        "it is a class of its own: remove its rows if they have no label",
+    )
+
+
+def _describe(sheet: _Sheet, columns: _Columns) -> str:
+    labels = quoted_names(sheet.header[each] for each in columns.labels)
+    where = "labels in" if len(columns.labels) == 1 else "a label each in"
+    return f"{sheet.name}: photos in {quoted(sheet.header[columns.photo])}, {where} {labels}"
+
+
+def _find_columns(sheet: _Sheet, finder: _PhotoFinder, named: NamedColumns) -> _Columns:
+    known = {*PHOTO_COLUMNS, *LABEL_COLUMNS}
+    if any(
+        finder.find(cell, "") for cell in sheet.header if column_key(cell) not in known
+    ):
+        raise _UnusableError(
+            f"begins with a photo ({quoted(','.join(sheet.header))}): add a first line "
+            "that names the columns, such as image,label"
+        )
+    group = _named(sheet, named.group, "--group-by") if named.group else None
+    photo = _named(sheet, named.photo, "--photo-column") if named.photo else None
+    known_photo = photo is not None
+    if photo is None:
+        photo, known_photo = _photo_column(sheet, finder)
+    if named.label:
+        labels = (_named(sheet, named.label, "--label-column"),)
+        return _Columns(photo, labels, group, not known_photo)
+    # A column without a name counts rows.
+    free = [
+        number
+        for number, name in enumerate(sheet.header)
+        if name and number not in {photo, group}
+    ]
+    named_so = [each for each in _known(sheet, LABEL_COLUMNS) if each in free]
+    if named_so:
+        return _Columns(photo, (named_so[0],), group, not known_photo)
+    told = _label_columns(sheet, free, photo)
+    return _Columns(photo, told, group, len(told) == 1 or not known_photo)
+
+
+def _named(sheet: _Sheet, wanted: str, option: str) -> int:
+    found = [
+        number
+        for number, name in enumerate(sheet.header)
+        if column_key(name) == column_key(wanted)
+    ]
+    exact = [each for each in found if sheet.header[each] == normal_name(wanted)]
+    fitting = exact or found
+    if len(fitting) != 1:
+        count = f"{len(fitting)} columns" if fitting else "no column"
+        raise _UnusableError(
+            f"has {count} {quoted(wanted)} ({option}); its columns are "
+            f"{', '.join(sheet.header)}"
+        )
+    return fitting[0]
+
+
+def _known(sheet: _Sheet, names: Sequence[str]) -> list[int]:
+    """The columns that have one of *names*, in the order of these."""
+    keys = [column_key(name) for name in sheet.header]
+    return [keys.index(name) for name in names if name in keys]
+
+
+def _photo_column(sheet: _Sheet, finder: _PhotoFinder) -> tuple[int, bool]:
+    """The column of photos, and whether its name says so."""
+    known = _known(sheet, PHOTO_COLUMNS)
+    columns = range(len(sheet.header))
+    likely: list[int] = []
+    # Numbers that count rows are like lost zeros: files named to the letter win.
+    for find_photo in (finder.find, finder.find_loosely):
+        shares = [_share_found(sheet, each, find_photo) for each in columns]
+        best = max(known, key=shares.__getitem__, default=None)
+        if best is not None and shares[best] > 0:
+            return best, True
+        likely = likely or _likely(sheet, shares)
+    if len(likely) == 1:
+        return likely[0], False
+    if known:
+        return known[0], True
+    names = quoted_names(sheet.header[each] for each in likely or columns)
+    what = "several" if likely else "no"
+    raise _UnusableError(
+        f"has {what} columns that hold names of the photos ({names}): name one with "
+        "--photo-column"
+    )
+
+
+def _share_found(
+    sheet: _Sheet, column: int, find_photo: Callable[[str, str], object]
+) -> float:
+    tried = sheet.tried(column)
+    return sum(find_photo(cell, "") is not None for cell in tried) / len(tried)
+
+
+def _likely(sheet: _Sheet, shares: Sequence[float]) -> list[int]:
+    """The columns that name photos, hardly any twice."""
+    return [
+        number
+        for number, name in enumerate(sheet.header)
+        if name
+        and shares[number] >= 0.5
+        and len(set(tried := sheet.tried(number))) >= 0.9 * len(tried)
+    ]
+
+
+def _label_columns(sheet: _Sheet, free: list[int], photo: int) -> tuple[int, ...]:
+    """The column whose values are labels, or the columns that are labels."""
+    values = {each: {cells[each] for _, cells in sheet.rows} for each in free}
+    flags = tuple(each for each in free if None not in map(parse_flag, values[each]))
+    fault = _flag_fault(sheet, flags, photo)
+    if len(flags) > 1 and not fault:
+        return flags
+    others = {*_known(sheet, SUBJECT_COLUMNS), *_known(sheet, _PART_COLUMNS)}
+    few = [
+        each
+        for each in free
+        if each not in others and 2 <= len(values[each]) <= len(sheet.rows) / 2
+    ]
+    if len(few) == 1:
+        return (few[0],)
+    if len(few) > 1 and set(few) <= set(flags):
+        raise _UnusableError(f"{fault}: name one column with --label-column")
+    names = quoted_names(sheet.header[each] for each in few or range(len(sheet.header)))
+    what = "several columns that could be labels" if few else "no label column"
+    raise _UnusableError(f"has {what} ({names}): name one with --label-column")
+
+
+def _flag_fault(sheet: _Sheet, flags: Sequence[int], photo: int) -> str:
+    for line, cells in sheet.rows:
+        count = sum(map(bool, (parse_flag(cells[each]) for each in flags)))
+        if count != 1:
+            return (
+                f"line {line} has {count} labels for {quoted(cells[photo])}, and a photo "
+                "needs one"
+            )
+    return ""
+
+
+@dataclass(frozen=True)
+class _Match:
+    """*is_loose*: more than the case of the name differs."""
+
+    file: SourceFile
+    is_loose: bool
+
+
+class _PhotoFinder:
+    """Finds the photo that a cell of a CSV names, by its name with or without ending."""
+
+    def __init__(self, photos: Sequence[SourceFile]) -> None:
+        self._photos = photos
+        self._exact: dict[str, list[SourceFile]] = defaultdict(list)
+        for photo in photos:
+            name = normal_name(photo.name)
+            for each in {name, _stem(name)}:
+                self._exact[each].append(photo)
+
+    def find(self, cell: str, label: str) -> SourceFile | None:
+        """The one photo of that name; *label* is its class folder if several have it."""
+        *folders, name = _parts(cell) or [""]
+        found = self._exact.get(name, ())
+        if folders:
+            found = [photo for photo in found if _common(photo, folders)]
+        return self._only(found, folders, label)
+
+    def find_loosely(
+        self, cell: str, label: str, taken: Container[str] = ()
+    ) -> _Match | None:
+        """The same by a name of other case, ending, zeros, or another machine's folders.
+
+        The paths in *taken* are not it.
+        """
+        *folders, name = _parts(cell) or [""]
+        stem = _stem(name)
+        for wanted in (name, stem):
+            found = [
+                photo
+                for photo in self._loose.get(loose_name(wanted), ())
+                if photo.path not in taken
+            ]
+            file = self._only(found, folders, label)
+            if file is not None:
+                own = normal_name(file.name).casefold()
+                same = {own, _stem(own)}
+                return _Match(file, is_loose=name.casefold() not in same)
+        return None
+
+    def nearest(self, cell: str) -> str | None:
+        """The path of the photo whose name is most like that of *cell*."""
+        stem = _stem((_parts(cell) or [""])[-1])
+        paths = {_stem(_parts(photo.path)[-1]): photo.path for photo in self._photos}
+        near = nearest_name(stem, paths)
+        return paths[near] if near else None
+
+    def copies(self, cell: str) -> list[str]:
+        """The paths of the photos that *cell* may mean, if these are several."""
+        found = self._exact.get((_parts(cell) or [""])[-1], ())
+        return [photo.path for photo in found] if len(found) > 1 else []
+
+    def example(self) -> str:
+        """How the photos are called."""
+        first = next((photo.path for photo in self._photos), None)
+        return f"the first photo is {first}" if first else "there are no photos"
+
+    @cached_property
+    def _loose(self) -> dict[str, list[SourceFile]]:
+        found = defaultdict[str, list[SourceFile]](list)
+        for name, photos in self._exact.items():
+            found[loose_name(name)] += photos
+        return {name: list(dict.fromkeys(photos)) for name, photos in found.items()}
+
+    @cached_property
+    def _folders(self) -> set[str]:
+        folders = {photo.folder for photo in self._photos}
+        return {loose_name(name) for each in folders for name in _parts(each)}
+
+    def _only(
+        self, found: Sequence[SourceFile], folders: Sequence[str], label: str
+    ) -> SourceFile | None:
+        if folders and found:
+            common = {photo.path: _common(photo, folders) for photo in found}
+            most = max(common.values())
+            # Only a folder that is not here can be another machine's.
+            if most == 0 and loose_name(folders[-1]) in self._folders:
+                return None
+            found = [photo for photo in found if common[photo.path] == most]
+        tests: tuple[Callable[[SourceFile], bool], ...] = (
+            lambda photo: _parts(photo.path)[-2:-1] == [label],
+            lambda photo: not photo.is_test(),
+        )
+        for test in tests:
+            if len(found) > 1:
+                found = [photo for photo in found if test(photo)] or found
+        return found[0] if len(found) == 1 else None
+
+
+def _parts(path: str) -> list[str]:
+    """The names in *path*, which may be another system's, in their normal form."""
+    names = (normal_name(each) for each in path.replace("\\", "/").split("/"))
+    return [each for each in names if each not in {"", "."}]
+
+
+def _stem(name: str) -> str:
+    """*name* without a photo's ending."""
+    stem, ending = os.path.splitext(name)  # noqa: PTH122
+    return stem if ending.lower() in PHOTO_SUFFIXES else name
+
+
+def _common(photo: SourceFile, folders: Sequence[str]) -> int:
+    """How many folders, from the last, *photo* lies in as *folders* say."""
+    own = map(loose_name, reversed(_parts(photo.path)[:-1]))
+    given = map(loose_name, reversed(folders))
+    count = 0
+    for mine, other in zip(own, given, strict=False):
+        if mine != other:
+            break
+        count += 1
+    return count

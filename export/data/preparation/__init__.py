@@ -1,1 +1,0 @@
-"""From a source of photos to a folder that trains, without ever losing a file."""

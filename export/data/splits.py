@@ -1,0 +1,418 @@
+"""Splits: which photos train and which validate, seeded and stratified.
+
+A folder that `kennel prepare` made keeps its split. A new one depends on nothing but the
+seed and the files, and photos of one group are never on both sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from export.data.checks import check_different, check_labels, check_utf8
+from export.data.layouts.collect import SourceOptions, collect_photos
+from export.data.manifest import (
+    MANIFEST_FILE,
+    PREPARE_PLAN_FILE,
+    check_files,
+    read_manifest,
+)
+from export.data.sources.archives import Archives
+from export.data.sources.files import (
+    GIVEN_GROUPING,
+    CollectedPhotos,
+    SourcePhoto,
+    map_files,
+    walk_folder,
+)
+from models.errors import DatasetError
+from models.files import hash_file, parse_json, write_atomically
+from models.text import normal_name
+
+SPLIT_SCHEMA: Final = 1
+
+CROSS_VALIDATED: Final = "cross-validated"
+"""The part of photos that train and validate in turn."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One labelled file; the path is relative to the data folder.
+
+    Photos of one ``group`` (a driver, exact duplicates) stay in one part; "": of none.
+    """
+
+    file: str
+    label: str
+    sha256: str
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which photos train and which validate; labels are in their normal form.
+
+    For cross-validation ``train`` and ``valid`` are the same photos: each fold of them
+    validates a model that was trained on the others.
+
+    Raises:
+        DatasetError: the folder or a file has a name that is not UTF-8.
+    """
+
+    folder: str
+    labels: tuple[str, ...]
+    seed: int
+    grouping: str
+    train: tuple[Photo, ...]
+    valid: tuple[Photo, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse names that neither the report nor the exported version can hold."""
+        check_utf8([self.folder])
+        check_utf8(photo.file for photo in (*self.train, *self.valid))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Photos per part and label, each photo once: folds are no parts."""
+        parts = {"train": self.train, "valid": self.valid}
+        if self.train == self.valid:
+            parts = {CROSS_VALIDATED: self.train}
+        return {
+            part: dict(Counter(photo.label for photo in photos))
+            for part, photos in parts.items()
+        }
+
+    def digest(self) -> str:
+        """Sha256 over the file lists of both parts, contents included."""
+        lines = [
+            f"{part} {photo.sha256} {photo.file}\n"
+            for part, photos in (("train", self.train), ("valid", self.valid))
+            for photo in photos
+        ]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the manifest; `read_split` reads it back."""
+        content = {"schema": SPLIT_SCHEMA, **asdict(self)}
+        write_atomically(path, json.dumps(content, indent=1))
+
+
+def read_split(path: Path) -> Split:
+    """Read a manifest.
+
+    Raises:
+        DatasetError: it is missing or not one.
+    """
+    try:
+        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+        content.pop("schema")
+        for part in ("train", "valid"):
+            content[part] = tuple(
+                Photo(**{**photo, "label": normal_name(photo["label"])})
+                for photo in content[part]
+            )
+        content["labels"] = tuple(map(normal_name, content["labels"]))
+        return Split(**content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{path} is not a split manifest ({error}): train again"
+        raise DatasetError(message) from error
+
+
+def classes_of(photos: Iterable[Photo], labels: Sequence[str]) -> Any:
+    """The class number of each photo, int64 [N]."""
+    numbers = {label: number for number, label in enumerate(labels)}
+    return np.array([numbers[photo.label] for photo in photos], dtype=np.int64)
+
+
+def find_split(
+    folder: Path,
+    valid_fraction: float,
+    seed: int,
+    groups: Mapping[str, str] | None = None,
+    report: Callable[[CollectedPhotos], None] = lambda found: None,
+) -> Split:
+    """The split of *folder* if it has one, else a new one of its labelled photos.
+
+    A folder made by `kennel prepare` has one, and so has one with folders for training
+    and validation; then *valid_fraction* and *groups* do not matter. In a new split,
+    exact duplicates and photos that *groups* (file to group) joins stay together. What
+    was found in a folder that is not prepared goes to *report* first.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        DatasetError: no photos, files are missing, a class is too small to split, or
+            nothing tells the photos of two classes apart.
+    """
+    if _is_prepared(folder):
+        return _prepared_split(folder)
+    found = collect_folder(folder)
+    report(found)
+    photos, valid = hash_photos(found.labelled), hash_photos(found.valid)
+    check_different([each.label for each in photos], [each.sha256 for each in photos])
+    if valid:
+        return _split(folder, seed, GIVEN_GROUPING, photos, valid)
+    return split_photos(folder, photos, valid_fraction, seed, groups or {})
+
+
+def has_split(split: Split) -> bool:
+    """Whether *split* was made before, by `kennel prepare` or as folders of parts."""
+    return split.grouping == GIVEN_GROUPING or _is_prepared(Path(split.folder))
+
+
+def _is_prepared(folder: Path) -> bool:
+    return (folder / MANIFEST_FILE).exists() or (folder / PREPARE_PLAN_FILE).exists()
+
+
+def split_photos(
+    folder: Path,
+    photos: Sequence[Photo],
+    valid_fraction: float,
+    seed: int,
+    groups: Mapping[str, str] | None = None,
+) -> Split:
+    """Cut a seeded, stratified share of *photos* off for validation.
+
+    With *groups* (file to group), these and exact duplicates stay on one side.
+
+    Raises:
+        DatasetError: a class is too small to have photos in both parts.
+    """
+    photos = sorted(photos, key=lambda photo: (photo.label, photo.file))
+    strata = [photo.label for photo in photos]
+    targets = share_of(strata, valid_fraction)
+    _check_targets(Counter(strata), targets, valid_fraction)
+    generator = np.random.default_rng(seed)
+    joined = _groups(photos, groups) if groups is not None else []
+    if any(joined):
+        photos = [
+            replace(photo, group=name)
+            for name, photo in zip(joined, photos, strict=True)
+        ]
+        names = [photo.group or photo.file for photo in photos]
+        chosen = set(choose_groups(strata, names, targets, generator))
+        valid = [photos[index] for index in sorted(chosen)]
+        train = [photo for index, photo in enumerate(photos) if index not in chosen]
+    else:
+        order = shuffle_strata(strata, generator)
+        valid = [photos[i] for name in order for i in order[name][: targets[name]]]
+        train = [photos[i] for name in order for i in order[name][targets[name] :]]
+    grouping = "stratified, groups kept together" if any(joined) else "stratified"
+    return _split(folder, seed, grouping, train, valid)
+
+
+def _split(
+    folder: Path, seed: int, grouping: str, train: list[Photo], valid: list[Photo]
+) -> Split:
+    labels = tuple(sorted({photo.label for photo in train}))
+    if not train or {photo.label for photo in valid} != set(labels):
+        only = {photo.label for photo in train} ^ {photo.label for photo in valid}
+        message = (
+            f"classes {', '.join(sorted(only)) or '(none)'} of {folder} have photos in "
+            "one part of the split only: add photos or groups, or split with another seed"
+        )
+        raise DatasetError(message)
+    return Split(str(folder), labels, seed, grouping, tuple(train), tuple(valid))
+
+
+def _prepared_split(folder: Path) -> Split:
+    manifest = read_manifest(folder)
+    parts = [manifest.part("train"), manifest.part("valid")]
+    check_files(folder, [file for part in parts for file in part])
+    train, valid = (
+        [Photo(file.file, file.label, file.sha256, file.group) for file in part]
+        for part in parts
+    )
+    return _split(folder, manifest.seed, manifest.grouping, train, valid)
+
+
+def _groups(photos: Sequence[Photo], groups: Mapping[str, str]) -> list[str]:
+    seen = Counter(photo.sha256 for photo in photos)
+    same = [photo.sha256 if seen[photo.sha256] > 1 else "" for photo in photos]
+    return join_groups([groups.get(photo.file, "") for photo in photos], same)
+
+
+def _check_targets(
+    sizes: Mapping[str, int], targets: Mapping[str, int], share: float
+) -> None:
+    for label, size in sizes.items():
+        if not 0 < targets[label] < size:
+            message = (
+                f"class {label!r} has {size} photos: too few to keep "
+                f"a share of {share:g} for validation"
+            )
+            raise DatasetError(message)
+
+
+def collect_folder(folder: Path) -> CollectedPhotos:
+    """What `kennel prepare` would find in *folder*, archives left closed.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        DatasetError: nothing labels its photos, or there are not two classes.
+    """
+    with Archives(folder) as archives:
+        found = collect_photos(walk_folder(folder), SourceOptions(), archives)
+    if any(photo.file.origin.members for photo in found.labelled):
+        message = f"{folder} holds IDX files: make photos of them with kennel prepare"
+        raise DatasetError(message)
+    check_labels((*found.labelled, *found.valid))
+    return found
+
+
+def list_photos(folder: Path) -> list[Photo]:
+    """The labelled photos of *folder*, by label and path.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        DatasetError: nothing labels its photos, there are not two classes, or it has
+            several parts.
+    """
+    found = collect_folder(folder)
+    labelled_test = [photo for photo in found.test if photo.label]
+    if found.valid or labelled_test:
+        message = (
+            f"{folder} has several parts ({', '.join(sorted(found.parts))}): give the "
+            "folder of one of them"
+        )
+        raise DatasetError(message)
+    return hash_photos(found.labelled)
+
+
+def hash_photos(photos: Sequence[SourcePhoto]) -> list[Photo]:
+    """*photos* with their hashes, by label and path."""
+    photos = sorted(photos, key=lambda photo: (photo.label, photo.file.path))
+    hashes = map_files(hash_file, [photo.file.origin.location for photo in photos])
+    return [
+        Photo(photo.file.path, photo.label, sha256)
+        for photo, sha256 in zip(photos, hashes, strict=True)
+    ]
+
+
+_TRIALS: Final = 20_000
+"""Group look-ups spent on a better fit: 26 drivers are tried in 769 orders."""
+
+
+def share_of(strata: Sequence[str], share: float) -> dict[str, int]:
+    """Items to choose in each stratum for a *share* (0..1) of every one."""
+    return {name: round(count * share) for name, count in _sizes(strata).items()}
+
+
+def allot(strata: Sequence[str], count: int) -> dict[str, int]:
+    """*count* items over the strata by size (largest remainders), at least one each.
+
+    Fewer than *count* if there are not that many; none for some if count is too small.
+    """
+    sizes = _sizes(strata)
+    total = sum(sizes.values())
+    count = min(count, total)
+    exact = {name: count * size / total for name, size in sizes.items()}
+    floor = 1 if count >= len(sizes) else 0
+    chosen = {name: max(floor, int(value)) for name, value in exact.items()}
+    by_need = sorted(sizes, key=lambda name: (chosen[name] - exact[name], name))
+    while sum(chosen.values()) < count:
+        for name in by_need[: count - sum(chosen.values())]:
+            chosen[name] += chosen[name] < sizes[name]
+    while sum(chosen.values()) > count:
+        chosen[max(chosen, key=lambda name: (chosen[name] - exact[name], name))] -= 1
+    return chosen
+
+
+def choose_items(
+    strata: Sequence[str], targets: Mapping[str, int], generator: np.random.Generator
+) -> list[int]:
+    """The numbers of randomly chosen items, as many of each stratum as its target."""
+    shuffled = shuffle_strata(strata, generator)
+    return [
+        index for name in shuffled for index in shuffled[name][: targets.get(name, 0)]
+    ]
+
+
+def shuffle_strata(
+    strata: Sequence[str], generator: np.random.Generator
+) -> dict[str, list[int]]:
+    """The numbers of each stratum's items in random order, by the strata's names."""
+    members: dict[str, list[int]] = {name: [] for name in sorted(set(strata))}
+    for index, name in enumerate(strata):
+        members[name].append(index)
+    return {
+        name: [indexes[place] for place in generator.permutation(len(indexes))]
+        for name, indexes in members.items()
+    }
+
+
+def choose_groups(
+    strata: Sequence[str],
+    groups: Sequence[str],
+    targets: Mapping[str, int],
+    generator: np.random.Generator,
+) -> list[int]:
+    """The numbers of the items of randomly chosen groups, near *targets* in each stratum.
+
+    Groups come in random order; one is taken if that brings the counts nearer to the
+    targets (least squares). Few groups are tried in many orders, and the best one counts.
+    At least one group is taken, however large.
+    """
+    names = sorted(set(strata))
+    ordered = sorted(set(groups))
+    numbers = {name: number for number, name in enumerate(ordered)}
+    counts = np.zeros((len(ordered), len(names)))
+    columns = {name: number for number, name in enumerate(names)}
+    for stratum, group in zip(strata, groups, strict=True):
+        counts[numbers[group], columns[stratum]] += 1
+    goal = np.array([targets.get(name, 0) for name in names], dtype=float)
+    best: set[int] = set()
+    best_distance = np.inf
+    for _ in range(max(1, _TRIALS // len(ordered))):
+        taken, distance = _try_order(counts, goal, generator.permutation(len(ordered)))
+        if distance < best_distance:
+            best, best_distance = taken, distance
+    best = best or {int(np.square(counts - goal).sum(axis=1).argmin())}
+    return [index for index, group in enumerate(groups) if numbers[group] in best]
+
+
+def join_groups(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """One group per item, such that items alike in *first* or in *second* share it.
+
+    An empty name is no group. Joined groups keep the name that sorts first.
+    """
+    parents: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def root(node: tuple[int, str]) -> tuple[int, str]:
+        while parents.setdefault(node, node) != node:
+            parents[node] = parents[parents[node]]
+            node = parents[node]
+        return node
+
+    for left, right in zip(first, second, strict=True):
+        if left and right:
+            low, high = sorted((root((0, left)), root((1, right))))
+            parents[high] = low
+    return [
+        root((0, left))[1] if left else root((1, right))[1] if right else ""
+        for left, right in zip(first, second, strict=True)
+    ]
+
+
+def _try_order(
+    counts: np.typing.NDArray[np.float64],
+    goal: np.typing.NDArray[np.float64],
+    order: np.typing.NDArray[np.int64],
+) -> tuple[set[int], float]:
+    missing = goal.copy()
+    taken: set[int] = set()
+    for number in order:
+        group = counts[number]
+        if group @ group < 2 * (missing @ group):
+            missing -= group
+            taken.add(int(number))
+    return taken, float(missing @ missing)
+
+
+def _sizes(strata: Sequence[str]) -> dict[str, int]:
+    return dict(sorted(Counter(strata).items()))

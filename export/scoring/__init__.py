@@ -1,0 +1,1 @@
+"""Submission CSVs: read strictly, scored offline, checked before upload."""

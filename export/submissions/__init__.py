@@ -1,1 +1,0 @@
-"""Submission CSVs that are already there: read strictly, scored, checked before sending."""

@@ -1,0 +1,115 @@
+"""What a trained run says of labelled photos, through Keras in float32."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.data.sources.reading import read_photo
+from export.data.splits import classes_of, list_photos
+from export.evaluation.calibration import calibrate
+from export.evaluation.metrics import evaluate_logits
+from export.training.classifier import build_classifier, classify
+from export.training.runs import TrainedRun
+from models.contract import MAX_BATCH_SIZE
+from models.errors import DatasetError, InvalidRequestError, quoted_names
+from models.files import write_atomically
+from models.images.codec import decode_image
+from models.probabilities import softmax
+
+
+@dataclass(frozen=True)
+class PredictedPhotos:
+    """Files with their true classes [N] and logits [N, K].
+
+    ``learnt``: how many of them the run was trained on; 0 for its validation photos.
+    """
+
+    files: Sequence[str]
+    classes: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    learnt: int = 0
+
+
+def predict_photos(run: TrainedRun, folder: Path | None) -> PredictedPhotos:
+    """Logits for the photos in *folder*'s class folders, or for the validation photos.
+
+    Raises:
+        DatasetError: the class folders are not the run's labels.
+        InvalidImageError: a photo cannot be decoded.
+    """
+    split = run.split
+    if folder is None:
+        logits, classes = run.validation()
+        return PredictedPhotos([each.file for each in split.valid], classes, logits)
+    photos = list_photos(folder)
+    if unknown := sorted({each.label for each in photos} - set(split.labels)):
+        message = (
+            f"{folder} has the labels {quoted_names(unknown)}, which the model does not "
+            f"know: it knows {quoted_names(split.labels)}"
+        )
+        raise DatasetError(message)
+    files = [each.file for each in photos]
+    logits = _classify_files(run, [folder / file for file in files])
+    trained = {photo.sha256 for photo in split.train}
+    learnt = sum(photo.sha256 in trained for photo in photos)
+    return PredictedPhotos(files, classes_of(photos, split.labels), logits, learnt)
+
+
+def validate_views(run: TrainedRun, views: tuple[str, ...]) -> TrainedRun:
+    """*run* averaging these *views* of each photo, validated and calibrated anew.
+
+    Raises:
+        InvalidRequestError: no such view, or the run has folds.
+        DatasetError: validation photos are gone, or answers are no numbers.
+    """
+    if run.recipe.folds:
+        message = (
+            f"each photo of {run.folder.name} trained members of it, so other views "
+            "cannot be validated: train with --views"
+        )
+        raise InvalidRequestError(message)
+    plan = replace(run.plan, recipe=replace(run.recipe, views=views))
+    changed = replace(run, plan=plan)
+    split = run.split
+    files = [Path(split.folder) / photo.file for photo in split.valid]
+    logits = _classify_files(changed, files)
+    classes = classes_of(split.valid, split.labels)
+    calibration = calibrate(logits, classes)
+    metrics = evaluate_logits(logits, classes, calibration, split.labels)
+    answers = (logits, classes)
+    return replace(changed, calibration=calibration, metrics=metrics, answers=answers)
+
+
+def write_probabilities(
+    predicted: PredictedPhotos, run: TrainedRun, path: Path
+) -> None:
+    """A CSV with a row for each photo: file, label, calibrated probabilities."""
+    labels = run.split.labels
+    probabilities = softmax(predicted.logits, run.calibration.temperature)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "label", *labels])
+    for file, number, row in zip(
+        predicted.files, predicted.classes, probabilities, strict=True
+    ):
+        writer.writerow([file, labels[number], *(f"{value:.8f}" for value in row)])
+    write_atomically(path, text.getvalue())
+
+
+def _classify_files(run: TrainedRun, files: Sequence[Path]) -> NDArray[Any]:
+    classifier = build_classifier(run)
+    size = run.recipe.image_size
+    parts = []
+    for start in range(0, len(files), MAX_BATCH_SIZE):
+        batch = files[start : start + MAX_BATCH_SIZE]
+        pixels = [decode_image(read_photo(file), size) for file in batch]
+        parts.append(classify(classifier, np.stack(pixels)))
+    return np.concatenate(parts)

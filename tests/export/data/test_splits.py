@@ -1,0 +1,168 @@
+"""Splits: stratified, seeded, written down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from export.data.splits import find_split, list_photos, read_split, split_photos
+from models.errors import DatasetError
+from tests.export.data.small_sources import prepared, write_flat
+
+
+def make_classes(folder: Path, **counts: int) -> Path:
+    for label, count in counts.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            (folder / label / f"{number}.png").write_bytes(f"{label}{number}".encode())
+    return folder
+
+
+def test_split_is_stratified_and_complete(tmp_path: Path) -> None:
+    photos = list_photos(make_classes(tmp_path, cat=40, dog=20))
+
+    split = split_photos(tmp_path, photos, 0.25, seed=3)
+
+    assert split.counts()["valid"] == {"cat": 10, "dog": 5}
+    assert {*split.train, *split.valid} == set(photos)
+    assert len(split.train) + len(split.valid) == len(photos)
+
+
+def test_photos_that_train_and_validate_in_turn_are_counted_once(
+    tmp_path: Path,
+) -> None:
+    split = split_photos(
+        tmp_path, list_photos(make_classes(tmp_path, cat=9, dog=6)), 0.34, seed=3
+    )
+    photos = (*split.train, *split.valid)
+
+    counts = replace(split, train=photos, valid=photos).counts()
+
+    assert counts == {"cross-validated": {"cat": 9, "dog": 6}}
+
+
+def test_duplicates_are_of_one_group_that_is_written_down(tmp_path: Path) -> None:
+    folder = make_classes(tmp_path / "photos", cat=9, dog=6)
+    (folder / "cat" / "twin.png").write_bytes(b"cat3")
+
+    find_split(folder, 0.34, seed=3).write(tmp_path / "split.json")
+
+    split = read_split(tmp_path / "split.json")
+    groups = {photo.file: photo.group for photo in (*split.train, *split.valid)}
+    assert groups["cat/twin.png"] == groups["cat/3.png"] != ""
+    assert groups["cat/0.png"] == ""
+
+
+def test_same_seed_gives_the_same_split_and_another_seed_another(
+    tmp_path: Path,
+) -> None:
+    photos = list_photos(make_classes(tmp_path, cat=40, dog=20))
+
+    first = split_photos(tmp_path, photos, 0.25, seed=3)
+
+    assert split_photos(tmp_path, photos[::-1], 0.25, seed=3) == first
+    assert split_photos(tmp_path, photos, 0.25, seed=4).valid != first.valid
+
+
+def test_manifest_is_read_back_and_its_digest_follows_the_content(
+    tmp_path: Path,
+) -> None:
+    folder = make_classes(tmp_path / "photos", cat=8, dog=8)
+    split = split_photos(folder, list_photos(folder), 0.25, seed=1)
+
+    split.write(tmp_path / "split.json")
+
+    assert read_split(tmp_path / "split.json") == split
+    (folder / "cat" / "0.png").write_bytes(b"another photo")
+    changed = split_photos(folder, list_photos(folder), 0.25, seed=1)
+    assert changed.digest() != split.digest()
+
+
+@pytest.mark.parametrize(
+    ("counts", "complaint"),
+    [
+        ({}, "at least two"),
+        ({"cat": 4}, "at least two"),
+        ({"a": 3, "b": 0}, "no photo"),
+    ],
+)
+def test_folder_that_cannot_be_trained_on_is_refused(
+    tmp_path: Path, counts: dict[str, int], complaint: str
+) -> None:
+    make_classes(tmp_path, **counts)
+
+    with pytest.raises(DatasetError, match=complaint):
+        list_photos(tmp_path)
+
+
+def test_class_too_small_to_split_is_named(tmp_path: Path) -> None:
+    photos = list_photos(make_classes(tmp_path, cat=40, dog=1))
+
+    with pytest.raises(DatasetError, match="'dog' has 1 photos"):
+        split_photos(tmp_path, photos, 0.25, seed=1)
+
+
+def test_broken_manifest_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "split.json").write_text('{"schema": 1, "train": 7}')
+
+    with pytest.raises(DatasetError, match="not a split manifest"):
+        read_split(tmp_path / "split.json")
+
+
+def test_prepared_folder_keeps_its_split(tmp_path: Path) -> None:
+    made = prepared(write_flat(tmp_path / "redux"))
+
+    split = find_split(made.folder, 0.5, seed=9)
+
+    assert split.counts()["valid"] == {"cat": 5, "dog": 5}
+    assert split.seed == 42
+    assert {photo.file for photo in split.train} == {
+        file.file for file in made.manifest.part("train")
+    }
+    assert split.train[0].file.startswith("train/")
+
+
+def test_prepared_folder_with_a_missing_photo_is_refused(tmp_path: Path) -> None:
+    made = prepared(write_flat(tmp_path / "redux"))
+    (made.folder / made.manifest.part("train")[0].file).unlink()
+
+    with pytest.raises(DatasetError, match="1 files"):
+        find_split(made.folder, 0.5, seed=9)
+
+
+def test_train_and_valid_folders_are_a_split(tmp_path: Path) -> None:
+    make_classes(tmp_path / "train", cat=6, dog=6)
+    make_classes(tmp_path / "valid", cat=2, dog=3)
+
+    split = find_split(tmp_path, 0.5, seed=9)
+
+    assert split.counts() == {
+        "train": {"cat": 6, "dog": 6},
+        "valid": {"cat": 2, "dog": 3},
+    }
+
+
+def test_class_folders_are_split_with_groups_and_duplicates_together(
+    tmp_path: Path,
+) -> None:
+    folder = make_classes(tmp_path, cat=20, dog=20)
+    (folder / "cat" / "0.png").write_bytes((folder / "cat" / "1.png").read_bytes())
+    groups = {f"dog/{number}.png": f"walk {number // 4}" for number in range(20)}
+
+    split = find_split(folder, 0.25, seed=3, groups=groups)
+
+    valid = {photo.file for photo in split.valid}
+    assert ("cat/0.png" in valid) == ("cat/1.png" in valid)
+    walks = {groups[file] for file in valid if file in groups}
+    assert all(file in valid for file, walk in groups.items() if walk in walks)
+    assert split.counts()["valid"]["dog"] == 4
+
+
+def test_class_folders_without_groups_are_split_as_ever(tmp_path: Path) -> None:
+    folder = make_classes(tmp_path, cat=20, dog=20)
+
+    split = find_split(folder, 0.25, seed=3)
+
+    assert split == split_photos(folder, list_photos(folder), 0.25, seed=3)

@@ -1,1 +1,0 @@
-"""Submissions that are read, scored and checked."""
