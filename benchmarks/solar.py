@@ -26,10 +26,9 @@ from models.probabilities import accuracy, clip, log_loss, softmax
 
 if TYPE_CHECKING:
     from export.data.splits import Photo
-    from export.stages.examples import Part
+    from export.training.examples import Part
     from export.training.folds import CrossValidated
-    from export.training.member_training import MemberTraining
-    from export.training.members import Member
+    from export.training.members import Member, MemberTraining
 
 TEST_SHARE = 0.25
 VALID_SHARE = 0.2
@@ -90,8 +89,8 @@ class SolarBench:
     def measure(self, seed: int) -> tuple[float, float]:
         """Test accuracy and log loss of one split."""
         from export.evaluation.calibration import calibrate
-        from export.training.member_training import MemberTraining
-        from export.training.validation import validation_logits
+        from export.training.classifier import validation_logits
+        from export.training.members import MemberTraining
         from kennel.progress import progress_bars
 
         rest, test = self._cut(self._photos, TEST_SHARE, seed)
@@ -142,7 +141,7 @@ class SolarBench:
         return np.flatnonzero(~is_held), np.flatnonzero(is_held)
 
     def _part(self, rows: NDArray[np.int64]) -> Part:
-        from export.stages.examples import Part
+        from export.training.examples import Part
 
         return Part(self._set, rows)
 
@@ -152,8 +151,7 @@ class SolarBench:
 
 def mean_of_members(trainings: list[MemberTraining], members: list[Member]) -> Any:
     """Logits of the average over members and views, for rows that nobody has seen."""
-    from export.training.classifier import mean_logits
-    from export.training.validation import member_logits
+    from export.training.classifier import mean_logits, member_logits
 
     logits = [
         each

@@ -23,8 +23,8 @@ from models.contract import MAX_BATCH_SIZE
 from models.networks.runtime import start_tensorflow
 
 if TYPE_CHECKING:
-    from export.stages.examples import Examples
-    from export.training.member_training import MemberTraining
+    from export.training.examples import Examples
+    from export.training.members import MemberTraining
     from export.training.plans import TrainingPlan
 
 FLAT_MAPS = (7, 7, 512)
@@ -44,9 +44,12 @@ def main() -> None:
 
 def measure_epochs(folder: Path, photos: int) -> None:
     from export.progress import silent
-    from export.stages.changes import seen_from
-    from export.stages.examples import FeatureExamples, PixelExamples
-    from export.stages.frozen import FrozenPart
+    from export.training.examples import (
+        FeatureExamples,
+        FrozenPart,
+        PixelExamples,
+        seen_from,
+    )
     from models.networks.freezing import cut, freeze_all_but, trained_layers
 
     plan = _plan(folder, photos)
@@ -131,7 +134,7 @@ def _plan(folder: Path, photos: int) -> TrainingPlan:
 
 def _training(plan: TrainingPlan) -> MemberTraining:
     from export.progress import silent
-    from export.training.member_training import MemberTraining
+    from export.training.members import MemberTraining
     from export.training.photo_sets import prepare_photos
 
     photos = prepare_photos("training", plan.split.train, plan, silent)
@@ -141,7 +144,7 @@ def _training(plan: TrainingPlan) -> MemberTraining:
 def _epoch_seconds(model: Any, examples: Examples) -> float:
     import keras
 
-    from export.stages.examples import batches
+    from export.training.examples import batches
 
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     model.compile("adamw", loss, jit_compile=False)

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from export.publication.listing import answering_version
-from export.publication.rollout_file import find_rollout
-from export.publication.served import CONFIG_FILE, read_served
+from export.publication.published import answering_version
+from export.publication.served import CONFIG_FILE, find_rollout, read_served
 from kennel.api.errors import ApiError
 from models.errors import ConflictError
 from models.wire.config import published_versions, read_model_names

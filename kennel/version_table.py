@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from export.publication.listing import ANSWERS, CANARY, LOADED, PublishedVersion
+from export.publication.published import ANSWERS, LOADED, ON_TRIAL, PublishedVersion
 from kennel.job_report import aligned
 from models.errors import KennelError, NotFoundError
 from models.wire.client import ModelServerClient
@@ -70,7 +70,7 @@ def versions_away(target: str, versions: Sequence[PublishedVersion]) -> Iterator
                 return
             for each in versions:
                 status = found.get(each.version) if each.name == name else None
-                if status is None or each.state not in {ANSWERS, LOADED, CANARY}:
+                if status is None or each.state not in {ANSWERS, LOADED, ON_TRIAL}:
                     continue
                 if status.state != AVAILABLE:
                     said = status.problem or f"version {each.version} is {status.state}"

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from export.publication.listing import folder_size
-from export.publication.rollout_checks import check_closed
-from export.publication.rollout_file import change_rollout, find_rollout
+from export.publication.published import folder_size
 from export.publication.served import (
+    change_rollout,
+    check_closed,
+    find_rollout,
     locked,
     read_served,
     served_model,

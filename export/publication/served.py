@@ -1,25 +1,42 @@
-"""MODELS_DIR/models.config: the one truth about what is served, and its only writer.
+"""MODELS_DIR/models.config and rollouts.json: what is served, and their only writer.
 
-The first model in the file is the default model: it answers requests that name no model.
-A new model comes last, and no change of one model moves another.
+The first model in models.config is the default model: it answers requests that name no
+model. A new model comes last, and no change of one model moves another.
 
-Every change reads, decides and replaces the file under a lock, in one rename: a model
+Every change reads, decides and replaces a file under a lock, in one rename: a model
 server never reads half a configuration, and two commands do not undo each other's work.
+
+A model server answers requests that name no version with the newest one it has loaded,
+so "roll back" means: load nothing newer. Versions are newest first everywhere.
+
+TensorFlow Serving looks at labels before it loads anything: a configuration that moves
+a label to a version which is not loaded yet is refused whole, and with it the loading.
+So no function here moves a label to a version that the entry did not load before.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from models.contract import CARD_FILE, ModelCard
 from models.errors import ConflictError, ModelContractError, NotFoundError
 from models.files import locked_file, write_atomically
+from models.rollouts import (
+    PROMOTED,
+    ROLLOUTS_FILE,
+    STARTING,
+    SUPERSEDED,
+    Rollout,
+    read_rollouts,
+    render_rollouts,
+)
 from models.wire.config import (
+    VERSIONS_KEPT,
     ModelEntry,
     check_model_name,
     default_entry,
@@ -223,3 +240,227 @@ def _first_export(base: Path) -> tuple[bool, str, str]:
     except (OSError, ModelContractError):
         created = ""
     return not created, created, base.name
+
+
+def announce(entry: ModelEntry, versions: Sequence[int], new: int) -> ModelEntry:
+    """*entry* once version *new*, the newest, is published: it answers.
+
+    What answered until now stays loaded, so that jobs pinned to it can finish, and so
+    do labelled versions. After a rollback the versions rolled away from stay away.
+    """
+    after = [new, *versions]
+    if entry.specific_versions:
+        loaded = {new, *entry.loaded(versions)[:1]}
+    else:
+        loaded = {new, *entry.loaded(after)}
+    return loading(entry, loaded | _labelled(entry, after), after)
+
+
+def roll_back(entry: ModelEntry, versions: Sequence[int], version: int) -> ModelEntry:
+    """*entry* with *version* answering requests that name none.
+
+    Labels of newer versions move to *version* if it was loaded, else they are dropped.
+    The newest older version that was loaded stays, for the jobs pinned to it.
+
+    Raises:
+        NotFoundError: *version* is not among *versions*.
+    """
+    check_published(entry.name, versions, version)
+    before = entry.loaded(versions)
+    moved = {
+        label: min(target, version)
+        for label, target in entry.labels
+        if target <= version or version in before
+    }
+    entry = with_labels(entry, moved)
+    older = [each for each in before if each < version][: VERSIONS_KEPT - 1]
+    loaded = {version, *older} | _labelled(entry, versions)
+    return loading(entry, loaded, versions)
+
+
+def relabel(
+    entry: ModelEntry, versions: Sequence[int], changes: Mapping[str, int | None]
+) -> ModelEntry:
+    """*entry* with labels set to versions, or removed (None).
+
+    A version that was loaded for its label alone goes with its last label.
+
+    Raises:
+        NotFoundError: a version is not there, or a label to remove is not.
+        ConflictError: a version is there but not loaded.
+    """
+    loaded, old = entry.loaded(versions), dict(entry.labels)
+    for label, version in changes.items():
+        if version is not None:
+            check_published(entry.name, versions, version)
+            _check_loaded(entry.name, loaded, version)
+        elif label not in old:
+            raise NotFoundError(f"{entry.name} has no label {label!r}: {_named(old)}")
+    merged = {**old, **changes}
+    labels = {name: number for name, number in merged.items() if number is not None}
+    freed = set(old.values()) - set(labels.values())
+    entry = with_labels(entry, labels)
+    if not entry.specific_versions:
+        return entry
+    kept = {n for i, n in enumerate(loaded) if i < VERSIONS_KEPT or n not in freed}
+    return loading(entry, kept, versions)
+
+
+def loading(entry: ModelEntry, loaded: set[int], versions: Sequence[int]) -> ModelEntry:
+    """*entry* that loads those in *loaded* and no others."""
+    # "The newest" where it says the same: then versions copied there by hand count too.
+    newest = set(versions[: entry.versions_kept])
+    specific = () if loaded == newest else tuple(sorted(loaded, reverse=True))
+    return replace(entry, specific_versions=specific)
+
+
+def _labelled(entry: ModelEntry, versions: Sequence[int]) -> set[int]:
+    return {version for _, version in entry.labels} & set(versions)
+
+
+def with_labels(entry: ModelEntry, labels: Mapping[str, int]) -> ModelEntry:
+    """*entry* with these labels and no others."""
+    return replace(entry, labels=tuple(sorted(labels.items())))
+
+
+def check_published(name: str, versions: Iterable[int], version: int) -> None:
+    """See that *version* is among the published *versions*.
+
+    Raises:
+        NotFoundError: it is not; the message lists them.
+    """
+    if version not in versions:
+        there = ", ".join(map(str, versions))
+        raise NotFoundError(f"{name} has no version {version}: there are {there}")
+
+
+def _check_loaded(name: str, loaded: Iterable[int], version: int) -> None:
+    if version not in loaded:
+        served = ", ".join(map(str, loaded))
+        message = (
+            f"{name} version {version} is not served (served: {served}): a label can "
+            f"only name a served version; kennel rollback {name} {version} serves it"
+        )
+        raise ConflictError(message)
+
+
+def _named(labels: Mapping[str, int]) -> str:
+    return ", ".join(f"{label}={version}" for label, version in labels.items()) or (
+        "it has none"
+    )
+
+
+_After = TypeVar("_After", Rollout, Rollout | None)
+
+
+def find_rollout(models_dir: Path, name: str) -> Rollout | None:
+    """The last rollout of the model *name*.
+
+    Raises:
+        InvalidRequestError: rollouts.json is broken.
+    """
+    return read_rollouts(models_dir / ROLLOUTS_FILE).get(name)
+
+
+def change_rollout(
+    models_dir: Path, name: str, change: Callable[[Rollout | None], _After]
+) -> _After:
+    """Replace the rollout of the model *name* by what *change* makes of it.
+
+    Raises:
+        InvalidRequestError: rollouts.json is broken; nothing is changed.
+        OSError: the disk is full or read-only; nothing is changed.
+    """
+    with locked(models_dir):
+        return _replace(models_dir / ROLLOUTS_FILE, name, change)
+
+
+def close_rollout(models_dir: Path, name: str, answering: int) -> None:
+    """Version *answering* is about to answer: the last rollout has nothing to say.
+
+    An aborted canary is held back still: a model server may have it loaded for a
+    while. The caller holds the lock.
+
+    Raises:
+        ConflictError: a rollout goes on.
+        InvalidRequestError, OSError: as `change_rollout`.
+    """
+
+    def close(rollout: Rollout | None) -> Rollout | None:
+        check_closed(rollout)
+        if rollout is None or answering == rollout.canary or rollout.state == PROMOTED:
+            return None
+        return replace(rollout, state=SUPERSEDED)
+
+    _replace(models_dir / ROLLOUTS_FILE, name, close)
+
+
+def _replace(
+    path: Path, name: str, change: Callable[[Rollout | None], _After]
+) -> _After:
+    rollouts = read_rollouts(path)
+    before = rollouts.pop(name, None)
+    after = change(before)
+    if after is not None:
+        rollouts[name] = after
+    if after != before:
+        write_atomically(path, render_rollouts(rollouts.values()))
+    return after
+
+
+def opened(name: str, rollout: Rollout | None) -> Rollout:
+    """*rollout* of the model *name*, if it goes on.
+
+    Raises:
+        NotFoundError: it does not, or there is none.
+    """
+    if rollout is None or not rollout.is_open:
+        message = (
+            f"no rollout of {name} goes on: kennel rollout start {name} VERSION "
+            "begins one"
+        )
+        raise NotFoundError(message)
+    return rollout
+
+
+def check_closed(rollout: Rollout | None) -> None:
+    """See that no rollout goes on.
+
+    Raises:
+        ConflictError: *rollout* does.
+    """
+    if rollout is not None and rollout.is_open:
+        message = (
+            f"a rollout of {rollout.model} version {rollout.canary} goes on: kennel "
+            f"rollout promote {rollout.model}, or kennel rollout abort {rollout.model}"
+        )
+        raise ConflictError(message)
+
+
+def still_starting(rollout: Rollout, found: Rollout | None) -> Rollout:
+    """*found*, if it is *rollout* and its canary may be loaded.
+
+    Raises:
+        ConflictError: another command ended it.
+    """
+    if found is None or (found.id, found.state) != (rollout.id, STARTING):
+        message = f"another command ended this rollout of {rollout.model}"
+        raise ConflictError(message)
+    return found
+
+
+def running(name: str, found: Rollout | None) -> Rollout:
+    """*found*, the rollout of the model *name*, if its canary is loaded.
+
+    Raises:
+        NotFoundError: there is none, or it is over.
+        ConflictError: its canary is still being loaded.
+    """
+    rollout = opened(name, found)
+    if rollout.state == STARTING:
+        message = (
+            f"{name} version {rollout.canary} is still being loaded: wait for kennel "
+            f"rollout start, or repeat it; kennel rollout abort {name} gives up"
+        )
+        raise ConflictError(message)
+    return rollout

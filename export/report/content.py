@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.evaluation.metrics import ScoreInterval
-from export.stages.history import Epoch
+from export.training.checkpoints import Epoch
 from export.training.diagnosis import Diagnosis
 from models.probabilities import Probabilities, softmax
 

@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from export.data.augmentation import Augmentation, parse_augmentation, preview_grid
 from export.data.sources.reading import read_photo
 from export.evaluation.metrics import expected_score
-from export.publication.cards import make_card
 from export.recipes.catalogue import EXACT, Stage
 from export.recipes.overrides import changed_options
 from export.report.content import ReportContent, ReportedPhotos, ReportedStage
 from export.report.drawing.numbers import plural
-from export.stages.stopping import why_over
 from export.training.assembly import ever_trained
 from export.training.classifier import build_member
-from export.training.runs import TrainedRun
+from export.training.runs import TrainedRun, make_card
+from export.training.stage import why_over
 from models.errors import InvalidImageError
 from models.images.codec import decode_image
 from models.networks.freezing import freeze_all_but

@@ -1,1 +1,1 @@
-"""From a plan to a finished run: members, their stages in order, validation."""
+"""From a plan to a finished run: examples, stages, members, diagnosis."""

@@ -1,21 +1,32 @@
-"""A recipe's network, put together, and the weights it begins with."""
+"""A recipe's network: checked, put together, its arithmetic, the weights it begins with.
+
+A recipe is checked as a whole before anything is computed with it: what only the second
+stage would stumble over must not cost the hours of the first. bfloat16 is twice as fast
+where the processor has it, at a relative error of 0.6 % in VGG16's features, the size of a
+small augmentation. Validation is always float32, as the model will be served.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.recipes.catalogue import Recipe, Stage
-from models.errors import DatasetError
-from models.networks.freezing import trained_layers
+from export.data.augmentation import Augmentation, parse_augmentation
+from export.recipes.catalogue import EXACT, Recipe, Stage
+from export.training.exact import MAX_ROWS
+from export.training.stage import build_optimizer, learning_rate
+from models.errors import DatasetError, InvalidRequestError
+from models.networks.freezing import cut, trained_layers
 from models.networks.heads import AssembledNetwork, assemble, insert_batch_normalisation
-from models.networks.network import NORMALISED, TOP
+from models.networks.network import NORMALISED, SECOND_ORDER, TOP, VIEWS
 from models.networks.registry import find_network
 from models.networks.vgg16 import DENSE_LAYERS
 from models.networks.weights import (
@@ -139,3 +150,128 @@ def _pretrained_layers(recipe: Recipe, network: AssembledNetwork) -> frozenset[s
     dense = {*DENSE_LAYERS, "predictions"} if recipe.needs == "dense" else set()
     present = {layer.name for layer in network.model.layers}
     return frozenset({*network.base, *dense} & present)
+
+
+POLICIES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "float32": "float32",
+        "bfloat16": "mixed_bfloat16",
+        "float16": "mixed_float16",
+    }
+)
+"""The Keras policy of each precision that users can name."""
+
+_FLAGS: Final = ("avx512_bf16", "amx_bf16")
+
+
+def feature_policy(precision: str, recipe: Recipe) -> str:
+    """The policy of the frozen features that *recipe* trains on.
+
+    *precision* "auto" is bfloat16 where the processor has it and the base is
+    pretrained; networks from scratch are small and stay in float32.
+    """
+    if precision != "auto":
+        return POLICIES[precision]
+    if recipe.needs == "nothing":
+        return POLICIES["float32"]
+    processor = Path("/proc/cpuinfo")
+    flags = processor.read_text(encoding="utf-8") if processor.exists() else ""
+    fast = any(flag in flags for flag in _FLAGS)
+    return POLICIES["bfloat16" if fast else "float32"]
+
+
+def training_policy(precision: str, recipe: Recipe, stage: Stage) -> str:
+    """The policy of the base while *stage* trains: heads alone stay in float32."""
+    if stage.trains in {"last", "head"}:
+        return POLICIES["float32"]
+    return feature_policy(precision, recipe)
+
+
+KEEPS = ("best", "last")
+
+
+def check_recipe(recipe: Recipe, classes: int, photos: int = 0) -> None:
+    """Accept *recipe* for a model of that many *classes*, learning from *photos*.
+
+    Raises:
+        InvalidRequestError: it names a network, layer, view, augmentation, optimizer
+            or schedule that there is not, that do not go together, or that would
+            change nothing; or the photos are too many to be solved exactly.
+    """
+    exact = any(stage.optimizer == EXACT for stage in recipe.stages)
+    if exact and photos > MAX_ROWS:
+        message = (
+            f"recipe {recipe.name} is solved exactly, on at most {MAX_ROWS:,} photos, not "
+            f"{photos:,}: use --recipe pooled"
+        )
+        raise InvalidRequestError(message)
+    network = assemble_recipe(recipe, classes)
+    _check_views(recipe.views)
+    for stage in recipe.stages:
+        _check_stage(recipe, stage)
+        parts = cut(network.model, trained_layers(network, stage.trains))
+        _check_copies(stage, cached=parts.frozen is not None)
+        if recipe.batch_size == 1 and stage.optimizer != EXACT:
+            _check_normalised(parts.trained, trained_layers(network, stage.trains))
+
+
+def _check_stage(recipe: Recipe, stage: Stage) -> None:
+    _check_views(stage.views)
+    learning_rate(stage, epoch=1)
+    if stage.keep not in KEEPS:
+        message = f"a stage keeps {stage.keep!r}: choose of {', '.join(KEEPS)}"
+        raise InvalidRequestError(message)
+    if stage.optimizer != EXACT:
+        build_optimizer(recipe, stage)
+    elif recipe.head.kind != SECOND_ORDER:
+        message = (
+            f"--optimizer {EXACT} solves second-order heads, recipe {recipe.name} has "
+            f"a {recipe.head.kind} one: use adamw, or --recipe second-order"
+        )
+        raise InvalidRequestError(message)
+
+
+def _check_normalised(model: Any, trained: frozenset[str]) -> None:
+    for layer in model.layers:
+        normalises = isinstance(layer, keras.layers.BatchNormalization)
+        if normalises and layer.name in trained and len(layer.output.shape) == 2:
+            message = (
+                f"--batch-size 1: {layer.name} normalises each value over the batch, and "
+                "one photo leaves nothing of it: use 2 or more"
+            )
+            raise InvalidRequestError(message)
+
+
+def _check_copies(stage: Stage, *, cached: bool) -> None:
+    changed = parse_augmentation(stage.augmentation) != Augmentation()
+    if stage.passes and not cached:
+        message = (
+            f"--passes {stage.passes} caches features of frozen layers, but the stage "
+            f"that trains {stage.trains!r} freezes none: use --passes 0 for it, which "
+            "augments anew in each epoch"
+        )
+        raise InvalidRequestError(message)
+    if stage.passes and not changed:
+        message = (
+            f"--passes {stage.passes} without augmentation learns the same photo "
+            f"{stage.passes + 1} times: give --augmentation, or --passes 0"
+        )
+        raise InvalidRequestError(message)
+    anew = not cached or (changed and not stage.passes)
+    if anew and (stage.views != ("none",) or stage.optimizer == EXACT):
+        message = (
+            f"the stage that trains {stage.trains!r} learns from cached features, which "
+            "photos augmented anew have none of: give --passes 5, or --augmentation none"
+        )
+        raise InvalidRequestError(message)
+
+
+def _check_views(views: tuple[str, ...]) -> None:
+    unknown = [view for view in views if view not in VIEWS]
+    if unknown or not views:
+        known = ", ".join(VIEWS)
+        message = f"no view {unknown[0] if unknown else ''!r}: choose of {known}"
+        raise InvalidRequestError(message)
+    if len(set(views)) < len(views):
+        message = f"views {','.join(views)}: name each view once"
+        raise InvalidRequestError(message)

@@ -1,4 +1,4 @@
-"""A trained run put together again: pixels -> logits, in Keras.
+"""A trained run put together again: pixels -> logits, in Keras, in float32.
 
 Members and views are averaged in probability. The average's logarithm stands in for
 logits, so that temperature and clipping apply to it as to a single model's.
@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.training.assembly import assemble_recipe, ever_trained
-from export.training.members import read_member
+from export.training.examples import Examples, FeatureExamples, PixelExamples, seen_from
+from export.training.members import Member, MemberTraining, read_member
 from export.training.runs import TrainedRun
+from export.training.stage import predict_logits
 from models.errors import DatasetError
 from models.images.codec import Pixels
 from models.networks.freezing import CutNetwork, cut
@@ -116,3 +118,55 @@ def classify(classifier: Any, batch: Pixels) -> NDArray[np.float32]:
     """Logits [N, K] of a *batch*, uint8 [N, H, W, 3]."""
     pixels = batch.astype(np.float32)
     return np.asarray(classifier.predict_on_batch(pixels), dtype=np.float32)
+
+
+def validation_logits(
+    trainings: Sequence[MemberTraining], members: Sequence[Member]
+) -> NDArray[np.float32]:
+    """Logits [N, K] of the validation photos: members and views averaged.
+
+    Folds are not averaged: each photo is judged by the member that has not seen it.
+    """
+    found = [
+        member_logits(training, member)
+        for training, member in zip(trainings, members, strict=True)
+    ]
+    if not trainings[0].is_fold:
+        return _mean_over_views([each for logits in found for each in logits])
+    rows = np.concatenate([training.valid.rows for training in trainings])
+    merged = np.concatenate([_mean_over_views(logits) for logits in found])
+    return np.asarray(merged[np.argsort(rows)])
+
+
+def _mean_over_views(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return (
+        logits[0] if len(logits) == 1 else np.asarray(mean_logits(logits), np.float32)
+    )
+
+
+def member_logits(
+    training: MemberTraining, member: Member
+) -> list[NDArray[np.float32]]:
+    """Logits [N, K] of the photos that *training* validates on, for each view."""
+    keras.backend.clear_session()
+    recipe = training.plan.recipe
+    network = training.network("float32")
+    network.model.set_weights(list(member.weights))
+    trained = ever_trained(recipe.stages, network)
+    parts = cut(network.model, trained)
+
+    exact = not training.is_fold
+    frozen = (
+        training.frozen_part(network.model, trained, "float32", exact=exact)
+        if parts.frozen
+        else None
+    )
+
+    def examples(view: str) -> Examples:
+        change = seen_from(view)
+        if frozen is None:
+            return PixelExamples(training.valid, lambda _epoch: change)
+        features = frozen.features(training.valid.photos, change)
+        return FeatureExamples(training.valid, [features])
+
+    return [predict_logits(parts.trained, examples(view)) for view in recipe.views]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from export.recipes.catalogue import EXACT, Recipe
 from export.recipes.remedies import Kind, remedies
-from export.stages.history import Epoch
+from export.training.checkpoints import Epoch
 
 FEWEST_PHOTOS: Final = 20
 """Validation photos; fewer tell nothing but that a run diverged."""

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from export.data.splits import Photo, Split, join_groups
 from export.recipes.catalogue import Recipe, Stage
-from export.stages.examples import Part
-from export.training.member_training import MemberTraining
-from export.training.members import Member, train_member
+from export.training.examples import Part
+from export.training.members import Member, MemberTraining, train_member
 from models.errors import DatasetError
 from models.networks.weights import PretrainedWeights
 

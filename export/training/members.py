@@ -18,20 +18,40 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from export.data.augmentation import Augmentation, parse_augmentation
+from export.progress import Progress
 from export.recipes.catalogue import EXACT, Stage
-from export.stages.answers import evaluate
-from export.stages.checkpoints import CheckpointFolder
-from export.stages.exact import run_exact_stage
-from export.stages.history import Epoch
-from export.stages.loop import StageRun, run_stage
-from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
-from export.training.assembly import ever_trained, initial_weights
-from export.training.inputs import stage_inputs
-from export.training.member_training import MemberTraining
-from export.training.precision import training_policy
+from export.training.assembly import (
+    assemble_recipe,
+    ever_trained,
+    feature_policy,
+    initial_weights,
+    training_policy,
+)
+from export.training.checkpoints import (
+    CheckpointFolder,
+    Epoch,
+    Snapshot,
+    read_snapshot,
+    write_snapshot,
+)
+from export.training.exact import run_exact_stage
+from export.training.examples import (
+    Examples,
+    FeatureExamples,
+    FreshFeatures,
+    FrozenPart,
+    Part,
+    PixelExamples,
+    augmented,
+    seen_from,
+)
+from export.training.plans import TrainingPlan
+from export.training.stage import StageRun, evaluate, run_stage
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError
-from models.networks.freezing import freeze_all_but, trained_layers
+from models.networks.freezing import CutNetwork, cut, freeze_all_but, trained_layers
+from models.networks.heads import AssembledNetwork
 from models.networks.weights import PretrainedWeights
 
 FROZEN_FILE: Final = "frozen.npz"
@@ -58,7 +78,7 @@ def read_member(folder: Path, number: int) -> Member | None:
     Raises:
         DatasetError: its file, or that of the frozen part, is damaged.
     """
-    path = _path(folder, number)
+    path = _member_file(folder, number)
     if not path.exists():
         return None
     found = read_snapshot(path)
@@ -127,7 +147,7 @@ def _write_member(
         "trained": trained,
     }
     weights = [member.weights[place] for place in trained]
-    write_snapshot(_path(folder, number), Snapshot(weights, facts))
+    write_snapshot(_member_file(folder, number), Snapshot(weights, facts))
 
 
 def _merge(own: Snapshot, frozen: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
@@ -202,5 +222,102 @@ def _title(training: MemberTraining, stage: int) -> str:
     return title
 
 
-def _path(folder: Path, number: int) -> Path:
+def _member_file(folder: Path, number: int) -> Path:
     return folder / f"member-{number}.npz"
+
+
+@dataclass(frozen=True)
+class MemberTraining:
+    """Member *number* (from 1) of a plan, and the photos that it learns from."""
+
+    plan: TrainingPlan
+    number: int
+    train: Part
+    valid: Part
+    progress: Progress
+
+    @property
+    def seed(self) -> int:
+        """The plan's for the first member, drawn from it for the others."""
+        if self.number == 1:
+            return self.plan.seed
+        entropy = np.random.SeedSequence([self.plan.seed, self.number])
+        return int(entropy.generate_state(1)[0])
+
+    @property
+    def is_fold(self) -> bool:
+        """Whether it validates on photos that other members train on."""
+        return self.train.photos is self.valid.photos
+
+    def network(self, policy: str) -> AssembledNetwork:
+        """The plan's network with random weights, its base in that *policy*."""
+        return assemble_recipe(self.plan.recipe, len(self.plan.split.labels), policy)
+
+    def frozen_part(
+        self, model: Any, trained: frozenset[str], policy: str, *, exact: bool
+    ) -> FrozenPart:
+        """What stays the same of *model*, in that *policy*, while *trained* trains.
+
+        *exact*: float32 in and out, as the model will be served; else the plan's
+        precision, kept as float16.
+        """
+        fast = feature_policy(self.plan.precision, self.plan.recipe)
+        wanted, dtype = ("float32", "float32") if exact else (fast, "float16")
+        if wanted != policy:
+            weights = model.get_weights()
+            model = self.network(wanted).model
+            model.set_weights(weights)
+        frozen = cut(model, trained).frozen
+        return FrozenPart(frozen, dtype, self.plan.cache, self.progress)
+
+
+UNCHANGED = Augmentation()
+
+
+@dataclass(frozen=True)
+class StageInputs:
+    """The examples of a stage, and the network whose ``trained`` part takes them."""
+
+    train: Examples
+    valid: Examples
+    network: CutNetwork
+
+
+def stage_inputs(
+    training: MemberTraining, stage: Stage, model: Any, trained: frozenset[str]
+) -> StageInputs:
+    """Inputs for *stage* of the whole *model*, of which the layers *trained* train.
+
+    Raises:
+        DatasetError: the disk is too small for the features.
+    """
+    augmentation = parse_augmentation(stage.augmentation)
+    parts = cut(model, trained)
+    train, valid = training.train, training.valid
+    anew = partial(augmented, augmentation, training.seed)
+    if parts.frozen is None:
+        return StageInputs(
+            PixelExamples(train, anew),
+            PixelExamples(valid, lambda _epoch: seen_from("none")),
+            parts,
+        )
+    policy = training_policy(training.plan.precision, training.plan.recipe, stage)
+    fast = training.frozen_part(model, trained, policy, exact=False)
+    judge = fast
+    if not training.is_fold:
+        # A fold validates on what others train on, so those features are there already.
+        judge = training.frozen_part(model, trained, policy, exact=True)
+    # Judging every view in every epoch is dear; an exact fit is judged a few times.
+    views = training.plan.recipe.views if stage.optimizer == EXACT else ("none",)
+    judged = [judge.features(valid.photos, seen_from(view)) for view in views]
+    validated = FeatureExamples(valid, judged)
+    if augmentation != UNCHANGED and not stage.passes:
+        return StageInputs(FreshFeatures(train, anew, fast.compute), validated, parts)
+    numbers = range(1, stage.passes + 1)
+    seed = training.plan.seed  # not the member's: all of them share the passes
+    changes = [
+        *(seen_from(view) for view in stage.views),
+        *(augmented(augmentation, seed, number) for number in numbers),
+    ]
+    learnt = [fast.features(train.photos, change) for change in changes]
+    return StageInputs(FeatureExamples(train, learnt), validated, parts)

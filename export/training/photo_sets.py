@@ -1,21 +1,39 @@
-"""Photos of a split made ready to learn from: decoded, with targets."""
+"""Photos that a plan learns from: decoded, with targets; unlabelled ones with a teacher's.
+
+Pseudo-labelled photos may never touch validation. A photo that is in the split is left
+out, and a teacher that has learnt from photos which now validate is refused: it has seen
+the answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.data.cache import PixelSource, StoredArray, cached_pixels
-from export.data.splits import Photo, classes_of
+from export.data.sources.files import map_files, walk_folder
+from export.data.sources.reading import read_photo
+from export.data.splits import Photo, Split, classes_of
 from export.progress import Progress
-from export.stages.examples import PhotoSet
+from export.training.checkpoints import Snapshot, read_snapshot, write_snapshot
+from export.training.classifier import build_classifier, classify
+from export.training.examples import PhotoSet
 from export.training.plans import TrainingPlan
-from export.training.pseudo_labels import PseudoLabelled
+from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
-from models.errors import DatasetError
+from models.errors import (
+    DatasetError,
+    InvalidImageError,
+    MissingImageError,
+    quoted_names,
+)
+from models.files import hash_file
+from models.images.codec import Pixels, decode_image
+from models.probabilities import softmax
 
 
 def prepare_photos(
@@ -59,3 +77,112 @@ def _check_varied(pixels: StoredArray) -> None:
 def one_hot(classes: NDArray[np.integer], count: int) -> NDArray[np.float32]:
     """[N] class numbers -> [N, *count*]."""
     return np.asarray(np.eye(count, dtype=np.float32)[classes])
+
+
+@dataclass(frozen=True)
+class PseudoLabelled:
+    """Photos without labels and what the teacher says of them.
+
+    ``targets`` are its calibrated probabilities, float32 [N, K].
+    """
+
+    files: tuple[Path, ...]
+    hashes: tuple[str, ...]
+    targets: NDArray[np.float32]
+
+    def write(self, path: Path) -> None:
+        """Keep them, so that a resumed run learns from the same."""
+        facts = {"files": [str(file) for file in self.files], "hashes": self.hashes}
+        write_snapshot(path, Snapshot([self.targets], facts))
+
+
+def read_pseudo_labels(path: Path) -> PseudoLabelled:
+    """What `PseudoLabelled.write` wrote.
+
+    Raises:
+        DatasetError: it is not there, or damaged.
+    """
+    found = read_snapshot(path)
+    files = tuple(Path(file) for file in found.facts["files"])
+    return PseudoLabelled(files, tuple(found.facts["hashes"]), found.arrays[0])
+
+
+def pseudo_label(teacher: TrainedRun, folder: Path, split: Split) -> PseudoLabelled:
+    """Label the photos below *folder* with *teacher*, for a student trained on *split*.
+
+    Photos of the split, doubles and what cannot be decoded are left out.
+
+    Raises:
+        DatasetError: the teacher has other labels, or has learnt from photos that
+            validate the student; or no photo is left.
+    """
+    check_teacher(teacher, split)
+    files, hashes, probabilities = [], [], []
+    classifier = build_classifier(teacher)
+    for batch in _batches(folder, split, teacher.recipe.image_size):
+        logits = classify(classifier, np.stack([pixels for _, _, pixels in batch]))
+        probabilities.append(softmax(logits, teacher.calibration.temperature))
+        files += [file for file, _, _ in batch]
+        hashes += [sha256 for _, sha256, _ in batch]
+    if not files:
+        message = f"{folder} holds no photo that is not in the split already"
+        raise DatasetError(message)
+    targets = np.concatenate(probabilities).astype(np.float32)
+    return PseudoLabelled(tuple(files), tuple(hashes), targets)
+
+
+def check_teacher(teacher: TrainedRun, split: Split) -> None:
+    """Accept a *teacher* that has never learnt from a validation photo of *split*.
+
+    Raises:
+        DatasetError: it has or may have, or its labels are others.
+    """
+    if teacher.split.labels != split.labels:
+        message = (
+            f"the teacher {teacher.folder.name} knows the labels "
+            f"{quoted_names(teacher.split.labels)}, the photos have "
+            f"{quoted_names(split.labels)}: use a teacher with the same labels"
+        )
+        raise DatasetError(message)
+    learnt = {photo.sha256 for photo in teacher.split.train}
+    validated = {photo.sha256 for photo in teacher.split.valid}
+    suspect = [
+        photo.file
+        for photo in split.valid
+        if photo.sha256 in learnt
+        or (teacher.plan.unlabelled and photo.sha256 not in validated)
+    ]
+    if suspect:
+        message = (
+            f"the teacher {teacher.folder.name} may have learnt from {len(suspect)} of "
+            f"the validation photos ({suspect[0]} ...): use one with the same DATA and "
+            "--seed"
+        )
+        raise DatasetError(message)
+
+
+_Labelled = tuple[Path, str, Pixels]
+
+
+def _batches(
+    folder: Path, split: Split, size: tuple[int, int]
+) -> Iterator[Sequence[_Labelled]]:
+    known = {photo.sha256 for photo in (*split.train, *split.valid)}
+    found = [photo.origin.location for photo in walk_folder(folder).photos]
+    batch: list[_Labelled] = []
+    for file, sha256 in zip(found, map_files(hash_file, found), strict=True):
+        if sha256 in known:
+            continue
+        known.add(sha256)
+        try:
+            batch.append((file, sha256, decode_image(read_photo(file), size)))
+        except MissingImageError as error:
+            message = f"{file} is gone since {folder} was listed: try again"
+            raise DatasetError(message) from error
+        except InvalidImageError:
+            continue
+        if len(batch) == MAX_BATCH_SIZE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,11 +18,12 @@ from numpy.typing import NDArray
 from export.data.splits import Split
 from export.evaluation.calibration import Calibration
 from export.recipes.catalogue import Recipe
-from export.stages.history import Epoch
-from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
+from export.recipes.overrides import changed_options
 from export.training.assembly import Parameters
+from export.training.checkpoints import Epoch, Snapshot, read_snapshot, write_snapshot
 from export.training.diagnosis import Diagnosis, diagnose
 from export.training.plans import PLAN_FILE, TrainingPlan, read_plan
+from models.contract import ModelCard, spread_of
 from models.errors import (
     ConflictError,
     DatasetError,
@@ -27,6 +32,7 @@ from models.errors import (
     quoted_names,
 )
 from models.files import parse_json, write_atomically
+from models.probabilities import softmax
 
 RUN_FILE: Final = "run.json"
 VALIDATION_FILE: Final = "validation.npz"
@@ -129,7 +135,7 @@ def read_run(run: str | Path, runs_dir: Path) -> TrainedRun:
             metrics=content["metrics"],
             history=_epochs(content["history"]),
             kept={int(n): tuple(k) for n, k in content.get("kept", {}).items()},
-            parameters=_parameters(content.get("parameters")),
+            parameters=_read_parameters(content.get("parameters")),
             pseudo_labelled=content.get("pseudo_labelled", 0),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -167,7 +173,7 @@ def find_run(run: str | Path, runs_dir: Path) -> Path:
     return runs_dir / "train" / found[0]
 
 
-def _parameters(counts: Mapping[str, Any] | None) -> Parameters | None:
+def _read_parameters(counts: Mapping[str, Any] | None) -> Parameters | None:
     if counts is None:
         return None
     return Parameters(**{**counts, "stages": tuple(counts["stages"])})
@@ -175,3 +181,71 @@ def _parameters(counts: Mapping[str, Any] | None) -> Parameters | None:
 
 def _epochs(history: Sequence[Mapping[str, Any]]) -> tuple[Epoch, ...]:
     return tuple(Epoch(**each) for each in history)
+
+
+LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
+
+
+def make_card(run: TrainedRun, version: int) -> ModelCard:
+    """The card of *run* as that *version*."""
+    split = run.split
+    logits, _ = run.validation()
+    return ModelCard(
+        name=run.name,
+        version=version,
+        labels=split.labels,
+        image_size=run.recipe.image_size,
+        network=run.recipe.network,
+        recipe=run.recipe.name,
+        temperature=run.calibration.temperature,
+        clip_bound=run.calibration.clip_bound,
+        clip_choice=run.calibration.clip_choice,
+        weights=dict(run.weights),
+        training={
+            "counts": split.counts(),
+            "seed": split.seed,
+            "grouping": split.grouping,
+            "files_sha256": split.digest(),
+            "members": run.recipe.members,
+            "folds": run.recipe.folds,
+            "options": changed_options(run.recipe),
+            **_card_parameters(run),
+            **_card_pseudo_labels(run),
+        },
+        metrics={"validation": dict(run.metrics)},
+        libraries={
+            "python": platform.python_version(),
+            **{name: installed_version(name) for name in LIBRARIES},
+        },
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        git_revision=_git_revision(),
+        validation_spread=spread_of(softmax(logits, run.calibration.temperature)),
+    )
+
+
+def _card_parameters(run: TrainedRun) -> dict[str, Any]:
+    counts = run.parameters
+    if counts is None:
+        return {}
+    return {"parameters": {**asdict(counts), "stages": list(counts.stages)}}
+
+
+def _card_pseudo_labels(run: TrainedRun) -> dict[str, Any]:
+    if not run.pseudo_labelled:
+        return {}
+    found = {"photos": run.pseudo_labelled, "teacher": Path(run.plan.teacher).name}
+    return {"pseudo_labelled": found}
+
+
+def _git_revision() -> str:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()

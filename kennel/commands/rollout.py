@@ -101,7 +101,7 @@ def set_percent(name: str, percent: float, mirror: float | None) -> None:
 @_MODEL
 def promote(name: str) -> None:
     """Let the canary of the model NAME answer; the version before it stays loaded."""
-    from export.publication.operations import answering_card, describe_label_change
+    from export.publication.published import answering_card, describe_label_change
     from export.publication.rollouts import promote_canary
 
     settings = KennelSettings.from_env(os.environ)
@@ -155,7 +155,7 @@ def status(name: str, watch: bool, url: str, key: str | None, as_json: bool) -> 
 
 
 def _print_served(settings: KennelSettings, name: str) -> None:
-    from export.publication.operations import describe_served
+    from export.publication.published import describe_served
     from kennel.pinned_jobs import stranded_jobs
 
     click.echo(describe_served(settings.models_dir, name))

@@ -118,12 +118,12 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
     Which model answers requests that name none stays as it is: see kennel default.
     """
     _start_tensorflow()
-    from export.publication.operations import (
+    from export.publication.publish import publish
+    from export.publication.published import (
         answering_card,
         describe_label_change,
         describe_served,
     )
-    from export.publication.publish import publish
     from export.training.prediction import validate_views
     from export.training.runs import read_run
     from kennel.default_model import find_default

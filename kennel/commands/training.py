@@ -114,7 +114,7 @@ def train(
 
 
 def _check_overfit(plan: TrainingPlan, count: int) -> None:
-    from export.training.overfit import check_overfit
+    from export.training.train import check_overfit
     from kennel.progress import progress_bars
 
     with progress_bars() as progress:

@@ -176,7 +176,7 @@ def check_resumed(
 
 def _chosen_recipe(plan: TrainingPlan, options: dict[str, Any]) -> Any:
     from export.recipes.catalogue import choose_recipe, smallest_class
-    from export.training.similarity import measure_similarity
+    from export.training.train import measure_similarity
     from kennel.progress import progress_bars
 
     with progress_bars() as progress:

@@ -37,7 +37,7 @@ def models(name: str | None, as_json: bool) -> None:
     loaded (also: exported with --hold). kept: older, only on the disk. If a model server
     answers at MODEL_SERVER, versions are named that it should have loaded and has not.
     """
-    from export.publication.listing import list_versions
+    from export.publication.published import list_versions
     from kennel.default_model import find_default
     from kennel.version_table import as_json as version_as_json
     from kennel.version_table import render_table, versions_away
@@ -111,8 +111,8 @@ def remove(name: str, yes: bool, url: str, key: str | None) -> None:
     that name no model and others are there. Finished jobs stay as they are. When it is
     exported again, its versions are counted on.
     """
-    from export.publication.listing import folder_size
     from export.publication.pruning import remove_model
+    from export.publication.published import folder_size
     from export.publication.served import served_model
     from kennel.default_model import find_default
     from kennel.pinned_jobs import check_unneeded
@@ -150,7 +150,7 @@ def rollback(name: str, version: int) -> None:
     Newer versions are unloaded, and their labels move to VERSION. The next export
     answers again; so does the newest version after a rollback to it.
     """
-    from export.publication.operations import (
+    from export.publication.published import (
         answering_card,
         describe_label_change,
         roll_back_model,
@@ -184,7 +184,7 @@ def label(name: str, assignments: tuple[str, ...]) -> None:
     Clients ask by label: POST /v1/predict?label=canary. Without assignments, the
     labels are shown.
     """
-    from export.publication.operations import label_model
+    from export.publication.published import label_model
 
     settings = KennelSettings.from_env(os.environ)
     changes = _parse_assignments(assignments)
@@ -260,7 +260,7 @@ def _parse_assignments(assignments: Iterable[str]) -> dict[str, int | None]:
 
 
 def _print_served(settings: KennelSettings, name: str) -> None:
-    from export.publication.operations import describe_served
+    from export.publication.published import describe_served
 
     click.echo(describe_served(settings.models_dir, name))
 

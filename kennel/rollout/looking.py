@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from export.publication.rollout_file import find_rollout
+from export.publication.served import find_rollout
 from kennel.api.errors import ApiError, ApiUnreachableError
 from kennel.client import Client
 from models.errors import NotFoundError

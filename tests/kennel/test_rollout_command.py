@@ -10,9 +10,8 @@ from typing import TypeAlias
 import pytest
 from click.testing import CliRunner, Result
 
-from export.publication.rollout_file import find_rollout
 from export.publication.rollouts import begin_rollout, load_canary, run_rollout
-from export.publication.served import read_served
+from export.publication.served import find_rollout, read_served
 from kennel.cli import main
 from models.wire.client import ModelServerClient
 from service.app import create_app

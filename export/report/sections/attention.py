@@ -26,7 +26,7 @@ def attention_section(content: ReportContent) -> Markup:
     if content.classifier is None or not chosen:
         return Markup("")
     # Keras takes seconds to import: only where there is a network.
-    from export.report.network.layers import can_look_inside
+    from export.report.network import can_look_inside
 
     size = input_size(content.classifier)
     if not can_look_inside(content.classifier):
@@ -52,7 +52,7 @@ def attention_section(content: ReportContent) -> Markup:
 def _heats(
     classifier: Any, photos: ReportedPhotos, pixels: dict[int, Pixels]
 ) -> dict[int, list[tuple[int, NDArray[np.float32]]]]:
-    from export.report.network.grad_cam import grad_cams
+    from export.report.network import grad_cams
 
     batch = np.stack(list(pixels.values()))
     indices = list(pixels)

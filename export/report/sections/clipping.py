@@ -8,12 +8,18 @@ from typing import Final
 
 import numpy as np
 
+from export.report.charts import (
+    Axis,
+    Chart,
+    Line,
+    Marks,
+    Shape,
+    axis_over,
+    chart_figure,
+)
 from export.report.content import ReportContent, ReportedPhotos
-from export.report.drawing.axes import Axis, axis_over
-from export.report.drawing.charts import Chart, Line, Marks, Shape
 from export.report.drawing.markup import Markup, panels, paragraph, table
 from export.report.drawing.numbers import loss
-from export.report.drawing.svg import chart_figure
 from models.probabilities import clip, log_loss
 
 COURSE_BOUND: Final = 0.95

@@ -16,7 +16,7 @@ from export.report.galleries import choose_samples
 from export.report.sections.network_input import input_size
 
 if TYPE_CHECKING:
-    from export.report.network.activations import LayerActivations
+    from export.report.network import LayerActivations
 
 MOST_SAMPLES: Final = 12
 MAP_SIDE: Final = 96
@@ -26,7 +26,7 @@ def inside_section(content: ReportContent) -> Markup:
     """Filters of the first convolution, then maps of an early, middle and late one."""
     if content.classifier is None:
         return Markup("")
-    from export.report.network.layers import can_look_inside
+    from export.report.network import can_look_inside
 
     if not can_look_inside(content.classifier):
         return Markup("")
@@ -34,7 +34,7 @@ def inside_section(content: ReportContent) -> Markup:
 
 
 def _filters(classifier: Any) -> Markup:
-    from export.report.network.filters import first_layer_filters
+    from export.report.network import first_layer_filters
 
     filters = first_layer_filters(classifier)
     count, height, width, _ = filters.shape
@@ -62,7 +62,7 @@ def _activations(content: ReportContent) -> Markup:
     pixels = decode_readable(photos.files, shown.values(), size)
     if not pixels:
         return Markup("")
-    from export.report.network.activations import activation_maps
+    from export.report.network import activation_maps
 
     layers = activation_maps(content.classifier, np.stack(list(pixels.values())))
     note = (

@@ -11,7 +11,7 @@ def layers_section(content: ReportContent) -> Markup:
     """Name, type, output shape, parameters and how many of them were trained."""
     if content.classifier is None:
         return Markup("")
-    from export.report.network.layers import list_layers
+    from export.report.network import list_layers
 
     layers = list_layers(content.classifier)
     total = sum(layer.parameters for layer in layers)

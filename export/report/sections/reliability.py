@@ -13,12 +13,18 @@ from export.evaluation.metrics import (
     expected_calibration_error,
     reliability_bins,
 )
+from export.report.charts import (
+    Bars,
+    Chart,
+    Line,
+    Marks,
+    axis_over,
+    chart_figure,
+    share_axis,
+)
 from export.report.content import ReportContent
-from export.report.drawing.axes import axis_over, share_axis
-from export.report.drawing.charts import Bars, Chart, Line, Marks
 from export.report.drawing.markup import Markup, details, panels, paragraph, table
 from export.report.drawing.numbers import count, percent
-from export.report.drawing.svg import chart_figure
 
 BINS: Final = 15
 

@@ -6,9 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from export.recipes.catalogue import EXACT
+from export.report.charts import (
+    Axis,
+    Chart,
+    Divider,
+    Line,
+    Marks,
+    Shape,
+    axis_over,
+    chart_figure,
+    epoch_axis,
+)
 from export.report.content import ReportContent, ReportedStage
-from export.report.drawing.axes import Axis, axis_over, epoch_axis
-from export.report.drawing.charts import Chart, Divider, Line, Marks, Shape
 from export.report.drawing.markup import (
     Markup,
     details,
@@ -19,8 +28,7 @@ from export.report.drawing.markup import (
     table,
 )
 from export.report.drawing.numbers import count, loss, percent, plural
-from export.report.drawing.svg import chart_figure
-from export.stages.history import Epoch
+from export.training.checkpoints import Epoch
 
 
 def training_curves_section(content: ReportContent) -> Markup:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from export.publication.listing import list_versions
-from export.publication.operations import (
+from export.publication.published import (
     describe_served,
     label_model,
+    list_versions,
     roll_back_model,
 )
-from export.publication.rollout_file import find_rollout
 from export.publication.rollouts import (
     abort_rollout,
     begin_rollout,
@@ -21,7 +20,7 @@ from export.publication.rollouts import (
     run_rollout,
     set_shares,
 )
-from export.publication.served import read_served
+from export.publication.served import find_rollout, read_served
 from models.errors import ConflictError, InvalidRequestError, NotFoundError
 from models.rollouts import ROLLOUTS_FILE, Rollout
 from models.wire.config import ModelEntry

@@ -163,7 +163,7 @@ def test_depth_follows_similarity_and_amount_of_data(
 
 def test_class_means_tell_what_features_know() -> None:
     start_tensorflow()
-    from export.training.similarity import class_mean_skill
+    from export.training.train import class_mean_skill
 
     generator = np.random.default_rng(0)
     classes = generator.integers(0, 3, 400)

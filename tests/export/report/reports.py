@@ -9,7 +9,7 @@ import numpy as np
 
 from export.evaluation.metrics import ScoreInterval
 from export.report.content import ReportContent, ReportedPhotos
-from export.stages.history import Epoch
+from export.training.checkpoints import Epoch
 from export.training.diagnosis import Diagnosis
 from models.probabilities import softmax
 from tests.pictures import grey, noise

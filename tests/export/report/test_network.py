@@ -68,7 +68,7 @@ def square_finder() -> Any:
 
 def test_heat_is_where_the_evidence_is() -> None:
     model = square_finder()
-    from export.report.network.grad_cam import grad_cam
+    from export.report.network import grad_cam
 
     pixels = np.stack([bright_square(8, 16), bright_square(24, 0)])
     heat = grad_cam(model, pixels, np.array([1, 1]))
@@ -81,7 +81,7 @@ def test_heat_is_where_the_evidence_is() -> None:
 
 def test_evidence_against_a_class_is_no_heat() -> None:
     model = square_finder()
-    from export.report.network.grad_cam import grad_cam
+    from export.report.network import grad_cam
 
     heat = grad_cam(model, bright_square(8, 16)[None], np.array([0]))
 
@@ -93,7 +93,7 @@ def test_heat_of_a_tapped_head_equals_the_gradient_through_all_of_it() -> None:
     import keras
     import tensorflow as tf
 
-    from export.report.network.grad_cam import grad_cam
+    from export.report.network import grad_cam
     from models.networks.attention import find_last_maps
 
     pixels, classes = some_pixels(), np.array([0, 1, 1])
@@ -113,7 +113,7 @@ def test_heat_of_a_tapped_head_equals_the_gradient_through_all_of_it() -> None:
 def test_bfloat16_network_gives_nearly_the_same_heat() -> None:
     exact, rough = small_network(), small_network("mixed_bfloat16")
     rough.set_weights(exact.get_weights())
-    from export.report.network.grad_cam import grad_cam
+    from export.report.network import grad_cam
 
     pixels, classes = some_pixels(), np.array([0, 1, 1])
     heat = grad_cam(rough, pixels, classes)
@@ -124,8 +124,7 @@ def test_bfloat16_network_gives_nearly_the_same_heat() -> None:
 
 def test_looking_changes_nothing_in_the_network() -> None:
     model = small_network()
-    from export.report.network.grad_cam import grad_cam
-    from export.report.network.layers import list_layers
+    from export.report.network import grad_cam, list_layers
 
     before, answers = list_layers(model), np.asarray(model(some_pixels() * 1.0))
     grad_cam(model, some_pixels(), np.array([0, 1, 1]))
@@ -138,7 +137,7 @@ def test_network_inside_a_network_is_refused() -> None:
     inner = square_finder()
     import keras
 
-    from export.report.network.grad_cam import grad_cam
+    from export.report.network import grad_cam
 
     pixels = keras.Input((32, 32, 3))
     maps = keras.layers.Conv2D(3, 3, padding="same")(pixels)
@@ -150,7 +149,7 @@ def test_network_inside_a_network_is_refused() -> None:
 
 def test_filters_of_a_bgr_network_are_shown_in_rgb() -> None:
     model = small_network()
-    from export.report.network.filters import first_layer_filters
+    from export.report.network import first_layer_filters
 
     kernel = np.asarray(model.get_layer("conv1").kernel)
     filters = first_layer_filters(model)
@@ -164,7 +163,7 @@ def test_activations_are_what_the_layer_answers(policy: str) -> None:
     model = small_network(policy)
     import keras
 
-    from export.report.network.activations import activation_maps
+    from export.report.network import activation_maps
 
     first, last = activation_maps(model, some_pixels(), channels=2)
     part = keras.Model(model.input, model.get_layer("conv2").output)
@@ -180,7 +179,7 @@ def test_layers_are_counted_inside_nested_networks_too() -> None:
     inner = square_finder()
     import keras
 
-    from export.report.network.layers import list_layers
+    from export.report.network import list_layers
 
     pixels = keras.Input((32, 32, 3))
     rows = list_layers(keras.Model(pixels, inner(pixels)))
@@ -203,7 +202,7 @@ def test_network_without_convolutions_has_only_its_layers_shown(tmp_path: Path) 
     start_tensorflow()
     import keras
 
-    from export.report.network.layers import find_convolutions
+    from export.report.network import find_convolutions
 
     model = keras.Sequential(
         [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]

@@ -11,7 +11,7 @@ import pytest
 
 from export.recipes.catalogue import POOLED, RECIPES, Recipe
 from export.recipes.remedies import Kind, remedies
-from export.stages.history import Epoch
+from export.training.checkpoints import Epoch
 from export.training.diagnosis import Diagnosis, diagnose
 from kennel.commands.recipe_options import read_recipe, recipe_options
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from export.publication.listing import list_versions
 from export.publication.pruning import (
     REMOVED_FILE,
     next_version,
     prune,
     remove_model,
 )
-from export.publication.rollout_file import find_rollout
+from export.publication.published import list_versions
 from export.publication.rollouts import abort_rollout, begin_rollout
-from export.publication.served import CONFIG_FILE, locked, read_served
+from export.publication.served import CONFIG_FILE, find_rollout, locked, read_served
 from models.contract import CARD_FILE
 from models.errors import ConflictError, InvalidRequestError
 from models.wire.config import published_versions, read_model_config

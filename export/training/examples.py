@@ -1,17 +1,35 @@
-"""What a stage learns from: rows of features or pixels, with their targets."""
+"""Examples: rows of features or pixels that a stage learns from, with their targets.
+
+Frozen features are computed once for each set of pixels. Their cache's key is what they
+are a function of: pixels, layers, weights, arithmetic, and the flip or augmentation
+before them.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.cache import StoredArray, StoredFeatures
-from export.stages.changes import PixelChange
+from export.data.augmentation import Augmentation, augment
+from export.data.cache import (
+    FeatureSource,
+    StoredArray,
+    StoredFeatures,
+    cached_features,
+)
+from export.progress import Progress
+from models.images.codec import Pixels
+from models.networks.network import flip
 
 
 @dataclass(frozen=True)
@@ -150,3 +168,81 @@ def batches(
             ahead = reader.submit(read, rows)
             yield batch
         yield ahead.result()
+
+
+@dataclass(frozen=True)
+class PixelChange:
+    """What is done to pixels before the network sees them.
+
+    ``apply`` maps (pixels uint8 [N, H, W, 3], row numbers [N]) to pixels; ``key`` names
+    everything that it depends on; ``name`` is for progress bars.
+    """
+
+    name: str
+    key: tuple[object, ...]
+    apply: Callable[[Pixels, NDArray[np.integer]], Pixels]
+
+
+def seen_from(view: str) -> PixelChange:
+    """The photo flipped as *view* says; "none" leaves it."""
+    name = "" if view == "none" else f", flipped {view}"
+    return PixelChange(name, ("view", view), lambda pixels, _rows: flip(pixels, view))
+
+
+def augmented(augmentation: Augmentation, seed: int, number: int) -> PixelChange:
+    """Augmented pass or epoch *number* (from 1); the same for the same seed."""
+    key = ("augmented", repr(augmentation), seed, number)
+    return PixelChange(
+        f", augmented pass {number}",
+        key,
+        lambda pixels, rows: augment(pixels, augmentation, seed, number, rows),
+    )
+
+
+@dataclass(frozen=True)
+class FrozenPart:
+    """A frozen network, pixels -> list of tensors, and the folder of its features.
+
+    ``dtype`` is how they are stored: "float16" to train on, "float32" to validate on.
+    """
+
+    network: Any
+    dtype: str
+    cache: Path
+    progress: Progress
+
+    def features(self, photos: PhotoSet, change: PixelChange) -> StoredFeatures:
+        """The features of all *photos* after *change*, from the cache if they are there.
+
+        Raises:
+            DatasetError: the disk is full.
+        """
+        source = FeatureSource(
+            name=f"{photos.name} features{change.name}",
+            key=[photos.key, self._digest, list(change.key), keras.__version__],
+            shapes=tuple(tuple(each.shape[1:]) for each in self.network.outputs),
+            dtype=self.dtype,
+            compute=partial(self._changed, change),
+        )
+        return cached_features(photos.pixels, source, self.cache, self.progress)
+
+    def compute(self, pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Features [N, ...] of *pixels* [N, H, W, 3], one array for each output."""
+        outputs = self.network.predict_on_batch(keras.ops.convert_to_tensor(pixels))
+        arrays = outputs if isinstance(outputs, list) else [outputs]
+        return [np.asarray(each, np.float32) for each in arrays]
+
+    def _changed(
+        self, change: PixelChange, first: int, pixels: Pixels
+    ) -> list[NDArray[Any]]:
+        rows = np.arange(first, first + len(pixels))
+        changed = change.apply(pixels, rows).astype(np.float32)
+        return [each.astype(self.dtype) for each in self.compute(changed)]
+
+    @cached_property
+    def _digest(self) -> str:
+        layers = json.dumps(self.network.get_config(), default=str, sort_keys=True)
+        found = hashlib.sha256(layers.encode())
+        for array in self.network.get_weights():
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()[:32]

@@ -16,6 +16,7 @@ from tests.training import small_plan, train_plan
 if TYPE_CHECKING:
     from export.training.runs import TrainedRun
 
+
 pytestmark = pytest.mark.tensorflow
 
 
@@ -40,7 +41,7 @@ def unlabelled(small_run: TrainedRun, tmp_path: Path) -> Path:
 
 
 def test_only_new_photos_are_labelled(small_run: TrainedRun, unlabelled: Path) -> None:
-    from export.training.pseudo_labels import pseudo_label
+    from export.training.photo_sets import pseudo_label
 
     found = pseudo_label(small_run, unlabelled, small_run.split)
 
@@ -53,7 +54,7 @@ def test_only_new_photos_are_labelled(small_run: TrainedRun, unlabelled: Path) -
 def test_teacher_that_saw_a_validation_photo_is_refused(
     small_run: TrainedRun, unlabelled: Path
 ) -> None:
-    from export.training.pseudo_labels import pseudo_label
+    from export.training.photo_sets import pseudo_label
 
     split = small_run.split
     swapped = replace(split, train=split.valid, valid=split.train)
@@ -73,14 +74,13 @@ def test_student_learns_from_the_new_photo_too(
         unlabelled=str(unlabelled),
     )
     run = train_plan(plan)
-    from export.training.pseudo_labels import read_pseudo_labels
+    from export.training.photo_sets import read_pseudo_labels
 
     assert (
         len(read_pseudo_labels(tmp_path / "student" / "pseudo_labels.npz").files) == 1
     )
-    from export.publication.cards import make_card
     from export.report.run_content import run_content
-    from export.training.runs import read_run
+    from export.training.runs import make_card, read_run
 
     learnt = {"photos": 1, "teacher": "small"}
     assert make_card(run, 1).training["pseudo_labelled"] == learnt

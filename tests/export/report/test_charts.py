@@ -5,8 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.report.drawing.axes import axis_over, epoch_axis, round_step, share_axis
-from export.report.drawing.charts import Bars, Chart, Divider, Line, Marks, Shape
+from export.report.charts import (
+    Bars,
+    Chart,
+    Divider,
+    Line,
+    Marks,
+    Shape,
+    axis_over,
+    chart_figure,
+    draw_chart,
+    epoch_axis,
+    round_step,
+    share_axis,
+)
 from export.report.drawing.colours import (
     enlarge,
     heat_colours,
@@ -16,7 +28,6 @@ from export.report.drawing.colours import (
     stretch,
 )
 from export.report.drawing.markup import join, table
-from export.report.drawing.svg import chart_figure, draw_chart
 
 
 @pytest.mark.parametrize(

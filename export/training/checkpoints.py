@@ -1,4 +1,4 @@
-"""Where a stage stands after each epoch, so that a killed run goes on from there.
+"""What training keeps on disk: snapshots of weights, epochs, the checkpoint of a stage.
 
 The best weights lie in a file of their own, named by their epoch and written before the
 checkpoint that points to them: whichever moment a run is killed at, the two agree.
@@ -6,15 +6,18 @@ checkpoint that points to them: whichever moment a run is killed at, the two agr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
-from export.stages.history import Epoch
-from export.stages.snapshots import Snapshot, read_snapshot, write_snapshot
+from models.errors import DatasetError
+from models.files import open_atomically, parse_json
 
 Weights = Sequence[NDArray[Any]]
 
@@ -77,3 +80,64 @@ class CheckpointFolder:
 
     def _best_path(self, epoch: int) -> Path:
         return self.folder / f"best-{epoch}.npz"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training photos, and the validation after it.
+
+    Attributes:
+        member: number of the ensemble's member, from 1.
+        stage: number of the recipe's stage, from 1.
+        number: epoch within the stage, from 1.
+        loss: mean training loss of the epoch, dropout and augmentation included.
+        accuracy: share of training photos right in the epoch, likewise.
+    """
+
+    member: int
+    stage: int
+    number: int
+    learning_rate: float
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
+_FACTS: Final = "facts"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Arrays in a fixed order, and JSON facts that belong to them."""
+
+    arrays: Sequence[NDArray[Any]]
+    facts: Mapping[str, Any]
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Give *path* this content, durably, in one rename.
+
+    Raises:
+        OSError: the disk is full; *path* is as it was.
+    """
+    named = {f"{number:05d}": array for number, array in enumerate(snapshot.arrays)}
+    named[_FACTS] = np.frombuffer(json.dumps(snapshot.facts).encode(), np.uint8)
+    with open_atomically(path) as stream:
+        np.savez(stream, allow_pickle=False, **named)
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Read what `write_snapshot` wrote.
+
+    Raises:
+        DatasetError: there is no such file, or it is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            facts = parse_json(stored[_FACTS].tobytes())
+            names = sorted(set(stored.files) - {_FACTS})
+            return Snapshot([stored[name] for name in names], facts)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        message = f"{path} cannot be read as weights ({error}): train again"
+        raise DatasetError(message) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from export.stages.logistic import fit_logistic
+from export.training.exact import fit_logistic
 from models.errors import InvalidRequestError
 from models.probabilities import softmax
 from tests.export.data.small_sources import prepared, request_for, write_drivers

@@ -1,4 +1,4 @@
-"""Charts as SVG: axes, grid, legend, and words for who cannot see them.
+"""Charts as SVG: axes, grid, shapes, legend, and words for who cannot see them.
 
 A drawing is as narrow as a phone, so that its text stays readable there. Lines differ
 in colour and in dashes; the colours are those of Okabe and Ito (2008), which stay apart
@@ -8,22 +8,10 @@ for colour-blind readers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
-from export.report.drawing.charts import (
-    BOTTOM,
-    LEFT,
-    RIGHT,
-    TOP,
-    WIDTH,
-    Bars,
-    Chart,
-    Divider,
-    Line,
-    Marks,
-    Shape,
-)
 from export.report.drawing.markup import Markup, join, text
 
 DASHES: Final = {"one": "", "two": "7 3", "three": "2 3", "guide": "3 4"}
@@ -134,3 +122,121 @@ def _legend_entry(shape: Line | Bars | Marks) -> Markup:
         sample = _circle((14, 7), f"mark {shape.colour}", 5)
     swatch = f'<svg width="28" height="14" viewBox="0 0 28 14">{sample}</svg>'
     return Markup(f"<li>{swatch} {text(shape.name)}</li>")
+
+
+WIDTH: Final = 360
+LEFT, RIGHT, TOP, BOTTOM = 56, 20, 20, 40
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points joined; *colour* is "one", "two", "three" or "guide".
+
+    A shape without a name is not in the legend.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    colour: str = "one"
+
+
+@dataclass(frozen=True)
+class Bars:
+    """(from, to, height) each, standing on the axis."""
+
+    name: str
+    bars: Sequence[tuple[float, float, float]]
+    colour: str = "one"
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Ringed points with one meaning."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    colour: str = "three"
+
+
+@dataclass(frozen=True)
+class Divider:
+    """A vertical line at *x*; *word* stands to the right of it."""
+
+    x: float
+    word: str
+
+
+Shape: TypeAlias = Line | Bars | Marks | Divider
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One coordinate system; *description* says in words what it shows."""
+
+    description: str
+    x: Axis
+    y: Axis
+    shapes: Sequence[Shape]
+    height: int = 240
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point is in the drawing, in the drawing's own units."""
+        across = LEFT + self.x.share(x) * (WIDTH - LEFT - RIGHT)
+        inner = self.height - TOP - BOTTOM
+        return across, TOP + (1 - self.y.share(y)) * inner
+
+
+STEPS: Final = (1, 2, 5, 10)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear axis; *ticks* are (value, what is written there)."""
+
+    title: str
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+
+    def share(self, value: float) -> float:
+        """Where *value* lies: 0 at the low end, 1 at the high one."""
+        return (value - self.low) / ((self.high - self.low) or 1.0)
+
+
+def axis_over(title: str, values: Iterable[float], intervals: int = 5) -> Axis:
+    """An axis from and to round numbers that holds all finite *values*."""
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    if high - low < 1e-9:
+        low, high = low - 0.05, high + 0.05
+    step = round_step((high - low) / intervals)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    ticks = tuple(
+        (number * step, _written(number * step, step))
+        for number in range(first, last + 1)
+    )
+    return Axis(title, first * step, last * step, ticks)
+
+
+def epoch_axis(epochs: int) -> Axis:
+    """An axis for epochs 1 to *epochs*: whole numbers only."""
+    step = max(1, round(round_step(epochs / 7)))
+    marked = sorted({1, *range(step, epochs + 1, step)})
+    ticks = tuple((number, str(number)) for number in marked if number not in {2, 3})
+    return Axis("epoch", 0.5, epochs + 0.5, ticks)
+
+
+def share_axis(title: str) -> Axis:
+    """An axis from 0 to 1, for probabilities and shares."""
+    return Axis(title, 0.0, 1.0, tuple((n / 5, f"{n / 5:g}") for n in range(6)))
+
+
+def round_step(rough: float) -> float:
+    """The least of 1, 2 and 5 times a power of ten that is not below *rough*."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(each * power for each in STEPS if each * power >= rough * (1 - 1e-9))
+
+
+def _written(value: float, step: float) -> str:
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{value + 0.0:.{digits}f}" if abs(value) < 1e4 else f"{value:,.0f}"

@@ -1,23 +1,110 @@
-"""The explain signature of what recipes train: Grad-CAM, and weights stored once."""
+"""What a SavedModel computes: pixels of encoded images, explanations, weights once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from models.contract import BATCH_SIZES, EXPLAIN_SIGNATURE, SERVING_SIGNATURE, ModelCard
+from models.images.codec import decode_image
 from models.networks.network import Head
 from models.networks.runtime import start_tensorflow
 from tests.fake_model_server import CARD
+from tests.models.images.bombs import segment
+from tests.models.images.handmade import png_chunk
+from tests.models.images.test_codec import CASES, picture
+from tests.models.images.test_structure import (
+    JPEG,
+    JPEG_XMP,
+    exif,
+    in_jpeg,
+    in_png,
+    photo,
+    xmp,
+)
+from tests.pictures import encoded
 
 if TYPE_CHECKING:
     from export.training.classifier import Ensemble
 
+
+SIZE = (24, 32)
+Decode = Callable[[bytes], np.ndarray]
+
 pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(scope="module")
+def decode() -> Decode:
+    import tensorflow as tf
+
+    from export.publication.savedmodel import decode_encoded
+
+    graph = tf.function(
+        lambda image: decode_encoded(image, SIZE),
+        input_signature=[tf.TensorSpec([], tf.string)],
+        autograph=False,
+    )
+    return lambda image: graph(image).numpy().astype(int)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", [3, 4])
+def test_orientation_is_that_of_exif(
+    decode: Decode, turn: int, order: str, kind: int
+) -> None:
+    block = exif(turn, order, kind)
+
+    for image in (
+        in_jpeg(segment(0xE1, b"Exif\0\0" + block)),
+        in_jpeg(segment(0xE1, JPEG_XMP + xmp(3)), segment(0xE1, b"Exif\0\0" + block)),
+        in_png(png_chunk(b"gAMA", bytes(4)), png_chunk(b"eXIf", block)),
+    ):
+        assert np.abs(decode(image) - decode_image(image, SIZE)).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "1", "RGB"])
+def test_png_of_each_kind_is_on_white(decode: Decode, mode: str) -> None:
+    values = np.random.default_rng(1).integers(0, 256, (36, 48, 4), np.uint8)
+    image = encoded(Image.fromarray(values).convert(mode))
+
+    assert np.abs(decode(image) - decode_image(image, SIZE)).max() <= 1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_transparency_is_on_white_at_every_depth(decode: Decode, case: str) -> None:
+    depth, colour, pixels, chunks, _ = CASES[case]
+
+    for kept in (chunks, chunks[:1] if colour == 3 else ()):
+        image = picture(depth, colour, pixels * 4, *kept)
+        assert np.abs(decode(image) - decode_image(image, SIZE)).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_of_each_kind(decode: Decode, mode: str, progressive: bool) -> None:
+    image = encoded(photo().convert(mode), "JPEG", progressive=progressive)
+
+    assert np.abs(decode(image) - decode_image(image, SIZE)).max() <= 1
+
+
+def test_exif_that_cannot_be_read_is_ignored(decode: Decode) -> None:
+    block = exif(6)
+    for place in range(0, len(block), 3):
+        changed = block[:place] + b"\xff" + block[place + 1 :]
+        for broken in (block[:place], changed):
+            image = in_jpeg(segment(0xE1, b"Exif\0\0" + broken))
+            assert decode(image).shape == (*SIZE, 3)
+    for image in (JPEG + bytes(99), in_jpeg(b"\xff\xff\xff\xe1\0\0")):
+        assert np.abs(decode(image) - decode_image(JPEG, SIZE)).max() <= 1
+
 
 POOLED = Head("pooled", taps=("block1_conv2", "block1_pool"), dropout=0.5)
 SECOND_ORDER = Head(
@@ -68,7 +155,7 @@ def photos(count: int = 3) -> Any:
 
 def graph(ensemble: Ensemble) -> dict[str, Any]:
     """The signatures as they are before they are saved."""
-    from export.publication.signatures import explaining_signatures, serving_signatures
+    from export.publication.savedmodel import explaining_signatures, serving_signatures
 
     return {
         **serving_signatures(ensemble.join(), CARD),
@@ -137,7 +224,7 @@ def test_saved_heat_is_the_mean_over_members_and_views(
     trains: str, tmp_path: Path
 ) -> None:
     ensemble = build(members=2, views=("none", "horizontal"), trains=trains)
-    from export.report.network.grad_cam import grad_cam
+    from export.report.network import grad_cam
     from models.networks.network import flip
 
     card, signatures = publish(ensemble, tmp_path / "1")
@@ -184,7 +271,7 @@ def test_one_explanation_is_warmed_up(tmp_path: Path) -> None:
     start_tensorflow()
     import tensorflow as tf
 
-    from export.publication.warmup import write_warmup
+    from export.publication.savedmodel import write_warmup
 
     for explains in (False, True):
         path = tmp_path / str(explains) / "requests"

@@ -15,7 +15,8 @@ from models.errors import DatasetError, InvalidRequestError
 from models.networks.runtime import start_tensorflow
 
 if TYPE_CHECKING:
-    from export.stages.loop import StageRun
+    from export.training.stage import StageRun
+
 
 pytestmark = pytest.mark.tensorflow
 
@@ -61,8 +62,8 @@ def dense_model(*, frozen: bool = False) -> Any:
 def stage_run(tmp_path: Path) -> Callable[..., StageRun]:
     start_tensorflow()
     from export.recipes.catalogue import Recipe, Stage
-    from export.stages.checkpoints import CheckpointFolder
-    from export.stages.loop import StageRun
+    from export.training.checkpoints import CheckpointFolder
+    from export.training.stage import StageRun
 
     def make(stage: Stage, valid: Points | None = None) -> StageRun:
         return StageRun(
@@ -82,8 +83,7 @@ def stage_run(tmp_path: Path) -> Callable[..., StageRun]:
 
 def test_best_weights_by_validation_loss_are_kept(stage_run: Any) -> None:
     from export.recipes.catalogue import Stage
-    from export.stages.answers import evaluate
-    from export.stages.loop import run_stage
+    from export.training.stage import evaluate, run_stage
 
     model = dense_model()
     run = stage_run(Stage(epochs=30, patience=30, learning_rate=0.3, optimizer="adam"))
@@ -98,8 +98,7 @@ def test_training_figures_are_of_the_whole_epoch(stage_run: Any) -> None:
     import keras
 
     from export.recipes.catalogue import Stage
-    from export.stages.answers import evaluate
-    from export.stages.loop import run_stage
+    from export.training.stage import evaluate, run_stage
 
     dense = [each for each in dense_model().layers if "dropout" not in each.name]
     model = keras.Sequential([keras.Input((3,)), *dense])
@@ -113,7 +112,7 @@ def test_training_figures_are_of_the_whole_epoch(stage_run: Any) -> None:
 
 def test_training_stops_when_patience_is_over(stage_run: Any) -> None:
     from export.recipes.catalogue import Stage
-    from export.stages.loop import run_stage
+    from export.training.stage import run_stage
 
     wrong = clouds(2)
     opposite = replace(wrong, targets=wrong.targets[:, ::-1].copy())
@@ -126,7 +125,7 @@ def test_training_stops_when_patience_is_over(stage_run: Any) -> None:
 
 def test_stage_that_makes_it_worse_leaves_the_weights(stage_run: Any) -> None:
     from export.recipes.catalogue import Stage
-    from export.stages.loop import run_stage
+    from export.training.stage import run_stage
 
     model = dense_model()
     before = model.get_weights()
@@ -137,7 +136,7 @@ def test_stage_that_makes_it_worse_leaves_the_weights(stage_run: Any) -> None:
 
 def test_frozen_layers_stand_still_and_the_others_move(stage_run: Any) -> None:
     from export.recipes.catalogue import Stage
-    from export.stages.loop import run_stage
+    from export.training.stage import run_stage
 
     model = dense_model(frozen=True)
     before = model.get_weights()
@@ -149,7 +148,7 @@ def test_frozen_layers_stand_still_and_the_others_move(stage_run: Any) -> None:
 
 
 def test_weights_that_should_have_moved_are_named() -> None:
-    from export.stages.movement import check_moved
+    from export.training.stage import check_moved
 
     model = dense_model()
 
@@ -158,7 +157,7 @@ def test_weights_that_should_have_moved_are_named() -> None:
 
 
 def test_weights_that_should_not_have_moved_are_named() -> None:
-    from export.stages.movement import check_moved
+    from export.training.stage import check_moved
 
     model = dense_model(frozen=True)
     before = [array + 1 for array in model.get_weights()]
@@ -169,7 +168,7 @@ def test_weights_that_should_not_have_moved_are_named() -> None:
 
 def test_loss_that_is_no_number_stops_at_once(stage_run: Any) -> None:
     from export.recipes.catalogue import Stage
-    from export.stages.loop import run_stage
+    from export.training.stage import run_stage
 
     run = stage_run(Stage(epochs=50, learning_rate=1e30, optimizer="sgd"))
 
@@ -178,7 +177,7 @@ def test_loss_that_is_no_number_stops_at_once(stage_run: Any) -> None:
 
 
 def test_infinite_logits_have_no_loss_and_give_no_warning() -> None:
-    from export.stages.answers import judge
+    from export.training.stage import judge
 
     loss, _ = judge(
         np.array([[np.inf, 0]], np.float32), np.eye(2, dtype=np.float32)[:1]
@@ -189,7 +188,7 @@ def test_infinite_logits_have_no_loss_and_give_no_warning() -> None:
 
 def test_cosine_falls_from_the_rate_towards_zero() -> None:
     from export.recipes.catalogue import Stage
-    from export.stages.optimizers import learning_rate
+    from export.training.stage import learning_rate
 
     stage = Stage(epochs=10, learning_rate=0.1, schedule="cosine")
     rates = [learning_rate(stage, epoch) for epoch in range(1, 11)]
@@ -202,7 +201,7 @@ def test_cosine_falls_from_the_rate_towards_zero() -> None:
 def test_unknown_optimizer_and_schedule_are_named() -> None:
     start_tensorflow()
     from export.recipes.catalogue import Recipe, Stage
-    from export.stages.optimizers import build_optimizer, learning_rate
+    from export.training.stage import build_optimizer, learning_rate
 
     with pytest.raises(InvalidRequestError, match="no optimizer 'adum'"):
         build_optimizer(Recipe("test", "a test"), Stage(optimizer="adum"))

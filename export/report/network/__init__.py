@@ -1,1 +1,0 @@
-"""Looking into a Keras network: filters, activations, Grad-CAM, layers. No HTML here."""

@@ -1,1 +1,0 @@
-"""One stage of training: examples, epochs, checkpoints, and what moved."""
