@@ -1,63 +1,103 @@
-"""Puts the Flask application together; its collaborators are passed in."""
+"""The Flask application: `create` makes it from the environment, `create_app` from its parts.
+
+gunicorn calls `create` in each worker, after the fork, because a gRPC channel does not
+survive one.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from flask import Flask
+from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Blueprint
 
+from models.images.files import limit_pixels
 from models.images.sandbox import DecodeLimits, DecodeSandbox
+from models.logs import LogSettings, set_up_logging
 from models.wire.client import ModelServerClient
-from service.bare_app import bare_app
-from service.compatible.classifier import Classifier
-from service.compatible.open_inference import OpenInferenceViews
-from service.compatible.tensorflow_serving import TensorFlowServingViews
-from service.content_encoding import register_content_encoding
+from service.auth.origins import Cors
+from service.auth.setup import protect
 from service.documents.document import open_document
 from service.documents.views import DocumentViews
-from service.gate import Gate, register_gate
-from service.headers import register_headers
-from service.health import HealthViews
-from service.jobs.archive_upload import ArchiveUploads
-from service.jobs.score_views import ScoreViews
-from service.jobs.views import JobViews
-from service.observation.hooks import register_observation
-from service.observation.live_spread import live_spread
-from service.observation.metrics.metrics import Exposition
-from service.observation.observation import Observation
-from service.observation.views import ObservationViews
+from service.http.concurrency_limit import ConcurrencyLimit, register_concurrency_limit
+from service.http.content_encoding import register_content_encoding
+from service.http.headers import register_headers
+from service.http.multipart import UploadRequest
+from service.http.parameters import register_converters
+from service.http.problems import register_problems
+from service.jobs.submit import ArchiveUploads
+from service.jobs.views import JobViews, ScoreViews
 from service.pages.assets import STATIC, Assets
-from service.pages.problem_pages import register_problem_pages
-from service.pages.reports import Reports
-from service.pages.views import PageViews
-from service.predictions.admission import Admission
-from service.predictions.batching import Batcher
-from service.predictions.decoding import Decoder
-from service.predictions.explainer import Explainer
-from service.predictions.explanations import ExplanationViews
-from service.predictions.lanes import Lanes
-from service.predictions.predictor import Predictor
-from service.predictions.reception import Reception
-from service.predictions.traffic_notice import TrafficNotice
-from service.predictions.views import PredictionViews
-from service.problems import register_problems
-from service.protection.cors import Cors
-from service.protection.setup import protect
-from service.rollout.gateway import Gateway
-from service.rollout.ledger import Ledger
-from service.rollout.mirror import Mirror
-from service.rollout.pinned import PinnedModelServer
-from service.rollout.rollouts import Rollouts
-from service.rollout.views import RolloutViews
-from service.served.catalog import Catalog
-from service.served.names import ModelNames
-from service.served.reports import REPORT_POLICY, find_report
-from service.served.views import ModelViews
+from service.pages.views import PageViews, Reports, register_problem_pages
+from service.predict.admission import Admission, Reception, TrafficNotice
+from service.predict.batching import Batcher, BatchQueues
+from service.predict.catalog import Catalog, ModelNames
+from service.predict.decoding import Decoder
+from service.predict.explain import Explainer, ExplanationViews
+from service.predict.models import REPORT_POLICY, ModelViews, find_report
+from service.predict.open_inference import OpenInferenceViews
+from service.predict.predictor import Predictor
+from service.predict.protocols import ProtocolClassifier
+from service.predict.tensorflow_serving import TensorFlowServingViews
+from service.predict.views import PredictionViews
+from service.rollout.comparison import RolloutViews
+from service.rollout.counters import Counters
+from service.rollout.gateway import Gateway, Shadow
+from service.rollout.pinned import PinnedModelServer, Rollouts
+from service.server.load_shedding import register_turn_away
 from service.settings import ServiceSettings
-from service.turn_away import register_turn_away
+from service.telemetry.collectors import Exposition, Metrics
+from service.telemetry.health import HealthViews
+from service.telemetry.hooks import RequestIds, Telemetry, register_telemetry
+from service.telemetry.metrics import live_spread
+from service.telemetry.multiprocess import shared_folder
+from service.telemetry.tracing import TracingSettings, start_spans
+from service.telemetry.views import TelemetryViews
 from worker.queue import JobQueue, SharedCounts
+
+SWITCH_SECONDS: Final = 0.001
+"""How long a busy thread may keep the others from Python: a fifth of Python's own, because
+the thread that accepts and refuses has to come through when forty are at work."""
+
+
+def create() -> Flask:
+    """The application as the environment describes it; it lives as long as the process.
+
+    Raises:
+        InvalidRequestError: a variable cannot be used; the message names it.
+    """
+    _set_up_logging()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    settings = ServiceSettings.from_env(os.environ)
+    limit_pixels(settings.max_pixels)
+    tracing = TracingSettings.from_env(os.environ)
+    metrics = Metrics(shared_folder(os.environ))
+    observation = Telemetry(metrics, start_spans(tracing))
+    client = ModelServerClient(
+        settings.model_server,
+        timeout_seconds=settings.request_timeout_seconds,
+        observer=observation,
+    )
+    queue = JobQueue(
+        settings.redis_url,
+        settings.runs_dir,
+        settings.inputs,
+        limits=settings.job_limits,
+    )
+    return create_app(settings, client, queue, observation)
+
+
+def _set_up_logging() -> None:
+    set_up_logging(LogSettings.from_env(os.environ))
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RequestIds())
+
 
 BODIES_IN_MEMORY: Final = 2
 """Bodies of the largest size that a process has in memory at a time, or more smaller."""
@@ -74,7 +114,7 @@ def create_app(
     settings: ServiceSettings,
     client: ModelServerClient,
     queue: JobQueue,
-    observation: Observation | None = None,
+    observation: Telemetry | None = None,
 ) -> Flask:
     """The API in front of the model servers and one queue; it owns neither.
 
@@ -87,7 +127,7 @@ def create_app(
     rollouts = Rollouts(settings.models_dir)
     server = PinnedModelServer(client, rollouts)
     catalog = Catalog(server, names, settings.default_model)
-    observation = observation or Observation()
+    observation = observation or Telemetry()
     metrics = observation.metrics
     admission = Admission(settings.max_in_flight, metrics.inference.admitted)
     notice = TrafficNotice(queue.note_online_traffic, admission.is_busy)
@@ -98,9 +138,9 @@ def create_app(
     sandbox = DecodeSandbox()
     heavy = DecodeSandbox(DecodeLimits(niceness=NICENESS))
     decoder = Decoder(settings.web_workers, sandbox, heavy)
-    predictor = Predictor(Batcher(server, Lanes()), catalog, decoder)
+    predictor = Predictor(Batcher(server, BatchQueues()), catalog, decoder)
     gateway = _gateway(server, predictor, queue.counts)
-    classifier = Classifier(gateway, reception, settings.max_images)
+    classifier = ProtocolClassifier(gateway, reception, settings.max_images)
     instruments = metrics.instruments()
     documented: tuple[_Views, ...] = (
         PredictionViews(gateway, reception, settings.max_images),
@@ -111,7 +151,7 @@ def create_app(
         RolloutViews(catalog, rollouts, queue.counts),
         *_job_views(settings, catalog, queue, sandbox),
         HealthViews(catalog, queue),
-        ObservationViews(settings, Exposition(metrics, catalog, queue), catalog),
+        TelemetryViews(settings, Exposition(metrics, catalog, queue), catalog),
     )
     for views in documented:
         document.register_blueprint(views.blueprint())
@@ -131,12 +171,12 @@ def create_app(
 def _register_hooks(
     app: Flask,
     settings: ServiceSettings,
-    observation: Observation,
+    observation: Telemetry,
     admission: Admission,
-) -> Gate:
+) -> ConcurrencyLimit:
     # The first: what the others refuse is counted and logged as well.
-    register_observation(app, observation)
-    gate = register_gate(
+    register_telemetry(app, observation)
+    gate = register_concurrency_limit(
         app,
         settings.web_threads,
         admission.queue_seconds,
@@ -153,8 +193,8 @@ def _register_hooks(
 def _gateway(
     server: PinnedModelServer, predictor: Predictor, counts: SharedCounts
 ) -> Gateway:
-    ledger = Ledger(counts)
-    return Gateway(predictor, server.rollouts, ledger, Mirror(predictor, ledger))
+    ledger = Counters(counts)
+    return Gateway(predictor, server.rollouts, ledger, Shadow(predictor, ledger))
 
 
 def _job_views(
@@ -165,3 +205,32 @@ def _job_views(
 ) -> tuple[_Views, ...]:
     uploads = ArchiveUploads(settings.runs_dir, settings.max_upload_bytes)
     return JobViews(settings, catalog, queue, uploads), ScoreViews(queue, sandbox)
+
+
+_SPARE_PARTS: Final = 16
+"""Form parts beyond the images: enough to say which field is wrong."""
+
+
+def bare_app(settings: ServiceSettings) -> Flask:
+    """An application without a view or a hook, within the bounds of *settings*."""
+    app = _ThreadedFlask(__name__, static_folder=None)
+    app.request_class = UploadRequest
+    app.json = _OrderedJSON(app)
+    register_converters(app)
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_request_bytes,
+        # Twice the images: one too many should be told from a flood of parts.
+        MAX_FORM_PARTS=2 * settings.max_images + _SPARE_PARTS,
+    )
+    return app
+
+
+class _ThreadedFlask(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        # No view or hook here is a coroutine; to ask each costs 15 us a request.
+        return func
+
+
+class _OrderedJSON(DefaultJSONProvider):
+    # Labels stay in the card's order.
+    sort_keys = False

@@ -8,15 +8,15 @@ from typing import Final
 
 from models.errors import InvalidRequestError
 from models.logs import LogSettings
-from service.observation.metrics.shared_folder import VARIABLE as METRICS_FOLDER
-from service.observation.metrics.shared_folder import make_shared_folder
-from service.observation.tracing import TracingSettings
 from service.settings import ServiceSettings
+from service.telemetry.multiprocess import VARIABLE as METRICS_FOLDER
+from service.telemetry.multiprocess import make_shared_folder
+from service.telemetry.tracing import TracingSettings
 
 GUNICORN_ARGUMENTS: Final = (
     "--config",
-    "python:service.gunicorn_conf",
-    "service.wsgi:create()",
+    "python:service.server.gunicorn_conf",
+    "service.app:create()",
 )
 
 _MALLOC: Final = {

@@ -23,7 +23,7 @@ from models.environment import (
 )
 from models.images.files import MAX_PIXELS
 from models.wire.config import read_model_names
-from service.protection.settings import ProtectionSettings
+from service.auth.settings import ProtectionSettings
 from worker.queue import MAX_UNPACKED_BYTES, JobLimits
 
 MIN_TIMEOUT_SECONDS: Final = 0.1

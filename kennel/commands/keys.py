@@ -44,9 +44,7 @@ def keys() -> None:
 @_FILE
 def add(name: str, scopes: str, rate: str | None, path: Path | None) -> None:
     """Make a key called NAME and print it, once: only its hash is kept."""
-    from service.protection.keyfile import add_key
-    from service.protection.keys import create_key
-    from service.protection.rates import read_rate
+    from service.auth.keys import add_key, create_key, read_rate
 
     file = _file(path)
     key, secret = create_key(name, scopes.split(","), read_rate(rate) if rate else None)
@@ -62,8 +60,7 @@ def add(name: str, scopes: str, rate: str | None, path: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_keys(path: Path | None, as_json: bool) -> None:
     """List the keys by name; the keys themselves are not known any more."""
-    from service.protection.keyfile import read_keys
-    from service.protection.rates import render_rate
+    from service.auth.keys import read_keys, render_rate
 
     found = [
         {
@@ -89,8 +86,7 @@ def rotate(name: str, path: Path | None) -> None:
 
     Scopes, rate and folder jobs stay; the old key and its sessions end at once.
     """
-    from service.protection.keyfile import find_key, replace_key
-    from service.protection.keys import create_key
+    from service.auth.keys import create_key, find_key, replace_key
 
     file = _file(path)
     old = find_key(file, name)
@@ -105,7 +101,7 @@ def rotate(name: str, path: Path | None) -> None:
 @_FILE
 def remove(name: str, path: Path | None) -> None:
     """Remove the key called NAME; requests and sessions with it are refused at once."""
-    from service.protection.keyfile import remove_key
+    from service.auth.keys import remove_key
 
     file = _file(path)
     remove_key(file, name)

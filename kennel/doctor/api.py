@@ -11,7 +11,7 @@ from kennel.doctor.deployment import Deployment
 from kennel.doctor.finding import Finding, fail, ok, unknown, warn
 from models import VERSION
 from models.errors import KennelError
-from service.protection.hosts import is_loopback
+from service.auth.origins import is_loopback
 from service.settings import ServiceSettings
 
 _TIMEOUT_SECONDS: Final = 5.0

@@ -14,8 +14,8 @@ from kennel.settings import KennelSettings
 from kennel.stack.redis_config import local_redis_url
 from models.errors import InvalidRequestError
 from models.logs import LogSettings
-from service.observation.tracing import TracingSettings
 from service.settings import ServiceSettings
+from service.telemetry.tracing import TracingSettings
 from worker.settings import WorkerSettings
 
 LOCAL_API: Final = "http://127.0.0.1:8000"

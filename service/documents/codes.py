@@ -1,6 +1,6 @@
 """Every ``code`` of an error answer, and what it means to the one who reads it.
 
-The statuses are those of service/problems.py: this table knows only the class that
+The statuses are those of service/http/problems.py: this table knows only the class that
 carries a code.
 """
 
@@ -26,7 +26,7 @@ from models.errors import (
     StorageUnavailableError,
 )
 from models.images.formats import FORMAT_NAMES
-from service.problems import status_of
+from service.http.problems import status_of
 
 
 @dataclass(frozen=True)

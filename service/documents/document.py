@@ -14,7 +14,7 @@ from flask_smorest import Api
 from models import VERSION
 from service.documents import codes
 from service.documents.parameters import HEADERS, PARAMETERS, PATHS
-from service.routing import WordConverter, describe_word
+from service.http.parameters import WordConverter, describe_word
 
 OPENAPI_VERSION: Final = "3.1.0"
 

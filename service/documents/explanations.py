@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from marshmallow import fields
 
-from service.budget import TIMEOUT_HEADER
 from service.documents.members import Members, choice, count, text, texts
 from service.documents.operations import Answer, Content, Operation
 from service.documents.predictions import (
@@ -15,6 +14,7 @@ from service.documents.predictions import (
     PREDICTED,
     PredictionSchema,
 )
+from service.http.budget import TIMEOUT_HEADER
 
 
 class HeatmapSchema(Members):

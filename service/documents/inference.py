@@ -6,14 +6,15 @@ from typing import Any, Final
 
 from marshmallow import fields
 
-from service.budget import TIMEOUT_HEADER
-from service.compatible.inference import LENGTH_HEADER, OUTPUTS
+from models.contract import LOGITS_OUTPUT, PROBABILITIES_OUTPUT
 from service.documents.codes import IMAGE_CODES, MODEL_CODES
 from service.documents.members import Members, several, text
 from service.documents.open_inference import TensorSchema
 from service.documents.operations import Answer, Content, Operation
+from service.documents.parameters import LENGTH_HEADER
 from service.documents.predictions import BASE64, BYTES, PIXEL_PNG, PREDICTED
-from service.rollout.sides import KEY_HEADER
+from service.http.budget import TIMEOUT_HEADER
+from service.rollout.gateway import KEY_HEADER
 
 
 class OutputSchema(TensorSchema):
@@ -56,7 +57,7 @@ _WANTED: Final = {
     "type": "object",
     "required": ["name"],
     "properties": {
-        "name": {"enum": [*OUTPUTS]},
+        "name": {"enum": [PROBABILITIES_OUTPUT, LOGITS_OUTPUT]},
         "parameters": {"type": "object"},
     },
 }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from service.budget import TIMEOUT_HEADER
 from service.documents.codes import MODEL_CODES
 from service.documents.jobs import PRIORITIES, QUEUED, JobSchema
 from service.documents.operations import Answer, Content, Operation
 from service.documents.predictions import BYTES
+from service.http.budget import TIMEOUT_HEADER
 from worker.queue import FORMATS
 
 _MEMBERS: Final[dict[str, Any]] = {

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from marshmallow import fields
 
-from service.budget import TIMEOUT_HEADER
 from service.documents.codes import MODEL_CODES
 from service.documents.members import Members, choice, count, several, text, texts
 from service.documents.operations import Answer, Content, Operation
+from service.http.budget import TIMEOUT_HEADER
 
 _FOUND: Final = ("not_found", "invalid_parameter", *MODEL_CODES)
 _TIMEOUT: Final = (TIMEOUT_HEADER,)

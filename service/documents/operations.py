@@ -16,7 +16,7 @@ from marshmallow import Schema
 
 from service.documents.codes import by_status
 from service.documents.problem import ProblemSchema
-from service.problems import RETRY_AFTER_SECONDS
+from service.http.problems import RETRY_AFTER_SECONDS
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from service.budget import TIMEOUT_HEADER
-from service.compatible.inference import LENGTH_HEADER
-from service.headers import REQUEST_ID_HEADER
-from service.rollout.sides import KEY_HEADER
+from service.http.budget import TIMEOUT_HEADER
+from service.http.headers import REQUEST_ID_HEADER
+from service.rollout.gateway import KEY_HEADER
 from worker.queue import LONGEST_PAGE, PAGE, STATES
+
+LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "model": {

@@ -7,12 +7,12 @@ from typing import Any, Final
 from marshmallow import fields
 
 from models.images.formats import FORMAT_NAMES
-from service.budget import TIMEOUT_HEADER
 from service.documents.codes import IMAGE_CODES, MODEL_CODES
 from service.documents.members import Members, by_label, count, several, text, texts
 from service.documents.operations import Answer, Content, Operation
 from service.documents.problem import ImageErrorSchema
-from service.rollout.sides import KEY_HEADER
+from service.http.budget import TIMEOUT_HEADER
+from service.rollout.gateway import KEY_HEADER
 
 PIXEL_PNG: Final = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAA"

@@ -6,7 +6,6 @@ from typing import Final
 
 from marshmallow import fields
 
-from service.budget import TIMEOUT_HEADER
 from service.documents.codes import SERVER_CODES
 from service.documents.members import (
     Members,
@@ -23,6 +22,7 @@ from service.documents.version_status import (
     STATUS_EXAMPLE,
     VersionStatusSchema,
 )
+from service.http.budget import TIMEOUT_HEADER
 
 
 class SpreadSchema(Members):

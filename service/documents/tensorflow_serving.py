@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from marshmallow import fields
 
-from service.budget import TIMEOUT_HEADER
-from service.compatible.instances import SIGNATURES
+from models.contract import ENCODED_SIGNATURE, SERVING_SIGNATURE
 from service.documents.codes import IMAGE_CODES, MODEL_CODES
 from service.documents.members import Members, text
 from service.documents.operations import Answer, Content, Operation
 from service.documents.predictions import BASE64, PIXEL_PNG, PREDICTED
 from service.documents.version_status import STATUS_EXAMPLE, StatusSchema
-from service.rollout.sides import KEY_HEADER
+from service.http.budget import TIMEOUT_HEADER
+from service.rollout.gateway import KEY_HEADER
 
 _FOUND: Final = ("not_found", "invalid_parameter", *MODEL_CODES)
 
@@ -70,7 +70,7 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_signature(body: dict[str, Any]) -> dict[str, Any]:
-    signature = {"enum": [*SIGNATURES, "", None]}
+    signature = {"enum": [SERVING_SIGNATURE, ENCODED_SIGNATURE, "", None]}
     return {**body, "properties": {**body["properties"], "signature_name": signature}}
 
 

@@ -1,18 +1,33 @@
-"""/v1/jobs: hands folders to the queue and tells what became of them."""
+"""/v1/jobs: submit, list, follow, end and delete jobs; fetch their CSV, report and scores.
+
+A job that belongs to another API key does not exist for the caller.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import re
-from dataclasses import dataclass
-from typing import Any, Final
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Final, TypedDict
+from urllib.parse import urlencode
 
 from flask import Response, jsonify, request, send_file, url_for
 from flask_smorest import Blueprint
+from werkzeug.datastructures import MultiDict
 
-from models.errors import InvalidRequestError
-from service.budget import read_budget
+from models.errors import (
+    InvalidImageError,
+    InvalidRequestError,
+    ModelOverloadedError,
+    NotFoundError,
+    quoted,
+)
+from models.images.codec import encode_jpeg, encode_thumbnail, is_costly
+from models.images.sandbox import DecodeSandbox
+from service.auth.guard import KEY_HEADER, sender_name, shown_key
+from service.auth.keys import ADMIN
 from service.documents.jobs import (
     CANCEL_JOB,
     DELETE_JOB,
@@ -23,20 +38,22 @@ from service.documents.jobs import (
 )
 from service.documents.new_job import SUBMIT_JOB
 from service.documents.operations import documented
-from service.jobs.archive_upload import (
+from service.documents.report import SHOW_REPORT
+from service.documents.scores import SHOW_IMAGE, SHOW_SCORES
+from service.http.budget import read_budget
+from service.http.parameters import once_each
+from service.jobs.submit import (
     ArchiveUploads,
     holds_archive,
     input_name,
     names_folder,
+    read_job_request,
+    read_json,
+    read_sheets,
 )
-from service.jobs.job_page import next_link, read_page_query
-from service.jobs.job_request import read_job_request, read_json
-from service.jobs.sheets import read_sheets
-from service.protection.guard import sender_name, shown_key
-from service.protection.keys import ADMIN
-from service.served.catalog import Catalog
+from service.predict.catalog import Catalog
 from service.settings import ServiceSettings
-from worker.queue import JobQueue, JobRequest, JobStatus
+from worker.queue import LONGEST_PAGE, PAGE, JobQueue, JobRequest, JobStatus
 
 IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -165,3 +182,118 @@ def _idempotency_key() -> str | None:
         message = f"{IDEMPOTENCY_HEADER}: use 1 to 200 visible ASCII characters"
         raise InvalidRequestError(message)
     return key
+
+
+DECODERS: Final = 2
+"""A photo of 50 megapixels takes 200 to 780 MB while it is decoded."""
+
+THUMBNAIL_SIDE: Final = 240
+_PATIENCE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True)
+class ScoreViews:
+    """The views of finished jobs and what they work with."""
+
+    queue: JobQueue
+    sandbox: DecodeSandbox
+    decoders: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(DECODERS)
+    )
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("scores", __name__, url_prefix="/v1/jobs/<job>")
+        routes.add_url_rule("/report", view_func=self.report)
+        routes.add_url_rule("/scores", view_func=self.scores)
+        routes.add_url_rule("/images/<path:image>", view_func=self.image)
+        return routes
+
+    @documented(SHOW_REPORT)
+    def report(self, job: str) -> Response:
+        """What was asked and done, how long it took and what was lost."""
+        return jsonify(visible_jobs(self.queue).report(job))
+
+    @documented(SHOW_SCORES)
+    def scores(self, job: str) -> Response:
+        """Histograms, counts and the least certain images of a job that succeeded."""
+        scores = visible_jobs(self.queue).scores(job)
+        entries = [_with_thumbnail(job, entry) for entry in scores["uncertain"]]
+        return jsonify({**scores, "uncertain": entries})
+
+    @documented(SHOW_IMAGE)
+    def image(self, job: str, image: str) -> Response:
+        """One of a job's images as a JPEG of at most 240 pixels a side."""
+        response = Response(self._thumbnail(job, image), mimetype="image/jpeg")
+        response.cache_control.private = True
+        response.cache_control.max_age = 3600
+        # Not for who signs in next with another key, in the same browser.
+        response.vary.update(("Authorization", "Cookie", KEY_HEADER))
+        return response
+
+    def _thumbnail(self, job: str, image: str) -> bytes:
+        if not self.decoders.acquire(timeout=_PATIENCE_SECONDS):
+            raise ModelOverloadedError("too many thumbnails are asked for: try again")
+        try:
+            return self._encode(visible_jobs(self.queue).photo(job, image))
+        except TimeoutError as error:
+            message = f"no thumbnail of {quoted(image)} within {_PATIENCE_SECONDS:g} s"
+            raise ModelOverloadedError(f"{message}: try again") from error
+        except InvalidImageError as error:
+            message = f"image {quoted(image)} of job {job} cannot be shown: {error}"
+            raise NotFoundError(message, code="image_not_found") from error
+        finally:
+            self.decoders.release()
+
+    def _encode(self, photo: bytes) -> bytes:
+        if not is_costly(photo):
+            return encode_thumbnail(photo, THUMBNAIL_SIDE)
+        pixels = self.sandbox.thumbnail(photo, THUMBNAIL_SIDE, _PATIENCE_SECONDS)
+        return encode_jpeg(pixels)
+
+
+def _with_thumbnail(job: str, entry: dict[str, Any]) -> dict[str, Any]:
+    return {**entry, "thumbnail": url_for("scores.image", job=job, image=entry["id"])}
+
+
+_KNOWN: Final = ("limit", "after", "state", "prefix")
+
+
+class PageQuery(TypedDict):
+    """What `JobQueue.page` takes."""
+
+    limit: int
+    after: str | None
+    state: str | None
+    prefix: str | None
+
+
+def read_page_query(given: MultiDict[str, str]) -> PageQuery:
+    """The page that a query asks for; the first hundred jobs without one.
+
+    Raises:
+        InvalidRequestError: a parameter that is unknown, twice there or no number.
+    """
+    query = once_each(given, _KNOWN)
+    return {
+        "limit": _limit(query.get("limit")),
+        "after": query.get("after"),
+        "state": query.get("state"),
+        "prefix": query.get("prefix"),
+    }
+
+
+def next_link(path: str, query: PageQuery, after: str) -> str:
+    """The Link header that leads from a page to the one behind *after* (RFC 8288)."""
+    given = {**query, "after": after}
+    text = urlencode({name: each for name, each in given.items() if each is not None})
+    return f'<{path}?{text}>; rel="next"'
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return PAGE
+    if not (text.isascii() and text.isdigit() and len(text) < 8):
+        message = f"limit={quoted(text)} is not a whole number from 1 to {LONGEST_PAGE}"
+        raise InvalidRequestError(message)
+    return int(text)

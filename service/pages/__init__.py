@@ -1,1 +1,1 @@
-"""Web pages for people; their JavaScript talks to the same /v1 as everyone."""
+"""Web pages for people; their JavaScript calls the same /v1 as everyone."""

@@ -1,24 +1,35 @@
-"""The pages: photos, jobs, models, their rollouts and versions' reports."""
+"""The pages: photos, jobs, models, their rollouts and versions' reports, and error pages.
+
+Whatever refused a request (a view, a limit, a missing key) has answered problem+json; where
+a browser asked for a page, that problem becomes one. So there is one table of statuses and
+texts for programs and people.
+"""
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Flask, Response, render_template, request, send_file
 
 from models.contract import AnswerSpread, ModelCard
 from models.errors import KennelError, NotFoundError
-from service.budget import Budget
+from service.http.budget import Budget
 from service.jobs.views import visible_jobs
-from service.pages.drift import compare
-from service.pages.folders import suggest_folders
-from service.pages.readable_card import read_card
-from service.pages.reports import Reports
-from service.pages.versions import VersionRow, version_labels, version_rows
-from service.rollout.rollouts import Rollouts
-from service.served.catalog import Catalog
+from service.pages.content import (
+    VersionRow,
+    compare,
+    read_card,
+    version_labels,
+    version_rows,
+)
+from service.predict.catalog import Catalog
+from service.rollout.pinned import Rollouts
 from service.settings import ServiceSettings
 from worker.queue import JobQueue
 
@@ -138,3 +149,124 @@ def _choose(
             return row
     message = f"model {name!r} has no version {version} that is served"
     raise NotFoundError(message, code="version_not_found")
+
+
+_PROGRAMS: Final = (
+    "/v1",
+    "/v2",
+    "/static/",
+    "/metrics",
+    "/openapi",
+    "/livez",
+    "/readyz",
+)
+"""Paths that people do not visit."""
+
+_HEADLINES: Final = {
+    403: "This is not yours to see",
+    404: "There is nothing here",
+    421: "This address is not known here",
+    429: "A little slower, please",
+    500: "Something went wrong",
+    502: "The model server's answer makes no sense",
+    503: "Not right now",
+    504: "That took too long",
+}
+
+
+def register_problem_pages(app: Flask) -> None:
+    """Answer a browser that asked *app* for a page with a page, also on errors."""
+    app.after_request(_page_instead)
+
+
+def _page_instead(response: Response) -> Response:
+    if response.status_code < 400 or not _is_for_people(response):
+        return response
+    problem = response.get_json()
+    headline = _HEADLINES.get(response.status_code, problem["title"])
+    page = render_template("problem.html", problem=problem, headline=headline)
+    response.set_data(page)
+    response.mimetype = "text/html"
+    return response
+
+
+def _is_for_people(response: Response) -> bool:
+    if response.mimetype != "application/problem+json":
+        return False
+    if request.path.startswith(_PROGRAMS):
+        return False
+    offered = ("application/problem+json", "text/html")
+    return request.accept_mimetypes.best_match(offered) == "text/html"
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Where the reports lie.
+
+    Attributes:
+        find: the file for a model's version, None if there is none.
+        policy: the Content-Security-Policy that a report needs to be shown.
+    """
+
+    find: Callable[[str, int], Path | None]
+    policy: str
+
+    def has(self, model: str, version: int) -> bool:
+        """Whether that version came with a report."""
+        return self.find(model, version) is not None
+
+    def send(self, model: str, version: int) -> Response:
+        """The report.
+
+        Raises:
+            NotFoundError: that version came with none.
+        """
+        path = self.find(model, version)
+        if path is None:
+            message = (
+                f"model {model!r} version {version} came without a training report: "
+                "export it again"
+            )
+            raise NotFoundError(message, code="report_not_found")
+        response = send_file(path, mimetype="text/html")
+        response.headers["Content-Security-Policy"] = self.policy
+        return response
+
+
+MAX_SUGGESTIONS: Final = 100
+MAX_ENTRIES: Final = 2_000
+"""Looked at in each folder: one of 500,000 photos must not hold up a page."""
+
+_DEPTH: Final = 3
+
+
+def suggest_folders(root: Path) -> list[str]:
+    """Folders below *root*, relative to it, sorted; none if it cannot be read.
+
+    Links and hidden folders are left out, as are those deeper than three levels.
+    """
+    found: list[str] = []
+    waiting = deque([(root, 1)])
+    while waiting and len(found) < MAX_SUGGESTIONS:
+        folder, depth = waiting.popleft()
+        for child in _subfolders(folder):
+            found.append(child.relative_to(root).as_posix())
+            if depth < _DEPTH:
+                waiting.append((child, depth + 1))
+    return sorted(found[:MAX_SUGGESTIONS])
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                Path(entry.path)
+                for entry in islice(entries, MAX_ENTRIES)
+                if entry.is_dir(follow_symlinks=False) and _is_shown(entry.name)
+            )
+    except OSError:
+        return []
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith(".") and name.isprintable()

@@ -1,1 +1,1 @@
-"""A new version beside the one that answers: its share of the requests, and how it does."""
+"""Canary rollouts: which version answers, and how two versions compare."""

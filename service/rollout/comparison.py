@@ -1,14 +1,31 @@
-"""From the shared counts to what a person decides by: how two versions differ."""
+"""GET /v1/models/{name}/rollout: how the two versions of a rollout differ, from its counts.
+
+Histograms are compared by the Jensen-Shannon divergence in bits (J. Lin, "Divergence
+measures based on the Shannon entropy", IEEE Transactions on Information Theory 37(1),
+1991, with equal weights): 0 for equal distributions, 1 where they share nothing, and no
+trouble with empty bins. Small samples differ by chance; the expected size of that stands
+beside each figure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from models.rollouts import CANARY, STABLE
-from service.rollout import tally
-from service.rollout.divergence import Divergence, divergence
+from flask import Response, jsonify
+from flask_smorest import Blueprint
+
+from models.errors import NotFoundError, QueueUnavailableError, quoted
+from models.rollouts import CANARY, STABLE, Rollout
+from service.documents.operations import documented
+from service.documents.rollout import SHOW_ROLLOUT
+from service.predict.catalog import Catalog
+from service.rollout import counters
+from service.rollout.counters import counts_key
+from service.rollout.pinned import Rollouts
+from worker.queue import SharedCounts
 
 
 @dataclass(frozen=True)
@@ -82,28 +99,28 @@ def compare(counts: Mapping[str, int]) -> Comparison:
 
 
 def _side(counts: Mapping[str, int], side: str) -> Side:
-    latencies = {int(k): v for k, v in _below(counts, f"{side}.{tally.LATENCY}")}
-    scores = {int(k): v for k, v in _below(counts, f"{side}.{tally.SCORE}")}
+    latencies = {int(k): v for k, v in _below(counts, f"{side}.{counters.LATENCY}")}
+    scores = {int(k): v for k, v in _below(counts, f"{side}.{counters.SCORE}")}
     return Side(
-        requests=counts.get(f"{side}.{tally.REQUESTS}", 0),
-        errors=counts.get(f"{side}.{tally.ERRORS}", 0),
-        images=counts.get(f"{side}.{tally.IMAGES}", 0),
+        requests=counts.get(f"{side}.{counters.REQUESTS}", 0),
+        errors=counts.get(f"{side}.{counters.ERRORS}", 0),
+        images=counts.get(f"{side}.{counters.IMAGES}", 0),
         p50_ms=_quantile(latencies, 0.5),
         p99_ms=_quantile(latencies, 0.99),
-        scores=tuple(scores.get(each, 0) for each in range(tally.SCORE_BINS)),
-        labels=dict(sorted(_below(counts, f"{side}.{tally.LABEL}"))),
+        scores=tuple(scores.get(each, 0) for each in range(counters.SCORE_BINS)),
+        labels=dict(sorted(_below(counts, f"{side}.{counters.LABEL}"))),
     )
 
 
 def _agreement(counts: Mapping[str, int]) -> Agreement:
-    images = counts.get(tally.PAIRS, 0)
-    same, apart = counts.get(tally.SAME, 0), counts.get(tally.DIFFERENCE, 0)
+    images = counts.get(counters.PAIRS, 0)
+    same, apart = counts.get(counters.SAME, 0), counts.get(counters.DIFFERENCE, 0)
     return Agreement(
         images=images,
         same_label=same / images if images else None,
-        mean_difference=apart * tally.DIFFERENCE_UNIT / images if images else None,
-        dropped=counts.get(tally.DROPPED, 0),
-        failed=counts.get(tally.UNPAIRED, 0),
+        mean_difference=apart * counters.DIFFERENCE_UNIT / images if images else None,
+        dropped=counts.get(counters.DROPPED, 0),
+        failed=counts.get(counters.UNPAIRED, 0),
     )
 
 
@@ -122,5 +139,67 @@ def _quantile(buckets: Mapping[int, int], share: float) -> float | None:
     for bucket in sorted(buckets):
         passed += buckets[bucket]
         if passed >= wanted:
-            return round(tally.bucket_milliseconds(bucket), 3)
+            return round(counters.bucket_milliseconds(bucket), 3)
     return None
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How far two distributions are apart, in bits, and how far they are by chance.
+
+    Both are None until there are answers of both versions.
+    """
+
+    bits: float | None
+    by_chance: float | None
+
+
+def divergence(one: Sequence[int], other: Sequence[int]) -> Divergence:
+    """The Jensen-Shannon divergence of two histograms with the same bins."""
+    total, others = sum(one), sum(other)
+    if not total or not others:
+        return Divergence(None, None)
+    p = [count / total for count in one]
+    q = [count / others for count in other]
+    middle = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+    bits = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
+    # Second order: the sum of (p - q)^2 / m over 8 ln 2; equal sources have a mean of
+    # (bins - 1)(1/n1 + 1/n2) there.
+    bins = sum(each > 0 for each in middle)
+    by_chance = (bins - 1) * (1 / total + 1 / others) / (8 * math.log(2))
+    return Divergence(round(max(bits, 0.0), 6), round(min(by_chance, 1.0), 6))
+
+
+def _relative_entropy(p: Sequence[float], m: Sequence[float]) -> float:
+    return sum(a * math.log2(a / b) for a, b in zip(p, m, strict=True) if a)
+
+
+@dataclass(frozen=True)
+class RolloutViews:
+    """The view of rollouts and what it works with."""
+
+    catalog: Catalog
+    rollouts: Rollouts
+    counts: SharedCounts
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("rollouts", __name__)
+        routes.add_url_rule("/v1/models/<word:name>/rollout", view_func=self.show)
+        return routes
+
+    @documented(SHOW_ROLLOUT)
+    def show(self, name: str) -> Response:
+        """A rollout, compared."""
+        rollout = self.rollouts.of(self.catalog.find(name))
+        if rollout is None:
+            message = f"{quoted(name)} has no rollout: kennel rollout start begins one"
+            raise NotFoundError(message, code="rollout_not_found")
+        return jsonify(**asdict(rollout), **self._compared(rollout))
+
+    def _compared(self, rollout: Rollout) -> dict[str, Any]:
+        try:
+            counts = self.counts.read(counts_key(rollout))
+        except QueueUnavailableError as error:
+            return {"comparison": None, "missing": error.public}
+        return {"comparison": compare(counts).to_json(), "missing": None}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 
 from models.contract import ModelCard
 from models.errors import ModelUnavailableError, NotFoundError
+from models.files import WatchedFile
 from models.images.codec import Pixels
+from models.rollouts import LOOK_SECONDS, ROLLOUTS_FILE, Rollout, read_rollouts
 from models.wire.client import Cancellation, ModelServer
 from models.wire.messages import (
     Explanation,
@@ -25,7 +28,6 @@ from models.wire.messages import (
     Prediction,
     VersionStatus,
 )
-from service.rollout.rollouts import Rollouts
 
 
 class _Versioned(Protocol):
@@ -116,3 +118,21 @@ class PinnedModelServer:
                 f"{rollout.canary} is held back: kennel rollback or kennel rollout"
             )
             raise ModelUnavailableError(message) from error
+
+
+class Rollouts:
+    """The last rollout of each model; thread-safe."""
+
+    def __init__(self, models_dir: Path, look_seconds: float = LOOK_SECONDS) -> None:
+        """Read those in *models_dir*; looks whether they changed lie *look_seconds* apart.
+
+        Raises:
+            InvalidRequestError: the file is broken.
+        """
+        self._file = WatchedFile(
+            models_dir / ROLLOUTS_FILE, read_rollouts, "rollouts", look_seconds
+        )
+
+    def of(self, name: str) -> Rollout | None:
+        """The last rollout of the model *name*, whatever became of it."""
+        return self._file().get(name)

@@ -53,7 +53,7 @@ def test_the_processes_import_only_what_their_image_holds(tmp_path: Path) -> Non
         if destination.startswith("/app/"):
             _copy(sources, tmp_path / destination.removeprefix("/app/"))
     modules = (
-        *("service.main", "service.wsgi", "worker.main", "worker.reconciler"),
+        *("service.main", "service.app", "worker.main", "worker.reconciler"),
         "worker.alive",
         *("kennel.cli", "kennel.commands.doctor", "kennel.doctor.examination"),
     )

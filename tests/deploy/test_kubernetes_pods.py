@@ -9,7 +9,7 @@ import pytest
 from kennel.doctor.asked_variables import AskedVariables
 from models.environment import parse_model_address
 from models.logs import LogSettings
-from service import gunicorn_conf
+from service.server import gunicorn_conf
 from service.settings import MAX_TIMEOUT_SECONDS, ServiceSettings
 from tests.deploy.manifests import DEPLOY, Manifest, find, workloads
 from worker.settings import WorkerSettings

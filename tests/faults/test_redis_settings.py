@@ -16,8 +16,8 @@ from redis.exceptions import AuthenticationError, ResponseError
 from redis.retry import Retry
 
 from kennel.stack.redis_config import redis_server_program
-from service.protection.limiter import Limiter
-from service.protection.rates import read_rate
+from service.auth.keys import read_rate
+from service.auth.rate_limits import Limiter
 from tests.conftest import RedisServer
 from tests.fake_model_server import FakeModelServer
 from tests.faults.api import api_of

@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kennel.cli import main
-from service.protection.keyfile import read_keys
-from service.protection.keyring import KeyRing
+from service.auth.keys import KeyRing, read_keys
 
 
 @pytest.fixture

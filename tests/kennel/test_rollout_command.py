@@ -19,8 +19,8 @@ from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.export.publication.versions import serve, write_versions
 from tests.processes import free_port
+from tests.service.api_process import serving
 from tests.service.served_model import ServedModel
-from tests.service.site import serving
 from worker.queue import JobQueue
 
 Kennel: TypeAlias = Callable[..., Result]

@@ -1,4 +1,4 @@
-"""``python -m service.main`` as its users start it, and a balancer in front of several."""
+"""The API behind real HTTP: as a process, on a thread, and several behind a balancer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+
+from flask import Flask
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.processes import free_port, running, wait_until
 
@@ -153,3 +156,21 @@ class Load:
         else:
             self.retry_after.append(response.getheader("Retry-After"))
         return not response.will_close
+
+
+class _KeepAlive(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+
+@contextmanager
+def serving(app: Flask) -> Iterator[str]:
+    """The address of *app*, which answers until the block ends."""
+    server = make_server("127.0.0.1", 0, app, True, request_handler=_KeepAlive)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -67,7 +67,7 @@ def test_storage_without_driver_stops_the_start() -> None:
 
 def test_nothing_of_fsspec_is_imported_for_folders() -> None:
     code = (
-        "import sys, worker.main, worker.queue, service.wsgi; "
+        "import sys, worker.main, worker.queue, service.app; "
         "from pathlib import Path; "
         "worker.queue.JobQueue('redis://', Path('runs'), Path('data')); "
         "assert not {'fsspec', 's3fs'} & set(sys.modules)"

@@ -13,8 +13,8 @@ from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
+from tests.service.api_process import serving
 from tests.service.served_model import ServedModel
-from tests.service.site import serving
 from tests.worker.world import World
 from worker.queue import JobQueue
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.rollout.ledger import counts_key
+from service.rollout.counters import counts_key
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.processes import wait_until

@@ -11,9 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.contract import score_bin
-from service.rollout.comparison import compare
-from service.rollout.divergence import divergence
-from service.rollout.tally import SCORE_BINS, bucket_milliseconds, latency_bucket
+from service.rollout.comparison import compare, divergence
+from service.rollout.counters import SCORE_BINS, bucket_milliseconds, latency_bucket
 from tests.fake_model_server import DIFFERENT_SHAPES
 from tests.pictures import grey
 from tests.processes import wait_until

@@ -1,4 +1,4 @@
-"""Who answers a request that names no version, while another version is tried."""
+"""Which version answers a request that names none, while another version is tried."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.rollouts import ABORTED, PROMOTED, ROLLOUTS_FILE, STARTING, SUPERSEDED
-from service.rollout.rollouts import Rollouts
-from service.rollout.sides import draw
-from tests.pictures import grey
+from service.rollout.gateway import draw
+from service.rollout.pinned import Rollouts
+from service.settings import ServiceSettings
+from tests.pictures import grey, write_folder
 from tests.service.conftest import post_image, post_images
 from tests.service.rollout.conftest import Deciding
 from tests.service.rollout.decided import ROLLOUT, decide
@@ -177,3 +178,19 @@ def test_broken_decisions_leave_the_last_good_ones(models_dir: Path, text: str) 
     (models_dir / ROLLOUTS_FILE).write_text(text)
 
     assert rollouts.of("pets") == ROLLOUT
+
+
+def submitted(client: FlaskClient, **members: object) -> int:
+    answer = client.post("/v1/jobs", json={"input": "test", **members})
+    assert answer.status_code == 202, answer.text
+    return int(answer.get_json()["version"])
+
+
+def test_job_that_names_no_version_is_pinned_to_the_stable_one(
+    counted: Deciding, settings: ServiceSettings
+) -> None:
+    write_folder(settings.input_root / "test", 2)
+    client = counted(percent=100)
+
+    assert submitted(client) == 1
+    assert submitted(client, version=2) == 2

@@ -1,0 +1,1 @@
+"""Who may use the service, how much of it, and from which web pages."""

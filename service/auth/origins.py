@@ -1,0 +1,338 @@
+"""Hosts and origins: by which names the API is called, and which web pages may use it.
+
+A request must call this service by a name of its own: loopback, HOST or ALLOWED_HOSTS.
+Else a web page could point its own name at this machine (DNS rebinding) and would count
+as one of our own pages. A request that changes something must not come from another
+site's page, as far as the browser says where it comes from. Programs say nothing of that
+kind and are let through, unless they show the cookie of a session. All of this holds with
+API keys and without.
+
+CORS_ORIGINS lists the other origins whose pages may use the API; by default none. Their
+scripts send a key in a header of their own. A browser's cookies never count for them (no
+Access-Control-Allow-Credentials), so whoever is signed in here is not exposed. What each
+header means: Fetch standard, "CORS protocol".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Self, TypeAlias
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, request
+
+from models.errors import InvalidRequestError, quoted
+from service.auth.access import SAFE_METHODS
+from service.http.errors import ForbiddenError, MisdirectedError
+
+HOSTS_VARIABLE: Final = "ALLOWED_HOSTS"
+ANY_HOST: Final = "*"
+
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,254})(?::\d{0,5})?")
+_HOST_ENTRY: Final = re.compile(
+    r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]*:[0-9a-f:.]+"
+)
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+Origin: TypeAlias = tuple[str, str, int | None]
+"""Scheme, host and port, as they are compared."""
+
+_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def read_allowed_hosts(env: Mapping[str, str]) -> tuple[str, ...]:
+    """The entries of ALLOWED_HOSTS: names, addresses, ``.example.com``, or ``*``.
+
+    Raises:
+        InvalidRequestError: one of them is something else, for example a URL.
+    """
+    entries = [each.strip() for each in (env.get(HOSTS_VARIABLE) or "").split(",")]
+    hosts = tuple(_bare(each) for each in entries if each)
+    for host in hosts:
+        if not _HOST_ENTRY.fullmatch(host) or (":" in host and _address(host) is None):
+            message = (
+                f"{HOSTS_VARIABLE}: {quoted(host)} is not a host: list names or "
+                "addresses without scheme and port, as in kennel.example.com,10.0.0.7"
+            )
+            raise InvalidRequestError(message)
+    return hosts
+
+
+@dataclass(frozen=True)
+class AllowedHosts:
+    """The hosts by which a service may be called, on any port.
+
+    Attributes:
+        names: names and addresses; one that begins with a dot allows its subdomains.
+        any_address: any IP address is allowed as well.
+        any_host: whatever is sent is allowed.
+    """
+
+    names: frozenset[str]
+    any_address: bool = False
+    any_host: bool = False
+
+    @classmethod
+    def of(cls, bind_host: str, listed: Iterable[str] = ()) -> Self:
+        """Loopback, *bind_host* (HOST) and those that are *listed* (ALLOWED_HOSTS).
+
+        A service that listens on all addresses may be called by any of them.
+        """
+        names = {canonical(each) for each in (bind_host, *listed)}
+        address = _address(_bare(bind_host))
+        return cls(
+            names=frozenset({*_LOOPBACK, *names}),
+            any_address=address is not None and address.is_unspecified,
+            any_host=ANY_HOST in names,
+        )
+
+    def allows(self, host: str) -> bool:
+        """Whether *host*, as a Host header has it, is one of them."""
+        if self.any_host:
+            return True
+        matched = _HOST.fullmatch(host.lower())
+        if matched is None:
+            return False
+        name = _bare(matched[1])
+        if name in self.names:
+            return True
+        address = _address(name)
+        if address is None:
+            suffixes = (name[dot:] for dot, each in enumerate(name) if each == ".")
+            return not self.names.isdisjoint(suffixes)
+        return self.any_address or address.is_loopback or str(address) in self.names
+
+
+def is_loopback(bind_host: str) -> bool:
+    """Whether only this machine reaches a service that listens at *bind_host*."""
+    address = _address(_bare(bind_host))
+    return bind_host == "localhost" if address is None else address.is_loopback
+
+
+def read_origin(url: str) -> Origin | None:
+    """The origin of *url*, which may be one itself; None: it has none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.hostname:
+        return None
+    host = canonical(parts.hostname)
+    return parts.scheme, host, port or _DEFAULT_PORTS.get(parts.scheme)
+
+
+def canonical(host: str) -> str:
+    """*host*, a name or address without a port, in the one form that is compared."""
+    bare = _bare(host)
+    address = _address(bare)
+    return bare if address is None else str(address)
+
+
+def _bare(host: str) -> str:
+    return host.lower().strip("[]").removesuffix(".")
+
+
+def _address(host: str) -> _Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+CORS_VARIABLE: Final = "CORS_ORIGINS"
+ANY_ORIGIN: Final = "*"
+MAX_AGE_SECONDS: Final = 7200
+"""As long as Chromium keeps the answer to a preflight at most."""
+
+METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
+SENT_HEADERS: Final = (
+    *("Authorization", "X-API-Key", "Content-Type", "Content-Encoding"),
+    *("X-Request-ID", "X-Request-Timeout-Ms", "X-Rollout-Key", "Idempotency-Key"),
+    *("Inference-Header-Content-Length", "If-None-Match", "X-Requested-With"),
+    *("traceparent", "tracestate", "baggage"),
+)
+"""That a script may send, beside those that need no permission."""
+READ_HEADERS: Final = (
+    *("X-Request-ID", "traceparent", "Retry-After", "Location", "Link", "ETag"),
+    *("X-Model-Name", "X-Model-Version", "X-Model-Label", "Server-Timing"),
+    *("RateLimit", "RateLimit-Policy", "WWW-Authenticate", "Accept-Encoding"),
+    *("Inference-Header-Content-Length", "Content-Disposition"),
+)
+"""That a script may read, beside those that need no permission."""
+
+_ORIGIN_ENTRY: Final = re.compile(
+    r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d+)?"
+)
+
+
+def read_cors_origins(env: Mapping[str, str]) -> tuple[str, ...]:
+    """The entries of CORS_ORIGINS: origins as browsers write them, or ``*``.
+
+    Raises:
+        InvalidRequestError: one of them is something else, for example a bare host.
+    """
+    entries = [each.strip() for each in (env.get(CORS_VARIABLE) or "").split(",")]
+    origins = tuple(each.lower() for each in entries if each)
+    for origin in origins:
+        if origin != ANY_ORIGIN and not (
+            _ORIGIN_ENTRY.fullmatch(origin) and read_origin(origin)
+        ):
+            message = (
+                f"{CORS_VARIABLE}: {quoted(origin)} is not an origin: list them without "
+                "path, as in https://app.example.com,http://localhost:3000, or * for all"
+            )
+            raise InvalidRequestError(message)
+    return origins
+
+
+@dataclass(frozen=True)
+class Cors:
+    """Lets pages of the listed *origins* use the API."""
+
+    origins: frozenset[Origin] = frozenset()
+    any_origin: bool = False
+
+    @classmethod
+    def of(cls, listed: Iterable[str]) -> Self:
+        """Those of CORS_ORIGINS."""
+        entries = {*listed}
+        origins = frozenset(origin for each in entries if (origin := read_origin(each)))
+        return cls(origins, ANY_ORIGIN in entries)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is such a page at all."""
+        return self.any_origin or bool(self.origins)
+
+    def allows(self, origin: str | None) -> bool:
+        """Whether pages of *origin*, an Origin header's value, may use the API."""
+        if not origin:
+            return False
+        return self.any_origin or read_origin(origin) in self.origins
+
+    def headers(self, origin: str | None) -> dict[str, str]:
+        """What an answer to a page of *origin* says beside `Vary: Origin`."""
+        if origin is None or not self.allows(origin):
+            return {}
+        return {
+            "Access-Control-Allow-Origin": ANY_ORIGIN if self.any_origin else origin,
+            "Access-Control-Expose-Headers": ", ".join(READ_HEADERS),
+        }
+
+    def answer_preflight(self) -> Response | None:
+        """The answer to a browser that asks before it sends; None for other requests.
+
+        The request itself shows its key and is charged when it comes.
+        """
+        asks = "Access-Control-Request-Method" in request.headers
+        if request.method != "OPTIONS" or not asks or not self._is_allowed():
+            return None
+        response = Response(status=204)
+        response.headers["Access-Control-Allow-Methods"] = ", ".join(METHODS)
+        response.headers["Access-Control-Allow-Headers"] = ", ".join(SENT_HEADERS)
+        response.headers["Access-Control-Max-Age"] = str(MAX_AGE_SECONDS)
+        return response
+
+    def add_headers(self, response: Response) -> Response:
+        """*response*, which its page may read if it is one of those."""
+        response.vary.add("Origin")
+        response.headers.update(self.headers(request.headers.get("Origin")))
+        return response
+
+    def _is_allowed(self) -> bool:
+        return self.allows(request.headers.get("Origin"))
+
+
+def register_cors(app: Flask, cors: Cors) -> None:
+    """Let *cors* answer preflights of *app*, before keys are asked for and rates charged."""
+    if cors.is_on:
+        app.before_request(cors.answer_preflight)
+        app.after_request(cors.add_headers)
+
+
+_PROBES: Final = frozenset(
+    {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+)
+"""Asked by machines under any name; they change nothing and show nobody's data."""
+
+
+@dataclass(frozen=True)
+class HostGuard:
+    """Lets requests pass that call this service by one of its *hosts*."""
+
+    hosts: AllowedHosts
+
+    def check(self) -> None:
+        """Let the request in work pass.
+
+        Raises:
+            MisdirectedError: its Host is another; the message names it.
+        """
+        host = _sent_host()
+        if request.path in _PROBES or self.hosts.allows(host):
+            return
+        refused = f"this service is not called {quoted(host)}"
+        raise MisdirectedError(
+            f"{refused}: add the name to {HOSTS_VARIABLE} if it should be",
+            visitor_message=f"{refused}: if it should be, its operator can allow the name",
+        )
+
+
+@dataclass(frozen=True)
+class OpenGuard:
+    """Lets requests pass that come from our own pages, programs, or what *cors* lists."""
+
+    cors: Cors
+
+    def check(self) -> None:
+        """Make sure that no page of another site changes something in an open service.
+
+        Raises:
+            ForbiddenError: a browser says that such a page sent the request in work.
+        """
+        if request.method in SAFE_METHODS or _is_from_our_page() is not False:
+            return
+        if not self.cors.allows(request.headers.get("Origin")):
+            message = (
+                "a web page of another site sent this: use the pages of this service, "
+                "under the address at which they opened, or a program; the operator "
+                f"may list that site's origin in {CORS_VARIABLE}"
+            )
+            raise ForbiddenError(message)
+
+
+def check_session_origin() -> None:
+    """Make sure that one of our own pages sent the request in work.
+
+    Raises:
+        ForbiddenError: another site's page may have sent it, or nothing tells.
+    """
+    if not _is_from_our_page():
+        message = "only our own pages may use a session to change something: send a key"
+        raise ForbiddenError(message)
+
+
+def _is_from_our_page() -> bool | None:
+    # Browsers send Sec-Fetch-Site over https and to localhost, else Origin alone, and
+    # very old ones the Referer alone. None: it is a program that sends none of them.
+    site = request.headers.get("Sec-Fetch-Site")
+    if site not in {None, "none"}:
+        return site == "same-origin"
+    origin = request.headers.get("Origin") or request.headers.get("Referer")
+    if not origin:
+        # "none" is said of what a person typed or an extension does.
+        return None if site is None else True
+    ours = read_origin(f"{request.scheme}://{_sent_host()}")
+    return ours is not None and read_origin(origin) == ours
+
+
+def _sent_host() -> str:
+    # Not request.host: that is empty if it holds odd letters.
+    sent: str | None = request.environ.get("HTTP_HOST")
+    return request.host if sent is None else sent

@@ -1,0 +1,237 @@
+"""A request's deadline, where its time went, and whether its client is still connected.
+
+Every wait inside a request is given what is left, so that no layer outlives the one
+above it. A thread that waits for the model server cannot look at its connection: one
+thread of the process waits for the end of all of them. The kernel tells it (EPOLLRDHUP),
+nobody polls. As in nginx, a client that closes only its half counts as gone.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from werkzeug.datastructures import Headers
+
+from models.errors import (
+    InvalidRequestError,
+    KennelError,
+    ModelTimeoutError,
+    quoted,
+)
+from service.http.background import BackgroundThread
+from service.settings import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
+
+TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
+
+_ANSWER_SECONDS: Final = 0.05
+"""Kept back for writing the answer: the client should read a 504, not give up."""
+
+
+class ClientGoneError(KennelError):
+    """Nobody is there to read the answer."""
+
+    code = "client_gone"
+
+
+class Disconnect:
+    """Tells those who work for a request when its client closes the connection.
+
+    Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        """The client is still there."""
+        self._lock = threading.Lock()
+        self._calls: list[Callable[[], object]] = []
+        self._has_come = False
+
+    def tell(self) -> None:
+        """The client is gone: call all that is to be called, once."""
+        with self._lock:
+            self._has_come = True
+            calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+
+    def check(self) -> None:
+        """Return while the client is there.
+
+        Raises:
+            ClientGoneError: it is not.
+        """
+        if self._has_come:
+            message = "the client closed the connection before it had its answer"
+            raise ClientGoneError(message)
+
+    @contextmanager
+    def calling(self, call: Callable[[], object]) -> Iterator[None]:
+        """In the block, *call* from another thread when the client goes.
+
+        Raises:
+            ClientGoneError: it is gone already.
+        """
+        with self._lock:
+            self.check()
+            self._calls.append(call)
+        try:
+            yield
+        finally:
+            with self._lock, suppress(ValueError):
+                self._calls.remove(call)
+
+
+class Budget:
+    """One request's deadline and stop-watch; not shared between requests.
+
+    Attributes:
+        spent: seconds by part.
+        begun: when each part was first met, by `time.perf_counter`.
+        hang_up: ends it before its deadline.
+    """
+
+    def __init__(self, seconds: float, hang_up: Disconnect | None = None) -> None:
+        """Start now; the deadline is in *seconds*."""
+        self.seconds = seconds
+        self.hang_up = hang_up or Disconnect()
+        self.spent: dict[str, float] = {}
+        self.begun: dict[str, float] = {}
+        self._deadline = time.monotonic() + seconds - _ANSWER_SECONDS
+
+    def left(self) -> float:
+        """Seconds until the deadline, more than zero.
+
+        Raises:
+            ModelTimeoutError: nothing is left.
+            ClientGoneError: nobody waits any more.
+        """
+        self.hang_up.check()
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise self.exhausted()
+        return left
+
+    def part(self, share: float) -> Budget:
+        """A budget of *share* (0..1) of what is left; what it spends, this one spends.
+
+        Raises:
+            ModelTimeoutError: nothing is left.
+        """
+        part = Budget(self.left() * share + _ANSWER_SECONDS, self.hang_up)
+        part.spent, part.begun = self.spent, self.begun
+        return part
+
+    def exhausted(self) -> ModelTimeoutError:
+        """The error that says this budget is spent."""
+        milliseconds = round(self.seconds * 1000)
+        return ModelTimeoutError(
+            f"no answer within the request's {milliseconds} ms: try again, send fewer "
+            f"images, or allow more with {TIMEOUT_HEADER}"
+        )
+
+    @contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        """Add the time inside to what *part* has spent."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(part, time.perf_counter() - start)
+
+    def add(self, part: str, seconds: float) -> None:
+        """Add *seconds*, which end now, to what *part* has spent."""
+        self.begun.setdefault(part, time.perf_counter() - seconds)
+        self.spent[part] = self.spent.get(part, 0.0) + seconds
+
+    def server_timing(self) -> str:
+        """The parts as a ``Server-Timing`` header, in milliseconds."""
+        return ", ".join(
+            f"{part};dur={seconds * 1000:.1f}" for part, seconds in self.spent.items()
+        )
+
+
+def read_budget(headers: Headers, default_seconds: float) -> Budget:
+    """What a request with those *headers* may take, from now on.
+
+    Raises:
+        InvalidRequestError: as `read_timeout`.
+    """
+    return Budget(read_timeout(headers, default_seconds))
+
+
+def read_timeout(headers: Headers, default_seconds: float) -> float:
+    """The seconds that a request's *headers* ask for, moved into what we allow.
+
+    Raises:
+        InvalidRequestError: it is not a whole number.
+    """
+    header = headers.get(TIMEOUT_HEADER)
+    if header is None:
+        return default_seconds
+    if not (header.isascii() and header.isdigit()) or len(header) > 12:
+        message = f"{TIMEOUT_HEADER}: {quoted(header)} is not a whole number: use 10000"
+        raise InvalidRequestError(message)
+    return min(max(int(header) / 1000, MIN_TIMEOUT_SECONDS), MAX_TIMEOUT_SECONDS)
+
+
+class DisconnectWatcher:
+    """The connections whose requests are in work; thread-safe."""
+
+    def __init__(self) -> None:
+        """Watch nothing yet; no thread before there is something."""
+        # Other systems have none: there, requests end with their budgets.
+        self._poller: Any = select.epoll() if hasattr(select, "epoll") else None
+        self._watched: dict[int, tuple[socket.socket, Disconnect]] = {}
+        self._lock = threading.Lock()
+        self._thread = BackgroundThread(self._run, "hang-ups")
+
+    @contextmanager
+    def watching(self, connection: socket.socket | None) -> Iterator[Disconnect]:
+        """What tells, in the block, that the client of *connection* has gone.
+
+        None as *connection*: it never does.
+        """
+        hang_up = Disconnect()
+        if connection is None or self._poller is None:
+            yield hang_up
+            return
+        number = connection.fileno()
+        with self._lock:
+            self._watched[number] = (connection, hang_up)
+            self._poller.register(number, select.EPOLLRDHUP | select.EPOLLONESHOT)
+        self._thread.start()
+        try:
+            yield hang_up
+        finally:
+            with self._lock:
+                del self._watched[number]
+                self._poller.unregister(number)
+
+    def _run(self) -> None:
+        while True:
+            for number, _ in self._poller.poll():
+                if hang_up := self._ended(number):
+                    hang_up.tell()
+
+    def _ended(self, number: int) -> Disconnect | None:
+        with self._lock:
+            connection, hang_up = self._watched.get(number, (None, None))
+            # The number may be another connection's by now.
+            if connection is None or not _is_at_end(connection):
+                return None
+            return hang_up
+
+
+def _is_at_end(connection: socket.socket) -> bool:
+    with suppress(BlockingIOError):
+        try:
+            flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
+            return connection.recv(1, flags) == b""
+        except ConnectionError:
+            return True
+    return False

@@ -1,0 +1,173 @@
+"""Errors as RFC 9457 problem+json; the one table of HTTP statuses.
+
+Views raise; nothing above them tells a client more than the error's own message.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote
+
+from flask import Flask, Response, json, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from models.errors import (
+    ConflictError,
+    InvalidImageError,
+    InvalidRequestError,
+    KennelError,
+    ModelContractError,
+    ModelTimeoutError,
+    ModelUnavailableError,
+    NotFoundError,
+    QueueUnavailableError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+from service.http.headers import request_id
+from service.http.record import current_record
+
+logger = logging.getLogger(__name__)
+
+STATUSES: Final[dict[str | type[KennelError], int]] = {
+    "bad_request": 400,
+    "no_image": 400,
+    "unknown_signature": 400,
+    "method_not_allowed": 405,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "misdirected_request": 421,
+    "request_timeout": 408,
+    "client_gone": 408,
+    "too_large": 413,
+    "too_many_images": 413,
+    "too_many_pixels": 413,
+    "unsupported_media_type": 415,
+    "not_implemented": 501,
+    "rate_limited": 429,
+    InvalidImageError: 422,
+    InvalidRequestError: 422,
+    NotFoundError: 404,
+    ConflictError: 409,
+    ModelTimeoutError: 504,
+    ModelUnavailableError: 503,
+    ModelContractError: 502,
+    QueueUnavailableError: 503,
+    StorageUnavailableError: 503,
+    StorageFullError: 507,
+}
+"""By code where one is listed, else by class, the nearest first. The rest is 500."""
+
+RETRY_AFTER_SECONDS: Final = {503: 2, 504: 1}
+
+_FOREIGN_PATHS: Final = ("/v1/models/", "/v2")
+"""Clients of other protocols look for the text in a member ``error``."""
+
+_LONGEST_PATH: Final = 255
+_LONGEST_DETAIL: Final = 2_000
+"""Characters. Errors quote what was sent in a few; this bounds what parsers say."""
+
+_HTTP_CODES: Final = {413: "too_large", 500: "internal"}
+
+
+def status_of(error: KennelError) -> int:
+    """The HTTP status that *error* is answered with."""
+    for key in (error.code, *type(error).__mro__):
+        if key in STATUSES:
+            return STATUSES[key]
+    return 500
+
+
+def register_problems(app: Flask) -> None:
+    """Answer every error of *app* as problem+json."""
+    app.register_error_handler(KennelError, _explained)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(OSError, _storage)
+    app.register_error_handler(Exception, _unknown)
+
+
+def _explained(error: KennelError) -> Response:
+    current_record().error = error
+    status = status_of(error)
+    if status == 500:
+        return _unknown(error)
+    headers = getattr(error, "headers", {})
+    # Who is told when to come back was turned away on purpose: one line would be many.
+    if status > 500 and not headers:
+        logger.warning("%s %s: %s", request_id(), error.code, _bounded(str(error)))
+    elif status < 500 and error.visitor_message:
+        logger.info("%s %s: %s", request_id(), error.code, _bounded(str(error)))
+    detail = _bounded(error.public)
+    response = _problem(status, error.code, detail, getattr(error, "errors", None))
+    response.headers.update(headers)
+    return response
+
+
+def _http(error: HTTPException) -> Response:
+    given = error.get_response()
+    status = error.code or given.status_code
+    code = _HTTP_CODES.get(status) or error.name.lower().replace(" ", "_")
+    response = _problem(status, code, _bounded(_detail(error, status)))
+    for name in ("Allow", "WWW-Authenticate"):
+        if name in given.headers:
+            response.headers[name] = given.headers[name]
+    return response
+
+
+def _detail(error: HTTPException, status: int) -> str:
+    if status == 404:
+        path = request.path[:_LONGEST_PATH]
+        return f"there is nothing at {path}: GET /v1/models is a start"
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        possible = ", ".join(sorted(error.valid_methods))
+        path = request.path[:_LONGEST_PATH]
+        return f"{request.method[:_LONGEST_PATH]} is not possible at {path}: use {possible}"
+    if status == 413:
+        limit = request.max_content_length
+        return f"the request is above {limit:,} bytes or has too many parts: split it"
+    return error.description or error.name
+
+
+def _storage(error: OSError) -> Response:
+    # Of files; what goes wrong on a connection has no number, or is one of these.
+    if error.errno is None or isinstance(error, ConnectionError | TimeoutError):
+        return _unknown(error)
+    logger.error("%s cannot use the service's files: %s", request_id(), error)
+    message = (
+        f"the service's files cannot be used now ({os.strerror(error.errno)}): try "
+        "again later, or tell the operator, whose log names the file"
+    )
+    return _explained(StorageUnavailableError(message))
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= _LONGEST_DETAIL else f"{text[:_LONGEST_DETAIL]}..."
+
+
+def _unknown(error: Exception) -> Response:
+    logger.error("%s failed", request_id(), exc_info=error)
+    return _problem(500, "internal", "something failed here; the log has the details")
+
+
+def _problem(
+    status: int, code: str, detail: str, errors: list[dict[str, Any]] | None = None
+) -> Response:
+    current_record().code = code
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": quote(request.path[:_LONGEST_PATH]),
+        "code": code,
+        "request_id": request_id(),
+        **({"errors": errors} if errors else {}),
+        **({"error": detail} if request.path.startswith(_FOREIGN_PATHS) else {}),
+    }
+    response = Response(json.dumps(body), status, mimetype="application/problem+json")
+    if status in RETRY_AFTER_SECONDS:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS[status])
+    return response

@@ -1,0 +1,113 @@
+"""The record of the request in work: views note facts, telemetry reports them at its end.
+
+One record a request, in the thread that answers it: metrics, the log line and spans are
+all made from it, so that a view says each thing once.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, cast
+
+from flask import g
+
+from models.errors import KennelError, ModelOverloadedError, ModelTimeoutError
+from models.probabilities import Probabilities
+from service.http.budget import Budget
+from service.http.trace import TraceContext
+
+OK: Final = "ok"
+INVALID: Final = "invalid"
+TIMEOUT: Final = "timeout"
+REJECTED: Final = "rejected"
+UPSTREAM: Final = "upstream"
+OUT_OF_MEMORY: Final = "oom"
+INTERNAL: Final = "internal"
+
+OVERLOADED: Final = "overloaded"
+"""The code of a problem that says: too much is in work."""
+
+
+class Answers(NamedTuple):
+    """What the model said: a column of probabilities for each label, unclipped."""
+
+    labels: tuple[str, ...]
+    probabilities: Probabilities
+
+
+@dataclass
+class RequestRecord:
+    """A request from its arrival to its answer; times are those of `perf_counter`.
+
+    Attributes:
+        method: of HTTP, "other" for one that we do not know.
+        span: the OpenTelemetry span, if traces are exported.
+        model: set by views that predict: then the request counts as inference.
+        version: of the model that answered; "" while none has.
+        label: under which a rollout chose that version; "" where none did.
+        images: that the request holds.
+        answered: images that the model gave an answer for.
+        answers: those answers, where they are to be counted.
+        budget: knows how long each part took.
+        error: that the answer explains.
+        code: of the problem that is the answer.
+        bytes: of the answer's body; None if it is streamed.
+    """
+
+    method: str
+    trace: TraceContext
+    span: Any = None
+    started: float = field(default_factory=time.perf_counter)
+    ended: float = 0.0
+    model: str = ""
+    version: str = ""
+    label: str = ""
+    images: int = 0
+    answered: int = 0
+    answered_at: float | None = None
+    answers: Answers | None = None
+    budget: Budget | None = None
+    error: KennelError | None = None
+    code: str = ""
+    route: str = ""
+    status: int = 500
+    bytes: int | None = None
+
+    def note_answer(self, version: int, images: int) -> None:
+        """The model has answered for *images*; what is left is to write it down."""
+        self.version = str(version)
+        self.answered = images
+        self.answered_at = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """From the request's arrival to its end."""
+        return self.ended - self.started
+
+    def spent(self, part: str) -> float | None:
+        """Seconds that went into *part* (decode, queue, infer); None: it was not met."""
+        return None if self.budget is None else self.budget.spent.get(part)
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in the words of ``inference_requests_total``."""
+        if self.status < 400:
+            return OK
+        if isinstance(self.error, ModelTimeoutError):
+            return TIMEOUT
+        if isinstance(self.error, ModelOverloadedError):
+            return OUT_OF_MEMORY if _is_out_of_memory(self.error) else REJECTED
+        if self.status < 500:
+            return REJECTED if self.status == 429 else INVALID
+        return INTERNAL if self.status == 500 else UPSTREAM
+
+
+def current_record() -> RequestRecord:
+    """The record of the request that this thread answers."""
+    return cast(RequestRecord, g.request_record)
+
+
+def _is_out_of_memory(error: ModelOverloadedError) -> bool:
+    # TensorFlow's words for a GPU without room: "OOM when allocating tensor".
+    return "OOM when allocating" in str(error)

@@ -1,1 +1,0 @@
-"""The Prometheus metrics, a module for each thing that is measured."""

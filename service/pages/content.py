@@ -1,0 +1,383 @@
+"""What the pages show of a model: its versions, a card in words and figures, drift.
+
+Cards come from any model server, so everything beyond the required members is taken only
+if it has the shape that `export` writes; what has not is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.contract import (
+    ENOUGH_IMAGES,
+    NOTABLE_PSI,
+    SCORE_BINS,
+    AnswerSpread,
+    ModelCard,
+    stability_index,
+)
+from models.errors import InvalidRequestError, KennelError
+from models.wire.config import read_model_config
+from models.wire.messages import AVAILABLE, ModelRef
+from service.http.budget import Budget
+from service.predict.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """One version.
+
+    Attributes:
+        state: as the model server says it, in lower case.
+        problem: why it stays away, as a sentence; empty if nothing is known.
+        labels: other names of it, such as "canary".
+        card: None while it is not available, or if it does not describe itself.
+        answers: it serves requests that name no version.
+    """
+
+    version: int
+    state: str
+    problem: str
+    labels: tuple[str, ...]
+    card: ModelCard | None
+    answers: bool
+
+
+def version_rows(
+    catalog: Catalog, name: str, labels: dict[int, tuple[str, ...]], budget: Budget
+) -> list[VersionRow]:
+    """The versions of model *name*, newest first.
+
+    Raises:
+        ModelUnavailableError: the model server cannot tell.
+    """
+    statuses = catalog.versions(name, budget.left())
+    current = _current(catalog, name, budget) if statuses else None
+    return [
+        VersionRow(
+            version=each.version,
+            state=each.state.lower(),
+            problem=each.problem,
+            labels=labels.get(each.version, ()),
+            card=catalog.published_card(name, each.version, budget.left())
+            if each.state == AVAILABLE
+            else None,
+            answers=each.version == current,
+        )
+        for each in statuses
+    ]
+
+
+def version_labels(config_file: Path | None, name: str) -> dict[int, tuple[str, ...]]:
+    """Labels of model *name* by version; none if no configuration can be read."""
+    try:
+        entries = read_model_config(config_file) if config_file else []
+    except InvalidRequestError:
+        return {}
+    labels: dict[int, tuple[str, ...]] = {}
+    for entry in entries:
+        if entry.name == name:
+            for label, version in entry.labels:
+                labels[version] = (*labels.get(version, ()), label)
+    return labels
+
+
+def _current(catalog: Catalog, name: str, budget: Budget) -> int | None:
+    try:
+        return catalog.describe(ModelRef(name), budget.left()).version
+    except KennelError:
+        return None
+
+
+_FIGURES: Final = (
+    (
+        "accuracy",
+        "Accuracy",
+        "share of photos whose most probable label is right",
+        True,
+    ),
+    ("log_loss_clipped", "Log loss", "as answered: calibrated and clipped", False),
+    ("log_loss_calibrated", "Log loss, unclipped", "calibrated only", False),
+    ("log_loss_raw", "Log loss, raw", "as the network says it", False),
+    ("macro_f1", "Macro F1", "mean over the labels", True),
+    (
+        "calibration_error_calibrated",
+        "Calibration error",
+        "how far said and true frequencies differ",
+        True,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number with its name, and what it means in half a sentence."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ReadableCard:
+    """What a page shows of a card beside the card itself.
+
+    Attributes:
+        figures: on validation photos.
+        images: how many those were, as text; empty if unknown.
+        counts: photos by part (train, valid) and label.
+        recipe: its name and the options that changed it.
+        parameters: how many there are and how many were trained, as text; empty if
+            unknown.
+        pseudo_labels: how many photos another model labelled, as text; empty if none.
+        clipping: the clip bound and how it was chosen, as a sentence.
+    """
+
+    card: ModelCard
+    figures: tuple[Figure, ...]
+    images: str
+    confusion: Confusion | None
+    counts: Mapping[str, Mapping[str, int]]
+    recipe: str
+    parameters: str
+    pseudo_labels: str
+    clipping: str
+
+
+def read_card(card: ModelCard) -> ReadableCard:
+    """What a person wants to read of *card*."""
+    validation = _mapping(card.metrics.get("validation"))
+    images = validation.get("images")
+    return ReadableCard(
+        card=card,
+        figures=_figures(validation),
+        images=f"{images:,}" if isinstance(images, int) else "",
+        confusion=read_confusion(validation.get("confusion_matrix"), card.labels),
+        counts=_counts(card.training.get("counts"), card.labels),
+        recipe=_recipe(card.recipe, _mapping(card.training.get("options"))),
+        parameters=_parameters(card.training),
+        pseudo_labels=_pseudo_labels(_mapping(card.training.get("pseudo_labelled"))),
+        clipping=_clipping(card),
+    )
+
+
+def _figures(validation: Mapping[str, Any]) -> tuple[Figure, ...]:
+    return tuple(
+        Figure(name, f"{100 * value:.1f} %" if percent else f"{value:.3f}", meaning)
+        for key, name, meaning, percent in _FIGURES
+        if (value := _number(validation.get(key))) is not None
+    )
+
+
+def _counts(counts: object, labels: tuple[str, ...]) -> dict[str, Mapping[str, int]]:
+    return {
+        part: {label: by_label[label] for label in labels if label in by_label}
+        for part, by_label in _mapping(counts).items()
+        if _holds_counts(by_label)
+    }
+
+
+def _holds_counts(by_label: object) -> bool:
+    return bool(_mapping(by_label)) and all(
+        isinstance(count, int) for count in _mapping(by_label).values()
+    )
+
+
+def _recipe(name: str, options: Mapping[str, Any]) -> str:
+    changed = [f"--{key.replace('_', '-')} {value}" for key, value in options.items()]
+    return f"{name} with {', '.join(changed)}" if changed else name
+
+
+def _pseudo_labels(found: Mapping[str, Any]) -> str:
+    if not isinstance(photos := found.get("photos"), int):
+        return ""
+    return (
+        f"{photos:,} unlabelled photos, as the run {found.get('teacher')} labelled them"
+    )
+
+
+def _parameters(training: Mapping[str, Any]) -> str:
+    counts, members = _mapping(training.get("parameters")), training.get("members")
+    every, trained = counts.get("all"), counts.get("trained")
+    if not isinstance(every, int) or not isinstance(trained, int):
+        return ""
+    several = isinstance(members, int) and members > 1
+    where = f", in each of {members} members" if several else ""
+    return f"{trained:,} of {every:,} were trained{where}"
+
+
+def _clipping(card: ModelCard) -> str:
+    if card.clip_bound is None:
+        return "Probabilities are not clipped."
+    lowest = (1 - card.clip_bound) / (len(card.labels) - 1)
+    chosen = f" Chosen by {card.clip_choice}." if card.clip_choice else ""
+    return (
+        f"Probabilities stay between {100 * lowest:.4g} % and "
+        f"{100 * card.clip_bound:.4g} %.{chosen}"
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+MAX_LABELS: Final = 20
+"""A wider table cannot be read; of a larger matrix only the worst pairs are shown."""
+
+_LEVELS: Final = 5
+_WORST: Final = 10
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How often one label was answered where another (or the same) was true.
+
+    Attributes:
+        level: share of the row, 0 (none) to 5 (all), for its shade.
+        right: the answered label is the true one.
+    """
+
+    count: int
+    level: int
+    right: bool
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Rows of cells by true label, and the most frequent mistakes.
+
+    Attributes:
+        rows: empty when there are too many labels for a table.
+        mistakes: (true label, answered label, photos), the most frequent first.
+    """
+
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    mistakes: tuple[tuple[str, str, int], ...]
+
+
+def read_confusion(matrix: object, labels: Sequence[str]) -> Confusion | None:
+    """The confusion of *labels*; None if *matrix* is no square table of counts."""
+    if not _is_matrix(matrix, len(labels)):
+        return None
+    counts: Sequence[Sequence[int]] = matrix  # type: ignore[assignment]
+    rows = [
+        (label, tuple(_cell(row, true, column) for column in range(len(labels))))
+        for true, (label, row) in enumerate(zip(labels, counts, strict=True))
+    ]
+    fits = len(labels) <= MAX_LABELS
+    return Confusion(tuple(rows) if fits else (), _mistakes(counts, labels))
+
+
+def _is_matrix(matrix: object, size: int) -> bool:
+    return _is_row(matrix, size, list) and all(
+        _is_row(row, size, int)
+        for row in matrix  # type: ignore[attr-defined]
+    )
+
+
+def _is_row(row: object, size: int, kind: type) -> bool:
+    usable = isinstance(row, list) and len(row) == size
+    return usable and all(isinstance(each, kind) for each in row)  # type: ignore[attr-defined]
+
+
+def _cell(row: Sequence[int], true: int, answered: int) -> Cell:
+    count = row[answered]
+    share = count / max(sum(row), 1)
+    level = max(round(_LEVELS * share), 1) if count else 0
+    return Cell(count, level, true == answered)
+
+
+def _mistakes(
+    counts: Sequence[Sequence[int]], labels: Sequence[str]
+) -> tuple[tuple[str, str, int], ...]:
+    found = [
+        (labels[true], labels[answered], count)
+        for true, row in enumerate(counts)
+        for answered, count in enumerate(row)
+        if true != answered and count > 0
+    ]
+    return tuple(sorted(found, key=lambda each: -each[2])[:_WORST])
+
+
+_MOST_ROWS: Final = 20
+"""More labels than these are told by the index alone."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One spread against the other.
+
+    Attributes:
+        title: what is spread.
+        index: the population stability index.
+        verdict: what people read from it.
+        rows: name, share of the validation photos and of the live ones.
+    """
+
+    title: str
+    index: str
+    verdict: str
+    rows: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What a page tells of drift.
+
+    Attributes:
+        images: that were answered since the service started.
+        enough: so many that the indices mean something.
+    """
+
+    images: int
+    enough: bool
+    comparisons: tuple[Comparison, ...]
+
+
+def compare(card: ModelCard, live: AnswerSpread) -> Drift | None:
+    """*live* against the spread in *card*; None if there is nothing to compare yet."""
+    expected = card.validation_spread
+    if expected is None or live.images == 0:
+        return None
+    found = [_compared("Scores", _ranges(), expected.scores, live.scores)]
+    # The service counts no labels where they are too many.
+    if any(live.labels):
+        found.append(_compared("Labels", card.labels, expected.labels, live.labels))
+    return Drift(live.images, live.images >= ENOUGH_IMAGES, tuple(found))
+
+
+def _compared(
+    title: str, names: Sequence[str], expected: Sequence[int], live: Sequence[int]
+) -> Comparison:
+    index = stability_index(expected, live)
+    rows = zip(names, _percents(expected), _percents(live), strict=True)
+    shown = tuple(rows) if len(names) <= _MOST_ROWS else ()
+    return Comparison(title, f"{index:.2f}", _verdict(index), shown)
+
+
+def _verdict(index: float) -> str:
+    if index > NOTABLE_PSI:
+        return "notably different"
+    return "somewhat different" if index > NOTABLE_PSI / 2 else "alike"
+
+
+def _ranges() -> list[str]:
+    return [
+        f"{100 * n // SCORE_BINS} to {100 * (n + 1) // SCORE_BINS} %"
+        for n in range(SCORE_BINS)
+    ]
+
+
+def _percents(counts: Sequence[int]) -> list[str]:
+    total = sum(counts) or 1
+    return [f"{100 * count / total:.1f} %" for count in counts]

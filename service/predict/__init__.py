@@ -1,0 +1,1 @@
+"""Images in, predictions and explanations out; the models that give them."""

@@ -1,0 +1,305 @@
+"""Admission: every request for a model is checked, charged and counted before it works.
+
+`receive` is called before the body is read, `admit` when its images are known: a request
+that cannot be answered in time costs no upload, and each image is charged, counted and
+held a place for.
+
+What an image has to wait is the images in work divided by the rate at which this process
+answers them (Little's law). If that is above the request's budget, its sender is told
+when to try again, instead of waiting for a timeout and making others wait as well. The
+rate is that of the time in which images were in work: an idle process is not a slow one.
+The past fades, so a model server that hangs is noticed within seconds, and one that is
+back is trusted again as it answers.
+
+The folder jobs' workers hear of online traffic from a thread of its own: a request only
+looks at the clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from flask import Response, request
+
+from models.contract import MAX_BATCH_SIZE, ModelCard
+from models.errors import (
+    ModelOverloadedError,
+    ModelUnavailableError,
+    QueueUnavailableError,
+)
+from models.images.sandbox import is_heavy
+from models.wire.messages import ModelRef, Prediction
+from service.auth.rate_limits import charge_images
+from service.http.background import BackgroundThread
+from service.http.budget import Budget, ClientGoneError, DisconnectWatcher, read_timeout
+from service.http.record import Answers, current_record
+
+
+@dataclass(frozen=True)
+class Reception:
+    """Where requests for models arrive; shared by all threads.
+
+    Attributes:
+        note_traffic: called when a request for images comes, be it refused, and again
+            when its images are in work; must be quick.
+        hang_ups: tells requests that their clients have gone.
+    """
+
+    admission: Admission
+    timeout_seconds: float
+    note_traffic: Callable[[], object] = lambda: None
+    hang_ups: DisconnectWatcher = field(default_factory=DisconnectWatcher)
+
+    def receive(self, model: ModelRef) -> float:
+        """The seconds that the request in work, which asks *model*, may take.
+
+        Raises:
+            InvalidRequestError: its timeout header is no number.
+            OverloadedError: it could not be answered in that time.
+        """
+        timeout = read_timeout(request.headers, self.timeout_seconds)
+        current_record().model = model.name
+        self.note_traffic()
+        self.admission.check_room(timeout)
+        return timeout
+
+    @contextmanager
+    def admit(self, images: Sequence[bytes], timeout: float) -> Iterator[Budget]:
+        """Work on *images* within *timeout* seconds from now.
+
+        How long the upload took is up to its sender's line and does not count.
+
+        Raises:
+            RateLimitedError: the sender's quota is used up.
+            OverloadedError: there is no place for them, or they would wait too long.
+            ClientGoneError: from within, where the client has closed its connection.
+        """
+        charge_images(len(images))
+        record = current_record()
+        record.images = len(images)
+        connection = request.environ.get("gunicorn.socket")
+        heavy = sum(map(is_heavy, images))
+        with self.hang_ups.watching(connection) as hang_up:
+            budget = record.budget = Budget(timeout, hang_up)
+            with self.admission.enter(len(images), budget, heavy):
+                self.note_traffic()
+                yield budget
+
+
+def note_answer(
+    card: ModelCard, images: int, prediction: Prediction | None = None
+) -> None:
+    """Keep for metrics and the log that *card*'s version has answered *images*.
+
+    With a *prediction*, its answers count in the spread that tells drift.
+    """
+    record = current_record()
+    record.note_answer(card.version, images)
+    if prediction is not None:
+        record.answers = Answers(card.labels, prediction.probabilities)
+
+
+def with_headers(response: Response, card: ModelCard, budget: Budget) -> Response:
+    """*response* with who answered, and where the time went."""
+    response.headers["X-Model-Name"] = card.name
+    response.headers["X-Model-Version"] = str(card.version)
+    if label := current_record().label:
+        response.headers["X-Model-Label"] = label
+    response.headers["Server-Timing"] = budget.server_timing()
+    return response
+
+
+_MAX_RETRY_SECONDS: Final = 30
+
+
+class OverloadedError(ModelOverloadedError):
+    """This process has enough to do; ``headers`` say when to try again."""
+
+    def __init__(self, message: str, wait_seconds: float) -> None:
+        """Suggest to try again after *wait_seconds*, in whole seconds from 1 to 30."""
+        super().__init__(f"{message}: try again, or send a folder job")
+        bounded = min(max(wait_seconds, 1.0), _MAX_RETRY_SECONDS)
+        self.headers = {"Retry-After": str(math.ceil(bounded))}
+
+
+class Admission:
+    """Knows the images in work in this process; thread-safe."""
+
+    def __init__(
+        self, limit: int, changed: Callable[[int], object] = lambda _: None
+    ) -> None:
+        """Let in at most *limit* images at the same time, however fast they go.
+
+        *changed* is told by how many their number has grown (or, below zero, fallen).
+        """
+        self._limit = limit
+        self._changed = changed
+        self._drain = Throughput()
+        self._apart = 0
+        self._lock = threading.Lock()
+
+    def is_busy(self) -> bool:
+        """Whether any image is in work."""
+        return self._drain.in_work + self._apart > 0
+
+    def check_room(self, seconds: float) -> None:
+        """Make sure that one more image could be answered within *seconds*.
+
+        Raises:
+            OverloadedError: it could not.
+        """
+        with self._lock:
+            self._check(1, seconds, time.monotonic())
+
+    @contextmanager
+    def enter(self, count: int, budget: Budget, apart: int = 0) -> Iterator[None]:
+        """Work on *count* images, which should be answered within *budget*.
+
+        So many of them as are worked on *apart*, in a line of their own, say nothing of
+        how fast the others go: four that take seconds are no reason to refuse a photo.
+
+        Raises:
+            OverloadedError: they would not be, or there is no place for them.
+            ModelTimeoutError: the budget is spent.
+        """
+        seconds = budget.left()
+        together = count - apart
+        with self._lock:
+            now = time.monotonic()
+            self._check(together, seconds, now, apart)
+            self._drain.enter(together, now)
+            self._apart += apart
+        self._changed(count)
+        answered = True
+        try:
+            yield
+        except (ModelUnavailableError, ClientGoneError):
+            answered = False
+            raise
+        finally:
+            self._changed(-count)
+            with self._lock:
+                self._drain.leave(together, time.monotonic(), answered=answered)
+                self._apart -= apart
+
+    def queue_seconds(self) -> float:
+        """How long the images in work are likely to take; 0 if unknown."""
+        with self._lock:
+            return self._drain.seconds_for(self._drain.in_work, time.monotonic())
+
+    def _check(self, count: int, seconds: float, now: float, apart: int = 0) -> None:
+        in_work = self._drain.in_work
+        queue = self._drain.seconds_for(in_work, now)
+        taken = in_work + self._apart
+        if taken + count + apart > self._limit:
+            message = f"{taken} images are in work and {self._limit} is the limit"
+            raise OverloadedError(message, queue)
+        if in_work == 0 or count == 0:
+            return  # somebody has to find out how fast it goes
+        if self._drain.seconds_for(in_work + count, now) > seconds:
+            message = (
+                f"{in_work} images are in work, too many for an answer within "
+                f"{seconds:.1f} s"
+            )
+            raise OverloadedError(message, queue)
+
+
+MEMORY_SECONDS: Final = 5.0
+"""Time in work after which what was learnt counts for 1/e: a few batches of VGG16."""
+
+
+class Throughput:
+    """Images in work, and how fast they are answered; not thread-safe.
+
+    Attributes:
+        in_work: images that entered and have not left.
+    """
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.in_work = 0
+        self._now = 0.0
+        # Exponentially fading sums, over time in work only.
+        self._seconds = 0.0
+        self._image_seconds = 0.0
+        self._answered = 0.0
+
+    def enter(self, count: int, now: float) -> None:
+        """Take *count* images into work; *now* in seconds, never going back."""
+        self._advance(now)
+        self.in_work += count
+
+    def leave(self, count: int, now: float, *, answered: bool) -> None:
+        """Let *count* images out of work, *answered* (be it "bad image") or given up."""
+        self._advance(now)
+        self.in_work -= count
+        if answered:
+            self._answered += count
+
+    def seconds_for(self, images: int, now: float) -> float:
+        """How long *images* in work at a time are likely to take; 0 if unknown."""
+        self._advance(now)
+        if self._answered == 0 or self._seconds == 0:
+            return 0.0
+        if images <= MAX_BATCH_SIZE:
+            # A model server answers a batch as one: until so many were in work at a
+            # time, what one of them took says little about all of them.
+            images_seen = self._image_seconds / self._seconds
+            return min(images, 2 * images_seen) * self._seconds / self._answered
+        return images * self._seconds / self._answered
+
+    def _advance(self, now: float) -> None:
+        elapsed, self._now = now - self._now, now
+        if self.in_work == 0 or elapsed <= 0:
+            return
+        kept = math.exp(-elapsed / MEMORY_SECONDS)
+        added = MEMORY_SECONDS * (1 - kept)
+        self._seconds = kept * self._seconds + added
+        self._image_seconds = kept * self._image_seconds + added * self.in_work
+        self._answered *= kept
+
+
+NOTICE_SECONDS: Final = 1.0
+"""Pause between two notices; well below the time for which one holds."""
+
+_AWAY_SECONDS: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class TrafficNotice:
+    """Calls *tell* once a second while there are requests; thread-safe."""
+
+    def __init__(self, tell: Callable[[], None], is_busy: Callable[[], bool]) -> None:
+        """Nothing is told, and no thread started, before the first request.
+
+        *is_busy*: whether a request is in work, which may last longer than a notice.
+        """
+        self._tell = tell
+        self._is_busy = is_busy
+        self._wanted = threading.Event()
+        self._thread = BackgroundThread(self._run, "traffic-notice")
+
+    def note(self) -> None:
+        """There is a request now; costs less than a microsecond, mostly."""
+        if not self._wanted.is_set():
+            self._wanted.set()
+            self._thread.start()
+
+    def _run(self) -> None:
+        while self._is_busy() or self._wanted.wait():
+            self._wanted.clear()
+            try:
+                self._tell()
+            except QueueUnavailableError as error:
+                _log.debug("%s", error)
+                time.sleep(_AWAY_SECONDS)
+            else:
+                time.sleep(NOTICE_SECONDS)

@@ -1,0 +1,226 @@
+"""POST /v1/explain: one image in, its prediction and where in it a class is seen.
+
+The class is a column of one version's labels, so the whole answer must be that version's:
+when another one answered than was assumed, it is asked again by its number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
+from numpy.typing import NDArray
+from werkzeug.datastructures import MultiDict
+
+from models.contract import MOST_PROBABLE, ModelCard
+from models.errors import (
+    InvalidImageError,
+    InvalidRequestError,
+    ModelContractError,
+    NotFoundError,
+    quoted,
+)
+from models.images.codec import Pixels
+from models.text import normal_name
+from models.wire.client import Cancellation, ModelServer
+from models.wire.messages import Explanation, ModelRef, Prediction
+from service.documents.explanations import EXPLAIN
+from service.documents.operations import documented
+from service.http.budget import Budget
+from service.predict.admission import Reception, note_answer, with_headers
+from service.predict.batching import breaking_off
+from service.predict.bodies import UploadedImage, read_images
+from service.predict.catalog import Catalog
+from service.predict.decoding import Decoder
+from service.predict.predictor import ImageResults, repeat_mixed_batches
+from service.predict.views import (
+    PredictionQuery,
+    RejectedImagesError,
+    read_query,
+    render_answer,
+)
+
+METHOD: Final = "grad-cam"
+PARAMETERS: Final = ("model", "version", "label", "class", "clip")
+DECIMALS: Final = 3
+"""Of a heat value: finer steps cannot be seen."""
+
+
+@dataclass(frozen=True)
+class ExplanationViews:
+    """The view of explanations and what it works with."""
+
+    explainer: Explainer
+    reception: Reception
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("explanations", __name__)
+        routes.add_url_rule("/v1/explain", view_func=self.explain, methods=["POST"])
+        return routes
+
+    @documented(EXPLAIN)
+    def explain(self) -> Response:
+        """Explain the one image of a request."""
+        query = read_explanation_query(request.args, self.explainer.catalog)
+        timeout = self.reception.receive(query.prediction.model)
+        [upload] = read_images(request, max_images=1)
+        with self.reception.admit([upload.image], timeout) as budget:
+            card, explanation = self.explainer.explain(upload, query, budget)
+        note_answer(card, 1)
+        response = jsonify(render_explanation(card, explanation, upload, query))
+        return with_headers(response, card, budget)
+
+
+def read_explanation_query(
+    arguments: MultiDict[str, str], catalog: Catalog
+) -> ExplanationQuery:
+    """The query in the URL's *arguments*.
+
+    Raises:
+        InvalidRequestError, NotFoundError, ModelUnavailableError: as `read_query`.
+    """
+    prediction = read_query(arguments, catalog, PARAMETERS)
+    return ExplanationQuery(prediction, arguments.get("class"))
+
+
+def render_explanation(
+    card: ModelCard,
+    explanation: Explanation,
+    upload: UploadedImage,
+    query: ExplanationQuery,
+) -> dict[str, Any]:
+    """The JSON of the explanation of one image by *card*'s version."""
+    prediction = Prediction(
+        explanation.probabilities, explanation.logits, explanation.version
+    )
+    answer = render_answer(
+        ImageResults(card, (0,), prediction), [upload], query.prediction
+    )
+    [answer["prediction"]] = answer.pop("predictions")
+    return {
+        **answer,
+        "explained": card.labels[int(explanation.classes[0])],
+        "heatmap": _render_heatmap(explanation.heatmaps[0]),
+    }
+
+
+def _render_heatmap(heatmap: NDArray[np.float32]) -> dict[str, Any]:
+    height, width = heatmap.shape
+    values = heatmap.astype(np.float64).round(DECIMALS).tolist()
+    return {"method": METHOD, "height": height, "width": width, "values": values}
+
+
+@dataclass(frozen=True)
+class ExplanationQuery:
+    """What to explain: of which prediction, and which label (None: the best)."""
+
+    prediction: PredictionQuery
+    label: str | None = None
+
+    def column(self, card: ModelCard) -> int:
+        """The class to ask *card*'s version for.
+
+        Raises:
+            InvalidRequestError: it has no such label, or the clip bound does not fit.
+        """
+        self.prediction.accept(card)
+        if self.label is None:
+            return MOST_PROBABLE
+        label = normal_name(self.label)
+        if label not in card.labels:
+            known = ", ".join(card.labels)
+            message = (
+                f"class={quoted(self.label)}: {card.name!r} has the labels {known}"
+            )
+            raise InvalidRequestError(message)
+        return card.labels.index(label)
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """Explains with the models that are served; shared by all threads."""
+
+    client: ModelServer
+    catalog: Catalog
+    decoder: Decoder
+
+    def explain(
+        self, upload: UploadedImage, query: ExplanationQuery, budget: Budget
+    ) -> tuple[ModelCard, Explanation]:
+        """The explanation of one image, and the card of the version that gave it.
+
+        Raises:
+            RejectedImagesError: the image cannot be decoded.
+            InvalidRequestError: the query does not fit the model's labels.
+            MissingSignatureError: the version explains nothing.
+            NotFoundError: no such model, version or label.
+            ModelUnavailableError: not now (also: overloaded, budget spent).
+            ModelContractError: the model server's answer cannot be used.
+        """
+        attempt = _ExplainAttempt(self, upload, query, budget)
+        model = query.prediction.model
+        card = self.catalog.card(model, budget.left())
+        try:
+            return self._settled(attempt, model, card)
+        except (ModelContractError, NotFoundError, InvalidRequestError):
+            # Perhaps the card is that of the previous version, or the version that
+            # answered was unloaded before we read its card.
+            current = self.catalog.describe(model, budget.left())
+            if current == card:
+                raise
+        pinned = ModelRef(model.name, version=current.version)
+        return self._settled(attempt, pinned, current)
+
+    def _settled(
+        self, attempt: _ExplainAttempt, model: ModelRef, card: ModelCard
+    ) -> tuple[ModelCard, Explanation]:
+        return repeat_mixed_batches(
+            attempt.run, model, card, self.catalog, attempt.budget
+        )
+
+
+@dataclass(frozen=True)
+class _ExplainAttempt:
+    explainer: Explainer
+    upload: UploadedImage
+    query: ExplanationQuery
+    budget: Budget
+
+    def run(self, model: ModelRef, card: ModelCard) -> tuple[ModelCard, Explanation]:
+        classes = np.array([self.query.column(card)], np.int32)
+        with self.budget.measure("decode"):
+            [pixels] = self.explainer.decoder.decode(
+                [self.upload.image], card.image_size, self.budget
+            )
+        if isinstance(pixels, InvalidImageError):
+            # An upload that was no image to begin with came out as an empty one.
+            raise RejectedImagesError([(self.upload.name, self.upload.error or pixels)])
+        with self.budget.measure("infer"):
+            explanation = self._ask(pixels[None], classes, model)
+        if explanation.version == card.version:
+            card.check_columns(explanation.probabilities.shape[1])
+            return card, explanation
+        if model.version is not None:
+            message = f"asked for {model}, version {explanation.version} answered"
+            raise ModelContractError(message)
+        answered = ModelRef(model.name, version=explanation.version)
+        catalog = self.explainer.catalog
+        newer = catalog.card(answered, self.budget.left())
+        catalog.assume(model, newer)
+        return self.run(answered, newer)
+
+    def _ask(
+        self, batch: Pixels, classes: NDArray[np.int32], model: ModelRef
+    ) -> Explanation:
+        client, catalog = self.explainer.client, self.explainer.catalog
+        try:
+            cancellation = Cancellation()
+            with breaking_off(self.budget, cancellation):
+                left = self.budget.left()
+                return client.explain(batch, classes, model, left, cancellation)
+        except NotFoundError as error:
+            raise catalog.explain(error, model, self.budget.left()) from error

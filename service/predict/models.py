@@ -1,0 +1,104 @@
+"""GET /v1/models: what is served, which versions, and their cards."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
+
+from models.contract import REPORT_FILE
+from models.errors import InvalidRequestError
+from models.wire.config import check_model_name
+from models.wire.messages import AVAILABLE, LOADING_STATES, VersionStatus
+from service.documents.operations import documented
+from service.documents.served import LIST_MODELS, SHOW_MODEL
+from service.http.budget import Budget, read_budget
+from service.predict.catalog import Catalog, model_version_status
+from service.settings import ServiceSettings
+
+
+@dataclass(frozen=True)
+class ModelViews:
+    """The views of models and what they work with."""
+
+    settings: ServiceSettings
+    catalog: Catalog
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("models", __name__)
+        routes.add_url_rule("/v1/models", view_func=self.all_models)
+        routes.add_url_rule("/v1/models/<word:name>", view_func=self.one_model)
+        return routes
+
+    @documented(LIST_MODELS)
+    def all_models(self) -> Response:
+        """Every model with its versions, and which one answers by default."""
+        budget = self._budget()
+        models = [
+            self._render(name, self.catalog.versions(name, budget.left()), budget)
+            for name in self.catalog.names()
+        ]
+        return jsonify(models=models, default_model=self.catalog.find_default())
+
+    @documented(SHOW_MODEL)
+    def one_model(self, name: str) -> Response:
+        """One model with its versions, also as TensorFlow Serving tells them."""
+        budget = self._budget()
+        versions = self.catalog.versions(self.catalog.find(name), budget.left())
+        model = self._render(name, versions, budget)
+        return jsonify(**model, model_version_status=model_version_status(versions))
+
+    def _budget(self) -> Budget:
+        return read_budget(request.headers, self.settings.request_timeout_seconds)
+
+    def _render(
+        self, name: str, versions: list[VersionStatus], budget: Budget
+    ) -> dict[str, Any]:
+        return {
+            "name": name,
+            "versions": [self._version(name, each, budget) for each in versions],
+        }
+
+    def _version(
+        self, name: str, status: VersionStatus, budget: Budget
+    ) -> dict[str, Any]:
+        entry: dict[str, Any] = {"version": status.version, "state": status.state}
+        if status.error:
+            entry["error"] = status.error
+        if status.state in LOADING_STATES:
+            entry["loading_seconds"] = round(status.loading_seconds, 1)
+        if status.problem:
+            entry["problem"] = status.problem
+        if status.state != AVAILABLE:
+            return entry
+        card = self.catalog.published_card(name, status.version, budget.left())
+        return {**entry, "card": dataclasses.asdict(card)} if card else entry
+
+
+REPORT_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+"""The Content-Security-Policy of a report: it brings its style and pictures along, and
+has neither scripts nor anything from elsewhere."""
+
+
+def find_report(models_dir: Path, name: str, version: int) -> Path | None:
+    """The report of model *name*'s *version*, an HTML file inside *models_dir*.
+
+    None: there is none, or there can be no such model or version.
+    """
+    try:
+        folder = models_dir / check_model_name(name) / str(version)
+        # Not Path.resolve: of links that lead in a circle it raises a RuntimeError.
+        path = Path(os.path.realpath(folder / REPORT_FILE))
+        inside = path.is_relative_to(os.path.realpath(models_dir))
+        return path if version > 0 and inside and path.is_file() else None
+    except (InvalidRequestError, OSError):
+        return None

@@ -1,0 +1,238 @@
+"""POST /v1/predict: images in, labels and probabilities out, in the same order.
+
+A query parameter that is not understood is refused by name: ignoring it silently would
+answer another question.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
+from numpy.typing import NDArray
+from werkzeug.datastructures import MultiDict
+
+from models.contract import ModelCard
+from models.errors import InvalidImageError, InvalidRequestError, quoted
+from models.probabilities import check_clip_bound, clip, parse_clip
+from models.wire.messages import ModelRef, Prediction
+from service.documents.operations import documented
+from service.documents.predictions import PREDICT
+from service.http.parameters import once_each
+from service.http.problems import STATUSES
+from service.predict.admission import Reception, note_answer, with_headers
+from service.predict.bodies import UploadedImage, read_images
+from service.predict.catalog import Catalog
+from service.predict.predictor import ImageResults
+from service.rollout.gateway import Gateway
+
+
+@dataclass(frozen=True)
+class PredictionViews:
+    """The views of predictions and what they work with."""
+
+    predictor: Gateway
+    reception: Reception
+    max_images: int
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("predictions", __name__)
+        routes.add_url_rule("/v1/predict", view_func=self.predict, methods=["POST"])
+        return routes
+
+    @documented(PREDICT)
+    def predict(self) -> Response:
+        """Answer the images of one request."""
+        query = read_query(request.args, self.predictor.catalog)
+        timeout = self.reception.receive(query.model)
+        uploads = read_images(request, self.max_images)
+        images = [upload.image for upload in uploads]
+        with self.reception.admit(images, timeout) as budget:
+            answer = self.predictor.predict(images, query.model, query.accept, budget)
+        note_answer(answer.card, answer.good, answer.prediction)
+        response = jsonify(render_answer(answer, uploads, query))
+        return with_headers(response, answer.card, budget)
+
+
+def render_answer(
+    answer: ImageResults, uploads: Sequence[UploadedImage], query: PredictionQuery
+) -> dict[str, Any]:
+    """The JSON of an answer.
+
+    Raises:
+        RejectedImagesError: not one of the images could be decoded.
+    """
+    names = [upload.name for upload in uploads]
+    # An upload that was no image to begin with came out as an empty one.
+    pairs = zip(uploads, answer.images, strict=True)
+    images = [upload.error or image for upload, image in pairs]
+    rejected = [each for each in images if isinstance(each, InvalidImageError)]
+    if answer.prediction is None:
+        raise RejectedImagesError(list(zip(names, rejected, strict=True)))
+    rows = _render_rows(answer.card, answer.prediction, query)
+    return {
+        "model": answer.card.name,
+        "version": answer.card.version,
+        "labels": answer.card.labels,
+        "predictions": [
+            {"name": name, **_entry(image, rows)}
+            for name, image in zip(names, images, strict=True)
+        ],
+    }
+
+
+def _entry(
+    image: int | InvalidImageError, rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    if isinstance(image, InvalidImageError):
+        return {"error": {"code": image.code, "detail": str(image)}}
+    return rows[image]
+
+
+def _render_rows(
+    card: ModelCard, prediction: Prediction, query: PredictionQuery
+) -> list[dict[str, Any]]:
+    raw = prediction.probabilities
+    clipped = clip(raw.astype(np.float64), query.bound(card)).astype(np.float32)
+    return [
+        _render_row(card.labels, *pair, query.top)
+        for pair in zip(raw, clipped, strict=True)
+    ]
+
+
+def _render_row(
+    labels: tuple[str, ...],
+    raw: NDArray[np.float32],
+    clipped: NDArray[np.floating],
+    top: int | None,
+) -> dict[str, Any]:
+    columns = range(len(labels)) if top is None else _largest(raw, top)
+    return {
+        "label": labels[int(raw.argmax())],
+        "probabilities": {labels[k]: _number(clipped[k]) for k in columns},
+        "raw": {labels[k]: _number(raw[k]) for k in columns},
+    }
+
+
+def _largest(raw: NDArray[np.float32], count: int) -> list[int]:
+    return [int(column) for column in np.argsort(-raw, kind="stable")[:count]]
+
+
+def _number(value: np.floating) -> float:
+    # The shortest digits that give the same float32: 0.95, not 0.949999988079071.
+    return float(str(value))
+
+
+PARAMETERS: Final = ("model", "version", "label", "clip", "top")
+
+_POSITIVE: Final = re.compile(r"[1-9][0-9]{0,17}")
+_LABEL: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True)
+class PredictionQuery:
+    """The query of a prediction; what depends on the card is checked against it."""
+
+    model: ModelRef
+    clip: str | None = None
+    top: int | None = None
+
+    def bound(self, card: ModelCard) -> float | None:
+        """The clip bound that applies to *card*'s answers; None: no clipping.
+
+        Raises:
+            InvalidRequestError: the bound does not fit the number of labels.
+        """
+        bound = parse_clip(self.clip, card.clip_bound)
+        if bound is not None:
+            check_clip_bound(bound, len(card.labels))
+        return bound
+
+    def accept(self, card: ModelCard) -> None:
+        """Accept *card* as the one that answers this query.
+
+        Raises:
+            InvalidRequestError: ``clip`` or ``top`` does not fit its labels.
+        """
+        self.bound(card)
+        if self.top is not None and self.top > len(card.labels):
+            message = f"top={self.top}: {card.name!r} has {len(card.labels)} labels"
+            raise InvalidRequestError(message)
+
+
+def read_query(
+    arguments: MultiDict[str, str],
+    catalog: Catalog,
+    known: tuple[str, ...] = PARAMETERS,
+) -> PredictionQuery:
+    """The query in the URL's *arguments*; *known* are the parameters that it may have.
+
+    Raises:
+        InvalidRequestError: unknown or repeated parameters, or impossible values.
+        NotFoundError: there is no such model.
+        ModelUnavailableError: none is named and none is known yet.
+    """
+    query = once_each(arguments, known)
+    model = read_model(query, catalog)
+    parse_clip(query.get("clip"), None)
+    return PredictionQuery(model, query.get("clip"), _positive(query, "top"))
+
+
+def read_model(query: Mapping[str, str], catalog: Catalog) -> ModelRef:
+    """Which model, and which version of it, the parameters of *query* name.
+
+    Raises:
+        InvalidRequestError: impossible values, or a version and a label.
+        NotFoundError: there is no such model.
+        ModelUnavailableError: none is named and none is known yet.
+    """
+    version = _positive(query, "version")
+    label = query.get("label")
+    if version is not None and label is not None:
+        raise InvalidRequestError("version and label: use one of the two")
+    if label is not None and not _LABEL.fullmatch(label):
+        message = (
+            f"label={quoted(label)}: use up to 64 letters, digits, '.', '_' and '-'"
+        )
+        raise InvalidRequestError(message)
+    return ModelRef(catalog.find(query.get("model")), version, label)
+
+
+def _positive(query: Mapping[str, str], name: str) -> int | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    if not _POSITIVE.fullmatch(text):
+        raise InvalidRequestError(
+            f"{name}={quoted(text)} is not a positive whole number"
+        )
+    return int(text)
+
+
+class RejectedImagesError(InvalidImageError):
+    """Not one image of a request could be decoded; ``errors`` says why, by file."""
+
+    def __init__(self, rejected: list[tuple[str | None, InvalidImageError]]) -> None:
+        """Take the file name and the error of each image, in the request's order."""
+        reasons = [error for _, error in rejected]
+        codes = {error.code for error in reasons}
+        message = f"none of the {len(reasons)} images can be used: see errors"
+        super().__init__(
+            reasons[0].public if len(reasons) == 1 else message,
+            code=codes.pop() if len(codes) == 1 else self._mixed(codes),
+        )
+        self.errors = [
+            {"index": index, "name": name, "code": error.code, "detail": error.public}
+            for index, (name, error) in enumerate(rejected)
+        ]
+
+    @staticmethod
+    def _mixed(codes: set[str]) -> str:
+        above_limits = all(STATUSES.get(code) == 413 for code in codes)
+        return "too_large" if above_limits else InvalidImageError.code

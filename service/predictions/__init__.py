@@ -1,1 +1,0 @@
-"""Images in, labels and probabilities out: POST /v1/predict."""

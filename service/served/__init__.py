@@ -1,1 +1,0 @@
-"""What is served: the models, their versions and cards."""

@@ -1,0 +1,94 @@
+"""gunicorn's configuration: many threads that wait on gRPC, in a few processes.
+
+gunicorn reads the names below when it starts; README lists the variables.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+
+from models.logs import LogSettings, logging_config
+from service.http.shutdown import ShutdownFlag, delay_shutdown
+from service.server.gunicorn_worker import BoundedWorker, Patience
+from service.settings import ServiceSettings
+from service.telemetry.multiprocess import (
+    forget_process,
+    remove_shared_folder,
+    shared_folder,
+)
+
+
+class TroubleLog(Logger):  # type: ignore[misc]
+    """What troubles gunicorn, and nothing else.
+
+    Where a dictionary configures logging, gunicorn's own class gathers all that a line
+    about a request could show, 50 us of a core each (measured), though nobody prints it.
+    """
+
+    @property
+    def access_log_enabled(self) -> bool:
+        """Never."""
+        return False
+
+    def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
+        """Gather nothing about a request."""
+
+
+_settings = ServiceSettings.from_env(os.environ)
+_shared_memory = Path("/dev/shm")
+
+bind = _settings.bind
+_drain = ShutdownFlag()
+
+worker_class = BoundedWorker.made_with(
+    Patience.of(_settings.protection.body_timeout_seconds), _drain
+)
+workers = _settings.web_workers
+threads = _settings.web_threads
+# gRPC does not survive a fork: each worker builds the application for itself.
+preload_app = False
+# The heartbeat of a worker; requests are bounded by their own budget.
+timeout = 60
+graceful_timeout = 30
+keepalive = 5
+# The heartbeat's file in memory: a slow disk must not look like a hung worker.
+worker_tmp_dir = str(_shared_memory) if _shared_memory.is_dir() else None
+control_socket_disable = True
+# More than browsers and proxies send; cookies may be long where ports share a host.
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
+# TRUSTED_PROXIES says whose X-Forwarded-* count; gunicorn would believe all of loopback.
+forwarded_allow_ips = ""
+# The application writes a line for each request; gunicorn, only what troubles it.
+logger_class = TroubleLog
+accesslog = None
+logconfig_dict = {
+    **logging_config(LogSettings.from_env(os.environ)),
+    "loggers": {
+        "gunicorn.error": {"level": "WARNING", "handlers": [], "propagate": True}
+    },
+}
+
+_metrics_folder = shared_folder(os.environ)
+
+
+def when_ready(server: Any) -> None:
+    """Drain before the stop; gunicorn has set its own handlers of signals by now."""
+    delay_shutdown(server, _drain, _settings.drain_seconds)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Drop the gauges of a worker, however it ended."""
+    if _metrics_folder is not None:
+        forget_process(_metrics_folder, worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    """Remove the metrics, unless a successor (SIGUSR2) goes on with them."""
+    if _metrics_folder is not None and server.reexec_pid == 0:
+        remove_shared_folder(_metrics_folder)

@@ -1,0 +1,1 @@
+"""Metrics, one log line a request, traces, GET /v1/info."""

@@ -1,0 +1,380 @@
+"""Metrics that requests count in their process: HTTP, inference, calls to the model server.
+
+Routes go by template and never by path; labels have few values, whatever clients send.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.registry import Collector
+
+from models.contract import (
+    MAX_BATCH_SIZE,
+    SCORE_BINS,
+    AnswerSpread,
+    ModelCard,
+    place_in_bins,
+)
+from models.wire.client import UpstreamCall
+from service.http.record import (
+    OUT_OF_MEMORY,
+    OVERLOADED,
+    REJECTED,
+    Answers,
+    RequestRecord,
+    current_record,
+)
+
+# OpenTelemetry's bounds for http.server.request.duration, semantic conventions 1.23.
+HTTP_SECONDS: Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25),
+    *(0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+)
+
+PART_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, *HTTP_SECONDS)
+"""For parts of a request: decoding a photo takes a millisecond, waiting often nothing."""
+
+BATCH_SIZES: Final = tuple(2**power for power in range(MAX_BATCH_SIZE.bit_length()))
+
+JOB_SECONDS: Final = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600)
+
+
+class TrafficMetrics:
+    """Requests of one process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the instruments."""
+        self._requests = Counter(
+            "http_requests_total",
+            "Requests answered.",
+            ("method", "route", "status"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "http_request_duration_seconds",
+            "From a request's arrival to its answer.",
+            ("method", "route", "status_class"),
+            registry=registry,
+            buckets=HTTP_SECONDS,
+        )
+        self._in_progress = Gauge(
+            "http_requests_in_progress",
+            "Requests that are being answered.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._refused = Counter(
+            "http_requests_refused_total",
+            "Requests answered with `overloaded`, read or unread.",
+            ("route",),
+            registry=registry,
+        )
+        self._of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def begin(self) -> None:
+        """A request has arrived."""
+        self._in_progress.inc()
+
+    def end(self, record: RequestRecord) -> None:
+        """It has been answered."""
+        self._in_progress.dec()
+        self._answered(record.method, record.route, record.status, record.seconds)
+        if record.code == OVERLOADED:
+            self._refused.labels(record.route).inc()
+
+    def refused(self, method: str, route: str, status: int) -> None:
+        """One was answered with *status* before it was read, for want of a place."""
+        self._answered(method, route, status, 0.0)
+        self._refused.labels(route).inc()
+
+    def _answered(self, method: str, route: str, status: int, taken: float) -> None:
+        requests, seconds = self._instruments(method, route, status)
+        requests.inc()
+        seconds.observe(taken)
+
+    def _instruments(
+        self, method: str, route: str, status: int
+    ) -> tuple[Counter, Histogram]:
+        # prometheus_client finds a labelled child by text, under a lock; we once.
+        key = (method, route, status)
+        if key not in self._of:
+            self._of[key] = (
+                self._requests.labels(method, route, str(status)),
+                self._seconds.labels(method, route, f"{status // 100}xx"),
+            )
+        return self._of[key]
+
+
+@dataclass
+class VersionCounts:
+    """What one version has answered.
+
+    Attributes:
+        images: that were answered.
+        succeeded: requests.
+        failed: requests that got a problem in the place of an answer.
+    """
+
+    images: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """In the words of Triton's statistics."""
+        return {
+            "inference_count": self.images,
+            "inference_stats": {
+                "success": {"count": self.succeeded},
+                "fail": {"count": self.failed},
+            },
+        }
+
+
+def count_by_version(
+    instruments: Collector, model: str
+) -> defaultdict[str, VersionCounts]:
+    """What *instruments* have counted of each version of *model*, by its number."""
+    counts: defaultdict[str, VersionCounts] = defaultdict(VersionCounts)
+    for metric in instruments.collect():
+        for sample in metric.samples:
+            if sample.labels.get("model") != model:
+                continue
+            of_version = counts[sample.labels.get("version", "")]
+            if sample.name == "inference_images_total":
+                of_version.images += int(sample.value)
+            elif sample.name == "inference_requests_total":
+                outcome = "succeeded" if sample.labels["outcome"] == "ok" else "failed"
+                so_far = getattr(of_version, outcome)
+                setattr(of_version, outcome, so_far + int(sample.value))
+    return counts
+
+
+@dataclass(frozen=True)
+class _VersionInstruments:
+    """The instruments of answered requests for one version of a model."""
+
+    requests: Counter
+    images: Counter
+    infer: Histogram
+    queue: Histogram
+    decode: Histogram
+    render: Histogram
+
+
+class InferenceMetrics:
+    """Requests for predictions of one process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the instruments."""
+        self._registry = registry
+        self._requests = self._counter(
+            "inference_requests_total",
+            "Requests for predictions: ok, invalid, timeout, rejected, upstream, oom.",
+            ("model", "version", "outcome"),
+        )
+        self._images = self._counter(
+            "inference_images_total", "Images answered.", ("model", "version")
+        )
+        self._rejected = self._counter(
+            "inference_rejected_total",
+            "Requests turned away: of api, model_server, or a limit's code.",
+            ("model", "reason"),
+        )
+        self._infer = self._seconds(
+            "inference_duration_seconds", "The model server's part.", HTTP_SECONDS
+        )
+        self._queue = self._seconds(
+            "inference_queue_seconds", "Waiting for a place in a batch.", PART_SECONDS
+        )
+        self._decode = self._seconds(
+            "preprocess_seconds", "Decoding and resizing.", PART_SECONDS
+        )
+        self._render = self._seconds(
+            "postprocess_seconds", "From probabilities to JSON.", PART_SECONDS
+        )
+        self._queue_depth = Gauge(
+            "inference_queue_depth",
+            "Images let in and not yet answered.",
+            ("model",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._depths: dict[str, Gauge] = {}
+        self._answers: dict[tuple[str, str], _VersionInstruments] = {}
+        self._spreads = SpreadMetrics(registry)
+
+    def admitted(self, images: int) -> None:
+        """So many *images* of the request in work were let in, or (below zero) are out."""
+        model = current_record().model
+        if model not in self._depths:
+            self._depths[model] = self._queue_depth.labels(model)
+        self._depths[model].inc(images)
+
+    def end(self, record: RequestRecord) -> None:
+        """A request has been answered, with probabilities or with a problem."""
+        if record.answered_at is not None and record.status < 400:
+            self._end_well(record, record.answered_at)
+            return
+        outcome = record.outcome
+        self._requests.labels(record.model, record.version, outcome).inc()
+        if outcome in {REJECTED, OUT_OF_MEMORY}:
+            self._rejected.labels(record.model, _reason(record)).inc()
+
+    def _end_well(self, record: RequestRecord, answered_at: float) -> None:
+        instruments = self._of(record.model, record.version)
+        instruments.requests.inc()
+        instruments.images.inc(record.answered)
+        instruments.infer.observe(record.spent("infer") or 0.0)
+        instruments.queue.observe(record.spent("queue") or 0.0)
+        instruments.decode.observe(record.spent("decode") or 0.0)
+        instruments.render.observe(record.ended - answered_at)
+        if record.answers is not None:
+            self._spreads.count(record.model, record.version, record.answers)
+
+    def _of(self, model: str, version: str) -> _VersionInstruments:
+        key = (model, version)
+        if key not in self._answers:
+            self._answers[key] = _VersionInstruments(
+                self._requests.labels(model, version, "ok"),
+                self._images.labels(model, version),
+                self._infer.labels(model),
+                self._queue.labels(model),
+                self._decode.labels(model),
+                self._render.labels(model),
+            )
+        return self._answers[key]
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def _seconds(self, name: str, text: str, bounds: tuple[float, ...]) -> Histogram:
+        registry = self._registry
+        return Histogram(name, text, ("model",), registry=registry, buckets=bounds)
+
+
+def _reason(record: RequestRecord) -> str:
+    if record.code != OVERLOADED:
+        return record.code
+    return "api" if record.spent("infer") is None else "model_server"
+
+
+BIN_NAMES: Final = tuple(f"{number / SCORE_BINS:g}" for number in range(SCORE_BINS))
+"""A bin goes by its lower bound."""
+
+MOST_LABELS: Final = 64
+"""Models with more are watched by their scores alone: each label is a time series."""
+
+
+@dataclass(frozen=True)
+class _SpreadCounters:
+    scores: tuple[Counter, ...]
+    labels: tuple[Counter, ...]
+
+
+class SpreadMetrics:
+    """The answers of one process, by model and version."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the counters."""
+        self._scores = Counter(
+            "inference_scores_total",
+            "Images by the tenth that their score lies in (its lower bound).",
+            ("model", "version", "bin"),
+            registry=registry,
+        )
+        self._labels = Counter(
+            "inference_labels_total",
+            "Images by their most probable label.",
+            ("model", "version", "label"),
+            registry=registry,
+        )
+        self._of: dict[tuple[str, str], _SpreadCounters] = {}
+
+    def count(self, model: str, version: str, answers: Answers) -> None:
+        """Count what *version* of *model* answered."""
+        key = (model, version)
+        # All children at once: a bin that nobody fell into is a zero, not a gap.
+        counts = self._of.get(key) or self._open(key, answers.labels)
+        bins, winners = place_in_bins(answers.probabilities)
+        for each in bins:
+            counts.scores[each].inc()
+        if counts.labels:
+            for each in winners:
+                counts.labels[each].inc()
+
+    def _open(self, key: tuple[str, str], labels: tuple[str, ...]) -> _SpreadCounters:
+        watched = labels if len(labels) <= MOST_LABELS else ()
+        counts = self._of[key] = _SpreadCounters(
+            tuple(self._scores.labels(*key, name) for name in BIN_NAMES),
+            tuple(self._labels.labels(*key, label) for label in watched),
+        )
+        return counts
+
+
+class UpstreamMetrics:
+    """Calls of one process to the model server."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the instruments."""
+        self._handled = Counter(
+            "upstream_grpc_handled_total",
+            "Calls to the model server that have ended.",
+            ("method", "code"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "upstream_grpc_duration_seconds",
+            "From a call to the model server to its end.",
+            ("method",),
+            registry=registry,
+            buckets=HTTP_SECONDS,
+        )
+        self._batch_size = Histogram(
+            "inference_batch_size",
+            "Images in one call to the model server.",
+            ("model",),
+            registry=registry,
+            buckets=BATCH_SIZES,
+        )
+        self._of: dict[tuple[str, str, str], tuple[Counter, Histogram, Histogram]] = {}
+
+    def ended(self, call: UpstreamCall) -> None:
+        """Count one call."""
+        key = (call.subject.method, call.subject.model, call.code)
+        if key not in self._of:
+            self._of[key] = (
+                self._handled.labels(call.subject.method, call.code),
+                self._seconds.labels(call.subject.method),
+                self._batch_size.labels(call.subject.model),
+            )
+        handled, seconds, batch_size = self._of[key]
+        handled.inc()
+        seconds.observe(call.seconds)
+        if call.subject.images:
+            batch_size.observe(call.subject.images)
+
+
+def live_spread(instruments: Collector, card: ModelCard) -> AnswerSpread:
+    """What *instruments* counted for the model and version of *card*."""
+    asked = {"model": card.name, "version": str(card.version)}
+    samples = [
+        sample
+        for family in instruments.collect()
+        for sample in family.samples
+        if asked.items() <= sample.labels.items()
+    ]
+    scores, labels = (
+        {each.labels[by]: int(each.value) for each in samples if each.name == name}
+        for name, by in (
+            ("inference_scores_total", "bin"),
+            ("inference_labels_total", "label"),
+        )
+    )
+    return AnswerSpread(
+        tuple(scores.get(name, 0) for name in BIN_NAMES),
+        tuple(labels.get(label, 0) for label in card.labels),
+    )

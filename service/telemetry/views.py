@@ -1,0 +1,83 @@
+"""GET /metrics for Prometheus and GET /v1/info for people who ask what runs here."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
+from prometheus_client.exposition import choose_encoder
+
+from models import VERSION
+from models.contract import MAX_BATCH_SIZE
+from service.documents.observation import SHOW_INFO, SHOW_METRICS
+from service.documents.operations import documented
+from service.predict.catalog import Catalog
+from service.settings import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS, ServiceSettings
+from service.telemetry.collectors import Exposition
+
+LIBRARIES: Final = ("flask", "grpcio", "gunicorn", "numpy", "pillow", "protobuf", "rq")
+SHOWN_SETTINGS: Final = ("default_model", "web_workers", "web_threads")
+"""Named one by one: addresses, paths and keys stay here, also those yet to come."""
+
+
+@dataclass(frozen=True)
+class TelemetryViews:
+    """The views that tell about the service itself."""
+
+    settings: ServiceSettings
+    exposition: Exposition
+    catalog: Catalog
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("observation", __name__)
+        routes.add_url_rule("/metrics", view_func=self.metrics)
+        routes.add_url_rule("/v1/info", view_func=self.info)
+        return routes
+
+    @documented(SHOW_METRICS)
+    def metrics(self) -> Response:
+        """Every metric in Prometheus' text format, or OpenMetrics if asked for."""
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(encode(self.exposition), content_type=content_type)
+
+    @documented(SHOW_INFO)
+    def info(self) -> Response:
+        """Versions, limits, and the settings that are nobody's secret."""
+        settings = self.settings
+        return jsonify(
+            kennel=VERSION,
+            python=platform.python_version(),
+            default_model=self.catalog.find_default(),
+            libraries=_library_versions(),
+            limits={
+                "max_request_bytes": settings.max_request_bytes,
+                "max_images": settings.max_images,
+                "max_pixels": settings.max_pixels,
+                "max_in_flight": settings.max_in_flight,
+                "max_batch_size": MAX_BATCH_SIZE,
+                "request_timeout_seconds": {
+                    "default": settings.request_timeout_seconds,
+                    "min": MIN_TIMEOUT_SECONDS,
+                    "max": MAX_TIMEOUT_SECONDS,
+                },
+            },
+            settings={name: getattr(settings, name) for name in SHOWN_SETTINGS},
+        )
+
+
+@cache
+def _library_versions() -> dict[str, Any]:
+    return {name: _version(name) for name in LIBRARIES}
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None

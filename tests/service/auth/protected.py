@@ -1,0 +1,34 @@
+"""The API while it asks for keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from flask import Flask
+
+from models.wire.client import ModelServerClient
+from service.app import create_app
+from service.auth.keys import add_key, create_key, read_rate
+from service.auth.settings import ProtectionSettings
+from service.settings import ServiceSettings
+from worker.queue import JobQueue
+
+
+def new_key(path: Path, name: str, *scopes: str, rate: str | None = None) -> str:
+    """Put a key into the file at *path*; the secret."""
+    key, secret = create_key(name, scopes, read_rate(rate) if rate else None)
+    add_key(path, key)
+    return secret
+
+
+def protected_app(
+    settings: ServiceSettings, client: ModelServerClient, protection: ProtectionSettings
+) -> Flask:
+    guarded = replace(settings, protection=protection)
+    queue = JobQueue(guarded.redis_url, guarded.runs_dir, guarded.input_root)
+    return create_app(guarded, client, queue)
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}

@@ -1,0 +1,255 @@
+"""More work than a process can do: some are answered, the others told when to return."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import EnvironBuilder
+
+from models.wire.client import ModelServerClient
+from service.app import create_app
+from service.http.concurrency_limit import ConcurrencyLimit
+from service.predict.admission import OverloadedError
+from service.settings import ServiceSettings
+from tests.pictures import grey, noise
+from tests.processes import free_port, is_listening, running, wait_until
+from tests.service.conftest import post_image, post_images
+from tests.service.served_model import ServedModel
+from worker.queue import JobQueue
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+MEBIBYTE = 1024 * 1024
+IMAGE = {"Content-Type": "image/jpeg"}
+
+
+@contextmanager
+def in_work(client: FlaskClient, served: ServedModel, count: int) -> Iterator[None]:
+    """While *count* requests wait for a slow model server."""
+    go_on = threading.Event()
+    served.before_answer = lambda: go_on.wait(20)
+    depth = f'inference_queue_depth{{model="pets"}} {float(count)}\n'
+    with ThreadPoolExecutor(count) as pool:
+        answers = [pool.submit(post_image, client, grey(9)) for _ in range(count)]
+        wait_until(lambda: depth in client.get("/metrics").text, "all are in work")
+        try:
+            yield
+        finally:
+            served.before_answer = None
+            go_on.set()
+    assert {answer.result().status_code for answer in answers} == {200}
+
+
+@pytest.fixture
+def small_client(
+    settings: ServiceSettings, model_client: ModelServerClient
+) -> FlaskClient:
+    """Of a process with 10 threads: 8 predict at a time."""
+    small = replace(settings, web_threads=10)
+    queue = JobQueue(small.redis_url, small.runs_dir, small.input_root)
+    return create_app(small, model_client, queue).test_client()
+
+
+def test_prediction_too_many_is_refused_and_the_rest_answered(
+    small_client: FlaskClient, served: ServedModel
+) -> None:
+    with in_work(small_client, served, 8):
+        refused = post_image(small_client, grey(9))
+        others = [
+            small_client.get(path).status_code
+            for path in ("/livez", "/readyz", "/v1/models")
+        ]
+
+    assert (refused.status_code, refused.get_json()["code"]) == (503, "overloaded")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert others == [200, 200, 200]
+    assert post_image(small_client, grey(9)).status_code == 200
+
+
+def test_wait_beyond_the_budget_is_refused_at_once(
+    small_client: FlaskClient, served: ServedModel
+) -> None:
+    served.delay_seconds = 0.2
+    post_image(small_client, grey(9))
+    served.delay_seconds = 0.0
+
+    with in_work(small_client, served, 1):
+        response = post_images(
+            small_client, [grey(9)] * 40, headers={"X-Request-Timeout-Ms": "2000"}
+        )
+
+    assert (response.status_code, response.get_json()["code"]) == (503, "overloaded")
+    assert "in work" in response.get_json()["detail"]
+
+
+def test_idle_process_lets_anything_in(
+    small_client: FlaskClient, served: ServedModel
+) -> None:
+    served.delay_seconds = 0.2
+    post_image(small_client, grey(9))
+    served.delay_seconds = 0.0
+
+    headers = {"X-Request-Timeout-Ms": "2000"}
+    assert post_images(small_client, [grey(9)] * 40, headers=headers).status_code == 200
+
+
+@pytest.fixture
+def port(served: ServedModel, tmp_path: Path) -> Iterator[int]:
+    """Where gunicorn with one small worker listens."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "PORT": str(port),
+        "MODEL_SERVER": served.target,
+        "MODEL_NAMES": "pets",
+        "KENNEL_HOME": str(tmp_path),
+        "WEB_WORKERS": "1",
+        "WEB_THREADS": "10",
+    }
+    with running("service.main", env=environment, log=tmp_path / "api.log"):
+        wait_until(lambda: is_listening(port), "gunicorn listens")
+        yield port
+
+
+@contextmanager
+def connected(port: int) -> Iterator[Callable[..., tuple[int, str | None]]]:
+    """Ask again and again over one connection: status and Retry-After."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+
+    def ask(method: str, path: str, body: bytes = b"") -> tuple[int, str | None]:
+        connection.request(method, path, body, IMAGE)
+        response = connection.getresponse()
+        response.read()
+        return response.status, response.headers["Retry-After"]
+
+    with closing(connection):
+        yield ask
+
+
+def test_overloaded_process_answers_everybody(port: int, served: ServedModel) -> None:
+    photo = noise(1, size=(500, 375))
+    served.delay_seconds = 0.1
+
+    def send(_: int) -> list[tuple[int, str | None]]:
+        with connected(port) as ask:
+            return [ask("POST", "/v1/predict", photo) for _ in range(10)]
+
+    with ThreadPoolExecutor(41) as pool:
+        clients = [pool.submit(send, number) for number in range(40)]
+        with connected(port) as watch:
+            watched = [watch("GET", path)[0] for path in ("/livez", "/readyz") * 5]
+    answers = [each for client in clients for each in client.result()]
+
+    statuses = Counter(status for status, _ in answers)
+    assert set(statuses) == {200, 503}
+    assert statuses[200] >= 8
+    assert all(after for status, after in answers if status == 503)
+    assert set(watched) == {200}
+
+
+def test_connection_outlives_a_refused_large_photo(port: int) -> None:
+    large = bytes(5_000_000)
+
+    with connected(port) as ask:
+        statuses = [ask("POST", "/v1/predict?colour=red", large)[0] for _ in range(5)]
+        statuses.append(ask("POST", "/v1/predict", noise(1))[0])
+
+    assert statuses == [422] * 5 + [200]
+
+
+@pytest.fixture
+def body_client(
+    settings: ServiceSettings, model_client: ModelServerClient
+) -> FlaskClient:
+    """Of a process that has 4 MiB of bodies at a time, above the first of each."""
+    settings = replace(settings, max_request_bytes=2 * MEBIBYTE)
+    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
+    return create_app(settings, model_client, queue).test_client()
+
+
+def test_bodies_in_memory_are_bounded_together(
+    body_client: FlaskClient, served: ServedModel
+) -> None:
+    large = noise(1) + bytes(3 * MEBIBYTE // 2)
+    post_image(body_client, grey(9))
+    go_on = threading.Event()
+    served.before_answer = lambda: go_on.wait(20)
+    depth = 'inference_queue_depth{model="pets"} 7.0\n'
+    with ThreadPoolExecutor(8) as pool:
+        held = [pool.submit(post_image, body_client, large) for _ in range(7)]
+        wait_until(lambda: depth in body_client.get("/metrics").text, "all are in work")
+        refused = post_image(body_client, large)
+        small = pool.submit(post_image, body_client, grey(9))
+        go_on.set()
+
+    assert (refused.status_code, refused.get_json()["code"]) == (503, "overloaded")
+    assert "4 MiB" in refused.get_json()["detail"]
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert small.result().status_code == 200
+    assert [each.result().status_code for each in held] == 7 * [200]
+    assert post_image(body_client, large).status_code == 200
+
+
+def test_announced_bytes_take_no_room_until_they_come() -> None:
+    waits, go_on = threading.Event(), threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            waits.set()
+            go_on.wait(20)
+            return super().read(size)
+
+    def application(environ: WSGIEnvironment, _: StartResponse) -> list[bytes]:
+        return [environ["wsgi.input"].read(), environ["wsgi.input"].read()]
+
+    gate = ConcurrencyLimit(application, 10, lambda: 1.0, 2 * MEBIBYTE)
+    quick, slow = io.BytesIO(bytes(2 * MEBIBYTE)), Slow(bytes(2 * MEBIBYTE))
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(gate, posted(slow), ignore)
+        waits.wait(20)
+        first, _ = gate(posted(quick), ignore)
+        go_on.set()
+
+    assert len(first) == 2 * MEBIBYTE
+    assert held.result() == [first, b""]
+
+
+def test_body_that_outgrows_the_memory_is_broken_off() -> None:
+    pieces: list[bytes] = []
+
+    def application(environ: WSGIEnvironment, _: StartResponse) -> list[bytes]:
+        while piece := environ["wsgi.input"].read(MEBIBYTE):
+            pieces.append(piece)
+        return []
+
+    gate = ConcurrencyLimit(application, 10, lambda: 1.0, 2 * MEBIBYTE)
+    for _ in range(2):
+        pieces.clear()
+        with pytest.raises(OverloadedError, match="2 MiB"):
+            gate(posted(io.BytesIO(bytes(9 * MEBIBYTE))), ignore)
+        assert len(pieces) == 3
+
+
+def ignore(*_: object) -> Callable[[bytes], object]:
+    """A `start_response` that nobody looks at."""
+    return len
+
+
+def posted(body: io.BytesIO) -> WSGIEnvironment:
+    """A POST whose *body* says nothing of its length."""
+    environ = EnvironBuilder("/v1/predict", method="POST").get_environ()
+    return {**environ, "wsgi.input": body}
