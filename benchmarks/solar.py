@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kennel.demo.photos import label_photos, package_folder
+from kennel.demo import label_photos, package_folder
 from models.files import hash_file
 from models.networks.runtime import start_tensorflow
 from models.probabilities import accuracy, clip, log_loss, softmax

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from models.errors import quoted
 
 if TYPE_CHECKING:
-    from kennel.api.answers import Job
+    from kennel.client.answers import Job
 
 _UNKNOWN: Final = "-"
 _MOST_NUMBERS: Final = 10

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kennel.stack.redis_config import redis_server_program
+from kennel.stack.redis import redis_server_program
 from models.errors import InvalidRequestError
 from tests.fake_model_server import FakeModelServer
 from tests.processes import free_port

@@ -13,8 +13,7 @@ from pathlib import Path
 from benchmarks.harness.load import Target
 from kennel.client import Client
 from kennel.settings import KennelSettings
-from kennel.stack.local_stack import LocalStack
-from kennel.stack.processes import StackOptions
+from kennel.stack.local_stack import LocalStack, StackOptions
 from models.contract import ModelCard
 from models.networks.runtime import start_tensorflow
 

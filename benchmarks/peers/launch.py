@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.harness.load import Target
-from kennel.stack.ports import choose_port
+from kennel.stack.supervisor import choose_port
 
 BIN = Path(".venv-peers/bin").absolute()
 _START_SECONDS = 90.0

@@ -17,7 +17,7 @@ import click
 
 from deploy.images.base_images import stand_ins
 from kennel.client import Client
-from kennel.stack.ports import choose_port
+from kennel.stack.supervisor import choose_port
 from models.errors import KennelError
 
 EMBEDDED_FILES: Final = "docker-compose.yml:deploy/compose.embedded.yml"

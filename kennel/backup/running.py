@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from kennel.stack.redis_config import local_redis_url
+from kennel.stack.redis import local_redis_url
 from models.errors import ConflictError, QueueUnavailableError
 from worker.queue_health import look_at_queue
 from worker.reconciler import LOCK_NAME

@@ -1,29 +1,296 @@
-"""`kennel jobs`: what became of the folders that were submitted.
+"""Folder jobs: `kennel submit` and `kennel jobs`.
 
-Every JOB is an id, or the beginning of one that no other job's id has.
+A job does not need the command that follows it: a command that ends before its job does
+prints how to come back to it. Every JOB is an id, or the beginning of one that no other
+job's id has.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import shlex
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from kennel.commands.api_options import (
+from kennel.commands.options import (
+    CLIP_OPTION,
     JSON_OPTION,
     KEY_OPTION,
+    LABEL_OPTION,
+    MODEL_OPTION,
     URL_OPTION,
+    VERSION_OPTION,
     open_client,
 )
-from kennel.commands.following import ResumeHint, fetch_csv, follow, output_option
-from models.errors import ConflictError, KennelError
+from models.errors import ConflictError, KennelError, quoted_names
 
 if TYPE_CHECKING:
-    from kennel.api.answers import Job
     from kennel.client import Client
+    from kennel.client.answers import Job
+
+
+STDOUT: Final = Path("-")
+ONLY_PHOTOS: Final = "(a job takes the photos right in its folder)"
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _check_output(_: click.Context, __: click.Parameter, value: Path | None) -> Any:
+    # Before the job: its CSV would have nowhere to go after hours of work.
+    if value is None or value == STDOUT:
+        return value
+    if not value.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {value.parent}: make it first")
+    if not os.access(value.parent, os.W_OK):
+        raise click.BadParameter(f"the folder {value.parent} may not be written")
+    return value
+
+
+def output_option(default: str | None, text: str) -> Callable[[_Command], _Command]:
+    """The option -o of a command that writes a CSV; *text* is its help."""
+    return click.option(
+        "-o",
+        "--output",
+        default=default,
+        show_default=default is not None,
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=_check_output,
+        help=text,
+    )
+
+
+class ResumeHint:
+    """Prints ``text``, how to come back to the job, when its command ends early.
+
+    The block ends the command with 130 after Ctrl-C, 143 after SIGTERM, and 1 if the API
+    is lost or the CSV cannot be written. Other errors pass: the API refused, the job
+    failed, or certainly none was started.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Begin with this *text*; it may be changed on the way."""
+        self.text = text
+        self.has_job = False
+        self._before: Any = signal.SIG_DFL
+
+    def __enter__(self) -> Self:
+        """Let SIGTERM interrupt the block as Ctrl-C does."""
+        self._before = signal.signal(signal.SIGTERM, _interrupt)
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Print the text if the block did not come to its end."""
+        signal.signal(signal.SIGTERM, self._before)
+        if isinstance(error, KeyboardInterrupt):
+            self._exit("interrupted", 128 + (error.args or (signal.SIGINT,))[0])
+        may_have_begun = getattr(error, "sent", False)
+        if may_have_begun or (self.has_job and _is_lost(error)):
+            self._exit(_reason(error), 1)
+
+    def _exit(self, reason: str, status: int) -> None:
+        click.echo(f"kennel: {reason}\n{self.text}", err=True)
+        click.get_current_context().exit(status)
+
+
+def follow(client: Client, job: Job, output: Path | None, hint: ResumeHint) -> Job:
+    """The *job* when it has succeeded; shows its progress on stderr meanwhile.
+
+    *output* is where the CSV will go; *hint* says so from now on.
+
+    Raises:
+        JobFailedError: it failed or was cancelled.
+        ApiError: the API refused, or stays away for a minute.
+    """
+    from kennel.progress import progress_bars
+
+    hint.text, hint.has_job = _while_it_runs(job, output), True
+    with progress_bars() as progress:
+        last = client.wait(
+            job.id, lambda now: progress("classify the folder", now.done, now.total)
+        )
+    hint.text = f"Job {job.id} has succeeded:\n{_command('csv', job, output)}"
+    return last
+
+
+def fetch_csv(client: Client, job: Job, output: Path) -> None:
+    """Write the CSV of the *job*, which has succeeded, all of it or nothing.
+
+    Its path goes to stdout, or the CSV itself; how many images could not be read, and
+    how many files were left out, goes to stderr.
+
+    Raises:
+        ApiError: it is not there, the API refused or cannot be reached.
+        OSError: it cannot be written.
+    """
+    if output == STDOUT or (output.exists() and not output.is_file()):
+        with click.open_file(os.fspath(output), "wb") as stream:
+            stream.write(client.submission(job.id))
+    else:
+        client.download(job.id, output)
+    if job.unreadable:
+        is_label = job.content.get("format") == "label"
+        given = "the model's first label" if is_label else "the uniform prior"
+        images = "1 image" if job.unreadable == 1 else f"{job.unreadable} images"
+        click.echo(
+            f"kennel: {images} could not be read and got {given}: kennel jobs show "
+            f"{job.id}",
+            err=True,
+        )
+    if ignored := job.content.get("ignored"):
+        files = "1 file or folder" if ignored == 1 else f"{ignored} files and folders"
+        message = f"left out {files} {ONLY_PHOTOS}: kennel jobs report {job.id}"
+        click.echo(f"kennel: {message}", err=True)
+    if output != STDOUT:
+        click.echo(output)
+
+
+def _while_it_runs(job: Job, output: Path | None) -> str:
+    lines = [_command("wait", job, output), _command("csv", job, output)]
+    lines.append(_command("cancel", job))
+    return "\n".join([f"Job {job.id} goes on. Come back with one of these:", *lines])
+
+
+def _command(name: str, job: Job, output: Path | None = None) -> str:
+    context = click.get_current_context()
+    words = ["kennel", "jobs", name, job.id]
+    if name != "cancel":
+        words += ["-o", str(output or "submission.csv")]
+    if context.get_parameter_source("url") == ParameterSource.COMMANDLINE:
+        words += ["--url", context.params["url"]]
+    return f"  {shlex.join(words)}"
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    from kennel.client.errors import ApiBusyError, ApiError, JobFailedError
+
+    if isinstance(error, JobFailedError) or not isinstance(error, ApiError):
+        return isinstance(error, OSError)
+    return isinstance(error, ApiBusyError) or not 400 <= error.status < 500
+
+
+def _reason(error: BaseException | None) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    name = f" {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{name}"
+
+
+_MEBIBYTE: Final = 1024**2
+_BY_DEFAULT: Final = " (the default model: --model names another)"
+_SHEET: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NOTHING_YET: Final = "The upload did not end: no job was started."
+_PERHAPS: Final = "Perhaps the job was started all the same: kennel jobs list shows it."
+
+
+@click.command(
+    epilog="Examples: kennel submit test -o submission.csv; "
+    "kennel submit --upload photos.zip; "
+    "kennel submit test --sample sample_submission.csv --clip 0.95"
+)
+@click.argument("folder")
+@click.option(
+    "--upload",
+    is_flag=True,
+    help="FOLDER is here, a folder, zip, tar or tar.gz: send it.",
+)
+@output_option("submission.csv", "Where the CSV goes; - is stdout.")
+@MODEL_OPTION
+@VERSION_OPTION
+@LABEL_OPTION
+@click.option(
+    "--format",
+    type=click.Choice(["kaggle-binary", "kaggle-multiclass", "label", "full"]),
+    help="What the CSV looks like; default: as the sample, or kaggle-binary. label: the "
+    "most probable label of each image.",
+)
+@click.option(
+    "--sample",
+    "sample_submission",
+    type=_SHEET,
+    help="Kaggle's sample_submission.csv: its header, its ids in its order.",
+)
+@click.option(
+    "--manifest",
+    type=_SHEET,
+    help="A CSV that lists the images: a column file, and perhaps id.",
+)
+@click.option(
+    "--positive", help="kaggle-binary: whose probability; default: last label."
+)
+@CLIP_OPTION
+@click.option(
+    "--on-unreadable",
+    type=click.Choice(["prior", "fail"]),
+    default="prior",
+    show_default=True,
+    help="An image that cannot be read: uniform prior (with --format label the first "
+    "label), or fail the job.",
+)
+@click.option(
+    "--max-unreadable",
+    metavar="SHARE|COUNT",
+    help="More unreadable images end the job: 5% of them, or 20; default: 5%, and at "
+    "least 3.",
+)
+@click.option(
+    "--priority",
+    type=click.Choice(["high", "normal", "low"]),
+    default="normal",
+    show_default=True,
+    help="Which job gets workers first; jobs of one priority share them.",
+)
+@URL_OPTION
+@KEY_OPTION
+def submit(
+    folder: str,
+    upload: bool,
+    output: Path,
+    url: str,
+    key: str | None,
+    **options: Any,
+) -> None:
+    """Turn FOLDER, a name below the service's INPUT_ROOT, into a CSV.
+
+    Which model and version answer, and whose probability the CSV has, goes to stderr.
+    The job goes on without this command: Ctrl-C says how to come back to it.
+    """
+    source = Path(folder) if upload else folder
+    words = _NOTHING_YET if upload else _PERHAPS
+    with open_client(url, key) as client, ResumeHint(words) as hint:
+        job = _start(client, source, options, hint)
+        fetch_csv(client, follow(client, job, output, hint), output)
+
+
+def _start(
+    client: Client, source: str | Path, options: dict[str, Any], hint: ResumeHint
+) -> Job:
+    from kennel.job_report import submitted_line
+    from kennel.progress import progress_bars
+
+    def sent(count: int, size: int) -> None:
+        progress("upload (MiB)", -(-count // _MEBIBYTE), -(-size // _MEBIBYTE))
+        if count == size:
+            hint.text = _PERHAPS
+
+    def left_out(names: Sequence[str]) -> None:
+        click.echo(f"kennel: not sent: {quoted_names(names)} {ONLY_PHOTOS}", err=True)
+
+    with progress_bars() as progress:
+        job = client.submit(source, on_sent=sent, on_left_out=left_out, **options)
+    by_default = "" if options["model"] else _BY_DEFAULT
+    click.echo(f"{submitted_line(job)}{by_default}", err=True)
+    return job
+
 
 _Done = TypeVar("_Done")
 
@@ -186,7 +453,7 @@ def delete_jobs(jobs: tuple[str, ...], url: str, key: str | None) -> None:
 
     Exits with 1 if one of them cannot be deleted; the others are all the same.
     """
-    from kennel.api.errors import ApiError
+    from kennel.client.errors import ApiError
 
     is_done = True
     with open_client(url, key) as client:
@@ -207,7 +474,7 @@ def delete_jobs(jobs: tuple[str, ...], url: str, key: str | None) -> None:
 
 
 def _with_id(client: Client, job: str, act: Callable[[str], _Done]) -> _Done:
-    from kennel.api.errors import ApiError
+    from kennel.client.errors import ApiError
 
     try:
         return act(job)

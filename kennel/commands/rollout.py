@@ -9,12 +9,7 @@ from typing import Final
 
 import click
 
-from kennel.commands.api_options import (
-    JSON_OPTION,
-    KEY_OPTION,
-    URL_OPTION,
-    open_client,
-)
+from kennel.commands.options import JSON_OPTION, KEY_OPTION, URL_OPTION, open_client
 from kennel.settings import KennelSettings
 
 WATCH_SECONDS: Final = 2.0
@@ -66,7 +61,7 @@ def start(name: str, version: int, url: str, key: str | None, **shares: float) -
     exported with --hold, or was rolled back from; it is loaded, awaited and labelled
     canary, and the version that answers is labelled stable.
     """
-    from kennel.rollout.starting import Start, start_rollout
+    from kennel.rollout import Start, start_rollout
 
     settings = KennelSettings.from_env(os.environ)
     with open_client(url, key) as client:
@@ -139,8 +134,7 @@ def abort(name: str) -> None:
 @JSON_OPTION
 def status(name: str, watch: bool, url: str, key: str | None, as_json: bool) -> None:
     """Show how the canary of the model NAME compares with the version that answers."""
-    from kennel.rollout.looking import look
-    from kennel.rollout.report import render_rollout
+    from kennel.rollout import look, render_rollout
 
     settings = KennelSettings.from_env(os.environ)
     with open_client(url, key) as client:
@@ -156,7 +150,7 @@ def status(name: str, watch: bool, url: str, key: str | None, as_json: bool) -> 
 
 def _print_served(settings: KennelSettings, name: str) -> None:
     from export.publication.published import describe_served
-    from kennel.pinned_jobs import stranded_jobs
+    from kennel.versions import stranded_jobs
 
     click.echo(describe_served(settings.models_dir, name))
     for sentence in stranded_jobs(settings, name):

@@ -1,21 +1,22 @@
-"""Commands about a finished training run: its figures, its report, its export."""
+"""Finished training runs: `kennel evaluate`, `kennel report`, `kennel export`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kennel.commands.figures import (
-    print_diagnosis,
-    print_expected_score,
-    print_metrics,
-)
-from kennel.commands.recipe_options import read_views
+from kennel.commands.train import read_views
 from kennel.settings import KennelSettings
+
+if TYPE_CHECKING:
+    from export.training.runs import TrainedRun
+
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -126,8 +127,8 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
     )
     from export.training.prediction import validate_views
     from export.training.runs import read_run
-    from kennel.default_model import find_default
     from kennel.progress import progress_bars
+    from kennel.versions import find_default
 
     settings = KennelSettings.from_env(os.environ)
     trained = read_run(run, settings.runs_dir)
@@ -150,3 +151,53 @@ def _start_tensorflow() -> None:
     from models.networks.runtime import start_tensorflow
 
     start_tensorflow()
+
+
+def print_metrics(run: TrainedRun, metrics: Mapping[str, Any]) -> None:
+    """Print *metrics* of *run*, on its validation photos or others."""
+    from export.evaluation.metrics import format_confusion
+
+    for name, value in headline(metrics).items():
+        click.echo(f"{name:<28}{value}")
+    click.echo(f"{'temperature':<28}{run.calibration.temperature:.3f}")
+    click.echo(f"{'clip bound':<28}{run.calibration.clip_bound}")
+    click.echo(f"{'':<28}{run.calibration.clip_choice}")
+    click.echo(format_confusion(metrics["confusion_matrix"], run.split.labels))
+
+
+def print_expected_score(run: TrainedRun) -> None:
+    """Print the Kaggle score to expect of *run*, from its validation photos."""
+    from export.evaluation.metrics import expected_score
+    from models.probabilities import softmax
+
+    logits, classes = run.validation()
+    rows = softmax(logits, run.calibration.temperature)
+    score = expected_score(rows, classes, run.calibration.clip_bound)
+    click.echo(
+        f"{'expected Kaggle score':<28}{score.mean:.4f}, nine times in ten "
+        f"{score.low:.4f} to {score.high:.4f}"
+    )
+
+
+def print_diagnosis(run: TrainedRun) -> None:
+    """Print what is wrong with *run*, or that it is well fit, and the remedies."""
+    found = run.diagnosis
+    click.echo(f"{'diagnosis':<28}{found.kind}: {found.evidence}")
+    if found.remedies:
+        click.echo("Remedies, best first:")
+    for number, remedy in enumerate(found.remedies, start=1):
+        click.echo(f"  {number}. {remedy}")
+
+
+def headline(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The figures that people compare, as text."""
+    return {
+        "images": str(metrics["images"]),
+        "accuracy": f"{metrics['accuracy']:.4f}",
+        "log loss, raw": f"{metrics['log_loss_raw']:.4f}",
+        "log loss, calibrated": f"{metrics['log_loss_calibrated']:.4f}",
+        "log loss, clipped": f"{metrics['log_loss_clipped']:.4f}",
+        "log loss, clipped at 0.95": f"{metrics['log_loss_fixed']:.4f}",
+        "calibration error": f"{metrics['calibration_error_calibrated']:.4f}",
+        "macro F1": f"{metrics['macro_f1']:.4f}",
+    }

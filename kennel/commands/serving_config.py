@@ -1,8 +1,9 @@
-"""The command that computes, explains, writes and checks a model server's files."""
+"""`kennel serving-config`: compute, explain, write and check a model server's files."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from models.environment import usable_processors
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kennel.serving_config.wishes import Device, Wishes
+    from kennel.serving_config.files import Device, ServingConfig, ServingOptions
+    from kennel.serving_config.measured import BatchTimes, Plan
 
 
 @click.command(
@@ -80,31 +82,34 @@ def serving_config(
 
     Without --output nothing is written but to the terminal.
     """
-    from kennel.serving_config.wishes import Clients, Wishes
+    from kennel.serving_config.files import Clients, ServingOptions
 
     if check is not None:
         _check(check)
         return
     clients = Clients(api_processes, workers)
-    wishes = Wishes(device, cores, latency_budget_ms=latency_budget, clients=clients)
+    wishes = ServingOptions(
+        device, cores, latency_budget_ms=latency_budget, clients=clients
+    )
     _configure(wishes, max_batch, models, measured, output)
 
 
 def _configure(
-    wishes: Wishes,
+    wishes: ServingOptions,
     max_batch: int | None,
     models: Sequence[str],
     measured: bool,
     output: Path | None,
 ) -> None:
-    from kennel.commands.serving_values import print_times, print_values, print_warnings
-    from kennel.serving_config.files import serving_config
-    from kennel.serving_config.measured import measure_models
-    from kennel.serving_config.models import model_texts, parse_model_wishes
-    from kennel.serving_config.plan import make_plan
+    from kennel.serving_config.files import (
+        model_texts,
+        parse_model_options,
+        serving_config,
+    )
+    from kennel.serving_config.measured import make_plan, measure_models
 
     models_dir = KennelSettings.from_env(os.environ).models_dir
-    single = parse_model_wishes(models, models_dir)
+    single = parse_model_options(models, models_dir)
     times = measure_models(models_dir, wishes.device, _say) if measured else {}
     print_times(times.values())
     plan = make_plan(wishes, max_batch, single, times)
@@ -121,8 +126,7 @@ def _configure(
 def _write(
     output: Path, texts: Mapping[str, str], models_dir: Path, own: Mapping[str, str]
 ) -> None:
-    from kennel.serving_config.files import write_files
-    from kennel.serving_config.models import write_model_files
+    from kennel.serving_config.files import write_files, write_model_files
 
     written = write_files(texts, output) + write_model_files(models_dir, own)
     click.echo("\n" + "\n".join(f"wrote {path}" for path in written))
@@ -138,14 +142,14 @@ def _say(line: str) -> None:
 
 
 def _check(folder: Path) -> None:
-    from kennel.commands.serving import model_server
+    from kennel.commands.serve import model_server
     from kennel.serving_config.files import (
         FLAGS_FILE,
+        check_model_files,
         check_texts,
         flags_in,
         read_files,
     )
-    from kennel.serving_config.models import check_model_files
     from models.wire.config import check_batching_flags
 
     texts = read_files(folder)
@@ -160,3 +164,35 @@ def _check(folder: Path) -> None:
         f"{parameters.computed_at_once} computed at once in "
         f"{parameters.num_batch_threads} threads."
     )
+
+
+def print_times(times: Iterable[BatchTimes]) -> None:
+    """Print what each batch took, and the images/s of it."""
+    for each in times:
+        click.echo(f"{each.name}, measured on this machine:")
+        for size, seconds in each.seconds.items():
+            click.echo(
+                f"  batch {size:>3} {1000 * seconds:>9.1f} ms "
+                f"{each.rate(size):>8.1f} images/s"
+            )
+
+
+def print_values(config: ServingConfig) -> None:
+    """Print each value of *config*, and below it the reason."""
+    for settings in (config.batching, config.monitoring, config.flags):
+        click.echo()
+        for each in settings:
+            click.echo(f"{each.name} = {each.value}")
+            click.echo(f"    {each.why}")
+
+
+def print_warnings(plan: Plan, *, measured: bool) -> None:
+    """Print what the values of *plan* will not achieve, and what nobody knows yet."""
+    for warning in plan.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if not measured:
+        click.echo(
+            "Not measured: whether batches fit the latency budget of "
+            f"{plan.wishes.latency_budget_ms:g} ms is not known; --measured times them.",
+            err=True,
+        )

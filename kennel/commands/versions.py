@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from kennel.commands.api_options import KEY_OPTION, URL_OPTION
+from kennel.commands.options import KEY_OPTION, URL_OPTION
 from kennel.settings import KennelSettings
 from models.errors import ConflictError, InvalidRequestError
 from models.rollouts import SEEN_SECONDS
 
 if TYPE_CHECKING:
     from kennel.client import Client
-    from kennel.default_model import DefaultModel
+    from kennel.versions import DefaultModel
 
 _ASSIGNMENT = re.compile(r"([A-Za-z0-9._-]{1,64})=([1-9][0-9]{0,17})?")
 _MODEL_SERVER = "127.0.0.1:8500"
@@ -38,9 +38,12 @@ def models(name: str | None, as_json: bool) -> None:
     answers at MODEL_SERVER, versions are named that it should have loaded and has not.
     """
     from export.publication.published import list_versions
-    from kennel.default_model import find_default
-    from kennel.version_table import as_json as version_as_json
-    from kennel.version_table import render_table, versions_away
+    from kennel.versions import (
+        find_default,
+        render_table,
+        version_as_json,
+        versions_away,
+    )
     from models.environment import read_address
 
     folder = KennelSettings.from_env(os.environ).models_dir
@@ -81,7 +84,7 @@ def default(name: str | None, wait_seconds: float, url: str, key: str | None) ->
     Without NAME, show which model does. Exporting another model never changes it.
     """
     from export.publication.served import make_default
-    from kennel.default_model import describe_models, find_default, wait_until_loaded
+    from kennel.versions import describe_models, find_default, wait_until_loaded
 
     folder = KennelSettings.from_env(os.environ).models_dir
     if name is not None:
@@ -114,9 +117,7 @@ def remove(name: str, yes: bool, url: str, key: str | None) -> None:
     from export.publication.pruning import remove_model
     from export.publication.published import folder_size
     from export.publication.served import served_model
-    from kennel.default_model import find_default
-    from kennel.pinned_jobs import check_unneeded
-    from kennel.version_table import format_size
+    from kennel.versions import check_unneeded, find_default, format_size
 
     settings = KennelSettings.from_env(os.environ)
     folder = settings.models_dir
@@ -208,8 +209,7 @@ def prune(name: str, keep: int, dry_run: bool) -> None:
     Versions that are served, labelled or needed by an unfinished job stay.
     """
     from export.publication.pruning import prune as remove
-    from kennel.pinned_jobs import unfinished_jobs
-    from kennel.version_table import format_size
+    from kennel.versions import format_size, unfinished_jobs
 
     settings = KennelSettings.from_env(os.environ)
     pinned = {job.version: job.id for job in unfinished_jobs(settings, name)}
@@ -266,7 +266,7 @@ def _print_served(settings: KennelSettings, name: str) -> None:
 
 
 def _warn_of_stranded_jobs(settings: KennelSettings, name: str) -> None:
-    from kennel.pinned_jobs import stranded_jobs
+    from kennel.versions import stranded_jobs
 
     for sentence in stranded_jobs(settings, name):
         _tell_on_stderr(sentence)

@@ -1,4 +1,4 @@
-"""The deployment to look at, as the environment describes it, and what is wrong there."""
+"""The deployment that the environment describes, and the findings of a check."""
 
 from __future__ import annotations
 
@@ -6,17 +6,76 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from kennel.doctor.asked_variables import AskedVariables
-from kennel.doctor.finding import Finding, fail, ok, warn
 from kennel.settings import KennelSettings
-from kennel.stack.redis_config import local_redis_url
+from kennel.stack.redis import local_redis_url
 from models.errors import InvalidRequestError
 from models.logs import LogSettings
 from service.settings import ServiceSettings
 from service.telemetry.tracing import TracingSettings
 from worker.settings import WorkerSettings
+
+OK: Final = "ok"
+WARNING: Final = "warning"
+FAILED: Final = "failed"
+UNCHECKED: Final = "unchecked"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        check: its name, one of each in an area.
+        verdict: ok, warning, failed, or unchecked: it could not be looked at.
+        seen: what was there.
+        remedy: what to do about it; "" if all is well.
+    """
+
+    check: str
+    verdict: str
+    seen: str
+    remedy: str = ""
+
+
+def ok(check: str, seen: str) -> Finding:
+    """All is well."""
+    return Finding(check, OK, seen)
+
+
+def warn(check: str, seen: str, remedy: str) -> Finding:
+    """It works, but may not for long or not for everyone."""
+    return Finding(check, WARNING, seen, remedy)
+
+
+def fail(check: str, seen: str, remedy: str) -> Finding:
+    """It does not work, or must not stay as it is."""
+    return Finding(check, FAILED, seen, remedy)
+
+
+def unknown(check: str, why: str, remedy: str) -> Finding:
+    """It could not be looked at."""
+    return Finding(check, UNCHECKED, f"could not be checked: {why}", remedy)
+
+
+class AskedVariables(dict[str, str]):
+    """A copy of an environment for the ``from_env`` of settings.
+
+    Attributes:
+        names: the variables that were looked for, set or not.
+    """
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        """Start with the variables of *env*."""
+        super().__init__(env)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The variable *name*, which is remembered."""
+        self.names.add(name)
+        return super().get(name, default)
+
 
 LOCAL_API: Final = "http://127.0.0.1:8000"
 

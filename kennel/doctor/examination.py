@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from kennel.doctor.api import check_api
-from kennel.doctor.deployment import Deployment, check_settings, read_deployment
-from kennel.doctor.finding import FAILED, Finding
-from kennel.doctor.folders import check_folders
+from kennel.doctor.deployment import (
+    FAILED,
+    Deployment,
+    Finding,
+    check_settings,
+    read_deployment,
+)
 from kennel.doctor.jobs import check_jobs
-from kennel.doctor.machine import check_machine
-from kennel.doctor.model_server import check_model_server
-from kennel.doctor.published import check_models
-from kennel.doctor.secret_files import check_secrets
-from kennel.doctor.work_list import check_redis
+from kennel.doctor.machine import check_folders, check_machine, check_secrets
+from kennel.doctor.models import check_api, check_model_server, check_models
+from kennel.doctor.redis import check_redis
 
 Check: TypeAlias = Callable[[Deployment], Iterator[Finding]]
 Report: TypeAlias = Mapping[str, Sequence[Finding]]

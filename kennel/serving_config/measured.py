@@ -1,13 +1,19 @@
-"""Times of the published models' batches, measured on this machine."""
+"""`--measured`: batches of the published models, timed here, and the size that fits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
-from kennel.serving_config.budget import BatchTimes
-from kennel.serving_config.wishes import Device, powers_of_two
-from models.contract import MAX_BATCH_SIZE
+from kennel.serving_config.files import (
+    Device,
+    ModelOptions,
+    ServingOptions,
+    powers_of_two,
+)
+from models.contract import BATCH_SIZES, MAX_BATCH_SIZE
 from models.errors import InvalidRequestError
 from models.wire.config import published_models, published_versions
 
@@ -39,3 +45,134 @@ def measure_models(
         seconds = batch_seconds(models_dir / name / str(version), sizes)
         times[name] = BatchTimes(f"{name} {version}", seconds)
     return times
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The wishes to write down, and what to tell about them.
+
+    Attributes:
+        single: models with values of their own.
+        warnings: what the values will not achieve.
+    """
+
+    wishes: ServingOptions
+    single: tuple[ModelOptions, ...]
+    warnings: tuple[str, ...]
+
+
+def make_plan(
+    wishes: ServingOptions,
+    max_batch: int | None,
+    single: Sequence[ModelOptions],
+    times: Mapping[str, BatchTimes],
+) -> Plan:
+    """*wishes* with *max_batch*, or with what *times* leave room for.
+
+    Raises:
+        InvalidRequestError: a batch size cannot be.
+    """
+    budget = wishes.latency_budget_ms
+    own_names = {each.name for each in single}
+    if max_batch is None:
+        # One file for all the others: the slowest decides.
+        others = [each for name, each in times.items() if name not in own_names]
+        fitting = [each.choose(budget) for each in others]
+        max_batch = min(fitting, default=MAX_BATCH_SIZE)
+    wishes = replace(wishes, max_batch=max_batch)
+    own = tuple(_completed(each, wishes, times) for each in single)
+    named = {each.name: each for each in own}
+    warnings = [
+        warning
+        for name, measured in times.items()
+        for warning in _of_model(
+            named.get(name, ModelOptions(name)).applied_to(wishes), measured
+        )
+    ]
+    sizes = {each.applied_to(wishes).max_batch for each in own} | {wishes.max_batch}
+    return Plan(wishes, own, (*warnings, *_of_sizes(sizes)))
+
+
+def _completed(
+    wish: ModelOptions, wishes: ServingOptions, times: Mapping[str, BatchTimes]
+) -> ModelOptions:
+    if wish.max_batch is not None or wish.name not in times:
+        return wish
+    budget = wish.applied_to(wishes).latency_budget_ms
+    return replace(wish, max_batch=times[wish.name].choose(budget))
+
+
+def _of_model(wishes: ServingOptions, measured: BatchTimes) -> list[str]:
+    timed = max(size for size in measured.seconds if size <= wishes.max_batch)
+    return measured.warnings(timed, wishes.latency_budget_ms)
+
+
+def _of_sizes(sizes: Set[int]) -> Iterator[str]:
+    if min(sizes) < MAX_BATCH_SIZE:
+        yield (
+            f"batches below {MAX_BATCH_SIZE}, which a folder job sends at once, split "
+            "its calls; then a lone image is computed as two, so that CSVs stay the "
+            "same to the last digit, and one client alone waits up to twice as long"
+        )
+    if max(sizes) > max(BATCH_SIZES):
+        yield (
+            f"batches above {max(BATCH_SIZES)} are not among a version's warm-up "
+            "requests: the first one of each size is slow"
+        )
+
+
+ENOUGH: Final = 0.95
+"""Of the best images/s: a larger batch for less than that only makes others wait."""
+
+
+@dataclass(frozen=True)
+class BatchTimes:
+    """What a model needs on a machine.
+
+    Attributes:
+        name: the model, and its version if there is one.
+        seconds: of a batch, by its size.
+    """
+
+    name: str
+    seconds: Mapping[int, float]
+
+    def rate(self, size: int) -> float:
+        """Images a second in batches of *size*."""
+        return size / self.seconds[size]
+
+    def latency_ms(self, size: int) -> float:
+        """Milliseconds of a request that meets a busy server with batches of *size*.
+
+        It waits for the batch that is under way, then for its own: at worst twice the
+        time of a batch, as long as the server keeps up.
+        """
+        return 2000 * self.seconds[size]
+
+    def choose(self, budget_ms: float) -> int:
+        """The smallest batch that is fast enough among those within the budget.
+
+        Below `MAX_BATCH_SIZE` only if that is too slow, because then calls are split;
+        `MAX_BATCH_SIZE` too if the budget has no room for any batch.
+        """
+        within = [
+            size
+            for size in sorted(self.seconds)
+            if size > 1 and self.latency_ms(size) <= budget_ms
+        ]
+        whole = [size for size in within if size >= MAX_BATCH_SIZE] or within
+        best = max(map(self.rate, whole), default=0.0)
+        fast = (size for size in whole if self.rate(size) >= ENOUGH * best)
+        return next(fast, MAX_BATCH_SIZE)
+
+    def warnings(self, size: int, budget_ms: float) -> list[str]:
+        """What to tell whoever wants batches of *size* within *budget_ms*."""
+        latency = self.latency_ms(size)
+        if latency <= budget_ms:
+            return []
+        return [
+            f"{self.name}: a batch of {size} takes {latency / 2:.0f} ms, so a request to "
+            f"a busy server up to {latency:.0f} ms, which is above the budget of "
+            f"{budget_ms:g} ms. More cores, a GPU, `kennel export --precision bfloat16` "
+            "or a smaller network would help"
+        ]

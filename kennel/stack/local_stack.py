@@ -1,25 +1,109 @@
-"""The local stack: Redis, model server, API and workers, in one terminal."""
+"""The local stack: Redis, model server, API and workers, in one terminal (`kennel up`).
+
+The model server's ``models.config`` follows that of MODELS_DIR. The published one names
+folders as containers see them; here they lie elsewhere. If the published one is lost, the
+local one still has which model comes first, rollbacks and labels.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from kennel.api.errors import ApiError
+import click
+
+from export.publication.served import CONFIG_FILE, local_entries, restore_served
 from kennel.client import Client
+from kennel.client.errors import ApiError
 from kennel.settings import KennelSettings
-from kennel.stack.model_config import LocalModelConfig
-from kennel.stack.ports import choose_port
-from kennel.stack.processes import StackOptions, StackPlaces, stack_processes
-from kennel.stack.redis_config import redis_server_program, write_redis_config
-from kennel.stack.redis_start import explain_end, wait_for_redis
-from kennel.stack.supervisor import POLL_SECONDS, Child, Supervisor
+from kennel.stack.redis import (
+    explain_end,
+    redis_server_program,
+    wait_for_redis,
+    write_redis_config,
+)
+from kennel.stack.supervisor import POLL_SECONDS, Child, Supervisor, choose_port
+from kennel.versions import describe_models, find_default
 from models.environment import host_and_port
-from models.errors import ModelUnavailableError
+from models.errors import InvalidRequestError, ModelUnavailableError
+from models.files import write_atomically
+from models.wire.config import ModelEntry, read_model_config, render_entries
+
+CONFIG_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """Ports and sizes; port 0 takes any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    model_server_port: int = 8500
+    redis_port: int = 6379
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class StackPlaces:
+    """Where the parts of a stack find each other: folders, and ports that are free."""
+
+    settings: KennelSettings
+    host: str
+    port: int
+    model_server_port: int
+    model_config: Path
+    redis_url: str
+
+
+def stack_processes(places: StackPlaces, workers: int) -> Iterator[Child]:
+    """All but Redis, those that others need first."""
+    env = _environment(places)
+    python = (sys.executable, "-m")
+    yield Child("model-server", (*python, *_model_server(places)), env)
+    yield Child("api", (*python, "service.main"), env)
+    yield Child("reconciler", (*python, "worker.reconciler"), env)
+    for number in range(1, workers + 1):
+        # A worker that is cut off loses nothing: its shard is done again.
+        command = (*python, "worker.main")
+        yield Child(f"worker-{number}", command, env, stop_seconds=3)
+
+
+def _model_server(places: StackPlaces) -> tuple[str, ...]:
+    return (
+        "kennel.cli",
+        "model-server",
+        f"--port={places.model_server_port}",
+        f"--model_config_file={places.model_config}",
+        f"--model_config_file_poll_wait_seconds={CONFIG_POLL_SECONDS}",
+        "--allow_version_labels_for_unavailable_models=true",
+        "--enable_batching",
+    )
+
+
+def _environment(places: StackPlaces) -> dict[str, str]:
+    settings = places.settings
+    return {
+        **os.environ,
+        "KENNEL_HOME": str(settings.home),
+        "RUNS_DIR": str(settings.runs_dir),
+        "INPUT_ROOT": str(settings.inputs),
+        "MODELS_DIR": str(settings.models_dir),
+        "MODEL_SERVER": f"127.0.0.1:{places.model_server_port}",
+        "MODEL_CONFIG_FILE": str(places.model_config),
+        "REDIS_URL": places.redis_url,
+        "HOST": places.host,
+        "PORT": str(places.port),
+        "PYTHONUNBUFFERED": "1",
+    }
+
 
 READY_SECONDS = 120.0
 READY_ANSWER_SECONDS = 5.0
@@ -149,3 +233,83 @@ def _not_ready(client: Client) -> str:
     except ApiError as error:
         return str(error)
     return "" if status == "ready" else f"the API says it is {status}"
+
+
+def run_stack(settings: KennelSettings, options: StackOptions) -> None:
+    """Run a stack in the foreground until SIGINT or SIGTERM.
+
+    Raises:
+        InvalidRequestError: a port is taken, there is no redis-server, or
+            MODELS_DIR/models.config is broken.
+        QueueUnavailableError: Redis does not start.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    stack = LocalStack(settings, options, click.echo)
+    click.echo(f"kennel       | starting, the API will be at {stack.url}")
+    try:
+        stack.start()
+        while not stopping.wait(POLL_SECONDS):
+            stack.tend()
+        click.echo("kennel       | stopping")
+    finally:
+        stack.stop()
+    click.echo("kennel       | stopped; unfinished jobs go on at the next start")
+
+
+class LocalModelConfig:
+    """A file that follows what is served from a folder of models; one owner."""
+
+    def __init__(
+        self, models_dir: Path, path: Path, echo: Callable[[str], None]
+    ) -> None:
+        """Write to *path* what is served from *models_dir*; tell *echo* of trouble."""
+        self.path = path
+        self._models_dir = models_dir
+        self._echo = echo
+        self._text = ""
+        self._trouble = ""
+
+    def write(self) -> None:
+        """Bring the file up to date; a change is told.
+
+        Raises:
+            InvalidRequestError: the published configuration is broken.
+            OSError: the disk is full or read-only.
+        """
+        remembered = self._remembered()
+        text = render_entries(local_entries(self._models_dir, remembered))
+        if text != self._text or not self.path.exists():
+            write_atomically(self.path, text)
+            self._text = text
+            self._tell()
+        # A folder of models that is read-only is served all the same.
+        with suppress(OSError):
+            if restore_served(self._models_dir, remembered) and remembered:
+                self._echo(f"{self._models_dir / CONFIG_FILE} was lost: written anew")
+
+    def follow(self) -> None:
+        """Bring the file up to date; while that cannot be, it stays as it was."""
+        try:
+            self.write()
+        except (InvalidRequestError, OSError) as error:
+            if str(error) != self._trouble:
+                self._echo(f"{error}; what is served stays as it was")
+            self._trouble = str(error)
+        else:
+            self._trouble = ""
+
+    def _remembered(self) -> list[ModelEntry]:
+        if (self._models_dir / CONFIG_FILE).exists() or not self.path.exists():
+            return []
+        try:
+            return read_model_config(self.path)
+        except InvalidRequestError:
+            return []  # damaged; it is only a copy
+
+    def _tell(self) -> None:
+        default = find_default(os.environ, self._models_dir)
+        if default.served:
+            self._echo(f"kennel       | serves {describe_models(self._models_dir)}")
+        self._echo(f"kennel       | {default.sentence()}")

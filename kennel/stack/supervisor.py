@@ -1,4 +1,4 @@
-"""Several child processes in one terminal: prefixed output, restarts, no orphans.
+"""Child processes in one terminal: prefixed output, restarts, free ports, no orphans.
 
 Children run in sessions of their own, so that Ctrl-C reaches only the supervisor, which
 stops them in order; the kernel ends them if the supervisor itself is killed.
@@ -6,14 +6,21 @@ stops them in order; the kernel ends them if the supervisor itself is killed.
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import os
+import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Final
 
-from kennel.stack.death_signal import death_signal
+from models.environment import bare_host
+from models.errors import InvalidRequestError
 
 POLL_SECONDS = 0.2
 FIRST_BACKOFF_SECONDS = 0.5
@@ -140,3 +147,56 @@ class _Kept:
     def _say(self, line: str) -> None:
         if line:
             self._echo(f"{self.child.name:<12} | {line}")
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def death_signal() -> Callable[[], None] | None:
+    """What a child has to call between fork and exec; None where there is no such thing.
+
+    It counts for the thread that forks: the child ends with that one.
+    """
+    if sys.platform != "linux":
+        return None
+    # Loaded before the fork: the child may only make the call.
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+
+    def arm() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arm
+
+
+_FAULTS_OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
+
+
+def choose_port(wanted: int, host: str, option: str) -> int:
+    """*wanted* if nobody listens there, any free port if it is 0.
+
+    Raises:
+        InvalidRequestError: the port is taken, and the message names the *option*; or
+            nothing can listen at *host*.
+    """
+    bare = bare_host(host)
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((bare, wanted))
+        except OSError as error:
+            if error.errno not in _FAULTS_OF_THE_PORT:
+                message = (
+                    f"{host!r} is no address of this machine ({error.strerror}): choose "
+                    "another with --host"
+                )
+                raise InvalidRequestError(message) from error
+            message = (
+                f"port {wanted} on {host} cannot be used ({error.strerror}): "
+                f"choose another with {option}, or {option} 0 for any free one"
+            )
+            raise InvalidRequestError(message) from error
+        return int(probe.getsockname()[1])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kennel.doctor.asked_variables import AskedVariables
+from kennel.doctor.deployment import AskedVariables
 from kennel.serving_config.files import flags_in
 from models.contract import MAX_BATCH_SIZE
 from models.logs import LogSettings

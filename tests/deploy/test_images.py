@@ -55,7 +55,7 @@ def test_the_processes_import_only_what_their_image_holds(tmp_path: Path) -> Non
     modules = (
         *("service.main", "service.app", "worker.main", "worker.reconciler"),
         "worker.alive",
-        *("kennel.cli", "kennel.commands.doctor", "kennel.doctor.examination"),
+        *("kennel.cli", "kennel.commands.operations", "kennel.doctor.examination"),
     )
 
     answer = subprocess.run(

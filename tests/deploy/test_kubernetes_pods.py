@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kennel.doctor.asked_variables import AskedVariables
+from kennel.doctor.deployment import AskedVariables
 from models.environment import parse_model_address
 from models.logs import LogSettings
 from service.server import gunicorn_conf

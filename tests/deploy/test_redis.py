@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from kennel.stack.redis_config import ACCESS_RULES, write_redis_config
+from kennel.stack.redis import ACCESS_RULES, write_redis_config
 from tests.conftest import redis_server_binary
 from tests.deploy.compose_files import ROOT
 from tests.processes import free_port, is_listening, wait_until

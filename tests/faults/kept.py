@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 
-from kennel.stack.redis_config import redis_server_program
+from kennel.stack.redis import redis_server_program
 from kennel.stack.supervisor import POLL_SECONDS, Child, Supervisor
 
 

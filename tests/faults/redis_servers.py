@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kennel.stack.redis_config import write_redis_config
+from kennel.stack.redis import write_redis_config
 from tests.conftest import RedisServer, redis_server_binary
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from kennel.cli import main
-from kennel.doctor.work_list import judge_version
+from kennel.doctor.redis import judge_version
 from tests.conftest import RedisServer
 from tests.faults.redis_servers import ConfiguredRedis, running
 

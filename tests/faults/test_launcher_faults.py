@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from kennel.stack.redis_config import redis_server_program, write_redis_config
-from kennel.stack.redis_start import wait_for_redis
+from kennel.stack.redis import redis_server_program, wait_for_redis, write_redis_config
 from tests.conftest import RedisServer
 from tests.faults.ordeal import Ordeal, children_of, signal_all
 from tests.faults.scripted_model import ScriptedModelServer
 from tests.faults.test_redis_faults import appended_file
-from tests.kennel.test_supervisor import is_alive
+from tests.kennel.stack.test_supervisor import is_alive
 from tests.processes import free_port, is_listening, wait_until
 from tests.worker.world import World
 

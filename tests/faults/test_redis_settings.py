@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, ResponseError
 from redis.retry import Retry
 
-from kennel.stack.redis_config import redis_server_program
+from kennel.stack.redis import redis_server_program
 from service.auth.keys import read_rate
 from service.auth.rate_limits import Limiter
 from tests.conftest import RedisServer

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.faults.ordeal import Ordeal, children_of, signal_all
 from tests.faults.scripted_model import ScriptedModelServer
-from tests.kennel.test_supervisor import is_alive
+from tests.kennel.stack.test_supervisor import is_alive
 from tests.processes import wait_until
 from tests.worker.world import SHARD_SIZE
 

@@ -9,7 +9,7 @@ import time
 from tests.faults.ordeal import Ordeal, signal_all
 from tests.faults.scripted_model import ScriptedModelServer
 from tests.faults.silence import pass_over_silence
-from tests.kennel.test_supervisor import is_alive
+from tests.kennel.stack.test_supervisor import is_alive
 from tests.processes import wait_until
 from tests.worker.world import SHARD_SIZE
 

@@ -14,8 +14,8 @@ import pytest
 
 from kennel.client import Client
 from tests.faults.ordeal import signal_all
-from tests.kennel.test_stack import descendants, is_ready, kennel_up
-from tests.kennel.test_supervisor import is_alive
+from tests.kennel.stack.test_local_stack import descendants, is_ready, kennel_up
+from tests.kennel.stack.test_supervisor import is_alive
 from tests.pictures import write_folder
 from tests.processes import wait_until
 from tests.tiny_model import publish_tiny_model

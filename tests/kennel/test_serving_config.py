@@ -10,12 +10,17 @@ from click.testing import CliRunner, Result
 from google.protobuf import text_format
 
 from kennel.cli import main
-from kennel.commands.serving import model_server
-from kennel.serving_config.budget import BatchTimes
-from kennel.serving_config.files import METRICS_PATH, flags_in, serving_config
-from kennel.serving_config.models import ModelWish
-from kennel.serving_config.plan import make_plan
-from kennel.serving_config.wishes import Clients, Device, Wishes
+from kennel.commands.serve import model_server
+from kennel.serving_config.files import (
+    METRICS_PATH,
+    Clients,
+    Device,
+    ModelOptions,
+    ServingOptions,
+    flags_in,
+    serving_config,
+)
+from kennel.serving_config.measured import BatchTimes, make_plan
 from models.errors import InvalidRequestError
 from models.wire.config import (
     BatchingParameters,
@@ -44,7 +49,7 @@ def run(*arguments: str, home: Path) -> Result:
     return CliRunner().invoke(main, command, env={"KENNEL_HOME": str(home)})
 
 
-def batching(wishes: Wishes) -> BatchingParameters:
+def batching(wishes: ServingOptions) -> BatchingParameters:
     text = serving_config(wishes).texts()["batching.config"]
     return parse_batching_parameters(text, "batching.config")
 
@@ -57,7 +62,7 @@ def publish(home: Path, name: str, version: int = 1) -> Path:
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_committed_files_are_what_the_command_writes(device: Device) -> None:
-    texts = serving_config(Wishes(device, cores=8)).texts()
+    texts = serving_config(ServingOptions(device, cores=8)).texts()
     folder = ROOT / "deploy" / "model-server" / device
 
     assert texts == {each.name: each.read_text() for each in folder.iterdir()}
@@ -69,7 +74,7 @@ def test_committed_files_are_what_the_command_writes(device: Device) -> None:
 def test_every_configuration_passes_the_server_s_checks(
     device: Device, max_batch: int, cores: int
 ) -> None:
-    wishes = Wishes(device, cores, max_batch)
+    wishes = ServingOptions(device, cores, max_batch)
     config = serving_config(wishes, per_model=True)
     parameters = batching(wishes)
 
@@ -84,7 +89,7 @@ def test_every_configuration_passes_the_server_s_checks(
 
 
 def test_every_value_has_its_reason_beside_it() -> None:
-    config = serving_config(Wishes("gpu", 16, 16), per_model=True)
+    config = serving_config(ServingOptions("gpu", 16, 16), per_model=True)
 
     for settings in (config.batching, config.monitoring, config.flags):
         assert all(each.why.endswith(".") for each in settings)
@@ -96,15 +101,15 @@ def test_every_value_has_its_reason_beside_it() -> None:
 def test_split_calls_never_leave_a_lone_image(
     device: Device, sizes: tuple[int, ...]
 ) -> None:
-    parameters = batching(Wishes(device, 4, 8))
+    parameters = batching(ServingOptions(device, 4, 8))
 
     assert parameters.enable_large_batch_splitting
     assert parameters.allowed_batch_sizes == sizes
 
 
 def test_queue_and_threads_have_room_for_all_clients() -> None:
-    few = Wishes(clients=Clients(api_processes=1, workers=1))
-    many = Wishes(clients=Clients(api_processes=16, workers=64))
+    few = ServingOptions(clients=Clients(api_processes=1, workers=1))
+    many = ServingOptions(clients=Clients(api_processes=16, workers=64))
 
     for wishes in (few, many):
         room = batching(wishes).max_enqueued_batches * wishes.max_batch
@@ -115,7 +120,7 @@ def test_queue_and_threads_have_room_for_all_clients() -> None:
 
 
 def test_broken_version_is_given_up_after_a_minute() -> None:
-    flags = flags_in(serving_config(Wishes()).texts()["flags"])
+    flags = flags_in(serving_config(ServingOptions()).texts()["flags"])
     values = dict(each.removeprefix("--").split("=") for each in flags)
 
     retries = int(values["max_num_load_retries"])
@@ -126,7 +131,7 @@ def test_broken_version_is_given_up_after_a_minute() -> None:
 
 def test_threads_times_parallelism_never_exceeds_the_cores() -> None:
     for cores in (1, 7, 16, 30, 64):
-        wishes = Wishes("cpu", cores)
+        wishes = ServingOptions("cpu", cores)
 
         assert wishes.batch_threads * max(1, wishes.threads_per_batch) <= cores
 
@@ -136,7 +141,7 @@ def test_threads_times_parallelism_never_exceeds_the_cores() -> None:
 )
 def test_impossible_batches_are_refused(device: Device, max_batch: int) -> None:
     with pytest.raises(InvalidRequestError, match=str(max_batch)):
-        Wishes(device, 4, max_batch)
+        ServingOptions(device, 4, max_batch)
 
 
 @pytest.mark.parametrize(
@@ -156,20 +161,20 @@ def test_batch_is_the_smallest_fast_one_that_the_budget_has_room_for(
 
 
 def test_budget_that_no_batch_meets_is_warned_of() -> None:
-    wishes = Wishes(latency_budget_ms=10)
+    wishes = ServingOptions(latency_budget_ms=10)
 
-    plan = make_plan(wishes, None, [ModelWish("steady")], {"steady": STEADY})
+    plan = make_plan(wishes, None, [ModelOptions("steady")], {"steady": STEADY})
 
     assert plan.wishes.max_batch == 32
     assert any("20 ms" in each and "budget of 10 ms" in each for each in plan.warnings)
 
 
 def test_slowest_model_decides_unless_it_has_its_own_parameters() -> None:
-    wishes = Wishes(latency_budget_ms=200)
+    wishes = ServingOptions(latency_budget_ms=200)
     times = {"even": EVEN, "steady": STEADY}
 
     shared = make_plan(wishes, None, [], times)
-    own = make_plan(wishes, None, [ModelWish("even")], times)
+    own = make_plan(wishes, None, [ModelOptions("even")], times)
 
     assert shared.wishes.max_batch == 2
     assert own.wishes.max_batch == 32
@@ -178,7 +183,7 @@ def test_slowest_model_decides_unless_it_has_its_own_parameters() -> None:
 
 
 def test_batches_that_are_not_warmed_up_are_warned_of() -> None:
-    plan = make_plan(Wishes("gpu", 8), 64, [], {})
+    plan = make_plan(ServingOptions("gpu", 8), 64, [], {})
 
     assert ["warm-up" in each for each in plan.warnings] == [True]
 

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from kennel.serving_config.files import flags_in, serving_config, write_files
-from kennel.serving_config.wishes import Wishes
+from kennel.serving_config.files import (
+    ServingOptions,
+    flags_in,
+    serving_config,
+    write_files,
+)
 from models.wire.client import ModelServerClient
 from models.wire.config import ModelEntry, render_entries
 from tests.fake_model_server import CARD
@@ -91,7 +95,7 @@ def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
     publish_tiny_model(models_dir, 1, rows, build_one_size_classifier)
     entries = [ModelEntry(name, models_dir / name) for name in ("pets", "rows")]
     (models_dir / "models.config").write_text(render_entries(entries))
-    texts = serving_config(Wishes("cpu", max_batch=8)).texts()
+    texts = serving_config(ServingOptions("cpu", max_batch=8)).texts()
     write_files(texts, models_dir)
     with ExitStack() as stack:
         flags = (

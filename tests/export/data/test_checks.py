@@ -174,7 +174,7 @@ def test_strict_refuses_before_anything_is_written(tmp_path: Path) -> None:
 def test_command_prints_findings_and_the_next_step(tmp_path: Path) -> None:
     from click.testing import CliRunner
 
-    from kennel.commands.preparing import prepare
+    from kennel.commands.prepare import prepare
 
     source = write_flat(tmp_path / "redux")
     (source / "train" / "cat.3.png").write_bytes(b"no photo")

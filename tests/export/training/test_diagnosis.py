@@ -13,7 +13,7 @@ from export.recipes.catalogue import POOLED, RECIPES, Recipe
 from export.recipes.remedies import Kind, remedies
 from export.training.checkpoints import Epoch
 from export.training.diagnosis import Diagnosis, diagnose
-from kennel.commands.recipe_options import read_recipe, recipe_options
+from kennel.commands.train import read_recipe, recipe_options
 
 Figures = tuple[float, float, float, float]
 TWO_STAGES = RECIPES["conv-block5"]

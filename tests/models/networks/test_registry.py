@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from kennel.commands.networks import networks
+from kennel.commands.train import networks
 from models.errors import InvalidRequestError
 from models.networks.runtime import start_tensorflow
 from tests.models.networks.small_network import random_pixels

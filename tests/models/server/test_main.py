@@ -14,10 +14,16 @@ import grpc
 import numpy as np
 import pytest
 
-from kennel.commands.serving import model_server
-from kennel.serving_config.files import flags_in, serving_config, write_files
-from kennel.serving_config.models import ModelWish, model_texts, write_model_files
-from kennel.serving_config.wishes import Wishes
+from kennel.commands.serve import model_server
+from kennel.serving_config.files import (
+    ModelOptions,
+    ServingOptions,
+    flags_in,
+    model_texts,
+    serving_config,
+    write_files,
+    write_model_files,
+)
 from models.contract import IMAGES_INPUT, PROBABILITIES_OUTPUT, WARMUP_FILE
 from models.errors import InvalidRequestError
 from models.networks.runtime import start_tensorflow
@@ -138,9 +144,9 @@ def test_broken_version_leaves_the_old_one_serving(tmp_path: Path) -> None:
 def test_server_starts_with_the_files_that_the_command_writes(tmp_path: Path) -> None:
     models_dir, files = tmp_path / "models", tmp_path / "files"
     publish_tiny_model(models_dir, 1)
-    wishes = Wishes("cpu", max_batch=8)
+    wishes = ServingOptions("cpu", max_batch=8)
     write_files(serving_config(wishes, per_model=True).texts(), files)
-    own = model_texts(models_dir, wishes, [ModelWish("pets", max_batch=4)])
+    own = model_texts(models_dir, wishes, [ModelOptions("pets", max_batch=4)])
     write_model_files(models_dir, own)
     flags = [
         f"--batching_parameters_file={files / 'batching.config'}",
@@ -519,7 +525,7 @@ def test_retries_are_those_of_the_flags() -> None:
     from models.server.main import ServerOptions
     from models.server.versions import LoadRetries
 
-    flags = flags_in(serving_config(Wishes()).texts()["flags"])
+    flags = flags_in(serving_config(ServingOptions()).texts()["flags"])
     given = model_server.make_context("flags", flags).params
     names = ("max_num_load_retries", "load_retry_interval_micros")
 

@@ -1,1 +1,0 @@
-"""What `kennel.client` is made of: the HTTP calls, their errors and their answers."""

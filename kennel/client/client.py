@@ -1,0 +1,415 @@
+"""The HTTP API's client: `from kennel.client import Client`.
+
+with Client("http://127.0.0.1:8000") as client:
+    answer = client.predict(["rex.jpg", "tom.jpg"])
+    job = client.wait(client.submit("test").id)
+    client.download(job.id, Path("submission.csv"))
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Self, TypeAlias, Unpack
+from urllib.parse import quote
+
+from kennel.client.answers import Answer, Job, having
+from kennel.client.errors import ApiBusyError, ApiUnreachableError, JobFailedError
+from kennel.client.predict import Image, Predictions, image_form
+from kennel.client.transport import (
+    Call,
+    JobOptions,
+    PredictOptions,
+    Transport,
+    VersionChoice,
+    query_path,
+)
+from kennel.client.uploads import LeftOut, Sent, submit_call
+from models.errors import ConflictError, NotFoundError, quoted
+from models.files import write_atomically
+
+
+class JobCalls:
+    """What a client can do with jobs."""
+
+    def __init__(self, transport: Transport) -> None:
+        """Ask through *transport*."""
+        self._transport = transport
+
+    def submit(
+        self,
+        source: str | Path,
+        *,
+        on_sent: Sent | None = None,
+        on_left_out: LeftOut | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Job:
+        """Start a job; once this returns, it ends with a CSV or with a reason.
+
+        *source* is the name of a folder below the service's INPUT_ROOT if it is a
+        string; a `Path` is an archive or a folder here, which is uploaded. So it is for
+        *manifest* and *sample_submission*: a `Path` is a CSV file here. Repeating is
+        safe: the client makes an Idempotency-Key for each call of this method.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+            InvalidRequestError: there is no such folder, archive or CSV file here.
+            OSError: it cannot be read.
+        """
+        call = submit_call(source, options, on_sent, on_left_out)
+        return self._transport.ask_json(call, Job.from_json)
+
+    def job(self, job_id: str) -> Job:
+        """One job now.
+
+        Raises:
+            ApiError: there is none, the API refused or cannot be reached.
+        """
+        call = Call("GET", _job_path(job_id))
+        return self._transport.ask_json(call, Job.from_json)
+
+    def jobs(self, *, state: str | None = None, limit: int | None = None) -> list[Job]:
+        """The newest *limit* jobs (default: all), newest first, in *state* if given.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        return list(list_jobs(self._transport.ask_json, state, limit))
+
+    def full_id(self, start: str) -> str:
+        """The id of the one job whose id begins with *start*.
+
+        Raises:
+            NotFoundError: there is none.
+            ConflictError: there are several; the message lists them.
+            ApiError: the API refused or cannot be reached.
+        """
+        return find_id(self._transport.ask_json, start)
+
+    def scores(self, job_id: str) -> dict[str, Any]:
+        """What the result of a succeeded job looks like: GET /v1/jobs/{id}/scores.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        return self._transport.ask_json(Call("GET", _job_path(job_id, "/scores")), dict)
+
+    def report(self, job_id: str) -> dict[str, Any]:
+        """What a succeeded job did and lost, as GET /v1/jobs/{id}/report says.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        call = Call("GET", _job_path(job_id, "/report"))
+        return self._transport.ask_json(call, having("job", "images", "csv_sha256"))
+
+    def wait(
+        self,
+        job_id: str,
+        on_progress: Callable[[Job], None] | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Job:
+        """The job when it has succeeded; *on_progress* is called at every look.
+
+        Raises:
+            JobFailedError: it failed or was cancelled.
+            TimeoutError: *timeout_seconds* have passed.
+            ApiError: the API refused, or stays away for a minute.
+        """
+        look = partial(self.job, job_id)
+        return wait_for_job(look, on_progress, timeout_seconds)
+
+    def download(self, job_id: str, to: Path) -> Path:
+        """Write the CSV of a succeeded job to *to*, all of it or nothing.
+
+        Raises:
+            ApiError: it is not there, the API refused or cannot be reached.
+            OSError: it cannot be written.
+        """
+        write_atomically(to, self.submission(job_id))
+        return to
+
+    def submission(self, job_id: str) -> bytes:
+        """The CSV of a succeeded job.
+
+        Raises:
+            ApiError: it is not there, the API refused or cannot be reached.
+        """
+        call = Call("GET", _job_path(job_id, "/submission.csv"))
+        return self._transport.ask(call)
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job without a CSV; what it has computed stays for a retry.
+
+        Raises:
+            ApiError: it is over, the API refused or cannot be reached.
+        """
+        call = Call("POST", _job_path(job_id, "/cancel"), repeatable=False)
+        return self._transport.ask_json(call, Job.from_json)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that is over, with its CSV and its uploaded photos.
+
+        Raises:
+            ApiError: it is not over, the API refused or cannot be reached.
+        """
+        call = Call("DELETE", _job_path(job_id), repeatable=False)
+        self._transport.send(call)
+
+    def retry(self, job_id: str) -> Job:
+        """Let a failed or cancelled job go on from what is done.
+
+        Raises:
+            ApiError: it is neither, the API refused or cannot be reached.
+        """
+        call = Call("POST", _job_path(job_id, "/retry"), repeatable=False)
+        return self._transport.ask_json(call, Job.from_json)
+
+
+def _job_path(job_id: str, part: str = "") -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}{part}"
+
+
+_ROLLOUT: Final = ("id", "model", "state", "stable", "canary", "percent", "started")
+
+
+class Client(JobCalls):
+    """One Kennel API; thread-safe; a context manager."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_seconds: float = 30,
+        retries: int = 3,
+    ) -> None:
+        """Use the API at *url*, for example ``http://127.0.0.1:8000``.
+
+        An answer may take *timeout_seconds*. What is safe to repeat is tried again up to
+        *retries* times; all together ends within (1 + retries) such times.
+
+        Raises:
+            InvalidRequestError: the address or the key cannot be one.
+        """
+        super().__init__(Transport(url, api_key, timeout_seconds, retries))
+
+    def __enter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        self._transport.close()
+
+    def predict(
+        self, images: Image | Iterable[Image], **query: Unpack[PredictOptions]
+    ) -> Answer:
+        """What is on the *images*, any number of paths or contents, in their order.
+
+        One version answers for all; an image that cannot be used has an ``error``.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+            OSError: a file cannot be read.
+        """
+        if isinstance(images, Path | str | bytes):
+            images = [images]
+        return Answer.joined(
+            Predictions(self._transport.ask_json, query).answers(images)
+        )
+
+    def predict_each(
+        self, images: Iterable[Image], **query: Unpack[PredictOptions]
+    ) -> Iterator[Answer]:
+        """As `predict`, but each request's answer as soon as it is there, in order.
+
+        An image whose file cannot be read or whose request fails has an ``error`` too,
+        and the others are asked for all the same. The memory taken does not depend on
+        how many images there are.
+
+        Raises:
+            ApiError: no other image would be answered either: the API refused, or
+                cannot be reached.
+        """
+        requests = Predictions(self._transport.ask_json, query, keep_going=True)
+        return requests.answers(images)
+
+    def explain(
+        self,
+        image: Image,
+        *,
+        class_name: str | None = None,
+        **query: Unpack[VersionChoice],
+    ) -> dict[str, Any]:
+        """What speaks for *class_name* (default: the most probable) on one image.
+
+        The JSON of POST /v1/explain; ``heatmap`` holds a value from 0 to 1 a cell.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+            OSError: the file cannot be read.
+        """
+        body, kind = image_form(image)
+        path = query_path("/v1/explain", {**query, "class": class_name})
+        call = Call("POST", path, {"Content-Type": kind}, lambda: body)
+        return self._transport.ask_json(call, dict)
+
+    def models(self) -> list[dict[str, Any]]:
+        """What is served: each model with its versions and their cards.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        call = Call("GET", "/v1/models")
+        return self._transport.ask_json(call, lambda answer: list(answer["models"]))
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One served model with its versions, newest first, and their cards.
+
+        Raises:
+            ApiError: the API refused (status 404: no such model) or cannot be reached.
+        """
+        call = Call("GET", f"/v1/models/{quote(name)}")
+        return self._transport.ask_json(call, having("versions"))
+
+    def rollout(self, name: str) -> dict[str, Any]:
+        """A model's last rollout, with the comparison of its two versions.
+
+        Raises:
+            ApiError: the API refused (status 404: it had none) or cannot be reached.
+        """
+        call = Call("GET", f"/v1/models/{quote(name)}/rollout")
+        return self._transport.ask_json(call, having(*_ROLLOUT))
+
+    def readiness(self) -> dict[str, Any]:
+        """What GET /readyz says of the parts at this moment.
+
+        Raises:
+            ApiBusyError: the model server cannot answer now.
+            ApiError: the API cannot be reached.
+        """
+        # "Not ready" is an answer: asked again, it would be one to another question.
+        call = Call("GET", "/readyz", repeatable=False)
+        return self._transport.ask_json(call, having("status"))
+
+    def version(self) -> str:
+        """The version of the program that the API runs.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        call = Call("GET", "/openapi.json")
+        return self._transport.ask_json(call, lambda it: str(it["info"]["version"]))
+
+
+PAGE: Final = 500
+"""As many as one answer may hold."""
+
+CANDIDATES: Final = 10
+"""As many jobs are named where the beginning of an id fits several."""
+
+_Page: TypeAlias = tuple[list[Job], str | None]
+_Ask: TypeAlias = Callable[[Call, Callable[[dict[str, Any]], _Page]], _Page]
+
+
+def list_jobs(
+    ask: _Ask,
+    state: str | None = None,
+    limit: int | None = None,
+    prefix: str | None = None,
+) -> Iterator[Job]:
+    """The newest *limit* jobs, or all, newest first.
+
+    In *state*, and with ids that begin with *prefix*, if these are given. Each page is
+    asked for when it is needed.
+
+    Raises:
+        ApiError: the API refused or cannot be reached.
+    """
+    after, left = None, math.inf if limit is None else limit
+    while left > 0:
+        page = {"limit": int(min(PAGE, left)), "after": after}
+        query = {**page, "state": state, "prefix": prefix}
+        jobs, after = ask(Call("GET", query_path("/v1/jobs", query)), _read_page)
+        yield from jobs
+        left -= len(jobs)
+        if after is None:
+            return
+
+
+def find_id(ask: _Ask, start: str) -> str:
+    """The id of the one job whose id begins with *start*.
+
+    Raises:
+        NotFoundError: there is none.
+        ConflictError: there are several; the message lists them, newest first.
+        ApiError: the API refused or cannot be reached.
+    """
+    found = list(list_jobs(ask, limit=CANDIDATES + 1, prefix=start)) if start else []
+    # An exact id is no ambiguity, however others go on.
+    if len(found) == 1 or any(job.id == start for job in found):
+        return start if len(found) > 1 else found[0].id
+    if not found:
+        message = (
+            f"there is no job whose id is or begins with {quoted(start)}: kennel jobs "
+            "list shows the jobs"
+        )
+        raise NotFoundError(message, code="job_not_found")
+    more = "\n  and more" if len(found) > CANDIDATES else ""
+    lines = (f"\n  {job.id}  {job.state}  {job.input}" for job in found[:CANDIDATES])
+    message = f"several job ids begin with {quoted(start)}: give more characters"
+    raise ConflictError(message + "".join(lines) + more, code="ambiguous_id")
+
+
+def _read_page(answer: dict[str, Any]) -> _Page:
+    return [Job.from_json(each) for each in answer["jobs"]], answer.get("next")
+
+
+POLL_SECONDS: Final = 0.5
+PATIENCE_SECONDS: Final = 60.0
+"""A restarting API is waited for this long: the job goes on without it."""
+
+
+def wait_for_job(
+    look: Callable[[], Job],
+    on_progress: Callable[[Job], None] | None,
+    timeout_seconds: float | None,
+) -> Job:
+    """The last status of a job that succeeded; *look* gives the present one.
+
+    Raises:
+        JobFailedError: it failed or was cancelled.
+        TimeoutError: *timeout_seconds* have passed.
+        ApiError: the API refused, or stays away for too long.
+    """
+    began = answered = time.monotonic()
+    while True:
+        try:
+            job = look()
+        except (ApiUnreachableError, ApiBusyError):
+            if time.monotonic() - answered > PATIENCE_SECONDS:
+                raise
+        else:
+            answered = time.monotonic()
+            if on_progress is not None:
+                on_progress(job)
+            if job.is_over:
+                return _succeeded(job)
+        if timeout_seconds is not None and time.monotonic() - began > timeout_seconds:
+            raise TimeoutError(f"the job is not over after {timeout_seconds:g} s")
+        time.sleep(POLL_SECONDS)
+
+
+def _succeeded(job: Job) -> Job:
+    if job.state != "succeeded":
+        raise JobFailedError(job)
+    return job

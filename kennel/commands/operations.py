@@ -1,0 +1,349 @@
+"""Commands of operation: `kennel demo`, `keys`, `doctor`, `backup`, `restore`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from kennel.commands.options import JSON_OPTION
+from kennel.settings import KennelSettings
+
+if TYPE_CHECKING:
+    from kennel.backup.backup import Backup
+    from kennel.doctor.deployment import Finding
+    from kennel.doctor.examination import Report
+
+
+@click.command(epilog="Examples: kennel demo; QUICK=1 kennel demo; kennel demo --quick")
+@click.option(
+    "--quick", is_flag=True, envvar="QUICK", help="A seeded subset of 400 photos."
+)
+@click.option(
+    "--model-only",
+    is_flag=True,
+    help="Stop when the model is published; serve nothing.",
+)
+def demo(quick: bool, model_only: bool) -> None:
+    """Do the main job on real photos, start to end, and leave the CSV and a report."""
+    from kennel.demo import Demo
+
+    job = Demo(KennelSettings.from_env(os.environ), click.echo, quick=quick)
+    if model_only:
+        job.publish_model()
+    else:
+        job.run()
+
+
+_KEY_FILE = click.option(
+    "--file",
+    "path",
+    envvar="API_KEYS_FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The key file (or API_KEYS_FILE); default: KENNEL_HOME/api-keys.",
+)
+
+
+@click.group(epilog="Examples: kennel keys add phone-app; kennel keys list")
+def keys() -> None:
+    """Make, list, replace or remove the API keys in a key file.
+
+    The service asks for keys when it is started with API_KEYS_FILE, and sees changes of
+    the file at once. Folder jobs belong to the NAME of the key that submitted them:
+    give a name to one user only.
+    """
+
+
+@keys.command(
+    epilog="Examples: kennel keys add phone-app --scopes predict --rate 600/minute; "
+    "kennel keys add ops --scopes admin"
+)
+@click.argument("name")
+@click.option(
+    "--scopes",
+    default="predict,jobs",
+    show_default=True,
+    help="What it allows: some of predict, jobs, admin (which allows everything).",
+)
+@click.option("--rate", help="Its limit, as 600/minute; default: the service's.")
+@_KEY_FILE
+def add(name: str, scopes: str, rate: str | None, path: Path | None) -> None:
+    """Make a key called NAME and print it, once: only its hash is kept."""
+    from service.auth.keys import add_key, create_key, read_rate
+
+    file = _key_file(path)
+    key, secret = create_key(name, scopes.split(","), read_rate(rate) if rate else None)
+    add_key(file, key)
+    click.echo(secret)
+    click.echo(f"kennel: its hash is in {file}; the key is shown only now", err=True)
+    if path is None:
+        click.echo(f"kennel: start the service with API_KEYS_FILE={file}", err=True)
+
+
+@keys.command("list", epilog="Examples: kennel keys list; kennel keys list --json")
+@_KEY_FILE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_keys(path: Path | None, as_json: bool) -> None:
+    """List the keys by name; the keys themselves are not known any more."""
+    from service.auth.keys import read_keys, render_rate
+
+    found = [
+        {
+            "name": key.name,
+            "scopes": sorted(key.scopes),
+            "rate": render_rate(key.rate) if key.rate else None,
+        }
+        for key in read_keys(_key_file(path))
+    ]
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for each in found:
+        scopes = ",".join(each["scopes"] or ())
+        click.echo(f"{each['name']}  {scopes}  {each['rate'] or 'default rate'}")
+
+
+@keys.command(epilog="Examples: kennel keys rotate phone-app; kennel keys rotate ops")
+@click.argument("name")
+@_KEY_FILE
+def rotate(name: str, path: Path | None) -> None:
+    """Replace the key called NAME by a new one and print that, once.
+
+    Scopes, rate and folder jobs stay; the old key and its sessions end at once.
+    """
+    from service.auth.keys import create_key, find_key, replace_key
+
+    file = _key_file(path)
+    old = find_key(file, name)
+    key, secret = create_key(name, old.scopes, old.rate)
+    replace_key(file, key)
+    click.echo(secret)
+    click.echo(f"kennel: its hash is in {file}; the key is shown only now", err=True)
+
+
+@keys.command(epilog="Examples: kennel keys remove phone-app; kennel keys remove ops")
+@click.argument("name")
+@_KEY_FILE
+def remove(name: str, path: Path | None) -> None:
+    """Remove the key called NAME; requests and sessions with it are refused at once."""
+    from service.auth.keys import remove_key
+
+    file = _key_file(path)
+    remove_key(file, name)
+    click.echo(f"removed {name} from {file}")
+
+
+def _key_file(given: Path | None) -> Path:
+    return given or KennelSettings.from_env(os.environ).home / "api-keys"
+
+
+_COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red"}
+_INDENT: Final = " " * 12
+
+
+@click.command(
+    epilog="Examples: kennel doctor; kennel doctor --problems; "
+    "kennel doctor redis jobs --json"
+)
+@click.argument("areas", nargs=-1)
+@click.option("--problems", is_flag=True, help="Show only what is not ok.")
+@JSON_OPTION
+@click.pass_context
+def doctor(
+    ctx: click.Context, areas: tuple[str, ...], problems: bool, as_json: bool
+) -> None:
+    """Say what is wrong with this machine or deployment, and the remedy.
+
+    AREAS: settings, machine, secrets, folders, redis, jobs, models, model-server, api;
+    default: all, in the order in which trouble spreads: begin with the first that
+    failed. It reads the variables that the services read, changes nothing, and exits
+    with 1 if a check failed.
+    """
+    from kennel.doctor.examination import AREAS, examine, is_sound
+
+    for area in areas:
+        if area not in AREAS:
+            raise click.BadParameter(f"{area!r} is none of {', '.join(AREAS)}")
+    report = examine(os.environ, areas)
+    sound = is_sound(report)
+    if problems:
+        report = _problems(report)
+    click.echo(_report_as_json(report, sound) if as_json else _report_as_text(report))
+    ctx.exit(0 if sound else 1)
+
+
+def _problems(report: Report) -> Report:
+    left = {
+        area: [each for each in findings if each.verdict != "ok"]
+        for area, findings in report.items()
+    }
+    return {area: findings for area, findings in left.items() if findings}
+
+
+def _report_as_json(report: Report, sound: bool) -> str:
+    found = [
+        {"area": area, **dataclasses.asdict(finding)}
+        for area, findings in report.items()
+        for finding in findings
+    ]
+    return json.dumps({"status": "ok" if sound else "failed", "findings": found})
+
+
+def _report_as_text(report: Report) -> str:
+    lines = []
+    for area, findings in report.items():
+        lines.append(click.style(area, bold=True))
+        lines += [_lines(finding) for finding in findings]
+    verdicts = [each.verdict for found in report.values() for each in found]
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+    return "\n".join([*lines, counts or "no problems", *_first_failure(report)])
+
+
+def _first_failure(report: Report) -> list[str]:
+    return [
+        f"begin with {area}, {each.check}: {each.remedy}"
+        for area, findings in report.items()
+        for each in findings
+        if each.verdict == "failed"
+    ][:1]
+
+
+def _lines(finding: Finding) -> str:
+    verdict = click.style(f"{finding.verdict:<9}", fg=_COLOURS.get(finding.verdict))
+    line = f"  {verdict} {finding.check}: {finding.seen}"
+    return f"{line}\n{_INDENT}-> {finding.remedy}" if finding.remedy else line
+
+
+_PLACE = click.Path(path_type=Path)
+_MEGABYTE = 1e6
+_NAMED = 5
+
+
+def _roots() -> dict[str, Path]:
+    settings = KennelSettings.from_env(os.environ)
+    return {"models": settings.models_dir, "runs": settings.runs_dir}
+
+
+@click.command(
+    epilog="Examples: kennel backup /backups/kennel --keep 30; "
+    "kennel backup /backups/kennel --check"
+)
+@click.argument("target", type=_PLACE)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    help="Remove what is older than the newest N, unless this one is much smaller.",
+)
+@click.option(
+    "--accept",
+    is_flag=True,
+    help="These are the right models and runs, however they differ from the last backup.",
+)
+@click.option("--full", is_flag=True, help="Copy every file, link none.")
+@click.option("--check", is_flag=True, help="Make none; compare the newest's sha256.")
+@JSON_OPTION
+def backup(
+    target: Path,
+    keep: int | None,
+    accept: bool,
+    full: bool,
+    check: bool,
+    as_json: bool,
+) -> None:
+    """Put a new backup of models and runs into the folder TARGET, while jobs run.
+
+    Unchanged files are hard links to the last backup's. A killed one is gone on with.
+    Models and runs that are not those of the last backup are refused (exit 2). If fewer
+    than half of its files or bytes are left, none is removed (exit 1).
+    Photos below INPUT_ROOT, API keys and .env are not in it; Redis need not be: the
+    reconciler fills an empty one from the runs.
+    """
+    if check:
+        _check(target, as_json)
+        return
+    from kennel.backup.backup import SmallerBackupError, make_backup
+
+    roots = _roots()
+    made = make_backup(target, roots, full=full, accept=accept, keep=keep)
+    for path in made.tally.skipped[:_NAMED]:
+        click.echo(f"kennel: not a plain file, not in the backup: {path}", err=True)
+    for name in made.without:
+        click.echo(f"kennel: {roots[name]} has no files to back up", err=True)
+    _print_backup(made, as_json)
+    if made.loss:
+        message = f"{made.folder} has {made.loss}: nothing was removed"
+        remedy = "see that nothing is missing; if it was deleted on purpose, --accept"
+        raise SmallerBackupError(f"{message}; {remedy}")
+
+
+def _print_backup(made: Backup, as_json: bool) -> None:
+    tally = made.tally
+    if as_json:
+        content = {"backup": str(made.folder), **vars(tally)}
+        content |= {"loss": made.loss, "removed": made.removed}
+        click.echo(json.dumps(content))
+        return
+    click.echo(
+        f"{made.folder}: {tally.files} files, {tally.size / _MEGABYTE:.1f} MB; copied "
+        f"{tally.copied_files} ({tally.copied_size / _MEGABYTE:.1f} MB), linked the rest"
+    )
+    for name in made.removed:
+        click.echo(f"removed {name}")
+
+
+def _check(target: Path, as_json: bool) -> None:
+    from kennel.backup.checking import DamagedBackupError, find_damage
+    from kennel.backup.listing import read_head
+    from kennel.backup.shelf import find_backup
+
+    found = find_backup(target)
+    head, damage = read_head(found), list(find_damage(found))
+    if as_json:
+        content = {"backup": str(found), **vars(head), "damage": damage}
+        click.echo(json.dumps(content))
+    else:
+        for sentence in damage:
+            click.echo(sentence)
+    if damage:
+        message = f"{found}: {len(damage)} files are damaged: kennel backup --full"
+        raise DamagedBackupError(message)
+    if head.smaller_than:
+        message = f"kennel: {found} has far less than {head.smaller_than}"
+        click.echo(f"{message}: see that nothing is missing in it", err=True)
+    if not as_json:
+        click.echo(f"{found}: {head.files} files are as they were written")
+
+
+@click.command(
+    epilog="Examples: kennel restore /backups/kennel; "
+    "KENNEL_HOME=/srv/kennel kennel restore /backups/kennel/2026-11-21T020000.000000Z"
+)
+@click.argument("source", type=_PLACE)
+@click.option(
+    "--force", is_flag=True, help="Replace the models and runs that are there."
+)
+@click.option("--only", type=click.Choice(["models", "runs"]), help="Not the others.")
+@JSON_OPTION
+def restore(source: Path, force: bool, only: str | None, as_json: bool) -> None:
+    """Put the backup SOURCE, or the newest in it, into MODELS_DIR and RUNS_DIR.
+
+    Stop the stack first. Every file's sha256 is compared before anything is changed.
+    Jobs that were unfinished go on at the next start, with an empty Redis too.
+    """
+    from kennel.backup.restoring import restore_backup
+    from kennel.backup.running import check_stopped
+    from kennel.backup.shelf import find_sound_backup
+
+    found = find_sound_backup(source)
+    check_stopped(os.environ, KennelSettings.from_env(os.environ).home)
+    roots = {name: root for name, root in _roots().items() if only in {None, name}}
+    head = restore_backup(found, roots, replace=force)
+    if as_json:
+        click.echo(json.dumps({"backup": str(found), **vars(head)}))
+        return
+    where = ", ".join(map(str, roots.values()))
+    click.echo(f"{found} of {head.created} is back in {where}")

@@ -1,1 +1,0 @@
-"""The main job on real photos, start to end: `kennel demo`."""

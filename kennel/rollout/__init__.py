@@ -1,1 +1,0 @@
-"""`kennel rollout`: what it waits for and what it shows."""
