@@ -209,11 +209,21 @@ def _held(folder: Path, how: int, busy: ConflictError | None = None) -> Iterator
 def _lock(descriptor: int, how: int, busy: ConflictError | None) -> None:
     if busy is None:
         fcntl.flock(descriptor, how)
-        return
+    elif not try_lock(descriptor, how):
+        raise busy
+
+
+def try_lock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
+    """Lock the open file or folder until it is closed; whether it could be had.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise busy from error
+    except BlockingIOError:
+        return False
+    return True
 
 
 _Content = TypeVar("_Content")

@@ -7,7 +7,6 @@ next would be as slow.
 
 from __future__ import annotations
 
-import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,6 +36,7 @@ from kennel.client.errors import (
     read_problem,
     shown_body,
 )
+from models.backoff import Backoff
 from models.errors import InvalidRequestError
 from models.files import parse_json
 
@@ -265,8 +265,7 @@ def _has_host(url: str) -> bool:
         return False
 
 
-FIRST_PAUSE_SECONDS: Final = 0.2
-LONGEST_PAUSE_SECONDS: Final = 5.0
+BACKOFF: Final = Backoff(first_seconds=0.2, longest_seconds=5.0)
 
 
 def may_repeat(error: ApiError, call: Call) -> bool:
@@ -281,11 +280,6 @@ def may_repeat(error: ApiError, call: Call) -> bool:
 
 
 def pause_seconds(error: ApiError, attempt: int) -> float:
-    """How long to wait after *attempt* (from 0) failed: longer each time.
-
-    Never less than the API asked for; up to a half of it by chance, so that clients
-    that were refused together do not come back together.
-    """
-    longest = min(FIRST_PAUSE_SECONDS * 2.0**attempt, LONGEST_PAUSE_SECONDS)
+    """How long to wait after *attempt* (from 0): the backoff, after what the API asked."""
     asked = error.retry_after_seconds if isinstance(error, ApiBusyError) else 0.0
-    return asked + longest * random.uniform(0.5, 1)
+    return asked + BACKOFF.jittered(attempt)

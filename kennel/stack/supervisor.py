@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
+from models.backoff import Backoff
 from models.environment import bare_host
 from models.errors import InvalidRequestError
 
 POLL_SECONDS = 0.2
-FIRST_BACKOFF_SECONDS = 0.5
-MAX_BACKOFF_SECONDS = 30.0
+BACKOFF = Backoff(first_seconds=0.5, longest_seconds=30.0)
 STEADY_SECONDS = 10.0
 """A child that has run this long is restarted at once when it ends."""
 
@@ -86,7 +86,7 @@ class _Kept:
     def __init__(self, child: Child, echo: Callable[[str], None]) -> None:
         self.child = child
         self._echo = echo
-        self._backoff = FIRST_BACKOFF_SECONDS
+        self._failures = 0
         self._started = 0.0
         self._restart_at: float | None = None
 
@@ -125,13 +125,14 @@ class _Kept:
     def _schedule_restart(self) -> None:
         now = time.monotonic()
         if now - self._started >= STEADY_SECONDS:
-            self._backoff = FIRST_BACKOFF_SECONDS
+            self._failures = 0
+        pause = BACKOFF.pause(self._failures)
         self._say(
             f"ended with code {self.process.returncode}{self._reason()}, "
-            f"restarting in {self._backoff:g} s"
+            f"restarting in {pause:g} s"
         )
-        self._restart_at = now + self._backoff
-        self._backoff = min(2 * self._backoff, MAX_BACKOFF_SECONDS)
+        self._restart_at = now + pause
+        self._failures += 1
 
     def _reason(self) -> str:
         # A code below zero is a signal: somebody else knows why.

@@ -12,7 +12,6 @@ an overload the p99 of the answers was 345 ms with it and 212 ms with this one (
 
 from __future__ import annotations
 
-import fcntl
 import threading
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from typing import Final, TypeAlias
 
 from models.environment import usable_processors
 from models.errors import InvalidImageError, detached
+from models.files import try_lock
 from models.images.codec import Pixels, decode_image, is_costly
 from models.images.files import check_image_bytes
 from models.images.sandbox import DecodeSandbox, is_heavy
@@ -154,12 +154,9 @@ def _only_one(budget: Budget) -> Iterator[None]:
 
 def _is_locked(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(descriptor)
     except OSError:
         return True  # a file system without locks: then there is none to wait for
-    return True
 
 
 def _end(begun: Sequence[Future[Decoded] | None]) -> None:

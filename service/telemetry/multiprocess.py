@@ -7,7 +7,6 @@ held by everyone who descends from that entry: one that can be locked is a lefto
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -15,6 +14,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from models.files import try_lock
 
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's own; it is for our entry to set, never for people."""
@@ -71,10 +72,8 @@ def _remove_leftovers(place: Path) -> None:
 def _lock(folder: Path) -> int | None:
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-        else:
-            return descriptor
+        with suppress(OSError):
+            if try_lock(descriptor):
+                return descriptor
+        os.close(descriptor)
     return None

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kennel.cli import main
+from models.backoff import Backoff
 from tests.kennel.scripted_api import (
     ScriptedApi,
     Step,
@@ -687,7 +688,7 @@ def test_no_answer_of_the_api_gives_a_traceback(
     arguments: tuple[str, ...], photos: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kennel.client.client.PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr("kennel.client.transport.FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("kennel.client.transport.BACKOFF", Backoff(0.0, 0.0))
     places = {"PHOTO": photos[0], "FOLDER": str(Path(photos[0]).parent)}
     given = [places.get(each, each) for each in arguments]
     page = b"<html><title>Sign in</title></html>"
