@@ -1,9 +1,9 @@
-"""Zip and tar archives, read in place: nothing is unpacked, so nothing lands elsewhere.
+"""Zip and tar archives, read in place: no member is ever written under its own name.
 
-Members are known by name only and read one by one, never more than an image's limit, so
-neither a path that leads outside nor a bomb can do harm. An archive inside an archive, as
-Kaggle's "download all" gives, and the tar file inside a compressed one are streamed into
-an anonymous temporary file, which vanishes with the process.
+Members are read one by one, up to the size limit of an image, so neither a path that
+leads outside nor a zip bomb can do harm. An archive inside an archive, as in Kaggle's
+"download all", and the tar file inside a compressed one are streamed into an anonymous
+temporary file, which vanishes with the process.
 """
 
 from __future__ import annotations
@@ -49,8 +49,7 @@ from models.text import is_utf8
 
 MAX_MEMBERS: Final = 2_000_000
 MAX_UNPACKED_BYTES: Final = 64 * 1024**3
-"""Of an archive inside an archive, and of the tar file inside a compressed one."""
-
+"""Limit of an archive inside an archive, and of the tar file inside a compressed one."""
 _BROKEN: Final = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -70,12 +69,12 @@ _LIKELY_ENCODINGS: Final = ("gbk", "shift_jis", "cp866", "cp437")
 
 
 class Archives:
-    """Opened archives; ``with`` closes them. Threads may read at the same time."""
+    """Open archives, closed at the end of ``with``. Threads may read at the same time."""
 
     def __init__(self, scratch: Path, encoding: str | None = None) -> None:
-        """Keep what has to be unpacked to be read on the disk of folder *scratch*.
+        """Archives whose temporary files go to the disk of the folder *scratch*.
 
-        *encoding* is that of member names that do not say theirs; None: UTF-8.
+        *encoding* is that of member names without a declared one; None: UTF-8.
 
         Raises:
             InvalidRequestError: there is no such encoding.
@@ -92,7 +91,7 @@ class Archives:
         self._lock = Lock()
 
     def __enter__(self) -> Self:
-        """Nothing is open yet."""
+        """Open nothing yet."""
         return self
 
     def __exit__(
@@ -123,18 +122,18 @@ class Archives:
             raise InvalidImageError(message, code="unreadable_file") from error
 
     def list_members(self, origin: Origin, path: str) -> Listing:
-        """What the archive at *origin*, which stands at *path*, holds.
+        """All members of the archive at *origin*, listed below *path* of the source.
 
         Raises:
-            DatasetError: it is no archive, encrypted or absurdly large, or its names
-                have an encoding that has to be named.
+            DatasetError: it is no archive, encrypted or absurdly large, or the encoding
+                of its names is unknown.
         """
         archive = self._archive(origin)
         stem = stem_of(path)
         files: dict[str, SourceFile] = {}
         folders, hidden = set[str](), set[str]()
         unsafe, replaced = [], []
-        for member in archive.members():
+        for member in archive.members:
             parts = _parts(member.name)
             if _leads_outside(member.name) or not member.safe:
                 unsafe.append(f"{path or origin.location.name}: {member.name}")
@@ -194,7 +193,7 @@ class Archives:
             _check_disk(origin, error)
             message = f"{name} is not a whole {kind} file ({error}): {_remedy(origin)}"
             raise DatasetError(message) from error
-        if len(archive.members()) > MAX_MEMBERS:
+        if len(archive.members) > MAX_MEMBERS:
             raise DatasetError(f"{name} holds more than {MAX_MEMBERS:,} files")
         self._open[origin] = archive
         return archive
@@ -225,7 +224,7 @@ class Archives:
             return self._kept(stream, outer.size(origin.members[-1]))
 
     def _kept(self, stream: IO[bytes], size: int) -> IO[bytes]:
-        # A compressed file does not say how large it will be: counted while it is copied.
+        # A compressed file does not tell its unpacked size: count while copying.
         free = shutil.disk_usage(self._scratch).free
         kept = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115
         self._closing.enter_context(kept)
@@ -240,9 +239,15 @@ class Archives:
         return kept
 
 
+def stem_of(path: str) -> str:
+    """The folder that an archive at *path* is listed as: the path without suffix."""
+    suffixes = (each for each in ARCHIVE_SUFFIXES if path.lower().endswith(each))
+    return path[: len(path) - len(max(suffixes, key=len, default=""))]
+
+
 @dataclass(frozen=True)
 class _Member:
-    """``name`` as the archive has it; ``safe`` says that it is a plain file or folder."""
+    """``name`` is as stored; ``safe``: a plain file or folder, not a link or device."""
 
     name: str
     size: int
@@ -251,10 +256,8 @@ class _Member:
 
 
 class _Archive(Protocol):
-    @property
-    def kind(self) -> str: ...
-
-    def members(self) -> list[_Member]: ...
+    kind: str
+    members: list[_Member]
 
     def size(self, name: str) -> int: ...
 
@@ -271,7 +274,7 @@ class _Zip:
             raise DatasetError(f"{name} is encrypted: unpack it first")
         if any(info.volume for info in infos):
             raise DatasetError(f"{name} cannot be read: {_SPLIT}")
-        self._members = [
+        self.members = [
             _Member(
                 info.filename,
                 info.file_size,
@@ -280,9 +283,6 @@ class _Zip:
             )
             for info in infos
         ]
-
-    def members(self) -> list[_Member]:
-        return self._members
 
     def size(self, name: str) -> int:
         return self._zip.getinfo(name).file_size
@@ -308,7 +308,7 @@ class _Tar:
             for info in infos.values()
             if (file := _linked(info, infos)) is not None
         }
-        self._members = [
+        self.members = [
             _Member(
                 info.name,
                 info.size or self._files.get(info.name, (0, 0))[1],
@@ -317,9 +317,6 @@ class _Tar:
             )
             for info in every
         ]
-
-    def members(self) -> list[_Member]:
-        return self._members
 
     def size(self, name: str) -> int:
         return self._files[name][1]
@@ -330,7 +327,7 @@ class _Tar:
 
 
 class _Window(io.RawIOBase):
-    """A part of a file, read by position: threads do not meet."""
+    """A part of a file, read by position, so threads share no read pointer."""
 
     def __init__(self, descriptor: int, start: int, size: int) -> None:
         super().__init__()
@@ -350,7 +347,7 @@ class _Window(io.RawIOBase):
 def _linked(
     info: tarfile.TarInfo, infos: dict[str, tarfile.TarInfo]
 ) -> tarfile.TarInfo | None:
-    # Hard links of one folder are written as links to the first of them.
+    # tar stores further hard links to one file as links to the first of them.
     target = infos.get(info.linkname) if info.islnk() else info
     return target if target and target.isreg() and not target.issparse() else None
 
@@ -369,7 +366,7 @@ def _open_zip(stream: IO[bytes], encoding: str | None, name: str) -> zipfile.Zip
     if encoding is not None:
         return zipfile.ZipFile(stream, metadata_encoding=encoding)
     archive = zipfile.ZipFile(stream)
-    # Without a flag names are read as CP437; most programs write UTF-8 all the same.
+    # Names without the UTF-8 flag are read as CP437, but most programs write UTF-8.
     raw = [
         info.orig_filename.encode("cp437")
         for info in archive.infolist()
@@ -423,21 +420,15 @@ def _leads_outside(name: str) -> bool:
     return outside or any(ord(letter) < 32 for letter in name) or ":" in name[:2]
 
 
-def stem_of(path: str) -> str:
-    """The folder that stands for the archive at *path*: its path without the suffix."""
-    suffixes = (each for each in ARCHIVE_SUFFIXES if path.lower().endswith(each))
-    return path[: len(path) - len(max(suffixes, key=len, default=""))]
-
-
 def _place(stem: str, parts: list[str]) -> str:
-    # train.zip usually holds train/cat.0.jpg, but some hold cat.0.jpg: both give the same.
+    # train.zip may hold train/cat.0.jpg or cat.0.jpg: both become train/cat.0.jpg.
     if stem and parts[:1] == [PurePosixPath(stem).name]:
         parts = parts[1:]
     return "/".join(([stem] if stem else []) + parts)
 
 
 def _hidden_folder(stem: str, parts: list[str], is_folder: bool) -> set[str]:
-    # Only the outermost of the system's folders and files counts.
+    # Only the outermost hidden folder is reported.
     number = next(i for i, part in enumerate(parts) if is_system_file(part))
     is_inside = is_folder or number + 1 < len(parts)
     hidden = is_inside and parts[number].startswith(".")
@@ -445,14 +436,14 @@ def _hidden_folder(stem: str, parts: list[str], is_folder: bool) -> set[str]:
 
 
 def _parts(name: str) -> list[str]:
-    # Some Windows programs separate by backslashes, against the format.
+    # Some Windows programs write backslashes, against the format.
     return [
         part for part in name.replace("\\", "/").split("/") if part not in {"", "."}
     ]
 
 
 def _check_disk(origin: Origin, error: Exception) -> None:
-    # Decompressors raise an OSError too, but without a number of the system.
+    # Decompressors raise OSError too, but without an errno.
     if isinstance(error, OSError) and error.errno not in {None, *FILE_FAULTS}:
         message = explain_read_error(origin.location, error)
         raise StorageUnavailableError(message) from error

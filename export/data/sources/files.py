@@ -1,7 +1,7 @@
 """Files and photos of a source, and the findings that are reported about them.
 
-A folder is walked here; what lies in archives and IDX files is added by `archives` and
-`reading`. A file keeps its origin, so nothing is copied or unpacked to look at it.
+A folder is walked here; `archives` and `reading` add the contents of archives and IDX
+files. Every file keeps its origin, so nothing is copied or unpacked to look at it.
 """
 
 from __future__ import annotations
@@ -25,22 +25,19 @@ from models.text import printable
 PHOTO: Final = "photo"
 ARCHIVE: Final = "archive"
 OTHER: Final = "other"
-
+TRAIN: Final = "train"
+VALID: Final = "valid"
+TEST: Final = "test"
 ARCHIVE_SUFFIXES: Final = (
     *(".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
 )
 PIECE: Final = re.compile(
     r"\.([zr]\d\d|part(\d+|[a-z]{2})|(zip|7z|tar(\.\w+)?)\.\d+)$", re.IGNORECASE
 )
-"""The ending of a piece of a split archive."""
+"""Name endings of the pieces of a split archive."""
 HIDDEN_FOLDER: Final = "hidden folder"
 _LISTED: Final = "link to a folder that is listed already"
 _ZIP_START: Final = b"PK\x03\x04"
-
-TRAIN: Final = "train"
-VALID: Final = "valid"
-TEST: Final = "test"
-
 _WORDS: Final = re.compile("[A-Z]?[a-z]+|[A-Z]+")
 _OF_WHAT: Final = "(set|data|images?|imgs?|photos?|pics?|dir|folder)"
 _PARTS: Final = {
@@ -48,36 +45,19 @@ _PARTS: Final = {
     VALID: re.compile(f"(val(id(ation|ate)?)?|dev|eval(uation)?|holdout){_OF_WHAT}?"),
     TEST: re.compile(f"(test(ing)?|pred(ict(ion)?s?)?|unlabell?ed){_OF_WHAT}?"),
 }
-
-
-@lru_cache(maxsize=10_000)  # asked for each photo's folders
-def part_of(name: str, *, alone: bool = False) -> str | None:
-    """The part of a data set that a folder's *name* says: train, valid, test or None.
-
-    In any case, with anything before or after: ``seg_train``, ``training_set``,
-    ``Validation``, ``test1``, ``TestImages``. With *alone*, it says nothing else:
-    ``test1``, but not ``blood_test``.
-    """
-    words = [word.lower() for word in _WORDS.findall(name)]
-    parts = [_part_of_word(word) for word in words]
-    found = set(filter(None, parts))
-    if found == {TRAIN, VALID}:
-        found = {TRAIN}  # "trainval": to be split by whoever trains
-    others = [
-        word
-        for word, part in zip(words, parts, strict=True)
-        if part is None and not re.fullmatch(_OF_WHAT, word)
-    ]
-    return None if len(found) != 1 or (alone and others) else found.pop()
-
-
-def _part_of_word(word: str) -> str | None:
-    return next((part for part, each in _PARTS.items() if each.fullmatch(word)), None)
+GIVEN_GROUPING: Final = "folders train and valid"
+"""How the manifest describes a split that the source brought along."""
+MAX_KEPT: Final = 1000
+"""Examples of one kind that a finding keeps."""
+FILE_THREADS: Final = 4
+_BUNCH: Final = 32
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What to read: a file, or a member of an archive (``members`` from outside in)."""
+    """Where a file's bytes are: on disk, or in an archive (``members``, outermost first)."""
 
     location: Path
     members: tuple[str, ...] = ()
@@ -90,7 +70,7 @@ class SourceFile:
     Attributes:
         size: in bytes, as the file system or the archive says.
         kind: photo, archive or other.
-        linked: it was reached through a symbolic link; ``origin`` is what that leads to.
+        linked: reached through a symbolic link; ``origin`` is the link's target.
     """
 
     path: str
@@ -110,16 +90,16 @@ class SourceFile:
         return self.path.rpartition("/")[0]
 
     def is_test(self) -> bool:
-        """Whether it lies in a folder of test photos."""
+        """Whether a folder above it is named like a test part."""
         return any(part_of(name) == TEST for name in self.folder.split("/"))
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds; ``folders`` include empty ones.
+    """All files and folders of a source, empty folders included.
 
-    ``findings`` say what is not among the files, and why: links to nothing, members of
-    archives that lead outside.
+    ``findings`` name what is not among the files, and why: broken links, archive members
+    with unsafe paths.
     """
 
     files: tuple[SourceFile, ...]
@@ -132,11 +112,81 @@ class Listing:
         return tuple(file for file in self.files if file.kind == PHOTO)
 
 
+@dataclass(frozen=True)
+class SourcePhoto:
+    """A photo of a source; photos of one ``group`` must stay in one part of the split."""
+
+    file: SourceFile
+    label: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class CollectedPhotos:
+    """All photos of a source by part, with what was left out.
+
+    Attributes:
+        layout: flat, classes, csv or idx.
+        labelled: photos to train on; they are split unless there are ``valid`` ones.
+        valid: photos that the source itself keeps for validation.
+        test: photos to predict; those with a label can be scored.
+        labelled_by: the CSV file and columns that gave the labels.
+        parts: folders of the source and the part that each is: train, valid or test.
+        left: paths of photos that were left out, and the reasons.
+        files: number of files in the source.
+        left_out: number of these that were left out, photos or not.
+    """
+
+    layout: str
+    labelled: tuple[SourcePhoto, ...]
+    test: tuple[SourcePhoto, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    labelled_by: str = ""
+    valid: tuple[SourcePhoto, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
+    left: Mapping[str, str] = field(default_factory=dict)
+    files: int = 0
+    left_out: int = 0
+
+    @property
+    def photos(self) -> tuple[SourcePhoto, ...]:
+        """All photos that were taken."""
+        return (*self.labelled, *self.valid, *self.test)
+
+    def summary(self, taken: int) -> dict[str, Any]:
+        """The manifest's summary of the source, if *taken* of the photos can be read."""
+        return {
+            "layout": self.layout,
+            "files": self.files,
+            "taken": taken,
+            "left_out": self.left_out + len(self.photos) - taken,
+            "parts": dict(sorted(self.parts.items())),
+        }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of problem: how often, examples (the worst first), and the remedy."""
+
+    kind: str
+    count: int
+    remedy: str
+    examples: tuple[str, ...]
+
+
+def as_findings(kind: str, examples: Sequence[str], remedy: str) -> tuple[Finding, ...]:
+    """One finding of that *kind*, or none if there are no *examples*."""
+    if not examples:
+        return ()
+    shown = tuple(map(printable, examples[:MAX_KEPT]))
+    return (Finding(kind, len(examples), remedy, shown),)
+
+
 def walk_folder(source: Path) -> Listing:
     """The files and folders below *source*, by path; archives are not opened.
 
-    Links are followed, but a folder is listed once: a link to one that is listed already,
-    or to one around the source, is left out and told.
+    Links are followed, but each folder is listed once: a link to a folder that is listed
+    already, or to one around the source, becomes a finding.
 
     Raises:
         NotFoundError: there is no such folder.
@@ -158,7 +208,7 @@ def walk_folder(source: Path) -> Listing:
 def kind_of(name: str, read_start: Callable[[], bytes]) -> str:
     """Whether a file of that *name* is a photo, an archive or another file.
 
-    *read_start* gives its first bytes; it is called only if the name does not say it.
+    *read_start* returns its first bytes; called only if the name does not decide.
     """
     start = cache(read_start)
     if is_photo(name, start):
@@ -169,8 +219,29 @@ def kind_of(name: str, read_start: Callable[[], bytes]) -> str:
     return ARCHIVE if unnamed else OTHER
 
 
+@lru_cache(maxsize=10_000)  # called for the folders of each photo
+def part_of(name: str, *, alone: bool = False) -> str | None:
+    """The part of a data set that a folder's *name* means: train, valid, test or None.
+
+    Upper and lower case are the same, and other words may surround it: ``seg_train``,
+    ``training_set``, ``Validation``, ``test1``, ``TestImages``. With *alone*, only names
+    that mean nothing else count: ``test1``, but not ``blood_test``.
+    """
+    words = [word.lower() for word in _WORDS.findall(name)]
+    parts = [_part_of_word(word) for word in words]
+    found = set(filter(None, parts))
+    if found == {TRAIN, VALID}:
+        found = {TRAIN}  # "trainval" is split again for training
+    others = [
+        word
+        for word, part in zip(words, parts, strict=True)
+        if part is None and not re.fullmatch(_OF_WHAT, word)
+    ]
+    return None if len(found) != 1 or (alone and others) else found.pop()
+
+
 def sort_files(files: Iterable[SourceFile]) -> list[SourceFile]:
-    """*files* by path, whatever order the file system gave them in."""
+    """*files* ordered by path, whatever order the file system gave."""
     return sorted(files, key=lambda file: file.path)
 
 
@@ -179,8 +250,24 @@ def join_path(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder and name else folder or name
 
 
+def map_files(function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
+    """Results of *function* for each of *items*, in order, from a few threads.
+
+    An exception of *function* ends it: nothing more is started, and calls under way
+    finish first. Threads take items in bunches, because handing over each of 60,000 alone
+    would take longer than hashing it.
+    """
+
+    def work(start: int) -> list[_R]:
+        return [function(item) for item in items[start : start + _BUNCH]]
+
+    with ThreadPoolExecutor(FILE_THREADS) as pool:
+        for results in pool.map(work, range(0, len(items), _BUNCH)):
+            yield from results
+
+
 class _Walk:
-    """One look through a folder; real folders first, so that links never hide them."""
+    """One walk through a folder: real folders first, so that links never hide them."""
 
     def __init__(self, source: Path) -> None:
         self._source = source
@@ -256,11 +343,15 @@ class _Walk:
             return
         is_link = full.is_symlink()
         location = _real(full) if is_link else full
-        # A link's own name counts: what it leads to may be named by a hash (DVC, git-annex).
+        # The link's own name counts: its target may be named by a hash (DVC, git-annex).
         kind = kind_of(full.name, lambda: _read_start(location))
         self._files.append(
             SourceFile(path, status.st_size, Origin(location), kind, linked or is_link)
         )
+
+
+def _part_of_word(word: str) -> str | None:
+    return next((part for part, each in _PARTS.items() if each.fullmatch(word)), None)
 
 
 def _real(path: Path) -> Path:
@@ -286,107 +377,8 @@ def _identity(folder: Path) -> tuple[int, int]:
 def _fail(error: OSError) -> None:
     if error.errno in FILE_FAULTS:
         message = (
-            f"the folder {error.filename} cannot be read ({error.strerror}): see to its "
+            f"the folder {error.filename} cannot be read ({error.strerror}): check its "
             "permissions"
         )
         raise DatasetError(message) from error
     raise StorageUnavailableError(explain_read_error(error.filename, error)) from error
-
-
-GIVEN_GROUPING: Final = "folders train and valid"
-"""What is said of a split that the source itself has."""
-
-
-@dataclass(frozen=True)
-class SourcePhoto:
-    """A photo of a source; ``group`` is what must not be on both sides of a split."""
-
-    file: SourceFile
-    label: str = ""
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class CollectedPhotos:
-    """All photos of a source, and what was odd about where they lay.
-
-    Attributes:
-        layout: flat, classes, csv or idx.
-        labelled: photos to train on; to be split unless there are ``valid`` ones.
-        valid: photos that the source itself sets apart for validation.
-        test: photos to predict; those with a label can be scored.
-        labelled_by: which CSV, and which of its columns, gave the labels.
-        parts: folders of the source and the part that each is: train, valid or test.
-        left: photos that were not taken, by path, and why.
-        files: how many files the source holds.
-        left_out: how many of them, photos or not, were not taken.
-    """
-
-    layout: str
-    labelled: tuple[SourcePhoto, ...]
-    test: tuple[SourcePhoto, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    labelled_by: str = ""
-    valid: tuple[SourcePhoto, ...] = ()
-    parts: Mapping[str, str] = field(default_factory=dict)
-    left: Mapping[str, str] = field(default_factory=dict)
-    files: int = 0
-    left_out: int = 0
-
-    @property
-    def photos(self) -> tuple[SourcePhoto, ...]:
-        """All photos that were taken."""
-        return (*self.labelled, *self.valid, *self.test)
-
-    def summary(self, taken: int) -> dict[str, Any]:
-        """What was found, as JSON, if *taken* of the photos can be read."""
-        return {
-            "layout": self.layout,
-            "files": self.files,
-            "taken": taken,
-            "left_out": self.left_out + len(self.photos) - taken,
-            "parts": dict(sorted(self.parts.items())),
-        }
-
-
-MAX_KEPT: Final = 1000
-MAX_NAMED: Final = 10
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of trouble: how often, where (the worst first), and the remedy."""
-
-    kind: str
-    count: int
-    remedy: str
-    examples: tuple[str, ...]
-
-
-def as_findings(kind: str, examples: Sequence[str], remedy: str) -> tuple[Finding, ...]:
-    """A finding of that kind, or nothing if there is no example."""
-    if not examples:
-        return ()
-    shown = tuple(map(printable, examples[:MAX_KEPT]))
-    return (Finding(kind, len(examples), remedy, shown),)
-
-
-FILE_THREADS: Final = 4
-_BUNCH: Final = 32
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-
-
-def map_files(function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
-    """*function* of each of *items*, in their order, as they are done.
-
-    Stops, and starts nothing more, when *function* raises; what is under way ends first.
-    """
-
-    def work(start: int) -> list[_R]:
-        return [function(item) for item in items[start : start + _BUNCH]]
-
-    with ThreadPoolExecutor(FILE_THREADS) as pool:
-        for results in pool.map(work, range(0, len(items), _BUNCH)):
-            yield from results
