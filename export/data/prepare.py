@@ -86,7 +86,7 @@ class PrepareRequest:
 
     source: Path
     dest: Path
-    reading: SourceOptions = field(default_factory=SourceOptions)
+    source_options: SourceOptions = field(default_factory=SourceOptions)
     valid: Amount = field(default_factory=lambda: Amount(share=0.2))
     sample_train: int = 200
     sample_valid: int = 50
@@ -98,18 +98,18 @@ class PrepareRequest:
 
     def options(self) -> dict[str, Any]:
         """All that determines the result, as JSON: equal options give equal folders."""
-        reading = self.reading
+        source = self.source_options
         columns = {
-            "photo_column": reading.photo_column,
-            "label_column": reading.label_column,
+            "photo_column": source.photo_column,
+            "label_column": source.label_column,
         }
         return {
             "source": str(self.source),
-            "layout": reading.layout,
-            "csv": str(reading.csv) if reading.csv else None,
-            "group_by": reading.group_by,
-            "names": list(reading.labels),
-            "encoding": reading.encoding,
+            "layout": source.layout,
+            "csv": str(source.csv) if source.csv else None,
+            "group_by": source.group_by,
+            "names": list(source.labels),
+            "encoding": source.encoding,
             "valid": str(self.valid),
             "sample_train": self.sample_train,
             "sample_valid": self.sample_valid,
@@ -162,7 +162,7 @@ def prepare(request: PrepareRequest, progress: Progress) -> Prepared:
     """
     check_places(request)
     dest = request.dest
-    with Archives(_existing_parent(dest), request.reading.encoding) as archives:
+    with Archives(_existing_parent(dest), request.source_options.encoding) as archives:
         before = _resume(request, archives, progress) or _before(request)
         if isinstance(before, Prepared):
             return before
@@ -262,7 +262,7 @@ def plan_folder(
         NotFoundError: there is no source.
     """
     listing = _list(request, archives, before)
-    collection = collect_photos(listing, request.reading, archives)
+    collection = collect_photos(listing, request.source_options, archives)
     _check_links(collection, request)
     looked = _look(collection, archives, progress)
     parts, grouping = _split(looked, request)
@@ -435,8 +435,8 @@ def choose_sample(
 def describe_grouping(photos: Sequence[ScannedPhoto], request: PrepareRequest) -> str:
     """How the split was made, in words, for the manifest and the model card."""
     words = ["stratified" if request.stratify else "not stratified"]
-    if request.reading.group_by:
-        words.append(f"grouped by {request.reading.group_by}")
+    if request.source_options.group_by:
+        words.append(f"grouped by {request.source_options.group_by}")
     if any(duplicate_groups(photos)):
         words.append("exact duplicates together")
     return ", ".join(words)

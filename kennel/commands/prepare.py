@@ -92,7 +92,7 @@ def prepare(
     request = PrepareRequest(
         source=source.absolute(),
         dest=dest.absolute(),
-        reading=SourceOptions(
+        source_options=SourceOptions(
             layout,
             csv_path,
             options.pop("group_by"),

@@ -1,7 +1,7 @@
-"""Telling the layouts of labelled photos apart, and saying what was not taken.
+"""Layout of a source: class folders, flat names, a CSV or IDX files, and its photos.
 
-Every file of the listing is taken, or known (a sample submission), or left out with its
-reason; which of several layouts counts is decided by how many photos each labels.
+Of several layouts that fit, the one that labels most photos counts. Every file of the
+source is taken, or expected (a sample submission), or left out with a reason.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from export.data.layouts.csv_labels import (
-    FoundLists,
+    LabelFiles,
     NamedColumns,
-    find_lists,
-    is_list,
-    is_submission,
+    find_label_files,
+    is_label_file,
+    is_sample_submission,
 )
 from export.data.layouts.folders import (
     EMPTY,
@@ -63,7 +63,7 @@ _REMEDIES: Final = {
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How to read a source; what is None or empty is found out."""
+    """How to read a source; None or empty: to be recognised."""
 
     layout: str | None = None
     csv: Path | None = None
@@ -75,31 +75,31 @@ class SourceOptions:
 
     @property
     def columns(self) -> NamedColumns:
-        """The columns of the CSV that the user has named."""
+        """The columns of the CSV that the user named."""
         return NamedColumns(self.photo_column, self.label_column, self.group_by)
 
 
 def collect_photos(
-    listing: Listing, reading: SourceOptions, archives: Archives
+    listing: Listing, options: SourceOptions, archives: Archives
 ) -> CollectedPhotos:
-    """The photos of a source, labelled as its layout says; findings name all the rest.
+    """The photos of a source with the labels of its layout; findings name all the rest.
 
     Raises:
-        InvalidRequestError: options that the layout has no use for.
+        InvalidRequestError: options that the layout does not use.
         DatasetError: no layout fits, or the photos do not fit the layout.
     """
-    lists = FoundLists()
-    if reading.layout in {None, _CSV}:
-        lists = find_lists(listing, archives, reading.csv, reading.columns)
-    found, used = _choose(listing, reading, lists)
-    _check_options(found.layout, reading)
+    csv_files = LabelFiles()
+    if options.layout in {None, _CSV}:
+        csv_files = find_label_files(listing, archives, options.csv, options.columns)
+    found, used = _choose(listing, options, csv_files)
+    _check_options(found.layout, options)
     if not found.labelled:
-        raise DatasetError(_nothing_labelled(listing, found, reading, lists))
-    found = _normal(found)
+        raise DatasetError(_nothing_labelled(listing, found, options, csv_files))
+    found = _with_normal_names(found)
     if found.layout == _CSV:
-        found = _in_parts(found, listing, reading)
-    used |= {file.path for file in listing.files if _is_known(file, reading)}
-    left = (*_left_out(listing, found, used, lists), *listing.findings)
+        found = _split_by_folders(found, listing, options)
+    used |= {file.path for file in listing.files if _is_expected(file, options)}
+    left = (*_left_out(listing, found, used, csv_files), *listing.findings)
     _check_classes(found, left)
     unlisted = sum(finding.count for finding in listing.findings)
     return replace(
@@ -122,7 +122,7 @@ def _check_classes(found: CollectedPhotos, left: Sequence[Finding]) -> None:
             f"1 class ({quoted(train.pop())}): at least two are needed to tell photos "
             "apart"
         )
-        raise DatasetError("; ".join([message, *reasons, *_described(left)]))
+        raise DatasetError("; ".join([message, *reasons, *_as_texts(left)]))
     if valid and train != valid:
         only = sorted(train ^ valid)
         where = "training" if only[0] in train else "validation"
@@ -133,7 +133,7 @@ def _check_classes(found: CollectedPhotos, left: Sequence[Finding]) -> None:
         raise DatasetError(message)
 
 
-def _described(findings: Sequence[Finding]) -> list[str]:
+def _as_texts(findings: Sequence[Finding]) -> list[str]:
     """The *findings* as parts of an error's message; CSV files with their reasons."""
     return [
         "; ".join(each.examples[:_MOST_NAMED])
@@ -143,8 +143,8 @@ def _described(findings: Sequence[Finding]) -> list[str]:
     ]
 
 
-def _in_parts(
-    found: CollectedPhotos, listing: Listing, reading: SourceOptions
+def _split_by_folders(
+    found: CollectedPhotos, listing: Listing, options: SourceOptions
 ) -> CollectedPhotos:
     """*found*, which a CSV labels, in the parts that the folders of the photos are.
 
@@ -157,7 +157,7 @@ def _in_parts(
     placed: dict[str, list[SourcePhoto]] = defaultdict(list)
     for photo in found.labelled:
         part = _part_of_photo(photo.file, parts)
-        again = part == VALID and reading.group_by is not None
+        again = part == VALID and options.group_by is not None
         placed[TRAIN if again else part].append(photo)
     labels = {photo.label for photo in placed[TRAIN]}
     if not labels:
@@ -181,8 +181,8 @@ def _part_of_photo(photo: SourceFile, parts: Mapping[str, str]) -> str:
     return parts.get(folder, TRAIN)
 
 
-def _normal(found: CollectedPhotos) -> CollectedPhotos:
-    """*found* with labels and groups in their normal form, and what that has merged."""
+def _with_normal_names(found: CollectedPhotos) -> CollectedPhotos:
+    """*found* with labels and groups in normal form; merged labels become a finding."""
     written = defaultdict(set)
     for photo in (*found.labelled, *found.valid):
         written[normal_name(photo.label)].add(photo.label)
@@ -213,47 +213,49 @@ def _normal_labels(photos: Sequence[SourcePhoto]) -> tuple[SourcePhoto, ...]:
 
 
 def _choose(
-    listing: Listing, reading: SourceOptions, lists: FoundLists
+    listing: Listing, options: SourceOptions, csv_files: LabelFiles
 ) -> tuple[CollectedPhotos, set[str]]:
     """The layout that labels most photos, and the other files that it uses, by path."""
     idx = {file.path for file in find_idx(listing).values()}
-    if reading.layout == _IDX or (reading.layout is None and idx):
-        return collect_idx(listing, reading.labels), idx
-    named = reading.csv is not None or reading.columns != NamedColumns()
-    if reading.layout == _CSV or (reading.layout is None and named):
-        return _listed(lists)
-    listed = _listed(lists) if lists.usable else None
+    if options.layout == _IDX or (options.layout is None and idx):
+        return collect_idx(listing, options.labels), idx
+    named = options.csv is not None or options.columns != NamedColumns()
+    if options.layout == _CSV or (options.layout is None and named):
+        return _from_csv(csv_files)
+    from_csv = _from_csv(csv_files) if csv_files.usable else None
     try:
-        found = collect_from_folders(listing, reading.layout)
+        found = collect_from_folders(listing, options.layout)
     except DatasetError:  # the folders are no classes, and a CSV may not need them
-        if listed is None or 2 * len(listed[0].photos) < len(listing.photos):
+        if from_csv is None or 2 * len(from_csv[0].photos) < len(listing.photos):
             raise
-        return listed
-    return listed if listed and _counts_more(listed[0], found) else (found, set())
+        return from_csv
+    return from_csv if from_csv and _csv_wins(from_csv[0], found) else (found, set())
 
 
-def _counts_more(listed: CollectedPhotos, found: CollectedPhotos) -> bool:
+def _csv_wins(from_csv: CollectedPhotos, found: CollectedPhotos) -> bool:
     """Whether the CSV's labels count, not those *found* in folders and names."""
-    share = len(listed.labelled) / max(1, len(found.labelled))
+    share = len(from_csv.labelled) / max(1, len(found.labelled))
     if 0.5 <= share < 1:  # unless it says of some photos what the folders say of all
         labels = {photo.file.path: photo.label for photo in found.labelled}
-        return any(labels.get(x.file.path) != x.label for x in listed.labelled)
+        return any(labels.get(x.file.path) != x.label for x in from_csv.labelled)
     return share >= 1
 
 
-def _listed(lists: FoundLists) -> tuple[CollectedPhotos, set[str]]:
-    """What the CSV that labels most photos gives, and its name."""
-    counts = {name: len(each.labelled) for name, each in lists.usable.items()}
+def _from_csv(csv_files: LabelFiles) -> tuple[CollectedPhotos, set[str]]:
+    """The photos of the CSV that labels most of them, and its name."""
+    counts = {name: len(each.labelled) for name, each in csv_files.usable.items()}
     most = [name for name in counts if counts[name] == max(counts.values())]
-    best = FoundLists({name: lists.usable[name] for name in most}, lists.refused)
+    best = LabelFiles(
+        {name: csv_files.usable[name] for name in most}, csv_files.refused
+    )
     return best.only(), set(most)
 
 
-def _check_options(layout: str, reading: SourceOptions) -> None:
+def _check_options(layout: str, options: SourceOptions) -> None:
     for option, column in (
-        ("--group-by", reading.group_by),
-        ("--photo-column", reading.photo_column),
-        ("--label-column", reading.label_column),
+        ("--group-by", options.group_by),
+        ("--photo-column", options.photo_column),
+        ("--label-column", options.label_column),
     ):
         if column and layout != _CSV:
             message = (
@@ -261,18 +263,21 @@ def _check_options(layout: str, reading: SourceOptions) -> None:
                 "give --csv FILE"
             )
             raise InvalidRequestError(message)
-    if reading.labels and layout != _IDX:
+    if options.labels and layout != _IDX:
         message = f"--labels is for IDX files, but the layout is {layout}: leave it out"
         raise InvalidRequestError(message)
 
 
 def _nothing_labelled(
-    listing: Listing, found: CollectedPhotos, reading: SourceOptions, lists: FoundLists
+    listing: Listing,
+    found: CollectedPhotos,
+    options: SourceOptions,
+    csv_files: LabelFiles,
 ) -> str:
-    if reading.layout is not None:
+    if options.layout is not None:
         how = {"flat": "named like cat.0.jpg", "classes": "in class folders"}
-        return f"no photos {how[reading.layout]} below the source: see --help"
-    seen = f" ({'; '.join(lists.reasons())})" if lists.refused else ""
+        return f"no photos {how[options.layout]} below the source: see --help"
+    seen = f" ({'; '.join(csv_files.reasons())})" if csv_files.refused else ""
     message = (
         "no labelled photos: neither cat.0.jpg names, nor class folders (at least two), "
         f"nor a CSV of photos and labels{seen}, nor IDX files."
@@ -289,18 +294,20 @@ def _nothing_labelled(
             f" Not opened: {quoted_names(closed)}; unpack, or use kennel prepare."
         )
     if listing.findings:
-        message += f" Left out: {'; '.join(_described(listing.findings))}."
+        message += f" Left out: {'; '.join(_as_texts(listing.findings))}."
     return f"{message} Give the folder that holds them, or kennel prepare --layout"
 
 
 def _left_out(
-    listing: Listing, found: CollectedPhotos, used: set[str], lists: FoundLists
+    listing: Listing, found: CollectedPhotos, used: set[str], csv_files: LabelFiles
 ) -> tuple[Finding, ...]:
     known = used | {photo.file.path for photo in found.photos}
     reasons: dict[str, list[str]] = defaultdict(list)
     for file in listing.files:
         if file.path not in known:
-            reasons[_reason(file, found, lists)].append(_named(file, lists))
+            reasons[_reason(file, found, csv_files)].append(
+                _described_file(file, csv_files)
+            )
     return tuple(
         finding
         for reason in sorted(reasons)
@@ -310,23 +317,23 @@ def _left_out(
     )
 
 
-def _reason(file: SourceFile, found: CollectedPhotos, lists: FoundLists) -> str:
+def _reason(file: SourceFile, found: CollectedPhotos, csv_files: LabelFiles) -> str:
     if file.kind == PHOTO:
         default = _NOT_IDX if found.layout == _IDX else _NOT_LISTED
         return found.left.get(file.path, default)
     is_foreign = file.name.lower().endswith(_FOREIGN_ARCHIVES)
     if file.kind == ARCHIVE or is_foreign or PIECE.search(file.name):
         return _NOT_OPENED
-    return _NOT_TAKEN if is_list(file) else "file that is no photo"
+    return _NOT_TAKEN if is_label_file(file) else "file that is no photo"
 
 
-def _named(file: SourceFile, lists: FoundLists) -> str:
-    if file.path in lists.usable:
+def _described_file(file: SourceFile, csv_files: LabelFiles) -> str:
+    if file.path in csv_files.usable:
         return f"{file.path} labels fewer photos"
-    return f"{file.path} {lists.refused.get(file.path, '')}".strip()
+    return f"{file.path} {csv_files.refused.get(file.path, '')}".strip()
 
 
-def _is_known(file: SourceFile, reading: SourceOptions) -> bool:
-    """Whether *file* is a sample submission, or a list where the user said what counts."""
-    said = reading.csv is not None or reading.layout not in {None, _CSV}
-    return is_submission(file) or (said and is_list(file))
+def _is_expected(file: SourceFile, options: SourceOptions) -> bool:
+    """Whether *file* need not be reported: a sample submission, or a CSV not asked for."""
+    said = options.csv is not None or options.layout not in {None, _CSV}
+    return is_sample_submission(file) or (said and is_label_file(file))

@@ -1,10 +1,10 @@
-"""CSV files that say which photo shows what: Dog Breed's `id,breed`, State Farm's
-`subject,classname,img`, HAM10000's column for each label.
+"""CSV files of labels: Dog Breed's `id,breed`, State Farm's `subject,classname,img`,
+HAM10000's column for each label.
 
-Columns are known by their names, or else by what they hold: file names in one, few
+Columns are recognised by their names, or else by their values: file names in one, few
 different values in another. Photos may lie anywhere below the source, as long as name, or
-name and folder, tell them apart. What a spreadsheet does to a list (lost zeros, other
-case, backslashes, another machine's folders) is undone where only one photo fits.
+name and folder, tell them apart. What spreadsheets do to names (lost zeros, other case,
+backslashes, another machine's folders) is undone where only one photo fits.
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ SUBJECT_COLUMNS: Final = tuple(
     for name in ("subject", "patient", "driver", "person", "lesion")
     for ending in ("", "_id", "id")
 )
-MAX_LIST_BYTES: Final = 256 * 1024**2
-
+MAX_CSV_BYTES: Final = 256 * 1024**2
 _PART_COLUMNS: Final = (
     *("usage", "split", "part", "partition", "set", "subset", "data_set", "phase"),
     *("fold", "kfold", "is_train", "is_valid", "is_validation", "is_test"),
@@ -72,11 +71,13 @@ _MOST_FOLDERS: Final = 3
 _ROWS_TRIED: Final = 1000
 _MOST_NEAREST: Final = 3
 _MISSING: Final = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "null"})
+_Row = tuple[int, str, str]
+"""Line, photo as written in the CSV, and label."""
 
 
 @dataclass(frozen=True)
 class NamedColumns:
-    """The columns that the user has named; None: they are found out."""
+    """The columns that the user named; None: to be recognised."""
 
     photo: str | None = None
     label: str | None = None
@@ -84,19 +85,19 @@ class NamedColumns:
 
 
 @dataclass(frozen=True)
-class FoundLists:
-    """The CSV files of a source.
+class LabelFiles:
+    """The CSV files of a source, by path.
 
     Attributes:
-        usable: what each that labels photos gives, by its name.
-        refused: of the others, why each was not taken.
+        usable: those that label photos, and the photos.
+        refused: the others, and why each was not taken.
     """
 
     usable: dict[str, CollectedPhotos] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
     def only(self) -> CollectedPhotos:
-        """What the one usable list gives.
+        """The photos of the one usable file.
 
         Raises:
             DatasetError: there is none, or there are several.
@@ -115,24 +116,24 @@ class FoundLists:
         raise DatasetError(message)
 
     def reasons(self) -> list[str]:
-        """Why each of the others was not taken, with its name."""
+        """The name of each refused file and why it was not taken."""
         return [f"{name} {reason}" for name, reason in self.refused.items()]
 
 
-def find_lists(
+def find_label_files(
     listing: Listing, archives: Archives, given: Path | None, named: NamedColumns
-) -> FoundLists:
+) -> LabelFiles:
     """The CSV files at or near the top of *listing*, or the *given* one, and their photos.
 
-    Sample submissions are passed over. Photos in a folder called test that the CSV does
-    not label are test photos.
+    Sample submissions are ignored. Photos in a folder called test that the CSV does not
+    label are test photos.
 
     Raises:
         InvalidRequestError: there is no *given* file, neither here nor in the source.
     """
-    found = FoundLists()
+    found = LabelFiles()
     finder = _PhotoFinder(listing.photos)
-    files = [_given(given, listing)] if given else _candidates(listing)
+    files = [_named_file(given, listing)] if given else _label_files(listing)
     for file in files[:_MOST_FILES]:
         try:
             collection = _collect(_read(file, archives), finder, listing, named)
@@ -147,47 +148,40 @@ def find_lists(
     return found
 
 
+def is_label_file(file: SourceFile) -> bool:
+    """Whether *file* may hold labels, by its name and depth."""
+    return (
+        file.name.lower().endswith(_SUFFIXES)
+        and file.path.count("/") <= _MOST_FOLDERS
+        and not is_sample_submission(file)
+    )
+
+
+def is_sample_submission(file: SourceFile) -> bool:
+    """Whether *file* is a sample submission: it has ids, but its labels are not true."""
+    name = file.name.lower()
+    return name.endswith(_SUFFIXES) and _SUBMISSION in name
+
+
 class _UnusableError(Exception):
-    """Why a CSV file is not taken, as the end of a sentence that begins with its name."""
+    """Why a CSV file is not taken: a sentence without its subject, the file's name."""
 
 
-@dataclass(frozen=True)
-class _Sheet:
-    """A CSV file, its cells in their normal form; *rows* with their lines."""
-
-    name: str
-    header: tuple[str, ...]
-    rows: Sequence[tuple[int, Sequence[str]]]
-
-    def tried(self, column: int) -> list[str]:
-        """Cells of *column* from all over the file, at most `_ROWS_TRIED`."""
-        step = -(-len(self.rows) // _ROWS_TRIED)
-        return [cells[column] for _, cells in self.rows[::step]]
+def _label_files(listing: Listing) -> list[SourceFile]:
+    found = filter(is_label_file, listing.files)
+    return sorted(found, key=lambda file: (file.path.count("/"), file.path))
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Numbers of columns; several of *labels* hold 1 for the label they are called.
-
-    *guessed*: what they hold was asked, not their names.
-    """
-
-    photo: int
-    labels: tuple[int, ...]
-    group: int | None
-    guessed: bool
-
-
-def _given(path: Path, listing: Listing) -> SourceFile:
+def _named_file(path: Path, listing: Listing) -> SourceFile:
     if path.is_file():
         return SourceFile(path.name, path.stat().st_size, Origin(path))
-    # Perhaps in an archive.
+    # It may be in an archive.
     end = "/".join(("", *_parts(str(path))))
     inside = [
         file for file in listing.files if f"/{normal_name(file.path)}".endswith(end)
     ]
     if len(inside) != 1:
-        known = quoted_names(file.path for file in inside or _candidates(listing))
+        known = quoted_names(file.path for file in inside or _label_files(listing))
         message = (
             f"--csv {quoted(str(path))}: {len(inside) or 'no'} such files, neither here "
             f"nor in the source; its CSV files are {known}"
@@ -196,29 +190,23 @@ def _given(path: Path, listing: Listing) -> SourceFile:
     return inside[0]
 
 
-def is_list(file: SourceFile) -> bool:
-    """Whether *file* may be a list of labels, by its name and place."""
-    return (
-        file.name.lower().endswith(_SUFFIXES)
-        and file.path.count("/") <= _MOST_FOLDERS
-        and not is_submission(file)
-    )
+@dataclass(frozen=True)
+class _Table:
+    """A CSV file with its cells in normal form; *rows* have their line numbers."""
+
+    name: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[int, Sequence[str]]]
+
+    def tried(self, column: int) -> list[str]:
+        """A sample of *column*'s cells from the whole file, at most `_ROWS_TRIED`."""
+        step = -(-len(self.rows) // _ROWS_TRIED)
+        return [cells[column] for _, cells in self.rows[::step]]
 
 
-def is_submission(file: SourceFile) -> bool:
-    """Whether *file* is a sample submission: it has ids and labels, but no true ones."""
-    name = file.name.lower()
-    return name.endswith(_SUFFIXES) and _SUBMISSION in name
-
-
-def _candidates(listing: Listing) -> list[SourceFile]:
-    found = filter(is_list, listing.files)
-    return sorted(found, key=lambda file: (file.path.count("/"), file.path))
-
-
-def _read(file: SourceFile, archives: Archives) -> _Sheet:
-    if file.size > MAX_LIST_BYTES:
-        raise _UnusableError(f"is larger than {MAX_LIST_BYTES:,} bytes")
+def _read(file: SourceFile, archives: Archives) -> _Table:
+    if file.size > MAX_CSV_BYTES:
+        raise _UnusableError(f"is larger than {MAX_CSV_BYTES:,} bytes")
     try:
         if file.origin.members:
             content = archives.read(file.origin)
@@ -236,7 +224,7 @@ def _read(file: SourceFile, archives: Archives) -> _Sheet:
         raise _UnusableError(f"line {fault.line} cannot be used: {fault}") from fault
     if len(rows) < 2:
         raise _UnusableError("has no rows: it needs a header, and a row for each photo")
-    return _Sheet(file.path, tuple(rows[0][1]), rows[1:])
+    return _Table(file.path, tuple(rows[0][1]), rows[1:])
 
 
 def _clean(cell: str) -> str:
@@ -246,15 +234,29 @@ def _clean(cell: str) -> str:
     return plain
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """Numbers of the columns of a table.
+
+    Several *labels*: one column for each label, 1 where it applies. *guessed*: recognised
+    by values, not by names.
+    """
+
+    photo: int
+    labels: tuple[int, ...]
+    group: int | None
+    guessed: bool
+
+
 def _collect(
-    sheet: _Sheet, finder: _PhotoFinder, listing: Listing, named: NamedColumns
+    table: _Table, finder: _PhotoFinder, listing: Listing, named: NamedColumns
 ) -> CollectedPhotos:
-    columns = _find_columns(sheet, finder, named)
-    labels = _labels(sheet, columns)
+    columns = _find_columns(table, finder, named)
+    labels = _labels(table, columns)
     labelled: dict[str, SourcePhoto] = {}
     missing, renamed = [], []
     for (line, cells), label, match in zip(
-        sheet.rows, labels, _match(sheet, columns, labels, finder), strict=True
+        table.rows, labels, _match(table, columns, labels, finder), strict=True
     ):
         written = cells[columns.photo]
         if match is None:
@@ -265,7 +267,7 @@ def _collect(
         if match.is_loose:
             renamed.append(f"line {line}: {written} is {match.file.path}")
     if not labelled:
-        raise _none_found(sheet, missing[0], finder)
+        raise _no_photo_found(table, missing[0], finder)
     return CollectedPhotos(
         "csv",
         tuple(labelled[path] for path in sorted(labelled)),
@@ -275,24 +277,43 @@ def _collect(
             if photo.is_test() and photo.path not in labelled
         ),
         (
-            *_missing(missing, finder),
+            *_missing_photos(missing, finder),
             *as_findings(
                 "photo of the CSV found under another name",
                 renamed,
                 "see that each is the photo meant",
             ),
-            *_odd_columns(sheet, columns, named),
-            *_odd_labels(labels),
+            *_column_findings(table, columns, named),
+            *_label_findings(labels),
         ),
-        _describe(sheet, columns),
+        _describe(table, columns),
     )
 
 
+def _labels(table: _Table, columns: _Columns) -> list[str]:
+    labels = []
+    for line, cells in table.rows:
+        photo = cells[columns.photo]
+        if len(columns.labels) == 1:
+            label = cells[columns.labels[0]]
+        else:
+            marked = (each for each in columns.labels if parse_flag(cells[each]))
+            label = table.header[next(marked)]
+        if not photo or not label:
+            lack = f"no label for {quoted(photo)}" if photo else "no photo"
+            raise _UnusableError(
+                f"line {line} has {lack} ({quoted(','.join(cells))}): fill it in, or "
+                "remove the row"
+            )
+        labels.append(label)
+    return labels
+
+
 def _match(
-    sheet: _Sheet, columns: _Columns, labels: Sequence[str], finder: _PhotoFinder
+    table: _Table, columns: _Columns, labels: Sequence[str], finder: _PhotoFinder
 ) -> list[_Match | None]:
-    """The photo of each row; what another row names to the letter is not guessed at."""
-    names = [cells[columns.photo] for _, cells in sheet.rows]
+    """The photo of each row; a photo that another row names exactly is not guessed."""
+    names = [cells[columns.photo] for _, cells in table.rows]
     exact = [
         finder.find(name, label) for name, label in zip(names, labels, strict=True)
     ]
@@ -305,56 +326,35 @@ def _match(
     ]
 
 
-def _labels(sheet: _Sheet, columns: _Columns) -> list[str]:
-    labels = []
-    for line, cells in sheet.rows:
-        photo = cells[columns.photo]
-        if len(columns.labels) == 1:
-            label = cells[columns.labels[0]]
-        else:
-            marked = (each for each in columns.labels if parse_flag(cells[each]))
-            label = sheet.header[next(marked)]
-        if not photo or not label:
-            lack = f"no label for {quoted(photo)}" if photo else "no photo"
-            raise _UnusableError(
-                f"line {line} has {lack} ({quoted(','.join(cells))}): fill it in, or "
-                "remove the row"
-            )
-        labels.append(label)
-    return labels
-
-
 def _add(labelled: dict[str, SourcePhoto], photo: SourcePhoto, line: int) -> None:
     other = labelled.setdefault(photo.file.path, photo)
     if other != photo:
         raise _UnusableError(
-            f"line {line} lists {photo.file.path} as {_said(photo)}, an earlier line "
-            f"as {_said(other)}: keep one of the rows"
+            f"line {line} lists {photo.file.path} as {_as_text(photo)}, an earlier line "
+            f"as {_as_text(other)}: keep one of the rows"
         )
 
 
-def _said(photo: SourcePhoto) -> str:
+def _as_text(photo: SourcePhoto) -> str:
     return f"{photo.label!r} of {photo.group!r}" if photo.group else repr(photo.label)
 
 
-_Row = tuple[int, str, str]
-"""Line, photo and label."""
-
-
-def _none_found(sheet: _Sheet, first: _Row, finder: _PhotoFinder) -> _UnusableError:
+def _no_photo_found(table: _Table, first: _Row, finder: _PhotoFinder) -> _UnusableError:
     if copies := finder.copies(first[1]):
         return _UnusableError(
             f"names photos that are there several times (line {first[0]}: {first[1]} is "
             f"{quoted_names(copies)}): give the folder of one of them as the source"
         )
     return _UnusableError(
-        f"fits none of the photos: none of the {len(sheet.rows):,} photos that it names "
-        f"was found below the source ({_where(first, finder)}; {finder.example()})"
+        f"fits none of the photos: none of the {len(table.rows):,} photos that it names "
+        f"was found below the source ({_near_miss(first, finder)}; {finder.example()})"
     )
 
 
-def _missing(missing: Sequence[_Row], finder: _PhotoFinder) -> tuple[Finding, ...]:
-    nearest = [_where(row, finder) for row in missing[:_MOST_NEAREST]]
+def _missing_photos(
+    missing: Sequence[_Row], finder: _PhotoFinder
+) -> tuple[Finding, ...]:
+    nearest = [_near_miss(row, finder) for row in missing[:_MOST_NEAREST]]
     others = [f"line {line}: {photo} ({label})" for line, photo, label in missing]
     return as_findings(
         "photo of the CSV not found",
@@ -363,22 +363,22 @@ def _missing(missing: Sequence[_Row], finder: _PhotoFinder) -> tuple[Finding, ..
     )
 
 
-def _where(row: _Row, finder: _PhotoFinder) -> str:
+def _near_miss(row: _Row, finder: _PhotoFinder) -> str:
     line, photo, label = row
     near = finder.nearest(photo)
     nearest = f", the nearest file is {near}" if near else ""
     return f"line {line}: {photo} ({label}){nearest}"
 
 
-def _odd_columns(
-    sheet: _Sheet, columns: _Columns, named: NamedColumns
+def _column_findings(
+    table: _Table, columns: _Columns, named: NamedColumns
 ) -> tuple[Finding, ...]:
-    subjects = [] if named.group else _known(sheet, SUBJECT_COLUMNS)
-    guess = [_describe(sheet, columns)] if columns.guessed else []
+    subjects = [] if named.group else _known(table, SUBJECT_COLUMNS)
+    guess = [_describe(table, columns)] if columns.guessed else []
     return (
         *as_findings(
             "column of the CSV that --group-by does not name",
-            [sheet.header[each] for each in subjects],
+            [table.header[each] for each in subjects],
             "photos of one subject on both sides make validation look too good",
         ),
         *as_findings(
@@ -389,7 +389,7 @@ def _odd_columns(
     )
 
 
-def _odd_labels(labels: Sequence[str]) -> tuple[Finding, ...]:
+def _label_findings(labels: Sequence[str]) -> tuple[Finding, ...]:
     return as_findings(
         "label that R, pandas or Excel write where there is none",
         sorted({label for label in labels if label.casefold() in _MISSING}),
@@ -397,82 +397,82 @@ def _odd_labels(labels: Sequence[str]) -> tuple[Finding, ...]:
     )
 
 
-def _describe(sheet: _Sheet, columns: _Columns) -> str:
-    labels = quoted_names(sheet.header[each] for each in columns.labels)
+def _describe(table: _Table, columns: _Columns) -> str:
+    labels = quoted_names(table.header[each] for each in columns.labels)
     where = "labels in" if len(columns.labels) == 1 else "a label each in"
-    return f"{sheet.name}: photos in {quoted(sheet.header[columns.photo])}, {where} {labels}"
+    return f"{table.name}: photos in {quoted(table.header[columns.photo])}, {where} {labels}"
 
 
-def _find_columns(sheet: _Sheet, finder: _PhotoFinder, named: NamedColumns) -> _Columns:
+def _find_columns(table: _Table, finder: _PhotoFinder, named: NamedColumns) -> _Columns:
     known = {*PHOTO_COLUMNS, *LABEL_COLUMNS}
     if any(
-        finder.find(cell, "") for cell in sheet.header if column_key(cell) not in known
+        finder.find(cell, "") for cell in table.header if column_key(cell) not in known
     ):
         raise _UnusableError(
-            f"begins with a photo ({quoted(','.join(sheet.header))}): add a first line "
+            f"begins with a photo ({quoted(','.join(table.header))}): add a first line "
             "that names the columns, such as image,label"
         )
-    group = _named(sheet, named.group, "--group-by") if named.group else None
-    photo = _named(sheet, named.photo, "--photo-column") if named.photo else None
+    group = _named(table, named.group, "--group-by") if named.group else None
+    photo = _named(table, named.photo, "--photo-column") if named.photo else None
     known_photo = photo is not None
     if photo is None:
-        photo, known_photo = _photo_column(sheet, finder)
+        photo, known_photo = _photo_column(table, finder)
     if named.label:
-        labels = (_named(sheet, named.label, "--label-column"),)
+        labels = (_named(table, named.label, "--label-column"),)
         return _Columns(photo, labels, group, not known_photo)
     # A column without a name counts rows.
     free = [
         number
-        for number, name in enumerate(sheet.header)
+        for number, name in enumerate(table.header)
         if name and number not in {photo, group}
     ]
-    named_so = [each for each in _known(sheet, LABEL_COLUMNS) if each in free]
-    if named_so:
-        return _Columns(photo, (named_so[0],), group, not known_photo)
-    told = _label_columns(sheet, free, photo)
-    return _Columns(photo, told, group, len(told) == 1 or not known_photo)
+    by_name = [each for each in _known(table, LABEL_COLUMNS) if each in free]
+    if by_name:
+        return _Columns(photo, (by_name[0],), group, not known_photo)
+    columns = _label_columns(table, free, photo)
+    return _Columns(photo, columns, group, len(columns) == 1 or not known_photo)
 
 
-def _named(sheet: _Sheet, wanted: str, option: str) -> int:
+def _named(table: _Table, wanted: str, option: str) -> int:
     found = [
         number
-        for number, name in enumerate(sheet.header)
+        for number, name in enumerate(table.header)
         if column_key(name) == column_key(wanted)
     ]
-    exact = [each for each in found if sheet.header[each] == normal_name(wanted)]
+    exact = [each for each in found if table.header[each] == normal_name(wanted)]
     fitting = exact or found
     if len(fitting) != 1:
         count = f"{len(fitting)} columns" if fitting else "no column"
         raise _UnusableError(
             f"has {count} {quoted(wanted)} ({option}); its columns are "
-            f"{', '.join(sheet.header)}"
+            f"{', '.join(table.header)}"
         )
     return fitting[0]
 
 
-def _known(sheet: _Sheet, names: Sequence[str]) -> list[int]:
-    """The columns that have one of *names*, in the order of these."""
-    keys = [column_key(name) for name in sheet.header]
+def _known(table: _Table, names: Sequence[str]) -> list[int]:
+    """Numbers of the columns with one of *names*, in the order of *names*."""
+    keys = [column_key(name) for name in table.header]
     return [keys.index(name) for name in names if name in keys]
 
 
-def _photo_column(sheet: _Sheet, finder: _PhotoFinder) -> tuple[int, bool]:
-    """The column of photos, and whether its name says so."""
-    known = _known(sheet, PHOTO_COLUMNS)
-    columns = range(len(sheet.header))
+def _photo_column(table: _Table, finder: _PhotoFinder) -> tuple[int, bool]:
+    """The column of photos, and whether its name told it."""
+    known = _known(table, PHOTO_COLUMNS)
+    columns = range(len(table.header))
     likely: list[int] = []
-    # Numbers that count rows are like lost zeros: files named to the letter win.
+    # Row numbers look like names with lost zeros: try exact names first.
     for find_photo in (finder.find, finder.find_loosely):
-        shares = [_share_found(sheet, each, find_photo) for each in columns]
+        shares = [_share_found(table, each, find_photo) for each in columns]
         best = max(known, key=shares.__getitem__, default=None)
         if best is not None and shares[best] > 0:
             return best, True
-        likely = likely or _likely(sheet, shares)
+        likely = likely or _likely(table, shares)
     if len(likely) == 1:
         return likely[0], False
     if known:
         return known[0], True
-    names = quoted_names(sheet.header[each] for each in likely or columns)
+    names = quoted_names(table.header[each] for each in likely or columns)
     what = "several" if likely else "no"
     raise _UnusableError(
         f"has {what} columns that hold names of the photos ({names}): name one with "
@@ -481,47 +481,47 @@ def _photo_column(sheet: _Sheet, finder: _PhotoFinder) -> tuple[int, bool]:
 
 
 def _share_found(
-    sheet: _Sheet, column: int, find_photo: Callable[[str, str], object]
+    table: _Table, column: int, find_photo: Callable[[str, str], object]
 ) -> float:
-    tried = sheet.tried(column)
+    tried = table.tried(column)
     return sum(find_photo(cell, "") is not None for cell in tried) / len(tried)
 
 
-def _likely(sheet: _Sheet, shares: Sequence[float]) -> list[int]:
-    """The columns that name photos, hardly any twice."""
+def _likely(table: _Table, shares: Sequence[float]) -> list[int]:
+    """Columns that name photos, almost all different."""
     return [
         number
-        for number, name in enumerate(sheet.header)
+        for number, name in enumerate(table.header)
         if name
         and shares[number] >= 0.5
-        and len(set(tried := sheet.tried(number))) >= 0.9 * len(tried)
+        and len(set(tried := table.tried(number))) >= 0.9 * len(tried)
     ]
 
 
-def _label_columns(sheet: _Sheet, free: list[int], photo: int) -> tuple[int, ...]:
-    """The column whose values are labels, or the columns that are labels."""
-    values = {each: {cells[each] for _, cells in sheet.rows} for each in free}
+def _label_columns(table: _Table, free: list[int], photo: int) -> tuple[int, ...]:
+    """The column whose values are labels, or the columns that each are one label."""
+    values = {each: {cells[each] for _, cells in table.rows} for each in free}
     flags = tuple(each for each in free if None not in map(parse_flag, values[each]))
-    fault = _flag_fault(sheet, flags, photo)
+    fault = _flag_fault(table, flags, photo)
     if len(flags) > 1 and not fault:
         return flags
-    others = {*_known(sheet, SUBJECT_COLUMNS), *_known(sheet, _PART_COLUMNS)}
+    others = {*_known(table, SUBJECT_COLUMNS), *_known(table, _PART_COLUMNS)}
     few = [
         each
         for each in free
-        if each not in others and 2 <= len(values[each]) <= len(sheet.rows) / 2
+        if each not in others and 2 <= len(values[each]) <= len(table.rows) / 2
     ]
     if len(few) == 1:
         return (few[0],)
     if len(few) > 1 and set(few) <= set(flags):
         raise _UnusableError(f"{fault}: name one column with --label-column")
-    names = quoted_names(sheet.header[each] for each in few or range(len(sheet.header)))
+    names = quoted_names(table.header[each] for each in few or range(len(table.header)))
     what = "several columns that could be labels" if few else "no label column"
     raise _UnusableError(f"has {what} ({names}): name one with --label-column")
 
 
-def _flag_fault(sheet: _Sheet, flags: Sequence[int], photo: int) -> str:
-    for line, cells in sheet.rows:
+def _flag_fault(table: _Table, flags: Sequence[int], photo: int) -> str:
+    for line, cells in table.rows:
         count = sum(map(bool, (parse_flag(cells[each]) for each in flags)))
         if count != 1:
             return (
@@ -533,14 +533,14 @@ def _flag_fault(sheet: _Sheet, flags: Sequence[int], photo: int) -> str:
 
 @dataclass(frozen=True)
 class _Match:
-    """*is_loose*: more than the case of the name differs."""
+    """The photo of a row; *is_loose*: more than the case of its name differs."""
 
     file: SourceFile
     is_loose: bool
 
 
 class _PhotoFinder:
-    """Finds the photo that a cell of a CSV names, by its name with or without ending."""
+    """Finds the photo that a CSV cell names, with or without its file ending."""
 
     def __init__(self, photos: Sequence[SourceFile]) -> None:
         self._photos = photos
@@ -551,7 +551,7 @@ class _PhotoFinder:
                 self._exact[each].append(photo)
 
     def find(self, cell: str, label: str) -> SourceFile | None:
-        """The one photo of that name; *label* is its class folder if several have it."""
+        """The one photo of that name; of several, the one in the folder *label*."""
         *folders, name = _parts(cell) or [""]
         found = self._exact.get(name, ())
         if folders:
@@ -561,9 +561,9 @@ class _PhotoFinder:
     def find_loosely(
         self, cell: str, label: str, taken: Container[str] = ()
     ) -> _Match | None:
-        """The same by a name of other case, ending, zeros, or another machine's folders.
+        """The one photo whose name differs in case, ending, zeros or outer folders only.
 
-        The paths in *taken* are not it.
+        Photos whose paths are in *taken* do not count.
         """
         *folders, name = _parts(cell) or [""]
         stem = _stem(name)
@@ -581,19 +581,19 @@ class _PhotoFinder:
         return None
 
     def nearest(self, cell: str) -> str | None:
-        """The path of the photo whose name is most like that of *cell*."""
+        """The path of the photo whose name is most similar to *cell*."""
         stem = _stem((_parts(cell) or [""])[-1])
         paths = {_stem(_parts(photo.path)[-1]): photo.path for photo in self._photos}
         near = nearest_name(stem, paths)
         return paths[near] if near else None
 
     def copies(self, cell: str) -> list[str]:
-        """The paths of the photos that *cell* may mean, if these are several."""
+        """The paths of all photos that *cell* names, if there are several."""
         found = self._exact.get((_parts(cell) or [""])[-1], ())
         return [photo.path for photo in found] if len(found) > 1 else []
 
     def example(self) -> str:
-        """How the photos are called."""
+        """A sentence that shows how the photos are named."""
         first = next((photo.path for photo in self._photos), None)
         return f"the first photo is {first}" if first else "there are no photos"
 
@@ -615,7 +615,7 @@ class _PhotoFinder:
         if folders and found:
             common = {photo.path: _common(photo, folders) for photo in found}
             most = max(common.values())
-            # Only a folder that is not here can be another machine's.
+            # Only a folder that the source lacks can be another machine's.
             if most == 0 and loose_name(folders[-1]) in self._folders:
                 return None
             found = [photo for photo in found if common[photo.path] == most]
@@ -630,19 +630,19 @@ class _PhotoFinder:
 
 
 def _parts(path: str) -> list[str]:
-    """The names in *path*, which may be another system's, in their normal form."""
+    """The names in *path* in normal form; separators may be those of another system."""
     names = (normal_name(each) for each in path.replace("\\", "/").split("/"))
     return [each for each in names if each not in {"", "."}]
 
 
 def _stem(name: str) -> str:
-    """*name* without a photo's ending."""
+    """*name* without the ending of a photo file."""
     stem, ending = os.path.splitext(name)  # noqa: PTH122
     return stem if ending.lower() in PHOTO_SUFFIXES else name
 
 
 def _common(photo: SourceFile, folders: Sequence[str]) -> int:
-    """How many folders, from the last, *photo* lies in as *folders* say."""
+    """Number of equal folders, counted from the innermost, of *photo* and *folders*."""
     own = map(loose_name, reversed(_parts(photo.path)[:-1]))
     given = map(loose_name, reversed(folders))
     count = 0

@@ -1,8 +1,8 @@
-"""Photos whose label is in their name (``cat.0.jpg``) or their folder (``cat/0.jpg``).
+"""Labels from folders (``cat/0.jpg``) or from file names (``cat.0.jpg``).
 
-The whole tree is surveyed once: which folders are only wrapped around others, which are
-parts (train, valid, test), which are classes. Whatever is not taken is told with its
-reason; nothing is passed over.
+The folder tree is walked once, to see which folders only wrap others, which are parts
+(train, valid, test) and which are classes. Every photo is taken, or left out with a
+reason.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from models.errors import DatasetError, quoted, quoted_names
 from models.text import loose_name, normal_name
 
 FLAT_NAME: Final = re.compile(r"(.+?)\.\d+\.[^.]+$")
-"""Kaggle's: the label is the text before the first dot that a number follows."""
+"""Kaggle's flat names: the label is the text before the first dot with a number after it."""
 
 _BESIDE_CLASSES: Final = "photo beside the class folders"
 _BESIDE_PARTS: Final = "photo beside the folders of the parts"
@@ -41,12 +41,12 @@ _NOT_FLAT: Final = "photo that is not named as the others are"
 _MASK: Final = "mask or annotation of a photo"
 
 _MASKS: Final = re.compile("(masks|segmentations?|annotations?|trimaps|groundtruths?)")
-"""Folders of pictures that are no photos, by the letters of their names."""
+"""Names of folders whose pictures are no photos, letters only."""
 _IMAGES: Final = re.compile("(images?|imgs?|photos?|pics?|pictures?|jpe?gs?)")
 _PIECE: Final = re.compile(
     "(.*[^a-z])?(images?|imgs?|photos?|pics?|batch|shard)([^a-z]|part|set|batch)*"
 )
-"""The name of folders that differ in a number only: images_001 and images_002."""
+"""Names of folders that hold pieces of one set: images_001 and images_002."""
 _MASK_NAME: Final = re.compile("(.+?)[ _-](mask|segmentation|superpixels)(_[0-9]+)?")
 
 _REPEATED: Final = "folder that holds the classes beside it again"
@@ -62,27 +62,27 @@ _REMEDIES: Final = {
 def collect_from_folders(
     listing: Listing, layout: str | None = None
 ) -> CollectedPhotos:
-    """All photos of *listing* by part and label, as names and folders say.
+    """The photos of *listing* by part and label, from folders or file names.
 
-    *layout* is flat, classes or None: whichever labels more photos. Folders around all
-    others are skipped at any depth; parts are recognised by name (`part_of`). Test
+    *layout* is flat, classes or None: the one that labels more photos. Folders that only
+    wrap others are skipped at any depth; parts are recognised by name (`part_of`). Test
     photos have a label if they lie in folders of the training classes. ``labelled`` is
-    empty where nothing labels a photo.
+    empty if no photo has a label.
 
     Raises:
         DatasetError: two folders hold parts of their own, there are parts but no
             training part, or several folders hold the same folders.
     """
-    survey = _Survey(listing, layout)
+    collector = _Collector(listing, layout)
     tree = _tree(listing)
-    survey.leave_masks(tree)
-    survey.place(tree)
-    return survey.collection()
+    collector.leave_masks(tree)
+    collector.place(tree)
+    return collector.collection()
 
 
 @dataclass(eq=False)
 class _Folder:
-    """A folder with the photos right in it, and its subfolders that hold photos."""
+    """A folder: the photos directly in it, and its subfolders that hold photos."""
 
     name: str
     path: str
@@ -97,16 +97,16 @@ class _Folder:
 
     @cached_property
     def normal_names(self) -> frozenset[str]:
-        """The names of its subfolders in their normal form."""
+        """The names of its subfolders in normal form."""
         return frozenset(map(normal_name, self.folders))
 
     @cached_property
     def loose_names(self) -> frozenset[str]:
-        """The same without case and leading zeros."""
+        """The names of its subfolders without case and leading zeros."""
         return frozenset(map(loose_name, self.folders))
 
     def flat(self) -> list[SourceFile]:
-        """The photos right in it whose names begin with a label."""
+        """The photos directly in it whose names begin with a label."""
         return [photo for photo in self.photos if FLAT_NAME.match(photo.name)]
 
 
@@ -121,16 +121,16 @@ def _tree(listing: Listing) -> _Folder:
     return top
 
 
-class _Survey:
+class _Collector:
     def __init__(self, listing: Listing, layout: str | None) -> None:
         self._listing = listing
-        self._asked = layout
+        self._requested = layout
         self._layout = layout or "classes"
         self._labelled: dict[str, list[SourcePhoto]] = defaultdict(list)
         self._unlabelled: dict[str, list[SourceFile]] = defaultdict(list)
         self._parts: dict[str, str] = {}
         self._left: dict[str, str] = {}
-        self._odd: dict[str, list[str]] = defaultdict(list)
+        self._examples: dict[str, list[str]] = defaultdict(list)
 
     def leave_masks(self, folder: _Folder) -> None:
         """Take masks and annotations that lie beside their photos out of *folder*."""
@@ -148,7 +148,7 @@ class _Survey:
             self.leave_masks(child)
 
     def place(self, folder: _Folder) -> None:
-        """Allot the photos in *folder*, of which the part is not known yet."""
+        """Sort the photos of *folder*, whose part is not known yet, into parts."""
         folder, skipped = _unwrap(folder)
         self._leave(_BESIDE_CLASSES, skipped)
         if _are_classes_of_parts(folder):
@@ -204,10 +204,10 @@ class _Survey:
         nested = [photo for child in folder.folders.values() for photo in child.below()]
         layout = "flat" if len(folder.flat()) > len(nested) else "classes"
         if part != TEST:
-            layout = self._asked or layout
+            layout = self._requested or layout
         if part == TRAIN:
             self._layout = layout
-        if part == TRAIN and self._asked is None and layout == "classes":
+        if part == TRAIN and self._requested is None and layout == "classes":
             _check_variants(folder)
         if layout == "flat":
             self._take_flat(folder, part)
@@ -228,7 +228,7 @@ class _Survey:
 
     def _take_classes(self, folder: _Folder, part: str) -> None:
         classes = []
-        if part == TRAIN and self._asked is None and _are_pieces(folder):
+        if part == TRAIN and self._requested is None and _are_pieces(folder):
             self._leave(IN_PIECES, folder.below())
             return
         for child in folder.folders.values():
@@ -236,7 +236,7 @@ class _Survey:
             if copy is None:
                 classes.append(child)
                 continue
-            self._odd[_REPEATED].append(child.path)
+            self._examples[_REPEATED].append(child.path)
             classes += copy.folders.values()
             self._leave(_BESIDE_CLASSES, [*skipped, *copy.photos])
         for child in classes:
@@ -246,11 +246,11 @@ class _Survey:
         else:
             self._leave(_BESIDE_CLASSES, folder.photos)
         if part != TEST:
-            self._look_at_classes(folder)
+            self._report_folders(folder)
 
-    def _look_at_classes(self, folder: _Folder) -> None:
-        repeated = self._odd[_REPEATED]
-        self._odd[_OF_FOLDERS] += [
+    def _report_folders(self, folder: _Folder) -> None:
+        repeated = self._examples[_REPEATED]
+        self._examples[_OF_FOLDERS] += [
             child.path
             for child in folder.folders.values()
             if child.path not in repeated
@@ -261,7 +261,7 @@ class _Survey:
             {x[len(prefix) :].partition("/")[0] for x in paths if x.startswith(prefix)}
             for paths in (self._listing.folders, self._left)
         )
-        self._odd[EMPTY] += [
+        self._examples[EMPTY] += [
             prefix + name
             for name in sorted(names - set(folder.folders) - left)
             if part_of(name, alone=True) is None
@@ -274,7 +274,7 @@ class _Survey:
         self._left.update((photo.path, reason) for photo in photos)
 
     def collection(self) -> CollectedPhotos:
-        """What was found."""
+        """All photos by part, with what was left out."""
         labels = {normal_name(photo.label) for photo in self._labelled[TRAIN]}
         valid = {normal_name(photo.label) for photo in self._labelled[VALID]}
         if len(valid) == 1 and not valid & labels:  # val/images: no class
@@ -299,7 +299,7 @@ class _Survey:
             findings=tuple(
                 finding
                 for kind, remedy in _REMEDIES.items()
-                for finding in as_findings(kind, self._odd[kind], remedy)
+                for finding in as_findings(kind, self._examples[kind], remedy)
             ),
             parts=self._parts,
             left=self._left,
@@ -316,7 +316,7 @@ def _is_mask(photo: SourceFile, stems: Container[str]) -> bool:
 
 
 def _mask_folders(folder: _Folder) -> list[_Folder]:
-    """Folders called masks, say, beside one called images or beside the same names."""
+    """Folders named like masks, beside a folder of images or beside equal file names."""
     children = list(folder.folders.values())
     masks = [child for child in children if _MASKS.fullmatch(_letters(child.name))]
     others = [child for child in children if child not in masks]
@@ -330,7 +330,7 @@ def _mask_folders(folder: _Folder) -> list[_Folder]:
         child
         for child in masks
         if all(_stem(photo.name) in stems for photo in child.below())
-        # Every class may count its photos: 1.jpg, 2.jpg.
+        # Numbers such as 1.jpg are in every class, so they tell nothing.
         and not any(_stem(photo.name).isdigit() for photo in child.below())
     ]
 
@@ -340,9 +340,9 @@ def _letters(name: str) -> str:
 
 
 def _check_variants(folder: _Folder) -> None:
-    """Refuse folders that all hold the same folders, or several of those beside them.
+    """Refuse folders that all hold the same folders, or the same as beside them.
 
-    Nothing tells which of them are the classes.
+    Either could be the classes.
 
     Raises:
         DatasetError: there are such folders; it names them.
@@ -375,7 +375,7 @@ def _holds_only_folders(folder: _Folder) -> bool:
 
 
 def _held_again(folder: _Folder, child: _Folder) -> list[str]:
-    """The folders in *child* that are called as its neighbours in *folder* are."""
+    """The folders in *child* with the same names as its neighbours in *folder*."""
     own = loose_name(child.name)
     return [
         name
@@ -385,7 +385,7 @@ def _held_again(folder: _Folder, child: _Folder) -> list[str]:
 
 
 def _unwrap(folder: _Folder) -> tuple[_Folder, list[SourceFile]]:
-    """The first folder that is not only wrapped around another, and photos outside it."""
+    """The first folder that does more than wrap another, and the photos outside it."""
     skipped: list[SourceFile] = []
     while len(folder.folders) == 1 and not folder.flat():
         (child,) = folder.folders.values()
@@ -418,7 +418,7 @@ def _has_parts(folder: _Folder) -> bool:
 
 
 def _are_classes_of_parts(folder: _Folder) -> bool:
-    """Whether each class holds its parts: cat/train, cat/test, dog/train, dog/test."""
+    """Whether each class is divided into parts: cat/train, cat/test, dog/train."""
     children = folder.folders.values()
     return len(children) > 1 and all(
         not child.photos
@@ -432,7 +432,7 @@ def _are_classes_of_parts(folder: _Folder) -> bool:
 
 
 def _unnamed_train(folder: _Folder) -> _Folder | None:
-    """The one folder beside test or valid that holds classes: images, test."""
+    """The training folder without that name: images, beside test or valid."""
     parts = [x for name, x in folder.folders.items() if part_of(name, alone=True)]
     others = [child for child in folder.folders.values() if child not in parts]
     if len(others) != 1 or not parts:
@@ -446,7 +446,7 @@ def _unnamed_train(folder: _Folder) -> _Folder | None:
 
 
 def _are_pieces(folder: _Folder) -> bool:
-    """Whether the folders are pieces of one: images_001, images_002, no classes in them."""
+    """Whether the folders are pieces of one set (images_001, images_002), not classes."""
     names = {re.sub("[0-9]+", "0", name.lower()) for name in folder.folders}
     return (
         len(folder.folders) > 1
@@ -457,7 +457,7 @@ def _are_pieces(folder: _Folder) -> bool:
 
 
 def _parts_beside_classes(folder: _Folder) -> list[_Folder]:
-    """Folders called test or valid beside the classes, or beside photos called cat.0.jpg."""
+    """Folders named test or valid beside the classes, or beside photos like cat.0.jpg."""
     beside = [
         child
         for name, child in folder.folders.items()
@@ -470,7 +470,7 @@ def _parts_beside_classes(folder: _Folder) -> list[_Folder]:
 def _repeated(
     folder: _Folder, child: _Folder
 ) -> tuple[_Folder | None, list[SourceFile]]:
-    """*child* unwrapped if it holds its neighbours again: flowers/rose, flowers/flowers/rose."""
+    """*child* unwrapped if it repeats its neighbours: flowers/rose, flowers/flowers/rose."""
     inner, skipped = _unwrap(child)
     names = {normal_name(name) for name in inner.folders}
     if not names or (len(names) == 1 and child.name != folder.name):

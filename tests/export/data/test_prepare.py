@@ -195,7 +195,7 @@ def test_full_disk_names_folder_and_bytes_and_the_run_goes_on(tmp_path: Path) ->
 def test_two_groups_are_enough_for_a_split(tmp_path: Path) -> None:
     source = write_drivers(tmp_path / "drivers", drivers=2)
 
-    made = prepared(source, reading=SourceOptions(group_by="subject"))
+    made = prepared(source, source_options=SourceOptions(group_by="subject"))
 
     assert made.manifest.counts()["valid"] == {"c0": 5, "c1": 5}
 
@@ -232,4 +232,4 @@ def test_layout_can_be_forced(tmp_path: Path) -> None:
     source = write_flat(tmp_path / "redux")
 
     with pytest.raises(DatasetError, match="in class folders"):
-        prepared(source, reading=SourceOptions(layout="classes"))
+        prepared(source, source_options=SourceOptions(layout="classes"))

@@ -86,7 +86,7 @@ def test_hostile_zip_members_are_left_out_and_named(tmp_path: Path) -> None:
 def test_drivers_are_never_on_both_sides(tmp_path: Path) -> None:
     source = write_drivers(tmp_path / "drivers")
 
-    made = prepared(source, reading=SourceOptions(group_by="subject"))
+    made = prepared(source, source_options=SourceOptions(group_by="subject"))
 
     sides = {
         part: {file.group for file in made.manifest.part(part)}
@@ -108,7 +108,7 @@ def test_csv_columns_stand_in_any_order_and_missing_photos_are_named(
     labels = tmp_path / "labels.csv"
     labels.write_text("\n".join(["img,classname", *listed, "gone.png,c0"]))
 
-    made = prepared(source, reading=SourceOptions(csv=labels))
+    made = prepared(source, source_options=SourceOptions(csv=labels))
 
     assert len(made.manifest.part("train")) == 45
     assert made.manifest.findings[0].examples == ("line 62: gone.png (c0)",)
@@ -151,14 +151,16 @@ def test_csv_that_does_not_fit_is_refused(
     (tmp_path / "list.csv").write_text(table)
 
     with pytest.raises(DatasetError, match=complaint):
-        prepared(source, reading=SourceOptions(csv=tmp_path / "list.csv"))
+        prepared(source, source_options=SourceOptions(csv=tmp_path / "list.csv"))
 
 
 def test_group_without_csv_is_misuse(tmp_path: Path) -> None:
     source = write_flat(tmp_path / "redux")
 
     with pytest.raises(InvalidRequestError, match="--csv"):
-        prepared(source, reading=SourceOptions(layout="flat", group_by="subject"))
+        prepared(
+            source, source_options=SourceOptions(layout="flat", group_by="subject")
+        )
 
 
 def test_idx_files_become_lossless_photos_with_a_truth_for_the_test(
@@ -176,7 +178,9 @@ def test_idx_files_become_lossless_photos_with_a_truth_for_the_test(
     write_idx(source / "t10k-images-idx3-ubyte", pixels[30:])
     write_idx(source / "t10k-labels-idx1-ubyte", numbers[30:])
 
-    made = prepared(source, reading=SourceOptions(labels=("boot", "bag", "coat")))
+    made = prepared(
+        source, source_options=SourceOptions(labels=("boot", "bag", "coat"))
+    )
 
     files = [*made.manifest.part("train"), *made.manifest.part("valid")]
     for file in files:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from export.data.layouts.collect import SourceOptions
-from export.data.layouts.csv_labels import FoundLists, NamedColumns, find_lists
+from export.data.layouts.csv_labels import LabelFiles, NamedColumns, find_label_files
 from export.data.prepare import StrictError
 from export.data.sources.archives import Archives
 from export.data.sources.files import Listing, Origin, SourceFile
@@ -25,22 +25,22 @@ def look(
     content: str | bytes,
     photos: tuple[str, ...] = PHOTOS,
     named: NamedColumns | None = None,
-) -> FoundLists:
+) -> LabelFiles:
     path = tmp_path / "labels.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     files = [SourceFile("labels.csv", path.stat().st_size, Origin(path))]
     files += [SourceFile(each, 1, Origin(tmp_path / each)) for each in photos]
     with Archives(tmp_path) as archives:
         listing = Listing(tuple(files), ())
-        return find_lists(listing, archives, None, named or NamedColumns())
+        return find_label_files(listing, archives, None, named or NamedColumns())
 
 
-def labels_of(found: FoundLists) -> dict[str, str]:
+def labels_of(found: LabelFiles) -> dict[str, str]:
     assert not found.refused
     return {each.file.path: each.label for each in found.only().labelled}
 
 
-def refusal(found: FoundLists) -> str:
+def refusal(found: LabelFiles) -> str:
     assert not found.usable
     return found.refused["labels.csv"]
 
@@ -243,7 +243,9 @@ def test_list_that_was_seen_and_not_taken_is_named(tmp_path: Path) -> None:
     (source / "train").rmdir()
     with pytest.raises(StrictError, match="1 CSV file not taken"):
         prepared(source, strict=True)
-    assert prepared(source, reading=SourceOptions("classes"), strict=True).changed
+    assert prepared(
+        source, source_options=SourceOptions("classes"), strict=True
+    ).changed
 
 
 def test_csv_in_an_archive_can_be_named(tmp_path: Path) -> None:
@@ -255,8 +257,10 @@ def test_csv_in_an_archive_can_be_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"'a.csv', 'b.csv'.*--csv"):
         prepared(tmp_path / "dogs.zip")
     with pytest.raises(InvalidRequestError, match=r"'a.csv', 'b.csv'"):
-        prepared(tmp_path / "dogs.zip", reading=SourceOptions(csv=Path("c.csv")))
-    made = prepared(tmp_path / "dogs.zip", reading=SourceOptions(csv=Path("a.csv")))
+        prepared(tmp_path / "dogs.zip", source_options=SourceOptions(csv=Path("c.csv")))
+    made = prepared(
+        tmp_path / "dogs.zip", source_options=SourceOptions(csv=Path("a.csv"))
+    )
     assert made.manifest.labels == ("cat", "dog")
 
 
@@ -264,5 +268,5 @@ def test_column_of_a_csv_needs_a_csv(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match=r"--label-column breed .* --csv"):
         prepared(
             write_photos(tmp_path / "dogs"),
-            reading=SourceOptions("classes", label_column="breed"),
+            source_options=SourceOptions("classes", label_column="breed"),
         )

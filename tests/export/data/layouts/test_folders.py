@@ -322,7 +322,7 @@ def test_masks_named_as_their_photos_are_left_out(tmp_path: Path) -> None:
 def test_layout_classes_takes_the_outer_folders(tmp_path: Path) -> None:
     source = write_tree(tmp_path / "src", cat__a=4, cat__b=4, dog__a=4, dog__b=4)
 
-    assert parts_of(source, reading=SourceOptions("classes")) == SPLIT
+    assert parts_of(source, source_options=SourceOptions("classes")) == SPLIT
 
 
 def test_photos_that_cannot_be_read_are_named_where_no_classes_are_left(

@@ -167,13 +167,17 @@ def test_names_of_another_encoding_are_refused_until_it_is_named(
     for name in ("pets.zip", "pets.tar"):
         for encoding in (None, "ascii"):
             with pytest.raises(DatasetError, match="--encoding"):
-                prepared(tmp_path / name, reading=SourceOptions(encoding=encoding))
+                prepared(
+                    tmp_path / name, source_options=SourceOptions(encoding=encoding)
+                )
     with pytest.raises(InvalidRequestError, match="'klingon'"):
-        prepared(tmp_path / "pets.zip", reading=SourceOptions(encoding="klingon"))
+        prepared(
+            tmp_path / "pets.zip", source_options=SourceOptions(encoding="klingon")
+        )
     for name in ("pets.zip", "pets.tar"):
         dest = tmp_path / f"out of {name}"
         made = prepared(
-            tmp_path / name, dest=dest, reading=SourceOptions(encoding="gbk")
+            tmp_path / name, dest=dest, source_options=SourceOptions(encoding="gbk")
         )
         assert made.manifest.labels == tuple(sorted(labels))
 
