@@ -30,11 +30,39 @@ from models.images.codec import decode_grey
 from models.text import is_utf8, normal_name, printable
 
 THUMBNAIL_SIDE: Final = 24
+TINY_SHARE: Final = 1 / 20
+"""A class with a smaller share of the largest class's photos is probably a mistake."""
+
+MAX_HASH_DISTANCE: Final = 6
+"""Bits of 64; 99 % of real photos differ by less when saved as JPEG of half the size."""
+
+MAX_DIFFERENCE: Final = 0.08
+"""Root mean square difference of the grey copies, each scaled to mean 0, deviation 1.
+
+Photos saved again (JPEG quality 50, or half the size) differed by less than 0.05 in 99 %
+of cases; of 10,000 similar pieces of clothing (5e7 pairs, 350,000 of them with similar
+hashes) half a dozen pairs stay below 0.08, and thousands below 0.2.
+"""
+
+MIN_CONTRAST: Final = 4.0
+"""Grey levels; below it, noise alone would tell two photos of a wall apart."""
+
+_MAX_LABEL_BYTES: Final = 200
+_QUOTED: Final = frozenset(",\"'`; ")
+_MOST_NAMED: Final = 5
+_REMEDIES: Final = {
+    "with two labels": "look at them and keep the right label",
+    "across": "remove one, or group them with a CSV and --group-by",
+    "in": "remove one of them",
+}
+_ROWS: Final = 64
+_COLUMNS: Final = 4096  # 64 x 4096 hashes are 2 MB: they stay in the processor's cache
+_COARSE_SIDE: Final = 6
 
 
 @dataclass(frozen=True, eq=False)
 class ScannedPhoto:
-    """A photo that decodes: its content's hash and size in bytes, and its grey copy."""
+    """A photo that decodes: hash and size in bytes of its file, and a small grey copy."""
 
     photo: SourcePhoto
     sha256: str
@@ -44,7 +72,7 @@ class ScannedPhoto:
 
 @dataclass(frozen=True)
 class UnreadablePhoto:
-    """A photo that does not decode, and why; its hash if it could be read at all."""
+    """A photo that does not decode, and why; its hash if the file could be read."""
 
     photo: SourcePhoto
     reason: str
@@ -57,7 +85,9 @@ def scan_photos(
     read: Callable[[SourcePhoto], bytes],
     progress: Progress,
 ) -> tuple[list[ScannedPhoto], list[UnreadablePhoto]]:
-    """Read and decode all *photos*, in their order; the second list is what failed.
+    """Read and decode all *photos*, in order; the second list holds the failures.
+
+    Only the hash and the grey copy of each photo stay in memory: 600 bytes.
 
     Raises:
         DatasetError: a photo is gone since it was listed.
@@ -73,6 +103,166 @@ def scan_photos(
             bad.append(result)
         progress("check photos", number, len(photos))
     return good, bad
+
+
+def check_utf8(names: Iterable[str]) -> None:
+    """Accept *names* of files and folders that a CSV, a card or a report can hold.
+
+    Raises:
+        DatasetError: some are not UTF-8; it names the first.
+    """
+    wrong = [printable(name) for name in names if not is_utf8(name)]
+    if wrong:
+        more = f" and {len(wrong) - _MOST_NAMED:,} more" if wrong[_MOST_NAMED:] else ""
+        message = (
+            f"names that are not UTF-8: {', '.join(wrong[:_MOST_NAMED])}{more}. Rename "
+            "these files or folders (convmv does many at once)"
+        )
+        raise DatasetError(message)
+
+
+def check_labels(photos: Sequence[SourcePhoto]) -> tuple[Finding, ...]:
+    """Findings about the labels of *photos*: tiny classes, quoting, upper and lower case.
+
+    Raises:
+        DatasetError: a label cannot be a folder's name, or a path is not UTF-8.
+    """
+    check_utf8(photo.file.path for photo in photos)
+    counts = Counter(photo.label for photo in photos)
+    for label in counts:
+        _check_label(label)
+    largest = max(counts.values())
+    tiny = [
+        f"{label} ({count} photos)"
+        for label, count in sorted(counts.items(), key=lambda item: item[1])
+        if count < largest * TINY_SHARE
+    ]
+    special = [repr(label) for label in sorted(counts) if not _QUOTED.isdisjoint(label)]
+    return (
+        *as_findings("tiny class", tiny, "see that the folder is a class at all"),
+        *as_findings("label that CSV must quote", special, "give it a plainer name"),
+        *as_findings(
+            "labels alike but for case", _case_variants(counts), "merge or rename them"
+        ),
+    )
+
+
+def check_names(photos: Sequence[SourcePhoto]) -> tuple[Finding, ...]:
+    """Findings about file names of one class that differ in case only.
+
+    One of them is lost on a disk that ignores case.
+
+    Raises:
+        DatasetError: a path is not UTF-8.
+    """
+    check_utf8(photo.file.path for photo in photos)
+    by_label: dict[str, list[str]] = defaultdict(list)
+    for photo in photos:
+        by_label[photo.label].append(photo.file.path)
+    alike = [pair for paths in by_label.values() for pair in _case_variants(paths)]
+    return as_findings(
+        "file names alike but for case", alike, "rename all but one of them"
+    )
+
+
+def check_varied(contents: Collection[str | bytes]) -> None:
+    """Accept photos unless their *contents* are all the same.
+
+    Raises:
+        DatasetError: they are.
+    """
+    if len(contents) > 1 and len(set(contents)) == 1:
+        message = (
+            f"all {len(contents):,} photos are the same, or look it: check that the "
+            "originals are intact"
+        )
+        raise DatasetError(message)
+
+
+def check_different(labels: Sequence[str], hashes: Sequence[str]) -> None:
+    """Accept classes that hold different photos; *hashes* are the photos' sha256.
+
+    Raises:
+        DatasetError: all photos are the same, or two classes hold the same ones.
+    """
+    check_varied(hashes)
+    contents: dict[str, set[str]] = defaultdict(set)
+    for label, sha256 in zip(labels, hashes, strict=True):
+        contents[label].add(sha256)
+    first_of: dict[frozenset[str], str] = {}
+    for label in sorted(contents):
+        first = first_of.setdefault(frozenset(contents[label]), label)
+        if first != label:
+            message = (
+                f"classes {quoted(first)} and {quoted(label)} hold the same photos: "
+                "nothing tells them apart; remove or replace one of them"
+            )
+            raise DatasetError(message)
+
+
+def find_duplicates(
+    photos: Sequence[ScannedPhoto], parts: Sequence[str]
+) -> tuple[Finding, ...]:
+    """Findings about exact and near duplicates among *photos*, the worst kind first.
+
+    *parts* has the part of each photo. Of exact duplicates only one is compared for near
+    ones.
+    """
+    found: dict[tuple[str, str, str], _Pairs] = defaultdict(_Pairs)
+    first_of: dict[str, int] = {}
+    for index, photo in enumerate(photos):
+        first = first_of.setdefault(photo.sha256, index)
+        if first != index:
+            _add(found, "exact", (first, index), 0, photos, parts)
+    single = list(first_of.values())
+    if single:
+        thumbnails = np.stack([photos[index].thumbnail for index in single])
+        for first, second, difference in find_similar_pairs(thumbnails):
+            pair = single[first], single[second]
+            _add(found, "near", pair, difference, photos, parts)
+    return tuple(
+        Finding(
+            f"{how} duplicates {where} {which}".rstrip(),
+            found[how, where, which].count,
+            _REMEDIES[where],
+            found[how, where, which].texts(),
+        )
+        for where in _REMEDIES
+        for how in ("exact", "near")
+        for which in sorted(key[2] for key in found if key[:2] == (how, where))
+    )
+
+
+def duplicate_groups(photos: Sequence[ScannedPhoto]) -> list[str]:
+    """The group of each photo: exact duplicates share one, "" for the others."""
+    members: dict[str, int] = defaultdict(int)
+    for photo in photos:
+        members[photo.sha256] += 1
+    return [
+        f"same-{photo.sha256[:16]}" if members[photo.sha256] > 1 else ""
+        for photo in photos
+    ]
+
+
+def find_similar_pairs(
+    thumbnails: NDArray[np.uint8],
+) -> Iterator[tuple[int, int, float]]:
+    """All pairs of grey copies [N, S, S] that look the same: numbers and difference.
+
+    A difference hash (64 bits: is each of 8 x 8 cells brighter than its right neighbour)
+    proposes pairs; it survives scaling, re-encoding and other brightness, but drowns in
+    similar photos where most cells are background, as in MNIST. So the grey copies of a
+    pair are compared too, relative to their contrast. Difference 0: the same up to
+    brightness.
+    """
+    coarse = _coarse(thumbnails)
+    for firsts, seconds in _candidates(_difference_hashes(thumbnails)):
+        # Means of blocks never differ more than the blocks: no pair is lost here.
+        near = _rms(coarse[firsts], coarse[seconds]) <= MAX_DIFFERENCE
+        firsts, seconds = firsts[near], seconds[near]
+        differences = _differences(thumbnails[firsts], thumbnails[seconds])
+        for index in np.flatnonzero(differences <= MAX_DIFFERENCE):
+            yield int(firsts[index]), int(seconds[index]), float(differences[index])
 
 
 def _scan(
@@ -96,77 +286,6 @@ def _scan(
     return ScannedPhoto(photo, sha256, len(image), thumbnail)
 
 
-TINY_SHARE: Final = 1 / 20
-"""A class with fewer photos than that share of the largest was hardly meant as one."""
-
-_MAX_LABEL_BYTES: Final = 200
-_QUOTED: Final = frozenset(",\"'`; ")
-_MOST_NAMED: Final = 5
-
-
-def check_utf8(names: Iterable[str]) -> None:
-    """Accept *names* of files and folders that a CSV, a card or a report can hold.
-
-    Raises:
-        DatasetError: some are not UTF-8; it names the first.
-    """
-    wrong = [printable(name) for name in names if not is_utf8(name)]
-    if wrong:
-        more = f" and {len(wrong) - _MOST_NAMED:,} more" if wrong[_MOST_NAMED:] else ""
-        message = (
-            f"names that are not UTF-8: {', '.join(wrong[:_MOST_NAMED])}{more}. Rename "
-            "these files or folders (convmv does many at once)"
-        )
-        raise DatasetError(message)
-
-
-def check_labels(photos: Sequence[SourcePhoto]) -> tuple[Finding, ...]:
-    """What is odd about the labels of *photos*: quoting, case, tiny classes.
-
-    Raises:
-        DatasetError: a label cannot be a folder's name, a path is not UTF-8, or there
-            are not two labels.
-    """
-    check_utf8(photo.file.path for photo in photos)
-    counts = Counter(photo.label for photo in photos)
-    for label in counts:
-        _check_label(label)
-    if len(counts) < 2:
-        found = f"1 class ({', '.join(counts)})" if counts else "no class"
-        message = f"{found}: at least two are needed to tell photos apart"
-        raise DatasetError(message)
-    largest = max(counts.values())
-    tiny = [
-        f"{label} ({count} photos)"
-        for label, count in sorted(counts.items(), key=lambda item: item[1])
-        if count < largest * TINY_SHARE
-    ]
-    quoted = [repr(label) for label in sorted(counts) if not _QUOTED.isdisjoint(label)]
-    return (
-        *as_findings("tiny class", tiny, "see that the folder is a class at all"),
-        *as_findings("label that CSV must quote", quoted, "give it a plainer name"),
-        *as_findings(
-            "labels alike but for case", _alike(counts), "merge or rename them"
-        ),
-    )
-
-
-def check_names(photos: Sequence[SourcePhoto]) -> tuple[Finding, ...]:
-    """Files of one class whose names differ in case only: one is lost on other disks.
-
-    Raises:
-        DatasetError: a path is not UTF-8.
-    """
-    check_utf8(photo.file.path for photo in photos)
-    by_label: dict[str, list[str]] = defaultdict(list)
-    for photo in photos:
-        by_label[photo.label].append(photo.file.path)
-    alike = [pair for paths in by_label.values() for pair in _alike(paths)]
-    return as_findings(
-        "file names alike but for case", alike, "rename all but one of them"
-    )
-
-
 def _check_label(label: str) -> None:
     if not label.strip():
         raise DatasetError("a label is empty: name the class of every photo")
@@ -184,23 +303,16 @@ def _check_label(label: str) -> None:
         raise DatasetError(message)
 
 
-def _alike(names: Iterable[str]) -> list[str]:
+def _case_variants(names: Iterable[str]) -> list[str]:
     by_folded: dict[str, list[str]] = defaultdict(list)
     for name in names:
         by_folded[normal_name(name).casefold()].append(name)
     return [", ".join(sorted(each)) for each in by_folded.values() if len(each) > 1]
 
 
-_REMEDIES: Final = {
-    "with two labels": "look at them and keep the right label",
-    "across": "remove one, or group them with a CSV and --group-by",
-    "in": "remove one of them",
-}
-
-
 @dataclass
 class _Pairs:
-    """How many pairs of one kind there are, and the most alike of them."""
+    """The number of pairs of one kind, and the most similar of them."""
 
     count: int = 0
     worst: list[tuple[float, str]] = field(default_factory=list)
@@ -214,84 +326,6 @@ class _Pairs:
 
     def texts(self) -> tuple[str, ...]:
         return tuple(text for _, text in sorted(self.worst, reverse=True))
-
-
-def find_duplicates(
-    photos: Sequence[ScannedPhoto], parts: Sequence[str]
-) -> tuple[Finding, ...]:
-    """Exact and near duplicates among *photos*, each in its part of *parts*.
-
-    Of exact duplicates one stands for all when looking for near ones.
-    """
-    found: dict[tuple[str, str, str], _Pairs] = defaultdict(_Pairs)
-    first_of: dict[str, int] = {}
-    for index, photo in enumerate(photos):
-        first = first_of.setdefault(photo.sha256, index)
-        if first != index:
-            _add(found, "exact", (first, index), 0, photos, parts)
-    single = list(first_of.values())
-    if single:
-        thumbnails = np.stack([photos[index].thumbnail for index in single])
-        for pair in find_like_pairs(thumbnails):
-            numbers = single[pair.first], single[pair.second]
-            _add(found, "near", numbers, pair.difference, photos, parts)
-    return tuple(
-        Finding(
-            f"{how} duplicates {where} {which}".rstrip(),
-            found[how, where, which].count,
-            _REMEDIES[where],
-            found[how, where, which].texts(),
-        )
-        for where in _REMEDIES
-        for how in ("exact", "near")
-        for which in sorted(key[2] for key in found if key[:2] == (how, where))
-    )
-
-
-def check_varied(contents: Collection[str | bytes]) -> None:
-    """Refuse photos whose *contents* are all the same.
-
-    Raises:
-        DatasetError: they are.
-    """
-    if len(contents) > 1 and len(set(contents)) == 1:
-        message = (
-            f"all {len(contents):,} photos are the same, or look it: see whether the "
-            "originals are intact"
-        )
-        raise DatasetError(message)
-
-
-def check_different(labels: Sequence[str], hashes: Sequence[str]) -> None:
-    """Refuse classes of the same photos; *hashes* are the contents of each photo.
-
-    Raises:
-        DatasetError: all photos are the same, or two classes hold the same ones.
-    """
-    check_varied(hashes)
-    contents: dict[str, set[str]] = defaultdict(set)
-    for label, sha256 in zip(labels, hashes, strict=True):
-        contents[label].add(sha256)
-    first_of: dict[frozenset[str], str] = {}
-    for label in sorted(contents):
-        first = first_of.setdefault(frozenset(contents[label]), label)
-        if first != label:
-            message = (
-                f"classes {quoted(first)} and {quoted(label)} hold the same photos: "
-                "nothing tells them apart; remove or replace one of them"
-            )
-            raise DatasetError(message)
-
-
-def duplicate_groups(photos: Sequence[ScannedPhoto]) -> list[str]:
-    """A name that exact duplicates share, "" for a photo that is there once."""
-    members: dict[str, int] = defaultdict(int)
-    for photo in photos:
-        members[photo.sha256] += 1
-    return [
-        f"same-{photo.sha256[:16]}" if members[photo.sha256] > 1 else ""
-        for photo in photos
-    ]
 
 
 def _add(
@@ -317,36 +351,7 @@ def _add(
     found[how, where, which].add(difference, text)
 
 
-MAX_HASH_DISTANCE: Final = 6
-"""Bits of 64; 99 % of real photos saved again as JPEG of half the size stay within."""
-
-MAX_DIFFERENCE: Final = 0.08
-"""Root mean square difference of the grey copies, each scaled to mean 0, deviation 1.
-
-Photos saved again (JPEG quality 50, or half the size) differed by less than 0.05 in 99 %
-of cases; of 10,000 alike pieces of clothing (5e7 pairs, 350,000 of them alike by hash)
-half a dozen pairs stay below 0.08, and thousands below 0.2.
-"""
-
-MIN_CONTRAST: Final = 4.0
-"""Grey levels; below it two photos of a wall would differ by noise alone."""
-
-_ROWS: Final = 64
-_COLUMNS: Final = 4096  # 64 x 4096 hashes are 2 MB: they stay in the processor's cache
-_COARSE_SIDE: Final = 6
-
-
-@dataclass(frozen=True)
-class LikePair:
-    """Two photos by number, and their difference (0: the same up to brightness)."""
-
-    first: int
-    second: int
-    difference: float
-
-
-def difference_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The difference hash of each grey copy [N, S, S]; uint64 [N]."""
+def _difference_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
     starts = range(0, len(thumbnails), _COLUMNS)
     return np.concatenate(
         [_hash(thumbnails[start : start + _COLUMNS]) for start in starts]
@@ -362,23 +367,9 @@ def _hash(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return packed.view(np.uint64).ravel()
 
 
-def find_like_pairs(thumbnails: NDArray[np.uint8]) -> Iterator[LikePair]:
-    """All pairs of grey copies [N, S, S] that look the same, smaller number first."""
-    coarse = _coarse(thumbnails)
-    for firsts, seconds in _candidates(difference_hashes(thumbnails)):
-        # Means of blocks differ by no more than the blocks do: nothing is lost here.
-        near = _rms(coarse[firsts], coarse[seconds]) <= MAX_DIFFERENCE
-        firsts, seconds = firsts[near], seconds[near]
-        differences = measure_differences(thumbnails[firsts], thumbnails[seconds])
-        for index in np.flatnonzero(differences <= MAX_DIFFERENCE):
-            pair = int(firsts[index]), int(seconds[index])
-            yield LikePair(*pair, float(differences[index]))
-
-
-def measure_differences(
+def _differences(
     first: NDArray[np.uint8], second: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """How much the pairs of grey copies [N, S, S] differ, light and contrast aside; [N]."""
     return _rms(_standardised(first), _standardised(second))
 
 

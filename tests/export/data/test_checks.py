@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.data.checks import find_like_pairs, scan_photos
+from export.data.checks import find_similar_pairs, scan_photos
 from export.data.manifest import read_manifest
 from export.data.prepare import Prepared, StrictError
 from export.data.sources.archives import Archives
@@ -158,7 +158,7 @@ def test_alike_digits_do_not_drown_the_report() -> None:
     for stroke, start in zip(strokes, generator.integers(2, 16, 400), strict=True):
         stroke[start : start + 6, 8:16] = generator.integers(100, 255, (6, 8))
 
-    assert len(list(find_like_pairs(strokes))) == 0
+    assert len(list(find_similar_pairs(strokes))) == 0
 
 
 def test_strict_refuses_before_anything_is_written(tmp_path: Path) -> None:

@@ -105,8 +105,8 @@ def test_prepared_duplicates_and_groups_are_solved_in_folds(
     else:
         twin = source / "dog" / "twin.jpg"
         twin.write_bytes((source / "dog" / "3.jpg").read_bytes())
-    reading = replace(request_for(source).reading, group_by=group_by or None)
-    prepared(source, dest=tmp_path / "ready", reading=reading)
+    options = replace(request_for(source).source_options, group_by=group_by or None)
+    prepared(source, dest=tmp_path / "ready", source_options=options)
     split = join_parts(find_split(tmp_path / "ready", 0.2, 1), folds=2)
 
     recipe = replace(small_second_order(), folds=2)
