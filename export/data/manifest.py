@@ -1,6 +1,6 @@
-"""What `kennel prepare` knows of a folder that it made: every file, and why it is there.
+"""Manifest of a folder that `kennel prepare` made: its options, findings and files.
 
-The manifest is written last of all: a folder with one is complete.
+It is written last: a folder with a manifest is complete.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from models.text import normal_name
 
 MANIFEST_FILE: Final = "manifest.json"
 PREPARE_PLAN_FILE: Final = ".plan.json"
-"""There while a folder is being made; what it says is done again after a crash."""
+"""The plan, present while a folder is unfinished; it is repeated after a crash."""
 
 UNLABELLED: Final = "unlabelled"
-"""The part of photos to predict that have no label, where other test photos have one."""
+"""The part of test photos without a label, if other test photos have one."""
 
 FLAT_PARTS: Final = ("test", UNLABELLED)
-"""Parts without class folders, as jobs want them."""
+"""Parts without class folders, ready for `kennel submit`."""
 
 MANIFEST_KIND: Final = "prepared photos"
 MANIFEST_SCHEMA: Final = 1
@@ -32,10 +32,10 @@ MANIFEST_SCHEMA: Final = 1
 
 @dataclass(frozen=True)
 class PreparedFile:
-    """One file: where it lies, what it is, and where it came from.
+    """One file of a prepared folder.
 
     ``part`` is train, valid, test, unlabelled, sample/train or sample/valid; ``source`` is
-    the path below the source as if its archives were unpacked; ``size`` is in bytes.
+    the path in the source as if its archives were unpacked; ``size`` is in bytes.
     """
 
     file: str
@@ -49,12 +49,11 @@ class PreparedFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A prepared folder: the arguments, the outcome of the checks, and the files.
+    """A prepared folder: options, findings and files.
 
-    ``labelled_by`` says which CSV, and which of its columns, gave the labels;
-    ``found`` says what the source held: its layout, files (all of them), photos taken and
-    files left out, and which of its folders were taken as parts. Empty in manifests of
-    older versions.
+    ``labelled_by`` names the CSV and the columns that gave the labels; ``found`` is the
+    summary of the source: layout, number of files, photos taken and files left out,
+    folders taken as parts. Both are empty in manifests of older versions.
     """
 
     seed: int
@@ -71,7 +70,7 @@ class Manifest:
         return [file for file in self.files if file.part == name]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Files per part and label; photos of flat parts have no label here."""
+        """Number of files per part and label; the label of flat parts is ""."""
         counts: dict[str, dict[str, int]] = {}
         for file in self.files:
             label = "" if file.part in FLAT_PARTS else file.label
@@ -80,15 +79,15 @@ class Manifest:
         return counts
 
     def content(self) -> dict[str, Any]:
-        """As JSON, the files last."""
-        # vars, not asdict: that copies deeply, seconds for 60,000 files.
+        """The manifest as JSON, the files last."""
+        # vars, not asdict: a deep copy of 60,000 files takes seconds.
         kind = {"kind": MANIFEST_KIND, "schema": MANIFEST_SCHEMA}
         findings = [vars(finding) for finding in self.findings]
         files = [vars(file) for file in self.files]
         return {**kind, **vars(self), "findings": findings, "files": files}
 
     def write(self, folder: Path) -> None:
-        """Seal *folder*.
+        """Write the manifest into *folder*, which is complete now.
 
         Raises:
             OSError: the disk is full or read-only.
@@ -141,10 +140,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_files(folder: Path, files: Iterable[PreparedFile]) -> None:
-    """See that *files* are there with the size that the manifest says; reads none.
+    """Accept *folder* if its *files* exist with the sizes of the manifest.
 
     Raises:
-        DatasetError: some are not; it names the first.
+        DatasetError: some do not; it names the first.
     """
     wrong = [each for each in (_complaint(folder, file) for file in files) if each]
     if wrong:

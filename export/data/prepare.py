@@ -1,7 +1,7 @@
 """`kennel prepare`: from a source to a folder that is split, checked and complete.
 
-The order is always: look, check, plan, write. Nothing is written before the whole source
-has been read, and equal options give equal folders.
+The steps are: list, check, plan, write. Nothing is written before the whole source has
+been read, and equal options give equal folders.
 """
 
 from __future__ import annotations
@@ -64,10 +64,13 @@ from models.errors import (
 )
 from models.files import TEMPORARY_PREFIX, locked_folder
 
+_MAX_NAME_BYTES: Final = 180  # a temporary name is longer, and 255 is the limit
+_Placement = tuple[PreparedFile, Origin]
+
 
 @dataclass(frozen=True)
 class Amount:
-    """How many photos validate: a ``count``, or a ``share`` of all (0..1)."""
+    """Number of photos for validation: a ``count``, or a ``share`` of all (0..1)."""
 
     count: int | None = None
     share: float | None = None
@@ -78,10 +81,10 @@ class Amount:
 
 @dataclass(frozen=True)
 class PrepareRequest:
-    """From where, to where and how; both paths are absolute.
+    """Source, destination and options; both paths are absolute.
 
-    ``sample_train`` and ``sample_valid`` are counts; a sample is never more than there
-    is. ``transfer`` is link, copy or move.
+    ``sample_train`` and ``sample_valid`` are counts, limited by the photos there are.
+    ``transfer`` is link, copy or move.
     """
 
     source: Path
@@ -97,7 +100,7 @@ class PrepareRequest:
     force: bool = False
 
     def options(self) -> dict[str, Any]:
-        """All that determines the result, as JSON: equal options give equal folders."""
+        """Everything that determines the result, as JSON."""
         source = self.source_options
         columns = {
             "photo_column": source.photo_column,
@@ -116,9 +119,60 @@ class PrepareRequest:
             "seed": self.seed,
             "stratify": self.stratify,
             "transfer": self.transfer,
-            # Folders that were made before there were these have none.
+            # Folders of older versions have none of these.
             **{name: column for name, column in columns.items() if column},
         }
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The prepared folder; ``changed`` is false if nothing had to be done."""
+
+    folder: Path
+    manifest: Manifest
+    changed: bool
+
+
+class StrictError(DatasetError):
+    """``--strict`` was given and there are findings; nothing was written."""
+
+    code = "dataset_findings"
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        """Keep the *findings*, to be printed."""
+        kinds = ", ".join(f"{each.count} {each.kind}" for each in findings)
+        super().__init__(f"nothing was done, for --strict found: {kinds}")
+        self.findings = tuple(findings)
+
+
+def prepare(request: PrepareRequest, progress: Progress) -> Prepared:
+    """Make, complete or verify the folder that *request* asks for.
+
+    If it is killed at any moment, the next call completes it; no file is ever lost.
+
+    Raises:
+        InvalidRequestError: one folder lies in the other.
+        ConflictError: the destination holds something else, or is being made just now.
+        StrictError: the request is strict and there are findings.
+        DatasetError: the photos, or the disk, do not allow it.
+        NotFoundError: there is no source.
+    """
+    _check_places(request)
+    dest = request.dest
+    with Archives(_existing_parent(dest), request.source_options.encoding) as archives:
+        found = _resume(request, archives, progress) or _existing(request)
+        if isinstance(found, Prepared):
+            return found
+        plan = _plan_folder(request, archives, progress, found)
+        _check_strict(request, plan.manifest)
+        check_space(dest, plan)
+        dest.mkdir(parents=True, exist_ok=True)
+        with locked_folder(dest, busy=_busy(dest)):
+            if read_plan(dest) is not None:
+                raise _busy(dest)
+            plan.write(dest)
+            build(dest, plan, archives, progress)
+    return Prepared(dest, plan.manifest, changed=True)
 
 
 def parse_amount(text: str) -> Amount:
@@ -140,42 +194,11 @@ def parse_amount(text: str) -> Amount:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """The prepared folder; ``changed`` is false if it was there already."""
+class _Previous:
+    """A destination to be rebuilt: its manifest, and the folder that keeps its files."""
 
-    folder: Path
     manifest: Manifest
-    changed: bool
-
-
-def prepare(request: PrepareRequest, progress: Progress) -> Prepared:
-    """Make, or complete, or verify the folder that *request* asks for.
-
-    Killed at any moment, it completes when called again; no file is ever lost.
-
-    Raises:
-        InvalidRequestError: one folder lies in the other.
-        ConflictError: the destination holds something else, or is being made just now.
-        StrictError: the request is strict and there are findings.
-        DatasetError: the photos, or the disk, do not allow it.
-        NotFoundError: there is no source.
-    """
-    check_places(request)
-    dest = request.dest
-    with Archives(_existing_parent(dest), request.source_options.encoding) as archives:
-        before = _resume(request, archives, progress) or _before(request)
-        if isinstance(before, Prepared):
-            return before
-        plan = plan_folder(request, archives, progress, before)
-        check_strict(request, plan.manifest)
-        check_space(dest, list(plan.steps(dest)))
-        dest.mkdir(parents=True, exist_ok=True)
-        with locked_folder(dest, busy=_busy(dest)):
-            if read_plan(dest) is not None:
-                raise _busy(dest)
-            plan.write(dest)
-            build(dest, plan, archives, progress)
-    return Prepared(dest, plan.manifest, changed=True)
+    folder: str
 
 
 def _resume(
@@ -185,29 +208,85 @@ def _resume(
         return None
     with locked_folder(request.dest, busy=_busy(request.dest)):
         plan = read_plan(request.dest)
-        if plan is None:  # whoever held the lock has finished it
+        if plan is None:  # the holder of the lock has finished it
             return None
-        same = not differing_options(request, plan.manifest)
+        same = not _differing_options(request, plan.manifest)
         if not same and not request.force:
-            raise other_options(request, plan.manifest, "was interrupted while made")
+            raise _other_options(request, plan.manifest, "was interrupted while made")
         build(request.dest, plan, archives, progress)
     return Prepared(request.dest, plan.manifest, changed=True) if same else None
 
 
-def _before(request: PrepareRequest) -> Prepared | Before | None:
+def _existing(request: PrepareRequest) -> Prepared | _Previous | None:
     dest = request.dest
     if not (dest / MANIFEST_FILE).exists():
-        check_empty(dest)
+        _check_empty(dest)
         return None
     manifest = read_manifest(dest)
     if request.force:
-        check_same_source(request, manifest)
-        return Before(manifest, _free_folder(dest))
-    if differing_options(request, manifest):
-        raise other_options(request, manifest, "was prepared")
+        _check_same_source(request, manifest)
+        return _Previous(manifest, _free_folder(dest))
+    if _differing_options(request, manifest):
+        raise _other_options(request, manifest, "was prepared")
     check_files(dest, manifest.files)
-    check_strict(request, manifest)
+    _check_strict(request, manifest)
     return Prepared(dest, manifest, changed=False)
+
+
+def _check_places(request: PrepareRequest) -> None:
+    check_utf8([str(request.source), str(request.dest)])
+    source, dest = request.source.resolve(), request.dest.resolve()
+    if source.is_relative_to(dest) or dest.is_relative_to(source):
+        message = (
+            f"{request.dest} and {request.source} lie one in the other: give a "
+            "destination outside the source"
+        )
+        raise InvalidRequestError(message)
+
+
+def _check_empty(dest: Path) -> None:
+    if dest.exists() and not dest.is_dir():
+        raise ConflictError(f"{dest} is a file: give another destination")
+    there = [each.name for each in dest.iterdir()] if dest.exists() else []
+    strange = sorted(name for name in there if not name.startswith(TEMPORARY_PREFIX))
+    if strange:
+        message = (
+            f"{dest} is not empty ({strange[0]}) and was not made by kennel prepare: "
+            "give another destination"
+        )
+        raise ConflictError(message)
+
+
+def _check_same_source(request: PrepareRequest, manifest: Manifest) -> None:
+    source = manifest.options["source"]
+    if source != str(request.source):
+        message = f"{request.dest} was prepared from {source}: use another destination"
+        raise ConflictError(message)
+
+
+def _check_strict(request: PrepareRequest, manifest: Manifest) -> None:
+    if request.strict and manifest.findings:
+        raise StrictError(manifest.findings)
+
+
+def _differing_options(request: PrepareRequest, manifest: Manifest) -> list[str]:
+    # An option that an older version did not know counts as not given.
+    now, then = request.options(), manifest.options
+    return [
+        f"{name} {then.get(name)!r}, not {now.get(name)!r}"
+        for name in {**then, **now}
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _other_options(
+    request: PrepareRequest, manifest: Manifest, what: str
+) -> ConflictError:
+    differing = "; ".join(_differing_options(request, manifest))
+    return ConflictError(
+        f"{request.dest} {what} with other options ({differing}): give another "
+        "destination, or --force to make it anew"
+    )
 
 
 def _free_folder(dest: Path) -> str:
@@ -227,16 +306,8 @@ def _busy(dest: Path) -> ConflictError:
 
 
 @dataclass(frozen=True)
-class Before:
-    """A destination that is to be rebuilt: what is in it, and where that will be kept."""
-
-    manifest: Manifest
-    previous: str
-
-
-@dataclass(frozen=True)
-class _Looked:
-    """Photos that decode: to train on, set apart by the source, to predict."""
+class _CheckedPhotos:
+    """Photos that decode, by part of the source, those that do not, and all findings."""
 
     labelled: tuple[ScannedPhoto, ...]
     valid: tuple[ScannedPhoto, ...]
@@ -245,120 +316,51 @@ class _Looked:
     findings: tuple[Finding, ...]
 
 
-def plan_folder(
+def _plan_folder(
     request: PrepareRequest,
     archives: Archives,
     progress: Progress,
-    before: Before | None = None,
+    previous: _Previous | None = None,
 ) -> Plan:
-    """Read and check every photo of the source, and plan the destination.
+    """Check every photo of the source, and plan the destination.
 
-    A photo that is no more in the source but still in the destination is *before*'s:
-    it counts as if it still lay where it came from.
-
-    Raises:
-        DatasetError: the photos cannot be made a split.
-        InvalidRequestError: links are to be moved.
-        NotFoundError: there is no source.
+    Photos that *previous* moved out of the source count as if they were still there.
     """
-    listing = _list(request, archives, before)
-    collection = collect_photos(listing, request.source_options, archives)
-    _check_links(collection, request)
-    looked = _look(collection, archives, progress)
-    parts, grouping = _split(looked, request)
-    # A submission needs a row for these, too; the batch job reports them again.
-    tests = {photo.file.path for photo in collection.test}
-    bad = [x for x in looked.unreadable if x.photo.file.path in tests and x.sha256]
-    scored = any(photo.label for photo in collection.test)
+    listing = _list_files(request, archives, previous)
+    found = collect_photos(listing, request.source_options, archives)
+    _check_links(found, request)
+    checked = _check_photos(found, archives, progress)
+    parts, grouping = _split(checked, request)
+    # A submission needs rows for unreadable test photos too; a job reports them again.
+    tests = {photo.file.path for photo in found.test}
+    bad = [x for x in checked.unreadable if x.photo.file.path in tests and x.sha256]
+    scored = any(photo.label for photo in found.test)
     parts += [
         UNLABELLED if scored and not photo.label else "test"
-        for photo in [*(x.photo for x in looked.test), *(x.photo for x in bad)]
+        for photo in [*(x.photo for x in checked.test), *(x.photo for x in bad)]
     ]
-    scanned = (*looked.labelled, *looked.valid, *looked.test)
-    placed = lay_out((*scanned, *bad), parts, request)
+    scanned = (*checked.labelled, *checked.valid, *checked.test)
+    placed = _lay_out((*scanned, *bad), parts, request)
     duplicates = find_duplicates(scanned, parts[: len(scanned)])
     manifest = Manifest(
         seed=request.seed,
         options=request.options(),
         grouping=grouping,
-        labels=tuple(sorted({each.photo.label for each in looked.labelled})),
-        findings=looked.findings + duplicates,
+        labels=tuple(sorted({each.photo.label for each in checked.labelled})),
+        findings=checked.findings + duplicates,
         files=tuple(file for file, _ in placed),
-        labelled_by=collection.labelled_by,
-        found=collection.summary(len(scanned) + len(bad)),
+        labelled_by=found.labelled_by,
+        found=found.summary(len(scanned) + len(bad)),
     )
-    origins = tuple(_kept_origin(*each, request.dest, before) for each in placed)
-    previous = before.previous if before else ""
-    return Plan(manifest, origins, request.transfer, previous, retired=before is None)
+    origins = tuple(_moved_origin(*each, request.dest, previous) for each in placed)
+    folder = previous.folder if previous else ""
+    return Plan(manifest, origins, request.transfer, folder, retired=previous is None)
 
 
-def _look(
-    collection: CollectedPhotos, archives: Archives, progress: Progress
-) -> _Looked:
-    findings = (
-        *collection.findings,
-        *check_labels((*collection.labelled, *collection.valid)),
-        *check_names(collection.photos),
-    )
-    good, bad = scan_photos(
-        collection.photos,
-        lambda photo: read_origin(photo.file.origin, archives),
-        progress,
-    )
-    by_path = {each.photo.file.path: each for each in good}
-    labelled, valid, test = (
-        tuple(by_path[x.file.path] for x in part if x.file.path in by_path)
-        for part in (collection.labelled, collection.valid, collection.test)
-    )
-    _check_damage((*labelled, *valid), bad)
-    check_varied([x.thumbnail.tobytes() for x in labelled])
-    check_different([x.photo.label for x in labelled], [x.sha256 for x in labelled])
-    return _Looked(labelled, valid, test, tuple(bad), (*findings, *_unreadable(bad)))
-
-
-def _check_damage(
-    labelled: Sequence[ScannedPhoto], bad: Sequence[UnreadablePhoto]
-) -> None:
-    labels = sorted({each.photo.label for each in labelled})
-    if len(labels) < 2:
-        message = (
-            f"{len(bad):,} photos cannot be read ({bad[0].photo.file.path}: "
-            f"{bad[0].reason}), and the others have fewer than two classes "
-            f"({quoted_names(labels)})"
-        )
-        raise DatasetError(message)
-
-
-def _split(looked: _Looked, request: PrepareRequest) -> tuple[list[str], str]:
-    """The part of each photo with a label, those for validation last, and how it came."""
-    if not looked.valid:
-        parts = assign_parts(looked.labelled, request)
-        return parts, describe_grouping(looked.labelled, request)
-    parts = ["train"] * len(looked.labelled) + ["valid"] * len(looked.valid)
-    return parts, GIVEN_GROUPING
-
-
-def _check_links(collection: CollectedPhotos, request: PrepareRequest) -> None:
-    linked = next((photo for photo in collection.photos if photo.file.linked), None)
-    if linked is not None and request.transfer == "move":
-        message = (
-            f"--move, but {quoted(linked.file.path)} is a link, and what it leads to may "
-            "belong to others: use --link or --copy"
-        )
-        raise InvalidRequestError(message)
-
-
-def _unreadable(photos: Sequence[UnreadablePhoto]) -> tuple[Finding, ...]:
-    texts = [f"{each.photo.file.path}: {each.reason}" for each in photos]
-    return as_findings(
-        "unreadable photo", texts, "it was left out of the split; replace it"
-    )
-
-
-def _list(
-    request: PrepareRequest, archives: Archives, before: Before | None
+def _list_files(
+    request: PrepareRequest, archives: Archives, previous: _Previous | None
 ) -> Listing:
-    if before is None:
+    if previous is None:
         return list_source(request.source, archives)
     try:
         listing = list_source(request.source, archives)
@@ -367,7 +369,7 @@ def _list(
     there = {file.path for file in listing.files}
     moved = [
         SourceFile(file.source, file.size, Origin(request.dest / file.file))
-        for file in before.manifest.files
+        for file in previous.manifest.files
         if not file.part.startswith("sample/")
         and file.source not in there
         and (request.dest / file.file).exists()
@@ -385,21 +387,73 @@ def _list(
     )
 
 
-def _kept_origin(
-    file: PreparedFile, origin: Origin, dest: Path, before: Before | None
-) -> Origin:
-    sample = file.part.startswith("sample/")
-    if before is None or sample or not origin.location.is_relative_to(dest):
-        return origin
-    return Origin(dest / before.previous / origin.location.relative_to(dest))
+def _check_links(found: CollectedPhotos, request: PrepareRequest) -> None:
+    linked = next((photo for photo in found.photos if photo.file.linked), None)
+    if linked is not None and request.transfer == "move":
+        message = (
+            f"--move, but {quoted(linked.file.path)} is a link, and what it leads to may "
+            "belong to others: use --link or --copy"
+        )
+        raise InvalidRequestError(message)
 
 
-def assign_parts(photos: Sequence[ScannedPhoto], request: PrepareRequest) -> list[str]:
-    """ "train" or "valid" for each labelled photo; groups and duplicates stay together.
+def _check_photos(
+    found: CollectedPhotos, archives: Archives, progress: Progress
+) -> _CheckedPhotos:
+    findings = (
+        *found.findings,
+        *check_labels((*found.labelled, *found.valid)),
+        *check_names(found.photos),
+    )
+    good, bad = scan_photos(
+        found.photos,
+        lambda photo: read_origin(photo.file.origin, archives),
+        progress,
+    )
+    by_path = {each.photo.file.path: each for each in good}
+    labelled, valid, test = (
+        tuple(by_path[x.file.path] for x in part if x.file.path in by_path)
+        for part in (found.labelled, found.valid, found.test)
+    )
+    _check_damage((*labelled, *valid), bad)
+    check_varied([x.thumbnail.tobytes() for x in labelled])
+    check_different([x.photo.label for x in labelled], [x.sha256 for x in labelled])
+    return _CheckedPhotos(
+        labelled, valid, test, tuple(bad), (*findings, *_unreadable(bad))
+    )
 
-    Raises:
-        DatasetError: a class would be missing in one of the parts.
-    """
+
+def _check_damage(
+    labelled: Sequence[ScannedPhoto], bad: Sequence[UnreadablePhoto]
+) -> None:
+    labels = sorted({each.photo.label for each in labelled})
+    if len(labels) < 2:
+        message = (
+            f"{len(bad):,} photos cannot be read ({bad[0].photo.file.path}: "
+            f"{bad[0].reason}), and the others have fewer than two classes "
+            f"({quoted_names(labels)})"
+        )
+        raise DatasetError(message)
+
+
+def _unreadable(photos: Sequence[UnreadablePhoto]) -> tuple[Finding, ...]:
+    texts = [f"{each.photo.file.path}: {each.reason}" for each in photos]
+    return as_findings(
+        "unreadable photo", texts, "it was left out of the split; replace it"
+    )
+
+
+def _split(checked: _CheckedPhotos, request: PrepareRequest) -> tuple[list[str], str]:
+    """The part of each labelled photo (``checked.valid`` last), and the grouping."""
+    if not checked.valid:
+        parts = _assign_parts(checked.labelled, request)
+        return parts, _describe_grouping(checked.labelled, request)
+    parts = ["train"] * len(checked.labelled) + ["valid"] * len(checked.valid)
+    return parts, GIVEN_GROUPING
+
+
+def _assign_parts(photos: Sequence[ScannedPhoto], request: PrepareRequest) -> list[str]:
+    """ "train" or "valid" for each labelled photo; groups and duplicates stay together."""
     labels = [photo.photo.label for photo in photos]
     strata = _strata(labels, request)
     targets = _targets(strata, request)
@@ -416,24 +470,12 @@ def assign_parts(photos: Sequence[ScannedPhoto], request: PrepareRequest) -> lis
     else:
         chosen = set(choose_items(strata, targets, generator))
     parts = ["valid" if index in chosen else "train" for index in range(len(photos))]
-    _check(labels, parts)
+    _check_classes(labels, parts)
     return parts
 
 
-def choose_sample(
-    labels: Sequence[str], count: int, request: PrepareRequest, salt: int
-) -> list[int]:
-    """The numbers of *count* photos of one part, stratified as the split is.
-
-    *salt* keeps the random numbers apart from those of the split and other samples.
-    """
-    strata = _strata(labels, request)
-    generator = np.random.default_rng([request.seed, salt])
-    return sorted(choose_items(strata, allot(strata, count), generator))
-
-
-def describe_grouping(photos: Sequence[ScannedPhoto], request: PrepareRequest) -> str:
-    """How the split was made, in words, for the manifest and the model card."""
+def _describe_grouping(photos: Sequence[ScannedPhoto], request: PrepareRequest) -> str:
+    """How the split was made, as the manifest and the model card say it."""
     words = ["stratified" if request.stratify else "not stratified"]
     if request.source_options.group_by:
         words.append(f"grouped by {request.source_options.group_by}")
@@ -455,7 +497,7 @@ def _targets(strata: Sequence[str], request: PrepareRequest) -> dict[str, int]:
     return allot(strata, count)
 
 
-def _check(labels: Sequence[str], parts: Sequence[str]) -> None:
+def _check_classes(labels: Sequence[str], parts: Sequence[str]) -> None:
     sizes = Counter(labels)
     placed = Counter(zip(labels, parts, strict=True))
     for label, size in sorted(sizes.items()):
@@ -468,20 +510,15 @@ def _check(labels: Sequence[str], parts: Sequence[str]) -> None:
                 raise DatasetError(message)
 
 
-MAX_NAME_BYTES: Final = 180  # a temporary name is longer, and 255 is the limit
-
-Placement = tuple[PreparedFile, Origin]
-
-
-def lay_out(
+def _lay_out(
     photos: Sequence[ScannedPhoto | UnreadablePhoto],
     parts: Sequence[str],
     request: PrepareRequest,
-) -> list[Placement]:
-    """Files of the parts, then of the samples, which are taken from the parts.
+) -> list[_Placement]:
+    """Files of the parts, then of the samples, which are copies from the parts.
 
-    Photos to predict lie flat, all others in class folders; equal names of one class are
-    told apart by the folders that they came from.
+    Photos to predict lie flat, all others in class folders. The second photo of a name
+    gets its source folders into the name.
     """
     taken: set[tuple[str, str]] = set()
     placed = []
@@ -501,13 +538,30 @@ def lay_out(
     return placed + _samples([file for file, _ in placed], request)
 
 
-def _samples(files: Sequence[PreparedFile], request: PrepareRequest) -> list[Placement]:
+def _free_file_name(
+    photo: ScannedPhoto | UnreadablePhoto, folder: str, taken: set[tuple[str, str]]
+) -> str:
+    path = PurePosixPath(photo.photo.file.path)
+    candidates = [path.name, str(path).replace("/", "-")]
+    candidates += [f"{photo.sha256[:16]}-{len(taken)}{path.suffix}"]
+    fitting = (name for name in candidates if len(os.fsencode(name)) <= _MAX_NAME_BYTES)
+    # Ids of the truth may lack the suffix: cat/1.jpg and dog/1.png need different stems.
+    scored = folder in FLAT_PARTS and photo.photo.label
+    keys = ((PurePosixPath(name).stem if scored else name, name) for name in fitting)
+    key, name = next(each for each in keys if (folder, each[0]) not in taken)
+    taken.add((folder, key))
+    return name
+
+
+def _samples(
+    files: Sequence[PreparedFile], request: PrepareRequest
+) -> list[_Placement]:
     wanted = {"train": request.sample_train, "valid": request.sample_valid}
     samples = []
     for salt, (part, count) in enumerate(wanted.items(), start=1):
         members = [file for file in files if file.part == part]
         labels = [file.label for file in members]
-        for index in choose_sample(labels, count, request, salt) if count else []:
+        for index in _choose_sample(labels, count, request, salt) if count else []:
             original = members[index]
             copy = replace(
                 original, file=f"sample/{original.file}", part=f"sample/{part}"
@@ -516,109 +570,22 @@ def _samples(files: Sequence[PreparedFile], request: PrepareRequest) -> list[Pla
     return samples
 
 
-def _free_file_name(
-    photo: ScannedPhoto | UnreadablePhoto, folder: str, taken: set[tuple[str, str]]
-) -> str:
-    path = PurePosixPath(photo.photo.file.path)
-    candidates = [path.name, str(path).replace("/", "-")]
-    candidates += [f"{photo.sha256[:16]}-{len(taken)}{path.suffix}"]
-    fitting = (name for name in candidates if len(os.fsencode(name)) <= MAX_NAME_BYTES)
-    # An id of the truth may be a name without its suffix: cat/1.jpg and dog/1.png are two.
-    scored = folder in FLAT_PARTS and photo.photo.label
-    keys = ((PurePosixPath(name).stem if scored else name, name) for name in fitting)
-    key, name = next(each for each in keys if (folder, each[0]) not in taken)
-    taken.add((folder, key))
-    return name
+def _choose_sample(
+    labels: Sequence[str], count: int, request: PrepareRequest, salt: int
+) -> list[int]:
+    """The numbers of *count* photos of one part, stratified like the split.
 
-
-class StrictError(DatasetError):
-    """``--strict``, and there are findings; nothing was done."""
-
-    code = "dataset_findings"
-
-    def __init__(self, findings: Sequence[Finding]) -> None:
-        """Keep the *findings* for whoever prints them."""
-        kinds = ", ".join(f"{each.count} {each.kind}" for each in findings)
-        super().__init__(f"nothing was done, for --strict found: {kinds}")
-        self.findings = tuple(findings)
-
-
-def check_places(request: PrepareRequest) -> None:
-    """Refuse a source and a destination of which one lies in the other.
-
-    Raises:
-        InvalidRequestError: they do.
-        DatasetError: a path is not UTF-8.
+    *salt* makes the random numbers differ from those of the split and other samples.
     """
-    check_utf8([str(request.source), str(request.dest)])
-    source, dest = request.source.resolve(), request.dest.resolve()
-    if source.is_relative_to(dest) or dest.is_relative_to(source):
-        message = (
-            f"{request.dest} and {request.source} lie one in the other: give a "
-            "destination outside the source"
-        )
-        raise InvalidRequestError(message)
+    strata = _strata(labels, request)
+    generator = np.random.default_rng([request.seed, salt])
+    return sorted(choose_items(strata, allot(strata, count), generator))
 
 
-def check_empty(dest: Path) -> None:
-    """Refuse a destination that holds anything not of ours.
-
-    Raises:
-        ConflictError: it does.
-    """
-    if dest.exists() and not dest.is_dir():
-        raise ConflictError(f"{dest} is a file: give another destination")
-    there = [each.name for each in dest.iterdir()] if dest.exists() else []
-    strange = sorted(name for name in there if not name.startswith(TEMPORARY_PREFIX))
-    if strange:
-        message = (
-            f"{dest} is not empty ({strange[0]}) and was not made by kennel prepare: "
-            "give another destination"
-        )
-        raise ConflictError(message)
-
-
-def check_same_source(request: PrepareRequest, manifest: Manifest) -> None:
-    """Refuse to make a folder anew from another source.
-
-    Raises:
-        ConflictError: the source is another.
-    """
-    source = manifest.options["source"]
-    if source != str(request.source):
-        message = f"{request.dest} was prepared from {source}: use another destination"
-        raise ConflictError(message)
-
-
-def check_strict(request: PrepareRequest, manifest: Manifest) -> None:
-    """Refuse findings if the request is strict.
-
-    Raises:
-        StrictError: there are some.
-    """
-    if request.strict and manifest.findings:
-        raise StrictError(manifest.findings)
-
-
-def differing_options(request: PrepareRequest, manifest: Manifest) -> list[str]:
-    """What *request* asks for otherwise than *manifest* was made, in words.
-
-    Options that an older version did not know are as if they had not been given.
-    """
-    now, then = request.options(), manifest.options
-    return [
-        f"{name} {then.get(name)!r}, not {now.get(name)!r}"
-        for name in {**then, **now}
-        if then.get(name) != now.get(name)
-    ]
-
-
-def other_options(
-    request: PrepareRequest, manifest: Manifest, what: str
-) -> ConflictError:
-    """The error for a folder that was made otherwise; it names the options."""
-    differing = "; ".join(differing_options(request, manifest))
-    return ConflictError(
-        f"{request.dest} {what} with other options ({differing}): give another "
-        "destination, or --force to make it anew"
-    )
+def _moved_origin(
+    file: PreparedFile, origin: Origin, dest: Path, previous: _Previous | None
+) -> Origin:
+    sample = file.part.startswith("sample/")
+    if previous is None or sample or not origin.location.is_relative_to(dest):
+        return origin
+    return Origin(dest / previous.folder / origin.location.relative_to(dest))

@@ -37,16 +37,18 @@ from models.files import hash_file, parse_json, write_atomically
 from models.text import normal_name
 
 SPLIT_SCHEMA: Final = 1
-
 CROSS_VALIDATED: Final = "cross-validated"
-"""The part of photos that train and validate in turn."""
+"""How `Split.counts` names the photos of cross-validation."""
+
+_TRIALS: Final = 20_000
+"""Limit of groups tried for a better fit: 26 drivers are tried in 769 orders."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One labelled file; the path is relative to the data folder.
+    """One labelled file; its path is relative to the data folder.
 
-    Photos of one ``group`` (a driver, exact duplicates) stay in one part; "": of none.
+    Photos of one ``group`` (a driver, exact duplicates) stay in one part; "": no group.
     """
 
     file: str
@@ -57,10 +59,10 @@ class Photo:
 
 @dataclass(frozen=True)
 class Split:
-    """Which photos train and which validate; labels are in their normal form.
+    """The photos for training and for validation; labels are in normal form.
 
-    For cross-validation ``train`` and ``valid`` are the same photos: each fold of them
-    validates a model that was trained on the others.
+    For cross-validation ``train`` and ``valid`` are the same photos: each fold validates
+    a model that was trained on the others.
 
     Raises:
         DatasetError: the folder or a file has a name that is not UTF-8.
@@ -79,7 +81,7 @@ class Split:
         check_utf8(photo.file for photo in (*self.train, *self.valid))
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Photos per part and label, each photo once: folds are no parts."""
+        """Number of photos per part and label, each photo once."""
         parts = {"train": self.train, "valid": self.valid}
         if self.train == self.valid:
             parts = {CROSS_VALIDATED: self.train}
@@ -89,7 +91,7 @@ class Split:
         }
 
     def digest(self) -> str:
-        """Sha256 over the file lists of both parts, contents included."""
+        """Sha256 over names and contents of the files of both parts."""
         lines = [
             f"{part} {photo.sha256} {photo.file}\n"
             for part, photos in (("train", self.train), ("valid", self.valid))
@@ -98,16 +100,16 @@ class Split:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write the manifest; `read_split` reads it back."""
+        """Write the split as JSON; `read_split` reads it."""
         content = {"schema": SPLIT_SCHEMA, **asdict(self)}
         write_atomically(path, json.dumps(content, indent=1))
 
 
 def read_split(path: Path) -> Split:
-    """Read a manifest.
+    """The split in the file *path*.
 
     Raises:
-        DatasetError: it is missing or not one.
+        DatasetError: there is none, or it cannot be read.
     """
     try:
         content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
@@ -124,12 +126,6 @@ def read_split(path: Path) -> Split:
         raise DatasetError(message) from error
 
 
-def classes_of(photos: Iterable[Photo], labels: Sequence[str]) -> Any:
-    """The class number of each photo, int64 [N]."""
-    numbers = {label: number for number, label in enumerate(labels)}
-    return np.array([numbers[photo.label] for photo in photos], dtype=np.int64)
-
-
 def find_split(
     folder: Path,
     valid_fraction: float,
@@ -137,23 +133,23 @@ def find_split(
     groups: Mapping[str, str] | None = None,
     report: Callable[[CollectedPhotos], None] = lambda found: None,
 ) -> Split:
-    """The split of *folder* if it has one, else a new one of its labelled photos.
+    """The split of *folder* if it has one, else a new split of its labelled photos.
 
-    A folder made by `kennel prepare` has one, and so has one with folders for training
-    and validation; then *valid_fraction* and *groups* do not matter. In a new split,
-    exact duplicates and photos that *groups* (file to group) joins stay together. What
-    was found in a folder that is not prepared goes to *report* first.
+    A folder made by `kennel prepare` has one, and so has a folder with training and
+    validation folders; *valid_fraction* and *groups* are not used then. In a new split,
+    exact duplicates and photos that *groups* (file to group) joins stay together. If the
+    folder is not prepared, *report* is called first with its photos.
 
     Raises:
         NotFoundError: there is no such folder.
-        DatasetError: no photos, files are missing, a class is too small to split, or
-            nothing tells the photos of two classes apart.
+        DatasetError: no photos, files are missing, a class is too small to split, or two
+            classes hold the same photos.
     """
     if _is_prepared(folder):
         return _prepared_split(folder)
-    found = collect_folder(folder)
+    found = _collect_folder(folder)
     report(found)
-    photos, valid = hash_photos(found.labelled), hash_photos(found.valid)
+    photos, valid = _hash_photos(found.labelled), _hash_photos(found.valid)
     check_different([each.label for each in photos], [each.sha256 for each in photos])
     if valid:
         return _split(folder, seed, GIVEN_GROUPING, photos, valid)
@@ -161,12 +157,8 @@ def find_split(
 
 
 def has_split(split: Split) -> bool:
-    """Whether *split* was made before, by `kennel prepare` or as folders of parts."""
+    """Whether *split* existed before training: prepared, or as folders of the source."""
     return split.grouping == GIVEN_GROUPING or _is_prepared(Path(split.folder))
-
-
-def _is_prepared(folder: Path) -> bool:
-    return (folder / MANIFEST_FILE).exists() or (folder / PREPARE_PLAN_FILE).exists()
 
 
 def split_photos(
@@ -176,19 +168,19 @@ def split_photos(
     seed: int,
     groups: Mapping[str, str] | None = None,
 ) -> Split:
-    """Cut a seeded, stratified share of *photos* off for validation.
+    """A new split of *photos*: a seeded, stratified share validates.
 
-    With *groups* (file to group), these and exact duplicates stay on one side.
+    With *groups* (file to group), photos of a group and exact duplicates stay together.
 
     Raises:
         DatasetError: a class is too small to have photos in both parts.
     """
     photos = sorted(photos, key=lambda photo: (photo.label, photo.file))
     strata = [photo.label for photo in photos]
-    targets = share_of(strata, valid_fraction)
+    targets = _share_of(strata, valid_fraction)
     _check_targets(Counter(strata), targets, valid_fraction)
     generator = np.random.default_rng(seed)
-    joined = _groups(photos, groups) if groups is not None else []
+    joined = _duplicate_groups(photos, groups) if groups is not None else []
     if any(joined):
         photos = [
             replace(photo, group=name)
@@ -199,11 +191,167 @@ def split_photos(
         valid = [photos[index] for index in sorted(chosen)]
         train = [photo for index, photo in enumerate(photos) if index not in chosen]
     else:
-        order = shuffle_strata(strata, generator)
+        order = _shuffle_strata(strata, generator)
         valid = [photos[i] for name in order for i in order[name][: targets[name]]]
         train = [photos[i] for name in order for i in order[name][targets[name] :]]
     grouping = "stratified, groups kept together" if any(joined) else "stratified"
     return _split(folder, seed, grouping, train, valid)
+
+
+def list_photos(folder: Path) -> list[Photo]:
+    """The labelled photos of *folder*, ordered by label and path.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        DatasetError: nothing labels its photos, there are not two classes, or it has
+            several parts.
+    """
+    found = _collect_folder(folder)
+    labelled_test = [photo for photo in found.test if photo.label]
+    if found.valid or labelled_test:
+        message = (
+            f"{folder} has several parts ({', '.join(sorted(found.parts))}): give the "
+            "folder of one of them"
+        )
+        raise DatasetError(message)
+    return _hash_photos(found.labelled)
+
+
+def _collect_folder(folder: Path) -> CollectedPhotos:
+    """The photos that `kennel prepare` would find in *folder*, archives left closed.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        DatasetError: nothing labels its photos, or there are not two classes.
+    """
+    with Archives(folder) as archives:
+        found = collect_photos(walk_folder(folder), SourceOptions(), archives)
+    if any(photo.file.origin.members for photo in found.labelled):
+        message = f"{folder} holds IDX files: make photos of them with kennel prepare"
+        raise DatasetError(message)
+    check_labels((*found.labelled, *found.valid))
+    return found
+
+
+def _hash_photos(photos: Sequence[SourcePhoto]) -> list[Photo]:
+    """*photos* with their hashes, ordered by label and path."""
+    photos = sorted(photos, key=lambda photo: (photo.label, photo.file.path))
+    hashes = map_files(hash_file, [photo.file.origin.location for photo in photos])
+    return [
+        Photo(photo.file.path, photo.label, sha256)
+        for photo, sha256 in zip(photos, hashes, strict=True)
+    ]
+
+
+def classes_of(photos: Iterable[Photo], labels: Sequence[str]) -> Any:
+    """The class number of each photo, int64 [N]."""
+    numbers = {label: number for number, label in enumerate(labels)}
+    return np.array([numbers[photo.label] for photo in photos], dtype=np.int64)
+
+
+def allot(strata: Sequence[str], count: int) -> dict[str, int]:
+    """*count* items shared among strata by size (largest remainders), at least one each.
+
+    Less if there are not so many items; some strata get none if *count* is too small.
+    """
+    sizes = _sizes(strata)
+    total = sum(sizes.values())
+    count = min(count, total)
+    exact = {name: count * size / total for name, size in sizes.items()}
+    floor = 1 if count >= len(sizes) else 0
+    chosen = {name: max(floor, int(value)) for name, value in exact.items()}
+    by_need = sorted(sizes, key=lambda name: (chosen[name] - exact[name], name))
+    while sum(chosen.values()) < count:
+        for name in by_need[: count - sum(chosen.values())]:
+            chosen[name] += chosen[name] < sizes[name]
+    while sum(chosen.values()) > count:
+        chosen[max(chosen, key=lambda name: (chosen[name] - exact[name], name))] -= 1
+    return chosen
+
+
+def choose_items(
+    strata: Sequence[str], targets: Mapping[str, int], generator: np.random.Generator
+) -> list[int]:
+    """The numbers of randomly chosen items, as many of each stratum as its target."""
+    shuffled = _shuffle_strata(strata, generator)
+    return [
+        index for name in shuffled for index in shuffled[name][: targets.get(name, 0)]
+    ]
+
+
+def choose_groups(
+    strata: Sequence[str],
+    groups: Sequence[str],
+    targets: Mapping[str, int],
+    generator: np.random.Generator,
+) -> list[int]:
+    """The numbers of the items of random groups that add up to about *targets*.
+
+    Groups are tried in random order; one is taken if it brings the counts nearer to the
+    targets (least squares). Few groups are tried in many orders, and the best result is
+    used. At least one group is taken, however large.
+    """
+    names = sorted(set(strata))
+    ordered = sorted(set(groups))
+    numbers = {name: number for number, name in enumerate(ordered)}
+    counts = np.zeros((len(ordered), len(names)))
+    columns = {name: number for number, name in enumerate(names)}
+    for stratum, group in zip(strata, groups, strict=True):
+        counts[numbers[group], columns[stratum]] += 1
+    goal = np.array([targets.get(name, 0) for name in names], dtype=float)
+    best: set[int] = set()
+    best_distance = np.inf
+    for _ in range(max(1, _TRIALS // len(ordered))):
+        taken, distance = _try_order(counts, goal, generator.permutation(len(ordered)))
+        if distance < best_distance:
+            best, best_distance = taken, distance
+    best = best or {int(np.square(counts - goal).sum(axis=1).argmin())}
+    return [index for index, group in enumerate(groups) if numbers[group] in best]
+
+
+def join_groups(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """One group per item: items that share a group in *first* or *second* share it.
+
+    "" is no group. Joined groups get the name that sorts first.
+    """
+    parents: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def root(node: tuple[int, str]) -> tuple[int, str]:
+        while parents.setdefault(node, node) != node:
+            parents[node] = parents[parents[node]]
+            node = parents[node]
+        return node
+
+    for left, right in zip(first, second, strict=True):
+        if left and right:
+            low, high = sorted((root((0, left)), root((1, right))))
+            parents[high] = low
+    return [
+        root((0, left))[1] if left else root((1, right))[1] if right else ""
+        for left, right in zip(first, second, strict=True)
+    ]
+
+
+def _shuffle_strata(
+    strata: Sequence[str], generator: np.random.Generator
+) -> dict[str, list[int]]:
+    """The numbers of each stratum's items in random order, by the strata's names."""
+    members: dict[str, list[int]] = {name: [] for name in sorted(set(strata))}
+    for index, name in enumerate(strata):
+        members[name].append(index)
+    return {
+        name: [indexes[place] for place in generator.permutation(len(indexes))]
+        for name, indexes in members.items()
+    }
+
+
+def _share_of(strata: Sequence[str], share: float) -> dict[str, int]:
+    """Items to choose in each stratum for a *share* (0..1) of every one."""
+    return {name: round(count * share) for name, count in _sizes(strata).items()}
+
+
+def _is_prepared(folder: Path) -> bool:
+    return (folder / MANIFEST_FILE).exists() or (folder / PREPARE_PLAN_FILE).exists()
 
 
 def _split(
@@ -231,7 +379,7 @@ def _prepared_split(folder: Path) -> Split:
     return _split(folder, manifest.seed, manifest.grouping, train, valid)
 
 
-def _groups(photos: Sequence[Photo], groups: Mapping[str, str]) -> list[str]:
+def _duplicate_groups(photos: Sequence[Photo], groups: Mapping[str, str]) -> list[str]:
     seen = Counter(photo.sha256 for photo in photos)
     same = [photo.sha256 if seen[photo.sha256] > 1 else "" for photo in photos]
     return join_groups([groups.get(photo.file, "") for photo in photos], same)
@@ -247,156 +395,6 @@ def _check_targets(
                 f"a share of {share:g} for validation"
             )
             raise DatasetError(message)
-
-
-def collect_folder(folder: Path) -> CollectedPhotos:
-    """What `kennel prepare` would find in *folder*, archives left closed.
-
-    Raises:
-        NotFoundError: there is no such folder.
-        DatasetError: nothing labels its photos, or there are not two classes.
-    """
-    with Archives(folder) as archives:
-        found = collect_photos(walk_folder(folder), SourceOptions(), archives)
-    if any(photo.file.origin.members for photo in found.labelled):
-        message = f"{folder} holds IDX files: make photos of them with kennel prepare"
-        raise DatasetError(message)
-    check_labels((*found.labelled, *found.valid))
-    return found
-
-
-def list_photos(folder: Path) -> list[Photo]:
-    """The labelled photos of *folder*, by label and path.
-
-    Raises:
-        NotFoundError: there is no such folder.
-        DatasetError: nothing labels its photos, there are not two classes, or it has
-            several parts.
-    """
-    found = collect_folder(folder)
-    labelled_test = [photo for photo in found.test if photo.label]
-    if found.valid or labelled_test:
-        message = (
-            f"{folder} has several parts ({', '.join(sorted(found.parts))}): give the "
-            "folder of one of them"
-        )
-        raise DatasetError(message)
-    return hash_photos(found.labelled)
-
-
-def hash_photos(photos: Sequence[SourcePhoto]) -> list[Photo]:
-    """*photos* with their hashes, by label and path."""
-    photos = sorted(photos, key=lambda photo: (photo.label, photo.file.path))
-    hashes = map_files(hash_file, [photo.file.origin.location for photo in photos])
-    return [
-        Photo(photo.file.path, photo.label, sha256)
-        for photo, sha256 in zip(photos, hashes, strict=True)
-    ]
-
-
-_TRIALS: Final = 20_000
-"""Group look-ups spent on a better fit: 26 drivers are tried in 769 orders."""
-
-
-def share_of(strata: Sequence[str], share: float) -> dict[str, int]:
-    """Items to choose in each stratum for a *share* (0..1) of every one."""
-    return {name: round(count * share) for name, count in _sizes(strata).items()}
-
-
-def allot(strata: Sequence[str], count: int) -> dict[str, int]:
-    """*count* items over the strata by size (largest remainders), at least one each.
-
-    Fewer than *count* if there are not that many; none for some if count is too small.
-    """
-    sizes = _sizes(strata)
-    total = sum(sizes.values())
-    count = min(count, total)
-    exact = {name: count * size / total for name, size in sizes.items()}
-    floor = 1 if count >= len(sizes) else 0
-    chosen = {name: max(floor, int(value)) for name, value in exact.items()}
-    by_need = sorted(sizes, key=lambda name: (chosen[name] - exact[name], name))
-    while sum(chosen.values()) < count:
-        for name in by_need[: count - sum(chosen.values())]:
-            chosen[name] += chosen[name] < sizes[name]
-    while sum(chosen.values()) > count:
-        chosen[max(chosen, key=lambda name: (chosen[name] - exact[name], name))] -= 1
-    return chosen
-
-
-def choose_items(
-    strata: Sequence[str], targets: Mapping[str, int], generator: np.random.Generator
-) -> list[int]:
-    """The numbers of randomly chosen items, as many of each stratum as its target."""
-    shuffled = shuffle_strata(strata, generator)
-    return [
-        index for name in shuffled for index in shuffled[name][: targets.get(name, 0)]
-    ]
-
-
-def shuffle_strata(
-    strata: Sequence[str], generator: np.random.Generator
-) -> dict[str, list[int]]:
-    """The numbers of each stratum's items in random order, by the strata's names."""
-    members: dict[str, list[int]] = {name: [] for name in sorted(set(strata))}
-    for index, name in enumerate(strata):
-        members[name].append(index)
-    return {
-        name: [indexes[place] for place in generator.permutation(len(indexes))]
-        for name, indexes in members.items()
-    }
-
-
-def choose_groups(
-    strata: Sequence[str],
-    groups: Sequence[str],
-    targets: Mapping[str, int],
-    generator: np.random.Generator,
-) -> list[int]:
-    """The numbers of the items of randomly chosen groups, near *targets* in each stratum.
-
-    Groups come in random order; one is taken if that brings the counts nearer to the
-    targets (least squares). Few groups are tried in many orders, and the best one counts.
-    At least one group is taken, however large.
-    """
-    names = sorted(set(strata))
-    ordered = sorted(set(groups))
-    numbers = {name: number for number, name in enumerate(ordered)}
-    counts = np.zeros((len(ordered), len(names)))
-    columns = {name: number for number, name in enumerate(names)}
-    for stratum, group in zip(strata, groups, strict=True):
-        counts[numbers[group], columns[stratum]] += 1
-    goal = np.array([targets.get(name, 0) for name in names], dtype=float)
-    best: set[int] = set()
-    best_distance = np.inf
-    for _ in range(max(1, _TRIALS // len(ordered))):
-        taken, distance = _try_order(counts, goal, generator.permutation(len(ordered)))
-        if distance < best_distance:
-            best, best_distance = taken, distance
-    best = best or {int(np.square(counts - goal).sum(axis=1).argmin())}
-    return [index for index, group in enumerate(groups) if numbers[group] in best]
-
-
-def join_groups(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """One group per item, such that items alike in *first* or in *second* share it.
-
-    An empty name is no group. Joined groups keep the name that sorts first.
-    """
-    parents: dict[tuple[int, str], tuple[int, str]] = {}
-
-    def root(node: tuple[int, str]) -> tuple[int, str]:
-        while parents.setdefault(node, node) != node:
-            parents[node] = parents[parents[node]]
-            node = parents[node]
-        return node
-
-    for left, right in zip(first, second, strict=True):
-        if left and right:
-            low, high = sorted((root((0, left)), root((1, right))))
-            parents[high] = low
-    return [
-        root((0, left))[1] if left else root((1, right))[1] if right else ""
-        for left, right in zip(first, second, strict=True)
-    ]
 
 
 def _try_order(
