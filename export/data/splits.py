@@ -130,15 +130,13 @@ def find_split(
     folder: Path,
     valid_fraction: float,
     seed: int,
-    groups: Mapping[str, str] | None = None,
     report: Callable[[CollectedPhotos], None] = lambda found: None,
 ) -> Split:
     """The split of *folder* if it has one, else a new split of its labelled photos.
 
     A folder made by `kennel prepare` has one, and so has a folder with training and
-    validation folders; *valid_fraction* and *groups* are not used then. In a new split,
-    exact duplicates and photos that *groups* (file to group) joins stay together. If the
-    folder is not prepared, *report* is called first with its photos.
+    validation folders; *valid_fraction* is not used then. If the folder is not prepared,
+    *report* is called first with its photos.
 
     Raises:
         NotFoundError: there is no such folder.
@@ -153,7 +151,7 @@ def find_split(
     check_different([each.label for each in photos], [each.sha256 for each in photos])
     if valid:
         return _split(folder, seed, GIVEN_GROUPING, photos, valid)
-    return split_photos(folder, photos, valid_fraction, seed, groups or {})
+    return split_photos(folder, photos, valid_fraction, seed)
 
 
 def has_split(split: Split) -> bool:
@@ -162,15 +160,11 @@ def has_split(split: Split) -> bool:
 
 
 def split_photos(
-    folder: Path,
-    photos: Sequence[Photo],
-    valid_fraction: float,
-    seed: int,
-    groups: Mapping[str, str] | None = None,
+    folder: Path, photos: Sequence[Photo], valid_fraction: float, seed: int
 ) -> Split:
     """A new split of *photos*: a seeded, stratified share validates.
 
-    With *groups* (file to group), photos of a group and exact duplicates stay together.
+    Exact duplicates stay together.
 
     Raises:
         DatasetError: a class is too small to have photos in both parts.
@@ -180,11 +174,12 @@ def split_photos(
     targets = _share_of(strata, valid_fraction)
     _check_targets(Counter(strata), targets, valid_fraction)
     generator = np.random.default_rng(seed)
-    joined = _duplicate_groups(photos, groups) if groups is not None else []
-    if any(joined):
+    copies = Counter(photo.sha256 for photo in photos)
+    grouped = len(copies) < len(photos)
+    if grouped:
         photos = [
-            replace(photo, group=name)
-            for name, photo in zip(joined, photos, strict=True)
+            replace(photo, group=photo.sha256 if copies[photo.sha256] > 1 else "")
+            for photo in photos
         ]
         names = [photo.group or photo.file for photo in photos]
         chosen = set(choose_groups(strata, names, targets, generator))
@@ -194,7 +189,7 @@ def split_photos(
         order = _shuffle_strata(strata, generator)
         valid = [photos[i] for name in order for i in order[name][: targets[name]]]
         train = [photos[i] for name in order for i in order[name][targets[name] :]]
-    grouping = "stratified, groups kept together" if any(joined) else "stratified"
+    grouping = "stratified, groups kept together" if grouped else "stratified"
     return _split(folder, seed, grouping, train, valid)
 
 
@@ -218,12 +213,7 @@ def list_photos(folder: Path) -> list[Photo]:
 
 
 def _collect_folder(folder: Path) -> CollectedPhotos:
-    """The photos that `kennel prepare` would find in *folder*, archives left closed.
-
-    Raises:
-        NotFoundError: there is no such folder.
-        DatasetError: nothing labels its photos, or there are not two classes.
-    """
+    """The photos that `kennel prepare` would find in *folder*, archives left closed."""
     with Archives(folder) as archives:
         found = collect_photos(walk_folder(folder), SourceOptions(), archives)
     if any(photo.file.origin.members for photo in found.labelled):
@@ -377,12 +367,6 @@ def _prepared_split(folder: Path) -> Split:
         for part in parts
     )
     return _split(folder, manifest.seed, manifest.grouping, train, valid)
-
-
-def _duplicate_groups(photos: Sequence[Photo], groups: Mapping[str, str]) -> list[str]:
-    seen = Counter(photo.sha256 for photo in photos)
-    same = [photo.sha256 if seen[photo.sha256] > 1 else "" for photo in photos]
-    return join_groups([groups.get(photo.file, "") for photo in photos], same)
 
 
 def _check_targets(

@@ -1,7 +1,7 @@
-"""Submission and truth CSVs: read strictly, and matched by id.
+"""Submission and truth CSVs: read strictly, matched by id, checked before upload.
 
-Records are read one at a time: a file of a million rows is never held twice. An error
-names the file and the line or the id.
+Rows are read one at a time: a file of a million rows is never in memory twice. Every
+error names the file and the line or the id.
 """
 
 from __future__ import annotations
@@ -32,13 +32,223 @@ from models.text import (
 )
 
 _INDEX: Final = ("", "Unnamed: 0")
+_USAGE: Final = "usage"
+_IGNORED: Final = "ignored"
+_BINARY_NAMES: Final = ({"0": 0, "1": 1}, {"0.0": 0, "1.0": 1})
+_NAMED_LABELS: Final = 10
 
 
 @dataclass(frozen=True)
-class Records:
+class SubmissionTable:
+    """The probabilities of a submission.
+
+    Attributes:
+        dialect: encoding and delimiter of the file.
+        header: names of all columns, in normal form.
+        columns: names of the columns of probabilities; a single one is P(positive label).
+        rows: the row of each id, in the order of the file.
+        values: [N, columns], each from 0 to 1; in a row of several not all are 0.
+    """
+
+    path: Path
+    dialect: CsvDialect
+    header: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: dict[str, int]
+    values: NDArray[np.float64]
+
+
+def read_submission(path: Path) -> SubmissionTable:
+    """The submission in *path*: kaggle-binary, kaggle-multiclass or full.
+
+    Raises:
+        InvalidRequestError: it is no such file; the message names the line and the id.
+    """
+    records = open_records(path)
+    skipped = _first_value_column(records.header)
+    ids: list[str] = []
+    lines, values = array("L"), array("d")
+    for line, fields in records.rows:
+        ids.append(fields[0])
+        lines.append(line)
+        try:
+            values.extend(map(records.number, fields[skipped:]))
+        except ValueError as error:
+            fault = f"id {quoted(fields[0])}: {error}"
+            raise records.refuse(line, fault) from error
+    rows = _index_ids(records, ids, lines)
+    table = np.frombuffer(values, dtype=np.float64).reshape(len(ids), -1)
+    _check_values(records, table, ids, lines)
+    return SubmissionTable(
+        path, records.dialect, records.header, records.header[skipped:], rows, table
+    )
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true label of each image.
+
+    Attributes:
+        rows: the row of each id.
+        labels: every label that occurs, in normal form.
+        numbers: [N] the label of each row, as a position in *labels*.
+        scored: [N] whether the row counts.
+    """
+
+    path: Path
+    rows: dict[str, int]
+    labels: tuple[str, ...]
+    numbers: NDArray[np.int64]
+    scored: NDArray[np.bool_]
+
+
+def read_truth(path: Path) -> Truth:
+    """The truth in *path*: a label for each id, or a column for each label.
+
+    Raises:
+        InvalidRequestError: it is no such file; the message names the line and the id.
+    """
+    records = open_records(path)
+    usage = _usage_column(records.header)
+    values = [each for each in range(1, len(records.header)) if each != usage]
+    if not values:
+        raise InvalidRequestError(f"{path} has no column of labels beside {_USAGE!r}")
+    known: dict[str, int] = {}
+    ids: list[str] = []
+    lines, numbers, scored = array("L"), array("q"), array("b")
+    for line, fields, label in _labelled_rows(records, values):
+        ids.append(fields[0])
+        lines.append(line)
+        numbers.append(known.setdefault(label, len(known)))
+        scored.append(usage == 0 or fields[usage].strip().lower() != _IGNORED)
+    return Truth(
+        path,
+        _index_ids(records, ids, lines),
+        tuple(known),
+        np.frombuffer(numbers, dtype=np.int64),
+        np.frombuffer(scored, dtype=np.bool_),
+    )
+
+
+@dataclass(frozen=True)
+class MatchedImages:
+    """Probabilities and true labels of the images that count.
+
+    Attributes:
+        positive: the label whose probability a single column holds; None: several columns.
+        labels: of the columns of *probabilities*.
+        probabilities: [N, K], as submitted.
+        classes: [N] the true label of each image.
+    """
+
+    positive: str | None
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    classes: NDArray[np.int64]
+
+
+def match_truth(
+    submitted: SubmissionTable, truth: Truth, positive: str | None
+) -> MatchedImages:
+    """The images of *truth* that count, with their probabilities in *submitted*.
+
+    *positive* is the label whose probability a single column holds; None: the label 1,
+    or the last of two names in alphabetical order.
+
+    Raises:
+        InvalidRequestError: the ids or the labels differ; the message names them.
+    """
+    check_ids(submitted.path, submitted.rows, truth.path, truth.rows)
+    labels, classes = _match_labels(submitted, truth, positive)
+    ids = list(truth.rows)
+    order = np.fromiter((submitted.rows[each] for each in ids), np.int64, len(ids))
+    values = submitted.values[order]
+    positive = labels[1] if values.shape[1] == 1 else None
+    if positive is not None:
+        values = np.concatenate([1 - values, values], axis=1)
+    if not truth.scored.all():
+        kept = np.flatnonzero(truth.scored)
+        ids = [ids[row] for row in kept]
+        values, classes = values[kept], classes[kept]
+    if not ids:
+        raise InvalidRequestError(f"{truth.path} says of every row to ignore it")
+    return MatchedImages(positive, tuple(ids), labels, values, classes)
+
+
+def check_ids(
+    path: Path, given: Iterable[str], other: Path, wanted: Iterable[str]
+) -> None:
+    """Accept the ids *given* in *path* if they are those *wanted* by *other*.
+
+    Raises:
+        InvalidRequestError: they are not; the message names the first that differs.
+    """
+    known, needed = set(given), dict.fromkeys(wanted)
+    missing = [each for each in needed if each not in known]
+    if missing:
+        message = f"{path} lacks {len(missing)} of the ids in {other}"
+        own = sorted(known.difference(needed))
+        near = nearest_name(missing[0], own)
+        nearest = f"; the nearest it has is {quoted(near)}" if near else ""
+        if own and not near:
+            nearest = f", the first that only it has is {quoted(own[0])}"
+        first = f"the first is {quoted(missing[0])}{nearest}"
+        raise InvalidRequestError(f"{message}, {first}")
+    if len(known) > len(needed):
+        extra = min(known.difference(needed))
+        message = f"{path} has {len(known) - len(needed)} ids that are not in {other}"
+        raise InvalidRequestError(f"{message}, the first is {quoted(extra)}")
+
+
+@dataclass(frozen=True)
+class CheckedSubmission:
+    """A CSV that a competition would accept."""
+
+    path: Path
+    header: tuple[str, ...]
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+def check_submission(path: Path, sample: Path | None = None) -> CheckedSubmission:
+    """Accept the submission in *path*: a plain CSV, each id once, only probabilities.
+
+    With the competition's *sample* it must also have its header and exactly its ids, in
+    any order.
+
+    Raises:
+        InvalidRequestError: it would be refused; the message names the line or id.
+        OSError: the file is gone.
+    """
+    table = read_submission(path)
+    if table.dialect != CsvDialect("utf-8-sig", ",") or not _is_plain(path):
+        message = (
+            f"{path} is no plain CSV ({table.dialect.encoding}, columns separated by "
+            f"{table.dialect.delimiter!r}): save it with commas, in UTF-8, with the "
+            "header as the first line and no spaces or empty columns in it"
+        )
+        raise InvalidRequestError(message)
+    if sample is not None:
+        records = open_records(sample)
+        if records.header != table.header:
+            message = (
+                f"{path} has the header {','.join(table.header)}, {sample} has "
+                f"{','.join(records.header)}"
+            )
+            raise InvalidRequestError(message)
+        check_ids(path, table.rows, sample, (row[0] for _, row in records.rows))
+    return CheckedSubmission(
+        path, table.header, len(table.rows), path.stat().st_size, hash_file(path)
+    )
+
+
+@dataclass(frozen=True)
+class CsvRecords:
     """A CSV file: its *header*, and its *rows* as (line, fields), to be read once.
 
-    Names of columns and ids, the first fields, are in their normal form (`normal_name`).
+    Column names and ids, the first fields, are in normal form (`normal_name`).
     """
 
     path: Path
@@ -47,14 +257,14 @@ class Records:
     rows: Iterator[tuple[int, list[str]]]
 
     def refuse(self, line: int, fault: str) -> InvalidRequestError:
-        """The error for what is wrong in *line*."""
+        """The error for a *fault* in *line*."""
         return InvalidRequestError(f"{self.path} line {line}: {fault}")
 
     def number(self, field: str) -> float:
-        """The number in *field*; without commas between columns it may have a comma.
+        """The number in *field*; its decimal point may be a comma unless that delimits.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is no number.
         """
         plain = self.dialect.delimiter == ","
         try:
@@ -63,17 +273,17 @@ class Records:
             raise ValueError(f"{quoted(field)} is no number") from error
 
 
-def open_records(path: Path) -> Records:
-    """The records of *path*, whatever its delimiter, encoding and line ends.
+def open_records(path: Path) -> CsvRecords:
+    """The rows of *path*, for any usual delimiter, encoding and line end.
 
-    Every row has as many fields as the header. What is found wrong while *rows* are read
-    is raised there, too.
+    Every row has as many fields as the header; faults in rows are raised while *rows* are
+    read.
 
     Raises:
         InvalidRequestError: it cannot be read, is no UTF-8 or UTF-16, has no header of
             two or more different columns, or has a data frame's index before the ids.
     """
-    rows = _records(path)
+    rows = _read_records(path)
     _, header = next(rows, (1, []))
     if len(header) < 2 or len(set(map(normal_name, header))) < len(header):
         message = (
@@ -89,23 +299,18 @@ def open_records(path: Path) -> Records:
         raise InvalidRequestError(message)
     with path.open("rb") as stream:
         dialect = find_dialect(stream.read(HEAD_BYTES))
-    return Records(path, dialect, tuple(map(normal_name, header)), rows)
+    return CsvRecords(path, dialect, tuple(map(normal_name, header)), rows)
 
 
-def index_ids(
-    records: Records, ids: Sequence[str], lines: Sequence[int]
+def _index_ids(
+    records: CsvRecords, ids: Sequence[str], lines: Sequence[int]
 ) -> dict[str, int]:
-    """The row of each id.
-
-    Raises:
-        InvalidRequestError: there is no row, or an id is there twice.
-    """
     if not ids:
         raise InvalidRequestError(f"{records.path} has a header and no rows")
     index = dict(zip(ids, range(len(ids)), strict=True))
     if len(index) == len(ids):
         return index
-    # The dictionary holds the last row of an id; an earlier one shows the repetition.
+    # The index has the last row of each id: an earlier row is a repetition.
     row = next(row for row, id_ in enumerate(ids) if index[id_] != row)
     again = lines[index[ids[row]]]
     raise records.refuse(
@@ -113,7 +318,7 @@ def index_ids(
     )
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _read_records(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with path.open("rb") as stream:
             for line, fields in read_csv_rows(stream):
@@ -125,61 +330,15 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise InvalidRequestError(f"{path} cannot be read as CSV: {error}") from error
 
 
-@dataclass(frozen=True)
-class SubmissionTable:
-    """What a submission says.
-
-    Attributes:
-        header: as it is in the file, in normal form.
-        dialect: how the file is written.
-        columns: names of the probabilities' columns; one is P(positive label).
-        rows: the row of each id, in the file's order.
-        values: [N, columns], each from 0 to 1; several are not all 0.
-    """
-
-    path: Path
-    dialect: CsvDialect
-    header: tuple[str, ...]
-    columns: tuple[str, ...]
-    rows: dict[str, int]
-    values: NDArray[np.float64]
-
-
-def read_submission(path: Path) -> SubmissionTable:
-    """The submission in *path*: kaggle-binary, kaggle-multiclass or full.
-
-    Raises:
-        InvalidRequestError: not such a file; the message names the line and the id.
-    """
-    records = open_records(path)
-    skipped = _columns_before_values(records.header)
-    ids: list[str] = []
-    lines, values = array("L"), array("d")
-    for line, fields in records.rows:
-        ids.append(fields[0])
-        lines.append(line)
-        try:
-            values.extend(map(records.number, fields[skipped:]))
-        except ValueError as error:
-            fault = f"id {quoted(fields[0])}: {error}"
-            raise records.refuse(line, fault) from error
-    rows = index_ids(records, ids, lines)
-    table = np.frombuffer(values, dtype=np.float64).reshape(len(ids), -1)
-    _check_values(records, table, ids, lines)
-    return SubmissionTable(
-        path, records.dialect, records.header, records.header[skipped:], rows, table
-    )
-
-
-def _columns_before_values(header: tuple[str, ...]) -> int:
+def _first_value_column(header: tuple[str, ...]) -> int:
     # "full" has the likeliest label between the id and the probabilities.
     return 2 if len(header) > 3 and header[1].lower() == "label" else 1
 
 
 def _check_values(
-    records: Records, values: NDArray[Any], ids: list[str], lines: array[int]
+    records: CsvRecords, values: NDArray[Any], ids: list[str], lines: array[int]
 ) -> None:
-    # Written so that NaN, which compares as false, is found, too.
+    # NaN compares as false, so this finds it too.
     wrong = ~((values >= 0) & (values <= 1)).all(axis=1)
     fault = "is no probability from 0 to 1"
     if not wrong.any() and values.shape[1] > 1:
@@ -194,64 +353,14 @@ def _check_values(
         raise records.refuse(lines[row], fault)
 
 
-USAGE: Final = "usage"
-IGNORED: Final = "ignored"
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Which label each image has.
-
-    Attributes:
-        rows: the row of each id.
-        labels: every label that occurs, in its normal form.
-        numbers: [N] the label of each row, as a position in *labels*.
-        scored: [N] whether the row counts.
-    """
-
-    path: Path
-    rows: dict[str, int]
-    labels: tuple[str, ...]
-    numbers: NDArray[np.int64]
-    scored: NDArray[np.bool_]
-
-
-def read_truth(path: Path) -> Truth:
-    """The truth in *path*.
-
-    Raises:
-        InvalidRequestError: not such a file; the message names the line and the id.
-    """
-    records = open_records(path)
-    usage = _usage_column(records.header)
-    values = [each for each in range(1, len(records.header)) if each != usage]
-    if not values:
-        raise InvalidRequestError(f"{path} has no column of labels beside {USAGE!r}")
-    known: dict[str, int] = {}
-    ids: list[str] = []
-    lines, numbers, scored = array("L"), array("q"), array("b")
-    for line, fields, label in _labelled(records, values):
-        ids.append(fields[0])
-        lines.append(line)
-        numbers.append(known.setdefault(label, len(known)))
-        scored.append(usage == 0 or fields[usage].strip().lower() != IGNORED)
-    return Truth(
-        path,
-        index_ids(records, ids, lines),
-        tuple(known),
-        np.frombuffer(numbers, dtype=np.int64),
-        np.frombuffer(scored, dtype=np.bool_),
-    )
-
-
 def _usage_column(header: Sequence[str]) -> int:
-    """0, where the ids are, if there is none."""
+    """The number of the usage column; 0, the ids' number, if there is none."""
     names = [name.lower() for name in header]
-    return names.index(USAGE, 1) if USAGE in names[1:] else 0
+    return names.index(_USAGE, 1) if _USAGE in names[1:] else 0
 
 
-def _labelled(
-    records: Records, values: Sequence[int]
+def _labelled_rows(
+    records: CsvRecords, values: Sequence[int]
 ) -> Iterator[tuple[int, list[str], str]]:
     if len(values) == 1:
         for line, fields in records.rows:
@@ -274,87 +383,14 @@ def _labelled(
         yield line, fields, records.header[marked[0]]
 
 
-_ONES: Final = ({"0": 0, "1": 1}, {"0.0": 0, "1.0": 1})
-_NAMED_LABELS: Final = 10
-
-
-@dataclass(frozen=True)
-class Matched:
-    """Probabilities and true labels of the images that count.
-
-    Attributes:
-        positive: whose probability a single column was taken for; None: it has several.
-        labels: of the columns of *probabilities*.
-        probabilities: [N, K], as submitted.
-        classes: [N] the true label of each image.
-    """
-
-    positive: str | None
-    ids: tuple[str, ...]
-    labels: tuple[str, ...]
-    probabilities: NDArray[np.float64]
-    classes: NDArray[np.int64]
-
-
-def match(submitted: SubmissionTable, truth: Truth, positive: str | None) -> Matched:
-    """The images of *truth* that count, with what *submitted* says of them.
-
-    *positive* is the label whose probability a single column holds; None: the label 1,
-    or the last of two names in alphabetical order.
-
-    Raises:
-        InvalidRequestError: the ids or the labels differ; the message names them.
-    """
-    check_ids(submitted.path, submitted.rows, truth.path, truth.rows)
-    labels, classes = _classes(submitted, truth, positive)
-    ids = list(truth.rows)
-    order = np.fromiter((submitted.rows[each] for each in ids), np.int64, len(ids))
-    values = submitted.values[order]
-    positive = labels[1] if values.shape[1] == 1 else None
-    if positive is not None:
-        values = np.concatenate([1 - values, values], axis=1)
-    if not truth.scored.all():
-        kept = np.flatnonzero(truth.scored)
-        ids = [ids[row] for row in kept]
-        values, classes = values[kept], classes[kept]
-    if not ids:
-        raise InvalidRequestError(f"{truth.path} says of every row to ignore it")
-    return Matched(positive, tuple(ids), labels, values, classes)
-
-
-def check_ids(
-    path: Path, given: Iterable[str], other: Path, wanted: Iterable[str]
-) -> None:
-    """Accept *path*, whose ids are *given*, if they are the *wanted* ones of *other*.
-
-    Raises:
-        InvalidRequestError: they are not; the message names the first.
-    """
-    known, needed = set(given), dict.fromkeys(wanted)
-    missing = [each for each in needed if each not in known]
-    if missing:
-        message = f"{path} lacks {len(missing)} of the ids in {other}"
-        own = sorted(known.difference(needed))
-        near = nearest_name(missing[0], own)
-        nearest = f"; the nearest it has is {quoted(near)}" if near else ""
-        if own and not near:
-            nearest = f", the first that only it has is {quoted(own[0])}"
-        first = f"the first is {quoted(missing[0])}{nearest}"
-        raise InvalidRequestError(f"{message}, {first}")
-    if len(known) > len(needed):
-        extra = min(known.difference(needed))
-        message = f"{path} has {len(known) - len(needed)} ids that are not in {other}"
-        raise InvalidRequestError(f"{message}, the first is {quoted(extra)}")
-
-
-def _classes(
+def _match_labels(
     submitted: SubmissionTable, truth: Truth, positive: str | None
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     if len(submitted.columns) > 1:
         labels = submitted.columns
         numbers = {name: number for number, name in enumerate(labels)}
     else:
-        numbers = _binary(truth, positive)
+        numbers = _binary_labels(truth, positive)
         labels = tuple(sorted(numbers, key=numbers.__getitem__))
     unknown = [label for label in truth.labels if label not in numbers]
     if unknown:
@@ -368,10 +404,10 @@ def _classes(
     return labels, by_code[truth.numbers]
 
 
-def _binary(truth: Truth, positive: str | None) -> dict[str, int]:
+def _binary_labels(truth: Truth, positive: str | None) -> dict[str, int]:
     found = set(truth.labels)
     positive = None if positive is None else normal_name(positive)
-    for ones in _ONES:
+    for ones in _BINARY_NAMES:
         if positive is None and found <= set(ones):
             return ones
     if positive is not None and positive in found and len(found) <= 2:
@@ -388,49 +424,6 @@ def _binary(truth: Truth, positive: str | None) -> dict[str, int]:
         )
         raise InvalidRequestError(message)
     return {label: number for number, label in enumerate(sorted(found))}
-
-
-@dataclass(frozen=True)
-class CheckedSubmission:
-    """A CSV that can be handed in."""
-
-    path: Path
-    header: tuple[str, ...]
-    rows: int
-    size_bytes: int
-    sha256: str
-
-
-def check_submission(path: Path, sample: Path | None = None) -> CheckedSubmission:
-    """Accept the submission in *path*: readable, each id once, only probabilities.
-
-    With the competition's *sample* it must also have that header and exactly those ids,
-    in any order.
-
-    Raises:
-        InvalidRequestError: it cannot be handed in; the message names the line or id.
-        OSError: it is gone.
-    """
-    table = read_submission(path)
-    if table.dialect != CsvDialect("utf-8-sig", ",") or not _is_plain(path):
-        message = (
-            f"{path} is no plain CSV ({table.dialect.encoding}, columns separated by "
-            f"{table.dialect.delimiter!r}): save it with commas, in UTF-8, with the "
-            "header as the first line and no spaces or empty columns in it"
-        )
-        raise InvalidRequestError(message)
-    if sample is not None:
-        records = open_records(sample)
-        if records.header != table.header:
-            message = (
-                f"{path} has the header {','.join(table.header)}, {sample} has "
-                f"{','.join(records.header)}"
-            )
-            raise InvalidRequestError(message)
-        check_ids(path, table.rows, sample, (row[0] for _, row in records.rows))
-    return CheckedSubmission(
-        path, table.header, len(table.rows), path.stat().st_size, hash_file(path)
-    )
 
 
 def _is_plain(path: Path) -> bool:

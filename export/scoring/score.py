@@ -1,7 +1,7 @@
-"""Score of a submission by Kaggle's rules, the images that cost most, and hindsight.
+"""Score of a submission by Kaggle's rules, its worst images, and what would score better.
 
-The best clip bound in hindsight says how much confident mistakes cost, not what the next
-submission should use: that is the bound that export chooses on validation photos.
+The best clip bound in hindsight shows how much confident mistakes cost. The next
+submission should not use it, but the bound that export chose on validation photos.
 Columns that fit other labels than their own are a mistake in the file.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.scoring.csv_files import (
-    Matched,
+    MatchedImages,
     check_ids,
-    match,
+    match_truth,
     open_records,
     read_submission,
     read_truth,
@@ -27,12 +27,22 @@ from models.errors import InvalidRequestError, quoted_names
 from models.probabilities import KAGGLE_EPSILON, accuracy, clip, log_losses
 from models.text import whole_number
 
-WORST: Final = 10
+WORST_IMAGES: Final = 10
+HINDSIGHT_BOUNDS: Final = (
+    *(0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97),
+    *(0.98, 0.985, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 0.99999),
+)
+"""Candidate upper bounds for `Hindsight`."""
+
+_SURE: Final = 2.5
+"""Standard deviations from chance at which columns or labels are reported as mixed up."""
+
+_CHUNK_ROWS: Final = 65_536
 
 
 @dataclass(frozen=True)
 class Recall:
-    """Of the images of one label, the share that the submission finds; None: no image."""
+    """The share of one label's images that the submission finds; None: no images."""
 
     label: str
     images: int
@@ -40,17 +50,60 @@ class Recall:
 
 
 @dataclass(frozen=True)
-class Score:
-    """How a submission does against the truth.
+class WorstImage:
+    """An image with a high loss.
 
     Attributes:
-        images: those that count.
-        positive: whose probability a single column was taken for; None: it has several.
+        label: the true label.
+        predicted: the most probable label.
+        probability: of the true label, divided by the row's sum.
+        loss: -ln(probability), within Kaggle's 1e-15.
+        share: of the sum of all images' losses.
+    """
+
+    id: str
+    label: str
+    predicted: str
+    probability: float
+    loss: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """The clip bound that would have scored best, and its score; None: no clipping."""
+
+    clip: float | None
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class MixedUp:
+    """Columns that seem to hold other labels' probabilities.
+
+    Attributes:
+        labels: the label that each column seems to hold, in the order of the columns.
+        log_loss: the score with these labels.
+        accuracy: the accuracy with these labels.
+    """
+
+    labels: tuple[str, ...]
+    log_loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of a submission of probabilities.
+
+    Attributes:
+        images: number of images that count.
+        positive: the label whose probability a single column holds; None: several columns.
         accuracy: share of images whose largest probability is at the true label.
         recalls: of each label, in the order of the columns.
-        worst: the images that cost most, the worst first.
-        hindsight: the clip bound that would have been best.
-        mixed_up: what the columns seem to hold instead of what they say; None: no sign.
+        worst: the images with the highest loss, the worst first.
+        hindsight: the clip bound that would have scored best.
+        mixed_up: labels that the columns seem to hold instead; None: no sign of it.
     """
 
     images: int
@@ -65,11 +118,11 @@ class Score:
 
 @dataclass(frozen=True)
 class RenamedLabels:
-    """Labels that seem to be called otherwise in the submission than in the truth.
+    """Labels that seem to have other names in the submission than in the truth.
 
     Attributes:
-        names: what the submission says and what that stands for, where they differ.
-        accuracy: the score if they do.
+        names: pairs of the submission's name and the truth's, where they differ.
+        accuracy: the accuracy with the truth's names.
     """
 
     names: tuple[tuple[str, str], ...]
@@ -78,7 +131,7 @@ class RenamedLabels:
 
 @dataclass(frozen=True)
 class LabelScore:
-    """How a submission of labels does, which has no log loss; as in `Score`."""
+    """The score of a submission of labels, which has no log loss; see `Score`."""
 
     images: int
     accuracy: float
@@ -87,20 +140,23 @@ class LabelScore:
 
 
 def score_submission(
-    submission: Path, truth: Path, positive: str | None = None, worst: int = WORST
+    submission: Path,
+    truth: Path,
+    positive: str | None = None,
+    worst: int = WORST_IMAGES,
 ) -> Score:
     """Score *submission* against *truth*, both CSV files with the same ids.
 
     By Kaggle's rules: a row's probabilities are divided by their sum, then moved 1e-15
     away from 0 and 1; the score is the mean of -ln(probability of the true label). One
-    column is the probability of *positive*: see `match`.
+    column is the probability of *positive*: see `match_truth`.
 
     Raises:
         InvalidRequestError: a file cannot be read, ids or labels differ, or a value is
             no probability; the message names the line or the id.
     """
     submitted = read_submission(submission)
-    matched = match(submitted, read_truth(truth), positive)
+    matched = match_truth(submitted, read_truth(truth), positive)
     losses = log_losses(matched.probabilities, matched.classes)
     return Score(
         images=len(matched.ids),
@@ -108,17 +164,17 @@ def score_submission(
         log_loss=float(losses.mean()),
         accuracy=accuracy(matched.probabilities, matched.classes),
         recalls=_recalls(matched),
-        worst=worst_images(matched, losses, worst),
-        hindsight=best_clip(matched.probabilities, matched.classes),
-        mixed_up=find_mixed_up(matched.labels, matched.probabilities, matched.classes),
+        worst=_worst_images(matched, losses, worst),
+        hindsight=_best_clip(matched.probabilities, matched.classes),
+        mixed_up=_find_mixed_up(matched.labels, matched.probabilities, matched.classes),
     )
 
 
 def score_labels(submission: Path, truth: Path) -> LabelScore | None:
-    """Score a *submission* that has an id and a label in each row, as *truth* has.
+    """Score a *submission* that has an id and a label in each row, like *truth*.
 
-    None: it has probabilities, as the first row tells: the number of a label is whole,
-    and of more than two. Numbers may be written as floats: 2.0 is 2.
+    None: it has probabilities. The first row decides: the number of a label is whole, and
+    there are more than two labels. Numbers may be written as floats: 2.0 is 2.
 
     Raises:
         InvalidRequestError: a file cannot be read, ids differ, or *truth* has none of
@@ -132,10 +188,10 @@ def score_labels(submission: Path, truth: Path) -> LabelScore | None:
         return None
     given = read_truth(submission)
     check_ids(submission, given.rows, truth, true.rows)
-    said_labels, asked_labels = (
+    given_labels, true_labels = (
         [whole_number(label) for label in each.labels] for each in (given, true)
     )
-    if not set(said_labels) & set(asked_labels):
+    if not set(given_labels) & set(true_labels):
         message = (
             f"{submission} has the labels {quoted_names(given.labels)}, {truth} has "
             f"{quoted_names(true.labels)}: call them the same in both (the submission "
@@ -143,49 +199,24 @@ def score_labels(submission: Path, truth: Path) -> LabelScore | None:
         )
         raise InvalidRequestError(message)
     rows = [given.rows[each] for each in true.rows]
-    said = np.array(said_labels)[given.numbers][rows][true.scored]
-    asked = np.array(asked_labels)[true.numbers][true.scored]
-    if not len(asked):
+    submitted = np.array(given_labels)[given.numbers][rows][true.scored]
+    expected = np.array(true_labels)[true.numbers][true.scored]
+    if not len(expected):
         raise InvalidRequestError(f"{truth} says of every row to ignore it")
-    hits = said == asked
+    hits = submitted == expected
     return LabelScore(
         len(hits),
         float(hits.mean()),
         tuple(
             Recall(label, int(mine.sum()), float(hits[mine].mean()))
-            for label in sorted(set(asked.tolist()))
-            if (mine := asked == label).any()
+            for label in sorted(set(expected.tolist()))
+            if (mine := expected == label).any()
         ),
-        _find_renamed(said, asked),
+        _find_renamed(submitted, expected),
     )
 
 
-def _find_renamed(
-    said: NDArray[np.str_], asked: NDArray[np.str_]
-) -> RenamedLabels | None:
-    """Other names for what is *said* that fit what is *asked* far better; None: none."""
-    names = {}
-    for label in np.unique(said).tolist():
-        found, counts = np.unique(asked[said == label], return_counts=True)
-        names[label] = str(found[counts.argmax()])
-    if len(names) < 2 or len(set(names.values())) < len(names):
-        return None
-    meant = np.array([names[label] for label in said.tolist()])
-    if not finds_more(meant == asked, said == asked):
-        return None
-    moved = tuple(pair for pair in names.items() if pair[0] != pair[1])
-    return RenamedLabels(moved, float((meant == asked).mean()))
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field.replace(",", "."))
-    except ValueError:
-        return False
-    return True
-
-
-def _recalls(matched: Matched) -> tuple[Recall, ...]:
+def _recalls(matched: MatchedImages) -> tuple[Recall, ...]:
     found = matched.probabilities.argmax(axis=1) == matched.classes
     images = np.bincount(matched.classes, minlength=len(matched.labels))
     hits = np.bincount(matched.classes[found], minlength=len(matched.labels))
@@ -197,33 +228,10 @@ def _recalls(matched: Matched) -> tuple[Recall, ...]:
     )
 
 
-@dataclass(frozen=True)
-class WorstImage:
-    """One image and what it costs.
-
-    Attributes:
-        label: the true one.
-        predicted: the likeliest one.
-        probability: what the submission gives the true label, of the row's sum.
-        loss: -ln(probability), within Kaggle's 1e-15.
-        share: of the sum of all images' losses.
-    """
-
-    id: str
-    label: str
-    predicted: str
-    probability: float
-    loss: float
-    share: float
-
-
-def worst_images(
-    matched: Matched, losses: NDArray[Any], count: int
+def _worst_images(
+    matched: MatchedImages, losses: NDArray[Any], count: int
 ) -> tuple[WorstImage, ...]:
-    """The *count* images with the highest of *losses*, the worst first.
-
-    Of equal ones those that come first in the truth.
-    """
+    """The *count* images with the highest *losses*, the worst first, ties in order."""
     total = float(losses.sum()) or 1.0
     rows = np.argsort(-losses, kind="stable")[:count]
     return tuple(
@@ -231,7 +239,9 @@ def worst_images(
     )
 
 
-def _worst_image(matched: Matched, row: int, loss: float, total: float) -> WorstImage:
+def _worst_image(
+    matched: MatchedImages, row: int, loss: float, total: float
+) -> WorstImage:
     values, number = matched.probabilities[row], int(matched.classes[row])
     return WorstImage(
         id=matched.ids[row],
@@ -243,67 +253,38 @@ def _worst_image(matched: Matched, row: int, loss: float, total: float) -> Worst
     )
 
 
-HINDSIGHT_BOUNDS: Final = (
-    *(
-        0.3,
-        0.4,
-        0.5,
-        0.6,
-        0.7,
-        0.75,
-        0.8,
-        0.85,
-        0.9,
-        0.92,
-        0.94,
-        0.95,
-        0.96,
-        0.97,
-        0.98,
-    ),
-    *(0.985, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 0.99999),
-)
-"""Candidate upper bounds; those that are no tighter than the file change nothing."""
+def _best_clip(
+    probabilities: NDArray[np.float64], classes: NDArray[np.int64]
+) -> Hindsight:
 
-_SURE: Final = 2.5
-"""Standard deviations by which chance would have to err: then columns are called mixed up."""
-
-_CHUNK_ROWS: Final = 65_536
+    highest, least = probabilities.max(), 1 / probabilities.shape[1]
+    bounds = [None, *(each for each in HINDSIGHT_BOUNDS if least < each < highest)]
+    sums = np.zeros(len(bounds))
+    for start in range(0, len(classes), _CHUNK_ROWS):
+        chunk = slice(start, start + _CHUNK_ROWS)
+        sums += _sums(probabilities[chunk], classes[chunk], bounds)
+    best = int(sums.argmin())
+    return Hindsight(bounds[best], float(sums[best] / len(classes)))
 
 
-@dataclass(frozen=True)
-class Hindsight:
-    """The best of `HINDSIGHT_BOUNDS`, and the score with it; None: the file as it is."""
-
-    clip: float | None
-    log_loss: float
-
-
-@dataclass(frozen=True)
-class MixedUp:
-    """Columns that seem to hold other labels' probabilities.
-
-    Attributes:
-        labels: what each column seems to hold, in the order of the columns.
-        log_loss: the score if they do.
-        accuracy: the same.
-    """
-
-    labels: tuple[str, ...]
-    log_loss: float
-    accuracy: float
+def _sums(
+    probabilities: NDArray[Any], classes: NDArray[Any], bounds: list[float | None]
+) -> NDArray[np.float64]:
+    return np.array(
+        [log_losses(clip(probabilities, each), classes).sum() for each in bounds]
+    )
 
 
-def find_mixed_up(
+def _find_mixed_up(
     labels: Sequence[str],
     probabilities: NDArray[np.float64],
     classes: NDArray[np.int64],
 ) -> MixedUp | None:
-    """The order of *labels* that fits the columns of *probabilities* [N, K] far better.
+    """Another order of *labels* that fits the columns of *probabilities* far better.
 
-    None: theirs does, or the difference may be chance. Of two labels, the other order
-    is tried. Of more, each gets the column that is the least loss for its images
-    (*classes* [N]); labels without images keep theirs.
+    None: their own order fits, or the difference may be chance. For two labels the other
+    order is tried. For more, each label gets the column with the least loss for its
+    images; labels without images keep theirs.
     """
     binary = len(labels) == 2
     columns = [1, 0] if binary else _least_losses(probabilities, classes)
@@ -314,7 +295,7 @@ def find_mixed_up(
     clearly = (
         _ranks_backwards(probabilities[:, 1], classes)
         if binary
-        else finds_more(
+        else _hits_clearly_more(
             *(each.argmax(axis=1) == classes for each in (mixed, probabilities))
         )
     )
@@ -338,7 +319,7 @@ def _least_losses(
 def _ranks_backwards(scores: NDArray[np.float64], classes: NDArray[np.int64]) -> bool:
     """Whether images of class 1 have clearly lower *scores* than those of class 0.
 
-    By the area under the ROC curve, as the rank sum test has it (Mann and Whitney 1947).
+    By the area under the ROC curve and the rank sum test (Mann and Whitney 1947).
     """
     ones, zeros = int(classes.sum()), int((classes == 0).sum())
     if not ones or not zeros:
@@ -350,29 +331,32 @@ def _ranks_backwards(scores: NDArray[np.float64], classes: NDArray[np.int64]) ->
     return bool(0.5 - area > _SURE * deviation)
 
 
-def finds_more(after: NDArray[np.bool_], before: NDArray[np.bool_]) -> bool:
-    """Whether there are clearly more hits in *after*, [N] as *before* (McNemar 1947)."""
+def _find_renamed(
+    submitted: NDArray[np.str_], expected: NDArray[np.str_]
+) -> RenamedLabels | None:
+    """Other names for the *submitted* labels that fit the *expected* far better, if any."""
+    names = {}
+    for label in np.unique(submitted).tolist():
+        found, counts = np.unique(expected[submitted == label], return_counts=True)
+        names[label] = str(found[counts.argmax()])
+    if len(names) < 2 or len(set(names.values())) < len(names):
+        return None
+    meant = np.array([names[label] for label in submitted.tolist()])
+    if not _hits_clearly_more(meant == expected, submitted == expected):
+        return None
+    moved = tuple(pair for pair in names.items() if pair[0] != pair[1])
+    return RenamedLabels(moved, float((meant == expected).mean()))
+
+
+def _hits_clearly_more(after: NDArray[np.bool_], before: NDArray[np.bool_]) -> bool:
+    """Whether *after* has clearly more hits than *before*, both [N] (McNemar 1947)."""
     won, lost = int((after & ~before).sum()), int((before & ~after).sum())
     return bool(won - lost > _SURE * (won + lost) ** 0.5)
 
 
-def best_clip(
-    probabilities: NDArray[np.float64], classes: NDArray[np.int64]
-) -> Hindsight:
-    """The bound that gives *probabilities* [N, K] the least log loss for *classes*."""
-    highest, least = probabilities.max(), 1 / probabilities.shape[1]
-    bounds = [None, *(each for each in HINDSIGHT_BOUNDS if least < each < highest)]
-    sums = np.zeros(len(bounds))
-    for start in range(0, len(classes), _CHUNK_ROWS):
-        chunk = slice(start, start + _CHUNK_ROWS)
-        sums += _sums(probabilities[chunk], classes[chunk], bounds)
-    best = int(sums.argmin())
-    return Hindsight(bounds[best], float(sums[best] / len(classes)))
-
-
-def _sums(
-    probabilities: NDArray[Any], classes: NDArray[Any], bounds: list[float | None]
-) -> NDArray[np.float64]:
-    return np.array(
-        [log_losses(clip(probabilities, each), classes).sum() for each in bounds]
-    )
+def _is_number(field: str) -> bool:
+    try:
+        float(field.replace(",", "."))
+    except ValueError:
+        return False
+    return True
