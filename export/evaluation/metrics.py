@@ -1,7 +1,7 @@
-"""Metrics of probabilities: accuracy, log loss, per class, calibration error, expected score.
+"""Metrics of probabilities: accuracy, log loss, F1, calibration error, expected score.
 
-Reliability is that of Guo et al. 2017, "On calibration of modern neural networks",
-arXiv:1706.04599: of rows at 0.9, nine in ten should be right.
+Calibration error and reliability diagram are those of Guo et al. 2017, "On calibration of
+modern neural networks", arXiv:1706.04599: of rows at 0.9, nine in ten should be right.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 from export.evaluation.calibration import FIXED_BOUND, UNSEEN_SURE_MISTAKES, Calibration
 from models.probabilities import KAGGLE_EPSILON, accuracy, clip, log_loss, softmax
 
+COVERAGE: Final = 0.9
+
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How well one label is found.
+    """Precision, recall and F1 of one label.
 
     Attributes:
-        precision: share of photos called so that are so, 0 if none is called so.
-        recall: share of photos that are so and called so, 0 if there are none.
+        precision: share of the photos predicted as this label that have it, 0 if none.
+        recall: share of the photos with this label that are predicted so, 0 if none.
         f1: harmonic mean of the two.
-        support: photos that are so.
+        support: number of photos with this label.
     """
 
     label: str
@@ -35,17 +37,42 @@ class ClassMetrics:
     support: int
 
 
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """A bin of the reliability diagram: rows whose top probability is in (lower, upper].
+
+    Attributes:
+        confidence: mean top probability, 0 in an empty bin.
+        accuracy: share of rows whose top label is the true one, 0 in an empty bin.
+    """
+
+    lower: float
+    upper: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class ScoreInterval:
+    """Expected log loss of a submission, and limits that hold in nine of ten cases."""
+
+    mean: float
+    low: float
+    high: float
+
+
 def evaluate_logits(
     logits: NDArray[Any],
     classes: NDArray[np.int64],
     calibration: Calibration,
     labels: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Every figure of *logits* [N, K] as JSON: raw, calibrated and clipped.
+    """All metrics of *logits* [N, K] as JSON: raw, calibrated and clipped.
 
     "raw" is the softmax before the temperature, "calibrated" after it and unclipped,
     "clipped" at the chosen bound and "fixed" at 0.95. The log losses are Kaggle's.
-    Without *labels*, classes go by their number. Macro F1 is the mean over the classes
+    Without *labels*, classes are named by number. Macro F1 is the mean over the classes
     that have photos.
     """
     raw = softmax(logits)
@@ -71,7 +98,7 @@ def evaluate_logits(
 def per_class(
     probabilities: NDArray[Any], classes: NDArray[np.integer], labels: Sequence[str]
 ) -> tuple[ClassMetrics, ...]:
-    """Precision, recall and F1 of every label, in their order."""
+    """Precision, recall and F1 of each of *labels*, in their order."""
     counts = np.array(confusion_matrix(probabilities, classes))
     right, called, true = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
     return tuple(
@@ -89,7 +116,7 @@ def per_class(
 def confusion_matrix(
     probabilities: NDArray[Any], classes: NDArray[np.integer]
 ) -> list[list[int]]:
-    """Counts: a row for each true class, a column for each predicted one."""
+    """Number of photos: a row for each true class, a column for each predicted one."""
     size = probabilities.shape[1]
     counts = np.zeros((size, size), dtype=np.int64)
     np.add.at(counts, (classes, probabilities.argmax(axis=1)), 1)
@@ -97,7 +124,7 @@ def confusion_matrix(
 
 
 def format_confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
-    """The matrix as text; rows are the truth."""
+    """A confusion matrix as text; rows are the truth."""
     width = max(8, *(len(label) for label in labels)) + 2
     header = " " * width + "".join(label.rjust(width) for label in labels)
     rows = [
@@ -107,29 +134,10 @@ def format_confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> 
     return "\n".join(["truth \\ predicted", header, *rows])
 
 
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """The rows whose top probability is in (lower, upper].
-
-    Attributes:
-        confidence: mean top probability, 0 in an empty bin.
-        accuracy: share of rows whose top label is the true one, 0 in an empty bin.
-    """
-
-    lower: float
-    upper: float
-    count: int
-    confidence: float
-    accuracy: float
-
-
 def reliability_bins(
     probabilities: NDArray[Any], classes: NDArray[np.integer], bins: int = 15
 ) -> tuple[ReliabilityBin, ...]:
-    """All *bins* of equal width, from 0 to 1, for *probabilities* [N, K].
-
-    A reliability diagram draws accuracy over confidence; on the diagonal they agree.
-    """
+    """The reliability diagram of *probabilities* [N, K]: *bins* of equal width, 0 to 1."""
     confidences = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == classes
     edges = np.linspace(0, 1, bins + 1)
@@ -144,32 +152,10 @@ def reliability_bins(
 def expected_calibration_error(
     probabilities: NDArray[Any], classes: NDArray[np.integer], bins: int = 15
 ) -> float:
-    """Mean distance of accuracy and confidence over *bins*, weighted by their rows."""
+    """Mean distance of accuracy and confidence over *bins*, weighted by rows."""
     found = reliability_bins(probabilities, classes, bins)
     gaps = sum(each.count * abs(each.accuracy - each.confidence) for each in found)
     return float(gaps / len(classes))
-
-
-def _bin(
-    edges: tuple[float, float], confidences: NDArray[Any], right: NDArray[np.bool_]
-) -> ReliabilityBin:
-    lower, upper = float(edges[0]), float(edges[1])
-    if not len(right):
-        return ReliabilityBin(lower, upper, 0, 0.0, 0.0)
-    confidence, accuracy = float(confidences.mean()), float(right.mean())
-    return ReliabilityBin(lower, upper, len(right), confidence, accuracy)
-
-
-COVERAGE: Final = 0.9
-
-
-@dataclass(frozen=True)
-class ScoreInterval:
-    """Log loss of a submission: expected, and within which limits nine times in ten."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def expected_score(
@@ -205,6 +191,16 @@ def expected_score(
     low = np.quantile(means[0], (1 - COVERAGE) / 2)
     high = np.quantile(means[1], (1 + COVERAGE) / 2)
     return ScoreInterval(float(mean), float(low), float(high))
+
+
+def _bin(
+    edges: tuple[float, float], confidences: NDArray[Any], right: NDArray[np.bool_]
+) -> ReliabilityBin:
+    lower, upper = float(edges[0]), float(edges[1])
+    if not len(right):
+        return ReliabilityBin(lower, upper, 0, 0.0, 0.0)
+    confidence, accuracy = float(confidences.mean()), float(right.mean())
+    return ReliabilityBin(lower, upper, len(right), confidence, accuracy)
 
 
 def _losses(

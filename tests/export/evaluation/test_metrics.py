@@ -95,8 +95,9 @@ def test_interval_holds_most_scores_of_new_photos() -> None:
     assert 32 <= inside <= 40
 
 
-@pytest.mark.parametrize("wrong", [0.0, 0.03])
-@pytest.mark.parametrize(("count", "spread"), [(20, 4.0), (50, 10.0), (50, 30.0)])
+@pytest.mark.parametrize(
+    ("count", "spread", "wrong"), [(20, 4.0, 0.03), (50, 10.0, 0.0), (50, 30.0, 0.03)]
+)
 def test_interval_of_few_photos_holds_most_scores_too(
     count: int, spread: float, wrong: float
 ) -> None:
