@@ -21,7 +21,6 @@ from models.errors import InvalidRequestError
 from models.images.codec import Pixels
 
 Fill = Literal["nearest", "reflect", "wrap", "constant"]
-
 _HIGHEST: Final = {
     "rotation": 180.0,
     "width_shift": 1.0,
@@ -32,11 +31,16 @@ _HIGHEST: Final = {
     "brightness": 1.0,
     "fill_value": 255.0,
 }
+_CHUNK: Final = 32
+"""Photos in float32 at a time, so that memory stays small."""
+
+_DRAWS: Final = 12
+_IDENTITY: Final = np.eye(3)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Limits between which every photo's changes are drawn evenly; 0 is no change.
+    """Limits of the random changes, which are drawn evenly between them; 0: no change.
 
     The options are those of Keras 1.1's ImageDataGenerator, but shear is in degrees.
 
@@ -45,14 +49,14 @@ class Augmentation:
         width_shift: share of the width either way.
         height_shift: share of the height either way.
         shear: degrees either way.
-        zoom: share of the size either way, drawn for width and height apart.
-        channel_shift: levels of 0..255 either way, drawn for each channel apart, and
-            limited to the photo's own range.
-        horizontal_flip: left and right swapped in half of the photos; not where they
-            are what tells the classes apart.
+        zoom: share of the size either way, drawn separately for width and height.
+        channel_shift: levels of 0..255 either way, drawn separately for each channel,
+            and limited to the photo's own range.
+        horizontal_flip: left and right swapped in half of the photos; not for classes
+            that differ in left and right.
         vertical_flip: top and bottom swapped in half of the photos.
         brightness: share of every level either way.
-        fill: what is outside the photo: its "nearest" edge, a "reflect"ed or "wrap"ped
+        fill: pixels outside the photo: its "nearest" edge, a "reflect"ed or "wrap"ped
             copy, or a "constant".
         fill_value: level of the constant.
 
@@ -78,7 +82,7 @@ class Augmentation:
             if not 0 <= value <= highest:
                 message = f"{name}={value:g} is not possible: use 0 to {highest:g}"
                 raise InvalidRequestError(message)
-            # 15 and 15.0 are the same augmentation, in the name of a cache too.
+            # 15 and 15.0 are the same augmentation, also in the key of the cache.
             object.__setattr__(self, name, float(value))
         if self.fill not in get_args(Fill):
             known = ", ".join(get_args(Fill))
@@ -105,12 +109,105 @@ AUGMENTATIONS: Final[Mapping[str, Augmentation]] = MappingProxyType(
     }
 )
 """From the notebooks of the fast.ai course (2016): lesson 3 ("demo", "dogscats"), the
-dogs and cats ensemble, State Farm (whose left and right are classes, so no flips) and
-MNIST, with their shears turned from radians into degrees. "flips" is for what has no up
-or down, such as cells; "photos" for photos of anything else."""
+dogs and cats ensemble, State Farm (left and right are classes, so no flips) and MNIST,
+with shears converted from radians to degrees. "flips" is for subjects without up and
+down, such as cells; "photos" for other photos."""
 
 
-def find_augmentation(name: str) -> Augmentation:
+def parse_augmentation(text: str) -> Augmentation:
+    """The augmentation of a name, options, or both: ``dogscats,rotation=20``.
+
+    Raises:
+        InvalidRequestError: an unknown name or option, or a value that it cannot have.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    name = parts.pop(0) if "=" not in parts[0] else "none"
+    return replace(_find_augmentation(name), **dict(_option(part) for part in parts))
+
+
+def augment(
+    pixels: Pixels,
+    augmentation: Augmentation,
+    seed: int,
+    round_number: int,
+    positions: NDArray[np.integer],
+) -> Pixels:
+    """*pixels* uint8 [N, H, W, 3], each photo varied within *augmentation*'s limits.
+
+    A photo's result depends on *seed*, *round_number* (such as an epoch) and its number
+    in *positions* [N], all 0 or more; not on batch, order or process.
+    """
+    augmented = np.empty_like(pixels)
+    for start in range(0, len(pixels), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        draws = draw(seed, round_number, positions[chunk])
+        augmented[chunk] = apply_draws(pixels[chunk], augmentation, draws)
+    return augmented
+
+
+def preview_grid(
+    pixels: Pixels, augmentation: Augmentation, seed: int, columns: int = 8
+) -> NDArray[np.uint8]:
+    """Each of *pixels* [N, H, W, 3] with its variants: [N, columns, H, W, 3].
+
+    The first column is the original; column c is round c, with positions from 0.
+    """
+    positions = np.arange(len(pixels))
+    rounds = [
+        augment(pixels, augmentation, seed, column, positions)
+        for column in range(1, columns)
+    ]
+    return np.stack([pixels, *rounds], axis=1)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of N photos: shares of the limits, -1 to 1, each array [N].
+
+    A photo is flipped where its draw is positive.
+    """
+
+    rotation: NDArray[np.float64]
+    width_shift: NDArray[np.float64]
+    height_shift: NDArray[np.float64]
+    shear: NDArray[np.float64]
+    zoom_width: NDArray[np.float64]
+    zoom_height: NDArray[np.float64]
+    horizontal_flip: NDArray[np.float64]
+    vertical_flip: NDArray[np.float64]
+    brightness: NDArray[np.float64]
+    red: NDArray[np.float64]
+    green: NDArray[np.float64]
+    blue: NDArray[np.float64]
+
+
+def draw(seed: int, round_number: int, positions: NDArray[np.integer]) -> Draws:
+    """The draws of the photos at *positions* [N] in a round, such as an epoch.
+
+    They depend on the three numbers alone. Every kind of change has its own draw, so a
+    further kind leaves the others unchanged.
+    """
+    values = np.empty((len(positions), _DRAWS))
+    for row, position in zip(values, positions, strict=True):
+        key = (seed, round_number, int(position))
+        row[:] = np.random.default_rng(key).uniform(-1, 1, _DRAWS)
+    return Draws(*values.T)
+
+
+def apply_draws(pixels: Pixels, augmentation: Augmentation, draws: Draws) -> Pixels:
+    """*pixels* [N, H, W, 3] changed by *draws*: geometry first, then colour."""
+    maps = _affine_maps(draws, augmentation, pixels.shape[1:3])
+    levels = _resample(pixels, maps, augmentation)
+    if augmentation.channel_shift:
+        shifts = np.stack([draws.red, draws.green, draws.blue], axis=-1)
+        levels = _shift_channels(levels, shifts * augmentation.channel_shift)
+    if augmentation.brightness:
+        factors = 1 + draws.brightness * augmentation.brightness
+        levels = levels * factors.astype(np.float32)[:, None, None, None]
+    return np.asarray(levels.clip(0, 255).round().astype(np.uint8))
+
+
+def _find_augmentation(name: str) -> Augmentation:
     """The augmentation called *name*.
 
     Raises:
@@ -120,17 +217,6 @@ def find_augmentation(name: str) -> Augmentation:
         known = ", ".join(AUGMENTATIONS)
         raise InvalidRequestError(f"no augmentation {name!r}: choose one of {known}")
     return AUGMENTATIONS[name]
-
-
-def parse_augmentation(text: str) -> Augmentation:
-    """Read a name, options, or both: ``dogscats,rotation=20,fill=reflect``.
-
-    Raises:
-        InvalidRequestError: an unknown name or option, or a value that it cannot have.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    name = parts.pop(0) if "=" not in parts[0] else "none"
-    return replace(find_augmentation(name), **dict(_option(part) for part in parts))
 
 
 def _option(part: str) -> tuple[str, Any]:
@@ -156,121 +242,13 @@ def _value(name: str, text: str, kind: type) -> str | float | bool:
         raise InvalidRequestError(f"{name}={text!r} is not a number") from error
 
 
-_CHUNK: Final = 32
-"""Photos in float32 at a time: memory stays small, however many there are."""
-
-
-def augment(
-    pixels: Pixels,
-    augmentation: Augmentation,
-    seed: int,
-    round_number: int,
-    positions: NDArray[np.integer],
-) -> Pixels:
-    """*pixels* uint8 [N, H, W, 3], each varied within *augmentation*'s limits.
-
-    A photo at the same one of *positions* [N], in the same round (an epoch, say) and of
-    the same seed comes out the same in every batch, order and process; all three are 0
-    or more.
-    """
-    augmented = np.empty_like(pixels)
-    for start in range(0, len(pixels), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        draws = draw(seed, round_number, positions[chunk])
-        augmented[chunk] = apply_draws(pixels[chunk], augmentation, draws)
-    return augmented
-
-
-def preview_grid(
-    pixels: Pixels, augmentation: Augmentation, seed: int, columns: int = 8
-) -> NDArray[np.uint8]:
-    """Each of *pixels* [N, H, W, 3] and its variants: [N, columns, H, W, 3].
-
-    The first column is the original; column c is round c, positions from 0.
-    """
-    positions = np.arange(len(pixels))
-    rounds = [
-        augment(pixels, augmentation, seed, column, positions)
-        for column in range(1, columns)
-    ]
-    return np.stack([pixels, *rounds], axis=1)
-
-
-def apply_draws(pixels: Pixels, augmentation: Augmentation, draws: Draws) -> Pixels:
-    """*pixels* [N, H, W, 3] changed by their *draws*; geometry first, then colour."""
-    maps = affine_maps(draws, augmentation, pixels.shape[1:3])
-    levels = resample(pixels, maps, augmentation)
-    if augmentation.channel_shift:
-        shifts = np.stack([draws.red, draws.green, draws.blue], axis=-1)
-        levels = _shift_channels(levels, shifts * augmentation.channel_shift)
-    if augmentation.brightness:
-        factors = 1 + draws.brightness * augmentation.brightness
-        levels = levels * factors.astype(np.float32)[:, None, None, None]
-    return np.asarray(levels.clip(0, 255).round().astype(np.uint8))
-
-
-def _shift_channels(
-    levels: NDArray[np.float32], shifts: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    # Limited to the photo's own range, as Keras 1.1 did: a dark photo stays dark.
-    lowest = levels.min(axis=(1, 2, 3), keepdims=True)
-    highest = levels.max(axis=(1, 2, 3), keepdims=True)
-    shifted = levels + shifts.astype(np.float32)[:, None, None, :]
-    return np.asarray(shifted.clip(lowest, highest))
-
-
-_COUNT: Final = 12
-
-
-@dataclass(frozen=True)
-class Draws:
-    """How far each of N photos is changed, in units of what is allowed, -1 to 1.
-
-    Arrays are [N]. A photo is flipped where its draw is positive.
-    """
-
-    rotation: NDArray[np.float64]
-    width_shift: NDArray[np.float64]
-    height_shift: NDArray[np.float64]
-    shear: NDArray[np.float64]
-    zoom_width: NDArray[np.float64]
-    zoom_height: NDArray[np.float64]
-    horizontal_flip: NDArray[np.float64]
-    vertical_flip: NDArray[np.float64]
-    brightness: NDArray[np.float64]
-    red: NDArray[np.float64]
-    green: NDArray[np.float64]
-    blue: NDArray[np.float64]
-
-
-def draw(seed: int, round_number: int, positions: NDArray[np.integer]) -> Draws:
-    """The draws of the photos at *positions* [N] in a round, such as an epoch.
-
-    A photo's depend on the three numbers alone, and every change has its own, so that
-    allowing one more leaves the others as they were.
-    """
-    values = np.empty((len(positions), _COUNT))
-    for row, position in zip(values, positions, strict=True):
-        key = (seed, round_number, int(position))
-        row[:] = np.random.default_rng(key).uniform(-1, 1, _COUNT)
-    return from_rows(values)
-
-
-def from_rows(values: NDArray[np.float64]) -> Draws:
-    """Draws from rows [N, 12], columns in the order of the fields."""
-    return Draws(*values.T)
-
-
-_IDENTITY: Final = np.eye(3)
-
-
-def affine_maps(
+def _affine_maps(
     draws: Draws, augmentation: Augmentation, size: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """For N photos of *size* (height, width): [N, 3, 3], from new to old (x, y, 1).
+    """Affine maps [N, 3, 3] of photos of *size* (height, width), new to old (x, y, 1).
 
-    As in Keras 1.1 the photo is rotated, then shifted, sheared and zoomed, and flipped
-    last; but about its exact centre, ((width - 1) / 2, (height - 1) / 2).
+    As in Keras 1.1 a photo is rotated, then shifted, sheared, zoomed and flipped; but
+    about its exact centre, ((width - 1) / 2, (height - 1) / 2).
     """
     height, width = size
     right = draws.width_shift * augmentation.width_shift * width
@@ -293,13 +271,13 @@ def affine_maps(
     return reduce(np.matmul, steps)
 
 
-def resample(
+def _resample(
     pixels: Pixels, maps: NDArray[np.float64], augmentation: Augmentation
 ) -> NDArray[np.float32]:
-    """*pixels* [N, H, W, 3] seen through *maps* [N, 3, 3], bilinear, not rounded.
+    """*pixels* [N, H, W, 3] resampled by *maps* [N, 3, 3], bilinear, not rounded.
 
-    With fill "wrap" the seam is not interpolated, and a second copy is wrong; both are
-    TensorFlow's.
+    With fill "wrap" TensorFlow does not interpolate at the seam and gets a second copy
+    wrong.
     """
     import keras
 
@@ -317,6 +295,16 @@ def resample(
         data_format="channels_last",
     )
     return np.asarray(keras.ops.convert_to_numpy(changed))
+
+
+def _shift_channels(
+    levels: NDArray[np.float32], shifts: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    # Limited to the photo's own range, like Keras 1.1: a dark photo stays dark.
+    lowest = levels.min(axis=(1, 2, 3), keepdims=True)
+    highest = levels.max(axis=(1, 2, 3), keepdims=True)
+    shifted = levels + shifts.astype(np.float32)[:, None, None, :]
+    return np.asarray(shifted.clip(lowest, highest))
 
 
 def _moves(x: Any, y: Any) -> NDArray[np.float64]:

@@ -1,6 +1,8 @@
-"""Recipes as data: network, head and stages of every model that Kennel can train.
+"""Recipes as data: network, head and stages of each model that Kennel can train.
 
-`choose_recipe` is ``--recipe auto``.
+Figures in ``expects`` that are not our own name their source. The fast.ai notebooks
+trained on 23,000 cats and dogs from ImageNet's VGG16 with its dense layers, which are
+not on every machine; recipes that need them name another to use instead.
 """
 
 from __future__ import annotations
@@ -9,14 +11,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from export.data.splits import Split
 from models.errors import InvalidRequestError
 from models.networks.network import Head
 
+if TYPE_CHECKING:
+    from export.data.splits import Split
+
 EXACT: Final = "exact"
-"""The optimizer of stages that are solved instead of trained by gradients."""
+"""The optimizer of stages that are solved exactly, not trained by gradients."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,17 @@ class Stage:
 
     Attributes:
         trains: "last", "head", "conv:<layer>" or "all"; see models/networks/freezing.py.
-        epochs: at most; training stops early on validation loss.
+        epochs: the most epochs; training stops early on validation loss.
         patience: epochs without a better validation loss before it stops.
         optimizer: a Keras optimizer's name, such as "adamw", "adam", "rmsprop", "sgd";
             or "exact" for second-order heads, whose learning rate is the strength of
             regularisation, halved in each epoch.
         schedule: of the learning rate over the epochs: "constant", or "cosine" to zero.
-        views: flips of every photo to learn from, where features are cached.
+        views: flips of each photo to learn from, if features are cached.
         augmentation: a name or text that `parse_augmentation` reads.
-        passes: augmented copies of every photo whose frozen features are computed once,
-            besides a clean one. 0: photos are augmented anew in every epoch, which
-            costs a pass through the whole network.
+        passes: augmented copies of each photo, besides a clean one, whose frozen features
+            are computed once. 0: photos are augmented anew in each epoch, which costs a
+            pass through the whole network.
         enough_accuracy: validation accuracy at which the stage ends.
         keep: "best" weights by validation loss, or those of the "last" epoch.
     """
@@ -55,20 +59,20 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is made.
+    """How one model is trained.
 
     Attributes:
         source: where the method is described.
         expects: figures measured with it: on what, mean and range.
         needs: "base" for pretrained convolutions, "dense" for ImageNet's dense layers
-            too, "nothing" when it starts from random weights.
-        instead: the recipe to name when its weights are not to be had.
+            too, "nothing" for random weights.
+        instead: the recipe to use if its weights are not available.
         views: flips of a photo whose probabilities are averaged, at validation and in
             the exported model: of "none", "horizontal", "vertical", "both".
         members: models trained from different seeds and averaged into one.
-        folds: parts of all photos; for each a model is trained without it and judged on
-            it. Then the members are trained on all photos, as long as was best for those.
-            0: no folds, but validation photos that no member learns from.
+        folds: parts of all photos for cross-validation. The members are then trained on
+            all photos, for as many epochs as were best in the folds. 0: validation
+            photos that no member learns from.
     """
 
     name: str
@@ -88,9 +92,9 @@ class Recipe:
     folds: int = 0
 
     def model_name(self, number: int) -> str:
-        """What model *number* of a run is called; "" where there is only one.
+        """The name of model *number* of a run; "" if it is the only one.
 
-        The members are numbered from 1, the models that hold out a fold after them.
+        The members are numbered from 1; the models that hold out a fold follow.
         """
         if number > self.members:
             return f"fold {number - self.members} of {self.folds}"
@@ -137,9 +141,9 @@ SECOND_ORDER: Final = Recipe(
     views=_ALL_FLIPS,
     folds=5,
 )
-"""The best on the demo's photos: `python -m benchmarks.solar --recipe second-order`, seeds
-0, 1, 2, 2 cores: accuracy 0.886 (0.881 to 0.892), log loss 0.284 (0.259 to 0.300); the
-published, finetuned VGG-19 reached 0.8842. docs/training.md lists what else was tried."""
+"""The best recipe for the demo's photos (`python -m benchmarks.solar --recipe
+second-order`); the published, finetuned VGG-19 reached accuracy 0.8842. docs/training.md
+lists what else was tried."""
 
 LINEAR: Final = Recipe(
     name="linear",
@@ -147,7 +151,7 @@ LINEAR: Final = Recipe(
     expects="solar cells: accuracy about 0.84, log loss about 0.36",
     head=Head("pooled", taps=("block5_pool",)),
 )
-"""Only a new last layer, on what block 5 sees: needs no dense weights."""
+"""Only a new last layer, on the features of block 5: needs no dense weights."""
 
 IMAGENET_LINEAR: Final = Recipe(
     name="imagenet-linear",
@@ -321,7 +325,7 @@ def find_recipe(name: str) -> Recipe:
 
 SIMILAR: Final = 0.6
 DIFFERENT: Final = 0.1
-"""Shares of the way from guessing to always right."""
+"""Similarity from which features count as similar, and below which as different."""
 
 FEW_PHOTOS: Final = 50
 MANY_PHOTOS: Final = 1000
@@ -338,10 +342,12 @@ class RecipeChoice:
 
 
 def choose_recipe(photos: int, similarity: float | None) -> RecipeChoice:
-    """The recipe for so many *photos* in the smallest class.
+    """The recipe of ``--recipe auto`` for *photos* in the smallest class.
 
-    *similarity*: 0 when frozen features tell no more than guessing, 1 when they tell
-    everything; None when there are no pretrained weights.
+    By the three principles of the lecture slides: photos similar to what the network
+    knows, train less; more photos, train deeper; too different, pretrained weights help
+    little. *similarity* is how well the nearest class mean of frozen features tells the
+    labels: 0 like guessing, 1 perfectly; None without pretrained weights.
     """
     if similarity is None:
         return RecipeChoice("scratch-photos", "there are no pretrained weights")
@@ -362,5 +368,5 @@ def choose_recipe(photos: int, similarity: float | None) -> RecipeChoice:
 
 
 def smallest_class(split: Split) -> int:
-    """Training photos in the class that has fewest."""
+    """Number of training photos in the smallest class."""
     return min(Counter(photo.label for photo in split.train).values())

@@ -1,4 +1,7 @@
-"""Recipes changed from the command line, value by value."""
+"""Overrides: recipes changed by the options of `kennel train`.
+
+A value that cannot be used, or that would change nothing, is refused by name.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ STAGE_OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = MappingProxyType(
         "passes": int,
     }
 )
-"""Settings of a stage; a comma separates the stages' values, one value is for all."""
+"""Options of a stage: one value for all stages, or one for each, separated by commas."""
 
 HEAD_OPTIONS: Final = ("dropout", "hidden")
 OPTIONS: Final = (
@@ -32,7 +35,7 @@ OPTIONS: Final = (
 )
 """Every option that `override` takes."""
 
-SOLVED: Final[Mapping[str, str]] = MappingProxyType(
+_SOLVED_EXACTLY: Final[Mapping[str, str]] = MappingProxyType(
     {
         "schedule": "it has no learning rate to change",
         "batch_size": "it takes all photos at once",
@@ -40,16 +43,16 @@ SOLVED: Final[Mapping[str, str]] = MappingProxyType(
         "members": "members from different seeds would be alike",
     }
 )
-"""Options without effect on a recipe that is solved exactly, and why."""
+"""Options without effect on a recipe that is solved exactly, and the reason."""
 
-MOST_PIXELS: Final = 4096
-"""A side of what a network sees; larger ones are typing errors that exhaust memory."""
+_MOST_PIXELS: Final = 4096
+"""Longest side of a network's input: larger ones are typing errors and exhaust memory."""
 
-POSITIVE: Final = ("epochs", "patience", "learning_rate", "batch_size", "members")
+_POSITIVE: Final = ("epochs", "patience", "learning_rate", "batch_size", "members")
 
 
 def override(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
-    """*recipe* with what *options* names replaced; None leaves a value as it is.
+    """*recipe* with the values of *options*; None leaves a value as it is.
 
     Raises:
         InvalidRequestError: a value cannot be read or used, or would change nothing;
@@ -70,34 +73,34 @@ def override(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
         _check_taps(recipe, given["network"])
         given.setdefault("image_size", find_network(given["network"]).image_size)
     changed = replace(changed, **given)
-    _check(changed)
+    _check_values(changed)
     _check_effects(changed, [name for name in options if options[name] is not None])
     return changed
 
 
 def option_value(recipe: Recipe, name: str) -> str:
-    """What *recipe* has for the option *name* of `override`, as one would type it."""
+    """The value of the option *name* in *recipe*, as a user would type it."""
     if name in STAGE_OPTIONS or name == "augmentation":
-        values = [_typed(getattr(stage, name)) for stage in recipe.stages]
+        values = [_as_typed(getattr(stage, name)) for stage in recipe.stages]
         return values[0] if len(set(values)) == 1 else ",".join(values)
     if name in HEAD_OPTIONS:
-        return _typed(getattr(recipe.head, name))
+        return _as_typed(getattr(recipe.head, name))
     if name == "image_size":
         return str(recipe.image_size[0])
-    return _typed(getattr(recipe, name))
+    return _as_typed(getattr(recipe, name))
 
 
 def changed_options(recipe: Recipe) -> dict[str, str]:
-    """The options that *recipe* was changed by, with what it has for each now.
+    """The options that differ from the catalogue, with their values in *recipe*.
 
-    Nothing for a recipe that is not in the catalogue.
+    None for a recipe that is not in the catalogue.
     """
     original = RECIPES.get(recipe.name, recipe)
     values = {name: option_value(recipe, name) for name in OPTIONS}
     return {n: v for n, v in values.items() if v != option_value(original, n)}
 
 
-def _typed(value: Any) -> str:
+def _as_typed(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, tuple):
@@ -117,7 +120,7 @@ def _check_effects(recipe: Recipe, given: Sequence[str]) -> None:
             raise InvalidRequestError(message)
     if any(stage.optimizer != EXACT for stage in recipe.stages):
         return
-    for name, reason in SOLVED.items():
+    for name, reason in _SOLVED_EXACTLY.items():
         if name in given:
             option = f"--{name.replace('_', '-')}"
             message = (
@@ -166,17 +169,17 @@ def _each_stage(recipe: Recipe, name: str, values: Sequence[Any]) -> Recipe:
     return replace(recipe, stages=tuple(stages))
 
 
-def _check(recipe: Recipe) -> None:
-    values = [(name, getattr(recipe, name, None)) for name in POSITIVE]
+def _check_values(recipe: Recipe) -> None:
+    values = [(name, getattr(recipe, name, None)) for name in _POSITIVE]
     for stage in recipe.stages:
-        values += [(name, getattr(stage, name, None)) for name in POSITIVE]
+        values += [(name, getattr(stage, name, None)) for name in _POSITIVE]
     for name, value in values:
         if value is not None and not 0 < value < math.inf:
             option = f"--{name.replace('_', '-')}"
             limit = "finite" if value == math.inf else "above 0"
             raise InvalidRequestError(f"{option} {value}: it must be {limit}")
-    if (side := recipe.image_size[0]) > MOST_PIXELS:
-        message = f"--image-size {side}: it must be at most {MOST_PIXELS:,}"
+    if (side := recipe.image_size[0]) > _MOST_PIXELS:
+        message = f"--image-size {side}: it must be at most {_MOST_PIXELS:,}"
         raise InvalidRequestError(message)
     _check_ranges(recipe)
 

@@ -1,7 +1,7 @@
-"""What to try when a training run went wrong, the most promising first.
+"""Remedies for a training run that went wrong, the most promising first.
 
-Only what the run's recipe can do and did not do. The order for overfitting is the
-fast.ai course's (2016), lesson 3.
+Only options that the run's recipe supports and did not use. The order for overfitting is
+that of the fast.ai course (2016), lesson 3.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ Kind = Literal[
     "underfit",
     "overconfident",
 ]
-"""A collapsed model calls few of its labels; an overconfident one claims too much."""
+"""Diagnoses. Collapsed: few of the labels are predicted. Overconfident: probabilities are
+nearer to 0 and 1 than the accuracy allows."""
 
 DEEPER: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -78,20 +79,19 @@ WITH_NORMALISATION: Final[Mapping[str, str]] = MappingProxyType(
 OWN_DROPOUT: Final[Mapping[str, float]] = MappingProxyType(
     {"vgg16": 0.5, "conv3": 0.5, "mnist-bn": 0.5, "lenet5": 0.0, "conv1": 0.0}
 )
-"""Rates of networks whose recipe names none; those of keras.applications have 0.2."""
+"""Dropout of networks whose recipe names none; for keras.applications it is 0.2."""
 
 GREY: Final = ("lenet5", "mnist-bn")
-"""Networks for digits and the like, which must not be flipped."""
+"""Networks for digits and the like, whose images must not be flipped."""
 
 Suggestion = tuple[str, Mapping[str, Any]]
-"""Words, and the options of `override` that they mean; none: something else to do."""
+"""A sentence, and the options of `override` that it means, if any."""
 
 
 def remedies(kind: Kind, recipe: Recipe, stage: int) -> tuple[str, ...]:
-    """What to try against *kind*, seen in *stage* (from 1) of *recipe*, best first.
+    """Remedies for *kind*, seen in *stage* (from 1) of *recipe*, the best first.
 
-    Options are those of ``kennel train``; each is possible for the recipe and differs
-    from what it did.
+    Options are those of ``kennel train``; each is possible for the recipe and changes it.
     """
     suggest = _REMEDIES.get(kind)
     return tuple(
@@ -112,7 +112,7 @@ def scaled_rate(recipe: Recipe, stage: int, factor: float) -> str:
 
 
 def stronger(recipe: Recipe) -> str:
-    """Options, with "or" between them, to learn more than *recipe*; empty: there are none."""
+    """Options that make *recipe* learn more, with "or" between them; "" if there are none."""
     options = [*_recipe("", recipe, DEEPER), *_hidden("", recipe, 2)]
     return " or ".join(_written(each) for _, each in options)
 
@@ -130,15 +130,15 @@ def _unstable(recipe: Recipe, stage: int) -> Iterator[Suggestion]:
 def _collapsed(recipe: Recipe, stage: int) -> Iterator[Suggestion]:
     yield from _rate("a smaller learning rate", recipe, stage, 0.1)
     yield (
-        "look at the photos of the labels that are never called: kennel report RUN",
+        "look at photos of the labels that are never predicted: kennel report RUN",
         {},
     )
     yield "as many photos of each class as of the others", {}
 
 
 def _guessing(recipe: Recipe, stage: int) -> Iterator[Suggestion]:
-    yield "look whether photos and labels belong together: kennel report RUN", {}
-    yield "see whether 50 photos can be learnt: kennel train DATA --overfit 50", {}
+    yield "check that photos and labels belong together: kennel report RUN", {}
+    yield "check that 50 photos can be learnt: kennel train DATA --overfit 50", {}
     yield from _rate("a smaller learning rate", recipe, stage, 0.1)
     yield from _rate("or a larger one", recipe, stage, 10)
     yield from _recipe("train more layers", recipe, DEEPER)

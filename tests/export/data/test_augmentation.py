@@ -11,8 +11,8 @@ import pytest
 from export.data.augmentation import (
     AUGMENTATIONS,
     Augmentation,
+    Draws,
     draw,
-    from_rows,
     parse_augmentation,
 )
 from models.errors import InvalidRequestError
@@ -55,7 +55,7 @@ def change() -> Callable[..., Pixels]:
         rows = np.zeros((len(pixels), 12))
         for name, value in draws.items():
             rows[:, COLUMNS[name]] = value
-        return apply_draws(pixels, augmentation, from_rows(rows))
+        return apply_draws(pixels, augmentation, Draws(*rows.T))
 
     return apply
 

@@ -79,9 +79,7 @@ def test_score_equals_the_rule_written_out_for_each_row(tmp_path: Path) -> None:
     )
 
 
-def test_worst_images_are_named_with_their_share(
-    tmp_path: Path, truth: Path
-) -> None:
+def test_worst_images_are_named_with_their_share(tmp_path: Path, truth: Path) -> None:
     csv = write(tmp_path / "s.csv", "id,label", "1,0.9", "2,0.999", "3,0.5")
 
     worst = score_submission(csv, truth, worst=2).worst
