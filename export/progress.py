@@ -1,4 +1,4 @@
-"""How long-running steps tell how far they are; the command line draws the bars."""
+"""Progress reports of long-running steps; the command line draws bars from them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with (what is being done, steps done, steps in all)."""
+"""Called with (name of the step, units done, units in all)."""
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:
-    """Tell nobody."""
+    """Report nothing."""
