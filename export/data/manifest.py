@@ -148,7 +148,7 @@ def check_files(folder: Path, files: Iterable[PreparedFile]) -> None:
     wrong = [each for each in (_complaint(folder, file) for file in files) if each]
     if wrong:
         message = (
-            f"{len(wrong)} files of {folder} are not as {MANIFEST_FILE} says, the first: "
+            f"{len(wrong)} files of {folder} differ from {MANIFEST_FILE}, the first: "
             f"{wrong[0]}. Put them back, or kennel prepare ... --force"
         )
         raise DatasetError(message)

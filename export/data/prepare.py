@@ -238,7 +238,7 @@ def _check_places(request: PrepareRequest) -> None:
     source, dest = request.source.resolve(), request.dest.resolve()
     if source.is_relative_to(dest) or dest.is_relative_to(source):
         message = (
-            f"{request.dest} and {request.source} lie one in the other: give a "
+            f"one of {request.dest} and {request.source} is inside the other: give a "
             "destination outside the source"
         )
         raise InvalidRequestError(message)
@@ -391,8 +391,8 @@ def _check_links(found: CollectedPhotos, request: PrepareRequest) -> None:
     linked = next((photo for photo in found.photos if photo.file.linked), None)
     if linked is not None and request.transfer == "move":
         message = (
-            f"--move, but {quoted(linked.file.path)} is a link, and what it leads to may "
-            "belong to others: use --link or --copy"
+            f"--move, but {quoted(linked.file.path)} is a link, and its target may belong "
+            "to others: use --link or --copy"
         )
         raise InvalidRequestError(message)
 
@@ -475,7 +475,7 @@ def _assign_parts(photos: Sequence[ScannedPhoto], request: PrepareRequest) -> li
 
 
 def _describe_grouping(photos: Sequence[ScannedPhoto], request: PrepareRequest) -> str:
-    """How the split was made, as the manifest and the model card say it."""
+    """How the split was made: a phrase for the manifest and the model card."""
     words = ["stratified" if request.stratify else "not stratified"]
     if request.source_options.group_by:
         words.append(f"grouped by {request.source_options.group_by}")

@@ -172,7 +172,7 @@ def match_truth(
         ids = [ids[row] for row in kept]
         values, classes = values[kept], classes[kept]
     if not ids:
-        raise InvalidRequestError(f"{truth.path} says of every row to ignore it")
+        raise InvalidRequestError(f"every row of {truth.path} is marked {_IGNORED!r}")
     return MatchedImages(positive, tuple(ids), labels, values, classes)
 
 

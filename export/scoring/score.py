@@ -202,7 +202,7 @@ def score_labels(submission: Path, truth: Path) -> LabelScore | None:
     submitted = np.array(given_labels)[given.numbers][rows][true.scored]
     expected = np.array(true_labels)[true.numbers][true.scored]
     if not len(expected):
-        raise InvalidRequestError(f"{truth} says of every row to ignore it")
+        raise InvalidRequestError(f"every row of {truth} is marked 'ignored'")
     hits = submitted == expected
     return LabelScore(
         len(hits),

@@ -56,7 +56,7 @@ _NOT_OPENED: Final = "archive that was not opened"
 _MOST_NAMED: Final = 3
 _LEFT_OUT: Final = "it was left out"
 _REMEDIES: Final = {
-    _NOT_TAKEN: "remove it, or say with kennel prepare --csv or --layout what counts",
+    _NOT_TAKEN: "remove it, or choose the labels with kennel prepare --csv or --layout",
     _NOT_OPENED: "it was left out; unpack it (kennel prepare opens whole zip and tar files)",
 }
 
@@ -235,7 +235,7 @@ def _choose(
 def _csv_wins(from_csv: CollectedPhotos, found: CollectedPhotos) -> bool:
     """Whether the CSV's labels count, not those *found* in folders and names."""
     share = len(from_csv.labelled) / max(1, len(found.labelled))
-    if 0.5 <= share < 1:  # unless it says of some photos what the folders say of all
+    if 0.5 <= share < 1:  # then only if a label differs from that of the folders
         labels = {photo.file.path: photo.label for photo in found.labelled}
         return any(labels.get(x.file.path) != x.label for x in from_csv.labelled)
     return share >= 1

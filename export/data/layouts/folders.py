@@ -362,9 +362,9 @@ def _check_variants(folder: _Folder) -> None:
         again = _held_again(folder, child)
         if len(again) > 1 and _repeated(folder, child)[0] is None:
             message = (
-                f"{quoted(child.path)} holds folders called as those beside it "
-                f"({quoted_names(again)}) and differs otherwise: remove it if it is a "
-                "copy, or use kennel prepare --layout classes if it is a class"
+                f"{quoted(child.path)} holds folders with the names of those beside it "
+                f"({quoted_names(again)}) and others: remove it if it is a copy, or use "
+                "kennel prepare --layout classes if it is a class"
             )
             raise DatasetError(message)
 

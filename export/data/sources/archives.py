@@ -82,7 +82,7 @@ class Archives:
         try:
             "".encode(encoding or "utf-8")
         except LookupError as error:
-            message = f"--encoding {quoted(encoding)}: no such encoding; gbk, say"
+            message = f"--encoding {quoted(encoding)}: no such encoding; try gbk"
             raise InvalidRequestError(message) from error
         self._scratch = scratch
         self._encoding = encoding

@@ -447,11 +447,11 @@ def test_photos_are_known_by_suffix_or_else_by_their_bytes(tmp_path: Path) -> No
         ),
         (
             {"cat": 8, "dog": 8, "pets__cat": 4, "pets__dog": 4, "pets__cow": 4},
-            "'pets' holds folders called as those beside it .'cat', 'dog'. and differs",
+            "'pets' holds folders with the names of those beside it .'cat', 'dog'. and others",
         ),
         (
             {"Cat": 8, "Dog": 8, "archive__pets__cat": 4, "archive__pets__dog": 4},
-            "'archive' holds folders called as those beside it .'cat', 'dog'. and differs",
+            "'archive' holds folders with the names of those beside it .'cat', 'dog'. and others",
         ),
         (
             {"a__images__cat": 4, "a__images__dog": 4, "b__b__cat": 4, "b__b__dog": 4},
