@@ -52,10 +52,10 @@ from service.rollout.gateway import Gateway, Shadow
 from service.rollout.pinned import PinnedModelServer, Rollouts
 from service.server.load_shedding import register_turn_away
 from service.settings import ServiceSettings
-from service.telemetry.collectors import Exposition, Metrics
+from service.telemetry.collectors import Exposition
 from service.telemetry.health import HealthViews
-from service.telemetry.hooks import RequestIds, Telemetry, register_telemetry
-from service.telemetry.metrics import live_spread
+from service.telemetry.hooks import RequestIds, Telemetry
+from service.telemetry.metrics import Metrics
 from service.telemetry.multiprocess import shared_folder
 from service.telemetry.tracing import TracingSettings, start_spans
 from service.telemetry.views import TelemetryViews
@@ -78,11 +78,11 @@ def create() -> Flask:
     limit_pixels(settings.max_pixels)
     tracing = TracingSettings.from_env(os.environ)
     metrics = Metrics(shared_folder(os.environ))
-    observation = Telemetry(metrics, start_spans(tracing))
+    telemetry = Telemetry(metrics, start_spans(tracing))
     client = ModelServerClient(
         settings.model_server,
         timeout_seconds=settings.request_timeout_seconds,
-        observer=observation,
+        observer=telemetry,
     )
     queue = JobQueue(
         settings.redis_url,
@@ -90,7 +90,7 @@ def create() -> Flask:
         settings.inputs,
         limits=settings.job_limits,
     )
-    return create_app(settings, client, queue, observation)
+    return create_app(settings, client, queue, telemetry)
 
 
 def _set_up_logging() -> None:
@@ -114,11 +114,11 @@ def create_app(
     settings: ServiceSettings,
     client: ModelServerClient,
     queue: JobQueue,
-    observation: Telemetry | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Flask:
     """The API in front of the model servers and one queue; it owns neither.
 
-    *observation* watches its requests, and *client* if that was made with it.
+    *telemetry* observes its requests, and *client* if that was made with it.
 
     Raises:
         InvalidRequestError: the model configuration or rollouts.json cannot be read.
@@ -127,26 +127,25 @@ def create_app(
     rollouts = Rollouts(settings.models_dir)
     server = PinnedModelServer(client, rollouts)
     catalog = Catalog(server, names, settings.default_model)
-    observation = observation or Telemetry()
-    metrics = observation.metrics
+    telemetry = telemetry or Telemetry()
+    metrics = telemetry.metrics
     admission = Admission(settings.max_in_flight, metrics.inference.admitted)
     notice = TrafficNotice(queue.note_online_traffic, admission.is_busy)
     reception = Reception(admission, settings.request_timeout_seconds, notice.note)
     app = bare_app(settings)
     document = open_document(app)
-    gate = _register_hooks(app, settings, observation, admission)
+    gate = _register_hooks(app, settings, telemetry, admission)
     sandbox = DecodeSandbox()
     heavy = DecodeSandbox(DecodeLimits(niceness=NICENESS))
     decoder = Decoder(settings.web_workers, sandbox, heavy)
     predictor = Predictor(Batcher(server, BatchQueues()), catalog, decoder)
     gateway = _gateway(server, predictor, queue.counts)
     classifier = ProtocolClassifier(gateway, reception, settings.max_images)
-    instruments = metrics.instruments()
     documented: tuple[_Views, ...] = (
         PredictionViews(gateway, reception, settings.max_images),
         ExplanationViews(Explainer(server, catalog, decoder), reception),
         TensorFlowServingViews(classifier),
-        OpenInferenceViews(classifier, instruments),
+        OpenInferenceViews(classifier, metrics.answers_by_version),
         ModelViews(settings, catalog),
         RolloutViews(catalog, rollouts, queue.counts),
         *_job_views(settings, catalog, queue, sandbox),
@@ -156,11 +155,10 @@ def create_app(
     for views in documented:
         document.register_blueprint(views.blueprint())
     reports = Reports(partial(find_report, settings.models_dir), REPORT_POLICY)
-    spread = partial(live_spread, instruments)
     for undocumented in (
         DocumentViews(document.spec.to_dict),
         Assets.read(STATIC),
-        PageViews(settings, catalog, queue, reports, spread, rollouts),
+        PageViews(settings, catalog, queue, reports, metrics.answer_spread, rollouts),
     ):
         app.register_blueprint(undocumented.blueprint())
     cors = Cors.of(settings.protection.cors_origins)
@@ -171,11 +169,11 @@ def create_app(
 def _register_hooks(
     app: Flask,
     settings: ServiceSettings,
-    observation: Telemetry,
+    telemetry: Telemetry,
     admission: Admission,
 ) -> ConcurrencyLimit:
     # The first: what the others refuse is counted and logged as well.
-    register_telemetry(app, observation)
+    telemetry.register(app)
     gate = register_concurrency_limit(
         app,
         settings.web_threads,

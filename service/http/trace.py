@@ -1,6 +1,7 @@
-"""W3C Trace Context, level 1: which trace a request belongs to.
+"""W3C Trace Context, level 1: the trace and span that a request belongs to.
 
-https://www.w3.org/TR/trace-context-1/
+https://www.w3.org/TR/trace-context-1/. Our own reader: answers, log lines and calls to
+the model server carry the trace also where OpenTelemetry (an extra) is not installed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class TraceContext:
 
     Attributes:
         sampled: somebody records this trace.
-        state: what other vendors' tools hand on, as it came; "" for nothing.
+        state: other vendors' `tracestate`, passed on unread; "" for none.
     """
 
     trace_id: str
@@ -39,13 +40,11 @@ class TraceContext:
     def read(
         cls, traceparent: str | None, tracestate: str | None = None
     ) -> Self | None:
-        """The caller's span; None if there is none or the header breaks the rules."""
-        if traceparent is None:
-            return None
-        found = _FIELDS.fullmatch(traceparent)
+        """The caller's span; None without a header, or if it breaks the rules."""
+        found = _FIELDS.fullmatch(traceparent or "")
         if found is None or found["version"] == "ff":
             return None
-        # Version 00 ends here; later ones may say more, which is not for us.
+        # Version 00 ends here; later versions may append fields, which we ignore.
         if found["version"] == "00" and found["more"]:
             return None
         if not (int(found["trace"], 16) and int(found["span"], 16)):
@@ -54,17 +53,23 @@ class TraceContext:
         state = tracestate if tracestate and _STATE.fullmatch(tracestate) else ""
         return cls(found["trace"], found["span"], sampled, state)
 
+    @classmethod
+    def below(cls, parent: Self | None) -> Self:
+        """A new span below *parent*, or the first span of a new trace."""
+        # `random` is enough: ids are no secrets, a fork reseeds it, and os.urandom costs
+        # 10 us a call. Zero is not a valid id.
+        span_id = f"{random.getrandbits(64) or 1:016x}"
+        if parent is None:
+            return cls(f"{random.getrandbits(128) or 1:032x}", span_id)
+        return cls(parent.trace_id, span_id, parent.sampled, parent.state)
+
     @property
     def traceparent(self) -> str:
-        """The header that makes this span the parent of what comes next."""
+        """The header that makes this span the parent of the next one."""
         return f"00-{self.trace_id}-{self.span_id}-{self.sampled:02x}"
 
-
-def span_below(parent: TraceContext | None) -> TraceContext:
-    """A new span below *parent*, or the first one of a new trace."""
-    # No secrets: a fork seeds anew, and each call of the kernel's source costs 10 us.
-    # Zero would mean that there is none.
-    span_id = f"{random.getrandbits(64) or 1:016x}"
-    if parent is None:
-        return TraceContext(f"{random.getrandbits(128) or 1:032x}", span_id)
-    return TraceContext(parent.trace_id, span_id, parent.sampled, parent.state)
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a call below this span carries."""
+        state = {TRACESTATE: self.state} if self.state else {}
+        return {TRACEPARENT: self.traceparent, **state}

@@ -9,7 +9,7 @@ bytes as they are. Lists in JSON are flat or nested as the shape is.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
@@ -18,7 +18,6 @@ import numpy as np
 from flask import Request, Response, json, jsonify, request
 from flask_smorest import Blueprint
 from numpy.typing import NDArray
-from prometheus_client.registry import Collector
 
 from models import VERSION
 from models.contract import IMAGES_INPUT, LOGITS_OUTPUT, PROBABILITIES_OUTPUT, ModelCard
@@ -55,7 +54,6 @@ from service.predict.bodies import (
 )
 from service.predict.catalog import PROBE_SECONDS, available_versions
 from service.predict.protocols import Outputs, ProtocolClassifier, numbers
-from service.telemetry.metrics import count_by_version
 
 PLATFORM: Final = "tensorflow_savedmodel"
 STATES: Final = {
@@ -76,11 +74,11 @@ class OpenInferenceViews:
     """The views of one protocol and what they work with.
 
     Attributes:
-        instruments: what all processes have counted.
+        answers_by_version: of a model: `images`, requests `succeeded` and `failed`.
     """
 
     classifier: ProtocolClassifier
-    instruments: Collector
+    answers_by_version: Callable[[str], Mapping[str, Mapping[str, int]]]
 
     def blueprint(self) -> Blueprint:
         """The routes: each view of a model for the newest version and one by number."""
@@ -197,7 +195,7 @@ class OpenInferenceViews:
         """How much each version has answered since the service was started."""
         catalog, budget = self.classifier.catalog, self.classifier.budget(request)
         model = catalog.find(name)
-        counts = count_by_version(self.instruments, model)
+        counts = self.answers_by_version(model)
         known = [each.version for each in catalog.versions(model, budget.left())]
         if version is not None and version not in known:
             message = f"model {model!r} has no version {version}: it has {known}"
@@ -205,7 +203,7 @@ class OpenInferenceViews:
         asked = known if version is None else [version]
         return jsonify(
             model_stats=[
-                {"name": model, "version": str(each), **counts[str(each)].to_json()}
+                {"name": model, "version": str(each), **_statistics(counts[str(each)])}
                 for each in asked
             ]
         )
@@ -371,6 +369,16 @@ def _tensor(name: str, values: NDArray[np.float32], binary: bool) -> dict[str, A
     if binary:
         return {**tensor, "parameters": {"binary_data_size": values.nbytes}}
     return {**tensor, "data": numbers(values.ravel())}
+
+
+def _statistics(counts: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "inference_count": counts["images"],
+        "inference_stats": {
+            "success": {"count": counts["succeeded"]},
+            "fail": {"count": counts["failed"]},
+        },
+    }
 
 
 BYTES: Final = "BYTES"

@@ -1,9 +1,7 @@
 """What GET /metrics shows: sums over all processes, and gauges read at the scrape.
 
-Gauges: jobs, Redis, workers and disk, the model server's versions, memory. Run directories
-tell states; counters want events. So the last state of each job is kept, and a change is
-counted by whichever process sees it first: a retried job does not take its failure back,
-and images that are worked on again count again.
+Gauges: jobs, Redis, workers, disk, the model server's versions, memory. Reads are cached
+for two seconds, so that many scrapes cost as much as one.
 """
 
 from __future__ import annotations
@@ -14,88 +12,106 @@ import os
 import re
 import threading
 import time
-from collections import Counter as Counted
-from collections.abc import Iterable, Iterator
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from models import VERSION
-from models.errors import QueueUnavailableError
+from models.contract import ModelCard
+from models.errors import KennelError, QueueUnavailableError
 from models.files import locked_file, parse_json
+from models.wire.messages import AVAILABLE
+from service.http.budget import Budget
 from service.predict.catalog import Catalog
-from service.telemetry.metrics import (
-    JOB_SECONDS,
-    InferenceMetrics,
-    TrafficMetrics,
-    UpstreamMetrics,
-)
-from service.telemetry.model_collector import FRESH_SECONDS, Recent, ServedMetrics
+from service.telemetry.metrics import BIN_NAMES, MOST_LABELS, Metrics
 from worker.queue import STATES, JobFigures, JobQueue, QueueFigures
 
-
-class Metrics:
-    """The instruments that requests touch.
-
-    Attributes:
-        registry: holds the instruments of this process.
-        folder: where those of all processes meet; None: there is only this one.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        """Make the instruments; *folder* is the one that prometheus_client writes to."""
-        self.registry = CollectorRegistry()
-        self.folder = folder
-        self.traffic = TrafficMetrics(self.registry)
-        self.inference = InferenceMetrics(self.registry)
-        self.upstream = UpstreamMetrics(self.registry)
-
-    def instruments(self) -> Collector:
-        """What all processes counted together."""
-        if self.folder is None:
-            return self.registry
-        collector: Collector = MultiProcessCollector(None, str(self.folder))  # type: ignore[no-untyped-call]
-        return collector
-
-
-class Exposition(Collector):
-    """What GET /metrics shows: the sums over all processes, and gauges of the moment."""
-
-    def __init__(self, metrics: Metrics, catalog: Catalog, queue: JobQueue) -> None:
-        """Read *metrics*, and ask *catalog* and *queue*."""
-        self._metrics = metrics
-        self._jobs = JobMetrics(metrics.registry, queue, SeenJobs(metrics.folder))
-        self._moment = (
-            WorkMetrics(queue),
-            ServedMetrics(catalog),
-            ProcessMetrics(metrics.folder),
-        )
-
-    def collect(self) -> Iterator[Metric]:
-        """Every metric."""
-        # Jobs first: looking at them counts what is new.
-        yield from self._jobs.collect()
-        for each in self._moment:
-            yield from each.collect()
-        yield from self._metrics.instruments().collect()
-
-
+FRESH_SECONDS: Final = 2.0
 RECENT_SECONDS: Final = 24 * 3600.0
+JOB_SECONDS: Final = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600)
 
-logger = logging.getLogger(__name__)
+MODEL_STATES: Final = {
+    "START": 10,
+    "LOADING": 20,
+    "AVAILABLE": 30,
+    "UNLOADING": 40,
+    "END": 50,
+}
+"""As in TensorFlow Serving's get_model_status.proto; 0 is unknown."""
 
 _ENDS: Final = ("succeeded", "failed", "cancelled")
 _QUEUE: Final = ("queue",)
 _BY_STATE: Final = ("queue", "state")
+_OF_VERSION: Final = ("model", "version")
+_REDIS_SECONDS: Final = 0.5
+_MODEL_SERVER_SECONDS: Final = 1.0
+"""For all models: a model server that hangs must not hang the scrape."""
+
+_OF_LIVE_PROCESS: Final = re.compile(r"gauge_live.*_([0-9]+)\.db")
+
+_Version: TypeAlias = tuple[str, int]
+_Value = TypeVar("_Value")
+
+logger = logging.getLogger(__name__)
+
+
+class Exposition(Collector):
+    """Every metric that GET /metrics shows."""
+
+    def __init__(self, metrics: Metrics, catalog: Catalog, queue: JobQueue) -> None:
+        """Read *metrics*, *catalog* and *queue* at each scrape."""
+        self._collectors = (
+            # First: reading the jobs counts what is new.
+            JobMetrics(metrics.registry, queue, SeenJobs(metrics.folder)),
+            WorkMetrics(queue),
+            ModelMetrics(catalog),
+            ProcessMetrics(metrics.folder),
+            metrics,
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric."""
+        for collector in self._collectors:
+            yield from collector.collect()
+
+
+class Cached(Generic[_Value]):
+    """A value that may be a moment old; thread-safe: one thread reads, others wait."""
+
+    def __init__(
+        self, read: Callable[[], _Value], fresh_seconds: float = FRESH_SECONDS
+    ) -> None:
+        """Keep what *read* returns for *fresh_seconds*."""
+        self._read = read
+        self._fresh_seconds = fresh_seconds
+        self._lock = threading.Lock()
+        self._value: _Value
+        self._read_at: float | None = None
+
+    def __call__(self) -> _Value:
+        """The value, read now or lately."""
+        with self._lock:
+            now = time.monotonic()
+            if self._read_at is None or now - self._read_at > self._fresh_seconds:
+                self._value = self._read()
+                self._read_at = time.monotonic()
+            return self._value
 
 
 class JobMetrics:
-    """The jobs of all processes; `collect` also counts what is new."""
+    """Jobs by state, and counters of what became of them.
+
+    Job folders hold states; counters want events. So the last state of each job is kept,
+    and each change is counted by the process that sees it first: a retried job does not
+    take its failure back, and images that are worked on again count again.
+    """
 
     def __init__(
         self,
@@ -104,13 +120,10 @@ class JobMetrics:
         seen: SeenJobs,
         fresh_seconds: float = FRESH_SECONDS,
     ) -> None:
-        """Register the counters; *seen* is shared by the service's processes.
-
-        Who asks again within *fresh_seconds* gets what was found before.
-        """
+        """Register the counters; the service's processes share *seen*."""
         self._queue = queue
         self._seen = seen
-        self._recent = Recent(self._look, fresh_seconds)
+        self._jobs = Cached(self._read, fresh_seconds)
         self._ended = Counter(
             "jobs_total", "Jobs that ended.", _BY_STATE, registry=registry
         )
@@ -131,14 +144,12 @@ class JobMetrics:
             self._ended.labels(queue.name, state)
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges of this moment."""
-        jobs = self._recent()
-        if jobs is not None:
-            yield from self._states(jobs)
-
-    def _states(self, jobs: list[JobFigures]) -> Iterator[Metric]:
+        """The gauges of this moment; none if the job folders cannot be read."""
+        jobs = self._jobs()
+        if jobs is None:
+            return
         family = GaugeMetricFamily("jobs_present", "By state.", labels=_BY_STATE)
-        present = Counted(job.state for job in jobs)
+        present = Counts(job.state for job in jobs)
         for state in STATES:
             family.add_metric((self._queue.name, state), present[state])
         yield family
@@ -150,9 +161,8 @@ class JobMetrics:
 
     def _ages(self, jobs: list[JobFigures]) -> Iterator[Metric]:
         waiting = age_seconds(job.created for job in jobs if job.state == "queued")
-        yield self._gauge(
-            "job_oldest_queued_seconds", "Age of the oldest queued.", max(waiting)
-        )
+        text = "Age of the oldest queued."
+        yield self._gauge("job_oldest_queued_seconds", text, max(waiting))
         resting = age_seconds(
             job.progressed for job in jobs if job.progressed is not None
         )
@@ -177,9 +187,12 @@ class JobMetrics:
         family.add_metric((self._queue.name, "unreadable"), unreadable)
         return family
 
-    def _look(self) -> list[JobFigures] | None:
+    def _gauge(self, name: str, text: str, value: float) -> Metric:
+        return _queue_gauge(self._queue, name, text, value)
+
+    def _read(self) -> list[JobFigures] | None:
         try:
-            # Looked at under the lock: older figures must not come after newer ones.
+            # Read under the lock: older figures must not come after newer ones.
             with self._seen.locked() as seen:
                 jobs = self._queue.figures()
                 self._count(jobs, seen)
@@ -191,12 +204,12 @@ class JobMetrics:
     def _count(self, jobs: Iterable[JobFigures], seen: dict[str, SeenJob]) -> None:
         now = {job.id: SeenJob(job.ended, job.done, job.unreadable) for job in jobs}
         for job in jobs:
-            before, after = seen.get(job.id, NOTHING_SEEN), now[job.id]
+            before, after = seen.get(job.id, _NOTHING_SEEN), now[job.id]
             self._count_images("ok", after.answered - before.answered)
             self._count_images("unreadable", after.unreadable - before.unreadable)
             if job.ended is not None and job.ended != before.ended:
                 self._count_end(job, job.ended)
-        # Those that are gone stay seen: a volume may come back.
+        # Jobs that are gone stay seen: a volume may come back.
         seen.update(now)
 
     def _count_images(self, outcome: str, more: int) -> None:
@@ -207,14 +220,9 @@ class JobMetrics:
         if job.state == "succeeded" and job.started is not None:
             self._seconds.labels(self._queue.name).observe(ended - job.started)
 
-    def _gauge(self, name: str, text: str, value: float) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(name, text, labels=_QUEUE)
-        family.add_metric((self._queue.name,), value)
-        return family
-
 
 class SeenJob(NamedTuple):
-    """One job: when it ended (None: it has not), its images done and unreadable."""
+    """The last state of a job: when it ended (None: it has not), images done, unreadable."""
 
     ended: float | None
     done: int
@@ -226,11 +234,11 @@ class SeenJob(NamedTuple):
         return self.done - self.unreadable
 
 
-NOTHING_SEEN: Final = SeenJob(None, 0, 0)
+_NOTHING_SEEN: Final = SeenJob(None, 0, 0)
 
 
 class SeenJobs:
-    """Jobs by id; whoever holds the lock reads and changes them."""
+    """Last states by job id; read and changed under a lock that all processes share."""
 
     def __init__(self, folder: Path | None) -> None:
         """Keep them in *folder*, for all its processes; None: in memory, for one."""
@@ -240,101 +248,89 @@ class SeenJobs:
 
     @contextmanager
     def locked(self) -> Iterator[dict[str, SeenJob]]:
-        """The jobs; what the block makes of them is kept."""
+        """The states; what the block changes is kept."""
         with self._lock:
             if self._path is None:
                 yield self._memory
-            else:
-                with _locked_jobs(self._path) as jobs:
-                    yield jobs
+                return
+            with locked_file(self._path.with_suffix(".lock")):
+                jobs = self._load(self._path)
+                yield jobs
+                # Renamed: a process that is killed here leaves the old file.
+                fresh = self._path.with_suffix(".new")
+                fresh.write_text(json.dumps(jobs), encoding="utf-8")
+                fresh.rename(self._path)
 
-
-@contextmanager
-def _locked_jobs(path: Path) -> Iterator[dict[str, SeenJob]]:
-    with locked_file(path.with_suffix(".lock")):
-        jobs = _load(path)
-        yield jobs
-        # Renamed, so that a process which is killed here leaves the old one.
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(jobs), encoding="utf-8")
-        fresh.rename(path)
-
-
-def _load(path: Path) -> dict[str, SeenJob]:
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return {id_: SeenJob(*each) for id_, each in content.items()}
-
-
-_REDIS_SECONDS: Final = 0.5
+    @staticmethod
+    def _load(path: Path) -> dict[str, SeenJob]:
+        try:
+            content = parse_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return {id_: SeenJob(*each) for id_, each in content.items()}
 
 
 class WorkMetrics:
-    """Gauges of the moment; what cannot be asked is left out, but Redis itself is told."""
+    """What jobs need: Redis, workers, the reconciler, the disk; unknown values left out."""
 
     def __init__(self, queue: JobQueue, fresh_seconds: float = FRESH_SECONDS) -> None:
-        """Ask *queue*; who asks again within *fresh_seconds* gets the same answer."""
+        """Read *queue*, at most once in *fresh_seconds*."""
         self._queue = queue
-        self._figures = Recent(self._ask, fresh_seconds)
-        self._takes_work = Recent(self._ask_for_room, fresh_seconds)
+        self._figures = Cached(self._read_figures, fresh_seconds)
+        self._takes_work = Cached(self._read_takes_work, fresh_seconds)
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges."""
+        """The gauges of this moment."""
         figures = self._figures()
-        yield _plain_gauge("redis_up", "Redis answers.", figures is not None)
+        yield GaugeMetricFamily("redis_up", "Redis answers.", value=figures is not None)
         text = "Redis takes writes and never drops them."
-        yield _plain_gauge("redis_takes_work", text, self._takes_work())
+        yield GaugeMetricFamily("redis_takes_work", text, value=self._takes_work())
         if figures is not None:
             yield from self._of_queue(figures)
         looked = self._queue.last_reconciled()
         if looked is not None:
             name = "reconciler_last_look_timestamp_seconds"
-            yield _plain_gauge(
-                name, "When the reconciler looked for lost work.", looked
-            )
+            text = "When the reconciler looked for lost work."
+            yield GaugeMetricFamily(name, text, value=looked)
         yield from self._of_disk()
 
     def _of_queue(self, figures: QueueFigures) -> Iterator[Metric]:
         if figures.durable is not None:
             text = "Redis writes to its append-only file."
-            yield _plain_gauge("redis_durable", text, figures.durable)
-        oldest = [] if figures.oldest is None else [figures.oldest]
-        age = max(age_seconds(oldest))
-        yield self._labelled(
-            "workers_live", "Workers heard of lately.", figures.workers
-        )
-        yield self._labelled("work_queued", "Shards not fetched yet.", figures.waiting)
-        text = "Age of the shard that waits longest."
-        yield self._labelled("work_oldest_queued_seconds", text, age)
+            yield GaugeMetricFamily("redis_durable", text, value=figures.durable)
+        age = max(age_seconds([] if figures.oldest is None else [figures.oldest]))
+        for name, text, value in (
+            ("workers_live", "Workers heard of lately.", figures.workers),
+            ("work_queued", "Shards not fetched yet.", figures.waiting),
+            ("work_oldest_queued_seconds", "Age of the shard that waits longest.", age),
+        ):
+            yield _queue_gauge(self._queue, name, text, value)
         if figures.last_heartbeat is not None:
             name = "worker_last_heartbeat_timestamp_seconds"
             text = "When a worker was heard of last."
-            yield self._labelled(name, text, figures.last_heartbeat)
+            yield _queue_gauge(self._queue, name, text, figures.last_heartbeat)
 
     def _of_disk(self) -> Iterator[Metric]:
         with suppress(OSError):
             disk = self._queue.disk()
-            yield _plain_gauge(
-                "job_disk_free_bytes", "Room on the disk of the runs.", disk.free
-            )
-            yield _plain_gauge("job_disk_size_bytes", "All of that disk.", disk.size)
-            text = "With less room, no job is taken in (MIN_FREE_MIB)."
-            yield _plain_gauge("job_disk_needed_bytes", text, disk.needed)
+            for name, text, value in (
+                ("job_disk_free_bytes", "Room on the disk of the runs.", disk.free),
+                ("job_disk_size_bytes", "All of that disk.", disk.size),
+                (
+                    "job_disk_needed_bytes",
+                    "With less room, no job is taken in (MIN_FREE_MIB).",
+                    disk.needed,
+                ),
+            ):
+                yield GaugeMetricFamily(name, text, value=value)
 
-    def _labelled(self, name: str, text: str, value: float) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(name, text, labels=("queue",))
-        family.add_metric((self._queue.name,), value)
-        return family
-
-    def _ask(self) -> QueueFigures | None:
+    def _read_figures(self) -> QueueFigures | None:
         try:
             return self._queue.queue_figures(_REDIS_SECONDS)
         except QueueUnavailableError:
             return None
 
-    def _ask_for_room(self) -> bool:
+    def _read_takes_work(self) -> bool:
         try:
             self._queue.ping(_REDIS_SECONDS)
         except QueueUnavailableError:
@@ -342,18 +338,96 @@ class WorkMetrics:
         return True
 
 
-def _plain_gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, text, value=value)
+class ModelMetrics:
+    """Every version of the served models: its state, and the spread in its card."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Ask *catalog*, as far as the model server answers in time."""
+        self._catalog = catalog
+        self._snapshot = Cached(self._read)
+        self._cards: dict[_Version, ModelCard | None] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges; while the model server is away, no version is available."""
+        snapshot = self._snapshot()
+        if snapshot.names:
+            text = "The model server answers."
+            yield GaugeMetricFamily("model_server_up", text, value=snapshot.answered)
+        codes = ", ".join(f"{code} {state}" for state, code in MODEL_STATES.items())
+        family = GaugeMetricFamily("model_state", codes, labels=_OF_VERSION)
+        for (model, version), state in snapshot.states.items():
+            family.add_metric((model, str(version)), MODEL_STATES.get(state, 0))
+        yield family
+        yield _available(snapshot)
+        yield from _validation_spreads(snapshot.cards)
+
+    def _read(self) -> _Snapshot:
+        budget = Budget(_MODEL_SERVER_SECONDS)
+        names, states, answered = self._catalog.names(), {}, False
+        # A failure shows as `model_server_up` 0; what was read before it is still shown.
+        with suppress(KennelError):
+            for name in names:
+                for each in self._catalog.versions(name, budget.left()):
+                    states[name, each.version] = each.state
+            answered = True
+            self._read_cards(states, budget)
+        return _Snapshot(names, states, answered, self._cards)
+
+    def _read_cards(self, states: dict[_Version, str], budget: Budget) -> None:
+        # Once for each version, also if it has none: a scrape is no load.
+        loaded = [key for key, state in states.items() if state == AVAILABLE]
+        cards = {key: self._cards[key] for key in loaded if key in self._cards}
+        for key in loaded:
+            if key not in cards:
+                cards[key] = self._catalog.published_card(*key, budget.left())
+        self._cards = cards
 
 
-_OF_LIVE_PROCESS: Final = re.compile(r"gauge_live.*_([0-9]+)\.db")
+@dataclass(frozen=True)
+class _Snapshot:
+    names: tuple[str, ...]
+    states: dict[_Version, str]
+    answered: bool
+    cards: dict[_Version, ModelCard | None]
+
+
+def _available(snapshot: _Snapshot) -> Metric:
+    states = snapshot.states.items()
+    loaded = Counts(model for (model, _), state in states if state == AVAILABLE)
+    text = "Versions of a model that answer."
+    family = GaugeMetricFamily("model_versions_available", text, labels=("model",))
+    for name in snapshot.names:
+        family.add_metric((name,), loaded[name])
+    return family
+
+
+def _validation_spreads(cards: dict[_Version, ModelCard | None]) -> Iterator[Metric]:
+    scores, labels = (
+        GaugeMetricFamily(
+            f"model_validation_{what}s",
+            f"Validation photos of the card, by {what}.",
+            labels=(*_OF_VERSION, name),
+        )
+        for what, name in (("score", "bin"), ("label", "label"))
+    )
+    for (model, version), card in sorted(cards.items()):
+        if card is None or card.validation_spread is None:
+            continue
+        key, spread = (model, str(version)), card.validation_spread
+        for name, count in zip(BIN_NAMES, spread.scores, strict=True):
+            scores.add_metric((*key, name), count)
+        if len(card.labels) <= MOST_LABELS:
+            for name, count in zip(card.labels, spread.labels, strict=True):
+                labels.add_metric((*key, name), count)
+    yield scores
+    yield labels
 
 
 class ProcessMetrics:
-    """The processes whose metrics are in one folder, and the one that started them."""
+    """Kennel's version, and the memory of all processes of the service."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Look at those in *folder*; None: at this process alone."""
+        """Find the processes by their files in *folder*; None: this process alone."""
         self._folder = folder
 
     def collect(self) -> Iterator[Metric]:
@@ -381,6 +455,12 @@ def _resident_bytes(pid: int) -> int:
     except OSError:
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _queue_gauge(queue: JobQueue, name: str, text: str, value: float) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=_QUEUE)
+    family.add_metric((queue.name,), value)
+    return family
 
 
 def age_seconds(moments: Iterable[float]) -> list[float]:

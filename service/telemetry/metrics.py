@@ -1,16 +1,22 @@
 """Metrics that requests count in their process: HTTP, inference, calls to the model server.
 
-Routes go by template and never by path; labels have few values, whatever clients send.
+Routes go by template and never by path: whatever clients send, labels have few values.
 """
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from models.contract import (
     MAX_BATCH_SIZE,
@@ -21,6 +27,7 @@ from models.contract import (
 )
 from models.wire.client import UpstreamCall
 from service.http.record import (
+    OK,
     OUT_OF_MEMORY,
     OVERLOADED,
     REJECTED,
@@ -40,7 +47,66 @@ PART_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, *HTTP_SECONDS)
 
 BATCH_SIZES: Final = tuple(2**power for power in range(MAX_BATCH_SIZE.bit_length()))
 
-JOB_SECONDS: Final = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600)
+BIN_NAMES: Final = tuple(f"{number / SCORE_BINS:g}" for number in range(SCORE_BINS))
+"""A bin of scores is named by its lower bound."""
+
+MOST_LABELS: Final = 64
+"""Models with more are watched by their scores alone: each label is a time series."""
+
+
+class Metrics:
+    """The instruments of one process, and the sums over all processes.
+
+    Attributes:
+        registry: holds the instruments of this process.
+        folder: where all processes keep theirs; None: there is only this process.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Make the instruments; *folder* is the one that prometheus_client writes to."""
+        self.registry = CollectorRegistry()
+        self.folder = folder
+        self.traffic = TrafficMetrics(self.registry)
+        self.inference = InferenceMetrics(self.registry)
+        self.upstream = UpstreamMetrics(self.registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """What all processes counted together."""
+        if self.folder is None:
+            return self.registry.collect()
+        collector: Collector = MultiProcessCollector(None, str(self.folder))  # type: ignore[no-untyped-call]
+        return collector.collect()
+
+    def answers_by_version(self, model: str) -> defaultdict[str, Counts[str]]:
+        """By version of *model*: `images` answered, requests `succeeded` and `failed`."""
+        counts: defaultdict[str, Counts[str]] = defaultdict(Counts)
+        for sample in self._samples(model=model):
+            of_version = counts[sample.labels.get("version", "")]
+            if sample.name == "inference_images_total":
+                of_version["images"] += int(sample.value)
+            elif sample.name == "inference_requests_total":
+                outcome = "succeeded" if sample.labels["outcome"] == OK else "failed"
+                of_version[outcome] += int(sample.value)
+        return counts
+
+    def answer_spread(self, card: ModelCard) -> AnswerSpread:
+        """The spread of the answers of the version of *card* since the service started."""
+        scores, labels = Counts[str](), Counts[str]()
+        for sample in self._samples(model=card.name, version=str(card.version)):
+            if sample.name == "inference_scores_total":
+                scores[sample.labels["bin"]] += int(sample.value)
+            elif sample.name == "inference_labels_total":
+                labels[sample.labels["label"]] += int(sample.value)
+        return AnswerSpread(
+            tuple(scores[name] for name in BIN_NAMES),
+            tuple(labels[label] for label in card.labels),
+        )
+
+    def _samples(self, **labels: str) -> Iterator[Sample]:
+        for family in self.collect():
+            for sample in family.samples:
+                if labels.items() <= sample.labels.items():
+                    yield sample
 
 
 class TrafficMetrics:
@@ -107,62 +173,6 @@ class TrafficMetrics:
                 self._seconds.labels(method, route, f"{status // 100}xx"),
             )
         return self._of[key]
-
-
-@dataclass
-class VersionCounts:
-    """What one version has answered.
-
-    Attributes:
-        images: that were answered.
-        succeeded: requests.
-        failed: requests that got a problem in the place of an answer.
-    """
-
-    images: int = 0
-    succeeded: int = 0
-    failed: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """In the words of Triton's statistics."""
-        return {
-            "inference_count": self.images,
-            "inference_stats": {
-                "success": {"count": self.succeeded},
-                "fail": {"count": self.failed},
-            },
-        }
-
-
-def count_by_version(
-    instruments: Collector, model: str
-) -> defaultdict[str, VersionCounts]:
-    """What *instruments* have counted of each version of *model*, by its number."""
-    counts: defaultdict[str, VersionCounts] = defaultdict(VersionCounts)
-    for metric in instruments.collect():
-        for sample in metric.samples:
-            if sample.labels.get("model") != model:
-                continue
-            of_version = counts[sample.labels.get("version", "")]
-            if sample.name == "inference_images_total":
-                of_version.images += int(sample.value)
-            elif sample.name == "inference_requests_total":
-                outcome = "succeeded" if sample.labels["outcome"] == "ok" else "failed"
-                so_far = getattr(of_version, outcome)
-                setattr(of_version, outcome, so_far + int(sample.value))
-    return counts
-
-
-@dataclass(frozen=True)
-class _VersionInstruments:
-    """The instruments of answered requests for one version of a model."""
-
-    requests: Counter
-    images: Counter
-    infer: Histogram
-    queue: Histogram
-    decode: Histogram
-    render: Histogram
 
 
 class InferenceMetrics:
@@ -256,25 +266,6 @@ class InferenceMetrics:
         return Histogram(name, text, ("model",), registry=registry, buckets=bounds)
 
 
-def _reason(record: RequestRecord) -> str:
-    if record.code != OVERLOADED:
-        return record.code
-    return "api" if record.spent("infer") is None else "model_server"
-
-
-BIN_NAMES: Final = tuple(f"{number / SCORE_BINS:g}" for number in range(SCORE_BINS))
-"""A bin goes by its lower bound."""
-
-MOST_LABELS: Final = 64
-"""Models with more are watched by their scores alone: each label is a time series."""
-
-
-@dataclass(frozen=True)
-class _SpreadCounters:
-    scores: tuple[Counter, ...]
-    labels: tuple[Counter, ...]
-
-
 class SpreadMetrics:
     """The answers of one process, by model and version."""
 
@@ -358,23 +349,25 @@ class UpstreamMetrics:
             batch_size.observe(call.subject.images)
 
 
-def live_spread(instruments: Collector, card: ModelCard) -> AnswerSpread:
-    """What *instruments* counted for the model and version of *card*."""
-    asked = {"model": card.name, "version": str(card.version)}
-    samples = [
-        sample
-        for family in instruments.collect()
-        for sample in family.samples
-        if asked.items() <= sample.labels.items()
-    ]
-    scores, labels = (
-        {each.labels[by]: int(each.value) for each in samples if each.name == name}
-        for name, by in (
-            ("inference_scores_total", "bin"),
-            ("inference_labels_total", "label"),
-        )
-    )
-    return AnswerSpread(
-        tuple(scores.get(name, 0) for name in BIN_NAMES),
-        tuple(labels.get(label, 0) for label in card.labels),
-    )
+@dataclass(frozen=True)
+class _VersionInstruments:
+    """The instruments of answered requests for one version of a model."""
+
+    requests: Counter
+    images: Counter
+    infer: Histogram
+    queue: Histogram
+    decode: Histogram
+    render: Histogram
+
+
+@dataclass(frozen=True)
+class _SpreadCounters:
+    scores: tuple[Counter, ...]
+    labels: tuple[Counter, ...]
+
+
+def _reason(record: RequestRecord) -> str:
+    if record.code != OVERLOADED:
+        return record.code
+    return "api" if record.spent("infer") is None else "model_server"

@@ -15,15 +15,15 @@ from worker.queue import JobQueue
 
 
 @pytest.fixture
-def observation() -> Telemetry:
+def telemetry() -> Telemetry:
     return Telemetry()
 
 
 @pytest.fixture
 def model_client(
-    settings: ServiceSettings, observation: Telemetry
+    settings: ServiceSettings, telemetry: Telemetry
 ) -> Iterator[ModelServerClient]:
-    with ModelServerClient(settings.model_server, observer=observation) as client:
+    with ModelServerClient(settings.model_server, observer=telemetry) as client:
         yield client
 
 
@@ -31,8 +31,8 @@ def model_client(
 def app(
     settings: ServiceSettings,
     model_client: ModelServerClient,
-    observation: Telemetry,
+    telemetry: Telemetry,
 ) -> Flask:
     """The observed API while Redis is away."""
     queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
-    return create_app(settings, model_client, queue, observation)
+    return create_app(settings, model_client, queue, telemetry)

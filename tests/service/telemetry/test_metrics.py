@@ -12,8 +12,8 @@ from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.predict.catalog import Catalog
 from service.settings import ServiceSettings
+from service.telemetry.collectors import ModelMetrics
 from service.telemetry.hooks import Telemetry
-from service.telemetry.model_collector import ServedMetrics
 from tests.pictures import grey
 from tests.processes import free_port
 from tests.service.conftest import post_image, post_images
@@ -250,6 +250,6 @@ def test_cards_are_asked_for_once(client: FlaskClient, served: ServedModel) -> N
 def test_nothing_is_available_while_the_model_server_is_away(name: str) -> None:
     with ModelServerClient(f"127.0.0.1:{free_port()}") as client:
         catalog = Catalog(client, lambda: ("pets",))
-        families = {each.name: each for each in ServedMetrics(catalog).collect()}
+        families = {each.name: each for each in ModelMetrics(catalog).collect()}
 
     assert [sample.value for sample in families[name].samples] == [0]

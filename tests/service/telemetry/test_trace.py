@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from service.http.trace import TraceContext, span_below
+from service.http.trace import TraceContext
 from tests.pictures import grey
 from tests.service.conftest import post_image
 from tests.service.served_model import ServedModel
@@ -65,11 +65,11 @@ def test_unusable_state_is_dropped(state: str) -> None:
 def test_span_below_keeps_the_trace() -> None:
     parent = TraceContext(TRACE, SPAN, True, "a=1")
 
-    span = span_below(parent)
+    span = TraceContext.below(parent)
 
     assert (span.trace_id, span.sampled, span.state) == (TRACE, True, "a=1")
     assert span.span_id != SPAN
-    assert TraceContext.read(span_below(None).traceparent) is not None
+    assert TraceContext.read(TraceContext.below(None).traceparent) is not None
 
 
 def test_answer_and_model_server_get_the_requests_span(

@@ -14,8 +14,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.errors import InvalidRequestError
-from service.telemetry.collectors import Metrics
 from service.telemetry.hooks import Telemetry
+from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import TracingSettings, start_spans
 from tests.pictures import grey
 from tests.service.conftest import post_image
@@ -74,7 +74,7 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture
-def observation(collector: Collector) -> Iterator[Telemetry]:
+def telemetry(collector: Collector) -> Iterator[Telemetry]:
     try:
         import opentelemetry.exporter.otlp.proto.http  # noqa: F401
     except ImportError:
@@ -90,12 +90,12 @@ def observation(collector: Collector) -> Iterator[Telemetry]:
 
 
 def test_request_decoding_and_inference_are_spans(
-    client: FlaskClient, observation: Telemetry, collector: Collector
+    client: FlaskClient, telemetry: Telemetry, collector: Collector
 ) -> None:
     header = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
     answered = post_image(client, grey(9), headers=header).headers["traceparent"]
-    assert observation.spans is not None
-    observation.spans.close()
+    assert telemetry.spans is not None
+    telemetry.spans.close()
 
     request = collector.spans["POST /v1/predict"]
     decode, infer = collector.spans["decode"], collector.spans["infer"]
@@ -116,14 +116,14 @@ def test_request_decoding_and_inference_are_spans(
 
 
 def test_trace_that_nobody_records_is_not_sent(
-    client: FlaskClient, observation: Telemetry, collector: Collector
+    client: FlaskClient, telemetry: Telemetry, collector: Collector
 ) -> None:
     header = {"traceparent": f"00-{TRACE}-{SPAN}-00"}
 
     answered = client.get("/livez", headers=header).headers["traceparent"]
 
-    assert observation.spans is not None
-    observation.spans.close()
+    assert telemetry.spans is not None
+    telemetry.spans.close()
     assert answered.startswith(f"00-{TRACE}-")
     assert answered.endswith("-00")
     assert collector.spans == {}
