@@ -191,8 +191,8 @@ def _register_hooks(
 def _gateway(
     server: PinnedModelServer, predictor: Predictor, counts: SharedCounts
 ) -> Gateway:
-    ledger = Counters(counts)
-    return Gateway(predictor, server.rollouts, ledger, Shadow(predictor, ledger))
+    counters = Counters(counts)
+    return Gateway(predictor, server.rollouts, counters, Shadow(predictor, counters))
 
 
 def _job_views(

@@ -23,9 +23,50 @@ from service.documents.operations import documented
 from service.documents.rollout import SHOW_ROLLOUT
 from service.predict.catalog import Catalog
 from service.rollout import counters
-from service.rollout.counters import counts_key
 from service.rollout.pinned import Rollouts
 from worker.queue import SharedCounts
+
+
+@dataclass(frozen=True)
+class RolloutViews:
+    """The route of a model's rollout, and what it reads."""
+
+    catalog: Catalog
+    rollouts: Rollouts
+    counts: SharedCounts
+
+    def blueprint(self) -> Blueprint:
+        """The routes."""
+        routes = Blueprint("rollouts", __name__)
+        routes.add_url_rule("/v1/models/<word:name>/rollout", view_func=self.show)
+        return routes
+
+    @documented(SHOW_ROLLOUT)
+    def show(self, name: str) -> Response:
+        """The last rollout of a model, compared."""
+        rollout = self.rollouts.of(self.catalog.find(name))
+        if rollout is None:
+            message = f"{quoted(name)} has no rollout: kennel rollout start begins one"
+            raise NotFoundError(message, code="rollout_not_found")
+        return jsonify(**asdict(rollout), **self._compared(rollout))
+
+    def _compared(self, rollout: Rollout) -> dict[str, Any]:
+        try:
+            counts = self.counts.read(counters.counts_key(rollout))
+        except QueueUnavailableError as error:
+            return {"comparison": None, "missing": error.public}
+        return {"comparison": asdict(compare(counts)), "missing": None}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two versions side by side."""
+
+    stable: Side
+    canary: Side
+    scores: Divergence
+    labels: Divergence
+    agreement: Agreement
 
 
 @dataclass(frozen=True)
@@ -56,7 +97,7 @@ class Agreement:
     Attributes:
         same_label: share with the same most probable label; None before the first.
         mean_difference: of the probabilities, over images and labels.
-        dropped: images that were not asked about twice, there being too many.
+        dropped: images left out of the shadow, there being too many.
         failed: images for which the stable version had no answer.
     """
 
@@ -68,22 +109,18 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two versions side by side."""
+class Divergence:
+    """How far two distributions are apart, in bits, and how far they are by chance.
 
-    stable: Side
-    canary: Side
-    scores: Divergence
-    labels: Divergence
-    agreement: Agreement
+    Both are None until there are answers of both versions.
+    """
 
-    def to_json(self) -> dict[str, Any]:
-        """As the API tells it."""
-        return asdict(self)
+    bits: float | None
+    by_chance: float | None
 
 
 def compare(counts: Mapping[str, int]) -> Comparison:
-    """What the shared *counts* say."""
+    """The comparison that *counts* add up to."""
     stable, canary = _side(counts, STABLE), _side(counts, CANARY)
     names = list({**stable.labels, **canary.labels})
     return Comparison(
@@ -107,7 +144,7 @@ def _side(counts: Mapping[str, int], side: str) -> Side:
         images=counts.get(f"{side}.{counters.IMAGES}", 0),
         p50_ms=_quantile(latencies, 0.5),
         p99_ms=_quantile(latencies, 0.99),
-        scores=tuple(scores.get(each, 0) for each in range(counters.SCORE_BINS)),
+        scores=tuple(scores.get(each, 0) for each in range(counters.HISTOGRAM_BINS)),
         labels=dict(sorted(_below(counts, f"{side}.{counters.LABEL}"))),
     )
 
@@ -143,17 +180,6 @@ def _quantile(buckets: Mapping[int, int], share: float) -> float | None:
     return None
 
 
-@dataclass(frozen=True)
-class Divergence:
-    """How far two distributions are apart, in bits, and how far they are by chance.
-
-    Both are None until there are answers of both versions.
-    """
-
-    bits: float | None
-    by_chance: float | None
-
-
 def divergence(one: Sequence[int], other: Sequence[int]) -> Divergence:
     """The Jensen-Shannon divergence of two histograms with the same bins."""
     total, others = sum(one), sum(other)
@@ -172,34 +198,3 @@ def divergence(one: Sequence[int], other: Sequence[int]) -> Divergence:
 
 def _relative_entropy(p: Sequence[float], m: Sequence[float]) -> float:
     return sum(a * math.log2(a / b) for a, b in zip(p, m, strict=True) if a)
-
-
-@dataclass(frozen=True)
-class RolloutViews:
-    """The view of rollouts and what it works with."""
-
-    catalog: Catalog
-    rollouts: Rollouts
-    counts: SharedCounts
-
-    def blueprint(self) -> Blueprint:
-        """The routes."""
-        routes = Blueprint("rollouts", __name__)
-        routes.add_url_rule("/v1/models/<word:name>/rollout", view_func=self.show)
-        return routes
-
-    @documented(SHOW_ROLLOUT)
-    def show(self, name: str) -> Response:
-        """A rollout, compared."""
-        rollout = self.rollouts.of(self.catalog.find(name))
-        if rollout is None:
-            message = f"{quoted(name)} has no rollout: kennel rollout start begins one"
-            raise NotFoundError(message, code="rollout_not_found")
-        return jsonify(**asdict(rollout), **self._compared(rollout))
-
-    def _compared(self, rollout: Rollout) -> dict[str, Any]:
-        try:
-            counts = self.counts.read(counts_key(rollout))
-        except QueueUnavailableError as error:
-            return {"comparison": None, "missing": error.public}
-        return {"comparison": compare(counts).to_json(), "missing": None}

@@ -2,7 +2,7 @@
 
 A field is a path with dots: ``canary.latency.55``. Latencies fall into buckets of 9 %,
 scores into twentieths. A request adds to a dictionary; a thread of its own carries the
-sums to Redis about once a second. While Redis is away, counts wait here.
+sums to Redis about once a second. While Redis is away, they wait here.
 """
 
 from __future__ import annotations
@@ -24,16 +24,27 @@ from service.http.background import BackgroundThread
 from service.predict.predictor import ImageResults
 from worker.queue import SharedCounts
 
+HISTOGRAM_BINS: Final = 20
+BUCKETS_PER_DOUBLING: Final = 8
+DIFFERENCE_UNIT: Final = 1e-6
+"""Of a probability: sums of differences are kept as whole numbers of these."""
+
+REQUESTS: Final = "requests"
+ERRORS: Final = "errors"
+IMAGES: Final = "images"
+LATENCY: Final = "latency"
+SCORE: Final = "score"
+LABEL: Final = "label"
+PAIRS: Final = "pairs.images"
+SAME: Final = "pairs.same"
+DIFFERENCE: Final = "pairs.difference"
+UNPAIRED: Final = "pairs.failed"
+DROPPED: Final = "pairs.dropped"
+
 FLUSH_SECONDS: Final = 1.0
 _AWAY_SECONDS: Final = 5.0
-_KEY_PREFIX: Final = "kennel:rollout"
 
 _log = logging.getLogger(__name__)
-
-
-def counts_key(rollout: Rollout) -> str:
-    """Where the counts of *rollout* are shared."""
-    return f"{_KEY_PREFIX}:{rollout.model}:{rollout.id}"
 
 
 class Counters:
@@ -58,10 +69,10 @@ class Counters:
         self._wanted.set()
 
     def flush(self) -> None:
-        """Share what has come together.
+        """Add the sums to those in Redis.
 
         Raises:
-            QueueUnavailableError: Redis is away; it is kept for the next time.
+            QueueUnavailableError: Redis is away; the sums are kept for the next time.
         """
         with self._lock:
             pending, self._pending = self._pending, defaultdict(Counter)
@@ -92,22 +103,9 @@ class Counters:
                 self._wanted.set()
 
 
-SCORE_BINS: Final = 20
-BUCKETS_PER_DOUBLING: Final = 8
-DIFFERENCE_UNIT: Final = 1e-6
-"""Of a probability: sums of differences are kept as whole numbers of these."""
-
-REQUESTS: Final = "requests"
-ERRORS: Final = "errors"
-IMAGES: Final = "images"
-LATENCY: Final = "latency"
-SCORE: Final = "score"
-LABEL: Final = "label"
-PAIRS: Final = "pairs.images"
-SAME: Final = "pairs.same"
-DIFFERENCE: Final = "pairs.difference"
-UNPAIRED: Final = "pairs.failed"
-DROPPED: Final = "pairs.dropped"
+def counts_key(rollout: Rollout) -> str:
+    """The key of the counts of *rollout* in Redis."""
+    return f"kennel:rollout:{rollout.model}:{rollout.id}"
 
 
 def count_answer(side: str, answer: ImageResults, seconds: float) -> Counter[str]:
@@ -120,7 +118,7 @@ def count_answer(side: str, answer: ImageResults, seconds: float) -> Counter[str
     probabilities = answer.prediction.probabilities
     counts[f"{side}.{IMAGES}"] = len(probabilities)
     labels = answer.card.labels
-    scores, winners = place_in_bins(probabilities, SCORE_BINS)
+    scores, winners = place_in_bins(probabilities, HISTOGRAM_BINS)
     for score, best in zip(scores, winners, strict=True):
         counts[f"{side}.{SCORE}.{score}"] += 1
         counts[f"{side}.{LABEL}.{labels[best]}"] += 1
@@ -179,7 +177,7 @@ def _difference(
 ) -> float:
     if my_card.labels == their_card.labels:
         return float(np.abs(mine - theirs).mean())
-    # A label that one of them does not know has no probability there.
+    # A label that only one of them has counts as probability 0 in the other.
     first = dict(zip(my_card.labels, mine.tolist(), strict=True))
     second = dict(zip(their_card.labels, theirs.tolist(), strict=True))
     labels = first.keys() | second.keys()

@@ -1,9 +1,11 @@
-"""Canary assignment: a share of the requests that name no version goes to the canary.
+"""Canary traffic: sends a share of the requests that name no version to the canary.
 
-A hash decides, so that all processes agree: the same `X-Rollout-Key` stays on the same
-version, and a share that grows keeps those who are on the canary already. What the canary
-cannot answer, the stable version answers: no request fails because of a rollout. Shadow
-requests ask the stable version about some of the canary's photos, off the requests' path.
+A hash assigns each request, so that all processes agree: requests with one
+`X-Rollout-Key` stay on one version, and a growing share keeps the clients that are on the
+canary already. The version is chosen before anything is decoded, so that requests gather
+in batches of one version. If the canary fails, the stable version answers: no request
+fails because of a rollout. Shadow requests ask the stable version about some of the
+canary's photos, off the requests' path.
 """
 
 from __future__ import annotations
@@ -39,18 +41,29 @@ from service.rollout.counters import (
 )
 from service.rollout.pinned import Rollouts
 
+KEY_HEADER: Final = "X-Rollout-Key"
+
 CANARY_SHARE: Final = 0.5
 """Of the time that is left: the stable version must have some of its own."""
+
+SHADOW_QUEUE: Final = 4
+SHADOW_BYTES: Final = 4 * 1024**2
+"""Of a request's photos: larger requests are not repeated in the shadow."""
+_SHADOW_SECONDS: Final = 10.0
+
+_HASH_RANGE: Final = 2**32
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """Predicts as *predictor* does, with the version that a rollout chooses."""
+    """Predicts as *predictor* does, with the version that a rollout assigns."""
 
     predictor: Predictor
     rollouts: Rollouts
-    ledger: Counters
-    mirror: Shadow
+    counters: Counters
+    shadow: Shadow
 
     @property
     def catalog(self) -> Catalog:
@@ -69,29 +82,29 @@ class Gateway:
         if rollout is None:
             return self.predictor.predict(images, model, accept, budget)
         call = _RolloutRequest(self.predictor, rollout, images, accept, budget)
-        where = draw(rollout, current_key())
-        if where.side >= rollout.share:
-            return self._stable(call)
+        assigned = assign(rollout, request.headers.get(KEY_HEADER) or request_id())
+        if assigned.canary >= rollout.share:
+            return self._predict_stable(call)
         try:
-            answer, counts = call.ask(CANARY, budget.part(CANARY_SHARE))
+            answer, counts = call.predict(CANARY, budget.part(CANARY_SHARE))
         except KennelError:
-            answer = self._stable(call)
-            # Counted now: what the stable version refuses as well is not its fault.
-            self.ledger.add(rollout, count_error(CANARY))
+            answer = self._predict_stable(call)
+            # Counted now: what the stable version refuses too is not the canary's fault.
+            self.counters.add(rollout, count_error(CANARY))
             return answer
-        self.ledger.add(rollout, counts)
+        self.counters.add(rollout, counts)
         current_record().label = CANARY
-        if where.mirror < rollout.mirror:
-            self.mirror.offer(ShadowTask(rollout, images, answer))
+        if assigned.shadow < rollout.mirror:
+            self.shadow.offer(ShadowTask(rollout, images, answer))
         return answer
 
-    def _stable(self, call: _RolloutRequest) -> ImageResults:
+    def _predict_stable(self, call: _RolloutRequest) -> ImageResults:
         try:
-            answer, counts = call.ask(STABLE, call.budget)
+            answer, counts = call.predict(STABLE, call.budget)
         except (ModelUnavailableError, ModelContractError):
-            self.ledger.add(call.rollout, count_error(STABLE))
+            self.counters.add(call.rollout, count_error(STABLE))
             raise
-        self.ledger.add(call.rollout, counts)
+        self.counters.add(call.rollout, counts)
         return answer
 
     def _running(self, model: ModelRef) -> Rollout | None:
@@ -109,7 +122,7 @@ class _RolloutRequest:
     accept: Callable[[ModelCard], None]
     budget: Budget
 
-    def ask(self, side: str, budget: Budget) -> tuple[ImageResults, Counter[str]]:
+    def predict(self, side: str, budget: Budget) -> tuple[ImageResults, Counter[str]]:
         version = self.rollout.canary if side == CANARY else None
         model = ModelRef(self.rollout.model, version=version)
         began = time.perf_counter()
@@ -117,17 +130,26 @@ class _RolloutRequest:
         return answer, count_answer(side, answer, time.perf_counter() - began)
 
 
-WAITING: Final = 4
-MAX_BYTES: Final = 4 * 1024**2
-"""Of a request's photos: larger requests are not asked about twice."""
-_SHADOW_SECONDS: Final = 10.0
+class Assignment(NamedTuple):
+    """Two independent percentages, 0 to below 100, to compare with a rollout's shares."""
 
-_log = logging.getLogger(__name__)
+    canary: float
+    shadow: float
+
+
+def assign(rollout: Rollout, key: str) -> Assignment:
+    """The percentages of requests with *key*; in another rollout they are others."""
+    digest = hashlib.blake2b(f"{rollout.id}:{key}".encode(), digest_size=8).digest()
+    return Assignment(_percentage(digest[:4]), _percentage(digest[4:]))
+
+
+def _percentage(digits: bytes) -> float:
+    return 100 * int.from_bytes(digits) / _HASH_RANGE
 
 
 @dataclass(frozen=True)
 class ShadowTask:
-    """The photos of one request, and what the canary said of them."""
+    """The photos of one request, and the canary's answer."""
 
     rollout: Rollout
     images: Sequence[bytes]
@@ -135,30 +157,34 @@ class ShadowTask:
 
 
 class Shadow:
-    """Compares the answers of two versions; thread-safe."""
+    """Asks the stable version again and compares the answers; thread-safe.
 
-    def __init__(self, predictor: Predictor, ledger: Counters) -> None:
-        """Ask *predictor* and count in *ledger*; no thread before there is a task."""
+    One call at a time in a process; a few wait, the rest is dropped and counted: a
+    comparison must never cost a request its place.
+    """
+
+    def __init__(self, predictor: Predictor, counters: Counters) -> None:
+        """Ask *predictor* and count in *counters*; no thread before the first task."""
         self._predictor = predictor
-        self._ledger = ledger
-        self._tasks: Queue[ShadowTask] = Queue(WAITING)
-        self._thread = BackgroundThread(self._run, "rollout-mirror")
+        self._counters = counters
+        self._tasks: Queue[ShadowTask] = Queue(SHADOW_QUEUE)
+        self._thread = BackgroundThread(self._run, "rollout-shadow")
 
     def offer(self, task: ShadowTask) -> None:
         """Compare *task* when there is time, or never."""
         try:
-            if sum(map(len, task.images)) > MAX_BYTES:
+            if sum(map(len, task.images)) > SHADOW_BYTES:
                 raise Full
             self._tasks.put_nowait(task)
         except Full:
-            self._ledger.add(task.rollout, Counter({DROPPED: len(task.images)}))
+            self._counters.add(task.rollout, Counter({DROPPED: len(task.images)}))
             return
         self._thread.start()
 
     def _run(self) -> None:
         while True:
             task = self._tasks.get()
-            self._ledger.add(task.rollout, self._compare(task))
+            self._counters.add(task.rollout, self._compare(task))
 
     def _compare(self, task: ShadowTask) -> Counter[str]:
         stable = ModelRef(task.rollout.model, version=task.rollout.stable)
@@ -170,30 +196,3 @@ class Shadow:
             _log.debug("%s", error)
             return Counter({UNPAIRED: len(task.images)})
         return count_pairs(task.answer, other)
-
-
-KEY_HEADER: Final = "X-Rollout-Key"
-
-_RANGE: Final = 2**32
-
-
-class Draw(NamedTuple):
-    """Where a request falls, twice: two independent percentages, 0 to below 100."""
-
-    side: float
-    mirror: float
-
-
-def draw(rollout: Rollout, key: str) -> Draw:
-    """Where requests with *key* fall in *rollout*; others fall elsewhere in another."""
-    digest = hashlib.blake2b(f"{rollout.id}:{key}".encode(), digest_size=8).digest()
-    return Draw(_percentage(digest[:4]), _percentage(digest[4:]))
-
-
-def current_key() -> str:
-    """What the request in work is told apart by."""
-    return request.headers.get(KEY_HEADER) or request_id()
-
-
-def _percentage(digits: bytes) -> float:
-    return 100 * int.from_bytes(digits) / _RANGE

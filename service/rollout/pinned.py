@@ -1,8 +1,8 @@
-"""The model server as requests that name no version may see it.
+"""The model server with versions held back: a request that names no version gets the stable.
 
-All calls of the API pass here. While a rollout is open, or was aborted, "no version"
-means the stable one; and whatever the order of events, an answer of a version that is
-held back is thrown away and the stable one is asked.
+All calls of the API pass here. While a rollout is open, and after it was aborted, "no
+version" means the stable one. Whatever the order of events, an answer of a version that
+is held back is thrown away, and the stable one is asked.
 """
 
 from __future__ import annotations
@@ -30,6 +30,24 @@ from models.wire.messages import (
 )
 
 
+class Rollouts:
+    """The last rollout of each model, as the operator decided; thread-safe."""
+
+    def __init__(self, models_dir: Path, look_seconds: float = LOOK_SECONDS) -> None:
+        """Read those in *models_dir*, and again when they change.
+
+        Raises:
+            InvalidRequestError: the file is broken.
+        """
+        self._file = WatchedFile(
+            models_dir / ROLLOUTS_FILE, read_rollouts, "rollouts", look_seconds
+        )
+
+    def of(self, name: str) -> Rollout | None:
+        """The last rollout of the model *name*, in whatever state."""
+        return self._file().get(name)
+
+
 class _Versioned(Protocol):
     @property
     def version(self) -> int: ...
@@ -40,7 +58,7 @@ _Answer = TypeVar("_Answer", bound=_Versioned)
 
 @dataclass(frozen=True)
 class PinnedModelServer:
-    """*server*, whose held-back versions answer only who names them; thread-safe."""
+    """*server*, whose held-back versions answer only calls that name them; thread-safe."""
 
     server: ModelServer
     rollouts: Rollouts
@@ -53,10 +71,10 @@ class PinnedModelServer:
         cancellation: Cancellation | None = None,
     ) -> Prediction:
         """As `ModelServerClient.predict`."""
-        return self._ask(
+        return self._call(
             model,
-            lambda asked: self.server.predict(
-                images, asked, timeout_seconds, cancellation
+            lambda named: self.server.predict(
+                images, named, timeout_seconds, cancellation
             ),
         )
 
@@ -69,10 +87,10 @@ class PinnedModelServer:
         cancellation: Cancellation | None = None,
     ) -> Explanation:
         """As `ModelServerClient.explain`."""
-        return self._ask(
+        return self._call(
             model,
-            lambda asked: self.server.explain(
-                batch, classes, asked, timeout_seconds, cancellation
+            lambda named: self.server.explain(
+                batch, classes, named, timeout_seconds, cancellation
             ),
         )
 
@@ -80,17 +98,17 @@ class PinnedModelServer:
         self, model: ModelRef, timeout_seconds: float | None = None
     ) -> ModelCard:
         """As `ModelServerClient.describe`."""
-        return self._ask(
-            model, lambda asked: self.server.describe(asked, timeout_seconds)
+        return self._call(
+            model, lambda named: self.server.describe(named, timeout_seconds)
         )
 
     def versions(
         self, name: str, timeout_seconds: float | None = None
     ) -> list[VersionStatus]:
-        """As `ModelServerClient.versions`: those that are held back as well."""
+        """As `ModelServerClient.versions`, with those that are held back."""
         return self.server.versions(name, timeout_seconds)
 
-    def _ask(self, model: ModelRef, call: Callable[[ModelRef], _Answer]) -> _Answer:
+    def _call(self, model: ModelRef, call: Callable[[ModelRef], _Answer]) -> _Answer:
         if model.is_exact:
             return call(model)
         rollout = self.rollouts.of(model.name)
@@ -98,15 +116,15 @@ class PinnedModelServer:
             try:
                 return call(ModelRef(model.name, version=rollout.stable))
             except NotFoundError:
-                # Unloaded behind our back: then whatever answers, but the canary.
+                # The stable version was unloaded meanwhile: any other than the canary.
                 pass
-        return self._unpinned(model, call)
+        return self._call_unpinned(model, call)
 
-    def _unpinned(
+    def _call_unpinned(
         self, model: ModelRef, call: Callable[[ModelRef], _Answer]
     ) -> _Answer:
         answer = call(model)
-        # Asked now: the file then names every canary that could be loaded before.
+        # Read after the call: the file then names every canary that was loaded before it.
         rollout = self.rollouts.of(model.name)
         if rollout is None or not rollout.holds(answer.version):
             return answer
@@ -118,21 +136,3 @@ class PinnedModelServer:
                 f"{rollout.canary} is held back: kennel rollback or kennel rollout"
             )
             raise ModelUnavailableError(message) from error
-
-
-class Rollouts:
-    """The last rollout of each model; thread-safe."""
-
-    def __init__(self, models_dir: Path, look_seconds: float = LOOK_SECONDS) -> None:
-        """Read those in *models_dir*; looks whether they changed lie *look_seconds* apart.
-
-        Raises:
-            InvalidRequestError: the file is broken.
-        """
-        self._file = WatchedFile(
-            models_dir / ROLLOUTS_FILE, read_rollouts, "rollouts", look_seconds
-        )
-
-    def of(self, name: str) -> Rollout | None:
-        """The last rollout of the model *name*, whatever became of it."""
-        return self._file().get(name)

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from models.contract import score_bin
 from service.rollout.comparison import compare, divergence
-from service.rollout.counters import SCORE_BINS, bucket_milliseconds, latency_bucket
+from service.rollout.counters import HISTOGRAM_BINS, bucket_milliseconds, latency_bucket
 from tests.fake_model_server import DIFFERENT_SHAPES
 from tests.pictures import grey
 from tests.processes import wait_until
@@ -162,7 +162,9 @@ def test_latency_is_known_within_five_percent(milliseconds: float) -> None:
 
 
 def test_scores_fall_into_twentieths() -> None:
-    assert [score_bin(score, SCORE_BINS) for score in (0, 0.049, 0.05, 0.999, 1)] == [
+    assert [
+        score_bin(score, HISTOGRAM_BINS) for score in (0, 0.049, 0.05, 0.999, 1)
+    ] == [
         0,
         0,
         1,

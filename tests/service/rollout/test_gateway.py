@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.rollouts import ABORTED, PROMOTED, ROLLOUTS_FILE, STARTING, SUPERSEDED
-from service.rollout.gateway import draw
+from service.rollout.gateway import assign
 from service.rollout.pinned import Rollouts
 from service.settings import ServiceSettings
 from tests.pictures import grey, write_folder
@@ -40,9 +40,9 @@ def test_nothing_and_everything_are_exact(
 
 
 def test_client_with_a_key_stays_on_its_side_while_the_share_grows() -> None:
-    draws = [draw(ROLLOUT, f"client-{key}").side for key in range(10_000)]
+    draws = [assign(ROLLOUT, f"client-{key}").canary for key in range(10_000)]
 
-    assert draws == [draw(ROLLOUT, f"client-{key}").side for key in range(10_000)]
+    assert draws == [assign(ROLLOUT, f"client-{key}").canary for key in range(10_000)]
     # Four standard deviations of a binomial count of 10,000.
     assert abs(sum(each < 10 for each in draws) - 1000) < 4 * 30
     assert abs(sum(each < 50 for each in draws) - 5000) < 4 * 50
