@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, Protocol
 
 from flask import Flask
@@ -34,13 +33,13 @@ from service.http.problems import register_problems
 from service.jobs.submit import ArchiveUploads
 from service.jobs.views import JobViews, ScoreViews
 from service.pages.assets import STATIC, Assets
-from service.pages.views import PageViews, Reports, register_problem_pages
+from service.pages.views import PageViews, register_problem_pages
 from service.predict.admission import Admission, Reception, TrafficNotice
 from service.predict.batching import Batcher, BatchQueues
 from service.predict.catalog import Catalog, ModelNames
 from service.predict.decoding import Decoder
 from service.predict.explain import Explainer, ExplanationViews
-from service.predict.models import REPORT_POLICY, ModelViews, find_report
+from service.predict.models import ModelViews
 from service.predict.open_inference import OpenInferenceViews
 from service.predict.predictor import Predictor
 from service.predict.protocols import ProtocolClassifier
@@ -154,11 +153,10 @@ def create_app(
     )
     for views in documented:
         document.register_blueprint(views.blueprint())
-    reports = Reports(partial(find_report, settings.models_dir), REPORT_POLICY)
     for undocumented in (
         DocumentViews(document.spec.to_dict),
         Assets.read(STATIC),
-        PageViews(settings, catalog, queue, reports, metrics.answer_spread, rollouts),
+        PageViews(settings, catalog, queue, metrics.answer_spread, rollouts),
     ):
         app.register_blueprint(undocumented.blueprint())
     cors = Cors.of(settings.protection.cors_origins)

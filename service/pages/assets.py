@@ -1,7 +1,7 @@
 """Style sheets, scripts and the icon, at URLs that change when any of them does.
 
-One digest of all files stands in every URL: modules import each other by relative path,
-so a page never mixes two releases, and browsers may keep the files for ever.
+Every URL holds one digest of all files. Scripts import each other by relative path, so a
+page never mixes two releases, and browsers may keep the files for ever.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MIME_TYPES: Final = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-"""Not by the system's table: with nosniff, a wrong one there would stop the scripts."""
+"""Not the system's table: with nosniff, a wrong type there would stop the scripts."""
 
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _ASK_AGAIN: Final = "no-cache"
@@ -36,12 +36,12 @@ class Assets:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """All style sheets, scripts and icons in *folder*.
+        """All style sheets, scripts and icons below *folder*, by file name.
 
         Raises:
             OSError: a file cannot be read.
         """
-        paths = (path for path in folder.iterdir() if path.suffix in _MIME_TYPES)
+        paths = (path for path in folder.rglob("*") if path.suffix in _MIME_TYPES)
         files = {path.name: path.read_bytes() for path in sorted(paths)}
         digest = hashlib.sha256()
         for name, content in files.items():

@@ -1,14 +1,17 @@
-"""What the pages show of a model: its versions, a card in words and figures, drift.
+"""Content of the pages: a model's versions, its card in words and figures, its drift.
 
 Cards come from any model server, so everything beyond the required members is taken only
-if it has the shape that `export` writes; what has not is left out.
+if it has the shape that `export` writes, and left out otherwise.
 """
 
 from __future__ import annotations
 
 import math
+import os
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,15 +29,48 @@ from models.wire.messages import AVAILABLE, ModelRef
 from service.http.budget import Budget
 from service.predict.catalog import Catalog
 
+MAX_LABELS: Final = 20
+"""A wider table cannot be read; of a larger matrix, only the worst pairs are shown."""
+
+MAX_SUGGESTIONS: Final = 100
+MAX_ENTRIES: Final = 2_000
+"""Read of each folder: one of 500,000 photos must not hold up a page."""
+
+_FOLDER_DEPTH: Final = 3
+_SHADES: Final = 5
+_WORST: Final = 10
+
+_MOST_ROWS: Final = 20
+"""With more labels than these, only the index of a comparison is shown."""
+
+_FIGURES: Final = (
+    (
+        "accuracy",
+        "Accuracy",
+        "share of photos whose most probable label is right",
+        True,
+    ),
+    ("log_loss_clipped", "Log loss", "as answered: calibrated and clipped", False),
+    ("log_loss_calibrated", "Log loss, unclipped", "calibrated only", False),
+    ("log_loss_raw", "Log loss, raw", "as the network says it", False),
+    ("macro_f1", "Macro F1", "mean over the labels", True),
+    (
+        "calibration_error_calibrated",
+        "Calibration error",
+        "how far said and true frequencies differ",
+        True,
+    ),
+)
+
 
 @dataclass(frozen=True)
 class VersionRow:
     """One version.
 
     Attributes:
-        state: as the model server says it, in lower case.
-        problem: why it stays away, as a sentence; empty if nothing is known.
-        labels: other names of it, such as "canary".
+        state: the model server's, in lower case.
+        problem: why it is not available, as a sentence; empty if nothing is known.
+        labels: such as "canary".
         card: None while it is not available, or if it does not describe itself.
         answers: it serves requests that name no version.
     """
@@ -91,26 +127,6 @@ def _current(catalog: Catalog, name: str, budget: Budget) -> int | None:
         return catalog.describe(ModelRef(name), budget.left()).version
     except KennelError:
         return None
-
-
-_FIGURES: Final = (
-    (
-        "accuracy",
-        "Accuracy",
-        "share of photos whose most probable label is right",
-        True,
-    ),
-    ("log_loss_clipped", "Log loss", "as answered: calibrated and clipped", False),
-    ("log_loss_calibrated", "Log loss, unclipped", "calibrated only", False),
-    ("log_loss_raw", "Log loss, raw", "as the network says it", False),
-    ("macro_f1", "Macro F1", "mean over the labels", True),
-    (
-        "calibration_error_calibrated",
-        "Calibration error",
-        "how far said and true frequencies differ",
-        True,
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -231,13 +247,6 @@ def _number(value: object) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-MAX_LABELS: Final = 20
-"""A wider table cannot be read; of a larger matrix only the worst pairs are shown."""
-
-_LEVELS: Final = 5
-_WORST: Final = 10
-
-
 @dataclass(frozen=True)
 class Cell:
     """How often one label was answered where another (or the same) was true.
@@ -293,7 +302,7 @@ def _is_row(row: object, size: int, kind: type) -> bool:
 def _cell(row: Sequence[int], true: int, answered: int) -> Cell:
     count = row[answered]
     share = count / max(sum(row), 1)
-    level = max(round(_LEVELS * share), 1) if count else 0
+    level = max(round(_SHADES * share), 1) if count else 0
     return Cell(count, level, true == answered)
 
 
@@ -309,18 +318,14 @@ def _mistakes(
     return tuple(sorted(found, key=lambda each: -each[2])[:_WORST])
 
 
-_MOST_ROWS: Final = 20
-"""More labels than these are told by the index alone."""
-
-
 @dataclass(frozen=True)
-class Comparison:
-    """One spread against the other.
+class SpreadComparison:
+    """Live answers against those for the validation photos.
 
     Attributes:
-        title: what is spread.
+        title: scores or labels.
         index: the population stability index.
-        verdict: what people read from it.
+        verdict: the index in words.
         rows: name, share of the validation photos and of the live ones.
     """
 
@@ -332,37 +337,39 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Drift:
-    """What a page tells of drift.
+    """Drift of a version's answers.
 
     Attributes:
-        images: that were answered since the service started.
+        images: answered since the service started.
         enough: so many that the indices mean something.
     """
 
     images: int
     enough: bool
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[SpreadComparison, ...]
 
 
-def compare(card: ModelCard, live: AnswerSpread) -> Drift | None:
+def compare_spreads(card: ModelCard, live: AnswerSpread) -> Drift | None:
     """*live* against the spread in *card*; None if there is nothing to compare yet."""
     expected = card.validation_spread
     if expected is None or live.images == 0:
         return None
-    found = [_compared("Scores", _ranges(), expected.scores, live.scores)]
+    compared = [_compare_one("Scores", _ranges(), expected.scores, live.scores)]
     # The service counts no labels where they are too many.
     if any(live.labels):
-        found.append(_compared("Labels", card.labels, expected.labels, live.labels))
-    return Drift(live.images, live.images >= ENOUGH_IMAGES, tuple(found))
+        compared.append(
+            _compare_one("Labels", card.labels, expected.labels, live.labels)
+        )
+    return Drift(live.images, live.images >= ENOUGH_IMAGES, tuple(compared))
 
 
-def _compared(
+def _compare_one(
     title: str, names: Sequence[str], expected: Sequence[int], live: Sequence[int]
-) -> Comparison:
+) -> SpreadComparison:
     index = stability_index(expected, live)
     rows = zip(names, _percents(expected), _percents(live), strict=True)
     shown = tuple(rows) if len(names) <= _MOST_ROWS else ()
-    return Comparison(title, f"{index:.2f}", _verdict(index), shown)
+    return SpreadComparison(title, f"{index:.2f}", _verdict(index), shown)
 
 
 def _verdict(index: float) -> str:
@@ -381,3 +388,35 @@ def _ranges() -> list[str]:
 def _percents(counts: Sequence[int]) -> list[str]:
     total = sum(counts) or 1
     return [f"{100 * count / total:.1f} %" for count in counts]
+
+
+def suggest_folders(root: Path) -> list[str]:
+    """Folders below *root*, relative to it, sorted; none if it cannot be read.
+
+    Links and hidden folders are left out, as are those deeper than three levels.
+    """
+    found: list[str] = []
+    waiting = deque([(root, 1)])
+    while waiting and len(found) < MAX_SUGGESTIONS:
+        folder, depth = waiting.popleft()
+        for child in _subfolders(folder):
+            found.append(child.relative_to(root).as_posix())
+            if depth < _FOLDER_DEPTH:
+                waiting.append((child, depth + 1))
+    return sorted(found[:MAX_SUGGESTIONS])
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                Path(entry.path)
+                for entry in islice(entries, MAX_ENTRIES)
+                if entry.is_dir(follow_symlinks=False) and _is_shown(entry.name)
+            )
+    except OSError:
+        return []
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith(".") and name.isprintable()

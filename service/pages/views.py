@@ -1,4 +1,4 @@
-"""The pages: photos, jobs, models, their rollouts and versions' reports, and error pages.
+"""The pages: photos, jobs, models, their rollouts and training reports; and error pages.
 
 Whatever refused a request (a view, a limit, a missing key) has answered problem+json; where
 a browser asked for a page, that problem becomes one. So there is one table of statuses and
@@ -8,23 +8,23 @@ texts for programs and people.
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from flask import Blueprint, Flask, Response, render_template, request, send_file
 
-from models.contract import AnswerSpread, ModelCard
-from models.errors import KennelError, NotFoundError
+from models.contract import REPORT_FILE, AnswerSpread, ModelCard
+from models.errors import InvalidRequestError, KennelError, NotFoundError
+from models.wire.config import check_model_name
 from service.http.budget import Budget
 from service.jobs.views import visible_jobs
 from service.pages.content import (
     VersionRow,
-    compare,
+    compare_spreads,
     read_card,
+    suggest_folders,
     version_labels,
     version_rows,
 )
@@ -33,7 +33,36 @@ from service.rollout.pinned import Rollouts
 from service.settings import ServiceSettings
 from worker.queue import JobQueue
 
+REPORT_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+"""The Content-Security-Policy of a report: it brings its style and pictures along, and
+has neither scripts nor anything from elsewhere."""
+
 _LONGEST_ID: Final = 64
+
+_PROGRAMS: Final = (
+    "/v1",
+    "/v2",
+    "/static/",
+    "/metrics",
+    "/openapi",
+    "/livez",
+    "/readyz",
+)
+"""Paths that people do not visit."""
+
+_HEADLINES: Final = {
+    403: "This is not yours to see",
+    404: "There is nothing here",
+    421: "This address is not known here",
+    429: "A little slower, please",
+    500: "Something went wrong",
+    502: "The model server's answer makes no sense",
+    503: "Not right now",
+    504: "That took too long",
+}
 
 
 @dataclass(frozen=True)
@@ -41,18 +70,17 @@ class PageViews:
     """The pages and what they show.
 
     Attributes:
-        live_spread: of the answers that the version of a card gave lately.
+        answer_spread: of the answers of a card's version since the service started.
     """
 
     settings: ServiceSettings
     catalog: Catalog
     queue: JobQueue
-    reports: Reports
-    live_spread: Callable[[ModelCard], AnswerSpread]
+    answer_spread: Callable[[ModelCard], AnswerSpread]
     rollouts: Rollouts
 
     def blueprint(self) -> Blueprint:
-        """The routes."""
+        """The routes, outside /v1."""
         routes = Blueprint("pages", __name__, template_folder="templates")
         routes.add_url_rule("/", view_func=self.photos)
         routes.add_url_rule("/jobs", view_func=self.jobs)
@@ -67,7 +95,7 @@ class PageViews:
         return routes
 
     def photos(self) -> str:
-        """Send photos, see what they are."""
+        """Send photos and see their probabilities."""
         return render_template(
             "photos.html",
             **self._known_models(),
@@ -109,13 +137,23 @@ class PageViews:
             versions=rows,
             shown=shown,
             readable=read_card(card) if card else None,
-            drift=compare(card, self.live_spread(card)) if card else None,
-            has_report=shown is not None and self.reports.has(name, shown.version),
+            drift=compare_spreads(card, self.answer_spread(card)) if card else None,
+            has_report=shown is not None and self._report(name, shown.version),
         )
 
     def report(self, name: str, version: int) -> Response:
-        """The training report of one version."""
-        return self.reports.send(self.catalog.find(name), version)
+        """The training report of one version, an HTML file with a policy of its own."""
+        name = self.catalog.find(name)
+        path = self._report(name, version)
+        if path is None:
+            message = (
+                f"model {name!r} version {version} came without a training report: "
+                "export it again"
+            )
+            raise NotFoundError(message, code="report_not_found")
+        response = send_file(path, mimetype="text/html")
+        response.headers["Content-Security-Policy"] = REPORT_POLICY
+        return response
 
     def rollout(self, name: str) -> str:
         """The last rollout of a model, and how its versions compare."""
@@ -123,6 +161,9 @@ class PageViews:
         return render_template(
             "rollout.html", name=name, rollout=self.rollouts.of(name)
         )
+
+    def _report(self, name: str, version: int) -> Path | None:
+        return find_report(self.settings.models_dir, name, version)
 
     def _folders(self) -> list[str] | None:
         # Object storage may be slow, far or away: a page does not wait for it.
@@ -151,31 +192,23 @@ def _choose(
     raise NotFoundError(message, code="version_not_found")
 
 
-_PROGRAMS: Final = (
-    "/v1",
-    "/v2",
-    "/static/",
-    "/metrics",
-    "/openapi",
-    "/livez",
-    "/readyz",
-)
-"""Paths that people do not visit."""
+def find_report(models_dir: Path, name: str, version: int) -> Path | None:
+    """The training report of model *name*'s *version*, an HTML file inside *models_dir*.
 
-_HEADLINES: Final = {
-    403: "This is not yours to see",
-    404: "There is nothing here",
-    421: "This address is not known here",
-    429: "A little slower, please",
-    500: "Something went wrong",
-    502: "The model server's answer makes no sense",
-    503: "Not right now",
-    504: "That took too long",
-}
+    None: there is none, or there can be no such model or version.
+    """
+    try:
+        folder = models_dir / check_model_name(name) / str(version)
+        # Not Path.resolve: of links that lead in a circle it raises a RuntimeError.
+        path = Path(os.path.realpath(folder / REPORT_FILE))
+        inside = path.is_relative_to(os.path.realpath(models_dir))
+        return path if version > 0 and inside and path.is_file() else None
+    except (InvalidRequestError, OSError):
+        return None
 
 
 def register_problem_pages(app: Flask) -> None:
-    """Answer a browser that asked *app* for a page with a page, also on errors."""
+    """Show problems as pages to browsers that asked *app* for a page."""
     app.after_request(_page_instead)
 
 
@@ -197,76 +230,3 @@ def _is_for_people(response: Response) -> bool:
         return False
     offered = ("application/problem+json", "text/html")
     return request.accept_mimetypes.best_match(offered) == "text/html"
-
-
-@dataclass(frozen=True)
-class Reports:
-    """Where the reports lie.
-
-    Attributes:
-        find: the file for a model's version, None if there is none.
-        policy: the Content-Security-Policy that a report needs to be shown.
-    """
-
-    find: Callable[[str, int], Path | None]
-    policy: str
-
-    def has(self, model: str, version: int) -> bool:
-        """Whether that version came with a report."""
-        return self.find(model, version) is not None
-
-    def send(self, model: str, version: int) -> Response:
-        """The report.
-
-        Raises:
-            NotFoundError: that version came with none.
-        """
-        path = self.find(model, version)
-        if path is None:
-            message = (
-                f"model {model!r} version {version} came without a training report: "
-                "export it again"
-            )
-            raise NotFoundError(message, code="report_not_found")
-        response = send_file(path, mimetype="text/html")
-        response.headers["Content-Security-Policy"] = self.policy
-        return response
-
-
-MAX_SUGGESTIONS: Final = 100
-MAX_ENTRIES: Final = 2_000
-"""Looked at in each folder: one of 500,000 photos must not hold up a page."""
-
-_DEPTH: Final = 3
-
-
-def suggest_folders(root: Path) -> list[str]:
-    """Folders below *root*, relative to it, sorted; none if it cannot be read.
-
-    Links and hidden folders are left out, as are those deeper than three levels.
-    """
-    found: list[str] = []
-    waiting = deque([(root, 1)])
-    while waiting and len(found) < MAX_SUGGESTIONS:
-        folder, depth = waiting.popleft()
-        for child in _subfolders(folder):
-            found.append(child.relative_to(root).as_posix())
-            if depth < _DEPTH:
-                waiting.append((child, depth + 1))
-    return sorted(found[:MAX_SUGGESTIONS])
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(
-                Path(entry.path)
-                for entry in islice(entries, MAX_ENTRIES)
-                if entry.is_dir(follow_symlinks=False) and _is_shown(entry.name)
-            )
-    except OSError:
-        return []
-
-
-def _is_shown(name: str) -> bool:
-    return not name.startswith(".") and name.isprintable()

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
-from models.contract import REPORT_FILE
-from models.errors import InvalidRequestError
-from models.wire.config import check_model_name
 from models.wire.messages import AVAILABLE, LOADING_STATES, VersionStatus
 from service.documents.operations import documented
 from service.documents.served import LIST_MODELS, SHOW_MODEL
@@ -79,26 +74,3 @@ class ModelViews:
             return entry
         card = self.catalog.published_card(name, status.version, budget.left())
         return {**entry, "card": dataclasses.asdict(card)} if card else entry
-
-
-REPORT_POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
-"""The Content-Security-Policy of a report: it brings its style and pictures along, and
-has neither scripts nor anything from elsewhere."""
-
-
-def find_report(models_dir: Path, name: str, version: int) -> Path | None:
-    """The report of model *name*'s *version*, an HTML file inside *models_dir*.
-
-    None: there is none, or there can be no such model or version.
-    """
-    try:
-        folder = models_dir / check_model_name(name) / str(version)
-        # Not Path.resolve: of links that lead in a circle it raises a RuntimeError.
-        path = Path(os.path.realpath(folder / REPORT_FILE))
-        inside = path.is_relative_to(os.path.realpath(models_dir))
-        return path if version > 0 and inside and path.is_file() else None
-    except (InvalidRequestError, OSError):
-        return None

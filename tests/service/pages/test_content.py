@@ -10,7 +10,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.contract import AnswerSpread
-from service.pages.content import MAX_LABELS, compare, read_card, read_confusion
+from service.pages.content import (
+    MAX_LABELS,
+    compare_spreads,
+    read_card,
+    read_confusion,
+)
 from tests.fake_model_server import CARD
 from tests.pictures import grey
 from tests.service.conftest import post_images
@@ -143,7 +148,7 @@ def test_page_of_an_older_card_shows_none(
 
 
 def test_verdict_is_that_of_the_index() -> None:
-    alike, other = compare(CARD, ALIKE), compare(CARD, OTHER)
+    alike, other = compare_spreads(CARD, ALIKE), compare_spreads(CARD, OTHER)
 
     assert alike is not None
     assert other is not None
@@ -154,7 +159,7 @@ def test_verdict_is_that_of_the_index() -> None:
 
 
 def test_labels_that_are_not_counted_are_not_compared() -> None:
-    drift = compare(CARD, replace(ALIKE, labels=(0, 0)))
+    drift = compare_spreads(CARD, replace(ALIKE, labels=(0, 0)))
 
     assert drift is not None
     assert [each.title for each in drift.comparisons] == ["Scores"]

@@ -9,8 +9,9 @@ import pytest
 from flask import Flask, render_template
 from flask.testing import FlaskClient
 
+from models.contract import REPORT_FILE
 from service.pages.assets import Assets
-from service.pages.views import MAX_SUGGESTIONS, Reports, suggest_folders
+from service.pages.content import MAX_SUGGESTIONS, suggest_folders
 from service.settings import ServiceSettings
 from tests.pictures import write_folder
 from tests.service.served_model import ServedModel
@@ -121,21 +122,19 @@ def test_sign_in_shows_what_was_wrong(app: Flask) -> None:
     assert '<input type="hidden" name="next" value="/jobs">' in text
 
 
-def test_report_comes_with_a_policy_of_its_own(app: Flask, tmp_path: Path) -> None:
-    report = tmp_path / "report.html"
+def test_report_comes_with_a_policy_of_its_own(
+    client: FlaskClient, settings: ServiceSettings
+) -> None:
+    report = settings.models_dir / "pets" / "1" / REPORT_FILE
+    report.parent.mkdir(parents=True)
     report.write_text("<h1>Report</h1>")
-    reports = Reports(
-        lambda *_: report, "default-src 'none'; style-src 'unsafe-inline'"
-    )
 
-    with app.test_request_context():
-        app.preprocess_request()
-        response = reports.send("pets", 1)
-        response.direct_passthrough = False
+    answer = client.get("/models/pets/versions/1/report")
 
-        assert response.data == b"<h1>Report</h1>"
-        assert "unsafe-inline" in response.headers["Content-Security-Policy"]
-        response.close()
+    assert answer.text == "<h1>Report</h1>"
+    assert "style-src 'unsafe-inline'" in answer.headers["Content-Security-Policy"]
+    assert ">Training report</a>" in client.get("/models/pets").text
+    answer.close()
 
 
 def test_missing_report_is_not_found(client: FlaskClient) -> None:

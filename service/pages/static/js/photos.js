@@ -1,15 +1,10 @@
-/** The page of photos: takes them in, asks about them, shows the answers. */
+/** The page of photos: takes files in, asks about them, shows the answers. */
 
 import { Problem } from "./api.js";
-import { ClippingNotes } from "./clipping.js";
-import { copyOnClick, curlCommand } from "./command.js";
+import { byId, element, grouped, photos as counted, sentence, showProblem } from "./elements.js";
 import { offerExplanation } from "./explanation.js";
-import { takeFiles } from "./intake.js";
-import { byId, element } from "./markup.js";
-import { showProblem } from "./notices.js";
-import { Photo } from "./photo.js";
+import { ClippingNotes, Photo } from "./photo.js";
 import { predict } from "./prediction.js";
-import { grouped, photos as counted, sentence } from "./wording.js";
 
 const form = byId("photos");
 const limits = {
@@ -120,4 +115,62 @@ function clear() {
   showProblem(byId("problem"), null);
   showState();
   byId("files").focus();
+}
+
+/** Call *take* with the files, however they come. */
+export function takeFiles(input, target, take) {
+  input.addEventListener("change", () => {
+    take([...input.files]);
+    // So that the same file can be chosen again.
+    input.value = "";
+  });
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length) take(files);
+  });
+  takeDropped(target, take);
+}
+
+function takeDropped(target, take) {
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+  document.addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    target.classList.add("over");
+  });
+  document.addEventListener("dragleave", (event) => {
+    // No related target: the pointer left the window.
+    if (!event.relatedTarget) target.classList.remove("over");
+  });
+  document.addEventListener("drop", (event) => {
+    target.classList.remove("over");
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    take([...event.dataTransfer.files]);
+  });
+}
+
+/** The curl command that asks *model* about *files*. */
+export function curlCommand(model, files) {
+  const shown = files.slice(0, 3).map((file) => `-F image=@${quoted(file.name)}`);
+  const query = model ? `?model=${encodeURIComponent(model)}` : "";
+  return ["curl", ...shown, quoted(`${location.origin}/v1/predict${query}`)].join(" ");
+}
+
+/** Make *button* copy the text of *code*; without a clipboard it selects it. */
+export function copyOnClick(button, code) {
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    } catch {
+      // Browsers lend the clipboard to https and localhost only.
+      getSelection().selectAllChildren(code);
+    }
+  });
+}
+
+function quoted(text) {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -1,12 +1,9 @@
-/** The page of one job: live until it ends, then its CSV and what the model said. */
+/** The page of one job: live until it ends, then its CSV and its scores. */
 
-import { Problem, ask, post, send } from "./api.js";
-import { byId, element } from "./markup.js";
-import { showProblem } from "./notices.js";
-import { poll } from "./polling.js";
+import { Problem, ask, poll, post, send } from "./api.js";
+import { drawHistogram, histogramRows, showCounts } from "./charts.js";
+import { byId, copyTemplate, element, grouped, moment, percent, showProblem } from "./elements.js";
 import { MOVING, showProgress, showState, speed, timeLeft } from "./progress.js";
-import { showScores } from "./scores.js";
-import { grouped, moment, percent } from "./wording.js";
 
 const PAUSE = 1_000;
 const QUARTER = 0.25;
@@ -113,3 +110,45 @@ async function showResult() {
   byId("digest").hidden = !headers.get("ETag");
   await showScores(`${path}/scores`);
 }
+
+/** Fetch the scores at *path* and show them; the CSV is worth more if there are none. */
+export async function showScores(path) {
+  let scores;
+  try {
+    scores = await ask(path);
+  } catch (problem) {
+    if (problem instanceof Problem) return;
+    throw problem;
+  }
+  showCounts(byId("predicted"), scores.predicted);
+  showHistogram(scores);
+  byId("uncertain").replaceChildren(...scores.uncertain.map(uncertainPhoto));
+  byId("uncertain-heading").hidden = scores.uncertain.length === 0;
+  byId("scores").hidden = false;
+}
+
+function showHistogram({ labels, positive, histogram: { edges, counts } }) {
+  const choice = byId("histogram-label");
+  const show = () => {
+    byId("histogram").replaceChildren(drawHistogram(edges, counts[choice.value]));
+    byId("histogram-rows").replaceChildren(...histogramRows(edges, counts[choice.value]));
+  };
+  choice.replaceChildren(...labels.map((label) => element("option", {}, label)));
+  choice.value = positive ?? labels.at(-1);
+  choice.onchange = show;
+  show();
+}
+
+function uncertainPhoto({ file, label, probabilities, thumbnail }) {
+  const parts = copyTemplate("uncertain-template");
+  const guess = label ?? mostProbable(probabilities);
+  parts.image.src = thumbnail;
+  parts.image.alt = file;
+  parts.label.textContent = `${guess} ${percent(probabilities[guess])}`;
+  parts.file.textContent = file;
+  parts.file.title = file;
+  return parts.root;
+}
+
+const mostProbable = (probabilities) =>
+  Object.keys(probabilities).reduce((a, b) => (probabilities[a] >= probabilities[b] ? a : b));

@@ -1,6 +1,6 @@
 /** A job's state, counts and pace, as elements and words. */
 
-import { duration, grouped, photos } from "./wording.js";
+import { duration, grouped, photos } from "./elements.js";
 
 /** States in which a job still moves. */
 export const MOVING = new Set(["queued", "running"]);

@@ -1,8 +1,8 @@
-/** One photo of the page: its picture, and what became of it. */
+/** One photo of the page: its picture, its answer, and a note where that was clipped. */
 
-import { showProbabilities } from "./bars.js";
-import { copyTemplate, element } from "./markup.js";
-import { percent, sentence } from "./wording.js";
+import { ask } from "./api.js";
+import { showProbabilities, wasClipped } from "./charts.js";
+import { copyTemplate, element, percent, sentence } from "./elements.js";
 
 /** A photo in the list, waiting until it is answered, failed or cancelled. */
 export class Photo {
@@ -64,4 +64,51 @@ export class Photo {
     frame.querySelector("canvas")?.remove();
     root.querySelector(".explanation")?.remove();
   }
+}
+
+/** The sentences about clipping that the answers of a page call for. */
+export class ClippingNotes {
+  constructor(place) {
+    this.place = place;
+    this.seen = new Set();
+  }
+
+  /** Add a sentence if clipping changed *prediction* and its version has none yet. */
+  async tell({ model, version, labels, probabilities, raw }) {
+    const key = `${model} ${version}`;
+    const changed = labels.some((label) => wasClipped(probabilities[label], raw[label]));
+    if (!changed || this.seen.has(key)) return;
+    this.seen.add(key);
+    const card = await cardOf(model, version);
+    if (card?.clip_bound) this.place.append(clippingSentence(card));
+  }
+
+  /** Take all sentences away. */
+  clear() {
+    this.seen.clear();
+    this.place.replaceChildren();
+  }
+}
+
+async function cardOf(model, version) {
+  try {
+    const { versions } = await ask(`/v1/models/${encodeURIComponent(model)}`);
+    return versions.find((each) => each.version === version)?.card;
+  } catch {
+    // The bars and their marks say it all the same.
+    return undefined;
+  }
+}
+
+function clippingSentence({ name, version, clip_bound: bound, labels }) {
+  const lowest = (1 - bound) / (labels.length - 1);
+  const card = `/models/${encodeURIComponent(name)}/versions/${version}`;
+  return element("p", { class: "hint" },
+    `${name}, version ${version}, keeps its answers between ${percent(lowest)} and `
+    + `${percent(bound)} (its `,
+    element("a", { href: card }, "clip bound"),
+    "), because one confident mistake costs more log loss than many right answers earn; "
+    + "the mark ",
+    element("span", { class: "mark", "aria-hidden": "true" }),
+    " is what the network said before, raw.");
 }

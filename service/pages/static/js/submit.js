@@ -1,10 +1,7 @@
 /** The form for a new job: a folder on the server or an archive, and its CSV files. */
 
-import { ask, post } from "./api.js";
-import { byId, element } from "./markup.js";
-import { showProblem } from "./notices.js";
-import { upload } from "./upload.js";
-import { percent } from "./wording.js";
+import { ask, post, upload } from "./api.js";
+import { byId, element, percent, showProblem } from "./elements.js";
 
 const PATH = "/v1/jobs";
 

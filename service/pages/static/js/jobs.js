@@ -1,12 +1,9 @@
 /** The page of folder jobs: a live table, and the form for another job. */
 
-import { ask } from "./api.js";
-import { byId, copyTemplate } from "./markup.js";
-import { showProblem } from "./notices.js";
-import { poll } from "./polling.js";
+import { ask, poll } from "./api.js";
+import { byId, copyTemplate, moment, showProblem } from "./elements.js";
 import { MOVING, showProgress, showState, speed, timeLeft } from "./progress.js";
 import { setUpForm } from "./submit.js";
-import { moment } from "./wording.js";
 
 const SOON = 1_500;
 const LATER = 8_000;

@@ -1,4 +1,4 @@
-/** Talks to the service's own HTTP API; whatever goes wrong becomes a Problem in words. */
+/** The service's own HTTP API: requests, watched uploads, polling; failures become a Problem. */
 
 const LONGEST_WAIT_SECONDS = 20;
 const UNREACHABLE = "The service cannot be reached: is it running, and are you online?";
@@ -74,5 +74,64 @@ export function pause(milliseconds, signal) {
       clearTimeout(timer);
       reject(new DOMException("cancelled", "AbortError"));
     });
+  });
+}
+
+/**
+ * The JSON of the answer; *onProgress* is told the share (0 to 1) that was sent.
+ * Throws Problem, or AbortError when cancelled.
+ */
+export function upload(path, body, headers, { signal, onProgress }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const refuse = () => {
+      const retryAfter = request.getResponseHeader("Retry-After");
+      reject(readProblem(request.status, request.responseText, retryAfter));
+    };
+    request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
+    request.onload = () => {
+      if (request.status < 300) resolve(JSON.parse(request.responseText));
+      else refuse();
+    };
+    request.onerror = refuse;
+    request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+    signal.addEventListener("abort", () => request.abort());
+    request.open("POST", path);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.send(body);
+  });
+}
+
+const LONGEST_PAUSE = 30_000;
+const HOPELESS = new Set([401, 403, 404]);
+
+/**
+ * Call *look* until it answers null; else it answers the milliseconds until the next
+ * time. *tell* is told each Problem, and null when all is well again.
+ */
+export async function poll(look, tell) {
+  let failures = 0;
+  for (;;) {
+    let milliseconds;
+    try {
+      milliseconds = await look();
+      failures = 0;
+      tell(null);
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      tell(problem);
+      failures += 1;
+      milliseconds = Math.min(1000 * 2 ** failures, LONGEST_PAUSE);
+      if (HOPELESS.has(problem.status)) return;
+    }
+    if (milliseconds === null) return;
+    await pause(milliseconds);
+    if (document.hidden) await shown();
+  }
+}
+
+function shown() {
+  return new Promise((resolve) => {
+    document.addEventListener("visibilitychange", resolve, { once: true });
   });
 }

@@ -9,7 +9,7 @@ import pytest
 
 from export.report.page import render_report
 from models.contract import REPORT_FILE
-from service.predict.models import REPORT_POLICY, find_report
+from service.pages.views import REPORT_POLICY, find_report
 from tests.export.report.reports import full_content
 
 

@@ -1,12 +1,9 @@
 /** The page of a rollout: live while it goes on. */
 
-import { ask } from "./api.js";
-import { byId, element } from "./markup.js";
-import { showProblem } from "./notices.js";
-import { drawPairs, pairRows } from "./pairs.js";
-import { poll } from "./polling.js";
+import { ask, poll } from "./api.js";
+import { drawPairs, pairRows } from "./charts.js";
+import { byId, element, grouped, moment, percent, showProblem } from "./elements.js";
 import { showState } from "./progress.js";
-import { grouped, moment, percent } from "./wording.js";
 
 const PAUSE = 2_000;
 const OPEN = new Set(["starting", "running"]);
