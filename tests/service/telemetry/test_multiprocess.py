@@ -20,7 +20,9 @@ from tests.service.telemetry.scrape import Scrape
 
 
 @contextmanager
-def serving(served: ServedModel, folder: Path, log: Path) -> Iterator[Api]:
+def serving(
+    served: ServedModel, folder: Path, log: Path, workers: int = 1
+) -> Iterator[Api]:
     port = free_port()
     environment = {
         **os.environ,
@@ -28,19 +30,13 @@ def serving(served: ServedModel, folder: Path, log: Path) -> Iterator[Api]:
         "MODEL_SERVER": served.target,
         "MODEL_NAMES": "pets",
         "KENNEL_HOME": str(folder),
-        "WEB_WORKERS": "2",
+        "WEB_WORKERS": str(workers),
         "WEB_THREADS": "60",
         "LOG_FORMAT": "json",
     }
     with running("service.main", env=environment, log=log) as process:
         wait_until(lambda: is_listening(port), "gunicorn listens")
         yield Api(process, port, log)
-
-
-@pytest.fixture
-def api(served: ServedModel, tmp_path: Path) -> Iterator[Api]:
-    with serving(served, tmp_path, tmp_path / "api.log") as running_api:
-        yield running_api
 
 
 def scrape(api: Api) -> Scrape:
@@ -70,6 +66,12 @@ def metrics_folder(api: Api) -> Path:
 def gauge_pids(api: Api) -> set[int]:
     files = metrics_folder(api).glob("gauge_live*.db")
     return {int(file.stem.rpartition("_")[2]) for file in files}
+
+
+@pytest.fixture
+def api(served: ServedModel, tmp_path: Path) -> Iterator[Api]:
+    with serving(served, tmp_path, tmp_path / "api.log", workers=2) as running_api:
+        yield running_api
 
 
 def test_counters_add_up_over_workers_and_their_deaths(api: Api) -> None:
