@@ -27,7 +27,7 @@ class TraceContext:
     """A span and the trace that it is part of; ids are lower case hexadecimal.
 
     Attributes:
-        sampled: somebody records this trace.
+        sampled: a collector records this trace.
         state: other vendors' `tracestate`, passed on unread; "" for none.
     """
 

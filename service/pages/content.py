@@ -89,7 +89,7 @@ def version_rows(
     """The versions of model *name*, newest first.
 
     Raises:
-        ModelUnavailableError: the model server cannot tell.
+        ModelUnavailableError: the model server does not answer.
     """
     statuses = catalog.versions(name, budget.left())
     current = _current(catalog, name, budget) if statuses else None

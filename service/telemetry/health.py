@@ -27,18 +27,18 @@ from worker.queue import JobQueue
 logger = logging.getLogger(__name__)
 
 _QUEUE_SECONDS: Final = 0.5
-"""The queue's share of a probe: the model server is what readiness hangs on."""
+"""The queue's share of a probe: readiness depends on the model server."""
 
 
 @dataclass(frozen=True)
 class HealthViews:
-    """The probes and what they look at."""
+    """The routes of both probes, and what they check."""
 
     catalog: Catalog
     queue: JobQueue
 
     def blueprint(self) -> Blueprint:
-        """The routes."""
+        """The two routes."""
         routes = Blueprint("health", __name__)
         routes.add_url_rule("/livez", view_func=self.alive)
         routes.add_url_rule("/readyz", view_func=self.ready)
@@ -53,7 +53,7 @@ class HealthViews:
     def ready(self) -> Response:
         """The default model can be asked; 503 with the reason if it cannot.
 
-        Also 503 as soon as the process was told to end, so that nobody sends more.
+        Also 503 once shutdown has begun, so that proxies send no more.
         """
         model_server = _part(self._probe_model_server)
         redis = _part(self._probe_redis)

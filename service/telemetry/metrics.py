@@ -288,7 +288,7 @@ class SpreadMetrics:
     def count(self, model: str, version: str, answers: Answers) -> None:
         """Count what *version* of *model* answered."""
         key = (model, version)
-        # All children at once: a bin that nobody fell into is a zero, not a gap.
+        # All children at once: an empty bin is a zero, not a gap.
         counts = self._of.get(key) or self._open(key, answers.labels)
         bins, winners = place_in_bins(answers.probabilities)
         for each in bins:

@@ -1,8 +1,8 @@
 """The folder in memory where all processes of one service keep their metrics.
 
-prometheus_client maps a file for each process and adds them up at a scrape; it must know
-the folder before it is imported, so the service's entry makes it. The folder's lock is
-held by everyone who descends from that entry: one that can be locked is a leftover.
+prometheus_client maps a file for each process and adds them up at a scrape. It must know
+the folder before it is imported, so the service's entry makes it. That process and its
+children hold the folder's lock: a folder that can be locked is a leftover.
 """
 
 from __future__ import annotations

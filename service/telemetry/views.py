@@ -1,4 +1,4 @@
-"""GET /metrics for Prometheus and GET /v1/info for people who ask what runs here."""
+"""GET /metrics for Prometheus, and GET /v1/info: versions, limits and settings."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from service.telemetry.collectors import Exposition
 
 LIBRARIES: Final = ("flask", "grpcio", "gunicorn", "numpy", "pillow", "protobuf", "rq")
 SHOWN_SETTINGS: Final = ("default_model", "web_workers", "web_threads")
-"""Named one by one: addresses, paths and keys stay here, also those yet to come."""
+"""Listed by name, so that addresses, paths and keys are never shown, nor new settings."""
 
 
 @dataclass(frozen=True)
 class TelemetryViews:
-    """The views that tell about the service itself."""
+    """The routes about the service itself, and what they read."""
 
     settings: ServiceSettings
     exposition: Exposition
     catalog: Catalog
 
     def blueprint(self) -> Blueprint:
-        """The routes."""
+        """The two routes."""
         routes = Blueprint("observation", __name__)
         routes.add_url_rule("/metrics", view_func=self.metrics)
         routes.add_url_rule("/v1/info", view_func=self.info)
@@ -48,7 +48,7 @@ class TelemetryViews:
 
     @documented(SHOW_INFO)
     def info(self) -> Response:
-        """Versions, limits, and the settings that are nobody's secret."""
+        """Versions, limits, and the settings that are no secret."""
         settings = self.settings
         return jsonify(
             kennel=VERSION,

@@ -66,7 +66,7 @@ def test_counts_keep_the_labels_order() -> None:
     }
 
 
-def test_options_members_and_pseudo_labels_are_told() -> None:
+def test_options_members_and_pseudo_labels_are_shown() -> None:
     training = {
         "options": {"batch_size": "8"},
         "parameters": {"all": 30, "trained": 20},
@@ -106,7 +106,7 @@ def test_cells_are_shaded_by_their_row() -> None:
     assert confusion.mistakes == (("cat", "dog", 2),)
 
 
-def test_matrix_of_many_labels_is_told_by_its_worst_pairs() -> None:
+def test_matrix_of_many_labels_is_shown_by_its_worst_pairs() -> None:
     size = MAX_LABELS + 1
     matrix = [[row * (row != column) for column in range(size)] for row in range(size)]
     confusion = read_confusion(matrix, [f"c{number}" for number in range(size)])

@@ -85,7 +85,7 @@ def test_figures_are_live(page: Page, queue: JobQueue) -> None:
     )
 
 
-def test_end_is_told(page: Page, settings: ServiceSettings) -> None:
+def test_end_is_shown(page: Page, settings: ServiceSettings) -> None:
     shown(page)
 
     decide(settings.models_dir, percent=100, state="promoted")
@@ -110,7 +110,7 @@ def test_page_fits_its_window(page: Page, width: int) -> None:
     assert overflow(page) <= 0
 
 
-def test_model_without_a_rollout_is_told_how_to_begin(
+def test_model_without_a_rollout_says_how_to_begin(
     page: Page, settings: ServiceSettings
 ) -> None:
     (settings.models_dir / "rollouts.json").unlink()

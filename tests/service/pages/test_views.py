@@ -63,7 +63,7 @@ def test_digest_changes_with_any_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/jobs/nothing", "/models/cows"])
-def test_browser_is_told_on_a_page(client: FlaskClient, path: str) -> None:
+def test_browser_gets_a_page(client: FlaskClient, path: str) -> None:
     page = client.get(path, headers=BROWSER)
 
     assert (page.status_code, page.mimetype) == (404, "text/html")

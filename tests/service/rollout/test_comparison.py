@@ -21,20 +21,20 @@ from tests.service.rollout.conftest import Deciding
 from tests.service.served_model import ServedModel
 
 
-def told(client: FlaskClient) -> dict[str, Any]:
+def shown(client: FlaskClient) -> dict[str, Any]:
     answer: dict[str, Any] = client.get("/v1/models/pets/rollout").get_json()
     return answer
 
 
 def wait_for(client: FlaskClient, *path: str, count: int) -> dict[str, Any]:
     def reached() -> bool:
-        value: Any = told(client)["comparison"]
+        value: Any = shown(client)["comparison"]
         for member in path:
             value = value[member]
         return bool(value >= count)
 
     wait_until(reached, f"{path} of {count}")
-    comparison: dict[str, Any] = told(client)["comparison"]
+    comparison: dict[str, Any] = shown(client)["comparison"]
     return comparison
 
 
@@ -64,7 +64,7 @@ def test_answer_of_the_stable_version_instead_is_the_canarys_error(
     assert comparison["stable"]["errors"] == 0
 
 
-def test_fault_of_a_request_is_nobodys_error(counted: Deciding) -> None:
+def test_fault_of_a_request_is_no_versions_error(counted: Deciding) -> None:
     client = counted(percent=100)
     assert post_image(client, grey(9), "?top=9").status_code == 422
     post_image(client, grey(9))
@@ -116,7 +116,7 @@ def test_without_redis_the_comparison_says_what_it_misses(decided: Deciding) -> 
     client = decided(percent=100)
     assert post_image(client, grey(9)).status_code == 200
 
-    answer = told(client)
+    answer = shown(client)
 
     assert (answer["state"], answer["canary"]) == ("running", 2)
     assert answer["comparison"] is None

@@ -49,10 +49,10 @@ def test_processes_count_together(redis_server: RedisServer) -> None:
 def test_large_request_is_not_asked_about_twice(redis_server: RedisServer) -> None:
     counts = SharedCounts(redis_server.url)
     counters = Counters(counts, ONCE_AN_HOUR)
-    nobody = cast(Predictor, None)
+    no_predictor = cast(Predictor, None)
     answer = ImageResults(CARD, (0,), None)
 
-    Shadow(nobody, counters).offer(
+    Shadow(no_predictor, counters).offer(
         ShadowTask(ROLLOUT, [bytes(SHADOW_BYTES + 1)], answer)
     )
     counters.flush()

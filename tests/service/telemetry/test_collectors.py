@@ -1,4 +1,4 @@
-"""Job metrics: run directories tell states, GET /metrics counts events."""
+"""Metrics read at a scrape: job folders hold states, GET /metrics counts events."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_retried_job_does_not_take_its_failure_back(world: World) -> None:
     process, run = Process(world), submit(world)
     totals = []
     for _ in range(2):
-        run.fail("told to")
+        run.fail("a test")
         totals.append(process.scrape()["jobs_total/kennel/failed"])
         world.queue.retry(run.id)
         totals.append(process.scrape()["jobs_total/kennel/failed"])
@@ -130,7 +130,7 @@ def test_each_event_is_counted_by_one_process(world: World, tmp_path: Path) -> N
     assert sum(each[images] for each in after) == PHOTOS
 
 
-def test_last_heartbeat_of_any_worker_is_told(world: World) -> None:
+def test_last_heartbeat_of_any_worker_is_shown(world: World) -> None:
     with Redis.from_url(world.redis.url) as connection:
         for name, moment in (("a", "2026-01-01T00:00:00.000000Z"), ("b", "")):
             connection.sadd("rq:workers:kennel", f"rq:worker:{name}")
@@ -152,7 +152,7 @@ def test_only_workers_that_redis_still_hears_count_as_living(world: World) -> No
     assert Process(world).scrape()["workers_live/kennel"] == 2
 
 
-def test_queued_shards_and_their_age_are_told(world: World) -> None:
+def test_queued_shards_and_their_age_are_shown(world: World) -> None:
     submit(world)
 
     seen = Process(world).scrape()
@@ -177,7 +177,7 @@ def test_running_jobs_rest_since_their_last_shard(world: World) -> None:
     assert 1000 < seen["job_shortest_rest_seconds/kennel"] < 1060
 
 
-def test_jobs_are_told_by_their_state(world: World) -> None:
+def test_jobs_are_shown_by_state(world: World) -> None:
     submit(world)
     world.queue.cancel(submit(world).id)
 
@@ -204,7 +204,7 @@ def test_redis_of_the_queue_is_judged(world: World) -> None:
     assert [away.get(name) for name in names] == [0, 0, None]
 
 
-def test_last_look_of_the_reconciler_is_told(world: World) -> None:
+def test_last_look_of_the_reconciler_is_shown(world: World) -> None:
     process = Process(world)
     before = process.scrape()
     reconcile(world.runs_dir, WorkList(world.redis.url))
@@ -214,7 +214,7 @@ def test_last_look_of_the_reconciler_is_told(world: World) -> None:
     assert process.scrape()[name] == pytest.approx(time.time(), abs=60)
 
 
-def test_jobs_are_told_while_redis_is_away(world: World) -> None:
+def test_jobs_are_shown_while_redis_is_away(world: World) -> None:
     submit(world)
     world.redis.kill()
 
@@ -224,5 +224,5 @@ def test_jobs_are_told_while_redis_is_away(world: World) -> None:
     assert not [name for name in seen if name.startswith("worker_last")]
 
 
-def test_room_on_the_disk_is_told(world: World) -> None:
+def test_room_on_the_disk_is_shown(world: World) -> None:
     assert Process(world).scrape()["job_disk_free_bytes"] > 0

@@ -26,7 +26,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [each.__dict__ for each in caplog.records if each.name == "kennel.access"]
 
 
-def test_prediction_is_told_in_one_line(
+def test_prediction_is_one_line(
     client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     response = post_images(client, [grey(9), grey(8)], "?clip=off")
@@ -51,7 +51,7 @@ def test_prediction_is_told_in_one_line(
     assert "code" not in line
 
 
-def test_problem_is_told_with_its_code(
+def test_problem_is_logged_with_its_code(
     client: FlaskClient, served: ServedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     served.failure = grpc.StatusCode.UNAVAILABLE
@@ -59,8 +59,8 @@ def test_problem_is_told_with_its_code(
     request_id = post_image(client, grey(9)).headers["X-Request-ID"]
 
     (line,) = lines(caplog)
-    told = line["status"], line["code"], line["outcome"]
-    assert told == (503, "model_not_ready", "upstream")
+    outcome = line["status"], line["code"], line["outcome"]
+    assert outcome == (503, "model_not_ready", "upstream")
     # The line that says why has the same ids.
     ids = {each.__dict__["request_id"] for each in caplog.records}
     assert ids == {request_id}
@@ -90,7 +90,7 @@ def test_name_of_the_key_is_logged(
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
-def test_probes_are_only_told_when_debugging(
+def test_probes_are_only_logged_when_debugging(
     client: FlaskClient, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     client.get(path)
@@ -111,7 +111,7 @@ def test_forged_path_is_quoted(
     assert len(line["path"]) < 600
 
 
-def test_crash_is_told_too(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+def test_crash_is_logged_too(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     def crash() -> str:
         raise LookupError("lost")
 

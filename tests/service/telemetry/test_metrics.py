@@ -138,7 +138,7 @@ def test_bad_image_is_invalid(client: FlaskClient) -> None:
     assert seen.value("inference_images_total") == 0
 
 
-def test_full_service_is_told_from_a_full_model_server(
+def test_full_service_differs_from_a_full_model_server(
     settings: ServiceSettings, model_client: ModelServerClient, served: ServedModel
 ) -> None:
     queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
@@ -189,7 +189,7 @@ def test_metrics_answer_while_the_neighbours_are_away(
     assert seen.value("build_info") == 1
 
 
-def test_state_of_every_version_is_told(
+def test_state_of_every_version_is_shown(
     client: FlaskClient, served: ServedModel
 ) -> None:
     served.versions, served.loading = (3,), (4,)
@@ -229,7 +229,7 @@ def test_what_was_not_answered_is_not_counted(client: FlaskClient) -> None:
     assert SCORES not in scrape(client).names
 
 
-def test_validation_photos_of_every_card_are_told(client: FlaskClient) -> None:
+def test_validation_photos_of_every_card_are_shown(client: FlaskClient) -> None:
     seen = scrape(client)
 
     assert seen.value("model_validation_scores", model="pets", bin="0.9") == 40

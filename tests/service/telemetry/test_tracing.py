@@ -115,7 +115,7 @@ def test_request_decoding_and_inference_are_spans(
     assert texts(request)["http.response.status_code"] == "200"
 
 
-def test_trace_that_nobody_records_is_not_sent(
+def test_unsampled_trace_is_not_sent(
     client: FlaskClient, telemetry: Telemetry, collector: Collector
 ) -> None:
     header = {"traceparent": f"00-{TRACE}-{SPAN}-00"}

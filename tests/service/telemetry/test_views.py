@@ -1,4 +1,4 @@
-"""GET /v1/info: what runs here, and nothing that is nobody's business."""
+"""GET /v1/info: versions, limits and settings, but no addresses or paths."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from models import VERSION
 from service.settings import ServiceSettings
 
 
-def test_versions_and_limits_are_told(client: FlaskClient) -> None:
+def test_versions_and_limits_are_shown(client: FlaskClient) -> None:
     info = client.get("/v1/info").get_json()
 
     assert info["kennel"] == VERSION

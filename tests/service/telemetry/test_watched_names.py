@@ -1,4 +1,4 @@
-"""Rules and dashboard ask only for what GET /metrics, or TensorFlow Serving, tells."""
+"""Alert rules and dashboard use only metrics of the API and of TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TENSORFLOW_SERVING = {
 _ENDS = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
 
 
-def told(seen: Scrape) -> set[str]:
+def sample_names(seen: Scrape) -> set[str]:
     """The names of all samples that there can be."""
     return {
         f"{family.name}{end}"
@@ -48,13 +48,13 @@ def seen(
     return scrape(jobs_client)
 
 
-def test_every_metric_that_is_asked_for_is_told(seen: Scrape) -> None:
+def test_every_metric_that_is_used_exists(seen: Scrape) -> None:
     recorded = {rule["record"] for rule in rules("record")}
     expressions = [rule["expr"] for kind in ("alert", "record") for rule in rules(kind)]
 
     asked = metric_names([*expressions, *shown_expressions()])
 
-    known = told(seen) | recorded | PROMETHEUS_OWN | TENSORFLOW_SERVING
+    known = sample_names(seen) | recorded | PROMETHEUS_OWN | TENSORFLOW_SERVING
     assert asked - known == set()
     assert len(asked) > 40
 

@@ -3,7 +3,7 @@
 const LONGEST_WAIT_SECONDS = 20;
 const UNREACHABLE = "The service cannot be reached: is it running, and are you online?";
 
-/** An error that a person can be told; from problem+json where the API sent one. */
+/** An error with a message for people; from problem+json where the API sent one. */
 export class Problem extends Error {
   constructor(detail, { status = 0, code = "", errors = [], retryAfter = null } = {}) {
     super(detail);
@@ -19,7 +19,7 @@ export class Problem extends Error {
 
 /**
  * The JSON that *path* answers. A service that is full and says for how long is asked
- * once more; *onWait* is told the seconds. Throws Problem, or AbortError when cancelled.
+ * once more, after *onWait(seconds)*. Throws Problem, or AbortError when cancelled.
  */
 export async function ask(path, { onWait = () => {}, ...options } = {}) {
   try {
@@ -78,7 +78,7 @@ export function pause(milliseconds, signal) {
 }
 
 /**
- * The JSON of the answer; *onProgress* is told the share (0 to 1) that was sent.
+ * The JSON of the answer; *onProgress* gets the share (0 to 1) that was sent.
  * Throws Problem, or AbortError when cancelled.
  */
 export function upload(path, body, headers, { signal, onProgress }) {
@@ -107,19 +107,19 @@ const HOPELESS = new Set([401, 403, 404]);
 
 /**
  * Call *look* until it answers null; else it answers the milliseconds until the next
- * time. *tell* is told each Problem, and null when all is well again.
+ * time. *report* gets each Problem, and null when all is well again.
  */
-export async function poll(look, tell) {
+export async function poll(look, report) {
   let failures = 0;
   for (;;) {
     let milliseconds;
     try {
       milliseconds = await look();
       failures = 0;
-      tell(null);
+      report(null);
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      tell(problem);
+      report(problem);
       failures += 1;
       milliseconds = Math.min(1000 * 2 ** failures, LONGEST_PAUSE);
       if (HOPELESS.has(problem.status)) return;

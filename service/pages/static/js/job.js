@@ -9,7 +9,7 @@ const PAUSE = 1_000;
 const QUARTER = 0.25;
 
 const path = `/v1/jobs/${encodeURIComponent(byId("job").dataset.job)}`;
-const tell = (problem) => showProblem(byId("problem"), problem);
+const report = (problem) => showProblem(byId("problem"), problem);
 let isFollowed = false;
 let spoken = "";
 
@@ -22,7 +22,7 @@ follow();
 async function follow() {
   if (isFollowed) return;
   isFollowed = true;
-  await poll(look, tell);
+  await poll(look, report);
   isFollowed = false;
 }
 
@@ -54,10 +54,10 @@ async function attempt(button, act) {
   button.disabled = true;
   try {
     await act();
-    tell(null);
+    report(null);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    tell(problem);
+    report(problem);
   } finally {
     button.disabled = false;
   }

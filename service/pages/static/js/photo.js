@@ -74,7 +74,7 @@ export class ClippingNotes {
   }
 
   /** Add a sentence if clipping changed *prediction* and its version has none yet. */
-  async tell({ model, version, labels, probabilities, raw }) {
+  async add({ model, version, labels, probabilities, raw }) {
     const key = `${model} ${version}`;
     const changed = labels.some((label) => wasClipped(probabilities[label], raw[label]));
     if (!changed || this.seen.has(key)) return;

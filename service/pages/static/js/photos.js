@@ -70,7 +70,7 @@ function showAnswer(photo, { prediction, problem }) {
   else {
     photo.answer(prediction);
     if (!silent.has(versionOf(prediction))) offerExplanation(photo, stopExplaining);
-    notes.tell(prediction);
+    notes.add(prediction);
   }
   showState();
 }

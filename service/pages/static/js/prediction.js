@@ -6,8 +6,8 @@ const PHOTOS_A_REQUEST = 8;
 const SHARE_OF_LIMIT = 0.9;
 
 /**
- * Ask *model* about *photos*, objects with a `file`; *onAnswer(photo, answer)* is told of
- * each: the answer has a `prediction` with `model` and `version`, or a `problem`.
+ * Ask *model* about *photos*, objects with a `file`; *onAnswer(photo, answer)* is called
+ * for each: the answer has a `prediction` with `model` and `version`, or a `problem`.
  * Throws AbortError when cancelled, Problem when the service refuses to work at all.
  */
 export async function predict(photos, model, maxBytes, { onAnswer, onWait, signal }) {

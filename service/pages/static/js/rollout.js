@@ -46,7 +46,7 @@ function lead({ state, stable, canary }) {
     starting: `Version ${canary} is being loaded; version ${stable} answers.`,
     running: `Version ${canary} gets a share of the requests that name no version; version ${stable} answers the others.`,
     promoted: `Version ${canary} was promoted: it answers requests that name no version.`,
-  }[state] ?? `Version ${canary} was taken back: it answers nobody who does not name it.`;
+  }[state] ?? `Version ${canary} was taken back: it answers only requests that name it.`;
 }
 
 function commands({ state }) {
