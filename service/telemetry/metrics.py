@@ -9,6 +9,7 @@ from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -139,7 +140,8 @@ class TrafficMetrics:
             ("route",),
             registry=registry,
         )
-        self._of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        # prometheus_client finds a labelled child by text, under a lock: each is kept.
+        self._children = cache(self._find_children)
 
     def begin(self) -> None:
         """A request has arrived."""
@@ -158,21 +160,17 @@ class TrafficMetrics:
         self._refused.labels(route).inc()
 
     def _answered(self, method: str, route: str, status: int, taken: float) -> None:
-        requests, seconds = self._instruments(method, route, status)
+        requests, seconds = self._children(method, route, status)
         requests.inc()
         seconds.observe(taken)
 
-    def _instruments(
+    def _find_children(
         self, method: str, route: str, status: int
     ) -> tuple[Counter, Histogram]:
-        # prometheus_client finds a labelled child by text, under a lock; we once.
-        key = (method, route, status)
-        if key not in self._of:
-            self._of[key] = (
-                self._requests.labels(method, route, str(status)),
-                self._seconds.labels(method, route, f"{status // 100}xx"),
-            )
-        return self._of[key]
+        return (
+            self._requests.labels(method, route, str(status)),
+            self._seconds.labels(method, route, f"{status // 100}xx"),
+        )
 
 
 class InferenceMetrics:
@@ -213,50 +211,44 @@ class InferenceMetrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self._depths: dict[str, Gauge] = {}
-        self._answers: dict[tuple[str, str], _VersionInstruments] = {}
+        self._depth_of = cache(self._queue_depth.labels)
+        self._children = cache(self._find_children)
         self._spreads = SpreadMetrics(registry)
 
     def admitted(self, images: int) -> None:
         """So many *images* of the request in work were let in, or (below zero) are out."""
-        model = current_record().model
-        if model not in self._depths:
-            self._depths[model] = self._queue_depth.labels(model)
-        self._depths[model].inc(images)
+        self._depth_of(current_record().model).inc(images)
 
     def end(self, record: RequestRecord) -> None:
         """A request has been answered, with probabilities or with a problem."""
         if record.answered_at is not None and record.status < 400:
-            self._end_well(record, record.answered_at)
+            self._count_answer(record, record.answered_at)
             return
         outcome = record.outcome
         self._requests.labels(record.model, record.version, outcome).inc()
         if outcome in {REJECTED, OUT_OF_MEMORY}:
             self._rejected.labels(record.model, _reason(record)).inc()
 
-    def _end_well(self, record: RequestRecord, answered_at: float) -> None:
-        instruments = self._of(record.model, record.version)
-        instruments.requests.inc()
-        instruments.images.inc(record.answered)
-        instruments.infer.observe(record.spent("infer") or 0.0)
-        instruments.queue.observe(record.spent("queue") or 0.0)
-        instruments.decode.observe(record.spent("decode") or 0.0)
-        instruments.render.observe(record.ended - answered_at)
+    def _count_answer(self, record: RequestRecord, answered_at: float) -> None:
+        of_version = self._children(record.model, record.version)
+        of_version.requests.inc()
+        of_version.images.inc(record.answered)
+        of_version.infer.observe(record.spent("infer") or 0.0)
+        of_version.queue.observe(record.spent("queue") or 0.0)
+        of_version.decode.observe(record.spent("decode") or 0.0)
+        of_version.render.observe(record.ended - answered_at)
         if record.answers is not None:
             self._spreads.count(record.model, record.version, record.answers)
 
-    def _of(self, model: str, version: str) -> _VersionInstruments:
-        key = (model, version)
-        if key not in self._answers:
-            self._answers[key] = _VersionInstruments(
-                self._requests.labels(model, version, "ok"),
-                self._images.labels(model, version),
-                self._infer.labels(model),
-                self._queue.labels(model),
-                self._decode.labels(model),
-                self._render.labels(model),
-            )
-        return self._answers[key]
+    def _find_children(self, model: str, version: str) -> _VersionInstruments:
+        return _VersionInstruments(
+            self._requests.labels(model, version, OK),
+            self._images.labels(model, version),
+            self._infer.labels(model),
+            self._queue.labels(model),
+            self._decode.labels(model),
+            self._render.labels(model),
+        )
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, text, labels, registry=self._registry)
@@ -283,27 +275,27 @@ class SpreadMetrics:
             ("model", "version", "label"),
             registry=registry,
         )
-        self._of: dict[tuple[str, str], _SpreadCounters] = {}
+        self._children = cache(self._find_children)
 
     def count(self, model: str, version: str, answers: Answers) -> None:
         """Count what *version* of *model* answered."""
-        key = (model, version)
-        # All children at once: an empty bin is a zero, not a gap.
-        counts = self._of.get(key) or self._open(key, answers.labels)
+        scores, labels = self._children(model, version, answers.labels)
         bins, winners = place_in_bins(answers.probabilities)
         for each in bins:
-            counts.scores[each].inc()
-        if counts.labels:
+            scores[each].inc()
+        if labels:
             for each in winners:
-                counts.labels[each].inc()
+                labels[each].inc()
 
-    def _open(self, key: tuple[str, str], labels: tuple[str, ...]) -> _SpreadCounters:
+    def _find_children(
+        self, model: str, version: str, labels: tuple[str, ...]
+    ) -> tuple[list[Counter], list[Counter]]:
+        # All children at once: an empty bin is a zero, not a gap.
         watched = labels if len(labels) <= MOST_LABELS else ()
-        counts = self._of[key] = _SpreadCounters(
-            tuple(self._scores.labels(*key, name) for name in BIN_NAMES),
-            tuple(self._labels.labels(*key, label) for label in watched),
+        return (
+            [self._scores.labels(model, version, name) for name in BIN_NAMES],
+            [self._labels.labels(model, version, label) for label in watched],
         )
-        return counts
 
 
 class UpstreamMetrics:
@@ -331,22 +323,27 @@ class UpstreamMetrics:
             registry=registry,
             buckets=BATCH_SIZES,
         )
-        self._of: dict[tuple[str, str, str], tuple[Counter, Histogram, Histogram]] = {}
+        self._children = cache(self._find_children)
 
     def ended(self, call: UpstreamCall) -> None:
         """Count one call."""
-        key = (call.subject.method, call.subject.model, call.code)
-        if key not in self._of:
-            self._of[key] = (
-                self._handled.labels(call.subject.method, call.code),
-                self._seconds.labels(call.subject.method),
-                self._batch_size.labels(call.subject.model),
-            )
-        handled, seconds, batch_size = self._of[key]
+        subject = call.subject
+        handled, seconds, batch_size = self._children(
+            subject.method, subject.model, call.code
+        )
         handled.inc()
         seconds.observe(call.seconds)
-        if call.subject.images:
-            batch_size.observe(call.subject.images)
+        if subject.images:
+            batch_size.observe(subject.images)
+
+    def _find_children(
+        self, method: str, model: str, code: str
+    ) -> tuple[Counter, Histogram, Histogram]:
+        return (
+            self._handled.labels(method, code),
+            self._seconds.labels(method),
+            self._batch_size.labels(model),
+        )
 
 
 @dataclass(frozen=True)
@@ -359,12 +356,6 @@ class _VersionInstruments:
     queue: Histogram
     decode: Histogram
     render: Histogram
-
-
-@dataclass(frozen=True)
-class _SpreadCounters:
-    scores: tuple[Counter, ...]
-    labels: tuple[Counter, ...]
 
 
 def _reason(record: RequestRecord) -> str:
