@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,8 @@ from kennel.settings import KennelSettings
 from models.environment import usable_processors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from kennel.serving_config.files import Device, ServingConfig, ServingOptions
-    from kennel.serving_config.measured import BatchTimes, Plan
+    from kennel.serving_config.files import Device, ServingOptions
+    from kennel.serving_config.measured import BatchTimes
 
 
 @click.command(
@@ -82,59 +80,71 @@ def serving_config(
 
     Without --output nothing is written but to the terminal.
     """
-    from kennel.serving_config.files import Clients, ServingOptions
+    from kennel.serving_config.files import ServingOptions
 
     if check is not None:
         _check(check)
         return
-    clients = Clients(api_processes, workers)
-    wishes = ServingOptions(
-        device, cores, latency_budget_ms=latency_budget, clients=clients
+    options = ServingOptions(
+        device,
+        cores,
+        latency_budget_ms=latency_budget,
+        api_processes=api_processes,
+        workers=workers,
     )
-    _configure(wishes, max_batch, models, measured, output)
+    _configure(options, max_batch, models, measured, output)
 
 
 def _configure(
-    wishes: ServingOptions,
+    options: ServingOptions,
     max_batch: int | None,
     models: Sequence[str],
     measured: bool,
     output: Path | None,
 ) -> None:
     from kennel.serving_config.files import (
-        model_texts,
+        model_files,
         parse_model_options,
-        serving_config,
+        serving_files,
+        write_files,
     )
     from kennel.serving_config.measured import make_plan, measure_models
 
     models_dir = KennelSettings.from_env(os.environ).models_dir
-    single = parse_model_options(models, models_dir)
-    times = measure_models(models_dir, wishes.device, _say) if measured else {}
-    print_times(times.values())
-    plan = make_plan(wishes, max_batch, single, times)
-    config = serving_config(plan.wishes, per_model=bool(single))
-    own = model_texts(models_dir, plan.wishes, plan.single) if single else {}
-    print_values(config)
-    print_warnings(plan, measured=measured)
+    own = parse_model_options(models, models_dir)
+    times = measure_models(models_dir, options.device, _say) if measured else {}
+    _print_times(times.values())
+    plan = make_plan(options, max_batch, own, times)
+    texts = serving_files(plan.options, per_model=bool(own))
+    of_models = model_files(models_dir, plan.options, plan.own) if own else {}
+    click.echo("\n".join(texts.values()))
+    for warning in plan.warnings:
+        _say(f"warning: {warning}")
+    if not measured:
+        _say(
+            "Not measured: whether batches fit the latency budget of "
+            f"{options.latency_budget_ms:g} ms is not known; --measured times them."
+        )
     if output is None:
-        click.echo("\nNothing was written: --output DIR writes these files.")
+        click.echo("Nothing was written: --output DIR writes these files.")
         return
-    _write(output, config.texts(), models_dir, own)
-
-
-def _write(
-    output: Path, texts: Mapping[str, str], models_dir: Path, own: Mapping[str, str]
-) -> None:
-    from kennel.serving_config.files import write_files, write_model_files
-
-    written = write_files(texts, output) + write_model_files(models_dir, own)
-    click.echo("\n" + "\n".join(f"wrote {path}" for path in written))
-    if own:
+    paths = write_files(texts, output) + write_files(of_models, models_dir)
+    click.echo("\n".join(f"wrote {path}" for path in paths))
+    if of_models:
         _say(
             "A model server reads its flags when it starts: restart it. A model that is "
             "published for the first time needs this command again, or is not batched."
         )
+
+
+def _print_times(times: Iterable[BatchTimes]) -> None:
+    for each in times:
+        click.echo(f"{each.name}, measured on this machine:")
+        for size, seconds in each.seconds.items():
+            click.echo(
+                f"  batch {size:>3} {1000 * seconds:>9.1f} ms "
+                f"{each.rate(size):>8.1f} images/s"
+            )
 
 
 def _say(line: str) -> None:
@@ -145,15 +155,15 @@ def _check(folder: Path) -> None:
     from kennel.commands.serve import model_server
     from kennel.serving_config.files import (
         FLAGS_FILE,
+        check_files,
         check_model_files,
-        check_texts,
         flags_in,
         read_files,
     )
     from models.wire.config import check_batching_flags
 
     texts = read_files(folder)
-    parameters = check_texts(texts)
+    parameters = check_files(texts)
     # The embedded server takes TensorFlow Serving's flags by their names and types.
     flags = model_server.make_context(FLAGS_FILE, flags_in(texts[FLAGS_FILE])).params
     check_batching_flags(flags["enable_batching"], flags["batching_parameters_file"])
@@ -164,35 +174,3 @@ def _check(folder: Path) -> None:
         f"{parameters.computed_at_once} computed at once in "
         f"{parameters.num_batch_threads} threads."
     )
-
-
-def print_times(times: Iterable[BatchTimes]) -> None:
-    """Print what each batch took, and the images/s of it."""
-    for each in times:
-        click.echo(f"{each.name}, measured on this machine:")
-        for size, seconds in each.seconds.items():
-            click.echo(
-                f"  batch {size:>3} {1000 * seconds:>9.1f} ms "
-                f"{each.rate(size):>8.1f} images/s"
-            )
-
-
-def print_values(config: ServingConfig) -> None:
-    """Print each value of *config*, and below it the reason."""
-    for settings in (config.batching, config.monitoring, config.flags):
-        click.echo()
-        for each in settings:
-            click.echo(f"{each.name} = {each.value}")
-            click.echo(f"    {each.why}")
-
-
-def print_warnings(plan: Plan, *, measured: bool) -> None:
-    """Print what the values of *plan* will not achieve, and what nobody knows yet."""
-    for warning in plan.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if not measured:
-        click.echo(
-            "Not measured: whether batches fit the latency budget of "
-            f"{plan.wishes.latency_budget_ms:g} ms is not known; --measured times them.",
-            err=True,
-        )

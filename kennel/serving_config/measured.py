@@ -1,8 +1,8 @@
-"""`--measured`: batches of the published models, timed here, and the size that fits."""
+"""`--measured`: batches of the published models, timed on this machine, and what fits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,110 +16,6 @@ from kennel.serving_config.files import (
 from models.contract import BATCH_SIZES, MAX_BATCH_SIZE
 from models.errors import InvalidRequestError
 from models.wire.config import published_models, published_versions
-
-
-def measure_models(
-    models_dir: Path, device: Device, say: Callable[[str], None]
-) -> dict[str, BatchTimes]:
-    """Times of the newest version of each model in *models_dir*, by its name.
-
-    Loads them in this process, one after the other; *say* is told which.
-
-    Raises:
-        InvalidRequestError: there is none.
-        ModelContractError, OSError: one cannot be loaded.
-    """
-    names = published_models(models_dir)
-    if not names:
-        raise InvalidRequestError(f"no models in {models_dir}: nothing to measure")
-    from models.networks.runtime import start_tensorflow
-
-    start_tensorflow()
-    from models.server.servable import batch_seconds
-
-    sizes = powers_of_two(MAX_BATCH_SIZE if device == "cpu" else 4 * MAX_BATCH_SIZE)
-    times = {}
-    for name in names:
-        version = published_versions(models_dir / name)[0]
-        say(f"measuring {name} {version}, batches of 1 to {sizes[-1]} ...")
-        seconds = batch_seconds(models_dir / name / str(version), sizes)
-        times[name] = BatchTimes(f"{name} {version}", seconds)
-    return times
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The wishes to write down, and what to tell about them.
-
-    Attributes:
-        single: models with values of their own.
-        warnings: what the values will not achieve.
-    """
-
-    wishes: ServingOptions
-    single: tuple[ModelOptions, ...]
-    warnings: tuple[str, ...]
-
-
-def make_plan(
-    wishes: ServingOptions,
-    max_batch: int | None,
-    single: Sequence[ModelOptions],
-    times: Mapping[str, BatchTimes],
-) -> Plan:
-    """*wishes* with *max_batch*, or with what *times* leave room for.
-
-    Raises:
-        InvalidRequestError: a batch size cannot be.
-    """
-    budget = wishes.latency_budget_ms
-    own_names = {each.name for each in single}
-    if max_batch is None:
-        # One file for all the others: the slowest decides.
-        others = [each for name, each in times.items() if name not in own_names]
-        fitting = [each.choose(budget) for each in others]
-        max_batch = min(fitting, default=MAX_BATCH_SIZE)
-    wishes = replace(wishes, max_batch=max_batch)
-    own = tuple(_completed(each, wishes, times) for each in single)
-    named = {each.name: each for each in own}
-    warnings = [
-        warning
-        for name, measured in times.items()
-        for warning in _of_model(
-            named.get(name, ModelOptions(name)).applied_to(wishes), measured
-        )
-    ]
-    sizes = {each.applied_to(wishes).max_batch for each in own} | {wishes.max_batch}
-    return Plan(wishes, own, (*warnings, *_of_sizes(sizes)))
-
-
-def _completed(
-    wish: ModelOptions, wishes: ServingOptions, times: Mapping[str, BatchTimes]
-) -> ModelOptions:
-    if wish.max_batch is not None or wish.name not in times:
-        return wish
-    budget = wish.applied_to(wishes).latency_budget_ms
-    return replace(wish, max_batch=times[wish.name].choose(budget))
-
-
-def _of_model(wishes: ServingOptions, measured: BatchTimes) -> list[str]:
-    timed = max(size for size in measured.seconds if size <= wishes.max_batch)
-    return measured.warnings(timed, wishes.latency_budget_ms)
-
-
-def _of_sizes(sizes: Set[int]) -> Iterator[str]:
-    if min(sizes) < MAX_BATCH_SIZE:
-        yield (
-            f"batches below {MAX_BATCH_SIZE}, which a folder job sends at once, split "
-            "its calls; then a lone image is computed as two, so that CSVs stay the "
-            "same to the last digit, and one client alone waits up to twice as long"
-        )
-    if max(sizes) > max(BATCH_SIZES):
-        yield (
-            f"batches above {max(BATCH_SIZES)} are not among a version's warm-up "
-            "requests: the first one of each size is slow"
-        )
-
 
 ENOUGH: Final = 0.95
 """Of the best images/s: a larger batch for less than that only makes others wait."""
@@ -165,14 +61,104 @@ class BatchTimes:
         fast = (size for size in whole if self.rate(size) >= ENOUGH * best)
         return next(fast, MAX_BATCH_SIZE)
 
-    def warnings(self, size: int, budget_ms: float) -> list[str]:
-        """What to tell whoever wants batches of *size* within *budget_ms*."""
-        latency = self.latency_ms(size)
-        if latency <= budget_ms:
-            return []
-        return [
-            f"{self.name}: a batch of {size} takes {latency / 2:.0f} ms, so a request to "
-            f"a busy server up to {latency:.0f} ms, which is above the budget of "
-            f"{budget_ms:g} ms. More cores, a GPU, `kennel export --precision bfloat16` "
-            "or a smaller network would help"
-        ]
+
+@dataclass(frozen=True)
+class Plan:
+    """Options that are complete, and what they will not achieve.
+
+    Attributes:
+        own: the options of models with values of their own.
+    """
+
+    options: ServingOptions
+    own: tuple[ModelOptions, ...]
+    warnings: tuple[str, ...]
+
+
+def measure_models(
+    models_dir: Path, device: Device, say: Callable[[str], None]
+) -> dict[str, BatchTimes]:
+    """Times of the newest version of each model in *models_dir*, by its name.
+
+    Loads them in this process, one after the other; *say* is told which.
+
+    Raises:
+        InvalidRequestError: there is none.
+        ModelContractError, OSError: one cannot be loaded.
+    """
+    names = published_models(models_dir)
+    if not names:
+        raise InvalidRequestError(f"no models in {models_dir}: nothing to measure")
+    from models.networks.runtime import start_tensorflow
+
+    start_tensorflow()
+    from models.server.servable import batch_seconds
+
+    sizes = powers_of_two(MAX_BATCH_SIZE if device == "cpu" else 4 * MAX_BATCH_SIZE)
+    times = {}
+    for name in names:
+        version = published_versions(models_dir / name)[0]
+        say(f"measuring {name} {version}, batches of 1 to {sizes[-1]} ...")
+        seconds = batch_seconds(models_dir / name / str(version), sizes)
+        times[name] = BatchTimes(f"{name} {version}", seconds)
+    return times
+
+
+def make_plan(
+    options: ServingOptions,
+    max_batch: int | None,
+    own: Sequence[ModelOptions],
+    times: Mapping[str, BatchTimes],
+) -> Plan:
+    """*options* with *max_batch*, or with what *times* leave room for.
+
+    Raises:
+        InvalidRequestError: a batch size cannot be.
+    """
+    by_name = {each.name: each for each in own}
+    if max_batch is None:
+        # One file for all the others: the slowest decides.
+        others = (each for name, each in times.items() if name not in by_name)
+        fitting = [each.choose(options.latency_budget_ms) for each in others]
+        max_batch = min(fitting, default=MAX_BATCH_SIZE)
+    options = replace(options, max_batch=max_batch)
+    for name, each in by_name.items():
+        if each.max_batch is None and name in times:
+            budget = each.applied_to(options).latency_budget_ms
+            by_name[name] = replace(each, max_batch=times[name].choose(budget))
+    used = {name: each.applied_to(options) for name, each in by_name.items()}
+    warnings = [
+        *_too_slow({name: used.get(name, options) for name in times}, times),
+        *_unusual({each.max_batch for each in (options, *used.values())}),
+    ]
+    return Plan(options, tuple(by_name.values()), tuple(warnings))
+
+
+def _too_slow(
+    used: Mapping[str, ServingOptions], times: Mapping[str, BatchTimes]
+) -> Iterator[str]:
+    for name, measured in times.items():
+        budget_ms, largest = used[name].latency_budget_ms, used[name].max_batch
+        size = max(size for size in measured.seconds if size <= largest)
+        latency = measured.latency_ms(size)
+        if latency > budget_ms:
+            yield (
+                f"{measured.name}: a batch of {size} takes {latency / 2:.0f} ms, so a "
+                f"request to a busy server up to {latency:.0f} ms, which is above the "
+                f"budget of {budget_ms:g} ms. More cores, a GPU, `kennel export "
+                "--precision bfloat16` or a smaller network would help"
+            )
+
+
+def _unusual(sizes: set[int]) -> Iterator[str]:
+    if min(sizes) < MAX_BATCH_SIZE:
+        yield (
+            f"batches below {MAX_BATCH_SIZE}, which a folder job sends at once, split "
+            "its calls; then a lone image is computed as two, so that CSVs stay the "
+            "same to the last digit, and one client alone waits up to twice as long"
+        )
+    if max(sizes) > max(BATCH_SIZES):
+        yield (
+            f"batches above {max(BATCH_SIZES)} are not among a version's warm-up "
+            "requests: the first one of each size is slow"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,11 @@ from google.protobuf import text_format
 from kennel.cli import main
 from kennel.commands.serve import model_server
 from kennel.serving_config.files import (
-    METRICS_PATH,
-    Clients,
     Device,
     ModelOptions,
     ServingOptions,
     flags_in,
-    serving_config,
+    serving_files,
 )
 from kennel.serving_config.measured import BatchTimes, make_plan
 from models.errors import InvalidRequestError
@@ -49,8 +48,8 @@ def run(*arguments: str, home: Path) -> Result:
     return CliRunner().invoke(main, command, env={"KENNEL_HOME": str(home)})
 
 
-def batching(wishes: ServingOptions) -> BatchingParameters:
-    text = serving_config(wishes).texts()["batching.config"]
+def batching(options: ServingOptions) -> BatchingParameters:
+    text = serving_files(options)["batching.config"]
     return parse_batching_parameters(text, "batching.config")
 
 
@@ -62,7 +61,7 @@ def publish(home: Path, name: str, version: int = 1) -> Path:
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_committed_files_are_what_the_command_writes(device: Device) -> None:
-    texts = serving_config(ServingOptions(device, cores=8)).texts()
+    texts = serving_files(ServingOptions(device, cores=8))
     folder = ROOT / "deploy" / "model-server" / device
 
     assert texts == {each.name: each.read_text() for each in folder.iterdir()}
@@ -74,25 +73,28 @@ def test_committed_files_are_what_the_command_writes(device: Device) -> None:
 def test_every_configuration_passes_the_server_s_checks(
     device: Device, max_batch: int, cores: int
 ) -> None:
-    wishes = ServingOptions(device, cores, max_batch)
-    config = serving_config(wishes, per_model=True)
-    parameters = batching(wishes)
+    options = ServingOptions(device, cores, max_batch)
+    texts = serving_files(options, per_model=True)
+    parameters = batching(options)
 
     assert parameters.computed_at_once == max_batch
     assert parameters.max_batch_size >= 32
-    assert model_server.make_context("flags", flags_in(config.texts()["flags"]))
+    assert model_server.make_context("flags", flags_in(texts["flags"]))
     monitoring = text_format.Parse(
-        config.texts()["monitoring.config"], MonitoringConfigMessage()
+        texts["monitoring.config"], MonitoringConfigMessage()
     )
     assert monitoring.prometheus_config.enable
-    assert monitoring.prometheus_config.path == METRICS_PATH
+    path = "/monitoring/prometheus/metrics"
+    assert monitoring.prometheus_config.path == path
 
 
-def test_every_value_has_its_reason_beside_it() -> None:
-    config = serving_config(ServingOptions("gpu", 16, 16), per_model=True)
+def test_every_value_has_its_reason_above_it() -> None:
+    texts = serving_files(ServingOptions("gpu", 16, 16), per_model=True)
 
-    for settings in (config.batching, config.monitoring, config.flags):
-        assert all(each.why.endswith(".") for each in settings)
+    for text in texts.values():
+        title, *values = text.strip().split("\n\n")
+        assert title.startswith("# ")
+        assert all(re.match(r"# .*\.\n[^#]", each, re.DOTALL) for each in values)
 
 
 @pytest.mark.parametrize(
@@ -108,19 +110,19 @@ def test_split_calls_never_leave_a_lone_image(
 
 
 def test_queue_and_threads_have_room_for_all_clients() -> None:
-    few = ServingOptions(clients=Clients(api_processes=1, workers=1))
-    many = ServingOptions(clients=Clients(api_processes=16, workers=64))
+    few = ServingOptions(api_processes=1, workers=1)
+    many = ServingOptions(api_processes=16, workers=64)
 
-    for wishes in (few, many):
-        room = batching(wishes).max_enqueued_batches * wishes.max_batch
-        flags = flags_in(serving_config(wishes).texts()["flags"])
+    for options in (few, many):
+        room = batching(options).max_enqueued_batches * options.max_batch
+        flags = flags_in(serving_files(options)["flags"])
         threads = next(each for each in flags if "grpc_max_threads" in each)
-        assert room >= 2 * wishes.clients.images
-        assert int(threads.partition("=")[2]) >= wishes.clients.calls
+        assert room >= 2 * options.images
+        assert int(threads.partition("=")[2]) >= options.calls
 
 
 def test_broken_version_is_given_up_after_a_minute() -> None:
-    flags = flags_in(serving_config(ServingOptions()).texts()["flags"])
+    flags = flags_in(serving_files(ServingOptions())["flags"])
     values = dict(each.removeprefix("--").split("=") for each in flags)
 
     retries = int(values["max_num_load_retries"])
@@ -131,9 +133,9 @@ def test_broken_version_is_given_up_after_a_minute() -> None:
 
 def test_threads_times_parallelism_never_exceeds_the_cores() -> None:
     for cores in (1, 7, 16, 30, 64):
-        wishes = ServingOptions("cpu", cores)
+        options = ServingOptions("cpu", cores)
 
-        assert wishes.batch_threads * max(1, wishes.threads_per_batch) <= cores
+        assert options.batch_threads * max(1, options.threads_per_batch) <= cores
 
 
 @pytest.mark.parametrize(
@@ -161,24 +163,24 @@ def test_batch_is_the_smallest_fast_one_that_the_budget_has_room_for(
 
 
 def test_budget_that_no_batch_meets_is_warned_of() -> None:
-    wishes = ServingOptions(latency_budget_ms=10)
+    options = ServingOptions(latency_budget_ms=10)
 
-    plan = make_plan(wishes, None, [ModelOptions("steady")], {"steady": STEADY})
+    plan = make_plan(options, None, [ModelOptions("steady")], {"steady": STEADY})
 
-    assert plan.wishes.max_batch == 32
+    assert plan.options.max_batch == 32
     assert any("20 ms" in each and "budget of 10 ms" in each for each in plan.warnings)
 
 
 def test_slowest_model_decides_unless_it_has_its_own_parameters() -> None:
-    wishes = ServingOptions(latency_budget_ms=200)
+    options = ServingOptions(latency_budget_ms=200)
     times = {"even": EVEN, "steady": STEADY}
 
-    shared = make_plan(wishes, None, [], times)
-    own = make_plan(wishes, None, [ModelOptions("even")], times)
+    shared = make_plan(options, None, [], times)
+    own = make_plan(options, None, [ModelOptions("even")], times)
 
-    assert shared.wishes.max_batch == 2
-    assert own.wishes.max_batch == 32
-    assert [each.max_batch for each in own.single] == [2]
+    assert shared.options.max_batch == 2
+    assert own.options.max_batch == 32
+    assert [each.max_batch for each in own.own] == [2]
     assert any("lone image" in each for each in own.warnings)
 
 
@@ -192,7 +194,7 @@ def test_nothing_is_written_without_output(tmp_path: Path) -> None:
     result = run(home=tmp_path)
 
     assert result.exit_code == 0
-    assert "max_enqueued_batches = 96" in result.stdout
+    assert "max_enqueued_batches { value: 96 }" in result.stdout
     assert "Not measured" in result.stderr
     assert not list(tmp_path.iterdir())
 
@@ -294,7 +296,7 @@ def test_check_names_a_file_of_a_model_that_a_server_would_not_take(
         ("../dogs", "not possible"),
     ],
 )
-def test_wishes_for_models_that_cannot_be_are_refused(
+def test_options_of_models_that_cannot_be_are_refused(
     tmp_path: Path, model: str, complaint: str
 ) -> None:
     publish(tmp_path, "dogs")
@@ -316,7 +318,7 @@ def test_measured_batches_choose_the_size(tmp_path: Path) -> None:
 
     assert result.exit_code == 0, result.output
     assert "pets 1, measured on this machine" in result.stdout
-    assert "max_batch_size = 32" in result.stdout
+    assert "max_batch_size { value: 32 }" in result.stdout
     assert "above the budget" not in result.stderr
 
 

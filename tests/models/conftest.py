@@ -13,7 +13,7 @@ import pytest
 from kennel.serving_config.files import (
     ServingOptions,
     flags_in,
-    serving_config,
+    serving_files,
     write_files,
 )
 from models.wire.client import ModelServerClient
@@ -95,7 +95,7 @@ def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
     publish_tiny_model(models_dir, 1, rows, build_one_size_classifier)
     entries = [ModelEntry(name, models_dir / name) for name in ("pets", "rows")]
     (models_dir / "models.config").write_text(render_entries(entries))
-    texts = serving_config(ServingOptions("cpu", max_batch=8)).texts()
+    texts = serving_files(ServingOptions("cpu", max_batch=8))
     write_files(texts, models_dir)
     with ExitStack() as stack:
         flags = (

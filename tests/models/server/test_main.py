@@ -19,10 +19,9 @@ from kennel.serving_config.files import (
     ModelOptions,
     ServingOptions,
     flags_in,
-    model_texts,
-    serving_config,
+    model_files,
+    serving_files,
     write_files,
-    write_model_files,
 )
 from models.contract import IMAGES_INPUT, PROBABILITIES_OUTPUT, WARMUP_FILE
 from models.errors import InvalidRequestError
@@ -145,9 +144,9 @@ def test_server_starts_with_the_files_that_the_command_writes(tmp_path: Path) ->
     models_dir, files = tmp_path / "models", tmp_path / "files"
     publish_tiny_model(models_dir, 1)
     wishes = ServingOptions("cpu", max_batch=8)
-    write_files(serving_config(wishes, per_model=True).texts(), files)
-    own = model_texts(models_dir, wishes, [ModelOptions("pets", max_batch=4)])
-    write_model_files(models_dir, own)
+    write_files(serving_files(wishes, per_model=True), files)
+    own = model_files(models_dir, wishes, [ModelOptions("pets", max_batch=4)])
+    write_files(own, models_dir)
     flags = [
         f"--batching_parameters_file={files / 'batching.config'}",
         "--enable_per_model_batching_parameters=true",
@@ -525,7 +524,7 @@ def test_retries_are_those_of_the_flags() -> None:
     from models.server.main import ServerOptions
     from models.server.versions import LoadRetries
 
-    flags = flags_in(serving_config(ServingOptions()).texts()["flags"])
+    flags = flags_in(serving_files(ServingOptions())["flags"])
     given = model_server.make_context("flags", flags).params
     names = ("max_num_load_retries", "load_retry_interval_micros")
 

@@ -15,7 +15,7 @@ import grpc
 import numpy as np
 import pytest
 
-from kennel.serving_config.files import Device, ServingOptions, serving_config
+from kennel.serving_config.files import Device, ServingOptions, serving_files
 from models.errors import ModelTimeoutError, ModelUnavailableError
 from models.networks.runtime import start_tensorflow
 from models.wire import protos
@@ -52,7 +52,7 @@ def test_no_part_of_a_split_request_is_computed_alone(
     device: Device, images: int
 ) -> None:
     wishes = ServingOptions(device, 4, max_batch=8, latency_budget_ms=1)
-    text = serving_config(wishes).texts()["batching.config"]
+    text = serving_files(wishes)["batching.config"]
 
     seen = sizes_seen(text, images)
 
@@ -61,7 +61,7 @@ def test_no_part_of_a_split_request_is_computed_alone(
 
 
 def test_whole_requests_are_computed_as_they_came() -> None:
-    text = serving_config(ServingOptions("cpu")).texts()["batching.config"]
+    text = serving_files(ServingOptions("cpu"))["batching.config"]
 
     assert sizes_seen(text, 1) == [1]
     assert sizes_seen(text, 17) == [17] * 17
