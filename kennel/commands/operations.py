@@ -14,7 +14,6 @@ from kennel.commands.options import JSON_OPTION
 from kennel.settings import KennelSettings
 
 if TYPE_CHECKING:
-    from kennel.backup.backup import Backup
     from kennel.doctor.deployment import Finding
     from kennel.doctor.examination import Report
 
@@ -141,6 +140,9 @@ def _key_file(given: Path | None) -> Path:
     return given or KennelSettings.from_env(os.environ).home / "api-keys"
 
 
+_PLACE = click.Path(path_type=Path)
+_MEGABYTE: Final = 1e6
+_NAMED: Final = 5
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red"}
 _INDENT: Final = " " * 12
 
@@ -218,16 +220,6 @@ def _lines(finding: Finding) -> str:
     return f"{line}\n{_INDENT}-> {finding.remedy}" if finding.remedy else line
 
 
-_PLACE = click.Path(path_type=Path)
-_MEGABYTE = 1e6
-_NAMED = 5
-
-
-def _roots() -> dict[str, Path]:
-    settings = KennelSettings.from_env(os.environ)
-    return {"models": settings.models_dir, "runs": settings.runs_dir}
-
-
 @click.command(
     epilog="Examples: kennel backup /backups/kennel --keep 30; "
     "kennel backup /backups/kennel --check"
@@ -243,7 +235,7 @@ def _roots() -> dict[str, Path]:
     is_flag=True,
     help="These are the right models and runs, however they differ from the last backup.",
 )
-@click.option("--full", is_flag=True, help="Copy every file, link none.")
+@click.option("--full", is_flag=True, hidden=True)  # every backup is, by now
 @click.option("--check", is_flag=True, help="Make none; compare the newest's sha256.")
 @JSON_OPTION
 def backup(
@@ -256,71 +248,62 @@ def backup(
 ) -> None:
     """Put a new backup of models and runs into the folder TARGET, while jobs run.
 
-    Unchanged files are hard links to the last backup's. A killed one is gone on with.
-    Models and runs that are not those of the last backup are refused (exit 2). If fewer
-    than half of its files or bytes are left, none is removed (exit 1).
+    It is one tar archive, all of it or nothing. Models and runs that are not those of the
+    last backup are refused (exit 2). If fewer than half of its files or bytes are left,
+    none is removed (exit 1).
     Photos below INPUT_ROOT, API keys and .env are not in it; Redis need not be: the
     reconciler fills an empty one from the runs.
     """
     if check:
         _check(target, as_json)
         return
-    from kennel.backup.backup import SmallerBackupError, make_backup
+    from kennel.backup import SmallerBackupError, make_backup
 
     roots = _roots()
-    made = make_backup(target, roots, full=full, accept=accept, keep=keep)
-    for path in made.tally.skipped[:_NAMED]:
+    made = make_backup(target, roots, accept=accept, keep=keep)
+    for path in made.skipped[:_NAMED]:
         click.echo(f"kennel: not a plain file, not in the backup: {path}", err=True)
     for name in made.without:
         click.echo(f"kennel: {roots[name]} has no files to back up", err=True)
-    _print_backup(made, as_json)
+    if as_json:
+        content = {"backup": str(made.archive), **dataclasses.asdict(made)}
+        content |= {"copied_files": made.files, "copied_size": made.size}
+        del content["archive"], content["without"]
+        click.echo(json.dumps(content))
+    else:
+        size = f"{made.size / _MEGABYTE:.1f} MB"
+        click.echo(f"{made.archive}: {made.files} files, {size}")
+        for name in made.removed:
+            click.echo(f"removed {name}")
     if made.loss:
-        message = f"{made.folder} has {made.loss}: nothing was removed"
+        message = f"{made.archive} has {made.loss}: nothing was removed"
         remedy = "see that nothing is missing; if it was deleted on purpose, --accept"
         raise SmallerBackupError(f"{message}; {remedy}")
 
 
-def _print_backup(made: Backup, as_json: bool) -> None:
-    tally = made.tally
-    if as_json:
-        content = {"backup": str(made.folder), **vars(tally)}
-        content |= {"loss": made.loss, "removed": made.removed}
-        click.echo(json.dumps(content))
-        return
-    click.echo(
-        f"{made.folder}: {tally.files} files, {tally.size / _MEGABYTE:.1f} MB; copied "
-        f"{tally.copied_files} ({tally.copied_size / _MEGABYTE:.1f} MB), linked the rest"
-    )
-    for name in made.removed:
-        click.echo(f"removed {name}")
-
-
 def _check(target: Path, as_json: bool) -> None:
-    from kennel.backup.checking import DamagedBackupError, find_damage
-    from kennel.backup.listing import read_head
-    from kennel.backup.shelf import find_backup
+    from kennel.backup import DamagedBackupError, find_backup, read_backup
 
     found = find_backup(target)
-    head, damage = read_head(found), list(find_damage(found))
+    contents = read_backup(found)
     if as_json:
-        content = {"backup": str(found), **vars(head), "damage": damage}
-        click.echo(json.dumps(content))
+        click.echo(json.dumps({"backup": str(found), **dataclasses.asdict(contents)}))
     else:
-        for sentence in damage:
+        for sentence in contents.damage:
             click.echo(sentence)
-    if damage:
-        message = f"{found}: {len(damage)} files are damaged: kennel backup --full"
-        raise DamagedBackupError(message)
-    if head.smaller_than:
-        message = f"kennel: {found} has far less than {head.smaller_than}"
+    if contents.damage:
+        message = f"{found}: {len(contents.damage)} files are damaged"
+        raise DamagedBackupError(f"{message}: make another backup")
+    if contents.smaller_than:
+        message = f"kennel: {found} has far less than {contents.smaller_than}"
         click.echo(f"{message}: see that nothing is missing in it", err=True)
     if not as_json:
-        click.echo(f"{found}: {head.files} files are as they were written")
+        click.echo(f"{found}: {contents.files} files are as they were written")
 
 
 @click.command(
-    epilog="Examples: kennel restore /backups/kennel; "
-    "KENNEL_HOME=/srv/kennel kennel restore /backups/kennel/2026-11-21T020000.000000Z"
+    epilog="Examples: kennel restore /backups/kennel; KENNEL_HOME=/srv/kennel kennel "
+    "restore /backups/kennel/2026-11-21T020000.000000Z.tar"
 )
 @click.argument("source", type=_PLACE)
 @click.option(
@@ -334,16 +317,21 @@ def restore(source: Path, force: bool, only: str | None, as_json: bool) -> None:
     Stop the stack first. Every file's sha256 is compared before anything is changed.
     Jobs that were unfinished go on at the next start, with an empty Redis too.
     """
-    from kennel.backup.restoring import restore_backup
-    from kennel.backup.running import check_stopped
-    from kennel.backup.shelf import find_sound_backup
+    from kennel.backup import find_backup, restore_backup
+    from kennel.stack.local_stack import check_stopped
 
-    found = find_sound_backup(source)
+    found = find_backup(source, sound=True)
     check_stopped(os.environ, KennelSettings.from_env(os.environ).home)
     roots = {name: root for name, root in _roots().items() if only in {None, name}}
-    head = restore_backup(found, roots, replace=force)
+    contents = dataclasses.asdict(restore_backup(found, roots, replace=force))
     if as_json:
-        click.echo(json.dumps({"backup": str(found), **vars(head)}))
+        del contents["damage"]
+        click.echo(json.dumps({"backup": str(found), **contents}))
         return
     where = ", ".join(map(str, roots.values()))
-    click.echo(f"{found} of {head.created} is back in {where}")
+    click.echo(f"{found} of {contents['created']} is back in {where}")
+
+
+def _roots() -> dict[str, Path]:
+    settings = KennelSettings.from_env(os.environ)
+    return {"models": settings.models_dir, "runs": settings.runs_dir}

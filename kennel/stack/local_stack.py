@@ -12,11 +12,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -26,6 +27,7 @@ from kennel.client.errors import ApiError
 from kennel.settings import KennelSettings
 from kennel.stack.redis import (
     explain_end,
+    local_redis_url,
     redis_server_program,
     wait_for_redis,
     write_redis_config,
@@ -33,11 +35,23 @@ from kennel.stack.redis import (
 from kennel.stack.supervisor import POLL_SECONDS, Child, Supervisor, choose_port
 from kennel.versions import describe_models, find_default
 from models.environment import host_and_port
-from models.errors import InvalidRequestError, ModelUnavailableError
+from models.errors import (
+    ConflictError,
+    InvalidRequestError,
+    ModelUnavailableError,
+    QueueUnavailableError,
+)
 from models.files import write_atomically
 from models.wire.config import ModelEntry, read_model_config, render_entries
+from worker.queue_health import look_at_queue
+from worker.reconciler import LOCK_NAME
+from worker.settings import WorkerSettings
 
-CONFIG_POLL_SECONDS = 1.0
+CONFIG_POLL_SECONDS: Final = 1.0
+READY_SECONDS: Final = 120.0
+READY_ANSWER_SECONDS: Final = 5.0
+SILENT_SECONDS: Final = 15.0
+"""A reconciler looks every few seconds, a busy worker reports every one."""
 
 
 @dataclass(frozen=True)
@@ -49,64 +63,6 @@ class StackOptions:
     model_server_port: int = 8500
     redis_port: int = 6379
     workers: int = 2
-
-
-@dataclass(frozen=True)
-class StackPlaces:
-    """Where the parts of a stack find each other: folders, and ports that are free."""
-
-    settings: KennelSettings
-    host: str
-    port: int
-    model_server_port: int
-    model_config: Path
-    redis_url: str
-
-
-def stack_processes(places: StackPlaces, workers: int) -> Iterator[Child]:
-    """All but Redis, those that others need first."""
-    env = _environment(places)
-    python = (sys.executable, "-m")
-    yield Child("model-server", (*python, *_model_server(places)), env)
-    yield Child("api", (*python, "service.main"), env)
-    yield Child("reconciler", (*python, "worker.reconciler"), env)
-    for number in range(1, workers + 1):
-        # A worker that is cut off loses nothing: its shard is done again.
-        command = (*python, "worker.main")
-        yield Child(f"worker-{number}", command, env, stop_seconds=3)
-
-
-def _model_server(places: StackPlaces) -> tuple[str, ...]:
-    return (
-        "kennel.cli",
-        "model-server",
-        f"--port={places.model_server_port}",
-        f"--model_config_file={places.model_config}",
-        f"--model_config_file_poll_wait_seconds={CONFIG_POLL_SECONDS}",
-        "--allow_version_labels_for_unavailable_models=true",
-        "--enable_batching",
-    )
-
-
-def _environment(places: StackPlaces) -> dict[str, str]:
-    settings = places.settings
-    return {
-        **os.environ,
-        "KENNEL_HOME": str(settings.home),
-        "RUNS_DIR": str(settings.runs_dir),
-        "INPUT_ROOT": str(settings.inputs),
-        "MODELS_DIR": str(settings.models_dir),
-        "MODEL_SERVER": f"127.0.0.1:{places.model_server_port}",
-        "MODEL_CONFIG_FILE": str(places.model_config),
-        "REDIS_URL": places.redis_url,
-        "HOST": places.host,
-        "PORT": str(places.port),
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-READY_SECONDS = 120.0
-READY_ANSWER_SECONDS = 5.0
 
 
 class LocalStack:
@@ -159,7 +115,7 @@ class LocalStack:
             folder.mkdir(parents=True, exist_ok=True)
         self._model_config.write()
         redis_url = self._start_redis()
-        for child in stack_processes(self._places(redis_url), self._options.workers):
+        for child in self._processes(redis_url):
             self._supervisor.start(child)
 
     def tend(self) -> None:
@@ -216,23 +172,44 @@ class LocalStack:
         wait_for_redis(folder, url, partial(self._supervisor.has_ended, "redis"))
         return url
 
-    def _places(self, redis_url: str) -> StackPlaces:
-        return StackPlaces(
-            settings=self._settings,
-            host=self._options.host,
-            port=self._ports["api"],
-            model_server_port=self._ports["model-server"],
-            model_config=self._model_config.path,
-            redis_url=redis_url,
+    def _processes(self, redis_url: str) -> Iterator[Child]:
+        """All but Redis, those that others need first."""
+        env = self._environment(redis_url)
+        python = (sys.executable, "-m")
+        yield Child("model-server", (*python, *self._model_server_command()), env)
+        yield Child("api", (*python, "service.main"), env)
+        yield Child("reconciler", (*python, "worker.reconciler"), env)
+        for number in range(1, self._options.workers + 1):
+            # A worker that is cut off loses nothing: its shard is done again.
+            command = (*python, "worker.main")
+            yield Child(f"worker-{number}", command, env, stop_seconds=3)
+
+    def _model_server_command(self) -> tuple[str, ...]:
+        return (
+            "kennel.cli",
+            "model-server",
+            f"--port={self._ports['model-server']}",
+            f"--model_config_file={self._model_config.path}",
+            f"--model_config_file_poll_wait_seconds={CONFIG_POLL_SECONDS}",
+            "--allow_version_labels_for_unavailable_models=true",
+            "--enable_batching",
         )
 
-
-def _not_ready(client: Client) -> str:
-    try:
-        status = client.readiness()["status"]
-    except ApiError as error:
-        return str(error)
-    return "" if status == "ready" else f"the API says it is {status}"
+    def _environment(self, redis_url: str) -> dict[str, str]:
+        settings = self._settings
+        return {
+            **os.environ,
+            "KENNEL_HOME": str(settings.home),
+            "RUNS_DIR": str(settings.runs_dir),
+            "INPUT_ROOT": str(settings.inputs),
+            "MODELS_DIR": str(settings.models_dir),
+            "MODEL_SERVER": self.model_server,
+            "MODEL_CONFIG_FILE": str(self._model_config.path),
+            "REDIS_URL": redis_url,
+            "HOST": self._options.host,
+            "PORT": str(self._ports["api"]),
+            "PYTHONUNBUFFERED": "1",
+        }
 
 
 def run_stack(settings: KennelSettings, options: StackOptions) -> None:
@@ -256,6 +233,27 @@ def run_stack(settings: KennelSettings, options: StackOptions) -> None:
     finally:
         stack.stop()
     click.echo("kennel       | stopped; unfinished jobs go on at the next start")
+
+
+def check_stopped(env: Mapping[str, str], home: Path) -> None:
+    """See that no reconciler or worker of *home* is at work, as far as can be seen.
+
+    Raises:
+        ConflictError: one was heard of a moment ago.
+    """
+    settings = WorkerSettings.from_env(env)
+    silent = max(SILENT_SECONDS, 3 * settings.reconcile_seconds)
+    # The default address may be another installation's.
+    given = settings.redis_url if env.get("REDIS_URL") else None
+    url = given or local_redis_url(home / "redis")
+    for who, seconds in (
+        ("a reconciler", _since_reconciler(settings.runs_dir)),
+        ("a worker", _since_worker(url, settings)),
+    ):
+        if seconds is not None and seconds < silent:
+            message = f"{who} of {settings.runs_dir} was heard of {seconds:.0f} s ago"
+            remedy = f"stop the stack, and try again {silent:.0f} s later"
+            raise ConflictError(f"{message}: {remedy}")
 
 
 class LocalModelConfig:
@@ -313,3 +311,27 @@ class LocalModelConfig:
         if default.served:
             self._echo(f"kennel       | serves {describe_models(self._models_dir)}")
         self._echo(f"kennel       | {default.sentence()}")
+
+
+def _since_reconciler(runs_dir: Path) -> float | None:
+    try:
+        return abs(time.time() - (runs_dir / LOCK_NAME).stat().st_mtime)
+    except OSError:
+        return None
+
+
+def _since_worker(redis_url: str | None, settings: WorkerSettings) -> float | None:
+    if redis_url is None:
+        return None
+    try:
+        return look_at_queue(redis_url, settings).silence_seconds
+    except QueueUnavailableError:
+        return None
+
+
+def _not_ready(client: Client) -> str:
+    try:
+        status = client.readiness()["status"]
+    except ApiError as error:
+        return str(error)
+    return "" if status == "ready" else f"the API says it is {status}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -184,7 +184,7 @@ def test_backup_and_restore_bring_everything_back(home: Home, elsewhere: Home) -
     long_ago = time.time() - 3600
     os.utime(training / "run.json", (long_ago, long_ago))
     (home.runs / ".tmp-half").mkdir()
-    backup = home.backup()
+    home.backup()
     result = elsewhere.restore()
 
     assert result.exit_code == 0, result.output
@@ -192,24 +192,20 @@ def test_backup_and_restore_bring_everything_back(home: Home, elsewhere: Home) -
     assert (elsewhere.runs / "job" / "attempts").is_dir()
     restored = elsewhere.runs / "train" / "small" / "run.json"
     assert restored.stat().st_mtime == pytest.approx(long_ago)
-    assert not list(backup.rglob(".tmp-*"))
     assert not list(elsewhere.folder.rglob(".tmp-*"))
 
 
-def test_unchanged_files_are_links_and_changed_ones_copies(home: Home) -> None:
+def test_archive_is_read_without_kennel(home: Home, tmp_path: Path) -> None:
     home.publish(1)
-    first = home.backup()
-    home.publish(2)
-    second = home.backup()
-    third = home.backup("--full")
+    (home.models / "new\nline \\.json").write_text("{}")
+    backup = home.backup()
+    (tmp_path / "out").mkdir()
+    for command in (["tar", "xf", str(backup)], ["sha256sum", "-c", "SHA256SUMS"]):
+        subprocess.run(command, cwd=tmp_path / "out", check=True, capture_output=True)
 
-    inodes = [
-        (each / "models/pets/1/saved_model.pb").stat().st_ino
-        for each in (first, second, third)
-    ]
-    assert inodes[0] == inodes[1] != inodes[2]
-    assert (first / "models/models.config").read_text() == "newest 1"
-    assert (second / "models/models.config").read_text() == "newest 2"
+    extracted = tmp_path / "out" / "models" / "pets" / "1" / "saved_model.pb"
+    original = home.models / "pets" / "1" / "saved_model.pb"
+    assert extracted.read_bytes() == original.read_bytes()
 
 
 def test_only_the_newest_are_kept(home: Home, elsewhere: Home) -> None:
@@ -221,9 +217,8 @@ def test_only_the_newest_are_kept(home: Home, elsewhere: Home) -> None:
     assert elsewhere.contents() == home.contents()
 
 
-def test_full_disk_is_told_and_the_next_backup_goes_on(home: Home) -> None:
-    home.publish(1, size=1000)
-    home.publish(2, size=5_000_000)
+def test_full_disk_is_told_and_the_next_backup_is_whole(home: Home) -> None:
+    home.publish(1, size=5_000_000)
     command = (sys.executable, "-m", "kennel.cli", "backup", str(home.backups))
     limits = (1_000_000, 1_000_000)
     run = subprocess.run(
@@ -234,57 +229,50 @@ def test_full_disk_is_told_and_the_next_backup_goes_on(home: Home) -> None:
         text=True,
         check=False,
     )
-    names = [each.name for each in home.backups.iterdir()]
-    result = home.kennel("backup", str(home.backups), "--json")
+    left = names(home)
+    (home.backups / ".tmp-2026-11-21T020000.000000Z.tar-killed").write_text("x")
+    backup = home.backup()
 
     assert run.returncode == 1
     assert "the disk that holds the backups is full" in run.stderr
-    assert all(name.startswith(".tmp-") for name in names)
-    assert names
-    found = json.loads(result.stdout)
-    assert found["copied_files"] < found["files"]
-    assert not list(home.backups.glob(".tmp-*"))
-
-
-def test_draft_that_lost_bytes_with_the_power_is_not_relied_on(
-    home: Home, elsewhere: Home
-) -> None:
-    home.publish(1)
-    backup = home.backup()
-    copied = backup / "models/pets/1/saved_model.pb"
-    copied.write_bytes(bytes(copied.stat().st_size))
-    (backup / "backup.json").unlink()
-    backup.rename(home.backups / ".tmp-killed")
-    home.backup()
-
-    assert elsewhere.restore().exit_code == 0
-    assert elsewhere.contents() == home.contents()
+    assert left == []
+    assert names(home) == [backup.name]
 
 
 def test_job_that_is_deleted_while_it_is_copied_is_left_out(
     home: Home, elsewhere: Home
 ) -> None:
-    """All of it or nothing: the backup begins anew, and links what it had."""
+    """All of it or nothing; what comes after it is whole."""
     home.publish(1)
-    job = home.runs / "job"
-    job.mkdir(parents=True)
+    for name in ("job", "later"):
+        (home.runs / name).mkdir(parents=True)
     for number in range(4000):
-        (job / f"{number}.json").write_text("{}")
+        (home.runs / "job" / f"{number}.json").write_text("{}")
+    (home.runs / "later" / "manifest.json").write_text("{}")
     done = threading.Event()
 
     def delete() -> None:
-        wait_until(lambda: any(home.backups.glob(".tmp-*/runs/job/1*")), 30)
-        job.rename(home.runs / ".tmp-gone")
+        wait_until(lambda: half_written(home.backups), 30)
+        (home.runs / "job").rename(home.runs / ".tmp-gone")
         done.set()
 
     deleting = threading.Thread(target=delete)
     deleting.start()
-    backup = home.backup()
+    home.backup()
     deleting.join()
 
     assert done.is_set()
-    assert not (backup / "runs" / "job").exists()
     assert elsewhere.restore().exit_code == 0
+    assert elsewhere.contents() == {
+        path: content
+        for path, content in home.contents().items()
+        if ".tmp-gone" not in path
+    }
+    assert not (elsewhere.runs / "job").exists()
+
+
+def half_written(backups: Path) -> bool:
+    return any(each.stat().st_size > 200_000 for each in backups.glob(".tmp-*"))
 
 
 def test_links_are_named_and_not_followed(home: Home, tmp_path: Path) -> None:
@@ -293,7 +281,8 @@ def test_links_are_named_and_not_followed(home: Home, tmp_path: Path) -> None:
     result = home.kennel("backup", str(home.backups))
 
     assert "models/pets/1/link" in result.stderr
-    assert not list(home.backups.rglob("link"))
+    with tarfile.open(home.backups / names(home)[0]) as archive:
+        assert not [name for name in archive.getnames() if "link" in name]
 
 
 def test_target_must_be_a_folder_for_backups_alone(home: Home, tmp_path: Path) -> None:
@@ -315,8 +304,11 @@ def test_check_names_what_is_damaged(home: Home, elsewhere: Home) -> None:
     home.publish(1)
     backup = home.backup()
     sound = home.kennel("backup", str(home.backups), "--check")
-    damaged = backup / "models/pets/1/saved_model.pb"
-    damaged.write_bytes(b"x" * damaged.stat().st_size)
+    with tarfile.open(backup) as archive:
+        offset = archive.getmember("models/pets/1/saved_model.pb").offset_data
+    with backup.open("r+b") as stream:
+        stream.seek(offset)
+        stream.write(b"x" * 1000)
     found = home.kennel("backup", str(home.backups), "--check")
     refused = elsewhere.restore()
 
@@ -327,15 +319,15 @@ def test_check_names_what_is_damaged(home: Home, elsewhere: Home) -> None:
     assert elsewhere.contents() == {}
 
 
-@pytest.mark.parametrize("lost", ["backup.json", "files.jsonl"])
-def test_half_a_backup_is_none(home: Home, elsewhere: Home, lost: str) -> None:
+def test_half_a_backup_is_none(home: Home, elsewhere: Home) -> None:
     home.publish(1)
-    (home.backup() / lost).unlink()
+    backup = home.backup()
+    os.truncate(backup, backup.stat().st_size // 2)
     result = elsewhere.restore()
 
-    assert result.exit_code in {1, 2}
-    assert "backup" in result.stderr
-    assert not elsewhere.folder.exists()
+    assert result.exit_code == 1
+    assert "no complete backup" in result.stderr
+    assert elsewhere.contents() == {}
 
 
 def test_occupied_home_is_replaced_only_by_force(home: Home, elsewhere: Home) -> None:
@@ -489,23 +481,6 @@ def test_much_smaller_backup_pushes_no_good_one_out(home: Home) -> None:
     assert home.backup("--keep", "1").exists()
 
 
-def test_what_a_small_backup_lacked_is_linked_again(home: Home) -> None:
-    for version in range(1, 6):
-        home.publish(version)
-    good = home.backup()
-    home.models.rename(home.folder / "unmounted")
-    home.publish(9)
-    shutil.copy2(home.folder / "unmounted/models.config", home.models)
-    small = home.kennel("backup", str(home.backups))
-    shutil.rmtree(home.models)
-    (home.folder / "unmounted").rename(home.models)
-    whole = home.backup()
-    path = Path("models", CARD.name, "3", "saved_model.pb")
-
-    assert small.exit_code == 1
-    assert (whole / path).samefile(good / path)
-
-
 def test_few_large_files_count_as_much_as_many_small_ones(home: Home) -> None:
     home.publish(1, size=100_000)
     for number in range(9):
@@ -532,51 +507,20 @@ def test_photos_of_jobs_may_go_without_a_word(home: Home) -> None:
     assert len(names(home)) == 1
 
 
-def test_good_backups_outlive_empty_ones_of_before(home: Home) -> None:
-    home.publish(1)
-    good = home.backup()
-    emptied = home.backups / "2990-01-01T000000.000000Z"
-    hollow(home.backup(), emptied)
-    checked = home.kennel("backup", str(home.backups), "--check")
-    restored = home.restore(None, "--force")
-    before = home.contents()
-    named = home.restore(emptied, "--force")
-    home.backup("--keep", "3")
-
-    assert [each.exit_code for each in (checked, restored, named)] == [1, 1, 2]
-    assert "as they were written" not in checked.output
-    assert "no files" in checked.stderr
-    assert home.contents() == before
-    assert good.exists()
-
-
-def hollow(backup: Path, emptied: Path) -> None:
-    """What a backup of nothing looked like: complete, with two folders in it."""
-    lines = (backup / "files.jsonl").read_text().splitlines(keepends=True)
-    folders = "".join(each for each in lines if json.loads(each)[0].endswith("/"))
-    head = json.loads((backup / "backup.json").read_text())
-    head |= {"files": 0, "size": 0}
-    head["files_sha256"] = hashlib.sha256(folders.encode()).hexdigest()
-    shutil.rmtree(backup)
-    emptied.mkdir()
-    (emptied / "files.jsonl").write_text(folders)
-    (emptied / "backup.json").write_text(json.dumps(head))
-
-
 def test_check_wants_a_finished_backup(home: Home, tmp_path: Path) -> None:
     home.publish(1)
     backup = home.backup()
     (tmp_path / "nothing").mkdir()
-    (backup / "backup.json").unlink()
-    unfinished = backup.rename(home.backups / ".tmp-killed")
+    (tmp_path / "thesis.tex").write_text("x")
+    killed = backup.rename(home.backups / ".tmp-killed")
+    os.truncate(killed, 4096)
     results = [
-        home.kennel("backup", str(place), "--check")
-        for place in (tmp_path / "nothing", tmp_path / "absent", unfinished)
+        home.kennel("backup", str(tmp_path / place), "--check")
+        for place in ("nothing", "absent", killed, "thesis.tex")
     ]
 
-    assert [each.exit_code for each in results] == [1, 1, 1]
-    assert "no complete backup" in results[0].stderr
-    assert "unfinished" in results[2].stderr
+    assert [each.exit_code for each in results] == [1, 1, 1, 1]
+    assert all("no complete backup" in each.stderr for each in results)
     assert not any(each.stdout for each in results)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from export.data.splits import read_split
-from kennel.backup.listing import HEAD, read_head
 from models.contract import MAX_CARD_LEVELS, ModelCard
 from models.errors import (
     DatasetError,
@@ -58,7 +57,6 @@ def test_card_that_could_not_be_written_again_is_no_card() -> None:
     [
         (ROLLOUTS_FILE, read_rollouts, KennelError),
         ("split.json", read_split, DatasetError),
-        (HEAD, lambda path: read_head(path.parent), KennelError),
     ],
 )
 def test_deep_file_is_named(
