@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         Score,
         WorstImage,
     )
-    from kennel.kaggle.calls import KaggleCalls
 
 
 _NAMED: Final = 10
@@ -152,7 +151,6 @@ def _print_worst(worst: tuple[WorstImage, ...]) -> None:
         )
 
 
-_CSV_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _TIMEOUT_OPTION = click.option(
     "--timeout",
     type=click.FloatRange(min=1),
@@ -180,11 +178,11 @@ def kaggle() -> None:
     "'vgg16, clip 0.985'; kennel kaggle submit s.csv --competition NAME --message second "
     "--sample sample_submission.csv"
 )
-@click.argument("csv", type=_CSV_FILE)
+@click.argument("csv", type=_FILE)
 @click.option("--competition", required=True, help="Last part of its address.")
 @click.option("--message", required=True, help="What Kaggle shows beside the score.")
 @click.option(
-    "--sample", type=_CSV_FILE, help="The competition's sample: same header, same ids."
+    "--sample", type=_FILE, help="The competition's sample: same header, same ids."
 )
 @_TIMEOUT_OPTION
 @JSON_OPTION
@@ -198,6 +196,7 @@ def submit(
 ) -> None:
     """Check CSV, then hand it in once."""
     from export.scoring.csv_files import check_submission
+    from kennel.kaggle.calls import submit as submit_csv
 
     checked = check_submission(csv, sample)
     click.echo(
@@ -205,7 +204,7 @@ def submit(
         f"{checked.size_bytes:,} bytes, SHA-256 {checked.sha256}",
         err=True,
     )
-    answer = _calls(competition, timeout).submit(csv, message)
+    answer = submit_csv(csv, competition, message, os.environ, timeout)
     if as_json:
         facts = {**dataclasses.asdict(checked), "path": str(csv)}
         click.echo(json.dumps({"competition": competition, **answer, "file": facts}))
@@ -223,18 +222,14 @@ def submit(
 @JSON_OPTION
 def submissions(competition: str, timeout: float, as_json: bool) -> None:
     """List your latest submissions to COMPETITION with their scores."""
-    found = _calls(competition, timeout).submissions()
+    from kennel.kaggle.calls import list_submissions
+
+    found = list_submissions(competition, os.environ, timeout)
     if as_json:
         click.echo(json.dumps(found))
         return
     for each in found:
         click.echo(_submission_line(each))
-
-
-def _calls(competition: str, timeout: float) -> KaggleCalls:
-    from kennel.kaggle.calls import KaggleCalls
-
-    return KaggleCalls(competition, os.environ, timeout)
 
 
 def _submission_line(found: dict[str, Any]) -> str:

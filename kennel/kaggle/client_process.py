@@ -28,8 +28,12 @@ def main() -> None:
     tell = _private_stdout()
     api: Any = None
     try:
-        api = _sign_in()
-        tell({"answer": _WORK[request["do"]](api, request, tell)})
+        api = import_module("kaggle").api
+        if api.CONFIG_NAME_AUTH_METHOD not in api.config_values:
+            # It was tried by the import, which keeps the reason for itself.
+            api.authenticate()
+        work = _submit if request["do"] == "submit" else _submissions
+        tell(work(api, request, tell))
     except ImportError:
         tell({"trouble": {"kind": "not_installed"}})
     except SystemExit:
@@ -53,38 +57,31 @@ def _private_stdout() -> Callable[[dict[str, Any]], None]:
     return tell
 
 
-def _sign_in() -> Any:
-    api = import_module("kaggle").api
-    if api.CONFIG_NAME_AUTH_METHOD not in api.config_values:
-        # It was tried by the import, which keeps the reason for itself.
-        api.authenticate()
-    return api
-
-
-def _submit(api: Any, request: dict[str, Any], tell: Callable[..., None]) -> Any:
+def _submit(
+    api: Any, request: dict[str, Any], tell: Callable[..., None]
+) -> dict[str, Any]:
     upload = api.upload_complete
+    client = import_module("kaggle.api.kaggle_api_extended")
 
     def watched(*arguments: Any, **options: Any) -> Any:
         result = upload(*arguments, **options)
         # Said before the next call: if no answer to that comes, it counts.
-        if result == complete:
+        if result == client.ResumableUploadResult.COMPLETE:
             tell({"uploaded": True})
         return result
 
-    client = import_module("kaggle.api.kaggle_api_extended")
-    complete = client.ResumableUploadResult.COMPLETE
     api.upload_complete = watched
     answer = api.competition_submit(
         request["csv"], request["message"], request["competition"], quiet=True
     )
     if answer.message == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-        raise _UploadFailedError
-    return {"ref": answer.ref, "message": _cleaned(answer.message, api)}
+        return {"trouble": {"kind": "upload_failed"}}
+    return {"answer": {"ref": answer.ref, "message": _cleaned(answer.message, api)}}
 
 
-def _submissions(api: Any, request: dict[str, Any], _: Callable[..., None]) -> Any:
+def _submissions(api: Any, request: dict[str, Any], _: object) -> dict[str, Any]:
     found = api.competition_submissions(request["competition"]) or []
-    return [_submission(each) for each in found if each is not None]
+    return {"answer": [_submission(each) for each in found if each is not None]}
 
 
 def _submission(found: Any) -> dict[str, Any]:
@@ -100,29 +97,17 @@ def _submission(found: Any) -> dict[str, Any]:
     }
 
 
-_WORK: dict[str, Callable[[Any, dict[str, Any], Callable[..., None]], Any]] = {
-    "submit": _submit,
-    "submissions": _submissions,
-}
-
-
-class _UploadFailedError(Exception):
-    pass
-
-
 def _trouble(error: Exception, api: Any) -> dict[str, Any]:
-    if isinstance(error, _UploadFailedError):
-        return {"kind": "upload_failed"}
     response = getattr(error, "response", None)
     if response is not None:
-        detail = _cleaned(_said(response), api)
+        detail = _cleaned(_detail(response), api)
         return {"kind": "refused", "status": response.status_code, "detail": detail}
     # requests' own errors are OSErrors, a page that is no JSON is a ValueError as well.
     unreachable = isinstance(error, OSError) and not isinstance(error, ValueError)
     return {"kind": "unreachable" if unreachable else type(error).__name__}
 
 
-def _said(response: Any) -> str:
+def _detail(response: Any) -> str:
     try:
         return str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
