@@ -318,7 +318,7 @@ def restore(source: Path, force: bool, only: str | None, as_json: bool) -> None:
     Jobs that were unfinished go on at the next start, with an empty Redis too.
     """
     from kennel.backup import find_backup, restore_backup
-    from kennel.stack.local_stack import check_stopped
+    from kennel.doctor.jobs import check_stopped
 
     found = find_backup(source, sound=True)
     check_stopped(os.environ, KennelSettings.from_env(os.environ).home)

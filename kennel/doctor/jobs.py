@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from kennel.doctor.deployment import Deployment, Finding, fail, ok, unknown, warn
+from kennel.stack.redis import local_redis_url
 from models import VERSION
-from models.errors import QueueUnavailableError
+from models.errors import ConflictError, QueueUnavailableError
 from worker.process import WORKER_TTL_SECONDS
 from worker.queue_health import QueueFacts, look_at_queue
 from worker.reconciler import LOCK_NAME
 from worker.registered import RegisteredWorker
 from worker.run import Run
 from worker.runs import all_runs
+from worker.settings import WorkerSettings
 
 STALLED_SECONDS: Final = 900.0
 """Longer than a shard takes, or waits for a model by default."""
 
+OLD_SECONDS: Final = 600.0
+"""Work is queued only as far as workers are about to take it: a few shards ahead."""
+
+SILENT_SECONDS: Final = 15.0
+"""A reconciler looks every few seconds, a busy worker reports every one."""
+
 _NAMED: Final = 5
-_LOOKS: Final = 5
 _SKEW_SECONDS: Final = 1.0
 _MAX_SKEW_SECONDS: Final = 4.0
 """Half of the silence after which a worker is taken for dead."""
+
+_WORKER_SKEW_SECONDS: Final = 2.0
+_MAX_WORKER_SKEW_SECONDS: Final = 30.0
 
 
 def check_jobs(deployment: Deployment) -> Iterator[Finding]:
@@ -41,6 +51,38 @@ def check_jobs(deployment: Deployment) -> Iterator[Finding]:
         yield _clock(queue.clock_ahead_seconds)
     yield _reconciler(runs_dir, deployment.worker.reconcile_seconds)
     yield _progress(unfinished)
+
+
+def check_stopped(env: Mapping[str, str], home: Path) -> None:
+    """See that no reconciler or worker of *home* is at work, as far as can be seen.
+
+    Raises:
+        ConflictError: one was heard of a moment ago.
+    """
+    settings = WorkerSettings.from_env(env)
+    silent = max(SILENT_SECONDS, 3 * settings.reconcile_seconds)
+    # The default address may be another installation's.
+    given = settings.redis_url if env.get("REDIS_URL") else None
+    for who, seconds in (
+        ("a reconciler", _reconciler_silence(settings.runs_dir)),
+        (
+            "a worker",
+            _worker_silence(given or local_redis_url(home / "redis"), settings),
+        ),
+    ):
+        if seconds is not None and seconds < silent:
+            message = f"{who} of {settings.runs_dir} was heard of {seconds:.0f} s ago"
+            remedy = f"stop the stack, and try again {silent:.0f} s later"
+            raise ConflictError(f"{message}: {remedy}")
+
+
+def check_fleet(queue: QueueFacts, unfinished: int) -> Iterator[Finding]:
+    """The workers that are there, and how long the first in the queue has waited."""
+    yield _workers(queue, unfinished)
+    if queue.workers:
+        yield _versions(queue.workers)
+        yield _clocks(queue.workers)
+    yield _oldest(queue.oldest_seconds)
 
 
 def _orphans(queue: QueueFacts) -> Finding:
@@ -64,15 +106,29 @@ def _clock(ahead_seconds: float) -> Finding:
 
 def _reconciler(runs_dir: Path, interval_seconds: float) -> Finding:
     remedy = "start one, or two: python -m worker.reconciler"
-    try:
-        looked = (runs_dir / LOCK_NAME).stat().st_mtime
-    except OSError:
+    silence = _reconciler_silence(runs_dir)
+    if silence is None:
         return fail("reconciler", f"none has ever looked into {runs_dir}", remedy)
-    age_seconds = max(0.0, time.time() - looked)
-    seen = f"looked for lost work {age_seconds:.0f} s ago"
-    if age_seconds > max(15.0, _LOOKS * interval_seconds):
+    seen = f"looked for lost work {silence:.0f} s ago"
+    if silence > max(SILENT_SECONDS, 5 * interval_seconds):
         return fail("reconciler", seen, remedy)
     return ok("reconciler", seen)
+
+
+def _reconciler_silence(runs_dir: Path) -> float | None:
+    try:
+        return abs(time.time() - (runs_dir / LOCK_NAME).stat().st_mtime)
+    except OSError:
+        return None
+
+
+def _worker_silence(redis_url: str | None, settings: WorkerSettings) -> float | None:
+    if redis_url is None:
+        return None
+    try:
+        return look_at_queue(redis_url, settings).silence_seconds
+    except QueueUnavailableError:
+        return None
 
 
 def _progress(unfinished: list[Run]) -> Finding:
@@ -98,23 +154,6 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-OLD_SECONDS: Final = 600.0
-"""Work is queued only as far as workers are about to take it: a few shards ahead."""
-
-_WORKER_SKEW_SECONDS: Final = 2.0
-_MAX_WORKER_SKEW_SECONDS: Final = 30.0
-_MOST_NAMED: Final = 5
-
-
-def check_fleet(queue: QueueFacts, unfinished: int) -> Iterator[Finding]:
-    """The workers that are there, and how long the first in the queue has waited."""
-    yield _workers(queue, unfinished)
-    if queue.workers:
-        yield _versions(queue.workers)
-        yield _clocks(queue.workers)
-    yield _oldest(queue.oldest_seconds)
 
 
 def _workers(queue: QueueFacts, unfinished: int) -> Finding:
@@ -174,5 +213,5 @@ def _oldest(seconds: float | None) -> Finding:
 
 def _named(names: Iterable[str]) -> str:
     shown = sorted(names)
-    more = f" and {len(shown) - _MOST_NAMED} more" if len(shown) > _MOST_NAMED else ""
-    return ", ".join(shown[:_MOST_NAMED]) + more
+    more = f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+    return ", ".join(shown[:_NAMED]) + more

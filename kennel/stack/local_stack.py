@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,6 @@ from kennel.client.errors import ApiError
 from kennel.settings import KennelSettings
 from kennel.stack.redis import (
     explain_end,
-    local_redis_url,
     redis_server_program,
     wait_for_redis,
     write_redis_config,
@@ -35,23 +34,13 @@ from kennel.stack.redis import (
 from kennel.stack.supervisor import POLL_SECONDS, Child, Supervisor, choose_port
 from kennel.versions import describe_models, find_default
 from models.environment import host_and_port
-from models.errors import (
-    ConflictError,
-    InvalidRequestError,
-    ModelUnavailableError,
-    QueueUnavailableError,
-)
+from models.errors import InvalidRequestError, ModelUnavailableError
 from models.files import write_atomically
 from models.wire.config import ModelEntry, read_model_config, render_entries
-from worker.queue_health import look_at_queue
-from worker.reconciler import LOCK_NAME
-from worker.settings import WorkerSettings
 
 CONFIG_POLL_SECONDS: Final = 1.0
 READY_SECONDS: Final = 120.0
 READY_ANSWER_SECONDS: Final = 5.0
-SILENT_SECONDS: Final = 15.0
-"""A reconciler looks every few seconds, a busy worker reports every one."""
 
 
 @dataclass(frozen=True)
@@ -235,27 +224,6 @@ def run_stack(settings: KennelSettings, options: StackOptions) -> None:
     click.echo("kennel       | stopped; unfinished jobs go on at the next start")
 
 
-def check_stopped(env: Mapping[str, str], home: Path) -> None:
-    """See that no reconciler or worker of *home* is at work, as far as can be seen.
-
-    Raises:
-        ConflictError: one was heard of a moment ago.
-    """
-    settings = WorkerSettings.from_env(env)
-    silent = max(SILENT_SECONDS, 3 * settings.reconcile_seconds)
-    # The default address may be another installation's.
-    given = settings.redis_url if env.get("REDIS_URL") else None
-    url = given or local_redis_url(home / "redis")
-    for who, seconds in (
-        ("a reconciler", _since_reconciler(settings.runs_dir)),
-        ("a worker", _since_worker(url, settings)),
-    ):
-        if seconds is not None and seconds < silent:
-            message = f"{who} of {settings.runs_dir} was heard of {seconds:.0f} s ago"
-            remedy = f"stop the stack, and try again {silent:.0f} s later"
-            raise ConflictError(f"{message}: {remedy}")
-
-
 class LocalModelConfig:
     """A file that follows what is served from a folder of models; one owner."""
 
@@ -311,22 +279,6 @@ class LocalModelConfig:
         if default.served:
             self._echo(f"kennel       | serves {describe_models(self._models_dir)}")
         self._echo(f"kennel       | {default.sentence()}")
-
-
-def _since_reconciler(runs_dir: Path) -> float | None:
-    try:
-        return abs(time.time() - (runs_dir / LOCK_NAME).stat().st_mtime)
-    except OSError:
-        return None
-
-
-def _since_worker(redis_url: str | None, settings: WorkerSettings) -> float | None:
-    if redis_url is None:
-        return None
-    try:
-        return look_at_queue(redis_url, settings).silence_seconds
-    except QueueUnavailableError:
-        return None
 
 
 def _not_ready(client: Client) -> str:

@@ -56,6 +56,7 @@ def test_the_processes_import_only_what_their_image_holds(tmp_path: Path) -> Non
         *("service.main", "service.app", "worker.main", "worker.reconciler"),
         "worker.alive",
         *("kennel.cli", "kennel.commands.operations", "kennel.doctor.examination"),
+        "kennel.backup",
     )
 
     answer = subprocess.run(
