@@ -11,173 +11,60 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias, Unpack
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 from kennel.client.answers import Answer, Job, having
 from kennel.client.errors import ApiBusyError, ApiUnreachableError, JobFailedError
 from kennel.client.predict import Image, Predictions, image_form
-from kennel.client.transport import (
-    Call,
-    JobOptions,
-    PredictOptions,
-    Transport,
-    VersionChoice,
-    query_path,
-)
-from kennel.client.uploads import LeftOut, Sent, submit_call
+from kennel.client.transport import Request, Transport, query_path
+from kennel.client.uploads import LeftOut, Sent, submit_request
 from models.errors import ConflictError, NotFoundError, quoted
 from models.files import write_atomically
 
+PAGE: Final = 500
+"""Jobs in one answer, as many as the API allows."""
 
-class JobCalls:
-    """What a client can do with jobs."""
+CANDIDATES: Final = 10
+"""As many jobs are named where the beginning of an id fits several."""
 
-    def __init__(self, transport: Transport) -> None:
-        """Ask through *transport*."""
-        self._transport = transport
-
-    def submit(
-        self,
-        source: str | Path,
-        *,
-        on_sent: Sent | None = None,
-        on_left_out: LeftOut | None = None,
-        **options: Unpack[JobOptions],
-    ) -> Job:
-        """Start a job; once this returns, it ends with a CSV or with a reason.
-
-        *source* is the name of a folder below the service's INPUT_ROOT if it is a
-        string; a `Path` is an archive or a folder here, which is uploaded. So it is for
-        *manifest* and *sample_submission*: a `Path` is a CSV file here. Repeating is
-        safe: the client makes an Idempotency-Key for each call of this method.
-
-        Raises:
-            ApiError: the API refused or cannot be reached.
-            InvalidRequestError: there is no such folder, archive or CSV file here.
-            OSError: it cannot be read.
-        """
-        call = submit_call(source, options, on_sent, on_left_out)
-        return self._transport.ask_json(call, Job.from_json)
-
-    def job(self, job_id: str) -> Job:
-        """One job now.
-
-        Raises:
-            ApiError: there is none, the API refused or cannot be reached.
-        """
-        call = Call("GET", _job_path(job_id))
-        return self._transport.ask_json(call, Job.from_json)
-
-    def jobs(self, *, state: str | None = None, limit: int | None = None) -> list[Job]:
-        """The newest *limit* jobs (default: all), newest first, in *state* if given.
-
-        Raises:
-            ApiError: the API refused or cannot be reached.
-        """
-        return list(list_jobs(self._transport.ask_json, state, limit))
-
-    def full_id(self, start: str) -> str:
-        """The id of the one job whose id begins with *start*.
-
-        Raises:
-            NotFoundError: there is none.
-            ConflictError: there are several; the message lists them.
-            ApiError: the API refused or cannot be reached.
-        """
-        return find_id(self._transport.ask_json, start)
-
-    def scores(self, job_id: str) -> dict[str, Any]:
-        """What the result of a succeeded job looks like: GET /v1/jobs/{id}/scores.
-
-        Raises:
-            ApiError: the API refused or cannot be reached.
-        """
-        return self._transport.ask_json(Call("GET", _job_path(job_id, "/scores")), dict)
-
-    def report(self, job_id: str) -> dict[str, Any]:
-        """What a succeeded job did and lost, as GET /v1/jobs/{id}/report says.
-
-        Raises:
-            ApiError: the API refused or cannot be reached.
-        """
-        call = Call("GET", _job_path(job_id, "/report"))
-        return self._transport.ask_json(call, having("job", "images", "csv_sha256"))
-
-    def wait(
-        self,
-        job_id: str,
-        on_progress: Callable[[Job], None] | None = None,
-        *,
-        timeout_seconds: float | None = None,
-    ) -> Job:
-        """The job when it has succeeded; *on_progress* is called at every look.
-
-        Raises:
-            JobFailedError: it failed or was cancelled.
-            TimeoutError: *timeout_seconds* have passed.
-            ApiError: the API refused, or stays away for a minute.
-        """
-        look = partial(self.job, job_id)
-        return wait_for_job(look, on_progress, timeout_seconds)
-
-    def download(self, job_id: str, to: Path) -> Path:
-        """Write the CSV of a succeeded job to *to*, all of it or nothing.
-
-        Raises:
-            ApiError: it is not there, the API refused or cannot be reached.
-            OSError: it cannot be written.
-        """
-        write_atomically(to, self.submission(job_id))
-        return to
-
-    def submission(self, job_id: str) -> bytes:
-        """The CSV of a succeeded job.
-
-        Raises:
-            ApiError: it is not there, the API refused or cannot be reached.
-        """
-        call = Call("GET", _job_path(job_id, "/submission.csv"))
-        return self._transport.ask(call)
-
-    def cancel(self, job_id: str) -> Job:
-        """End a job without a CSV; what it has computed stays for a retry.
-
-        Raises:
-            ApiError: it is over, the API refused or cannot be reached.
-        """
-        call = Call("POST", _job_path(job_id, "/cancel"), repeatable=False)
-        return self._transport.ask_json(call, Job.from_json)
-
-    def delete(self, job_id: str) -> None:
-        """Delete a job that is over, with its CSV and its uploaded photos.
-
-        Raises:
-            ApiError: it is not over, the API refused or cannot be reached.
-        """
-        call = Call("DELETE", _job_path(job_id), repeatable=False)
-        self._transport.send(call)
-
-    def retry(self, job_id: str) -> Job:
-        """Let a failed or cancelled job go on from what is done.
-
-        Raises:
-            ApiError: it is neither, the API refused or cannot be reached.
-        """
-        call = Call("POST", _job_path(job_id, "/retry"), repeatable=False)
-        return self._transport.ask_json(call, Job.from_json)
-
-
-def _job_path(job_id: str, part: str = "") -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}{part}"
-
+POLL_SECONDS: Final = 0.5
+AWAY_SECONDS: Final = 60.0
+"""A restarting API is waited for this long: the job goes on without it."""
 
 _ROLLOUT: Final = ("id", "model", "state", "stable", "canary", "percent", "started")
+_Content = TypeVar("_Content")
 
 
-class Client(JobCalls):
+class VersionChoice(TypedDict, total=False):
+    """Which model, and which version of it; without them the default model's newest."""
+
+    model: str | None
+    version: int | str | None
+    label: str | None
+    clip: float | str | None
+
+
+class PredictOptions(VersionChoice, total=False):
+    """The query of a prediction; None is the default."""
+
+    top: int | None
+
+
+class JobOptions(VersionChoice, total=False):
+    """The members of a job; None is the default."""
+
+    format: str | None
+    on_unreadable: str | None
+    max_unreadable: str | int | None
+    positive: str | None
+    priority: str | None
+    manifest: str | Path | None
+    sample_submission: str | Path | None
+
+
+class Client:
     """One Kennel API; thread-safe; a context manager."""
 
     def __init__(
@@ -196,7 +83,7 @@ class Client(JobCalls):
         Raises:
             InvalidRequestError: the address or the key cannot be one.
         """
-        super().__init__(Transport(url, api_key, timeout_seconds, retries))
+        self._transport = Transport(url, api_key, timeout_seconds, retries)
 
     def __enter__(self) -> Self:
         """The client itself."""
@@ -223,9 +110,7 @@ class Client(JobCalls):
         """
         if isinstance(images, Path | str | bytes):
             images = [images]
-        return Answer.joined(
-            Predictions(self._transport.ask_json, query).answers(images)
-        )
+        return Answer.joined(Predictions(self._transport, query).answers(images))
 
     def predict_each(
         self, images: Iterable[Image], **query: Unpack[PredictOptions]
@@ -240,7 +125,7 @@ class Client(JobCalls):
             ApiError: no other image would be answered either: the API refused, or
                 cannot be reached.
         """
-        requests = Predictions(self._transport.ask_json, query, keep_going=True)
+        requests = Predictions(self._transport, query, keep_going=True)
         return requests.answers(images)
 
     def explain(
@@ -260,8 +145,169 @@ class Client(JobCalls):
         """
         body, kind = image_form(image)
         path = query_path("/v1/explain", {**query, "class": class_name})
-        call = Call("POST", path, {"Content-Type": kind}, lambda: body)
-        return self._transport.ask_json(call, dict)
+        request = Request("POST", path, {"Content-Type": kind}, lambda: body)
+        return self._transport.send_json(request, dict)
+
+    def submit(
+        self,
+        source: str | Path,
+        *,
+        on_sent: Sent | None = None,
+        on_left_out: LeftOut | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Job:
+        """Start a job; once this returns, it ends with a CSV or with a reason.
+
+        *source* is the name of a folder below the service's INPUT_ROOT if it is a
+        string; a `Path` is an archive or a folder here, which is uploaded. So it is for
+        *manifest* and *sample_submission*: a `Path` is a CSV file here. Repeating is
+        safe: the client makes an Idempotency-Key for each call of this method.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+            InvalidRequestError: there is no such folder, archive or CSV file here.
+            OSError: it cannot be read.
+        """
+        request = submit_request(source, options, on_sent, on_left_out)
+        return self._transport.send_json(request, Job.from_json)
+
+    def job(self, job_id: str) -> Job:
+        """One job now.
+
+        Raises:
+            ApiError: there is none, the API refused or cannot be reached.
+        """
+        return self._get(_job_path(job_id), Job.from_json)
+
+    def jobs(self, *, state: str | None = None, limit: int | None = None) -> list[Job]:
+        """The newest *limit* jobs (default: all), newest first, in *state* if given.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        return list(self._pages(limit, state=state))
+
+    def full_id(self, start: str) -> str:
+        """The id of the one job whose id begins with *start*.
+
+        Raises:
+            NotFoundError: there is none.
+            ConflictError: there are several; the message lists them.
+            ApiError: the API refused or cannot be reached.
+        """
+        found = list(self._pages(CANDIDATES + 1, prefix=start)) if start else []
+        # An exact id is no ambiguity, however others go on.
+        if len(found) == 1 or any(job.id == start for job in found):
+            return start if len(found) > 1 else found[0].id
+        if not found:
+            message = (
+                f"there is no job whose id is or begins with {quoted(start)}: kennel "
+                "jobs list shows the jobs"
+            )
+            raise NotFoundError(message, code="job_not_found")
+        lines = (f"\n  {each.id}  {each.state}  {each.input}" for each in found)
+        shown = "".join(list(lines)[:CANDIDATES])
+        more = "\n  and more" if len(found) > CANDIDATES else ""
+        message = f"several job ids begin with {quoted(start)}: give more characters"
+        raise ConflictError(message + shown + more, code="ambiguous_id")
+
+    def wait(
+        self,
+        job_id: str,
+        on_progress: Callable[[Job], None] | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Job:
+        """The job when it has succeeded; *on_progress* is called at every look.
+
+        Raises:
+            JobFailedError: it failed or was cancelled.
+            TimeoutError: *timeout_seconds* have passed.
+            ApiError: the API refused, or stays away for a minute.
+        """
+        began = answered = time.monotonic()
+        while True:
+            try:
+                job = self.job(job_id)
+            except (ApiUnreachableError, ApiBusyError):
+                if time.monotonic() - answered > AWAY_SECONDS:
+                    raise
+            else:
+                answered = time.monotonic()
+                if on_progress is not None:
+                    on_progress(job)
+                if job.is_over:
+                    return _succeeded(job)
+            if (
+                timeout_seconds is not None
+                and time.monotonic() - began > timeout_seconds
+            ):
+                raise TimeoutError(f"the job is not over after {timeout_seconds:g} s")
+            time.sleep(POLL_SECONDS)
+
+    def submission(self, job_id: str) -> bytes:
+        """The CSV of a succeeded job.
+
+        Raises:
+            ApiError: it is not there, the API refused or cannot be reached.
+        """
+        request = Request("GET", _job_path(job_id, "/submission.csv"))
+        return self._transport.send(request)
+
+    def download(self, job_id: str, to: Path) -> Path:
+        """Write the CSV of a succeeded job to *to*, all of it or nothing.
+
+        Raises:
+            ApiError: it is not there, the API refused or cannot be reached.
+            OSError: it cannot be written.
+        """
+        write_atomically(to, self.submission(job_id))
+        return to
+
+    def report(self, job_id: str) -> dict[str, Any]:
+        """What a succeeded job did and lost, as GET /v1/jobs/{id}/report says.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        return self._get(
+            _job_path(job_id, "/report"), having("job", "images", "csv_sha256")
+        )
+
+    def scores(self, job_id: str) -> dict[str, Any]:
+        """What the result of a succeeded job looks like: GET /v1/jobs/{id}/scores.
+
+        Raises:
+            ApiError: the API refused or cannot be reached.
+        """
+        return self._get(_job_path(job_id, "/scores"), dict)
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job without a CSV; what it has computed stays for a retry.
+
+        Raises:
+            ApiError: it is over, the API refused or cannot be reached.
+        """
+        request = Request("POST", _job_path(job_id, "/cancel"), repeatable=False)
+        return self._transport.send_json(request, Job.from_json)
+
+    def retry(self, job_id: str) -> Job:
+        """Let a failed or cancelled job go on from what is done.
+
+        Raises:
+            ApiError: it is neither, the API refused or cannot be reached.
+        """
+        request = Request("POST", _job_path(job_id, "/retry"), repeatable=False)
+        return self._transport.send_json(request, Job.from_json)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that is over, with its CSV and its uploaded photos.
+
+        Raises:
+            ApiError: it is not over, the API refused or cannot be reached.
+        """
+        request = Request("DELETE", _job_path(job_id), repeatable=False)
+        self._transport.send_without_answer(request)
 
     def models(self) -> list[dict[str, Any]]:
         """What is served: each model with its versions and their cards.
@@ -269,8 +315,7 @@ class Client(JobCalls):
         Raises:
             ApiError: the API refused or cannot be reached.
         """
-        call = Call("GET", "/v1/models")
-        return self._transport.ask_json(call, lambda answer: list(answer["models"]))
+        return self._get("/v1/models", lambda answer: list(answer["models"]))
 
     def model(self, name: str) -> dict[str, Any]:
         """One served model with its versions, newest first, and their cards.
@@ -278,8 +323,7 @@ class Client(JobCalls):
         Raises:
             ApiError: the API refused (status 404: no such model) or cannot be reached.
         """
-        call = Call("GET", f"/v1/models/{quote(name)}")
-        return self._transport.ask_json(call, having("versions"))
+        return self._get(f"/v1/models/{quote(name)}", having("versions"))
 
     def rollout(self, name: str) -> dict[str, Any]:
         """A model's last rollout, with the comparison of its two versions.
@@ -287,8 +331,7 @@ class Client(JobCalls):
         Raises:
             ApiError: the API refused (status 404: it had none) or cannot be reached.
         """
-        call = Call("GET", f"/v1/models/{quote(name)}/rollout")
-        return self._transport.ask_json(call, having(*_ROLLOUT))
+        return self._get(f"/v1/models/{quote(name)}/rollout", having(*_ROLLOUT))
 
     def readiness(self) -> dict[str, Any]:
         """What GET /readyz says of the parts at this moment.
@@ -298,8 +341,8 @@ class Client(JobCalls):
             ApiError: the API cannot be reached.
         """
         # "Not ready" is an answer: asked again, it would be one to another question.
-        call = Call("GET", "/readyz", repeatable=False)
-        return self._transport.ask_json(call, having("status"))
+        request = Request("GET", "/readyz", repeatable=False)
+        return self._transport.send_json(request, having("status"))
 
     def version(self) -> str:
         """The version of the program that the API runs.
@@ -307,106 +350,29 @@ class Client(JobCalls):
         Raises:
             ApiError: the API refused or cannot be reached.
         """
-        call = Call("GET", "/openapi.json")
-        return self._transport.ask_json(call, lambda it: str(it["info"]["version"]))
+        return self._get("/openapi.json", lambda it: str(it["info"]["version"]))
+
+    def _get(self, path: str, read: Callable[[dict[str, Any]], _Content]) -> _Content:
+        return self._transport.send_json(Request("GET", path), read)
+
+    def _pages(self, limit: int | None, **query: str | None) -> Iterator[Job]:
+        """The newest *limit* jobs, newest first, each page when it is needed."""
+        after, left = None, math.inf if limit is None else limit
+        while left > 0:
+            page = {"limit": int(min(PAGE, left)), "after": after, **query}
+            jobs, after = self._get(query_path("/v1/jobs", page), _read_page)
+            yield from jobs
+            left -= len(jobs)
+            if after is None:
+                return
 
 
-PAGE: Final = 500
-"""As many as one answer may hold."""
-
-CANDIDATES: Final = 10
-"""As many jobs are named where the beginning of an id fits several."""
-
-_Page: TypeAlias = tuple[list[Job], str | None]
-_Ask: TypeAlias = Callable[[Call, Callable[[dict[str, Any]], _Page]], _Page]
+def _job_path(job_id: str, part: str = "") -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}{part}"
 
 
-def list_jobs(
-    ask: _Ask,
-    state: str | None = None,
-    limit: int | None = None,
-    prefix: str | None = None,
-) -> Iterator[Job]:
-    """The newest *limit* jobs, or all, newest first.
-
-    In *state*, and with ids that begin with *prefix*, if these are given. Each page is
-    asked for when it is needed.
-
-    Raises:
-        ApiError: the API refused or cannot be reached.
-    """
-    after, left = None, math.inf if limit is None else limit
-    while left > 0:
-        page = {"limit": int(min(PAGE, left)), "after": after}
-        query = {**page, "state": state, "prefix": prefix}
-        jobs, after = ask(Call("GET", query_path("/v1/jobs", query)), _read_page)
-        yield from jobs
-        left -= len(jobs)
-        if after is None:
-            return
-
-
-def find_id(ask: _Ask, start: str) -> str:
-    """The id of the one job whose id begins with *start*.
-
-    Raises:
-        NotFoundError: there is none.
-        ConflictError: there are several; the message lists them, newest first.
-        ApiError: the API refused or cannot be reached.
-    """
-    found = list(list_jobs(ask, limit=CANDIDATES + 1, prefix=start)) if start else []
-    # An exact id is no ambiguity, however others go on.
-    if len(found) == 1 or any(job.id == start for job in found):
-        return start if len(found) > 1 else found[0].id
-    if not found:
-        message = (
-            f"there is no job whose id is or begins with {quoted(start)}: kennel jobs "
-            "list shows the jobs"
-        )
-        raise NotFoundError(message, code="job_not_found")
-    more = "\n  and more" if len(found) > CANDIDATES else ""
-    lines = (f"\n  {job.id}  {job.state}  {job.input}" for job in found[:CANDIDATES])
-    message = f"several job ids begin with {quoted(start)}: give more characters"
-    raise ConflictError(message + "".join(lines) + more, code="ambiguous_id")
-
-
-def _read_page(answer: dict[str, Any]) -> _Page:
+def _read_page(answer: dict[str, Any]) -> tuple[list[Job], str | None]:
     return [Job.from_json(each) for each in answer["jobs"]], answer.get("next")
-
-
-POLL_SECONDS: Final = 0.5
-PATIENCE_SECONDS: Final = 60.0
-"""A restarting API is waited for this long: the job goes on without it."""
-
-
-def wait_for_job(
-    look: Callable[[], Job],
-    on_progress: Callable[[Job], None] | None,
-    timeout_seconds: float | None,
-) -> Job:
-    """The last status of a job that succeeded; *look* gives the present one.
-
-    Raises:
-        JobFailedError: it failed or was cancelled.
-        TimeoutError: *timeout_seconds* have passed.
-        ApiError: the API refused, or stays away for too long.
-    """
-    began = answered = time.monotonic()
-    while True:
-        try:
-            job = look()
-        except (ApiUnreachableError, ApiBusyError):
-            if time.monotonic() - answered > PATIENCE_SECONDS:
-                raise
-        else:
-            answered = time.monotonic()
-            if on_progress is not None:
-                on_progress(job)
-            if job.is_over:
-                return _succeeded(job)
-        if timeout_seconds is not None and time.monotonic() - began > timeout_seconds:
-            raise TimeoutError(f"the job is not over after {timeout_seconds:g} s")
-        time.sleep(POLL_SECONDS)
 
 
 def _succeeded(job: Job) -> Job:

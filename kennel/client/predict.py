@@ -8,7 +8,7 @@ sent again in smaller ones.
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -23,7 +23,7 @@ from kennel.client.errors import (
     ApiUnreachableError,
     problem_of,
 )
-from kennel.client.transport import Call, query_path
+from kennel.client.transport import Request, Transport, query_path
 from kennel.client.uploads import sent_name
 from models.errors import InvalidImageError
 from models.images.files import MAX_IMAGE_BYTES, check_image_bytes
@@ -47,8 +47,6 @@ _INTERNAL: Final = 500
 Image: TypeAlias = Path | str | bytes
 """A file by its path, or its content."""
 
-Ask: TypeAlias = Callable[[Call, Callable[[dict[str, Any]], Answer]], Answer]
-
 _Part: TypeAlias = tuple[str, bytes]
 
 
@@ -56,14 +54,18 @@ class Predictions:
     """The requests for many images, and what is known of the API's speed meanwhile."""
 
     def __init__(
-        self, ask: Ask, query: Mapping[str, Any], *, keep_going: bool = False
+        self,
+        transport: Transport,
+        query: Mapping[str, Any],
+        *,
+        keep_going: bool = False,
     ) -> None:
-        """Send requests through *ask*, all with *query*.
+        """Send requests through *transport*, all with *query*.
 
         With *keep_going*, images whose file or request fails are entries with an error,
         and the others are asked for all the same.
         """
-        self._ask = ask
+        self._transport = transport
         self._query = dict(query)
         self._keep_going = keep_going
         self._size = GROUP_IMAGES
@@ -124,7 +126,7 @@ class Predictions:
 
     def _answers(self, group: Sequence[_Part]) -> Iterator[Answer]:
         try:
-            answer = self._asked(group)
+            answer = self._send(group)
         except ApiError as error:
             yield from self._answers_without(group, error)
             return
@@ -154,16 +156,16 @@ class Predictions:
             # As many as have just been answered in time, which may be fewer by now.
             part, rest = rest[: self._size], rest[self._size :]
 
-    def _asked(self, group: Sequence[_Part]) -> Answer:
+    def _send(self, group: Sequence[_Part]) -> Answer:
         body, kind = _form(group)
-        call = Call(
+        request = Request(
             "POST",
             query_path("/v1/predict", self._query),
             {"Content-Type": kind},
             lambda: body,
             divisible=len(group) > 1,
         )
-        return self._ask(call, Answer.from_json)
+        return self._transport.send_json(request, Answer.from_json)
 
     def _note_success(self, answer: Answer) -> None:
         self._lost = 0

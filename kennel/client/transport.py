@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import count
-from pathlib import Path
-from typing import Any, Final, TypeAlias, TypedDict, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 import urllib3
@@ -40,12 +38,22 @@ from models.backoff import Backoff
 from models.errors import InvalidRequestError
 from models.files import parse_json
 
+BACKOFF: Final = Backoff(first_seconds=0.2, longest_seconds=5.0)
+
+_LEAST_SECONDS: Final = 0.01
+_CHUNK_BYTES: Final = 64 * 1024
+_URL: Final = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
+_KEY: Final = re.compile(r"[\x21-\x7e]+")
+
+
+_Content = TypeVar("_Content")
+
 Body: TypeAlias = Callable[[], bytes | Iterable[bytes]]
 """Makes the body, anew for each attempt."""
 
 
 @dataclass(frozen=True)
-class Call:
+class Request:
     """A request that has not been sent yet.
 
     Attributes:
@@ -66,54 +74,13 @@ class Call:
     total_seconds: float | None = None
 
 
-class VersionChoice(TypedDict, total=False):
-    """Which model, and which version of it; the default model's newest without."""
-
-    model: str | None
-    version: int | str | None
-    label: str | None
-    clip: float | str | None
-
-
-class PredictOptions(VersionChoice, total=False):
-    """The query of a prediction."""
-
-    top: int | None
-
-
-class JobOptions(VersionChoice, total=False):
-    """The members of a job."""
-
-    format: str | None
-    on_unreadable: str | None
-    max_unreadable: str | int | None
-    positive: str | None
-    priority: str | None
-    manifest: str | Path | None
-    sample_submission: str | Path | None
-
-
-def query_path(path: str, query: Mapping[str, Any]) -> str:
-    """*path* with those of *query* that are not None."""
-    given = {name: value for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
-
-
-_LEAST_SECONDS: Final = 0.01
-_CHUNK_BYTES: Final = 64 * 1024
-_URL: Final = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
-_KEY: Final = re.compile(r"[\x21-\x7e]+")
-
-_Read = TypeVar("_Read")
-
-
 class Transport:
     """Connections to one API; thread-safe."""
 
     def __init__(
         self, url: str, api_key: str | None, timeout_seconds: float, retries: int
     ) -> None:
-        """Ask the API at *url*, each call at most 1 + *retries* times.
+        """Ask the API at *url*, each request at most 1 + *retries* times.
 
         Raises:
             InvalidRequestError: the address or the key cannot be one.
@@ -136,43 +103,36 @@ class Transport:
         """Close the connections."""
         self._http.clear()
 
-    def ask(self, call: Call) -> bytes:
+    def send(self, request: Request) -> bytes:
         """The body of the API's answer.
 
         Raises:
             ApiError: the API refused or cannot be reached, in all attempts.
         """
-        answer_seconds = call.answer_seconds or self._timeout
-        total_seconds = call.total_seconds or answer_seconds * (1 + self._retries)
-        deadline = time.monotonic() + total_seconds
-        for attempt in count():
+        answer_seconds = request.answer_seconds or self._timeout
+        total_seconds = request.total_seconds or answer_seconds * (1 + self._retries)
+        deadline, attempt = time.monotonic() + total_seconds, 0
+        while True:
             left = max(deadline - time.monotonic(), _LEAST_SECONDS)
             try:
-                return self._attempt(call, min(answer_seconds, left))
+                return self._attempt(request, min(answer_seconds, left))
             except ApiError as error:
-                pause = pause_seconds(error, attempt)
-                again = attempt < self._retries and may_repeat(error, call)
+                pause = BACKOFF.jittered(attempt) + _asked_pause(error)
+                again = attempt < self._retries and _may_repeat(error, request)
                 if not again or time.monotonic() + pause >= deadline:
                     raise
             time.sleep(pause)
-        raise AssertionError("count() does not end")
+            attempt += 1
 
-    def send(self, call: Call) -> None:
-        """Make a call that is answered without a body.
-
-        Raises:
-            ApiError: as `ask`; or it is not this API that answers.
-        """
-        if content := self.ask(call):
-            raise self._no_api(content)
-
-    def ask_json(self, call: Call, read: Callable[[dict[str, Any]], _Read]) -> _Read:
+    def send_json(
+        self, request: Request, read: Callable[[dict[str, Any]], _Content]
+    ) -> _Content:
         """What *read* makes of the JSON object that the API answers.
 
         Raises:
-            ApiError: as `ask`; or it is not this API that answers.
+            ApiError: as `send`; or it is not this API that answers.
         """
-        content = self.ask(call)
+        content = self.send(request)
         try:
             answer = parse_json(content)
             if not isinstance(answer, dict):
@@ -181,13 +141,22 @@ class Transport:
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise self._no_api(content) from error
 
-    def _attempt(self, call: Call, seconds: float) -> bytes:
+    def send_without_answer(self, request: Request) -> None:
+        """Send a request whose answer has no body.
+
+        Raises:
+            ApiError: as `send`; or it is not this API that answers.
+        """
+        if content := self.send(request):
+            raise self._no_api(content)
+
+    def _attempt(self, request: Request, seconds: float) -> bytes:
         with self._translated(seconds):
             response = self._http.request(
-                call.method,
-                self._url + call.path,
-                body=None if call.body is None else call.body(),
-                headers={**self._headers, **call.headers},
+                request.method,
+                self._url + request.path,
+                body=None if request.body is None else request.body(),
+                headers={**self._headers, **request.headers},
                 # The first also limits each wait while the body is sent.
                 timeout=urllib3.Timeout(
                     connect=min(self._timeout, seconds), read=seconds
@@ -241,6 +210,12 @@ class Transport:
             raise broken from error
 
 
+def query_path(path: str, query: Mapping[str, Any]) -> str:
+    """*path* with those of *query* that are not None."""
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
 def _system_words(error: BaseException | None) -> str:
     # urllib3 wraps what the system says into words of its own, with its objects in them.
     while error is not None:
@@ -265,21 +240,15 @@ def _has_host(url: str) -> bool:
         return False
 
 
-BACKOFF: Final = Backoff(first_seconds=0.2, longest_seconds=5.0)
-
-
-def may_repeat(error: ApiError, call: Call) -> bool:
-    """Whether *call*, which met *error*, is tried again."""
+def _may_repeat(error: ApiError, request: Request) -> bool:
     if isinstance(error, ApiTimeoutError):
         return False
     if isinstance(error, ApiUnreachableError):
-        return call.repeatable or not error.sent
-    if error.status == TOO_SLOW and call.divisible:
+        return request.repeatable or not error.sent
+    if error.status == TOO_SLOW and request.divisible:
         return False
-    return isinstance(error, ApiBusyError) and call.repeatable
+    return isinstance(error, ApiBusyError) and request.repeatable
 
 
-def pause_seconds(error: ApiError, attempt: int) -> float:
-    """How long to wait after *attempt* (from 0): the backoff, after what the API asked."""
-    asked = error.retry_after_seconds if isinstance(error, ApiBusyError) else 0.0
-    return asked + BACKOFF.jittered(attempt)
+def _asked_pause(error: ApiError) -> float:
+    return error.retry_after_seconds if isinstance(error, ApiBusyError) else 0.0

@@ -20,77 +20,8 @@ from typing import Any, Final, TypeAlias
 
 from urllib3.fields import RequestField
 
-from kennel.client.transport import Call, JobOptions, query_path
+from kennel.client.transport import Request, query_path
 from models.errors import InvalidRequestError
-
-
-def submit_call(
-    source: str | Path,
-    options: JobOptions,
-    on_sent: Sent | None = None,
-    on_left_out: LeftOut | None = None,
-) -> Call:
-    """What starts a job with *source*: a folder of the service, or a `Path` here.
-
-    Each call of this makes an Idempotency-Key, so that its call may be repeated.
-
-    Raises:
-        InvalidRequestError: there is no such folder, archive or CSV file here.
-        OSError: it cannot be read.
-    """
-    given = {name: value for name, value in options.items() if value is not None}
-    sheets = {
-        name: prepare_sheet(value)
-        for name, value in given.items()
-        if isinstance(value, Path)
-    }
-    texts = {name: value for name, value in given.items() if name not in sheets}
-    if isinstance(source, Path):
-        archive = prepare_upload(source)
-        if on_left_out is not None and archive.left_out:
-            on_left_out(archive.left_out)
-        texts = {"input": archive.name, **texts}
-        if not sheets:
-            return _upload_call(query_path("/v1/jobs", texts), archive, on_sent)
-        sheets = {**sheets, "archive": archive}
-    else:
-        texts = {"input": source, **texts}
-    return (
-        _upload_call("/v1/jobs", make_form(texts, sheets), on_sent)
-        if sheets
-        else _json_call(texts)
-    )
-
-
-def _json_call(members: Mapping[str, Any]) -> Call:
-    body = json.dumps(members).encode()
-    headers = {**_idempotency_key(), "Content-Type": "application/json"}
-    return Call("POST", "/v1/jobs", headers, lambda: body)
-
-
-def _upload_call(path: str, upload: Upload, on_sent: Sent | None) -> Call:
-    def body() -> Iterator[bytes]:
-        count = 0
-        for chunk in upload.chunks():
-            yield chunk
-            count += len(chunk)
-            if on_sent is not None:
-                on_sent(count, upload.size)
-
-    kind, size = upload.content_type, str(upload.size)
-    return Call(
-        "POST",
-        path,
-        {**_idempotency_key(), "Content-Type": kind, "Content-Length": size},
-        body,
-        answer_seconds=ANSWER_SECONDS,
-        total_seconds=TOTAL_SECONDS,
-    )
-
-
-def _idempotency_key() -> dict[str, str]:
-    return {"Idempotency-Key": uuid.uuid4().hex}
-
 
 ARCHIVE_TYPES: Final = {
     ".zip": "application/zip",
@@ -137,13 +68,73 @@ def sent_name(path: Path) -> str:
     return path.name.encode(errors="replace").decode()
 
 
-def prepare_upload(path: Path) -> Upload:
-    """What sends the archive or the folder at *path*.
+def submit_request(
+    source: str | Path,
+    options: Mapping[str, Any],
+    on_sent: Sent | None = None,
+    on_left_out: LeftOut | None = None,
+) -> Request:
+    """What starts a job with *source*: a folder of the service, or a `Path` here.
+
+    It has an Idempotency-Key of its own, so that it may be repeated.
 
     Raises:
-        InvalidRequestError: it is neither, or a folder without usable images.
+        InvalidRequestError: there is no such folder, archive or CSV file here.
         OSError: it cannot be read.
     """
+    given = {name: value for name, value in options.items() if value is not None}
+    sheets = {
+        name: _csv_file(value)
+        for name, value in given.items()
+        if isinstance(value, Path)
+    }
+    texts = {name: value for name, value in given.items() if name not in sheets}
+    if isinstance(source, Path):
+        archive = _archive_or_folder(source)
+        if on_left_out is not None and archive.left_out:
+            on_left_out(archive.left_out)
+        texts = {"input": archive.name, **texts}
+        if not sheets:
+            return _upload_request(query_path("/v1/jobs", texts), archive, on_sent)
+        sheets = {**sheets, "archive": archive}
+    else:
+        texts = {"input": source, **texts}
+    if not sheets:
+        return _json_request(texts)
+    return _upload_request("/v1/jobs", _form(texts, sheets), on_sent)
+
+
+def _json_request(members: Mapping[str, Any]) -> Request:
+    body = json.dumps(members).encode()
+    headers = {**_idempotency_key(), "Content-Type": "application/json"}
+    return Request("POST", "/v1/jobs", headers, lambda: body)
+
+
+def _upload_request(path: str, upload: Upload, on_sent: Sent | None) -> Request:
+    def body() -> Iterator[bytes]:
+        count = 0
+        for chunk in upload.chunks():
+            yield chunk
+            count += len(chunk)
+            if on_sent is not None:
+                on_sent(count, upload.size)
+
+    kind, size = upload.content_type, str(upload.size)
+    return Request(
+        "POST",
+        path,
+        {**_idempotency_key(), "Content-Type": kind, "Content-Length": size},
+        body,
+        answer_seconds=ANSWER_SECONDS,
+        total_seconds=TOTAL_SECONDS,
+    )
+
+
+def _idempotency_key() -> dict[str, str]:
+    return {"Idempotency-Key": uuid.uuid4().hex}
+
+
+def _archive_or_folder(path: Path) -> Upload:
     if path.is_dir():
         return _tar_of_folder(path)
     for ending, kind in ARCHIVE_TYPES.items():
@@ -154,12 +145,7 @@ def prepare_upload(path: Path) -> Upload:
     raise InvalidRequestError(f"{path} is no folder and no archive ({known})")
 
 
-def prepare_sheet(path: Path) -> Upload:
-    """What sends the CSV file at *path*.
-
-    Raises:
-        InvalidRequestError: there is no such file.
-    """
+def _csv_file(path: Path) -> Upload:
     if not path.is_file():
         raise InvalidRequestError(f"{path} is no file: name a CSV file")
     size = path.stat().st_size
@@ -224,8 +210,7 @@ class _Part:
     chunks: Callable[[], Iterator[bytes]]
 
 
-def make_form(texts: Mapping[str, Any], files: Mapping[str, Upload]) -> Upload:
-    """The body of a multipart form with *texts*, then *files*, each by its field."""
+def _form(texts: Mapping[str, Any], files: Mapping[str, Upload]) -> Upload:
     boundary = uuid.uuid4().hex
     parts = [_text_part(name, str(text)) for name, text in texts.items()]
     parts += [_file_part(name, file) for name, file in files.items()]

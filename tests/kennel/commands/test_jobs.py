@@ -645,7 +645,7 @@ def test_interrupted_upload_says_that_no_job_was_started(tmp_path: Path) -> None
 def test_lost_connection_says_how_to_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kennel.client.client.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("kennel.client.client.AWAY_SECONDS", 0.0)
     target = tmp_path / "s.csv"
     with scripted(says(JOB, 202), breaks_off) as api:
         result = run(api, "submit", "test", "-o", str(target))
@@ -687,7 +687,7 @@ def cuts_off(handler: Any) -> None:
 def test_no_answer_of_the_api_gives_a_traceback(
     arguments: tuple[str, ...], photos: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kennel.client.client.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("kennel.client.client.AWAY_SECONDS", 0.0)
     monkeypatch.setattr("kennel.client.transport.BACKOFF", Backoff(0.0, 0.0))
     places = {"PHOTO": photos[0], "FOLDER": str(Path(photos[0]).parent)}
     given = [places.get(each, each) for each in arguments]
