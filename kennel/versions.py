@@ -29,8 +29,8 @@ from export.publication.served import (
 from kennel.client import Client
 from kennel.client.answers import Job
 from kennel.client.errors import ApiError
-from kennel.job_report import aligned
 from kennel.settings import KennelSettings
+from kennel.terminal import aligned
 from models.errors import ConflictError, KennelError, NotFoundError
 from models.wire.client import ModelServerClient
 from models.wire.config import published_versions, read_model_names

@@ -28,6 +28,14 @@ from kennel.commands.options import (
     VERSION_OPTION,
     open_client,
 )
+from kennel.terminal import (
+    job_line,
+    job_page,
+    jobs_table,
+    progress_bars,
+    report_lines,
+    submitted_line,
+)
 from models.errors import ConflictError, KennelError, quoted_names
 
 if TYPE_CHECKING:
@@ -107,8 +115,6 @@ def follow(client: Client, job: Job, output: Path | None, hint: ResumeHint) -> J
         JobFailedError: it failed or was cancelled.
         ApiError: the API refused, or stays away for a minute.
     """
-    from kennel.progress import progress_bars
-
     hint.text, hint.has_job = _while_it_runs(job, output), True
     with progress_bars() as progress:
         last = client.wait(
@@ -274,9 +280,6 @@ def submit(
 def _start(
     client: Client, source: str | Path, options: dict[str, Any], hint: ResumeHint
 ) -> Job:
-    from kennel.job_report import submitted_line
-    from kennel.progress import progress_bars
-
     def sent(count: int, size: int) -> None:
         progress("upload (MiB)", -(-count // _MEBIBYTE), -(-size // _MEBIBYTE))
         if count == size:
@@ -324,8 +327,6 @@ def list_jobs(
     state: str | None, limit: int | None, url: str, key: str | None, as_json: bool
 ) -> None:
     """List the jobs, newest first, a line each; times are local."""
-    from kennel.job_report import jobs_table
-
     with open_client(url, key) as client:
         found = client.jobs(state=state, limit=limit)
     if as_json:
@@ -346,8 +347,6 @@ def list_jobs(
 @JSON_OPTION
 def show_job(job: str, url: str, key: str | None, as_json: bool) -> None:
     """Show one JOB: progress, what answers, the images that could not be read."""
-    from kennel.job_report import job_page
-
     with open_client(url, key) as client:
         found = _with_id(client, job, client.job)
     click.echo(json.dumps(found.content) if as_json else job_page(found))
@@ -366,8 +365,6 @@ def wait_for_job(job: str, output: Path | None, url: str, key: str | None) -> No
 
     The job goes on without this command, which may be given again at any time.
     """
-    from kennel.job_report import job_line, submitted_line
-
     with open_client(url, key) as client:
         found = _with_id(client, job, client.job)
         click.echo(submitted_line(found), err=True)
@@ -388,8 +385,6 @@ def wait_for_job(job: str, output: Path | None, url: str, key: str | None) -> No
 @KEY_OPTION
 def fetch_job(job: str, output: Path, url: str, key: str | None) -> None:
     """Fetch the CSV of a JOB that has succeeded."""
-    from kennel.job_report import submitted_line
-
     with open_client(url, key) as client:
         found = _with_id(client, job, client.job)
         if found.state != "succeeded":
@@ -407,8 +402,6 @@ def fetch_job(job: str, output: Path, url: str, key: str | None) -> None:
 @JSON_OPTION
 def report_job(job: str, url: str, key: str | None, as_json: bool) -> None:
     """Report what a succeeded JOB did, how long it took and what was lost."""
-    from kennel.job_report import report_lines
-
     with open_client(url, key) as client:
         report = _with_id(client, job, client.report)
     if as_json:
@@ -424,8 +417,6 @@ def report_job(job: str, url: str, key: str | None, as_json: bool) -> None:
 @KEY_OPTION
 def cancel_job(job: str, url: str, key: str | None) -> None:
     """Cancel a JOB; what it has computed stays for a retry."""
-    from kennel.job_report import job_line
-
     with open_client(url, key) as client:
         click.echo(job_line(_with_id(client, job, client.cancel)))
 
@@ -436,8 +427,6 @@ def cancel_job(job: str, url: str, key: str | None) -> None:
 @KEY_OPTION
 def retry_job(job: str, url: str, key: str | None) -> None:
     """Retry a failed or cancelled JOB, keeping what is finished."""
-    from kennel.job_report import job_line
-
     with open_client(url, key) as client:
         click.echo(job_line(_with_id(client, job, client.retry)))
 

@@ -21,6 +21,7 @@ from kennel.commands.options import (
     VERSION_OPTION,
     open_client,
 )
+from kennel.terminal import progress_bars
 from models.images.formats import START_BYTES, is_photo
 from models.text import is_utf8, printable
 from worker.items import natural_key
@@ -70,8 +71,6 @@ def predict(
 
     Exits with 1 if one of them could not be used; the others are answered all the same.
     """
-    from kennel.progress import progress_bars
-
     photos = [photo for each in files for photo in _photos(each)]
     _warn_of_names(photos)
     printed = _Output(choice, as_json)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kennel.terminal import progress_bars
 from models.text import printable
 
 if TYPE_CHECKING:
@@ -85,7 +86,6 @@ def prepare(
     from export.data.layouts.collect import SourceOptions
     from export.data.prepare import PrepareRequest, StrictError, parse_amount
     from export.data.prepare import prepare as prepare_folder
-    from kennel.progress import progress_bars
 
     names = tuple(name.strip() for name in labels.split(",")) if labels else ()
     csv_path = _find_csv(csv_file, source) if csv_file else None

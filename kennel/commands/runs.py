@@ -13,6 +13,7 @@ import click
 
 from kennel.commands.train import read_views
 from kennel.settings import KennelSettings
+from kennel.terminal import progress_bars
 
 if TYPE_CHECKING:
     from export.training.runs import TrainedRun
@@ -41,7 +42,6 @@ def evaluate(
     from export.evaluation.metrics import evaluate_logits
     from export.training.prediction import predict_photos, write_probabilities
     from export.training.runs import read_run
-    from kennel.progress import progress_bars
 
     settings = KennelSettings.from_env(os.environ)
     trained = read_run(run, settings.runs_dir)
@@ -82,7 +82,6 @@ def report(run: str, output: Path | None) -> None:
     from export.report.page import write_report
     from export.report.run_content import run_content
     from export.training.runs import read_run
-    from kennel.progress import progress_bars
 
     trained = read_run(run, KennelSettings.from_env(os.environ).runs_dir)
     path = output or trained.folder / "report.html"
@@ -127,7 +126,6 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
     )
     from export.training.prediction import validate_views
     from export.training.runs import read_run
-    from kennel.progress import progress_bars
     from kennel.versions import find_default
 
     settings = KennelSettings.from_env(os.environ)

@@ -18,6 +18,7 @@ from click.core import ParameterSource
 
 from kennel.commands.prepare import print_findings, print_source
 from kennel.settings import KennelSettings
+from kennel.terminal import progress_bars
 from models.errors import (
     ConflictError,
     InvalidRequestError,
@@ -187,7 +188,6 @@ def check_resumed(
 def _chosen_recipe(plan: TrainingPlan, options: dict[str, Any]) -> Any:
     from export.recipes.catalogue import choose_recipe, smallest_class
     from export.training.train import measure_similarity
-    from kennel.progress import progress_bars
 
     with progress_bars() as progress:
         similarity = measure_similarity(plan, progress)
@@ -382,7 +382,6 @@ def train(
 
 def _check_overfit(plan: TrainingPlan, count: int) -> None:
     from export.training.train import check_overfit
-    from kennel.progress import progress_bars
 
     with progress_bars() as progress:
         check = check_overfit(plan, count, progress)
@@ -404,7 +403,6 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
         print_expected_score,
         print_metrics,
     )
-    from kennel.progress import progress_bars
 
     name = shlex.quote(plan.folder.name)
     if fresh:

@@ -1,17 +1,23 @@
-"""Jobs and their reports for the terminal: one line each, a page for one, a report.
+"""What people see in a terminal: progress bars, tables, jobs and their reports.
 
-An API of an older kennel lacks what came later; it is left out.
+Progress goes to stderr. An API of an older kennel lacks what came later; it is left out.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from models.errors import quoted
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from export.progress import Progress as Report
     from kennel.client.answers import Job
 
 _UNKNOWN: Final = "-"
@@ -20,6 +26,44 @@ _HEADINGS: Final = (
     *("job", "submitted", "state", "images", "images/s", "left"),
     *("model", "CSV", "input", "remarks"),
 )
+
+
+@contextmanager
+def progress_bars(waiting_for: str = "", *, lines: bool = True) -> Iterator[Report]:
+    """A function (stage, done, total) that draws a bar for each stage on stderr.
+
+    A bar without an end moves as long as the block lasts if *waiting_for* names what is
+    going on. Without a terminal each stage leaves one line when it is complete, or none
+    without *lines*. The block may print meanwhile.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(console) if lines else lambda *_: None
+        return
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    # Results that go elsewhere must not be drawn on the terminal, above the bars.
+    redirects = sys.stdout.isatty()
+    with Progress(*columns, console=console, redirect_stdout=redirects) as bars:
+        waiting = bars.add_task(waiting_for, total=None) if waiting_for else None
+        yield _bars(bars)
+        if waiting is not None:
+            bars.update(waiting, total=1, completed=1)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -97,6 +141,28 @@ def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"  {report['ignored']} files and folders left out"
     for name in report.get("ignored_files", []):
         yield f"    {_plain(name)}"
+
+
+def _bars(bars: Progress) -> Report:
+    tasks: dict[str, TaskID] = {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total)
+        bars.update(tasks[stage], completed=done, total=total)
+
+    return report
+
+
+def _lines(console: Console) -> Report:
+    finished: set[str] = set()
+
+    def report(stage: str, done: int, total: int) -> None:
+        if done >= total and stage not in finished:
+            finished.add(stage)
+            console.print(f"{stage}: {done} of {total}", highlight=False)
+
+    return report
 
 
 def _version(content: Mapping[str, Any]) -> str:
