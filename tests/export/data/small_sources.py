@@ -13,6 +13,9 @@ from export.data.prepare import Amount, Prepared, PrepareRequest, prepare
 from export.progress import silent
 from tests.pictures import noise
 
+SPLIT = {"train": {"cat": 6, "dog": 6}, "valid": {"cat": 2, "dog": 2}}
+"""Of eight cats and eight dogs, a quarter for validation."""
+
 
 def photo(seed: int) -> bytes:
     return noise(seed, (20, 16), "PNG")
@@ -96,3 +99,14 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def parts_of(source: Path, **changes: object) -> dict[str, dict[str, int]]:
+    """Photos by part and label, samples left out; a flat part's label is ""."""
+    made = prepared(source, sample_train=0, sample_valid=0, **changes)
+    return made.manifest.counts()
+
+
+def kinds_of(source: Path) -> dict[str, tuple[str, ...]]:
+    made = prepared(source, sample_train=0, sample_valid=0)
+    return {finding.kind: finding.examples for finding in made.manifest.findings}

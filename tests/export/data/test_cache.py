@@ -95,7 +95,7 @@ def test_two_runs_share_one_computation(tmp_path: Path) -> None:
     assert found[0] == found[1] == found[2]
 
 
-def test_disk_that_is_too_small_is_told_before_the_work(
+def test_disk_that_is_too_small_is_reported_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -23,7 +23,7 @@ from export.data.sources.reading import read_origin
 from export.data.splits import find_split, list_photos, read_split
 from export.progress import silent
 from models.errors import DatasetError
-from tests.export.data.small_sources import photo, prepared, write_flat
+from tests.export.data.small_sources import photo, prepared, write_flat, write_tree
 from tests.pictures import encoded
 from tests.worker.read_errors import ReadErrors
 
@@ -324,3 +324,26 @@ def test_run_of_names_that_are_not_utf8_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DatasetError, match=r"not UTF-8: .*cat/m\\udcfcller.png"):
         read_split(tmp_path / "split.json")
+
+
+@pytest.mark.parametrize("how", ["copies", "black photos of two sizes"])
+def test_photos_that_are_all_the_same_are_refused(tmp_path: Path, how: str) -> None:
+    source = write_tree(tmp_path / "src", cat=8, dog=8)
+    for number, path in enumerate(sorted(source.rglob("*.png"))):
+        if how == "copies":
+            path.write_bytes(photo(1))
+        else:
+            Image.new("RGB", (10 + number % 2, 10)).save(path)
+
+    with pytest.raises(DatasetError, match="all 16 photos are the same"):
+        prepared(source)
+
+
+def test_classes_of_the_same_photos_are_refused(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "src", cat=8, cow=8, dog=8)
+    for path in (source / "cat").iterdir():
+        (source / "dog" / path.name).write_bytes(path.read_bytes())
+
+    for refuse in (prepared, lambda folder: find_split(folder, 0.25, seed=1)):
+        with pytest.raises(DatasetError, match="'cat' and 'dog' hold the same photos"):
+            refuse(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from export.data.prepare import StrictError
 from export.data.sources.archives import Archives
 from export.data.sources.files import Listing, Origin, SourceFile
 from models.errors import DatasetError, InvalidRequestError
-from tests.export.data.small_sources import photo, prepared
+from tests.export.data.small_sources import photo, prepared, write_drivers, write_tree
 
 PHOTOS = tuple(f"train/{number:05}.jpg" for number in range(8))
 LABELS = ("cat", "dog") * 4
@@ -270,3 +271,67 @@ def test_column_of_a_csv_needs_a_csv(tmp_path: Path) -> None:
             write_photos(tmp_path / "dogs"),
             source_options=SourceOptions("classes", label_column="breed"),
         )
+
+
+def test_csv_columns_stand_in_any_order_and_missing_photos_are_named(
+    tmp_path: Path,
+) -> None:
+    source = write_drivers(tmp_path / "drivers")
+    table = (source / "driver_imgs_list.csv").read_text()
+    rows = csv.DictReader(table.splitlines())
+    listed = [f"{row['img']},{row['classname']}" for row in rows]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(["img,classname", *listed, "gone.png,c0"]))
+
+    made = prepared(source, source_options=SourceOptions(csv=labels))
+
+    assert len(made.manifest.part("train")) == 45
+    assert made.manifest.findings[0].examples == ("line 62: gone.png (c0)",)
+
+
+def test_subject_column_that_is_not_used_is_pointed_out(tmp_path: Path) -> None:
+    made = prepared(write_drivers(tmp_path / "drivers"))
+
+    assert [finding.examples for finding in made.manifest.findings] == [("subject",)]
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ("img,kind\nimg_0.png,c0", "no label column"),
+        ("img,classname\nnowhere.png,c0", "none of the 1 photos"),
+        ("img,classname\nimg_0.png,c0\nimg_0.png,c1", "as 'c0'"),
+        ("img,classname\nimg_0.png", "line 2 has no label for"),
+        ("img,classname\nimg_0.png,../c0\nimg_1.png,c1", "cannot be a folder"),
+        ('img,classname\nimg_0.png,"a\nb"\nimg_1.png,c1', "cannot be a folder"),
+        ("img,classname\nimg_0.png,.c0\nimg_1.png,c1", "cannot be a folder"),
+    ],
+)
+def test_csv_that_does_not_fit_is_refused(
+    tmp_path: Path, table: str, complaint: str
+) -> None:
+    source = write_drivers(tmp_path / "drivers")
+    (tmp_path / "list.csv").write_text(table)
+
+    with pytest.raises(DatasetError, match=complaint):
+        prepared(source, source_options=SourceOptions(csv=tmp_path / "list.csv"))
+
+
+def test_list_of_photos_that_are_there_twice_is_refused(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "src", train__train=8, train_cropped=8)
+    rows = [f"{number},{number % 2}" for number in range(8)]
+    (source / "labels.csv").write_text("\n".join(["image,level", *rows]))
+
+    with pytest.raises(
+        DatasetError, match=r"several times .line 2: 0 is 'train/train/0"
+    ):
+        prepared(source)
+
+
+def test_column_of_parts_is_no_column_of_labels(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "src", photos=12)
+    rows = [f"{number},{number % 3}" for number in range(12)]
+    (source / "eval.csv").write_text("\n".join(["image_id,partition", *rows]))
+
+    with pytest.raises(DatasetError, match=r"eval\.csv has no label column"):
+        prepared(source)

@@ -278,7 +278,9 @@ def test_archive_that_lies_unpacked_beside_itself_counts_once(
     assert photos_of(source, strict=True) == alone
 
 
-def test_files_that_are_twice_in_or_beside_an_archive_are_told(tmp_path: Path) -> None:
+def test_files_that_are_twice_in_or_beside_an_archive_are_reported(
+    tmp_path: Path,
+) -> None:
     source = tmp_path / "src"
     packed = class_members(b"cat", b"dog")
     name, content = packed[0]
@@ -313,3 +315,39 @@ def test_encrypted_zip_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DatasetError, match="encrypted: unpack it first"):
         prepared(tmp_path / "pets.zip")
+
+
+def test_zip_files_give_the_same_split_as_the_folders(tmp_path: Path) -> None:
+    source = write_flat(tmp_path / "unpacked" / "redux")
+    (tmp_path / "packed" / "redux").mkdir(parents=True)
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        for file in sorted((source / "train").iterdir()):
+            archive.write(file, f"train/{file.name}")
+    with zipfile.ZipFile(tmp_path / "packed" / "redux.zip", "w") as archive:
+        archive.writestr("train.zip", inner.getvalue())
+        for file in sorted((source / "test").iterdir()):
+            archive.write(file, f"test/{file.name}")
+    unpacked = prepared(source).folder
+
+    packed = prepared(tmp_path / "packed" / "redux.zip").folder
+
+    first, second = tree(unpacked), tree(packed)
+    del first["manifest.json"], second["manifest.json"]
+    assert first == second
+
+
+def test_hostile_zip_members_are_left_out_and_named(tmp_path: Path) -> None:
+    source = write_flat(tmp_path / "redux", test=0)
+    with zipfile.ZipFile(source / "train.zip", "w") as archive:
+        archive.writestr("../cat.900.png", photo(900))
+        archive.writestr("/cat.901.png", photo(901))
+        link = zipfile.ZipInfo("train/cat.902.png")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+
+    made = prepared(source)
+
+    finding = made.manifest.findings[0]
+    assert (finding.kind, finding.count) == ("unsafe zip member", 3)
+    assert len(made.manifest.part("train")) + len(made.manifest.part("valid")) == 40
