@@ -1,4 +1,4 @@
-"""Recipes: what they are, how they are changed, and which one ``auto`` takes."""
+"""Options change a recipe, or are refused by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.recipes.catalogue import RECIPES, choose_recipe, find_recipe
+from export.recipes.catalogue import find_recipe
 from models.errors import DatasetError, InvalidRequestError
 from models.networks.network import OPTIONS_BY_HEAD
 from models.networks.runtime import start_tensorflow
@@ -20,19 +20,6 @@ def changed(name: str, **options: Any) -> Any:
     from export.recipes.overrides import override
 
     return override(find_recipe(name), options)
-
-
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_every_recipe_has_source_stages_and_a_way_out(recipe: Any) -> None:
-    assert recipe.source
-    assert recipe.stages
-    if recipe.needs == "dense":
-        assert recipe.instead.split()[0] in RECIPES
-
-
-def test_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(InvalidRequestError, match=r"no recipe 'poled'.*pooled"):
-        find_recipe("poled")
 
 
 def test_one_value_is_for_all_stages_and_a_list_for_each() -> None:
@@ -137,28 +124,6 @@ def test_recipe_without_its_dense_weights_names_another() -> None:
 
     with pytest.raises(DatasetError, match="--recipe pooled instead of dense"):
         recipe_weights(find_recipe("dense"), "package")
-
-
-@pytest.mark.parametrize(
-    ("photos", "similarity", "recipe"),
-    [
-        (10, 0.9, "linear"),
-        (500, 0.9, "pooled"),
-        (500, 0.2, "pooled"),
-        (20_000, 0.9, "pooled"),
-        (2_000, 0.3, "conv-block5"),
-        (20_000, 0.3, "conv-block4"),
-        (20_000, 0.05, "everything"),
-        (500, None, "scratch-photos"),
-    ],
-)
-def test_depth_follows_similarity_and_amount_of_data(
-    photos: int, similarity: float | None, recipe: str
-) -> None:
-    choice = choose_recipe(photos, similarity)
-
-    assert choice.recipe == recipe
-    assert choice.reason
 
 
 def test_class_means_tell_what_features_know() -> None:
