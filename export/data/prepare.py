@@ -48,6 +48,7 @@ from export.data.sources.files import (
     Listing,
     Origin,
     SourceFile,
+    SourcePhoto,
     as_findings,
     sort_files,
 )
@@ -334,11 +335,8 @@ def _plan_folder(
     # A submission needs rows for unreadable test photos too; a job reports them again.
     tests = {photo.file.path for photo in found.test}
     bad = [x for x in checked.unreadable if x.photo.file.path in tests and x.sha256]
-    scored = any(photo.label for photo in found.test)
-    parts += [
-        UNLABELLED if scored and not photo.label else "test"
-        for photo in [*(x.photo for x in checked.test), *(x.photo for x in bad)]
-    ]
+    test = [*(x.photo for x in checked.test), *(x.photo for x in bad)]
+    parts += _test_parts(found, test)
     scanned = (*checked.labelled, *checked.valid, *checked.test)
     placed = _lay_out((*scanned, *bad), parts, request)
     duplicates = find_duplicates(scanned, parts[: len(scanned)])
@@ -450,6 +448,11 @@ def _split(checked: _CheckedPhotos, request: PrepareRequest) -> tuple[list[str],
         return parts, _describe_grouping(checked.labelled, request)
     parts = ["train"] * len(checked.labelled) + ["valid"] * len(checked.valid)
     return parts, GIVEN_GROUPING
+
+
+def _test_parts(found: CollectedPhotos, photos: Sequence[SourcePhoto]) -> list[str]:
+    scored = any(photo.label for photo in found.test)
+    return [UNLABELLED if scored and not photo.label else "test" for photo in photos]
 
 
 def _assign_parts(photos: Sequence[ScannedPhoto], request: PrepareRequest) -> list[str]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from export.scoring.csv_files import (
     MatchedImages,
+    Truth,
     check_ids,
     match_truth,
     open_records,
@@ -188,12 +189,27 @@ def score_labels(submission: Path, truth: Path) -> LabelScore | None:
         return None
     given = read_truth(submission)
     check_ids(submission, given.rows, truth, true.rows)
+    submitted, expected = _label_pairs(given, true)
+    hits = submitted == expected
+    recalls = [
+        Recall(label, int(mine.sum()), float(hits[mine].mean()))
+        for label in np.unique(expected).tolist()
+        for mine in [expected == label]
+    ]
+    renamed = _find_renamed(submitted, expected)
+    return LabelScore(len(hits), float(hits.mean()), tuple(recalls), renamed)
+
+
+def _label_pairs(
+    given: Truth, true: Truth
+) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    """The label in the submission and the true one of each image that counts."""
     given_labels, true_labels = (
         [whole_number(label) for label in each.labels] for each in (given, true)
     )
     if not set(given_labels) & set(true_labels):
         message = (
-            f"{submission} has the labels {quoted_names(given.labels)}, {truth} has "
+            f"{given.path} has the labels {quoted_names(given.labels)}, {true.path} has "
             f"{quoted_names(true.labels)}: call them the same in both (the submission "
             "comes first, then the truth)"
         )
@@ -202,18 +218,8 @@ def score_labels(submission: Path, truth: Path) -> LabelScore | None:
     submitted = np.array(given_labels)[given.numbers][rows][true.scored]
     expected = np.array(true_labels)[true.numbers][true.scored]
     if not len(expected):
-        raise InvalidRequestError(f"every row of {truth} is marked 'ignored'")
-    hits = submitted == expected
-    return LabelScore(
-        len(hits),
-        float(hits.mean()),
-        tuple(
-            Recall(label, int(mine.sum()), float(hits[mine].mean()))
-            for label in sorted(set(expected.tolist()))
-            if (mine := expected == label).any()
-        ),
-        _find_renamed(submitted, expected),
-    )
+        raise InvalidRequestError(f"every row of {true.path} is marked 'ignored'")
+    return submitted, expected
 
 
 def _recalls(matched: MatchedImages) -> tuple[Recall, ...]:

@@ -3,21 +3,18 @@ HAM10000's column for each label.
 
 Columns are recognised by their names, or else by their values: file names in one, few
 different values in another. Photos may lie anywhere below the source, as long as name, or
-name and folder, tell them apart. What spreadsheets do to names (lost zeros, other case,
-backslashes, another machine's folders) is undone where only one photo fits.
+name and folder, tell them apart.
 """
 
 from __future__ import annotations
 
 import io
-import os
-from collections import defaultdict
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from export.data.layouts.photo_finder import PhotoFinder, PhotoMatch, path_parts
 from export.data.sources.archives import Archives
 from export.data.sources.files import (
     CollectedPhotos,
@@ -35,13 +32,10 @@ from models.errors import (
     quoted,
     quoted_names,
 )
-from models.images.formats import PHOTO_SUFFIXES
 from models.text import (
     PHOTO_COLUMNS,
     CsvFaultError,
     column_key,
-    loose_name,
-    nearest_name,
     normal_name,
     parse_flag,
     read_csv_rows,
@@ -132,7 +126,7 @@ def find_label_files(
         InvalidRequestError: there is no *given* file, neither here nor in the source.
     """
     found = LabelFiles()
-    finder = _PhotoFinder(listing.photos)
+    finder = PhotoFinder(listing.photos)
     files = [_named_file(given, listing)] if given else _label_files(listing)
     for file in files[:_MOST_FILES]:
         try:
@@ -176,7 +170,7 @@ def _named_file(path: Path, listing: Listing) -> SourceFile:
     if path.is_file():
         return SourceFile(path.name, path.stat().st_size, Origin(path))
     # It may be in an archive.
-    end = "/".join(("", *_parts(str(path))))
+    end = "/".join(("", *path_parts(str(path))))
     inside = [
         file for file in listing.files if f"/{normal_name(file.path)}".endswith(end)
     ]
@@ -249,10 +243,30 @@ class _Columns:
 
 
 def _collect(
-    table: _Table, finder: _PhotoFinder, listing: Listing, named: NamedColumns
+    table: _Table, finder: PhotoFinder, listing: Listing, named: NamedColumns
 ) -> CollectedPhotos:
     columns = _find_columns(table, finder, named)
     labels = _labels(table, columns)
+    labelled, findings = _labelled_photos(table, columns, labels, finder)
+    unlabelled = [
+        SourcePhoto(photo)
+        for photo in listing.photos
+        if photo.is_test() and photo.path not in labelled
+    ]
+    findings += (*_column_findings(table, columns, named), *_label_findings(labels))
+    return CollectedPhotos(
+        "csv",
+        labelled=tuple(labelled[path] for path in sorted(labelled)),
+        test=tuple(unlabelled),
+        findings=findings,
+        labelled_by=_describe(table, columns),
+    )
+
+
+def _labelled_photos(
+    table: _Table, columns: _Columns, labels: Sequence[str], finder: PhotoFinder
+) -> tuple[dict[str, SourcePhoto], tuple[Finding, ...]]:
+    """The photos of the rows by path, and findings about rows that do not fit exactly."""
     labelled: dict[str, SourcePhoto] = {}
     missing, renamed = [], []
     for (line, cells), label, match in zip(
@@ -268,25 +282,13 @@ def _collect(
             renamed.append(f"line {line}: {written} is {match.file.path}")
     if not labelled:
         raise _no_photo_found(table, missing[0], finder)
-    return CollectedPhotos(
-        "csv",
-        tuple(labelled[path] for path in sorted(labelled)),
-        tuple(
-            SourcePhoto(photo)
-            for photo in listing.photos
-            if photo.is_test() and photo.path not in labelled
+    return labelled, (
+        *_missing_photos(missing, finder),
+        *as_findings(
+            "photo of the CSV found under another name",
+            renamed,
+            "see that each is the photo meant",
         ),
-        (
-            *_missing_photos(missing, finder),
-            *as_findings(
-                "photo of the CSV found under another name",
-                renamed,
-                "see that each is the photo meant",
-            ),
-            *_column_findings(table, columns, named),
-            *_label_findings(labels),
-        ),
-        _describe(table, columns),
     )
 
 
@@ -310,8 +312,8 @@ def _labels(table: _Table, columns: _Columns) -> list[str]:
 
 
 def _match(
-    table: _Table, columns: _Columns, labels: Sequence[str], finder: _PhotoFinder
-) -> list[_Match | None]:
+    table: _Table, columns: _Columns, labels: Sequence[str], finder: PhotoFinder
+) -> list[PhotoMatch | None]:
     """The photo of each row; a photo that another row names exactly is not guessed."""
     names = [cells[columns.photo] for _, cells in table.rows]
     exact = [
@@ -319,7 +321,7 @@ def _match(
     ]
     taken = {file.path for file in exact if file is not None}
     return [
-        _Match(file, is_loose=False)
+        PhotoMatch(file, is_loose=False)
         if file is not None
         else finder.find_loosely(name, label, taken)
         for file, name, label in zip(exact, names, labels, strict=True)
@@ -339,7 +341,7 @@ def _as_text(photo: SourcePhoto) -> str:
     return f"{photo.label!r} of {photo.group!r}" if photo.group else repr(photo.label)
 
 
-def _no_photo_found(table: _Table, first: _Row, finder: _PhotoFinder) -> _UnusableError:
+def _no_photo_found(table: _Table, first: _Row, finder: PhotoFinder) -> _UnusableError:
     if copies := finder.copies(first[1]):
         return _UnusableError(
             f"names photos that are there several times (line {first[0]}: {first[1]} is "
@@ -352,7 +354,7 @@ def _no_photo_found(table: _Table, first: _Row, finder: _PhotoFinder) -> _Unusab
 
 
 def _missing_photos(
-    missing: Sequence[_Row], finder: _PhotoFinder
+    missing: Sequence[_Row], finder: PhotoFinder
 ) -> tuple[Finding, ...]:
     nearest = [_near_miss(row, finder) for row in missing[:_MOST_NEAREST]]
     others = [f"line {line}: {photo} ({label})" for line, photo, label in missing]
@@ -363,7 +365,7 @@ def _missing_photos(
     )
 
 
-def _near_miss(row: _Row, finder: _PhotoFinder) -> str:
+def _near_miss(row: _Row, finder: PhotoFinder) -> str:
     line, photo, label = row
     near = finder.nearest(photo)
     nearest = f", the nearest file is {near}" if near else ""
@@ -403,7 +405,7 @@ def _describe(table: _Table, columns: _Columns) -> str:
     return f"{table.name}: photos in {quoted(table.header[columns.photo])}, {where} {labels}"
 
 
-def _find_columns(table: _Table, finder: _PhotoFinder, named: NamedColumns) -> _Columns:
+def _find_columns(table: _Table, finder: PhotoFinder, named: NamedColumns) -> _Columns:
     known = {*PHOTO_COLUMNS, *LABEL_COLUMNS}
     if any(
         finder.find(cell, "") for cell in table.header if column_key(cell) not in known
@@ -456,7 +458,7 @@ def _known(table: _Table, names: Sequence[str]) -> list[int]:
     return [keys.index(name) for name in names if name in keys]
 
 
-def _photo_column(table: _Table, finder: _PhotoFinder) -> tuple[int, bool]:
+def _photo_column(table: _Table, finder: PhotoFinder) -> tuple[int, bool]:
     """The column of photos, and whether its name told it."""
     known = _known(table, PHOTO_COLUMNS)
     columns = range(len(table.header))
@@ -529,125 +531,3 @@ def _flag_fault(table: _Table, flags: Sequence[int], photo: int) -> str:
                 "needs one"
             )
     return ""
-
-
-@dataclass(frozen=True)
-class _Match:
-    """The photo of a row; *is_loose*: more than the case of its name differs."""
-
-    file: SourceFile
-    is_loose: bool
-
-
-class _PhotoFinder:
-    """Finds the photo that a CSV cell names, with or without its file ending."""
-
-    def __init__(self, photos: Sequence[SourceFile]) -> None:
-        self._photos = photos
-        self._exact: dict[str, list[SourceFile]] = defaultdict(list)
-        for photo in photos:
-            name = normal_name(photo.name)
-            for each in {name, _stem(name)}:
-                self._exact[each].append(photo)
-
-    def find(self, cell: str, label: str) -> SourceFile | None:
-        """The one photo of that name; of several, the one in the folder *label*."""
-        *folders, name = _parts(cell) or [""]
-        found = self._exact.get(name, ())
-        if folders:
-            found = [photo for photo in found if _common(photo, folders)]
-        return self._only(found, folders, label)
-
-    def find_loosely(
-        self, cell: str, label: str, taken: Container[str] = ()
-    ) -> _Match | None:
-        """The one photo whose name differs in case, ending, zeros or outer folders only.
-
-        Photos whose paths are in *taken* do not count.
-        """
-        *folders, name = _parts(cell) or [""]
-        stem = _stem(name)
-        for wanted in (name, stem):
-            found = [
-                photo
-                for photo in self._loose.get(loose_name(wanted), ())
-                if photo.path not in taken
-            ]
-            file = self._only(found, folders, label)
-            if file is not None:
-                own = normal_name(file.name).casefold()
-                same = {own, _stem(own)}
-                return _Match(file, is_loose=name.casefold() not in same)
-        return None
-
-    def nearest(self, cell: str) -> str | None:
-        """The path of the photo whose name is most similar to *cell*."""
-        stem = _stem((_parts(cell) or [""])[-1])
-        paths = {_stem(_parts(photo.path)[-1]): photo.path for photo in self._photos}
-        near = nearest_name(stem, paths)
-        return paths[near] if near else None
-
-    def copies(self, cell: str) -> list[str]:
-        """The paths of all photos that *cell* names, if there are several."""
-        found = self._exact.get((_parts(cell) or [""])[-1], ())
-        return [photo.path for photo in found] if len(found) > 1 else []
-
-    def example(self) -> str:
-        """A sentence that shows how the photos are named."""
-        first = next((photo.path for photo in self._photos), None)
-        return f"the first photo is {first}" if first else "there are no photos"
-
-    @cached_property
-    def _loose(self) -> dict[str, list[SourceFile]]:
-        found = defaultdict[str, list[SourceFile]](list)
-        for name, photos in self._exact.items():
-            found[loose_name(name)] += photos
-        return {name: list(dict.fromkeys(photos)) for name, photos in found.items()}
-
-    @cached_property
-    def _folders(self) -> set[str]:
-        folders = {photo.folder for photo in self._photos}
-        return {loose_name(name) for each in folders for name in _parts(each)}
-
-    def _only(
-        self, found: Sequence[SourceFile], folders: Sequence[str], label: str
-    ) -> SourceFile | None:
-        if folders and found:
-            common = {photo.path: _common(photo, folders) for photo in found}
-            most = max(common.values())
-            # Only a folder that the source lacks can be another machine's.
-            if most == 0 and loose_name(folders[-1]) in self._folders:
-                return None
-            found = [photo for photo in found if common[photo.path] == most]
-        tests: tuple[Callable[[SourceFile], bool], ...] = (
-            lambda photo: _parts(photo.path)[-2:-1] == [label],
-            lambda photo: not photo.is_test(),
-        )
-        for test in tests:
-            if len(found) > 1:
-                found = [photo for photo in found if test(photo)] or found
-        return found[0] if len(found) == 1 else None
-
-
-def _parts(path: str) -> list[str]:
-    """The names in *path* in normal form; separators may be those of another system."""
-    names = (normal_name(each) for each in path.replace("\\", "/").split("/"))
-    return [each for each in names if each not in {"", "."}]
-
-
-def _stem(name: str) -> str:
-    """*name* without the ending of a photo file."""
-    stem, ending = os.path.splitext(name)  # noqa: PTH122
-    return stem if ending.lower() in PHOTO_SUFFIXES else name
-
-
-def _common(photo: SourceFile, folders: Sequence[str]) -> int:
-    """Number of equal folders, counted from the innermost, of *photo* and *folders*."""
-    own = map(loose_name, reversed(_parts(photo.path)[:-1]))
-    given = map(loose_name, reversed(folders))
-    count = 0
-    for mine, other in zip(own, given, strict=False):
-        if mine != other:
-            break
-        count += 1
-    return count
