@@ -1,242 +1,354 @@
-"""Charts as SVG: axes, grid, shapes, legend, and words for who cannot see them.
+"""Charts of the report: training curves, reliability, log loss against the clip bound.
 
-A drawing is as narrow as a phone, so that its text stays readable there. Lines differ
-in colour and in dashes; the colours are those of Okabe and Ito (2008), which stay apart
-for colour-blind readers.
+Each section's function takes the content and gives what its template shows: charts, and
+the numbers behind them as tables.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, pairwise
+from typing import Any, Final, NamedTuple
 
-from export.report.drawing.markup import Markup, join, text
+import numpy as np
+from numpy.typing import NDArray
 
-DASHES: Final = {"one": "", "two": "7 3", "three": "2 3", "guide": "3 4"}
+from export.evaluation.metrics import (
+    ReliabilityBin,
+    expected_calibration_error,
+    reliability_bins,
+)
+from export.recipes.catalogue import EXACT
+from export.report.content import ReportContent, ReportedPhotos, ReportedStage
+from export.report.figures import Table, count, loss, percent, plural
+from export.report.svg import (
+    Axis,
+    Bars,
+    Chart,
+    Divider,
+    Line,
+    Marks,
+    Shape,
+    axis_over,
+    epoch_axis,
+    share_axis,
+)
+from export.training.checkpoints import Epoch
+from models.probabilities import clip, log_loss
 
+BINS: Final = 15
+"""Of the reliability diagram."""
 
-def chart_figure(title: str, charts: Sequence[Chart], below: Markup) -> Markup:
-    """Charts under one title, their common legend, and what stands *below* them."""
-    shapes = {
-        shape.name: shape
-        for chart in charts
-        for shape in chart.shapes
-        if not isinstance(shape, Divider) and shape.name
-    }
-    entries = join(_legend_entry(shape) for shape in shapes.values())
-    drawn = join(draw_chart(chart) for chart in charts)
-    return Markup(
-        f"<figure><figcaption>{text(title)}</figcaption>{drawn}"
-        f'<ul class="legend" aria-hidden="true">{entries}</ul>{below}</figure>'
-    )
+COURSE_BOUND: Final = 0.95
+"""The fast.ai course's clip bound, for comparison."""
 
-
-def draw_chart(chart: Chart) -> Markup:
-    """The chart as an SVG element that scales with its column."""
-    shapes = join(_draw(chart, shape) for shape in chart.shapes)
-    return Markup(
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {chart.height}" role="img" '
-        f'aria-label="{text(chart.description)}">{_grid(chart)}{shapes}</svg>'
-    )
-
-
-def _grid(chart: Chart) -> Markup:
-    bottom, right = chart.height - BOTTOM, WIDTH - RIGHT
-    parts = []
-    for value, written in chart.y.ticks:
-        _, y = chart.place(chart.x.low, value)
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
-        parts.append(_words(LEFT - 5, y + 4, written, "end"))
-    for value, written in chart.x.ticks:
-        x, _ = chart.place(value, chart.y.low)
-        parts.append(f'<path class="tick" d="M{x:.1f} {bottom}v4"/>')
-        parts.append(_words(x, bottom + 16, written, "middle"))
-    parts.append(f'<path class="tick" d="M{LEFT} {bottom}H{right}"/>')
-    middle, across = (LEFT + right) / 2, (TOP + bottom) / 2
-    parts.append(_words(middle, chart.height - 6, chart.x.title, "middle"))
-    turned = f'<g transform="translate(11 {across:.1f}) rotate(-90)">'
-    parts.append(f"{turned}{_words(0, 0, chart.y.title, 'middle')}</g>")
-    return Markup("".join(parts))
+_BOUND_TICKS: Final = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999)
+_TICK_DISTANCE: Final = 0.08
 
 
-def _draw(chart: Chart, shape: Shape) -> Markup:
-    if isinstance(shape, Divider):
-        return _draw_divider(chart, shape)
-    if isinstance(shape, Bars):
-        return join(_draw_bar(chart, bar, shape.colour) for bar in shape.bars)
-    placed = [
-        chart.place(x, y)
-        for x, y in shape.points
-        if math.isfinite(x) and math.isfinite(y)
-    ]
-    if isinstance(shape, Marks):
-        return join(_circle(point, f"mark {shape.colour}", 5) for point in placed)
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
-    line = f'<polyline {_stroke(shape.colour)} points="{points}"/>'
-    # A line of one point would not be seen.
-    alone = placed if len(placed) == 1 else []
-    dots = join(_circle(each, f"dot {shape.colour}", 3) for each in alone)
-    return Markup(line + dots)
-
-
-def _draw_divider(chart: Chart, divider: Divider) -> Markup:
-    x, _ = chart.place(divider.x, chart.y.low)
-    line = f'<path class="divider" d="M{x:.1f} {TOP - 14}V{chart.height - BOTTOM}"/>'
-    return Markup(line + _words(x + 4, TOP - 6, divider.word, "start"))
-
-
-def _draw_bar(chart: Chart, bar: tuple[float, float, float], colour: str) -> Markup:
-    left, top = chart.place(bar[0], bar[2])
-    right, bottom = chart.place(bar[1], chart.y.low)
-    width, height = max(right - left - 1, 0.5), bottom - top
-    return Markup(
-        f'<rect class="bar {colour}" x="{left + 0.5:.1f}" y="{top:.1f}" '
-        f'width="{width:.1f}" height="{height:.1f}"/>'
-    )
-
-
-def _circle(point: tuple[float, float], kind: str, radius: int) -> Markup:
-    x, y = point
-    return Markup(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>')
-
-
-def _words(x: float, y: float, words: str, anchor: str) -> Markup:
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return Markup(f"<text {place}>{text(words)}</text>")
-
-
-def _stroke(colour: str) -> str:
-    return f'class="line {colour}" stroke-dasharray="{DASHES[colour] or "none"}"'
-
-
-def _legend_entry(shape: Line | Bars | Marks) -> Markup:
-    if isinstance(shape, Line):
-        sample = f'<path {_stroke(shape.colour)} d="M1 7H27"/>'
-    elif isinstance(shape, Bars):
-        sample = (
-            f'<rect class="bar {shape.colour}" x="6" y="1" width="16" height="12"/>'
-        )
-    else:
-        sample = _circle((14, 7), f"mark {shape.colour}", 5)
-    swatch = f'<svg width="28" height="14" viewBox="0 0 28 14">{sample}</svg>'
-    return Markup(f"<li>{swatch} {text(shape.name)}</li>")
-
-
-WIDTH: Final = 360
-LEFT, RIGHT, TOP, BOTTOM = 56, 20, 20, 40
-
-
-@dataclass(frozen=True)
-class Line:
-    """Points joined; *colour* is "one", "two", "three" or "guide".
-
-    A shape without a name is not in the legend.
-    """
-
-    name: str
-    points: Sequence[tuple[float, float]]
-    colour: str = "one"
-
-
-@dataclass(frozen=True)
-class Bars:
-    """(from, to, height) each, standing on the axis."""
-
-    name: str
-    bars: Sequence[tuple[float, float, float]]
-    colour: str = "one"
-
-
-@dataclass(frozen=True)
-class Marks:
-    """Ringed points with one meaning."""
-
-    name: str
-    points: Sequence[tuple[float, float]]
-    colour: str = "three"
-
-
-@dataclass(frozen=True)
-class Divider:
-    """A vertical line at *x*; *word* stands to the right of it."""
-
-    x: float
-    word: str
-
-
-Shape: TypeAlias = Line | Bars | Marks | Divider
-
-
-@dataclass(frozen=True)
-class Chart:
-    """One coordinate system; *description* says in words what it shows."""
-
-    description: str
-    x: Axis
-    y: Axis
-    shapes: Sequence[Shape]
-    height: int = 240
-
-    def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point is in the drawing, in the drawing's own units."""
-        across = LEFT + self.x.share(x) * (WIDTH - LEFT - RIGHT)
-        inner = self.height - TOP - BOTTOM
-        return across, TOP + (1 - self.y.share(y)) * inner
-
-
-STEPS: Final = (1, 2, 5, 10)
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A linear axis; *ticks* are (value, what is written there)."""
+class Figure(NamedTuple):
+    """Charts under one title, and the numbers behind them."""
 
     title: str
-    low: float
-    high: float
-    ticks: tuple[tuple[float, str], ...]
-
-    def share(self, value: float) -> float:
-        """Where *value* lies: 0 at the low end, 1 at the high one."""
-        return (value - self.low) / ((self.high - self.low) or 1.0)
+    charts: Sequence[Chart]
+    numbers: Table | None = None
 
 
-def axis_over(title: str, values: Iterable[float], intervals: int = 5) -> Axis:
-    """An axis from and to round numbers that holds all finite *values*."""
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(finite), max(finite)
-    if high - low < 1e-9:
-        low, high = low - 0.05, high + 0.05
-    step = round_step((high - low) / intervals)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = tuple(
-        (number * step, _written(number * step, step))
-        for number in range(first, last + 1)
+class ModelCurves(NamedTuple):
+    """The curves of one member or fold; ``name`` is empty where there is only one."""
+
+    name: str
+    figures: Sequence[Figure]
+    epochs: Table
+
+
+class Curves(NamedTuple):
+    """What each stage trained, and the curves of each model."""
+
+    stages: Table | None
+    models: Sequence[ModelCurves]
+
+
+def training_curves(content: ReportContent) -> Curves | None:
+    """Loss and accuracy of every epoch: did it learn, and did it overfit."""
+    if not content.epochs:
+        return None
+    ordered = sorted(content.epochs, key=lambda epoch: epoch.member)
+    by_member = groupby(ordered, lambda epoch: epoch.member)
+    members = {member: list(epochs) for member, epochs in by_member}
+    # The same scale for every member, so that they can be compared.
+    losses = [v for each in ordered for v in (each.loss, each.val_loss)]
+    shares = [v for each in ordered for v in (each.accuracy, each.val_accuracy)]
+    axes = axis_over("log loss", losses), axis_over("share right", shares)
+    exact = any(each.optimizer == EXACT for each in content.stages)
+    rate = "regularisation" if exact else "learning rate"
+    models = []
+    for member, epochs in members.items():
+        name = content.models.get(member) or f"member {member} of {len(members)}"
+        models.append(
+            ModelCurves(
+                name.capitalize() if len(members) > 1 else "",
+                [
+                    _curves("Loss", epochs, axes[0], _losses),
+                    _curves("Accuracy", epochs, axes[1], _accuracies),
+                ],
+                _epoch_table(epochs, rate),
+            )
+        )
+    return Curves(_stage_table(content.stages), models)
+
+
+def _stage_table(stages: Sequence[ReportedStage]) -> Table | None:
+    if not stages:
+        return None
+    several = any(each.model for each in stages)
+    named = ["model"] if several else []
+    head = ["stage", *named, "trains", "parameters", "epochs", "kept", "ended"]
+    rows = [
+        [
+            str(each.number),
+            *([each.model] if several else []),
+            each.trains,
+            "" if each.parameters is None else count(each.parameters),
+            count(each.epochs),
+            f"epoch {each.kept}" if each.kept else "nothing: no epoch was better",
+            each.ended,
+        ]
+        for each in stages
+    ]
+    return Table("Stages", head, rows)
+
+
+def _losses(epoch: Epoch) -> tuple[float, float]:
+    return epoch.loss, epoch.val_loss
+
+
+def _accuracies(epoch: Epoch) -> tuple[float, float]:
+    return epoch.accuracy, epoch.val_accuracy
+
+
+def _curves(
+    title: str,
+    epochs: Sequence[Epoch],
+    y: Axis,
+    values: Callable[[Epoch], tuple[float, float]],
+) -> Figure:
+    pairs = [values(epoch) for epoch in epochs]
+    train = [(number, pair[0]) for number, pair in enumerate(pairs, start=1)]
+    valid = [(number, pair[1]) for number, pair in enumerate(pairs, start=1)]
+    best = [valid[index] for index in _best_of_stages(epochs)]
+    shapes: list[Shape] = [
+        *_stage_dividers(epochs),
+        Line("training", train, "two"),
+        Line("validation", valid, "one"),
+        Marks("best epoch", best),
+    ]
+    last = best[-1]
+    description = (
+        f"{title} of {plural(len(epochs), 'epoch')}. Best epoch of the last stage: "
+        f"{last[0]:.0f}, validation {last[1]:.4f}, training {train[last[0] - 1][1]:.4f}."
     )
-    return Axis(title, first * step, last * step, ticks)
+    return Figure(title, [Chart(description, epoch_axis(len(epochs)), y, shapes)])
 
 
-def epoch_axis(epochs: int) -> Axis:
-    """An axis for epochs 1 to *epochs*: whole numbers only."""
-    step = max(1, round(round_step(epochs / 7)))
-    marked = sorted({1, *range(step, epochs + 1, step)})
-    ticks = tuple((number, str(number)) for number in marked if number not in {2, 3})
-    return Axis("epoch", 0.5, epochs + 0.5, ticks)
+def _best_of_stages(epochs: Sequence[Epoch]) -> Iterator[int]:
+    numbered = enumerate(epochs)
+    for _, stage in groupby(numbered, lambda pair: pair[1].stage):
+        yield min(stage, key=lambda pair: pair[1].val_loss)[0]
 
 
-def share_axis(title: str) -> Axis:
-    """An axis from 0 to 1, for probabilities and shares."""
-    return Axis(title, 0.0, 1.0, tuple((n / 5, f"{n / 5:g}") for n in range(6)))
+def _stage_dividers(epochs: Sequence[Epoch]) -> list[Divider]:
+    starts = [
+        (index, epoch.stage)
+        for index, epoch in enumerate(epochs)
+        if not index or epoch.stage != epochs[index - 1].stage
+    ]
+    if len(starts) < 2:
+        return []
+    return [Divider(index + 0.5, f"stage {stage}") for index, stage in starts]
 
 
-def round_step(rough: float) -> float:
-    """The least of 1, 2 and 5 times a power of ten that is not below *rough*."""
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(each * power for each in STEPS if each * power >= rough * (1 - 1e-9))
+def _epoch_table(epochs: Sequence[Epoch], rate: str) -> Table:
+    head = ["stage, epoch", rate, "loss", "val. loss", "accuracy", "val. acc."]
+    rows = [
+        [
+            f"{epoch.stage}, {epoch.number}",
+            f"{epoch.learning_rate:.1e}",
+            loss(epoch.loss),
+            loss(epoch.val_loss),
+            percent(epoch.accuracy),
+            percent(epoch.val_accuracy),
+        ]
+        for epoch in epochs
+    ]
+    return Table("Epochs", head, rows)
 
 
-def _written(value: float, step: float) -> str:
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return f"{value + 0.0:.{digits}f}" if abs(value) < 1e4 else f"{value:,.0f}"
+class Reliability(NamedTuple):
+    """The diagrams, and how many bins they have."""
+
+    figures: Sequence[Figure]
+    bins: int = BINS
+
+
+def reliability(content: ReportContent) -> Reliability:
+    """Confidence against accuracy, before the temperature (if known) and after."""
+    photos = content.photos
+    shown = [("As served", photos.probabilities)]
+    if (raw := photos.uncalibrated()) is not None:
+        after = f"After calibration, temperature {photos.temperature:.3f}"
+        shown = [("Before calibration", raw), (after, photos.probabilities)]
+    diagrams = {
+        _diagram_title(title, rows, photos.classes): _filled_bins(rows, photos.classes)
+        for title, rows in shown
+    }
+    # One scale of counts, so that before and after can be compared.
+    fullest = max(each.count for bins in diagrams.values() for each in bins)
+    return Reliability(
+        [
+            Figure(
+                title,
+                [_shares_chart(title, bins), _counts_chart(bins, fullest)],
+                _bin_table(bins),
+            )
+            for title, bins in diagrams.items()
+        ]
+    )
+
+
+def _diagram_title(title: str, rows: NDArray[Any], classes: NDArray[np.int64]) -> str:
+    return f"{title}: ECE {percent(expected_calibration_error(rows, classes, BINS))}"
+
+
+def _filled_bins(
+    rows: NDArray[Any], classes: NDArray[np.int64]
+) -> list[ReliabilityBin]:
+    return [each for each in reliability_bins(rows, classes, BINS) if each.count]
+
+
+def _shares_chart(title: str, bins: Sequence[ReliabilityBin]) -> Chart:
+    bars = [(each.lower, each.upper, each.accuracy) for each in bins]
+    means = [(each.confidence, each.accuracy) for each in bins]
+    described = "; ".join(
+        f"at {percent(each.confidence)} sure {percent(each.accuracy)} right"
+        for each in bins
+    )
+    return Chart(
+        f"Reliability diagram. {title}. {described}.",
+        share_axis(""),
+        share_axis("share right"),
+        [
+            Bars("share right", bars),
+            Line("as sure as right", [(0, 0), (1, 1)], "guide"),
+            Marks("how sure, on average", means, "two"),
+        ],
+        height=230,
+    )
+
+
+def _counts_chart(bins: Sequence[ReliabilityBin], fullest: int) -> Chart:
+    bars = [(each.lower, each.upper, each.count) for each in bins]
+    described = ", ".join(
+        f"{each.lower:.2f} to {each.upper:.2f}: {each.count}" for each in bins
+    )
+    return Chart(
+        f"Photos in each bin. {described}.",
+        share_axis("probability of the label called"),
+        axis_over("photos", [0, fullest], intervals=2),
+        [Bars("", bars, "three")],
+        height=120,
+    )
+
+
+def _bin_table(bins: Sequence[ReliabilityBin]) -> Table:
+    rows = [
+        [
+            f"{each.lower:.3f} to {each.upper:.3f}",
+            count(each.count),
+            percent(each.confidence),
+            percent(each.accuracy),
+        ]
+        for each in bins
+    ]
+    return Table("Bins with photos", ["bin", "photos", "mean sure", "right"], rows)
+
+
+def clipping(content: ReportContent) -> Figure:
+    """Log loss against the clip bound: what limiting probabilities gains or costs.
+
+    The chosen bound, 0.95 and no clipping are marked.
+    """
+    photos = content.photos
+    bounds = _bounds(photos)
+    losses = [_clipped_loss(photos, bound) for bound in bounds]
+    least = int(np.argmin(losses))
+    return Figure(
+        "Log loss when clipped",
+        [_clip_chart(photos, bounds, losses)],
+        _bound_table(photos, (bounds[least], losses[least])),
+    )
+
+
+def _bounds(photos: ReportedPhotos) -> list[float]:
+    # Around 0.95 and the chosen one: further out the curve only rises, or is flat.
+    chosen = photos.clip_bound if photos.clip_bound is not None else COURSE_BOUND
+    largest, smallest = max(0.1, 2 * (1 - chosen)), min(1e-4, (1 - chosen) / 2)
+    bounds = 1 - np.geomspace(largest, max(smallest, 1e-6), 90)
+    return [float(each) for each in bounds if each > 1 / len(photos.labels)]
+
+
+def _clip_chart(
+    photos: ReportedPhotos, bounds: list[float], losses: list[float]
+) -> Chart:
+    unclipped = _clipped_loss(photos, None)
+    # At full height one confident mistake would flatten the rest of the curve.
+    y = axis_over("log loss", [*losses, min(unclipped, 1.2 * max(losses))])
+    x = _bound_axis(bounds)
+    curve = [(_nines(b), value) for b, value in zip(bounds, losses, strict=True)]
+    inside = [] if unclipped > y.high else [(x.low, unclipped), (x.high, unclipped)]
+    none = Line(f"no clipping: {loss(unclipped)}", inside, "guide")
+    marks = [_mark(photos, COURSE_BOUND, "two", "the course's")]
+    if photos.clip_bound is not None and bounds[0] <= photos.clip_bound <= bounds[-1]:
+        marks.append(_mark(photos, photos.clip_bound, "three", "chosen"))
+    named = ". ".join([none.name, *(mark.name for mark in marks)])
+    shapes: list[Shape] = [Line("clipped at the bound", curve), none, *marks]
+    return Chart(f"Log loss for clip bounds. {named}.", x, y, shapes)
+
+
+def _mark(photos: ReportedPhotos, bound: float, colour: str, word: str) -> Marks:
+    value = _clipped_loss(photos, bound)
+    name = f"{word} bound {bound:g}: {loss(value)}"
+    return Marks(name, [(_nines(bound), value)], colour)
+
+
+def _bound_axis(bounds: list[float]) -> Axis:
+    low, high = _nines(bounds[0]), _nines(bounds[-1])
+    ticks = tuple((_nines(each), f"{each:g}") for each in _BOUND_TICKS)
+    inside = [tick for tick in ticks if low - 1e-6 <= tick[0] <= high + 1e-6]
+    room = [
+        tick
+        for before, tick in pairwise([(-math.inf, ""), *inside])
+        if tick[0] - before[0] > _TICK_DISTANCE * (high - low)
+    ]
+    return Axis("clip bound", low, high, tuple(room))
+
+
+def _nines(bound: float) -> float:
+    return -math.log10(1 - bound)
+
+
+def _bound_table(photos: ReportedPhotos, least: tuple[float, float]) -> Table:
+    bounds: list[tuple[str, float | None]] = [("none", None), ("0.95", COURSE_BOUND)]
+    if photos.clip_bound is not None:
+        bounds.append(("chosen", photos.clip_bound))
+    rows = [
+        [name, f"{bound:g}" if bound else "-", loss(_clipped_loss(photos, bound))]
+        for name, bound in bounds
+    ]
+    rows.append(["least here", f"{least[0]:.5g}", loss(least[1])])
+    return Table("Log loss at these bounds", ["bound", "at most", "log loss"], rows)
+
+
+def _clipped_loss(photos: ReportedPhotos, bound: float | None) -> float:
+    return log_loss(clip(photos.probabilities, bound), photos.classes)

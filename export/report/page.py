@@ -1,54 +1,45 @@
-"""The HTML report: one file that needs no network and no script."""
+"""The HTML report: one file that needs no network and no script.
+
+A section is a function of the content, in `figures`, `charts` or `pictures`, and the macro
+of its anchor in ``templates/report.html``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from export.report import charts, figures, pictures
 from export.report.content import ReportContent
-from export.report.drawing.markup import Markup, join, paragraph, text
-from export.report.drawing.stylesheet import STYLESHEET
-from export.report.sections.attention import attention_section
-from export.report.sections.augmentation import augmentation_section
-from export.report.sections.card import card_section
-from export.report.sections.classes import classes_section
-from export.report.sections.clipping import clipping_section
-from export.report.sections.confusion import confusion_section
-from export.report.sections.diagnosis import diagnosis_section
-from export.report.sections.headline import headline_section
-from export.report.sections.inside import inside_section
-from export.report.sections.layers import layers_section
-from export.report.sections.photos import photos_section
-from export.report.sections.reliability import reliability_section
-from export.report.sections.training_curves import training_curves_section
-from export.report.sections.training_data import training_data_section
+from export.report.svg import draw_chart, legend
 from models.files import write_atomically
 
 
-@dataclass(frozen=True)
-class _Section:
+class _Section(NamedTuple):
     anchor: str
     title: str
-    body: Markup
+    data: Any
 
 
-_SECTIONS: Final[Sequence[tuple[str, str, Callable[[ReportContent], Markup]]]] = (
-    ("figures", "Headline figures", headline_section),
-    ("data", "Training data", training_data_section),
-    ("curves", "Training curves", training_curves_section),
-    ("diagnosis", "Diagnosis", diagnosis_section),
-    ("confusion", "Confusion matrix", confusion_section),
-    ("labels", "Figures by label", classes_section),
-    ("reliability", "Reliability", reliability_section),
-    ("clipping", "Log loss against the clip bound", clipping_section),
-    ("photos", "Photos", photos_section),
-    ("attention", "Where the network looks", attention_section),
-    ("inside", "Inside the network", inside_section),
-    ("augmentation", "Augmentation", augmentation_section),
-    ("layers", "Layers", layers_section),
-    ("card", "Model card", card_section),
+_SECTIONS: Final[Sequence[tuple[str, str, Callable[[ReportContent], Any]]]] = (
+    ("figures", "Headline figures", figures.headline),
+    ("data", "Training data", figures.training_data),
+    ("curves", "Training curves", charts.training_curves),
+    ("diagnosis", "Diagnosis", lambda content: content.diagnosis),
+    ("confusion", "Confusion matrix", figures.confusion),
+    ("labels", "Figures by label", figures.label_figures),
+    ("reliability", "Reliability", charts.reliability),
+    ("clipping", "Log loss against the clip bound", charts.clipping),
+    ("photos", "Photos", pictures.photos),
+    ("attention", "Where the network looks", pictures.attention),
+    ("inside", "Inside the network", pictures.inside),
+    ("augmentation", "Augmentation", pictures.augmentation),
+    ("layers", "Layers", figures.layers),
+    ("card", "Model card", figures.card),
 )
 
 
@@ -71,31 +62,32 @@ def render_report(content: ReportContent) -> str:
         InvalidRequestError: the classifier is not a flat functional model.
     """
     made = [_Section(anchor, title, make(content)) for anchor, title, make in _SECTIONS]
-    sections = [section for section in made if section.body]
-    note = paragraph(content.note) if content.note else ""
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(content.title)}</title><style>{STYLESHEET}</style></head>\n"
-        '<body><a class="skip" href="#content">Skip to the content</a>'
-        f"<header><h1>{text(content.title)}</h1>{note}</header>"
-        f"{_table_of_contents(sections)}\n"
-        f'<main id="content">{join(_show(section) for section in sections)}</main>'
-        "</body></html>\n"
+        _templates()
+        .get_template("report.html")
+        .render(
+            title=content.title,
+            note=content.note,
+            sections=[section for section in made if section.data is not None],
+        )
     )
 
 
-def _table_of_contents(sections: Sequence[_Section]) -> Markup:
-    entries = join(
-        Markup(f'<li><a href="#{each.anchor}">{text(each.title)}</a></li>')
-        for each in sections
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("export.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return Markup(f'<nav aria-label="Contents"><ol>{entries}</ol></nav>')
-
-
-def _show(section: _Section) -> Markup:
-    title = f'<h2 id="{section.anchor}-title">{text(section.title)}</h2>'
-    return Markup(
-        f'\n<section id="{section.anchor}" aria-labelledby="{section.anchor}-title">'
-        f"{title}{section.body}</section>"
+    environment.filters.update(
+        svg=draw_chart,
+        legend=legend,
+        percent=figures.percent,
+        loss=figures.loss,
+        thousands=figures.count,
+        plural=figures.plural,
     )
+    return environment

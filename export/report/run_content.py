@@ -15,7 +15,7 @@ from export.evaluation.metrics import expected_score
 from export.recipes.catalogue import EXACT, Stage
 from export.recipes.overrides import changed_options
 from export.report.content import ReportContent, ReportedPhotos, ReportedStage
-from export.report.drawing.numbers import plural
+from export.report.figures import plural
 from export.training.assembly import ever_trained
 from export.training.classifier import build_member
 from export.training.runs import TrainedRun, make_card

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from export.evaluation.metrics import ScoreInterval
 from export.report.content import ReportContent, ReportedPhotos
+from export.report.page import render_report
 from export.training.checkpoints import Epoch
 from export.training.diagnosis import Diagnosis
 from models.probabilities import softmax
@@ -65,3 +68,22 @@ def full_content(folder: Path, classifier: Any = None) -> ReportContent:
         augmentations=np.zeros((2, 8, 32, 32, 3), np.uint8),
         classifier=classifier,
     )
+
+
+def content_of(rows: list[list[float]], classes: list[int]) -> ReportContent:
+    labels = ["cat", "dog", "owl"][: len(rows[0])]
+    files = [Path(f"{number}.jpg") for number in range(len(rows))]
+    photos = ReportedPhotos(labels, files, np.array(classes), np.array(rows))
+    return ReportContent("pets", photos)
+
+
+def section(content: ReportContent, anchor: str) -> str:
+    """The HTML of one section of the report."""
+    page = render_report(content)
+    return page.split(f'<section id="{anchor}"')[1].split("</section>")[0]
+
+
+def words(markup: str) -> str:
+    """What a person reads of *markup*."""
+    plain = unescape(re.sub("<[^>]+>", " ", markup)).replace("\N{NO-BREAK SPACE}", " ")
+    return " ".join(plain.split())

@@ -1,123 +1,109 @@
-"""Axes, charts and colours."""
+"""Charts of the report: what they mark, and the numbers that stand below them."""
 
 from __future__ import annotations
 
-import numpy as np
+import dataclasses
+import re
+from pathlib import Path
+
 import pytest
 
-from export.report.charts import (
-    Bars,
-    Chart,
-    Divider,
-    Line,
-    Marks,
-    Shape,
-    axis_over,
-    chart_figure,
-    draw_chart,
-    epoch_axis,
-    round_step,
-    share_axis,
+from export.report.content import ReportContent, ReportedStage
+from tests.export.report.reports import (
+    content_of,
+    full_content,
+    section,
+    some_epochs,
+    some_photos,
+    words,
 )
-from export.report.drawing.colours import (
-    enlarge,
-    heat_colours,
-    overlay_heat,
-    shrink,
-    signed_colours,
-    stretch,
-)
-from export.report.drawing.markup import join, table
 
 
-@pytest.mark.parametrize(
-    ("rough", "step"), [(0.03, 0.05), (1, 1), (1.2, 2), (0.1, 0.1), (60, 100)]
-)
-def test_steps_are_round(rough: float, step: float) -> None:
-    assert round_step(rough) == pytest.approx(step)
+def test_best_epoch_of_every_stage_is_ringed(tmp_path: Path) -> None:
+    markup = section(full_content(tmp_path), "curves")
+
+    chart = markup.split('aria-label="Loss')[1].split("</svg>")[0]
+    assert chart.count('class="mark three"') == 2
+    assert "Best epoch of the last stage: 5, validation 0.4000" in chart
+    assert "stage 2" in chart
+    assert "Member" not in markup
 
 
-def test_axis_starts_and_ends_at_round_numbers() -> None:
-    axis = axis_over("loss", [0.31, 0.87, float("nan")])
+def test_members_have_charts_of_their_own(tmp_path: Path) -> None:
+    content = dataclasses.replace(full_content(tmp_path), epochs=some_epochs(members=3))
 
-    assert (axis.low, axis.high) == pytest.approx((0.2, 1.0))
-    assert [written for _, written in axis.ticks] == ["0.2", "0.4", "0.6", "0.8", "1.0"]
+    markup = section(content, "curves")
 
-
-def test_axis_over_one_value_or_none_has_a_range() -> None:
-    assert axis_over("loss", [0.5, 0.5]).low < 0.5 < axis_over("loss", [0.5]).high
-    assert axis_over("loss", []).high > axis_over("loss", []).low
+    assert "Member 3 of 3" in markup
+    assert markup.count("<polyline") == 3 * 2 * 2
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 7, 31, 400])
-def test_epochs_are_whole_numbers_from_one(epochs: int) -> None:
-    ticks = epoch_axis(epochs).ticks
+def test_stages_say_what_they_trained_and_kept(tmp_path: Path) -> None:
+    stages = (
+        ReportedStage(1, "", "head", 4352, "adamw", 30, 22, "--patience 8: no better"),
+        ReportedStage(2, "", "conv:block5", 7_080_000, "adamw", 4, 0, "--patience 4"),
+    )
+    content = dataclasses.replace(full_content(tmp_path), stages=stages)
 
-    assert ticks[0] == (1, "1")
-    assert all(number == int(number) <= epochs for number, _ in ticks)
-    assert len(ticks) <= 9
+    shown = words(section(content, "curves"))
 
-
-def test_chart_places_points_within_its_axes() -> None:
-    chart = Chart("none", share_axis("x"), share_axis("y"), [])
-
-    left, bottom = chart.place(0, 0)
-    right, top = chart.place(1, 1)
-    assert 0 < left < right < 360
-    assert 0 < top < bottom < chart.height
+    assert "1 head 4,352 30 epoch 22 --patience 8" in shown
+    assert "2 conv:block5 7,080,000 4 nothing: no epoch was better" in shown
 
 
-def test_shapes_are_drawn_and_named_in_the_legend() -> None:
-    shapes: list[Shape] = [
-        Line("curve", [(0, 0), (1, 1)]),
-        Line("point", [(0.5, 0.5)], "two"),
-        Bars("counts", [(0, 0.2, 0.7)]),
-        Marks("best", [(0.1, 0.1)]),
-        Divider(0.5, "stage 2"),
-    ]
-    chart = Chart("a <chart>", share_axis("x"), share_axis("y"), shapes)
+def test_models_of_folds_go_by_their_names_and_strengths(tmp_path: Path) -> None:
+    names = {number: f"fold {number - 1} of 2" for number in (2, 3)}
+    stage = ReportedStage(1, "fold 1 of 2", "head", 9, "exact", 3, 3, "--epochs 3")
+    epochs = [each for each in some_epochs(members=3) if each.member > 1]
+    content = dataclasses.replace(
+        full_content(tmp_path), epochs=tuple(epochs), models=names, stages=(stage,)
+    )
 
-    markup = chart_figure("Title", [chart], join([]))
+    shown = words(section(content, "curves"))
 
-    assert 'aria-label="a &lt;chart&gt;"' in markup
-    assert all(f" {name}</li>" in markup for name in ("curve", "counts", "best"))
-    assert 'class="dot two"' in markup
-    assert "stage 2</text>" in draw_chart(chart)
+    assert "Fold 2 of 2" in shown
+    assert "Member" not in shown
+    assert "regularisation loss" in shown
 
 
-def test_columns_of_numbers_align_right_and_words_left() -> None:
-    markup = table("all", ["who", "count", "kind"], [["a", "1,200", "Conv2D"]])
+def test_training_that_diverged_still_draws(tmp_path: Path) -> None:
+    bad = [dataclasses.replace(each, loss=float("nan")) for each in some_epochs()]
+    content = dataclasses.replace(full_content(tmp_path), epochs=tuple(bad))
 
-    assert "<td>1,200</td>" in markup
-    assert '<td class="words">Conv2D</td>' in markup
+    markup = section(content, "curves")
 
-
-def test_heat_grows_lighter_from_cold_to_hot() -> None:
-    lightness = heat_colours(np.linspace(0, 1, 50)) @ [0.299, 0.587, 0.114]
-
-    assert (np.diff(lightness) > 0).all()
+    assert not re.search(r'points="[^"]*nan', markup)
 
 
-def test_photo_shows_through_where_it_is_cold() -> None:
-    pixels = np.full((8, 8, 3), 90, np.uint8)
+def test_reliability_is_shown_before_and_after(tmp_path: Path) -> None:
+    content = ReportContent("pets", some_photos(tmp_path))
 
-    warm = overlay_heat(pixels, np.array([[0.0, 1.0]]))
+    markup = section(content, "reliability")
 
-    assert (warm[:, 0] == 90).all()
-    assert (warm[:, -1] != 90).any()
-    assert (overlay_heat(pixels, np.zeros((2, 2))) == 90).all()
-
-
-def test_maps_keep_their_means_when_resized() -> None:
-    values = np.arange(16.0).reshape(4, 4)
-
-    assert shrink(values, 2).tolist() == [[2.5, 4.5], [10.5, 12.5]]
-    assert shrink(values, 8).tolist() == values.tolist()
-    assert enlarge(values, (8, 8)).mean() == pytest.approx(values.mean())
-    assert enlarge(values, (4, 4)) == pytest.approx(values)
+    assert "Before calibration: ECE" in markup
+    assert "After calibration, temperature 1.300: ECE" in markup
 
 
-def test_flat_maps_are_dark_and_zero_is_grey() -> None:
-    assert (stretch(np.full((2, 2), 7.0)) == 0).all()
-    assert stretch(np.array([1.0, 3.0])).tolist() == [0, 1]
-    assert signed_colours(np.array([-2.0, 0.0, 1.0])).tolist() == [0, 128, 191]
+def test_reliability_without_temperature_is_shown_once() -> None:
+    rows = [[0.9, 0.1]] * 9 + [[0.1, 0.9]]
+
+    markup = section(content_of(rows, [0] * 10), "reliability")
+
+    assert "As served: ECE 0.0\N{NO-BREAK SPACE}%" in markup
+    assert markup.count("<svg class=") == 2
+
+
+def test_clip_chart_marks_chosen_bound_095_and_none(tmp_path: Path) -> None:
+    shown = words(section(ReportContent("pets", some_photos(tmp_path)), "clipping"))
+
+    assert "chosen bound 0.97: " in shown
+    assert "the course's bound 0.95: " in shown
+    assert "no clipping: " in shown
+    assert "least here" in shown
+
+
+@pytest.mark.parametrize("bound", [None, 0.55, 0.999999, 1.0])
+def test_clip_chart_takes_every_bound(tmp_path: Path, bound: float | None) -> None:
+    photos = dataclasses.replace(some_photos(tmp_path), clip_bound=bound)
+
+    assert "<polyline" in section(ReportContent("pets", photos), "clipping")

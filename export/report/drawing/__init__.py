@@ -1,1 +1,0 @@
-"""How the report draws: markup, pictures, colours, charts."""
