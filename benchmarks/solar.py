@@ -27,8 +27,7 @@ from models.probabilities import accuracy, clip, log_loss, softmax
 if TYPE_CHECKING:
     from export.data.splits import Photo
     from export.training.examples import Part
-    from export.training.folds import CrossValidated
-    from export.training.members import Member, MemberTraining
+    from export.training.members import Member, MemberTraining, TrainedMembers
 
 TEST_SHARE = 0.25
 VALID_SHARE = 0.2
@@ -101,11 +100,15 @@ class SolarBench:
                 plan, 1, self._part(rest), self._part(rest), progress
             )
             done = self._train(whole)
-            logits = validation_logits(done.folds, done.judged)
-            rows = np.sort(np.concatenate([each.valid.rows for each in done.folds]))
-            calibration = calibrate(logits, self._classes(rows))
-            tested = [replace(each, valid=self._part(test)) for each in done.trainings]
-            answers = mean_of_members(tested, done.members)
+            logits = validation_logits(done.validated)
+            rows = np.concatenate([each.valid.rows for each, _ in done.validated])
+            calibration = calibrate(logits, self._classes(np.sort(rows)))
+            answers = mean_of_members(
+                [
+                    (replace(training, valid=self._part(test)), member)
+                    for training, member in done.exported
+                ]
+            )
         probabilities = softmax(answers, calibration.temperature)
         clipped = clip(probabilities, calibration.clip_bound)
         classes = self._classes(test)
@@ -115,9 +118,8 @@ class SolarBench:
         )
         return found
 
-    def _train(self, whole: MemberTraining) -> CrossValidated:
-        from export.training.folds import CrossValidated, cross_validate
-        from export.training.members import train_member
+    def _train(self, whole: MemberTraining) -> TrainedMembers:
+        from export.training.members import cross_validate, train_members
 
         photos = [self._photos[row] for row in whole.train.rows]
         if whole.plan.recipe.folds:
@@ -127,8 +129,7 @@ class SolarBench:
         one = replace(
             whole, train=self._part(rows[train]), valid=self._part(rows[valid])
         )
-        member = train_member(one, self._weights)
-        return CrossValidated([one], [member], [one], [member])
+        return train_members(one, self._weights)
 
     def _cut(
         self, photos: list[Photo], share: float, seed: int
@@ -149,14 +150,12 @@ class SolarBench:
         return np.asarray(self._set.targets[rows].argmax(axis=1))
 
 
-def mean_of_members(trainings: list[MemberTraining], members: list[Member]) -> Any:
+def mean_of_members(tested: list[tuple[MemberTraining, Member]]) -> Any:
     """Logits of the average over members and views, for rows that nobody has seen."""
     from export.training.classifier import mean_logits, member_logits
 
     logits = [
-        each
-        for training, member in zip(trainings, members, strict=True)
-        for each in member_logits(training, member)
+        each for training, member in tested for each in member_logits(training, member)
     ]
     return np.asarray(mean_logits(logits))
 

@@ -19,7 +19,7 @@ from export.report.figures import plural
 from export.training.assembly import ever_trained
 from export.training.classifier import build_member
 from export.training.runs import TrainedRun, make_card
-from export.training.stage import why_over
+from export.training.stage import stop_reason
 from models.errors import InvalidImageError
 from models.images.codec import decode_image
 from models.networks.freezing import freeze_all_but
@@ -91,7 +91,7 @@ def _stages(run: TrainedRun) -> tuple[ReportedStage, ...]:
             optimizer=stage.optimizer,
             epochs=len(epochs) or kept,
             kept=kept,
-            ended=why_over(stage, epochs, kept) or _settled(run, model, stage),
+            ended=stop_reason(stage, epochs, kept) or _settled(run, model, stage),
         )
         for number, stage in enumerate(run.recipe.stages, start=1)
         for model, found in sorted(run.kept.items())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from export.data.augmentation import Augmentation, parse_augmentation
 from export.recipes.catalogue import EXACT, Recipe, Stage
 from export.training.exact import MAX_ROWS
+from export.training.runs import Parameters
 from export.training.stage import build_optimizer, learning_rate
 from models.errors import DatasetError, InvalidRequestError
 from models.networks.freezing import cut, trained_layers
@@ -36,8 +37,17 @@ from models.networks.weights import (
     load_weights,
 )
 
-Weights = list[NDArray[Any]]
-"""All of a network's, in its order."""
+POLICIES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "float32": "float32",
+        "bfloat16": "mixed_bfloat16",
+        "float16": "mixed_float16",
+    }
+)
+"""The Keras policy of each precision that users can name."""
+
+_FLAGS: Final = ("avx512_bf16", "amx_bf16")
+KEEPS = ("best", "last")
 
 
 def assemble_recipe(
@@ -50,144 +60,6 @@ def assemble_recipe(
     """
     network = find_network(recipe.network)
     return assemble(network, recipe.head, classes, recipe.image_size, policy)
-
-
-def ever_trained(stages: Sequence[Stage], network: AssembledNetwork) -> frozenset[str]:
-    """Names of the layers that some of the *stages* trains."""
-    trained = [trained_layers(network, stage.trains) for stage in stages]
-    return frozenset[str]().union(*trained)
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """How many parameters one model has, and how many of them were trained.
-
-    Attributes:
-        all: with the statistics of batch normalisation, which are measured, not trained.
-        trained: by any stage whose result was kept.
-        stages: trained by each stage.
-    """
-
-    all: int
-    trained: int
-    stages: tuple[int, ...]
-
-
-def count_parameters(
-    recipe: Recipe, network: AssembledNetwork, kept: Sequence[Stage]
-) -> Parameters:
-    """Those of *network*; *kept* are the stages of *recipe* whose result was kept."""
-
-    def trained(stages: Sequence[Stage]) -> int:
-        names = ever_trained(stages, network)
-        layers = [each for each in network.model.layers if each.name in names]
-        weights = [weight for each in layers for weight in each.trainable_weights]
-        return sum(math.prod(weight.shape) for weight in weights)
-
-    return Parameters(
-        all=network.model.count_params(),
-        trained=trained(kept),
-        stages=tuple(trained([stage]) for stage in recipe.stages),
-    )
-
-
-def recipe_weights(recipe: Recipe, choice: str) -> PretrainedWeights | None:
-    """The pretrained weights that *choice* names; None: random ones.
-
-    Raises:
-        DatasetError: they cannot be had; it names the recipe to use instead.
-    """
-    if recipe.needs == "nothing" and choice == "auto":
-        return None
-    try:
-        return load_weights(choice, recipe.network, dense=recipe.needs == "dense")
-    except DatasetError as error:
-        if error.code != DENSE_WEIGHTS_MISSING:
-            raise
-        message = f"{error}: --recipe {recipe.instead} instead of {recipe.name}"
-        raise DatasetError(message, code=error.code) from error
-
-
-def initial_weights(
-    recipe: Recipe,
-    classes: int,
-    seeds: tuple[int, int],
-    pretrained: PretrainedWeights | None,
-    photos: Iterable[NDArray[np.uint8]],
-) -> Weights:
-    """What training begins with: pretrained layers, and random ones for the rest.
-
-    *seeds*: of the run and of the member. What no stage trains comes from the run's, so
-    that all members share it. *photos*: batches of training pixels, from which the batch
-    normalisation of a "normalised" head becomes an identity.
-
-    Raises:
-        DatasetError: the pretrained weights are those of another network.
-    """
-    if recipe.head.kind == NORMALISED:
-        plain = replace(recipe, head=replace(recipe.head, kind=TOP))
-        model = assemble_recipe(plain, classes).model
-        model.set_weights(initial_weights(plain, classes, seeds, pretrained, ()))
-        normalised = insert_batch_normalisation(model, DENSE_LAYERS, photos)
-        return list(normalised.get_weights())
-    network = _random(recipe, classes, seeds[1])
-    shared = network if seeds[0] == seeds[1] else _random(recipe, classes, seeds[0])
-    trained = ever_trained(recipe.stages, network)
-    for layer in network.model.layers:
-        if layer.name not in trained:
-            layer.set_weights(shared.model.get_layer(layer.name).get_weights())
-    if pretrained is not None:
-        apply_weights(network.model, pretrained, _pretrained_layers(recipe, network))
-    return list(network.model.get_weights())
-
-
-def _random(recipe: Recipe, classes: int, seed: int) -> AssembledNetwork:
-    keras.utils.set_random_seed(seed)
-    return assemble_recipe(recipe, classes)
-
-
-def _pretrained_layers(recipe: Recipe, network: AssembledNetwork) -> frozenset[str]:
-    dense = {*DENSE_LAYERS, "predictions"} if recipe.needs == "dense" else set()
-    present = {layer.name for layer in network.model.layers}
-    return frozenset({*network.base, *dense} & present)
-
-
-POLICIES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "float32": "float32",
-        "bfloat16": "mixed_bfloat16",
-        "float16": "mixed_float16",
-    }
-)
-"""The Keras policy of each precision that users can name."""
-
-_FLAGS: Final = ("avx512_bf16", "amx_bf16")
-
-
-def feature_policy(precision: str, recipe: Recipe) -> str:
-    """The policy of the frozen features that *recipe* trains on.
-
-    *precision* "auto" is bfloat16 where the processor has it and the base is
-    pretrained; networks from scratch are small and stay in float32.
-    """
-    if precision != "auto":
-        return POLICIES[precision]
-    if recipe.needs == "nothing":
-        return POLICIES["float32"]
-    processor = Path("/proc/cpuinfo")
-    flags = processor.read_text(encoding="utf-8") if processor.exists() else ""
-    fast = any(flag in flags for flag in _FLAGS)
-    return POLICIES["bfloat16" if fast else "float32"]
-
-
-def training_policy(precision: str, recipe: Recipe, stage: Stage) -> str:
-    """The policy of the base while *stage* trains: heads alone stay in float32."""
-    if stage.trains in {"last", "head"}:
-        return POLICIES["float32"]
-    return feature_policy(precision, recipe)
-
-
-KEEPS = ("best", "last")
 
 
 def check_recipe(recipe: Recipe, classes: int, photos: int = 0) -> None:
@@ -215,6 +87,103 @@ def check_recipe(recipe: Recipe, classes: int, photos: int = 0) -> None:
             _check_normalised(parts.trained, trained_layers(network, stage.trains))
 
 
+def recipe_weights(recipe: Recipe, choice: str) -> PretrainedWeights | None:
+    """The pretrained weights that *choice* names; None: random ones.
+
+    Raises:
+        DatasetError: they cannot be had; it names the recipe to use instead.
+    """
+    if recipe.needs == "nothing" and choice == "auto":
+        return None
+    try:
+        return load_weights(choice, recipe.network, dense=recipe.needs == "dense")
+    except DatasetError as error:
+        if error.code != DENSE_WEIGHTS_MISSING:
+            raise
+        message = f"{error}: --recipe {recipe.instead} instead of {recipe.name}"
+        raise DatasetError(message, code=error.code) from error
+
+
+def initial_weights(
+    recipe: Recipe,
+    classes: int,
+    seeds: tuple[int, int],
+    pretrained: PretrainedWeights | None,
+    photos: Iterable[NDArray[np.uint8]],
+) -> list[NDArray[Any]]:
+    """What training begins with: pretrained layers, and random ones for the rest.
+
+    *seeds*: of the run and of the member. What no stage trains comes from the run's, so
+    that all members share it. *photos*: batches of training pixels, from which the batch
+    normalisation of a "normalised" head becomes an identity.
+
+    Raises:
+        DatasetError: the pretrained weights are those of another network.
+    """
+    if recipe.head.kind == NORMALISED:
+        plain = replace(recipe, head=replace(recipe.head, kind=TOP))
+        model = assemble_recipe(plain, classes).model
+        model.set_weights(initial_weights(plain, classes, seeds, pretrained, ()))
+        normalised = insert_batch_normalisation(model, DENSE_LAYERS, photos)
+        return list(normalised.get_weights())
+    network = _random(recipe, classes, seeds[1])
+    shared = network if seeds[0] == seeds[1] else _random(recipe, classes, seeds[0])
+    trained = ever_trained(recipe.stages, network)
+    for layer in network.model.layers:
+        if layer.name not in trained:
+            layer.set_weights(shared.model.get_layer(layer.name).get_weights())
+    if pretrained is not None:
+        apply_weights(network.model, pretrained, _pretrained_layers(recipe, network))
+    return list(network.model.get_weights())
+
+
+def feature_policy(precision: str, recipe: Recipe) -> str:
+    """The policy of the frozen features that *recipe* trains on.
+
+    *precision* "auto" is bfloat16 where the processor has it and the base is
+    pretrained; networks from scratch are small and stay in float32.
+    """
+    if precision != "auto":
+        return POLICIES[precision]
+    if recipe.needs == "nothing":
+        return POLICIES["float32"]
+    processor = Path("/proc/cpuinfo")
+    flags = processor.read_text(encoding="utf-8") if processor.exists() else ""
+    fast = any(flag in flags for flag in _FLAGS)
+    return POLICIES["bfloat16" if fast else "float32"]
+
+
+def training_policy(precision: str, recipe: Recipe, stage: Stage) -> str:
+    """The policy of the base while *stage* trains: heads alone stay in float32."""
+    if stage.trains in {"last", "head"}:
+        return POLICIES["float32"]
+    return feature_policy(precision, recipe)
+
+
+def ever_trained(stages: Sequence[Stage], network: AssembledNetwork) -> frozenset[str]:
+    """Names of the layers that some of the *stages* trains."""
+    trained = [trained_layers(network, stage.trains) for stage in stages]
+    return frozenset[str]().union(*trained)
+
+
+def count_parameters(
+    recipe: Recipe, network: AssembledNetwork, kept: Sequence[Stage]
+) -> Parameters:
+    """Those of *network*; *kept* are the stages of *recipe* whose result was kept."""
+
+    def trained(stages: Sequence[Stage]) -> int:
+        names = ever_trained(stages, network)
+        layers = [each for each in network.model.layers if each.name in names]
+        weights = [weight for each in layers for weight in each.trainable_weights]
+        return sum(math.prod(weight.shape) for weight in weights)
+
+    return Parameters(
+        all=network.model.count_params(),
+        trained=trained(kept),
+        stages=tuple(trained([stage]) for stage in recipe.stages),
+    )
+
+
 def _check_stage(recipe: Recipe, stage: Stage) -> None:
     _check_views(stage.views)
     learning_rate(stage, epoch=1)
@@ -229,6 +198,17 @@ def _check_stage(recipe: Recipe, stage: Stage) -> None:
             f"a {recipe.head.kind} one: use adamw, or --recipe second-order"
         )
         raise InvalidRequestError(message)
+
+
+def _random(recipe: Recipe, classes: int, seed: int) -> AssembledNetwork:
+    keras.utils.set_random_seed(seed)
+    return assemble_recipe(recipe, classes)
+
+
+def _pretrained_layers(recipe: Recipe, network: AssembledNetwork) -> frozenset[str]:
+    dense = {*DENSE_LAYERS, "predictions"} if recipe.needs == "dense" else set()
+    present = {layer.name for layer in network.model.layers}
+    return frozenset({*network.base, *dense} & present)
 
 
 def _check_normalised(model: Any, trained: frozenset[str]) -> None:

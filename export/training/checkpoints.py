@@ -19,7 +19,30 @@ from numpy.typing import NDArray
 from models.errors import DatasetError
 from models.files import open_atomically, parse_json
 
+_FACTS: Final = "facts"
 Weights = Sequence[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training photos, and the validation after it.
+
+    Attributes:
+        member: number of the ensemble's member, from 1.
+        stage: number of the recipe's stage, from 1.
+        number: epoch within the stage, from 1.
+        loss: mean training loss of the epoch, dropout and augmentation included.
+        accuracy: share of training photos right in the epoch, likewise.
+    """
+
+    member: int
+    stage: int
+    number: int
+    learning_rate: float
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -80,31 +103,6 @@ class CheckpointFolder:
 
     def _best_path(self, epoch: int) -> Path:
         return self.folder / f"best-{epoch}.npz"
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training photos, and the validation after it.
-
-    Attributes:
-        member: number of the ensemble's member, from 1.
-        stage: number of the recipe's stage, from 1.
-        number: epoch within the stage, from 1.
-        loss: mean training loss of the epoch, dropout and augmentation included.
-        accuracy: share of training photos right in the epoch, likewise.
-    """
-
-    member: int
-    stage: int
-    number: int
-    learning_rate: float
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-
-
-_FACTS: Final = "facts"
 
 
 @dataclass(frozen=True)

@@ -18,28 +18,12 @@ from export.training.assembly import assemble_recipe, ever_trained
 from export.training.examples import Examples, FeatureExamples, PixelExamples, seen_from
 from export.training.members import Member, MemberTraining, read_member
 from export.training.runs import TrainedRun
-from export.training.stage import predict_logits
+from export.training.stage import predict
 from models.errors import DatasetError
 from models.images.codec import Pixels
 from models.networks.freezing import CutNetwork, cut
 from models.networks.heads import AssembledNetwork
 from models.networks.network import flip
-
-
-def build_member(
-    run: TrainedRun, number: int, policy: str = "float32"
-) -> AssembledNetwork:
-    """Member *number* (from 1) of *run*, with its trained weights.
-
-    Raises:
-        DatasetError: its weights are damaged.
-    """
-    network = assemble_recipe(run.recipe, len(run.split.labels), policy)
-    member = read_member(run.folder, number)
-    if member is None:
-        raise DatasetError(f"{run.folder} has no member {number}: train again")
-    network.model.set_weights(list(member.weights))
-    return network
 
 
 @dataclass(frozen=True)
@@ -96,6 +80,22 @@ def build_ensemble(run: TrainedRun, policy: str = "float32") -> Ensemble:
     return Ensemble(tuple(cuts), run.recipe.views)
 
 
+def build_member(
+    run: TrainedRun, number: int, policy: str = "float32"
+) -> AssembledNetwork:
+    """Member *number* (from 1) of *run*, with its trained weights.
+
+    Raises:
+        DatasetError: its weights are damaged.
+    """
+    network = assemble_recipe(run.recipe, len(run.split.labels), policy)
+    member = read_member(run.folder, number)
+    if member is None:
+        raise DatasetError(f"{run.folder} has no member {number}: train again")
+    network.model.set_weights(list(member.weights))
+    return network
+
+
 def build_classifier(run: TrainedRun, policy: str = "float32") -> Any:
     """The whole of *run*: pixels 0..255 [N, H, W, 3] -> logits [N, K].
 
@@ -107,6 +107,12 @@ def build_classifier(run: TrainedRun, policy: str = "float32") -> Any:
     return build_ensemble(run, policy).join()
 
 
+def classify(classifier: Any, batch: Pixels) -> NDArray[np.float32]:
+    """Logits [N, K] of a *batch*, uint8 [N, H, W, 3]."""
+    pixels = batch.astype(np.float32)
+    return np.asarray(classifier.predict_on_batch(pixels), dtype=np.float32)
+
+
 def mean_logits(logits: Sequence[Any]) -> Any:
     """log of the mean of softmax(each), [N, K]: arrays or tensors."""
     logs = [keras.ops.log_softmax(each, axis=-1) for each in logits]
@@ -114,34 +120,25 @@ def mean_logits(logits: Sequence[Any]) -> Any:
     return keras.ops.logsumexp(stacked, axis=0) - float(np.log(len(logits)))
 
 
-def classify(classifier: Any, batch: Pixels) -> NDArray[np.float32]:
-    """Logits [N, K] of a *batch*, uint8 [N, H, W, 3]."""
-    pixels = batch.astype(np.float32)
-    return np.asarray(classifier.predict_on_batch(pixels), dtype=np.float32)
-
-
 def validation_logits(
-    trainings: Sequence[MemberTraining], members: Sequence[Member]
+    validated: Sequence[tuple[MemberTraining, Member]],
 ) -> NDArray[np.float32]:
     """Logits [N, K] of the validation photos: members and views averaged.
 
     Folds are not averaged: each photo is judged by the member that has not seen it.
     """
-    found = [
-        member_logits(training, member)
-        for training, member in zip(trainings, members, strict=True)
-    ]
-    if not trainings[0].is_fold:
-        return _mean_over_views([each for logits in found for each in logits])
-    rows = np.concatenate([training.valid.rows for training in trainings])
-    merged = np.concatenate([_mean_over_views(logits) for logits in found])
+    found = [member_logits(training, member) for training, member in validated]
+    if not validated[0][0].is_fold:
+        return _average([each for logits in found for each in logits])
+    rows = np.concatenate([training.valid.rows for training, _ in validated])
+    merged = np.concatenate([_average(logits) for logits in found])
     return np.asarray(merged[np.argsort(rows)])
 
 
-def _mean_over_views(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return (
-        logits[0] if len(logits) == 1 else np.asarray(mean_logits(logits), np.float32)
-    )
+def _average(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    if len(logits) == 1:
+        return logits[0]
+    return np.asarray(mean_logits(logits), np.float32)
 
 
 def member_logits(
@@ -154,13 +151,10 @@ def member_logits(
     network.model.set_weights(list(member.weights))
     trained = ever_trained(recipe.stages, network)
     parts = cut(network.model, trained)
-
-    exact = not training.is_fold
-    frozen = (
-        training.frozen_part(network.model, trained, "float32", exact=exact)
-        if parts.frozen
-        else None
-    )
+    frozen = None
+    if parts.frozen is not None:
+        exact = not training.is_fold
+        frozen = training.frozen_part(network.model, trained, "float32", exact=exact)
 
     def examples(view: str) -> Examples:
         change = seen_from(view)
@@ -169,4 +163,4 @@ def member_logits(
         features = frozen.features(training.valid.photos, change)
         return FeatureExamples(training.valid, [features])
 
-    return [predict_logits(parts.trained, examples(view)) for view in recipe.views]
+    return [predict(parts.trained, examples(view)) for view in recipe.views]

@@ -19,10 +19,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.recipes.catalogue import Stage
 from export.training.checkpoints import Epoch
-from export.training.examples import Examples, FeatureExamples
-from export.training.stage import StageRun, check_moved, is_over, judge, predict
+from export.training.examples import FeatureExamples
+from export.training.stage import (
+    StageRun,
+    check_moved,
+    loss_and_accuracy,
+    predict,
+    stop_reason,
+)
 from models.networks.freezing import CutNetwork
 from models.networks.heads import FEATURES, PRODUCTS, PROJECTION, STANDARDISATION
 
@@ -31,6 +36,15 @@ PRODUCTS_WEIGHT: Final = 0.5
 """Share of the products of channels against the pooled vectors, in squared distance."""
 
 BATCH: Final = 64
+MAX_ROWS: Final = 8_000
+"""Photos; their products take n^2 x 8 bytes, and a step n^3 / 3 multiplications."""
+
+MAX_STEPS: Final = 12
+TOLERANCE: Final = 1e-2
+"""Largest change of a logit at which Newton's method ends."""
+
+Solution = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Kernel [D, K] and bias [K] of a Dense layer."""
 
 
 def run_exact_stage(run: StageRun, network: CutNetwork) -> tuple[Epoch, ...]:
@@ -41,8 +55,8 @@ def run_exact_stage(run: StageRun, network: CutNetwork) -> tuple[Epoch, ...]:
     Raises:
         DatasetError: weights moved that should not have, or did not move that should have.
     """
-    train, judge = run.train, run.valid
-    if not (isinstance(train, FeatureExamples) and isinstance(judge, FeatureExamples)):
+    train, valid = run.train, run.valid
+    if not (isinstance(train, FeatureExamples) and isinstance(valid, FeatureExamples)):
         raise TypeError("a stage that is solved exactly learns from cached features")
     model = network.whole
     before = model.get_weights()
@@ -52,84 +66,25 @@ def run_exact_stage(run: StageRun, network: CutNetwork) -> tuple[Epoch, ...]:
     _fit_scales(model, features)
     offset, scale = model.get_layer(STANDARDISATION).get_weights()
     rows = np.asarray((features - offset) * scale, np.float32)
-    valid = (_mean_features(extractor, judge) - offset) * scale
+    held_out = (_mean_features(extractor, valid) - offset) * scale
     epochs: list[Epoch] = []
     solutions: list[Solution] = []
-    strengths = _path(run.stage)
+    strengths = [run.stage.learning_rate / 2**step for step in range(run.stage.epochs)]
     for strength, solution in fit_logistic(rows, train.part.targets, strengths):
-        learnt = _judge(rows, train.part.targets, solution)
-        held_out = _judge(valid, judge.part.targets, solution)
+        trained = _evaluate(rows, train.part.targets, solution)
+        validated = _evaluate(held_out, valid.part.targets, solution)
         place = (run.member, run.number, len(epochs) + 1)
-        epochs.append(Epoch(*place, strength, *learnt, *held_out))
+        epochs.append(Epoch(*place, strength, *trained, *validated))
         solutions.append(solution)
         run.report(len(epochs), len(strengths))
         best = int(np.argmin([epoch.val_loss for epoch in epochs]))
-        if is_over(run.stage, epochs, best + 1):
+        if stop_reason(run.stage, epochs, best + 1):
             break
     kept = best if run.stage.keep == "best" else len(epochs) - 1
     model.get_layer("logits").set_weights(solutions[kept])
     check_moved(model, before)
     run.report(len(strengths), len(strengths))
     return tuple(epochs[: kept + 1])
-
-
-def _fit_projection(network: CutNetwork, train: FeatureExamples, seed: int) -> None:
-    # Principal components of unit variance, from some photos' positions.
-    layer = network.whole.get_layer(PROJECTION)
-    maps = network.up_to(layer.input)
-    order = np.random.default_rng(seed).permutation(len(train.part.rows))
-    found = predict(maps, train, np.sort(order[:PROJECTION_PHOTOS]), BATCH)
-    rows = found.reshape(-1, found.shape[-1]).astype(np.float64)
-    mean = rows.mean(axis=0)
-    variances, axes = np.linalg.eigh(np.cov((rows - mean).T))
-    largest = np.argsort(variances)[::-1][: layer.filters]
-    scales = np.sqrt(variances[largest] + 1e-3 * variances.max())
-    kernel = axes[:, largest] / scales
-    layer.set_weights([kernel[None, None], -mean @ kernel])
-
-
-def _mean_features(extractor: Any, examples: FeatureExamples) -> NDArray[np.float32]:
-    # Every photo once: what its views have in common.
-    views = [replace(examples, passes=[each]) for each in examples.passes]
-    return np.asarray(sum(_features(extractor, view) for view in views) / len(views))
-
-
-def _features(extractor: Any, examples: Examples) -> NDArray[np.float32]:
-    return predict(extractor, examples, np.arange(len(examples.targets)), BATCH)
-
-
-def _fit_scales(model: Any, features: NDArray[np.float32]) -> None:
-    # Unit variance, and each kind of feature shares in the distance as a whole.
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
-    products = model.get_layer(PRODUCTS).output.shape[-1]
-    pooled = features.shape[1] - products
-    share = np.concatenate(
-        [np.full(pooled, 1 / pooled), np.full(products, PRODUCTS_WEIGHT / products)]
-    )
-    scale = np.sqrt(share) / (deviation + 1e-3 * deviation.mean() + 1e-6)
-    model.get_layer(STANDARDISATION).set_weights([mean, scale.astype(np.float32)])
-
-
-def _path(stage: Stage) -> list[float]:
-    return [stage.learning_rate / 2**step for step in range(stage.epochs)]
-
-
-def _judge(
-    rows: NDArray[np.float32], targets: NDArray[np.float32], solution: Solution
-) -> tuple[float, float]:
-    kernel, bias = solution
-    return judge(rows @ kernel + bias, targets)
-
-
-MAX_ROWS: Final = 8_000
-"""Photos; their products take n^2 x 8 bytes, and a step n^3 / 3 multiplications."""
-
-MAX_STEPS: Final = 12
-TOLERANCE: Final = 1e-2
-"""Largest change of a logit at which Newton's method ends."""
-
-Solution = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Kernel [D, K] and bias [K] of a Dense layer."""
 
 
 def fit_logistic(
@@ -154,6 +109,47 @@ def fit_logistic(
             logits[place] = products @ dual
             duals.append(dual)
         yield strength, _primal(rows, np.stack(duals, axis=1), classes)
+
+
+def _fit_projection(network: CutNetwork, train: FeatureExamples, seed: int) -> None:
+    # Principal components of unit variance, from some photos' positions.
+    layer = network.whole.get_layer(PROJECTION)
+    maps = network.up_to(layer.input)
+    order = np.random.default_rng(seed).permutation(len(train.part.rows))
+    found = predict(maps, train, np.sort(order[:PROJECTION_PHOTOS]), BATCH)
+    rows = found.reshape(-1, found.shape[-1]).astype(np.float64)
+    mean = rows.mean(axis=0)
+    variances, axes = np.linalg.eigh(np.cov((rows - mean).T))
+    largest = np.argsort(variances)[::-1][: layer.filters]
+    scales = np.sqrt(variances[largest] + 1e-3 * variances.max())
+    kernel = axes[:, largest] / scales
+    layer.set_weights([kernel[None, None], -mean @ kernel])
+
+
+def _mean_features(extractor: Any, examples: FeatureExamples) -> NDArray[np.float32]:
+    # Every photo once: what its views have in common.
+    views = [replace(examples, passes=[each]) for each in examples.passes]
+    total = sum(predict(extractor, view, batch_size=BATCH) for view in views)
+    return np.asarray(total / len(views))
+
+
+def _fit_scales(model: Any, features: NDArray[np.float32]) -> None:
+    # Unit variance, and each kind of feature shares in the distance as a whole.
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    products = model.get_layer(PRODUCTS).output.shape[-1]
+    pooled = features.shape[1] - products
+    share = np.concatenate(
+        [np.full(pooled, 1 / pooled), np.full(products, PRODUCTS_WEIGHT / products)]
+    )
+    scale = np.sqrt(share) / (deviation + 1e-3 * deviation.mean() + 1e-6)
+    model.get_layer(STANDARDISATION).set_weights([mean, scale.astype(np.float32)])
+
+
+def _evaluate(
+    rows: NDArray[np.float32], targets: NDArray[np.float32], solution: Solution
+) -> tuple[float, float]:
+    kernel, bias = solution
+    return loss_and_accuracy(rows @ kernel + bias, targets)
 
 
 def _newton(

@@ -31,6 +31,9 @@ from export.progress import Progress
 from models.images.codec import Pixels
 from models.networks.network import flip
 
+Arrays = list[NDArray[np.float32]]
+"""One batch: an array [N, ...] for each of the model's inputs."""
+
 
 @dataclass(frozen=True)
 class PhotoSet:
@@ -63,10 +66,6 @@ class Part:
     def targets(self) -> NDArray[np.float32]:
         """Probabilities [n, K] of the part's photos."""
         return self.photos.targets[self.rows]
-
-
-Arrays = list[NDArray[np.float32]]
-"""One batch: an array [N, ...] for each of the model's inputs."""
 
 
 class Examples(Protocol):
@@ -151,54 +150,6 @@ class FreshFeatures:
         return self.compute(pixels)
 
 
-def batches(
-    examples: Examples, order: NDArray[np.integer], size: int, epoch: int
-) -> Iterator[tuple[Arrays, NDArray[np.float32]]]:
-    """(inputs, targets) of each batch; the next is read while the last one trains."""
-    targets = examples.targets
-    chunks = [order[first : first + size] for first in range(0, len(order), size)]
-
-    def read(rows: NDArray[Any]) -> tuple[Arrays, NDArray[np.float32]]:
-        return examples.inputs(rows, epoch), targets[rows]
-
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(read, chunks[0])
-        for rows in chunks[1:]:
-            batch = ahead.result()
-            ahead = reader.submit(read, rows)
-            yield batch
-        yield ahead.result()
-
-
-@dataclass(frozen=True)
-class PixelChange:
-    """What is done to pixels before the network sees them.
-
-    ``apply`` maps (pixels uint8 [N, H, W, 3], row numbers [N]) to pixels; ``key`` names
-    everything that it depends on; ``name`` is for progress bars.
-    """
-
-    name: str
-    key: tuple[object, ...]
-    apply: Callable[[Pixels, NDArray[np.integer]], Pixels]
-
-
-def seen_from(view: str) -> PixelChange:
-    """The photo flipped as *view* says; "none" leaves it."""
-    name = "" if view == "none" else f", flipped {view}"
-    return PixelChange(name, ("view", view), lambda pixels, _rows: flip(pixels, view))
-
-
-def augmented(augmentation: Augmentation, seed: int, number: int) -> PixelChange:
-    """Augmented pass or epoch *number* (from 1); the same for the same seed."""
-    key = ("augmented", repr(augmentation), seed, number)
-    return PixelChange(
-        f", augmented pass {number}",
-        key,
-        lambda pixels, rows: augment(pixels, augmentation, seed, number, rows),
-    )
-
-
 @dataclass(frozen=True)
 class FrozenPart:
     """A frozen network, pixels -> list of tensors, and the folder of its features.
@@ -246,3 +197,51 @@ class FrozenPart:
         for array in self.network.get_weights():
             found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class PixelChange:
+    """What is done to pixels before the network sees them.
+
+    ``apply`` maps (pixels uint8 [N, H, W, 3], row numbers [N]) to pixels; ``key`` names
+    everything that it depends on; ``name`` is for progress bars.
+    """
+
+    name: str
+    key: tuple[object, ...]
+    apply: Callable[[Pixels, NDArray[np.integer]], Pixels]
+
+
+def seen_from(view: str) -> PixelChange:
+    """The photo flipped as *view* says; "none" leaves it."""
+    name = "" if view == "none" else f", flipped {view}"
+    return PixelChange(name, ("view", view), lambda pixels, _rows: flip(pixels, view))
+
+
+def augmented(augmentation: Augmentation, seed: int, number: int) -> PixelChange:
+    """Augmented pass or epoch *number* (from 1); the same for the same seed."""
+    key = ("augmented", repr(augmentation), seed, number)
+    return PixelChange(
+        f", augmented pass {number}",
+        key,
+        lambda pixels, rows: augment(pixels, augmentation, seed, number, rows),
+    )
+
+
+def batches(
+    examples: Examples, order: NDArray[np.integer], size: int, epoch: int
+) -> Iterator[tuple[Arrays, NDArray[np.float32]]]:
+    """(inputs, targets) of each batch; the next is read while the last one trains."""
+    targets = examples.targets
+    chunks = [order[first : first + size] for first in range(0, len(order), size)]
+
+    def read(rows: NDArray[Any]) -> tuple[Arrays, NDArray[np.float32]]:
+        return examples.inputs(rows, epoch), targets[rows]
+
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(read, chunks[0])
+        for rows in chunks[1:]:
+            batch = ahead.result()
+            ahead = reader.submit(read, rows)
+            yield batch
+        yield ahead.result()

@@ -1,7 +1,7 @@
-"""One member of a run: its stages in order, each beginning where the last one ended.
+"""Members of a run: trained stage by stage, alone or held against folds.
 
-The layers that no stage trains are the same in all members and folds, so they lie in a
-file of their own, once for the run.
+Each stage begins where the last one ended. The layers that no stage trains are the same in
+all members and folds, so they lie in a file of their own, once for the run.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.data.augmentation import Augmentation, parse_augmentation
+from export.data.folds import held_out_rows
+from export.data.splits import Photo
 from export.progress import Progress
-from export.recipes.catalogue import EXACT, Stage
+from export.recipes.catalogue import EXACT, Recipe, Stage
 from export.training.assembly import (
     assemble_recipe,
     ever_trained,
@@ -72,160 +74,6 @@ class Member:
     kept: tuple[int, ...]
 
 
-def read_member(folder: Path, number: int) -> Member | None:
-    """What is finished of member *number* (from 1); None before its first stage is.
-
-    Raises:
-        DatasetError: its file, or that of the frozen part, is damaged.
-    """
-    path = _member_file(folder, number)
-    if not path.exists():
-        return None
-    found = read_snapshot(path)
-    epochs = tuple(Epoch(**each) for each in found.facts["epochs"])
-    if "trained" not in found.facts:
-        # In runs of older releases each member's file holds the frozen part too.
-        stages = range(1, int(found.facts["stages"]) + 1)
-        kept = tuple(_best_epoch(epochs, stage) for stage in stages)
-        return Member(found.arrays, epochs, kept)
-    frozen = read_snapshot(folder / FROZEN_FILE).arrays
-    kept = tuple(found.facts["kept"])
-    return Member(_merge(found, frozen), epochs, kept)
-
-
-def train_member(
-    training: MemberTraining, pretrained: PretrainedWeights | None
-) -> Member:
-    """Train all stages, or those that an interrupted run has left.
-
-    Raises:
-        DatasetError: weights do not fit, the loss is not a number, or what should have
-            moved did not.
-    """
-    plan = training.plan
-    member = read_member(plan.folder, training.number)
-    if member is None:
-        member = Member(_initial_weights(training, pretrained), (), ())
-    trained = _trained_places(training)
-    for stage in plan.recipe.stages[len(member.kept) :]:
-        if stage.epochs:
-            member = _after(training, stage, member)
-        else:
-            # It made no model better that held out a fold.
-            member = replace(member, kept=(*member.kept, 0))
-        _write_member(plan.folder, training.number, member, trained)
-        CheckpointFolder(plan.folder).clear()
-    return member
-
-
-def _trained_places(training: MemberTraining) -> list[int]:
-    network = training.network("float32")
-    names = ever_trained(training.plan.recipe.stages, network)
-    layers = [layer for layer in network.model.layers if layer.name in names]
-    own = {id(weight) for layer in layers for weight in layer.weights}
-    weights = enumerate(network.model.weights)
-    return [place for place, weight in weights if id(weight) in own]
-
-
-def _write_member(
-    folder: Path, number: int, member: Member, trained: Sequence[int]
-) -> None:
-    own = set(trained)
-    frozen = [each for at, each in enumerate(member.weights) if at not in own]
-    path = folder / FROZEN_FILE
-    if not path.exists():
-        write_snapshot(path, Snapshot(frozen, {}))
-    elif not all(map(np.array_equal, frozen, read_snapshot(path).arrays)):
-        message = (
-            f"the pretrained weights are not those that {folder.name} began with: train "
-            "again, under another name"
-        )
-        raise DatasetError(message)
-    facts = {
-        "epochs": [asdict(epoch) for epoch in member.epochs],
-        "kept": member.kept,
-        "trained": trained,
-    }
-    weights = [member.weights[place] for place in trained]
-    write_snapshot(_member_file(folder, number), Snapshot(weights, facts))
-
-
-def _merge(own: Snapshot, frozen: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
-    arrays = dict(zip(own.facts["trained"], own.arrays, strict=True))
-    rest = iter(frozen)
-    count = len(arrays) + len(frozen)
-    return [arrays[at] if at in arrays else next(rest) for at in range(count)]
-
-
-def _best_epoch(epochs: Sequence[Epoch], stage: int, start: float = math.inf) -> int:
-    # The first of the best, as the stage itself keeps; 0 where none is below the start.
-    found = [epoch for epoch in epochs if epoch.stage == stage]
-    best = min(found, key=lambda epoch: epoch.val_loss)
-    return best.number if best.val_loss < start else 0
-
-
-def _after(training: MemberTraining, stage: Stage, member: Member) -> Member:
-    plan = training.plan
-    keras.backend.clear_session()
-    policy = training_policy(plan.precision, plan.recipe, stage)
-    network = training.network(policy)
-    network.model.set_weights(list(member.weights))
-    trained = trained_layers(network, stage.trains)
-    freeze_all_but(network.model, trained)
-    number = len(member.kept) + 1
-    inputs = stage_inputs(training, stage, network.model, trained)
-    run = StageRun(
-        recipe=plan.recipe,
-        stage=stage,
-        member=training.number,
-        number=number,
-        seed=training.seed,
-        train=inputs.train,
-        valid=inputs.valid,
-        checkpoints=CheckpointFolder(plan.folder),
-        report=partial(training.progress, _title(training, number)),
-    )
-    if stage.optimizer == EXACT:
-        epochs = run_exact_stage(run, inputs.network)
-        kept = len(epochs)
-    else:
-        model = inputs.network.trained
-        start = evaluate(model, inputs.valid)[0] if member.kept else math.inf
-        epochs = run_stage(run, model, start)
-        last = stage.keep == "last"
-        kept = len(epochs) if last else _best_epoch(epochs, number, start)
-    weights = network.model.get_weights()
-    return Member(weights, (*member.epochs, *epochs), (*member.kept, kept))
-
-
-def _initial_weights(
-    training: MemberTraining, pretrained: PretrainedWeights | None
-) -> Sequence[NDArray[Any]]:
-    plan, pixels = training.plan, training.train.photos.pixels
-    photos = (batch for _, batch in pixels.batches(MAX_BATCH_SIZE))
-    return initial_weights(
-        plan.recipe,
-        len(plan.split.labels),
-        (plan.seed, training.seed),
-        pretrained,
-        islice(photos, NORMALISATION_BATCHES),
-    )
-
-
-def _title(training: MemberTraining, stage: int) -> str:
-    recipe = training.plan.recipe
-    title = f"train {recipe.stages[stage - 1].trains}"
-    if len(recipe.stages) > 1:
-        title += f", stage {stage} of {len(recipe.stages)}"
-    if name := recipe.model_name(training.number):
-        title += f", {name}"
-    return title
-
-
-def _member_file(folder: Path, number: int) -> Path:
-    return folder / f"member-{number}.npz"
-
-
 @dataclass(frozen=True)
 class MemberTraining:
     """Member *number* (from 1) of a plan, and the photos that it learns from."""
@@ -271,22 +119,133 @@ class MemberTraining:
         return FrozenPart(frozen, dtype, self.plan.cache, self.progress)
 
 
-UNCHANGED = Augmentation()
-
-
 @dataclass(frozen=True)
-class StageInputs:
-    """The examples of a stage, and the network whose ``trained`` part takes them."""
+class TrainedMembers:
+    """Members, each with what it was trained on.
 
-    train: Examples
-    valid: Examples
-    network: CutNetwork
+    Attributes:
+        exported: those that the model consists of.
+        validated: those that are judged on photos which they have not seen: the same, or
+            with folds the models that hold one out.
+    """
+
+    exported: Sequence[tuple[MemberTraining, Member]]
+    validated: Sequence[tuple[MemberTraining, Member]]
+
+
+def train_members(
+    first: MemberTraining, weights: PretrainedWeights | None
+) -> TrainedMembers:
+    """Train all members of a plan, of which *first* is the first.
+
+    Raises:
+        DatasetError: as `train_member`.
+    """
+    numbers = range(1, first.plan.recipe.members + 1)
+    trainings = [replace(first, number=number) for number in numbers]
+    done = [(training, train_member(training, weights)) for training in trainings]
+    return TrainedMembers(exported=done, validated=done)
+
+
+def cross_validate(
+    whole: MemberTraining, photos: Sequence[Photo], weights: PretrainedWeights | None
+) -> TrainedMembers:
+    """Train the folds of *whole*'s photos, whose files are *photos*, then the members.
+
+    Every photo trains the exported members and validates once, on a model that has not
+    seen it. Figures and calibration are those models', trained on a little less, so they
+    are, if anything, pessimistic.
+
+    Files of folds are numbered after the members'. Pseudo-labelled photos, which come
+    after *photos*, are in no fold: they train all.
+
+    Raises:
+        DatasetError: as `train_member`.
+    """
+    plan, rows = whole.plan, whole.train.rows
+    held_out = held_out_rows(photos, plan.recipe.folds, plan.seed)
+    folds = [
+        replace(
+            whole,
+            number=plan.recipe.members + number,
+            train=Part(whole.train.photos, np.setdiff1d(rows, rows[held])),
+            valid=Part(whole.train.photos, rows[held]),
+        )
+        for number, held in enumerate(held_out, start=1)
+    ]
+    judged = [(fold, train_member(fold, weights)) for fold in folds]
+    settled = settle_epochs(plan.recipe, [member for _, member in judged])
+    fixed = replace(whole, plan=replace(plan, recipe=settled))
+    return TrainedMembers(train_members(fixed, weights).exported, judged)
+
+
+def settle_epochs(recipe: Recipe, judged: Sequence[Member]) -> Recipe:
+    """*recipe* with stages as long as was best for the median of the *judged*.
+
+    A stage that made most of them no better has 0 epochs.
+    """
+    lengths = np.median([member.kept for member in judged], axis=0)
+    epochs = [round(float(length)) for length in lengths]
+    stages = tuple(
+        replace(stage, epochs=count, patience=count + 1, keep="last")
+        for stage, count in zip(recipe.stages, epochs, strict=True)
+    )
+    return replace(recipe, stages=stages)
+
+
+def train_member(
+    training: MemberTraining, pretrained: PretrainedWeights | None
+) -> Member:
+    """Train all stages, or those that an interrupted run has left.
+
+    Raises:
+        DatasetError: weights do not fit, the loss is not a number, or what should have
+            moved did not.
+    """
+    plan = training.plan
+    member = read_member(plan.folder, training.number)
+    if member is None:
+        member = Member(_initial_weights(training, pretrained), (), ())
+    trained = _trained_places(training)
+    for stage in plan.recipe.stages[len(member.kept) :]:
+        if stage.epochs:
+            member = _train_stage(training, stage, member)
+        else:
+            # It made no model better that held out a fold.
+            member = replace(member, kept=(*member.kept, 0))
+        _write_member(plan.folder, training.number, member, trained)
+        CheckpointFolder(plan.folder).clear()
+    return member
+
+
+def read_member(folder: Path, number: int) -> Member | None:
+    """What is finished of member *number* (from 1); None before its first stage is.
+
+    Raises:
+        DatasetError: its file, or that of the frozen part, is damaged.
+    """
+    path = _member_file(folder, number)
+    if not path.exists():
+        return None
+    found = read_snapshot(path)
+    epochs = tuple(Epoch(**each) for each in found.facts["epochs"])
+    if "trained" not in found.facts:
+        # In runs of older releases each member's file holds the frozen part too.
+        stages = range(1, int(found.facts["stages"]) + 1)
+        kept = tuple(_best_epoch(epochs, stage) for stage in stages)
+        return Member(found.arrays, epochs, kept)
+    frozen = read_snapshot(folder / FROZEN_FILE).arrays
+    kept = tuple(found.facts["kept"])
+    return Member(_merge(found, frozen), epochs, kept)
 
 
 def stage_inputs(
     training: MemberTraining, stage: Stage, model: Any, trained: frozenset[str]
-) -> StageInputs:
-    """Inputs for *stage* of the whole *model*, of which the layers *trained* train.
+) -> tuple[Examples, Examples, CutNetwork]:
+    """What *stage* trains and validates on, and the network whose trained part takes it.
+
+    Of the whole *model* the layers *trained* train. Examples are cached features where
+    they can be, else pixels.
 
     Raises:
         DatasetError: the disk is too small for the features.
@@ -296,11 +255,8 @@ def stage_inputs(
     train, valid = training.train, training.valid
     anew = partial(augmented, augmentation, training.seed)
     if parts.frozen is None:
-        return StageInputs(
-            PixelExamples(train, anew),
-            PixelExamples(valid, lambda _epoch: seen_from("none")),
-            parts,
-        )
+        plain = PixelExamples(valid, lambda _epoch: seen_from("none"))
+        return PixelExamples(train, anew), plain, parts
     policy = training_policy(training.plan.precision, training.plan.recipe, stage)
     fast = training.frozen_part(model, trained, policy, exact=False)
     judge = fast
@@ -311,8 +267,8 @@ def stage_inputs(
     views = training.plan.recipe.views if stage.optimizer == EXACT else ("none",)
     judged = [judge.features(valid.photos, seen_from(view)) for view in views]
     validated = FeatureExamples(valid, judged)
-    if augmentation != UNCHANGED and not stage.passes:
-        return StageInputs(FreshFeatures(train, anew, fast.compute), validated, parts)
+    if augmentation != Augmentation() and not stage.passes:
+        return FreshFeatures(train, anew, fast.compute), validated, parts
     numbers = range(1, stage.passes + 1)
     seed = training.plan.seed  # not the member's: all of them share the passes
     changes = [
@@ -320,4 +276,111 @@ def stage_inputs(
         *(augmented(augmentation, seed, number) for number in numbers),
     ]
     learnt = [fast.features(train.photos, change) for change in changes]
-    return StageInputs(FeatureExamples(train, learnt), validated, parts)
+    return FeatureExamples(train, learnt), validated, parts
+
+
+def _train_stage(training: MemberTraining, stage: Stage, member: Member) -> Member:
+    plan = training.plan
+    keras.backend.clear_session()
+    policy = training_policy(plan.precision, plan.recipe, stage)
+    network = training.network(policy)
+    network.model.set_weights(list(member.weights))
+    trained = trained_layers(network, stage.trains)
+    freeze_all_but(network.model, trained)
+    number = len(member.kept) + 1
+    train, valid, parts = stage_inputs(training, stage, network.model, trained)
+    run = StageRun(
+        recipe=plan.recipe,
+        stage=stage,
+        member=training.number,
+        number=number,
+        seed=training.seed,
+        train=train,
+        valid=valid,
+        checkpoints=CheckpointFolder(plan.folder),
+        report=partial(training.progress, _title(training, number)),
+    )
+    if stage.optimizer == EXACT:
+        epochs = run_exact_stage(run, parts)
+        kept = len(epochs)
+    else:
+        start = evaluate(parts.trained, valid)[0] if member.kept else math.inf
+        epochs = run_stage(run, parts.trained, start)
+        last = stage.keep == "last"
+        kept = len(epochs) if last else _best_epoch(epochs, number, start)
+    weights = network.model.get_weights()
+    return Member(weights, (*member.epochs, *epochs), (*member.kept, kept))
+
+
+def _initial_weights(
+    training: MemberTraining, pretrained: PretrainedWeights | None
+) -> Sequence[NDArray[Any]]:
+    plan, pixels = training.plan, training.train.photos.pixels
+    photos = (batch for _, batch in pixels.batches(MAX_BATCH_SIZE))
+    return initial_weights(
+        plan.recipe,
+        len(plan.split.labels),
+        (plan.seed, training.seed),
+        pretrained,
+        islice(photos, NORMALISATION_BATCHES),
+    )
+
+
+def _title(training: MemberTraining, stage: int) -> str:
+    recipe = training.plan.recipe
+    title = f"train {recipe.stages[stage - 1].trains}"
+    if len(recipe.stages) > 1:
+        title += f", stage {stage} of {len(recipe.stages)}"
+    if name := recipe.model_name(training.number):
+        title += f", {name}"
+    return title
+
+
+def _write_member(
+    folder: Path, number: int, member: Member, trained: Sequence[int]
+) -> None:
+    own = set(trained)
+    frozen = [each for at, each in enumerate(member.weights) if at not in own]
+    path = folder / FROZEN_FILE
+    if not path.exists():
+        write_snapshot(path, Snapshot(frozen, {}))
+    elif not all(map(np.array_equal, frozen, read_snapshot(path).arrays)):
+        message = (
+            f"the pretrained weights are not those that {folder.name} began with: train "
+            "again, under another name"
+        )
+        raise DatasetError(message)
+    facts = {
+        "epochs": [asdict(epoch) for epoch in member.epochs],
+        "kept": member.kept,
+        "trained": trained,
+    }
+    weights = [member.weights[place] for place in trained]
+    write_snapshot(_member_file(folder, number), Snapshot(weights, facts))
+
+
+def _trained_places(training: MemberTraining) -> list[int]:
+    network = training.network("float32")
+    names = ever_trained(training.plan.recipe.stages, network)
+    layers = [layer for layer in network.model.layers if layer.name in names]
+    own = {id(weight) for layer in layers for weight in layer.weights}
+    weights = enumerate(network.model.weights)
+    return [place for place, weight in weights if id(weight) in own]
+
+
+def _merge(own: Snapshot, frozen: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+    arrays = dict(zip(own.facts["trained"], own.arrays, strict=True))
+    rest = iter(frozen)
+    count = len(arrays) + len(frozen)
+    return [arrays[at] if at in arrays else next(rest) for at in range(count)]
+
+
+def _best_epoch(epochs: Sequence[Epoch], stage: int, start: float = math.inf) -> int:
+    # The first of the best, as the stage itself keeps; 0 where none is below the start.
+    found = [epoch for epoch in epochs if epoch.stage == stage]
+    best = min(found, key=lambda epoch: epoch.val_loss)
+    return best.number if best.val_loss < start else 0
+
+
+def _member_file(folder: Path, number: int) -> Path:
+    return folder / f"member-{number}.npz"

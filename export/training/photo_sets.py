@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from export.training.checkpoints import Snapshot, read_snapshot, write_snapshot
 from export.training.classifier import build_classifier, classify
 from export.training.examples import PhotoSet
 from export.training.plans import TrainingPlan
-from export.training.runs import TrainedRun
+from export.training.runs import TrainedRun, read_run
 from models.contract import MAX_BATCH_SIZE
 from models.errors import (
     DatasetError,
@@ -34,6 +35,20 @@ from models.errors import (
 from models.files import hash_file
 from models.images.codec import Pixels, decode_image
 from models.probabilities import softmax
+
+PSEUDO_LABELS_FILE: Final = "pseudo_labels.npz"
+
+
+@dataclass(frozen=True)
+class PseudoLabelled:
+    """Photos without labels and what the teacher says of them.
+
+    ``targets`` are its calibrated probabilities, float32 [N, K].
+    """
+
+    files: tuple[Path, ...]
+    hashes: tuple[str, ...]
+    targets: NDArray[np.float32]
 
 
 def prepare_photos(
@@ -51,7 +66,8 @@ def prepare_photos(
     folder = Path(plan.split.folder)
     files = [folder / photo.file for photo in photos]
     hashes = [photo.sha256 for photo in photos]
-    targets = one_hot(classes_of(photos, plan.split.labels), len(plan.split.labels))
+    labels = plan.split.labels
+    targets = np.eye(len(labels), dtype=np.float32)[classes_of(photos, labels)]
     if pseudo is not None:
         files += pseudo.files
         hashes += pseudo.hashes
@@ -62,46 +78,22 @@ def prepare_photos(
     return PhotoSet(name, source.key(), pixels, targets)
 
 
-def _check_varied(pixels: StoredArray) -> None:
-    if len(pixels) < 2:
-        return
-    first = pixels.rows(slice(0, 1))
-    if all((rows == first).all() for _, rows in pixels.batches(MAX_BATCH_SIZE)):
-        message = (
-            f"all {len(pixels):,} photos are the same once decoded: see whether the "
-            "originals are intact"
-        )
-        raise DatasetError(message)
+def plan_pseudo_labels(plan: TrainingPlan) -> PseudoLabelled | None:
+    """The pseudo-labels of *plan*, found in its run's folder or made; None: it has none.
 
-
-def one_hot(classes: NDArray[np.integer], count: int) -> NDArray[np.float32]:
-    """[N] class numbers -> [N, *count*]."""
-    return np.asarray(np.eye(count, dtype=np.float32)[classes])
-
-
-@dataclass(frozen=True)
-class PseudoLabelled:
-    """Photos without labels and what the teacher says of them.
-
-    ``targets`` are its calibrated probabilities, float32 [N, K].
-    """
-
-    files: tuple[Path, ...]
-    hashes: tuple[str, ...]
-    targets: NDArray[np.float32]
-
-    def write(self, path: Path) -> None:
-        """Keep them, so that a resumed run learns from the same."""
-        facts = {"files": [str(file) for file in self.files], "hashes": self.hashes}
-        write_snapshot(path, Snapshot([self.targets], facts))
-
-
-def read_pseudo_labels(path: Path) -> PseudoLabelled:
-    """What `PseudoLabelled.write` wrote.
+    A resumed run learns from the same ones.
 
     Raises:
-        DatasetError: it is not there, or damaged.
+        DatasetError: as `pseudo_label`, or the file is damaged.
     """
+    if not plan.unlabelled:
+        return None
+    path = plan.folder / PSEUDO_LABELS_FILE
+    if not path.exists():
+        teacher = read_run(plan.teacher, Path())
+        labelled = pseudo_label(teacher, Path(plan.unlabelled), plan.split)
+        facts = {"files": list(map(str, labelled.files)), "hashes": labelled.hashes}
+        write_snapshot(path, Snapshot([labelled.targets], facts))
     found = read_snapshot(path)
     files = tuple(Path(file) for file in found.facts["files"])
     return PseudoLabelled(files, tuple(found.facts["hashes"]), found.arrays[0])
@@ -157,6 +149,18 @@ def check_teacher(teacher: TrainedRun, split: Split) -> None:
             f"the teacher {teacher.folder.name} may have learnt from {len(suspect)} of "
             f"the validation photos ({suspect[0]} ...): use one with the same DATA and "
             "--seed"
+        )
+        raise DatasetError(message)
+
+
+def _check_varied(pixels: StoredArray) -> None:
+    if len(pixels) < 2:
+        return
+    first = pixels.rows(slice(0, 1))
+    if all((rows == first).all() for _, rows in pixels.batches(MAX_BATCH_SIZE)):
+        message = (
+            f"all {len(pixels):,} photos are the same once decoded: see whether the "
+            "originals are intact"
         )
         raise DatasetError(message)
 

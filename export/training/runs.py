@@ -19,7 +19,6 @@ from export.data.splits import Split
 from export.evaluation.calibration import Calibration
 from export.recipes.catalogue import Recipe
 from export.recipes.overrides import changed_options
-from export.training.assembly import Parameters
 from export.training.checkpoints import Epoch, Snapshot, read_snapshot, write_snapshot
 from export.training.diagnosis import Diagnosis, diagnose
 from export.training.plans import PLAN_FILE, TrainingPlan, read_plan
@@ -36,6 +35,21 @@ from models.probabilities import softmax
 
 RUN_FILE: Final = "run.json"
 VALIDATION_FILE: Final = "validation.npz"
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many parameters one model has, and how many of them were trained.
+
+    Attributes:
+        all: with the statistics of batch normalisation, which are measured, not trained.
+        trained: by any stage whose result was kept.
+        stages: trained by each stage.
+    """
+
+    all: int
+    trained: int
+    stages: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from export.training.examples import Arrays, Examples, batches
 from models.errors import DatasetError, InvalidRequestError, quoted_names
 from models.probabilities import accuracy, log_loss, softmax
 
+VALIDATION_BATCH = 128
+
 
 @dataclass(frozen=True)
 class StageRun:
@@ -55,7 +57,7 @@ def run_stage(run: StageRun, model: Any, baseline: float) -> tuple[Epoch, ...]:
     if interrupted is not None:
         progress, state = interrupted
         _restore(model, state)
-    while not is_over(run.stage, progress.epochs, progress.best_epoch):
+    while not stop_reason(run.stage, progress.epochs, progress.best_epoch):
         progress = _train_epoch(run, model, progress)
         state = [*model.get_weights(), *_optimizer_state(model)]
         run.checkpoints.write(progress, state)
@@ -68,92 +70,12 @@ def run_stage(run: StageRun, model: Any, baseline: float) -> tuple[Epoch, ...]:
     return progress.epochs
 
 
-def _compile(model: Any, run: StageRun) -> None:
-    # After every change of `trainable`: Keras reads it here and never again.
-    model.compile(
-        build_optimizer(run.recipe, run.stage),
-        keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=run.recipe.label_smoothing
-        ),
-        metrics=["accuracy"],
-        jit_compile=False,
-    )
-    model.optimizer.build(model.trainable_variables)
+def stop_reason(stage: Stage, epochs: Sequence[Epoch], best_epoch: int) -> str:
+    """Why *stage* stops after *epochs*, of which *best_epoch* (0: none) was best.
 
-
-def _train_epoch(run: StageRun, model: Any, progress: StageProgress) -> StageProgress:
-    number = len(progress.epochs) + 1
-    entropy = np.random.SeedSequence([run.seed, run.member, run.number, number])
-    _reseed(model, entropy)
-    order = np.random.default_rng(entropy).permutation(len(run.train.targets))
-    rate = learning_rate(run.stage, number)
-    model.optimizer.learning_rate = rate
-    learnt = _learn(run, model, order, number)
-    loss, accuracy = evaluate(model, run.valid)
-    _check_finite(loss, run, number, rate)
-    place = (run.member, run.number, number)
-    epoch = Epoch(*place, rate, *learnt, loss, accuracy)
-    progress = replace(progress, epochs=(*progress.epochs, epoch))
-    if loss < progress.best_loss:
-        run.checkpoints.write_best(number, model.get_weights())
-        return replace(progress, best_epoch=number, best_loss=loss)
-    return progress
-
-
-def _learn(
-    run: StageRun, model: Any, order: NDArray[np.int64], epoch: int
-) -> tuple[float, float]:
-    totals = np.zeros(2)
-    for inputs, targets in batches(run.train, order, run.recipe.batch_size, epoch):
-        logs = model.train_on_batch(unwrap(inputs), targets, return_dict=True)
-        _check_finite(float(logs["loss"]), run, epoch, learning_rate(run.stage, epoch))
-        # Keras forgets the batches before this one.
-        totals += len(targets) * np.array([logs["loss"], logs["accuracy"]])
-    loss, accuracy = totals / len(order)
-    return float(loss), float(accuracy)
-
-
-def _check_finite(loss: float, run: StageRun, epoch: int, rate: float) -> None:
-    if math.isfinite(loss):
-        return
-    message = (
-        f"the loss is {loss} in epoch {epoch} of stage {run.number} (learning rate "
-        f"{rate:g}): try {scaled_rate(run.recipe, run.number, 0.1)}"
-    )
-    raise DatasetError(message)
-
-
-def _reseed(model: Any, entropy: np.random.SeedSequence) -> None:
-    # Dropout draws from variables of its own, which are no weights.
-    states = [
-        each for each in model.variables if each.path.endswith("seed_generator_state")
-    ]
-    for state, words in zip(states, entropy.spawn(len(states)), strict=True):
-        state.assign(words.generate_state(2))
-
-
-def _optimizer_state(model: Any) -> list[NDArray[Any]]:
-    return [np.asarray(variable) for variable in model.optimizer.variables]
-
-
-def _restore(model: Any, state: Sequence[NDArray[Any]]) -> None:
-    count = len(model.weights)
-    model.set_weights(list(state[:count]))
-    for variable, value in zip(model.optimizer.variables, state[count:], strict=True):
-        variable.assign(value)
-
-
-def is_over(stage: Stage, epochs: Sequence[Epoch], best_epoch: int) -> bool:
-    """Whether *stage* ends after *epochs*, of which *best_epoch* (0: none) was best.
-
-    Patience looks at the loss, not at accuracy: overconfidence grows while accuracy
-    stays flat.
+    Empty where it goes on. Patience looks at the loss, not at accuracy: overconfidence
+    grows while accuracy stays flat.
     """
-    return bool(why_over(stage, epochs, best_epoch))
-
-
-def why_over(stage: Stage, epochs: Sequence[Epoch], best_epoch: int) -> str:
-    """Why *stage* ends after *epochs*, for people; "" where it goes on."""
     done, enough = len(epochs), stage.enough_accuracy
     if done and enough is not None and epochs[-1].val_accuracy >= enough:
         return f"validation accuracy reached {enough:g}"
@@ -203,6 +125,37 @@ def build_optimizer(recipe: Recipe, stage: Stage) -> Any:
         raise InvalidRequestError(message) from error
 
 
+def evaluate(model: Any, examples: Examples) -> tuple[float, float]:
+    """(log loss, accuracy) of *model* on *examples*, for their likeliest labels."""
+    return loss_and_accuracy(predict(model, examples), examples.targets)
+
+
+def loss_and_accuracy(
+    logits: NDArray[np.float32], targets: NDArray[np.float32]
+) -> tuple[float, float]:
+    """(log loss, accuracy) of *logits* [N, K] for the likeliest labels of *targets*."""
+    with np.errstate(invalid="ignore"):  # the caller checks that the loss is finite
+        probabilities = softmax(logits)
+    classes = targets.argmax(axis=1)
+    return log_loss(probabilities, classes), accuracy(probabilities, classes)
+
+
+def predict(
+    model: Any,
+    examples: Examples,
+    rows: NDArray[np.integer] | None = None,
+    batch_size: int = VALIDATION_BATCH,
+) -> NDArray[np.float32]:
+    """What *model* answers to all *examples*, or to some *rows* of them, in order."""
+    if rows is None:
+        rows = np.arange(len(examples.targets))
+    parts = [
+        np.asarray(model.predict_on_batch(_unwrap(inputs)), np.float32)
+        for inputs, _ in batches(examples, rows, batch_size, epoch=0)
+    ]
+    return np.concatenate(parts)
+
+
 def check_moved(model: Any, before: Sequence[NDArray[Any]]) -> None:
     """Compare with the weights *before*: exactly the trained layers' have changed.
 
@@ -228,6 +181,80 @@ def check_moved(model: Any, before: Sequence[NDArray[Any]]) -> None:
         raise DatasetError(f"training moved frozen weights: {quoted_names(moved)}")
 
 
+def _compile(model: Any, run: StageRun) -> None:
+    # After every change of `trainable`: Keras reads it here and never again.
+    model.compile(
+        build_optimizer(run.recipe, run.stage),
+        keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=run.recipe.label_smoothing
+        ),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def _train_epoch(run: StageRun, model: Any, progress: StageProgress) -> StageProgress:
+    number = len(progress.epochs) + 1
+    entropy = np.random.SeedSequence([run.seed, run.member, run.number, number])
+    _reseed(model, entropy)
+    order = np.random.default_rng(entropy).permutation(len(run.train.targets))
+    rate = learning_rate(run.stage, number)
+    model.optimizer.learning_rate = rate
+    trained = _train_batches(run, model, order, number)
+    validated = evaluate(model, run.valid)
+    _check_finite(validated[0], run, number, rate)
+    epoch = Epoch(run.member, run.number, number, rate, *trained, *validated)
+    progress = replace(progress, epochs=(*progress.epochs, epoch))
+    if epoch.val_loss < progress.best_loss:
+        run.checkpoints.write_best(number, model.get_weights())
+        return replace(progress, best_epoch=number, best_loss=epoch.val_loss)
+    return progress
+
+
+def _train_batches(
+    run: StageRun, model: Any, order: NDArray[np.int64], epoch: int
+) -> tuple[float, float]:
+    totals = np.zeros(2)
+    for inputs, targets in batches(run.train, order, run.recipe.batch_size, epoch):
+        logs = model.train_on_batch(_unwrap(inputs), targets, return_dict=True)
+        _check_finite(float(logs["loss"]), run, epoch, learning_rate(run.stage, epoch))
+        # Keras forgets the batches before this one.
+        totals += len(targets) * np.array([logs["loss"], logs["accuracy"]])
+    loss, accuracy = totals / len(order)
+    return float(loss), float(accuracy)
+
+
+def _check_finite(loss: float, run: StageRun, epoch: int, rate: float) -> None:
+    if math.isfinite(loss):
+        return
+    message = (
+        f"the loss is {loss} in epoch {epoch} of stage {run.number} (learning rate "
+        f"{rate:g}): try {scaled_rate(run.recipe, run.number, 0.1)}"
+    )
+    raise DatasetError(message)
+
+
+def _reseed(model: Any, entropy: np.random.SeedSequence) -> None:
+    # Dropout draws from variables of its own, which are no weights.
+    states = [
+        each for each in model.variables if each.path.endswith("seed_generator_state")
+    ]
+    for state, words in zip(states, entropy.spawn(len(states)), strict=True):
+        state.assign(words.generate_state(2))
+
+
+def _optimizer_state(model: Any) -> list[NDArray[Any]]:
+    return [np.asarray(variable) for variable in model.optimizer.variables]
+
+
+def _restore(model: Any, state: Sequence[NDArray[Any]]) -> None:
+    count = len(model.weights)
+    model.set_weights(list(state[:count]))
+    for variable, value in zip(model.optimizer.variables, state[count:], strict=True):
+        variable.assign(value)
+
+
 def _belongs_to_trained_layer(model: Any, variable: Any) -> bool:
     return any(
         layer.trainable and any(each is variable for each in layer.weights)
@@ -235,41 +262,6 @@ def _belongs_to_trained_layer(model: Any, variable: Any) -> bool:
     )
 
 
-VALIDATION_BATCH = 128
-
-
-def evaluate(model: Any, examples: Examples) -> tuple[float, float]:
-    """(log loss, accuracy) of *model* on *examples*, for their likeliest labels."""
-    return judge(predict_logits(model, examples), examples.targets)
-
-
-def judge(
-    logits: NDArray[np.float32], targets: NDArray[np.float32]
-) -> tuple[float, float]:
-    """(log loss, accuracy) of *logits* [N, K] for the likeliest labels of *targets*."""
-    with np.errstate(invalid="ignore"):  # the caller checks that the loss is finite
-        probabilities = softmax(logits)
-    classes = targets.argmax(axis=1)
-    return log_loss(probabilities, classes), accuracy(probabilities, classes)
-
-
-def predict_logits(model: Any, examples: Examples) -> NDArray[np.float32]:
-    """Logits [N, K] of all *examples*, in their order."""
-    return predict(model, examples, np.arange(len(examples.targets)), VALIDATION_BATCH)
-
-
-def predict(
-    model: Any, examples: Examples, rows: NDArray[np.integer], batch_size: int
-) -> NDArray[np.float32]:
-    """What *model* answers to those *rows* of *examples*, in their order."""
-    parts = [
-        np.asarray(model.predict_on_batch(unwrap(inputs)), np.float32)
-        for inputs, _ in batches(examples, rows, batch_size, epoch=0)
-    ]
-    return np.concatenate(parts)
-
-
-def unwrap(inputs: Arrays) -> Any:
-    """*inputs* as Keras wants them: a list only for several."""
+def _unwrap(inputs: Arrays) -> Any:
     # Keras warns where a list of one array meets a model with one input.
     return inputs[0] if len(inputs) == 1 else inputs

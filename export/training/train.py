@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice, zip_longest
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -23,7 +21,7 @@ from export.data.splits import Photo, Split, classes_of
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits
 from export.progress import Progress
-from export.recipes.catalogue import EXACT, LINEAR, Recipe
+from export.recipes.catalogue import EXACT, LINEAR, Recipe, Stage
 from export.recipes.remedies import scaled_rate, stronger
 from export.training.assembly import (
     assemble_recipe,
@@ -36,125 +34,24 @@ from export.training.assembly import (
 from export.training.classifier import validation_logits
 from export.training.diagnosis import rate_fault
 from export.training.examples import seen_from
-from export.training.folds import cross_validate
-from export.training.members import Member, MemberTraining, train_member
-from export.training.photo_sets import (
-    PseudoLabelled,
-    prepare_photos,
-    pseudo_label,
-    read_pseudo_labels,
+from export.training.members import (
+    MemberTraining,
+    TrainedMembers,
+    cross_validate,
+    train_members,
 )
+from export.training.photo_sets import plan_pseudo_labels, prepare_photos
 from export.training.plans import TrainingPlan
-from export.training.runs import TrainedRun, read_run
+from export.training.runs import TrainedRun
 from models.errors import DatasetError
 from models.networks.freezing import cut
 from models.networks.heads import AssembledNetwork
-from models.networks.weights import PretrainedWeights
 
-PSEUDO_LABELS_FILE: Final = "pseudo_labels.npz"
-
-
-def train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
-    """Train, validate and calibrate *plan*; the run is complete when this returns.
-
-    The run's folder holds the plan already (`TrainingPlan.write`). What an interrupted
-    call has done is not done again.
-
-    Raises:
-        DatasetError: photos or weights do not fit; the message names them.
-        InvalidRequestError: the recipe names what there is not.
-    """
-    tf.config.experimental.enable_op_determinism()
-    with _explained_memory():
-        return _train(plan, progress)
-
-
-def _train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
-    check_recipe(plan.recipe, len(plan.split.labels), len(plan.split.train))
-    weights = recipe_weights(plan.recipe, plan.weights)
-    pseudo = _pseudo_labels(plan)
-    learnt = prepare_photos("training", plan.split.train, plan, progress, pseudo)
-    if plan.recipe.folds:
-        whole = MemberTraining(plan, 1, learnt.whole(), learnt.whole(), progress)
-        done = cross_validate(whole, plan.split.train, weights)
-        logits = validation_logits(done.folds, done.judged)
-        return _finish(plan, weights, done.judged, logits, done.members)
-    judged = prepare_photos("validation", plan.split.valid, plan, progress)
-    trainings = [
-        MemberTraining(plan, number, learnt.whole(), judged.whole(), progress)
-        for number in range(1, plan.recipe.members + 1)
-    ]
-    members = [train_member(training, weights) for training in trainings]
-    logits = validation_logits(trainings, members)
-    return _finish(plan, weights, members, logits)
-
-
-@contextmanager
-def _explained_memory() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        message = (
-            "this machine has too little memory for the network and its photos: use a "
-            "smaller --image-size or --batch-size"
-        )
-        raise DatasetError(message) from error
-
-
-def _pseudo_labels(plan: TrainingPlan) -> PseudoLabelled | None:
-    if not plan.unlabelled:
-        return None
-    path = plan.folder / PSEUDO_LABELS_FILE
-    if not path.exists():
-        teacher = read_run(plan.teacher, Path())
-        pseudo_label(teacher, Path(plan.unlabelled), plan.split).write(path)
-    return read_pseudo_labels(path)
-
-
-def _finish(
-    plan: TrainingPlan,
-    weights: PretrainedWeights | None,
-    judged: Sequence[Member],
-    logits: NDArray[np.float32],
-    all_photos: Sequence[Member] = (),
-) -> TrainedRun:
-    recipe = plan.recipe
-    models = [*all_photos, *judged]
-    kept = {number: member.kept for number, member in enumerate(models, start=1)}
-    exported = [kept[number] for number in range(1, recipe.members + 1)]
-    counts = [max(each) for each in zip(*exported, strict=True)]
-    useful = [
-        stage for stage, count in zip(recipe.stages, counts, strict=True) if count
-    ]
-    network = assemble_recipe(recipe, len(plan.split.labels))
-    pseudo = _pseudo_labels(plan)
-    classes = classes_of(plan.split.valid, plan.split.labels)
-    calibration = calibrate(logits, classes)
-    run = TrainedRun(
-        plan=plan,
-        weights=weights.provenance() if weights else _random_weights(plan, network),
-        calibration=calibration,
-        metrics=evaluate_logits(logits, classes, calibration, plan.split.labels),
-        history=tuple(epoch for member in judged for epoch in member.epochs),
-        kept=kept,
-        parameters=count_parameters(recipe, network, useful),
-        pseudo_labelled=len(pseudo.files) if pseudo else 0,
-    )
-    run.write(logits, classes)
-    return run
-
-
-def _random_weights(plan: TrainingPlan, network: AssembledNetwork) -> dict[str, str]:
-    note = f"random initial weights, seed {plan.seed}: nothing was learnt before"
-    if cut(network.model, ever_trained(plan.recipe.stages, network)).frozen is not None:
-        note += ", and the layers that no stage trains are random still"
-    return {"source": "none", "sha256": "", "note": note}
-
-
-ENOUGH_ACCURACY: Final = 0.98
-EPOCHS: Final = 150
-BATCH_SIZE: Final = 16
+OVERFIT_ACCURACY: Final = 0.98
+OVERFIT_EPOCHS: Final = 150
+OVERFIT_BATCH_SIZE: Final = 16
 MOST_NAMES: Final = 5
+PROBE_PHOTOS: Final = 200
 
 
 @dataclass(frozen=True)
@@ -169,101 +66,28 @@ class OverfitCheck:
     @property
     def passed(self) -> bool:
         """Whether the photos were learnt."""
-        return self.accuracy >= ENOUGH_ACCURACY
+        return self.accuracy >= OVERFIT_ACCURACY
 
 
-def overfit_plan(plan: TrainingPlan, count: int) -> TrainingPlan:
-    """*plan* on *count* training photos, validated on the same, without regularisation."""
-    photos = tuple(_choose(plan.split, count, plan.seed))
-    return replace(
-        plan,
-        split=replace(plan.split, train=photos, valid=photos),
-        recipe=_unregularised(plan.recipe),
-        folder=plan.folder.with_name(f"{plan.folder.name}-overfit"),
-    )
+def train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
+    """Train, validate and calibrate *plan*; the run is complete when this returns.
 
+    The run's folder holds the plan already (`TrainingPlan.write`). What an interrupted
+    call has done is not done again.
 
-def judge_overfit(run: TrainedRun) -> OverfitCheck:
-    """What the run of an `overfit_plan` shows."""
-    best = max(epoch.val_accuracy for epoch in run.history)
-    causes = () if best >= ENOUGH_ACCURACY else tuple(_causes(run))
-    return OverfitCheck(len(run.split.train), best, len(run.history), causes)
-
-
-def _choose(split: Split, count: int, seed: int) -> Iterator[Photo]:
-    # One of each class in turn, so that every class is there.
-    by_label: dict[str, list[Photo]] = {label: [] for label in split.labels}
-    for index in np.random.default_rng(seed).permutation(len(split.train)):
-        photo = split.train[index]
-        by_label[photo.label].append(photo)
-    turns = chain.from_iterable(zip_longest(*by_label.values()))
-    return islice((photo for photo in turns if photo is not None), count)
-
-
-def _unregularised(recipe: Recipe) -> Recipe:
-    stages = tuple(
-        replace(
-            stage,
-            augmentation="none",
-            passes=0,
-            views=("none",),
-            epochs=EPOCHS,
-            patience=EPOCHS,
-            schedule="constant",
-            enough_accuracy=1.0,
+    Raises:
+        DatasetError: photos or weights do not fit; the message names them.
+        InvalidRequestError: the recipe names what there is not.
+    """
+    tf.config.experimental.enable_op_determinism()
+    try:
+        return _train(plan, progress)
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        message = (
+            "this machine has too little memory for the network and its photos: use a "
+            "smaller --image-size or --batch-size"
         )
-        for stage in recipe.stages
-    )
-    return replace(
-        recipe,
-        head=replace(recipe.head, dropout=0.0),
-        stages=stages,
-        batch_size=min(recipe.batch_size, BATCH_SIZE),
-        weight_decay=0.0,
-        label_smoothing=0.0,
-        views=("none",),
-        members=1,
-        folds=0,
-    )
-
-
-def _causes(run: TrainedRun) -> Iterator[str]:
-    labels = defaultdict(set)
-    for photo in run.split.train:
-        labels[photo.sha256].add(photo.label)
-    if contradictory := sum(len(found) > 1 for found in labels.values()):
-        yield f"wrong labels: {contradictory} of these photos have two labels"
-    yield from _learning_rate(run)
-    if options := stronger(run.recipe):
-        yield f"too weak a network: try {options}"
-    yield f"labels or pixels that do not belong together: look at {_missed(run)}"
-
-
-def _learning_rate(run: TrainedRun) -> Iterator[str]:
-    counts = Counter(photo.label for photo in run.split.train)
-    shares = np.array(list(counts.values())) / len(run.split.train)
-    chance = -float((shares * np.log(shares)).sum())
-    for number, epochs in groupby(run.history, key=lambda epoch: epoch.stage):
-        losses = [epoch.loss for epoch in epochs]
-        fault = rate_fault(losses, chance)
-        if fault is None or run.recipe.stages[number - 1].optimizer == EXACT:
-            continue
-        factor, size = (10, "small") if fault == "slow" else (0.1, "large")
-        figures = f"training loss {losses[0]:.3g} at first, {losses[-1]:.3g} at last"
-        option = scaled_rate(run.recipe, number, factor)
-        yield f"too {size} a learning rate ({figures}): try {option}"
-
-
-def _missed(run: TrainedRun) -> str:
-    logits, classes = run.validation()
-    called = logits.argmax(axis=1)
-    missed = np.flatnonzero(called != classes)
-    names = [
-        f"{run.split.valid[each].file} (called {run.split.labels[called[each]]})"
-        for each in missed[:MOST_NAMES]
-    ]
-    more = f" and {len(missed) - len(names)} more" if len(missed) > len(names) else ""
-    return ", ".join(names) + more
+        raise DatasetError(message) from error
 
 
 def check_overfit(plan: TrainingPlan, count: int, progress: Progress) -> OverfitCheck:
@@ -281,7 +105,22 @@ def check_overfit(plan: TrainingPlan, count: int, progress: Progress) -> Overfit
         shutil.rmtree(small.folder, ignore_errors=True)
 
 
-PROBE_PHOTOS: Final = 200
+def overfit_plan(plan: TrainingPlan, count: int) -> TrainingPlan:
+    """*plan* on *count* training photos, validated on the same, without regularisation."""
+    photos = tuple(_overfit_photos(plan.split, count, plan.seed))
+    return replace(
+        plan,
+        split=replace(plan.split, train=photos, valid=photos),
+        recipe=_unregularised(plan.recipe),
+        folder=plan.folder.with_name(f"{plan.folder.name}-overfit"),
+    )
+
+
+def judge_overfit(run: TrainedRun) -> OverfitCheck:
+    """What the run of an `overfit_plan` shows."""
+    best = max(epoch.val_accuracy for epoch in run.history)
+    causes = () if best >= OVERFIT_ACCURACY else tuple(_overfit_causes(run))
+    return OverfitCheck(len(run.split.train), best, len(run.history), causes)
 
 
 def measure_similarity(plan: TrainingPlan, progress: Progress) -> float | None:
@@ -328,3 +167,126 @@ def class_mean_skill(
     right = float((labels[distances.argmin(axis=1)] == classes[held]).mean())
     guess = float(np.bincount(classes[held]).max() / len(held))
     return max(0.0, (right - guess) / (1 - guess)) if guess < 1 else 0.0
+
+
+def _train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
+    split, labels = plan.split, plan.split.labels
+    check_recipe(plan.recipe, len(labels), len(split.train))
+    weights = recipe_weights(plan.recipe, plan.weights)
+    pseudo = plan_pseudo_labels(plan)
+    learnt = prepare_photos("training", split.train, plan, progress, pseudo)
+    if plan.recipe.folds:
+        whole = MemberTraining(plan, 1, learnt.whole(), learnt.whole(), progress)
+        done = cross_validate(whole, split.train, weights)
+    else:
+        valid = prepare_photos("validation", split.valid, plan, progress)
+        first = MemberTraining(plan, 1, learnt.whole(), valid.whole(), progress)
+        done = train_members(first, weights)
+    logits = validation_logits(done.validated)
+    classes = classes_of(split.valid, labels)
+    calibration = calibrate(logits, classes)
+    network = assemble_recipe(plan.recipe, len(labels))
+    models = [*done.exported, *done.validated]
+    run = TrainedRun(
+        plan=plan,
+        weights=weights.provenance() if weights else _random_weights(plan, network),
+        calibration=calibration,
+        metrics=evaluate_logits(logits, classes, calibration, labels),
+        history=tuple(epoch for _, each in done.validated for epoch in each.epochs),
+        kept={training.number: member.kept for training, member in models},
+        parameters=count_parameters(plan.recipe, network, _useful_stages(plan, done)),
+        pseudo_labelled=len(pseudo.files) if pseudo else 0,
+    )
+    run.write(logits, classes)
+    return run
+
+
+def _useful_stages(plan: TrainingPlan, done: TrainedMembers) -> list[Stage]:
+    # Those that made some exported member better.
+    kept = zip(*(member.kept for _, member in done.exported), strict=True)
+    return [
+        stage for stage, each in zip(plan.recipe.stages, kept, strict=True) if any(each)
+    ]
+
+
+def _random_weights(plan: TrainingPlan, network: AssembledNetwork) -> dict[str, str]:
+    note = f"random initial weights, seed {plan.seed}: nothing was learnt before"
+    if cut(network.model, ever_trained(plan.recipe.stages, network)).frozen is not None:
+        note += ", and the layers that no stage trains are random still"
+    return {"source": "none", "sha256": "", "note": note}
+
+
+def _overfit_photos(split: Split, count: int, seed: int) -> Iterator[Photo]:
+    # One of each class in turn, so that every class is there.
+    by_label: dict[str, list[Photo]] = {label: [] for label in split.labels}
+    for index in np.random.default_rng(seed).permutation(len(split.train)):
+        photo = split.train[index]
+        by_label[photo.label].append(photo)
+    turns = chain.from_iterable(zip_longest(*by_label.values()))
+    return islice((photo for photo in turns if photo is not None), count)
+
+
+def _unregularised(recipe: Recipe) -> Recipe:
+    stages = tuple(
+        replace(
+            stage,
+            augmentation="none",
+            passes=0,
+            views=("none",),
+            epochs=OVERFIT_EPOCHS,
+            patience=OVERFIT_EPOCHS,
+            schedule="constant",
+            enough_accuracy=1.0,
+        )
+        for stage in recipe.stages
+    )
+    return replace(
+        recipe,
+        head=replace(recipe.head, dropout=0.0),
+        stages=stages,
+        batch_size=min(recipe.batch_size, OVERFIT_BATCH_SIZE),
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        views=("none",),
+        members=1,
+        folds=0,
+    )
+
+
+def _overfit_causes(run: TrainedRun) -> Iterator[str]:
+    labels = defaultdict(set)
+    for photo in run.split.train:
+        labels[photo.sha256].add(photo.label)
+    if contradictory := sum(len(found) > 1 for found in labels.values()):
+        yield f"wrong labels: {contradictory} of these photos have two labels"
+    yield from _rate_causes(run)
+    if options := stronger(run.recipe):
+        yield f"too weak a network: try {options}"
+    yield f"labels or pixels that do not belong together: look at {_missed_photos(run)}"
+
+
+def _rate_causes(run: TrainedRun) -> Iterator[str]:
+    counts = Counter(photo.label for photo in run.split.train)
+    shares = np.array(list(counts.values())) / len(run.split.train)
+    chance = -float((shares * np.log(shares)).sum())
+    for number, epochs in groupby(run.history, key=lambda epoch: epoch.stage):
+        losses = [epoch.loss for epoch in epochs]
+        fault = rate_fault(losses, chance)
+        if fault is None or run.recipe.stages[number - 1].optimizer == EXACT:
+            continue
+        factor, size = (10, "small") if fault == "slow" else (0.1, "large")
+        figures = f"training loss {losses[0]:.3g} at first, {losses[-1]:.3g} at last"
+        option = scaled_rate(run.recipe, number, factor)
+        yield f"too {size} a learning rate ({figures}): try {option}"
+
+
+def _missed_photos(run: TrainedRun) -> str:
+    logits, classes = run.validation()
+    called = logits.argmax(axis=1)
+    missed = np.flatnonzero(called != classes)
+    names = [
+        f"{run.split.valid[each].file} (called {run.split.labels[called[each]]})"
+        for each in missed[:MOST_NAMES]
+    ]
+    more = f" and {len(missed) - len(names)} more" if len(missed) > len(names) else ""
+    return ", ".join(names) + more

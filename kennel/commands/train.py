@@ -47,8 +47,8 @@ def new_plan(
     Raises:
         KennelError: they do not fit the photos, or each other.
     """
+    from export.data.folds import join_parts
     from export.data.splits import find_split, has_split
-    from export.training.folds import join_parts
     from export.training.plans import TrainingPlan
     from models.wire.config import check_model_name
 

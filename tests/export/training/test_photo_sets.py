@@ -74,11 +74,11 @@ def test_student_learns_from_the_new_photo_too(
         unlabelled=str(unlabelled),
     )
     run = train_plan(plan)
-    from export.training.photo_sets import read_pseudo_labels
+    from export.training.photo_sets import plan_pseudo_labels
 
-    assert (
-        len(read_pseudo_labels(tmp_path / "student" / "pseudo_labels.npz").files) == 1
-    )
+    kept = plan_pseudo_labels(plan)
+    assert kept is not None
+    assert len(kept.files) == 1
     from export.report.run_content import run_content
     from export.training.runs import make_card, read_run
 

@@ -177,9 +177,9 @@ def test_loss_that_is_no_number_stops_at_once(stage_run: Any) -> None:
 
 
 def test_infinite_logits_have_no_loss_and_give_no_warning() -> None:
-    from export.training.stage import judge
+    from export.training.stage import loss_and_accuracy
 
-    loss, _ = judge(
+    loss, _ = loss_and_accuracy(
         np.array([[np.inf, 0]], np.float32), np.eye(2, dtype=np.float32)[:1]
     )
 

@@ -221,8 +221,8 @@ def test_run_file_is_json_that_tells_each_epoch(trained: TrainedRun) -> None:
 
 @pytest.fixture(scope="module")
 def folded(plan: TrainingPlan) -> TrainedRun:
+    from export.data.folds import join_parts
     from export.recipes.catalogue import Stage
-    from export.training.folds import join_parts
 
     stage = Stage("head", 3, 3, 1e-2, views=("none", "vertical"))
     recipe = replace(plan.recipe, folds=3, stages=(stage,))
@@ -234,8 +234,8 @@ def folded(plan: TrainingPlan) -> TrainedRun:
 def test_each_fold_is_judged_by_a_model_that_has_not_seen_it(
     folded: TrainedRun,
 ) -> None:
+    from export.data.folds import held_out_rows
     from export.training.classifier import build_member, classify
-    from export.training.folds import held_out_rows
     from models.images.codec import decode_image
     from models.images.files import read_image_file
 
@@ -391,8 +391,7 @@ def test_stage_that_made_the_model_worse_trained_nothing(plan: TrainingPlan) -> 
 
 def test_median_fold_says_how_long_all_photos_are_learnt() -> None:
     from export.recipes.catalogue import Recipe, Stage
-    from export.training.folds import settle_epochs
-    from export.training.members import Member
+    from export.training.members import Member, settle_epochs
 
     judged = [Member((), (), kept) for kept in ((3, 0), (5, 0), (4, 2))]
     recipe = settle_epochs(
@@ -425,7 +424,7 @@ def photos_of(*labels_and_groups: tuple[str, str]) -> list[Photo]:
 
 
 def test_duplicates_and_groups_stay_in_one_fold() -> None:
-    from export.training.folds import held_out_rows
+    from export.data.folds import held_out_rows
 
     drivers = [(label, f"driver {n}") for n in range(9) for label in ("cat", "dog")] * 3
     photos = photos_of(*drivers, *[("cat", "")] * 9)
@@ -440,7 +439,7 @@ def test_duplicates_and_groups_stay_in_one_fold() -> None:
 
 
 def test_prepared_duplicates_are_cross_validated(plan: TrainingPlan) -> None:
-    from export.training.folds import join_parts
+    from export.data.folds import join_parts
 
     grouping = "not stratified, grouped by subject, exact duplicates together"
     joined = join_parts(replace(plan.split, grouping=grouping), folds=3)
@@ -452,7 +451,7 @@ def test_prepared_duplicates_are_cross_validated(plan: TrainingPlan) -> None:
 
 
 def test_folders_of_the_user_are_not_mixed_in_folds(plan: TrainingPlan) -> None:
-    from export.training.folds import join_parts
+    from export.data.folds import join_parts
     from models.errors import DatasetError
 
     with pytest.raises(DatasetError, match="use --folds 0, or kennel prepare"):
@@ -460,7 +459,7 @@ def test_folders_of_the_user_are_not_mixed_in_folds(plan: TrainingPlan) -> None:
 
 
 def test_class_of_too_few_photos_names_the_folds_that_do(plan: TrainingPlan) -> None:
-    from export.training.folds import join_parts
+    from export.data.folds import join_parts
     from models.errors import DatasetError
 
     photos = photos_of(*[("cat", "")] * 9, ("dog", "a"), ("dog", "a"), ("dog", "b"))

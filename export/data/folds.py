@@ -1,83 +1,20 @@
-"""Cross-validation: models that hold out a fold are judged, models of all photos exported.
+"""Folds of cross-validation: every photo validates once, on a model without it.
 
-Every photo trains the exported members and validates once, on a model that has not seen
-it. Figures and calibration are those models', trained on a little less, so they are, if
-anything, pessimistic.
+Folds are stratified and seeded. Photos of one group or of the same content stay in one
+fold.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.data.splits import Photo, Split, join_groups
-from export.recipes.catalogue import Recipe, Stage
-from export.training.examples import Part
-from export.training.members import Member, MemberTraining, train_member
 from models.errors import DatasetError
-from models.networks.weights import PretrainedWeights
-
-
-@dataclass(frozen=True)
-class CrossValidated:
-    """The models that were judged on their folds, and the members trained on all."""
-
-    folds: list[MemberTraining]
-    judged: list[Member]
-    trainings: list[MemberTraining]
-    members: list[Member]
-
-
-def cross_validate(
-    whole: MemberTraining, photos: Sequence[Photo], weights: PretrainedWeights | None
-) -> CrossValidated:
-    """Train the folds of *whole*'s photos, whose files are *photos*, then the members.
-
-    Files of folds are numbered after the members'. Pseudo-labelled photos, which come
-    after *photos*, are in no fold: they train all.
-
-    Raises:
-        DatasetError: as `train_member`.
-    """
-    plan, rows = whole.plan, whole.train.rows
-    folds = [
-        replace(
-            whole,
-            number=plan.recipe.members + number,
-            train=Part(whole.train.photos, np.setdiff1d(rows, rows[held])),
-            valid=Part(whole.train.photos, rows[held]),
-        )
-        for number, held in enumerate(
-            held_out_rows(photos, plan.recipe.folds, plan.seed), start=1
-        )
-    ]
-    judged = [train_member(fold, weights) for fold in folds]
-    fixed = replace(plan, recipe=settle_epochs(plan.recipe, judged))
-    trainings = [
-        replace(whole, plan=fixed, number=number)
-        for number in range(1, plan.recipe.members + 1)
-    ]
-    members = [train_member(training, weights) for training in trainings]
-    return CrossValidated(folds, judged, trainings, members)
-
-
-def settle_epochs(recipe: Recipe, judged: Sequence[Member]) -> Recipe:
-    """*recipe* with stages as long as was best for the median of the *judged*.
-
-    A stage that made most of them no better has 0 epochs.
-    """
-    lengths = np.median([member.kept for member in judged], axis=0)
-    stages = zip(recipe.stages, lengths, strict=True)
-    settled = tuple(_settled(stage, round(float(length))) for stage, length in stages)
-    return replace(recipe, stages=settled)
-
-
-def _settled(stage: Stage, epochs: int) -> Stage:
-    return replace(stage, epochs=epochs, patience=epochs + 1, keep="last")
 
 
 def join_parts(split: Split, folds: int) -> Split:
