@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +13,12 @@ import tensorflow as tf
 from export.data.checks import check_utf8
 from export.data.sources.reading import read_photo
 from export.publication.pruning import next_version, remove_dead_exports
-from export.publication.rollouts import hold
 from export.publication.savedmodel import check_savedmodel, write_savedmodel
 from export.publication.served import (
     announce,
     close_rollout,
     find_rollout,
+    hold,
     locked,
     read_served,
     write_served,
@@ -40,6 +38,8 @@ from models.wire.config import (
     published_versions,
     read_batching_parameters,
 )
+
+log = logging.getLogger(__name__)
 
 
 def publish(
@@ -84,9 +84,15 @@ def publish(
         card = make_card(run, number)
         temporary = temporary_beside(base / str(number))
         try:
-            with _explained(base / str(number)):
-                card = _export(run, card, temporary, precision)
+            card = _export(run, card, temporary, precision)
             _serve(models_dir, card, temporary, hold_back)
+        except tf.errors.OpError as error:
+            message = (
+                f"{base / str(number)} could not be written ({error.message}): is the "
+                "disk full? Nothing was published: make room (kennel prune), then "
+                "export again"
+            )
+            raise KennelError(message) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return card
@@ -102,8 +108,10 @@ def _export(
     )
     card = write_savedmodel(ensemble, card, folder)
     check_savedmodel(folder, card, pixels, ensemble)
-    write_version_report(run, card, folder)
-    _copy_batching(folder)
+    _write_report(run, card, folder)
+    batching = folder.parent / PER_MODEL_FILE
+    if batching.is_file():
+        shutil.copyfile(batching, folder / PER_MODEL_FILE)
     return card
 
 
@@ -123,7 +131,7 @@ def _serve(models_dir: Path, card: ModelCard, finished: Path, hold_back: bool) -
                 close_rollout(models_dir, card.name, card.version)
                 served[card.name] = announce(known, versions, card.version)
         else:
-            # What is left of a model of that name, if its removal was killed.
+            # A killed removal of a model of that name may have left its rollout.
             close_rollout(models_dir, card.name, card.version)
         if served:
             # Also for a new model: the others keep their order, and it comes last.
@@ -134,36 +142,9 @@ def _serve(models_dir: Path, card: ModelCard, finished: Path, hold_back: bool) -
         write_served(models_dir, read_served(models_dir))
 
 
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except tf.errors.OpError as error:
-        message = (
-            f"{folder} could not be written ({error.message}): is the disk full? "
-            "Nothing was published: make room (kennel prune), then export again"
-        )
-        raise KennelError(message) from error
-
-
-def _copy_batching(folder: Path) -> None:
-    own = folder.parent / PER_MODEL_FILE
-    if own.is_file():
-        shutil.copyfile(own, folder / PER_MODEL_FILE)
-
-
-log = logging.getLogger(__name__)
-
-
-def write_version_report(run: TrainedRun, card: ModelCard, folder: Path) -> None:
-    """Write the report on *run* into the version's *folder*, with the version's *card*.
-
-    A model that cannot be reported on is published all the same, without one. VGG16 and
-    393 validation photos: 2.5 s, 0.6 MB.
-
-    Raises:
-        OSError: the disk is full or read-only.
-    """
+def _write_report(run: TrainedRun, card: ModelCard, folder: Path) -> None:
+    # A model that cannot be reported on is published all the same, without a report.
+    # VGG16 and 393 validation photos: 2.5 s, 0.6 MB.
     try:
         content = run_content(run)
         versioned = dataclasses.replace(

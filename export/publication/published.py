@@ -66,27 +66,6 @@ def list_versions(models_dir: Path, name: str | None = None) -> list[PublishedVe
     return [each for entry in entries for each in _versions(models_dir, entry)]
 
 
-def answering_version(loaded: Sequence[int], rollout: Rollout | None) -> int:
-    """Who answers requests that name no version, of those *loaded*; 0 if nobody."""
-    if rollout is not None and rollout.pins and rollout.stable in loaded:
-        return rollout.stable
-    return next(iter(loaded), 0)
-
-
-def find_problem(folder: Path) -> str:
-    """Why the version in *folder* cannot be served; empty if nothing is wrong."""
-    try:
-        _read_card(folder)
-    except ModelContractError as error:
-        return str(error)
-    return ""
-
-
-def folder_size(folder: Path) -> int:
-    """Bytes in all files below *folder*; files that vanish meanwhile do not count."""
-    return sum(_size(path) for path in folder.rglob("*"))
-
-
 def _versions(models_dir: Path, entry: ModelEntry) -> Iterator[PublishedVersion]:
     base = models_dir / entry.name
     versions = published_versions(base)
@@ -110,6 +89,32 @@ def _versions(models_dir: Path, entry: ModelEntry) -> Iterator[PublishedVersion]
         )
 
 
+def _state(version: int, loaded: list[int], rollout: Rollout | None) -> str:
+    answering = answering_version(loaded, rollout)
+    if version == answering:
+        return ANSWERS
+    if version in loaded:
+        is_canary = rollout is not None and rollout.holds(version)
+        return ON_TRIAL if is_canary else LOADED
+    return ROLLED_BACK if answering and version > answering else KEPT
+
+
+def answering_version(loaded: Sequence[int], rollout: Rollout | None) -> int:
+    """Who answers requests that name no version, of those *loaded*; 0 if nobody."""
+    if rollout is not None and rollout.pins and rollout.stable in loaded:
+        return rollout.stable
+    return next(iter(loaded), 0)
+
+
+def find_problem(folder: Path) -> str:
+    """Why the version in *folder* cannot be served; empty if nothing is wrong."""
+    try:
+        _read_card(folder)
+    except ModelContractError as error:
+        return str(error)
+    return ""
+
+
 def _read_card(folder: Path) -> ModelCard:
     if not (folder / "saved_model.pb").is_file():
         raise ModelContractError(f"no saved_model.pb in {folder}: remove the folder")
@@ -120,14 +125,9 @@ def _read_card(folder: Path) -> ModelCard:
         raise ModelContractError(message) from error
 
 
-def _state(version: int, loaded: list[int], rollout: Rollout | None) -> str:
-    answering = answering_version(loaded, rollout)
-    if version == answering:
-        return ANSWERS
-    if version in loaded:
-        is_canary = rollout is not None and rollout.holds(version)
-        return ON_TRIAL if is_canary else LOADED
-    return ROLLED_BACK if answering and version > answering else KEPT
+def folder_size(folder: Path) -> int:
+    """Bytes in all files below *folder*; files that vanish meanwhile do not count."""
+    return sum(_size(path) for path in folder.rglob("*"))
 
 
 def _size(path: Path) -> int:
@@ -194,18 +194,6 @@ def answering_card(models_dir: Path, name: str) -> ModelCard | None:
     return next((each.card for each in versions if each.state == ANSWERS), None)
 
 
-def describe_label_change(before: ModelCard | None, now: ModelCard | None) -> str:
-    """What other labels mean for those who ask by no version; empty: they are equal."""
-    if before is None or now is None or before.labels == now.labels:
-        return ""
-    return (
-        f"{now.name} version {now.version} has the labels {', '.join(now.labels)}, "
-        f"version {before.version} has {', '.join(before.labels)}: a kaggle-binary CSV "
-        f"of a job without positive now has the probability of {now.labels[-1]}, "
-        f"before that of {before.labels[-1]}"
-    )
-
-
 def describe_served(models_dir: Path, name: str) -> str:
     """Who answers for the model *name*, in one line.
 
@@ -230,3 +218,15 @@ def describe_served(models_dir: Path, name: str) -> str:
         named = ", ".join(f"{label}={version}" for label, version in entry.labels)
         parts.append(f"labels: {named}")
     return "; ".join(parts)
+
+
+def describe_label_change(before: ModelCard | None, now: ModelCard | None) -> str:
+    """What other labels mean for those who ask by no version; empty: they are equal."""
+    if before is None or now is None or before.labels == now.labels:
+        return ""
+    return (
+        f"{now.name} version {now.version} has the labels {', '.join(now.labels)}, "
+        f"version {before.version} has {', '.join(before.labels)}: a kaggle-binary CSV "
+        f"of a job without positive now has the probability of {now.labels[-1]}, "
+        f"before that of {before.labels[-1]}"
+    )

@@ -1,4 +1,4 @@
-"""What an operator does with a rollout, in the order that keeps a canary back.
+"""Rollouts: start, share, promote and abort a canary, in the order that keeps it back.
 
 rollouts.json holds a version back before models.config loads it, and lets go of it only
 when it may answer.
@@ -19,14 +19,11 @@ from export.publication.served import (
     change_served,
     check_closed,
     check_published,
-    loading,
-    opened,
-    running,
     served_model,
-    still_starting,
     with_labels,
+    with_loaded,
 )
-from models.errors import ConflictError
+from models.errors import ConflictError, NotFoundError
 from models.rollouts import (
     ABORTED,
     CANARY,
@@ -42,7 +39,7 @@ from models.wire.config import ModelEntry
 def begin_rollout(models_dir: Path, name: str, version: int, mirror: float) -> Rollout:
     """Hold *version* back, so that it can be loaded; no request reaches it yet.
 
-    A start of the same version that was broken off is taken up again.
+    An interrupted start of the same version goes on.
 
     Raises:
         NotFoundError: no such model or version.
@@ -55,7 +52,7 @@ def begin_rollout(models_dir: Path, name: str, version: int, mirror: float) -> R
         if before and (before.state, before.canary) == (STARTING, version):
             return replace(before, mirror=mirror)
         check_closed(before)
-        begun = propose(*served_model(models_dir, name), version, mirror)
+        begun = _new_rollout(*served_model(models_dir, name), version, mirror)
         if problem := find_problem(models_dir / name / str(version)):
             message = f"{name} version {version} cannot be served: {problem}"
             raise ConflictError(message)
@@ -65,13 +62,13 @@ def begin_rollout(models_dir: Path, name: str, version: int, mirror: float) -> R
 
 
 def load_canary(models_dir: Path, rollout: Rollout, needed: Collection[int]) -> None:
-    """Have the canary loaded; other loaded versions stay where they are in *needed*.
+    """Load the canary; of other loaded versions, those in *needed* stay.
 
     Raises:
         ConflictError: another command ended the rollout.
     """
-    change_rollout(models_dir, rollout.model, partial(still_starting, rollout))
-    change = partial(stage, rollout=rollout, needed=needed)
+    change_rollout(models_dir, rollout.model, partial(_still_starting, rollout))
+    change = partial(_load_beside_stable, rollout=rollout, needed=needed)
     change_served(models_dir, rollout.model, change)
 
 
@@ -81,11 +78,11 @@ def run_rollout(models_dir: Path, rollout: Rollout, percent: float) -> Rollout:
     Raises:
         ConflictError: another command ended the rollout.
     """
-    change_rollout(models_dir, rollout.model, partial(still_starting, rollout))
-    change_served(models_dir, rollout.model, partial(name_both, rollout=rollout))
+    change_rollout(models_dir, rollout.model, partial(_still_starting, rollout))
+    change_served(models_dir, rollout.model, partial(_label_both, rollout=rollout))
 
     def run(before: Rollout | None) -> Rollout:
-        return replace(still_starting(rollout, before), state=RUNNING, percent=percent)
+        return replace(_still_starting(rollout, before), state=RUNNING, percent=percent)
 
     return change_rollout(models_dir, rollout.model, run)
 
@@ -101,7 +98,7 @@ def set_shares(
     """
 
     def change(before: Rollout | None) -> Rollout:
-        rollout = running(name, before)
+        rollout = _running(name, before)
         kept = rollout.mirror if mirror is None else mirror
         return replace(rollout, percent=percent, mirror=kept)
 
@@ -117,13 +114,13 @@ def promote_canary(models_dir: Path, name: str) -> Rollout:
     """
 
     def all_of_it(before: Rollout | None) -> Rollout:
-        return replace(running(name, before), percent=100)
+        return replace(_running(name, before), percent=100)
 
     def end(before: Rollout | None) -> Rollout:
-        return replace(running(name, before), state=PROMOTED)
+        return replace(_running(name, before), state=PROMOTED)
 
     rollout = change_rollout(models_dir, name, all_of_it)
-    change_served(models_dir, name, partial(promote, rollout=rollout))
+    change_served(models_dir, name, partial(_promote, rollout=rollout))
     return change_rollout(models_dir, name, end)
 
 
@@ -136,20 +133,15 @@ def abort_rollout(models_dir: Path, name: str) -> Rollout:
 
     def abort(before: Rollout | None) -> Rollout:
         if before is not None and before.state == ABORTED:
-            return before  # perhaps that was broken off before it had unloaded
-        return replace(opened(name, before), state=ABORTED, percent=0)
+            return before  # perhaps interrupted before the canary was unloaded
+        return replace(_open(name, before), state=ABORTED, percent=0)
 
     rollout = change_rollout(models_dir, name, abort)
-    change_served(models_dir, name, partial(unstage, rollout=rollout))
+    change_served(models_dir, name, partial(_unload_canary, rollout=rollout))
     return rollout
 
 
-def hold(entry: ModelEntry, versions: Sequence[int], new: int) -> ModelEntry:
-    """*entry* once version *new* is published but must not be loaded yet."""
-    return loading(entry, set(entry.loaded(versions)), [new, *versions])
-
-
-def propose(
+def _new_rollout(
     entry: ModelEntry, versions: Sequence[int], canary: int, mirror: float
 ) -> Rollout:
     """A new rollout of *canary* beside the version that answers; it has no share yet.
@@ -173,7 +165,23 @@ def propose(
     )
 
 
-def stage(
+def _check_newer(name: str, answering: int, canary: int) -> None:
+    if canary == answering:
+        message = (
+            f"{name} version {canary} already answers requests that name no version: "
+            "kennel export --hold publishes one that waits for its rollout; kennel "
+            f"rollback {name} VERSION takes this one back first"
+        )
+        raise ConflictError(message)
+    if canary < answering:
+        message = (
+            f"{name} version {canary} is older than {answering}, which answers: kennel "
+            f"rollback {name} {canary} goes back to it"
+        )
+        raise ConflictError(message)
+
+
+def _load_beside_stable(
     entry: ModelEntry,
     versions: Sequence[int],
     rollout: Rollout,
@@ -190,7 +198,7 @@ def stage(
     return replace(entry, specific_versions=tuple(sorted(loaded, reverse=True)))
 
 
-def name_both(
+def _label_both(
     entry: ModelEntry, versions: Sequence[int], rollout: Rollout
 ) -> ModelEntry:
     """*entry* with its two labels where they belong; both versions are loaded.
@@ -203,7 +211,9 @@ def name_both(
     return with_labels(entry, labels)
 
 
-def promote(entry: ModelEntry, versions: Sequence[int], rollout: Rollout) -> ModelEntry:
+def _promote(
+    entry: ModelEntry, versions: Sequence[int], rollout: Rollout
+) -> ModelEntry:
     """*entry* with the canary as the stable version; the one before stays loaded.
 
     Raises:
@@ -212,10 +222,12 @@ def promote(entry: ModelEntry, versions: Sequence[int], rollout: Rollout) -> Mod
     _check_loaded(entry, versions, rollout)
     labels = {k: v for k, v in entry.labels if k != CANARY}
     entry = with_labels(entry, {**labels, STABLE: rollout.canary})
-    return loading(entry, set(entry.loaded(versions)), versions)
+    return with_loaded(entry, set(entry.loaded(versions)), versions)
 
 
-def unstage(entry: ModelEntry, versions: Sequence[int], rollout: Rollout) -> ModelEntry:
+def _unload_canary(
+    entry: ModelEntry, versions: Sequence[int], rollout: Rollout
+) -> ModelEntry:
     """*entry* without the canary; its other labels move to the stable version."""
     labels = {
         label: rollout.stable if version == rollout.canary else version
@@ -223,7 +235,7 @@ def unstage(entry: ModelEntry, versions: Sequence[int], rollout: Rollout) -> Mod
         if label != CANARY
     }
     loaded = {*entry.loaded(versions), rollout.stable} - {rollout.canary}
-    return loading(with_labels(entry, labels), loaded, versions)
+    return with_loaded(with_labels(entry, labels), loaded, versions)
 
 
 def _check_loaded(entry: ModelEntry, versions: Sequence[int], rollout: Rollout) -> None:
@@ -236,17 +248,45 @@ def _check_loaded(entry: ModelEntry, versions: Sequence[int], rollout: Rollout) 
         raise ConflictError(message)
 
 
-def _check_newer(name: str, answering: int, canary: int) -> None:
-    if canary == answering:
+def _open(name: str, rollout: Rollout | None) -> Rollout:
+    """*rollout* of the model *name*, if it goes on.
+
+    Raises:
+        NotFoundError: it does not, or there is none.
+    """
+    if rollout is None or not rollout.is_open:
         message = (
-            f"{name} version {canary} already answers requests that name no version: "
-            "kennel export --hold publishes one that waits for its rollout; kennel "
-            f"rollback {name} VERSION takes this one back first"
+            f"no rollout of {name} goes on: kennel rollout start {name} VERSION "
+            "begins one"
+        )
+        raise NotFoundError(message)
+    return rollout
+
+
+def _running(name: str, found: Rollout | None) -> Rollout:
+    """*found*, the rollout of the model *name*, if its canary is loaded.
+
+    Raises:
+        NotFoundError: there is none, or it is over.
+        ConflictError: its canary is still being loaded.
+    """
+    rollout = _open(name, found)
+    if rollout.state == STARTING:
+        message = (
+            f"{name} version {rollout.canary} is still being loaded: wait for kennel "
+            f"rollout start, or repeat it; kennel rollout abort {name} gives up"
         )
         raise ConflictError(message)
-    if canary < answering:
-        message = (
-            f"{name} version {canary} is older than {answering}, which answers: kennel "
-            f"rollback {name} {canary} goes back to it"
-        )
+    return rollout
+
+
+def _still_starting(rollout: Rollout, found: Rollout | None) -> Rollout:
+    """*found*, if it is *rollout* and its canary may be loaded.
+
+    Raises:
+        ConflictError: another command ended it.
+    """
+    if found is None or (found.id, found.state) != (rollout.id, STARTING):
+        message = f"another command ended this rollout of {rollout.model}"
         raise ConflictError(message)
+    return found

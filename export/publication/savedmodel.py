@@ -195,10 +195,46 @@ def _graph(function: Any, *specs: Any) -> Any:
     return tf.function(function, input_signature=specs, autograph=False)
 
 
+def write_warmup(path: Path, card: ModelCard) -> None:
+    """Write a prediction of every batch size and, if *card* explains, one explanation."""
+    path.parent.mkdir(parents=True)
+    records = [_prediction(card, batch_size) for batch_size in BATCH_SIZES]
+    if card.explains:
+        records.append(_explanation(card))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record.SerializeToString())
+
+
+def _prediction(card: ModelCard, batch_size: int) -> Any:
+    record = protos.PredictionLog()
+    request = record.predict_log.request
+    request.model_spec.name = card.name
+    request.model_spec.signature_name = SERVING_SIGNATURE
+    tensor = request.inputs[IMAGES_INPUT]
+    tensor.dtype = protos.types.DT_UINT8
+    for size in (batch_size, *card.image_size, 3):
+        tensor.tensor_shape.dim.add(size=size)
+    tensor.int_val.append(0)  # one value stands for all
+    return record
+
+
+def _explanation(card: ModelCard) -> Any:
+    record = _prediction(card, 1)
+    request = record.predict_log.request
+    request.model_spec.signature_name = EXPLAIN_SIGNATURE
+    tensor = request.inputs[CLASSES_INPUT]
+    tensor.dtype = protos.types.DT_INT32
+    tensor.tensor_shape.dim.add(size=1)
+    tensor.int_val.append(MOST_PROBABLE)
+    return record
+
+
 _JPEG: Final = b"\xff\xd8\xff"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _EXIF: Final = 0x45786966
 """``Exif``, as a number."""
+
 _PNG_EXIF: Final = 0x65584966
 _PNG_END: Final = 0x49454E44
 _LITTLE: Final = 0x49492A00
@@ -206,8 +242,10 @@ _BIG: Final = 0x4D4D002A
 _ORIENTATION: Final = 0x0112
 _SHORT: Final = 3
 """Exif's number for two bytes; four are the other way in which programs write it."""
+
 _MOST_PARTS: Final = 200
 """Segments or chunks among which Exif is looked for."""
+
 _SPARE: Final = 32
 """Zeros behind the file, so that whatever begins within it can be read."""
 
@@ -323,38 +361,3 @@ def _orientation(data: Any, exif: Any) -> Any:
     known &= tf.equal(order, _LITTLE) | tf.equal(order, _BIG)
     upright = tf.constant([1], tf.int64)
     return tf.concat([tf.boolean_mask(values, known), upright], 0)[0]
-
-
-def write_warmup(path: Path, card: ModelCard) -> None:
-    """Write a prediction of every batch size and, if *card* explains, one explanation."""
-    path.parent.mkdir(parents=True)
-    records = [_prediction(card, batch_size) for batch_size in BATCH_SIZES]
-    if card.explains:
-        records.append(_explanation(card))
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in records:
-            writer.write(record.SerializeToString())
-
-
-def _prediction(card: ModelCard, batch_size: int) -> Any:
-    record = protos.PredictionLog()
-    request = record.predict_log.request
-    request.model_spec.name = card.name
-    request.model_spec.signature_name = SERVING_SIGNATURE
-    tensor = request.inputs[IMAGES_INPUT]
-    tensor.dtype = protos.types.DT_UINT8
-    for size in (batch_size, *card.image_size, 3):
-        tensor.tensor_shape.dim.add(size=size)
-    tensor.int_val.append(0)  # one value stands for all
-    return record
-
-
-def _explanation(card: ModelCard) -> Any:
-    record = _prediction(card, 1)
-    request = record.predict_log.request
-    request.model_spec.signature_name = EXPLAIN_SIGNATURE
-    tensor = request.inputs[CLASSES_INPUT]
-    tensor.dtype = protos.types.DT_INT32
-    tensor.tensor_shape.dim.add(size=1)
-    tensor.int_val.append(MOST_PROBABLE)
-    return record

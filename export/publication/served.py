@@ -29,7 +29,6 @@ from models.files import locked_file, write_atomically
 from models.rollouts import (
     PROMOTED,
     ROLLOUTS_FILE,
-    STARTING,
     SUPERSEDED,
     Rollout,
     read_rollouts,
@@ -55,6 +54,8 @@ SETTLE_SECONDS: Final = 30.0
 
 Change: TypeAlias = Callable[[ModelEntry, Sequence[int]], ModelEntry]
 """Decides: an entry and its model's versions, newest first -> the new entry."""
+
+_After = TypeVar("_After", Rollout, Rollout | None)
 
 
 def read_served(
@@ -159,6 +160,33 @@ def write_served(models_dir: Path, entries: dict[str, ModelEntry]) -> None:
         write_atomically(path, text)
 
 
+def make_default(models_dir: Path, name: str) -> list[str]:
+    """Let the model *name* answer requests that name no model; all names, in order.
+
+    Raises:
+        InvalidRequestError: the file is broken; nothing is changed.
+        NotFoundError: *name* is not served; the message lists those that are.
+        OSError: the disk is full or read-only; nothing is changed.
+    """
+    with locked(models_dir):
+        served = read_served(models_dir)
+        if name not in served:
+            raise _no_such_model(models_dir, name, served)
+        write_served(models_dir, {name: served[name], **served})
+    return [name, *(each for each in served if each != name)]
+
+
+def locked(
+    folder: Path, *, busy: ConflictError | None = None
+) -> AbstractContextManager[None]:
+    """Be alone among those who change *folder*; a killed holder lets go.
+
+    Raises:
+        ConflictError: *busy*; somebody else does, and is not waited for.
+    """
+    return locked_file(folder / ".lock", busy=busy)
+
+
 def check_settled(models_dir: Path, entry: ModelEntry) -> None:
     """See that servers have had the time to load the versions that *entry* names.
 
@@ -176,33 +204,6 @@ def check_settled(models_dir: Path, entry: ModelEntry) -> None:
             "Serving refuses a label of a version that it has not loaded)"
         )
         raise ConflictError(message)
-
-
-def locked(
-    folder: Path, *, busy: ConflictError | None = None
-) -> AbstractContextManager[None]:
-    """Be alone among those who change *folder*; a killed holder lets go.
-
-    Raises:
-        ConflictError: *busy*; somebody else does, and is not waited for.
-    """
-    return locked_file(folder / ".lock", busy=busy)
-
-
-def make_default(models_dir: Path, name: str) -> list[str]:
-    """Let the model *name* answer requests that name no model; all names, in order.
-
-    Raises:
-        InvalidRequestError: the file is broken; nothing is changed.
-        NotFoundError: *name* is not served; the message lists those that are.
-        OSError: the disk is full or read-only; nothing is changed.
-    """
-    with locked(models_dir):
-        served = read_served(models_dir)
-        if name not in served:
-            raise _no_such_model(models_dir, name, served)
-        write_served(models_dir, {name: served[name], **served})
-    return [name, *(each for each in served if each != name)]
 
 
 def _no_such_model(models_dir: Path, name: str, known: Iterable[str]) -> NotFoundError:
@@ -253,7 +254,12 @@ def announce(entry: ModelEntry, versions: Sequence[int], new: int) -> ModelEntry
         loaded = {new, *entry.loaded(versions)[:1]}
     else:
         loaded = {new, *entry.loaded(after)}
-    return loading(entry, loaded | _labelled(entry, after), after)
+    return with_loaded(entry, loaded | _labelled(entry, after), after)
+
+
+def hold(entry: ModelEntry, versions: Sequence[int], new: int) -> ModelEntry:
+    """*entry* once version *new* is published but must not be loaded yet."""
+    return with_loaded(entry, set(entry.loaded(versions)), [new, *versions])
 
 
 def roll_back(entry: ModelEntry, versions: Sequence[int], version: int) -> ModelEntry:
@@ -275,7 +281,7 @@ def roll_back(entry: ModelEntry, versions: Sequence[int], version: int) -> Model
     entry = with_labels(entry, moved)
     older = [each for each in before if each < version][: VERSIONS_KEPT - 1]
     loaded = {version, *older} | _labelled(entry, versions)
-    return loading(entry, loaded, versions)
+    return with_loaded(entry, loaded, versions)
 
 
 def relabel(
@@ -303,19 +309,17 @@ def relabel(
     if not entry.specific_versions:
         return entry
     kept = {n for i, n in enumerate(loaded) if i < VERSIONS_KEPT or n not in freed}
-    return loading(entry, kept, versions)
+    return with_loaded(entry, kept, versions)
 
 
-def loading(entry: ModelEntry, loaded: set[int], versions: Sequence[int]) -> ModelEntry:
+def with_loaded(
+    entry: ModelEntry, loaded: set[int], versions: Sequence[int]
+) -> ModelEntry:
     """*entry* that loads those in *loaded* and no others."""
     # "The newest" where it says the same: then versions copied there by hand count too.
     newest = set(versions[: entry.versions_kept])
     specific = () if loaded == newest else tuple(sorted(loaded, reverse=True))
     return replace(entry, specific_versions=specific)
-
-
-def _labelled(entry: ModelEntry, versions: Sequence[int]) -> set[int]:
-    return {version for _, version in entry.labels} & set(versions)
 
 
 def with_labels(entry: ModelEntry, labels: Mapping[str, int]) -> ModelEntry:
@@ -344,13 +348,14 @@ def _check_loaded(name: str, loaded: Iterable[int], version: int) -> None:
         raise ConflictError(message)
 
 
+def _labelled(entry: ModelEntry, versions: Sequence[int]) -> set[int]:
+    return {version for _, version in entry.labels} & set(versions)
+
+
 def _named(labels: Mapping[str, int]) -> str:
     return ", ".join(f"{label}={version}" for label, version in labels.items()) or (
         "it has none"
     )
-
-
-_After = TypeVar("_After", Rollout, Rollout | None)
 
 
 def find_rollout(models_dir: Path, name: str) -> Rollout | None:
@@ -395,34 +400,6 @@ def close_rollout(models_dir: Path, name: str, answering: int) -> None:
     _replace(models_dir / ROLLOUTS_FILE, name, close)
 
 
-def _replace(
-    path: Path, name: str, change: Callable[[Rollout | None], _After]
-) -> _After:
-    rollouts = read_rollouts(path)
-    before = rollouts.pop(name, None)
-    after = change(before)
-    if after is not None:
-        rollouts[name] = after
-    if after != before:
-        write_atomically(path, render_rollouts(rollouts.values()))
-    return after
-
-
-def opened(name: str, rollout: Rollout | None) -> Rollout:
-    """*rollout* of the model *name*, if it goes on.
-
-    Raises:
-        NotFoundError: it does not, or there is none.
-    """
-    if rollout is None or not rollout.is_open:
-        message = (
-            f"no rollout of {name} goes on: kennel rollout start {name} VERSION "
-            "begins one"
-        )
-        raise NotFoundError(message)
-    return rollout
-
-
 def check_closed(rollout: Rollout | None) -> None:
     """See that no rollout goes on.
 
@@ -437,30 +414,14 @@ def check_closed(rollout: Rollout | None) -> None:
         raise ConflictError(message)
 
 
-def still_starting(rollout: Rollout, found: Rollout | None) -> Rollout:
-    """*found*, if it is *rollout* and its canary may be loaded.
-
-    Raises:
-        ConflictError: another command ended it.
-    """
-    if found is None or (found.id, found.state) != (rollout.id, STARTING):
-        message = f"another command ended this rollout of {rollout.model}"
-        raise ConflictError(message)
-    return found
-
-
-def running(name: str, found: Rollout | None) -> Rollout:
-    """*found*, the rollout of the model *name*, if its canary is loaded.
-
-    Raises:
-        NotFoundError: there is none, or it is over.
-        ConflictError: its canary is still being loaded.
-    """
-    rollout = opened(name, found)
-    if rollout.state == STARTING:
-        message = (
-            f"{name} version {rollout.canary} is still being loaded: wait for kennel "
-            f"rollout start, or repeat it; kennel rollout abort {name} gives up"
-        )
-        raise ConflictError(message)
-    return rollout
+def _replace(
+    path: Path, name: str, change: Callable[[Rollout | None], _After]
+) -> _After:
+    rollouts = read_rollouts(path)
+    before = rollouts.pop(name, None)
+    after = change(before)
+    if after is not None:
+        rollouts[name] = after
+    if after != before:
+        write_atomically(path, render_rollouts(rollouts.values()))
+    return after
