@@ -6,24 +6,34 @@ logits, so that temperature and clipping apply to it as to a single model's.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from export.data.sources.reading import read_photo
+from export.data.splits import classes_of, list_photos
+from export.evaluation.calibration import calibrate
+from export.evaluation.metrics import evaluate_logits
 from export.training.assembly import assemble_recipe, ever_trained
 from export.training.examples import Examples, FeatureExamples, PixelExamples, seen_from
 from export.training.members import Member, MemberTraining, read_member
 from export.training.runs import TrainedRun
 from export.training.stage import predict
-from models.errors import DatasetError
-from models.images.codec import Pixels
+from models.contract import MAX_BATCH_SIZE
+from models.errors import DatasetError, InvalidRequestError, quoted_names
+from models.files import write_atomically
+from models.images.codec import Pixels, decode_image
 from models.networks.freezing import CutNetwork, cut
 from models.networks.heads import AssembledNetwork
 from models.networks.network import flip
+from models.probabilities import softmax
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,10 @@ class Ensemble:
         return logits[0] if self.is_single else mean_logits(logits)
 
     def join(self) -> Any:
-        """One Keras model: pixels 0..255 [N, H, W, 3] -> logits [N, K]."""
+        """One Keras model: pixels 0..255 [N, H, W, 3] -> logits [N, K].
+
+        The part that no member trained is there once.
+        """
         first = self.members[0]
         if self.is_single:
             return first.whole
@@ -96,28 +109,17 @@ def build_member(
     return network
 
 
-def build_classifier(run: TrainedRun, policy: str = "float32") -> Any:
-    """The whole of *run*: pixels 0..255 [N, H, W, 3] -> logits [N, K].
-
-    The part that no member trained is there once.
-
-    Raises:
-        DatasetError: weights are damaged.
-    """
-    return build_ensemble(run, policy).join()
+def mean_logits(logits: Sequence[Any]) -> Any:
+    """log of the mean of softmax(each), [N, K]: arrays or tensors."""
+    logs = [keras.ops.log_softmax(each, axis=-1) for each in logits]
+    stacked = keras.ops.stack(logs, axis=0)
+    return keras.ops.logsumexp(stacked, axis=0) - float(np.log(len(logits)))
 
 
 def classify(classifier: Any, batch: Pixels) -> NDArray[np.float32]:
     """Logits [N, K] of a *batch*, uint8 [N, H, W, 3]."""
     pixels = batch.astype(np.float32)
     return np.asarray(classifier.predict_on_batch(pixels), dtype=np.float32)
-
-
-def mean_logits(logits: Sequence[Any]) -> Any:
-    """log of the mean of softmax(each), [N, K]: arrays or tensors."""
-    logs = [keras.ops.log_softmax(each, axis=-1) for each in logits]
-    stacked = keras.ops.stack(logs, axis=0)
-    return keras.ops.logsumexp(stacked, axis=0) - float(np.log(len(logits)))
 
 
 def validation_logits(
@@ -164,3 +166,93 @@ def member_logits(
         return FeatureExamples(training.valid, [features])
 
     return [predict(parts.trained, examples(view)) for view in recipe.views]
+
+
+@dataclass(frozen=True)
+class PredictedPhotos:
+    """Files with their true classes [N] and logits [N, K].
+
+    ``learnt``: how many of them the run was trained on; 0 for its validation photos.
+    """
+
+    files: Sequence[str]
+    classes: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    learnt: int = 0
+
+
+def predict_photos(run: TrainedRun, folder: Path | None) -> PredictedPhotos:
+    """Logits for the photos in *folder*'s class folders, or for the validation photos.
+
+    Raises:
+        DatasetError: the class folders are not the run's labels.
+        InvalidImageError: a photo cannot be decoded.
+    """
+    split = run.split
+    if folder is None:
+        logits, classes = run.validation()
+        return PredictedPhotos([each.file for each in split.valid], classes, logits)
+    photos = list_photos(folder)
+    if unknown := sorted({each.label for each in photos} - set(split.labels)):
+        message = (
+            f"{folder} has the labels {quoted_names(unknown)}, which the model does not "
+            f"know: it knows {quoted_names(split.labels)}"
+        )
+        raise DatasetError(message)
+    files = [each.file for each in photos]
+    logits = _classify_files(run, [folder / file for file in files])
+    trained = {photo.sha256 for photo in split.train}
+    learnt = sum(photo.sha256 in trained for photo in photos)
+    return PredictedPhotos(files, classes_of(photos, split.labels), logits, learnt)
+
+
+def validate_views(run: TrainedRun, views: tuple[str, ...]) -> TrainedRun:
+    """*run* averaging these *views* of each photo, validated and calibrated anew.
+
+    Raises:
+        InvalidRequestError: no such view, or the run has folds.
+        DatasetError: validation photos are gone, or answers are no numbers.
+    """
+    if run.recipe.folds:
+        message = (
+            f"each photo of {run.folder.name} trained members of it, so other views "
+            "cannot be validated: train with --views"
+        )
+        raise InvalidRequestError(message)
+    plan = replace(run.plan, recipe=replace(run.recipe, views=views))
+    changed = replace(run, plan=plan)
+    split = run.split
+    files = [Path(split.folder) / photo.file for photo in split.valid]
+    logits = _classify_files(changed, files)
+    classes = classes_of(split.valid, split.labels)
+    calibration = calibrate(logits, classes)
+    metrics = evaluate_logits(logits, classes, calibration, split.labels)
+    answers = (logits, classes)
+    return replace(changed, calibration=calibration, metrics=metrics, answers=answers)
+
+
+def write_probabilities(
+    predicted: PredictedPhotos, run: TrainedRun, path: Path
+) -> None:
+    """A CSV with a row for each photo: file, label, calibrated probabilities."""
+    labels = run.split.labels
+    probabilities = softmax(predicted.logits, run.calibration.temperature)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "label", *labels])
+    for file, number, row in zip(
+        predicted.files, predicted.classes, probabilities, strict=True
+    ):
+        writer.writerow([file, labels[number], *(f"{value:.8f}" for value in row)])
+    write_atomically(path, text.getvalue())
+
+
+def _classify_files(run: TrainedRun, files: Sequence[Path]) -> NDArray[Any]:
+    classifier = build_ensemble(run).join()
+    size = run.recipe.image_size
+    parts = []
+    for start in range(0, len(files), MAX_BATCH_SIZE):
+        batch = files[start : start + MAX_BATCH_SIZE]
+        pixels = [decode_image(read_photo(file), size) for file in batch]
+        parts.append(classify(classifier, np.stack(pixels)))
+    return np.concatenate(parts)

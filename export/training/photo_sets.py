@@ -21,7 +21,7 @@ from export.data.sources.reading import read_photo
 from export.data.splits import Photo, Split, classes_of
 from export.progress import Progress
 from export.training.checkpoints import Snapshot, read_snapshot, write_snapshot
-from export.training.classifier import build_classifier, classify
+from export.training.classifier import build_ensemble, classify
 from export.training.examples import PhotoSet
 from export.training.plans import TrainingPlan
 from export.training.runs import TrainedRun, read_run
@@ -110,7 +110,7 @@ def pseudo_label(teacher: TrainedRun, folder: Path, split: Split) -> PseudoLabel
     """
     check_teacher(teacher, split)
     files, hashes, probabilities = [], [], []
-    classifier = build_classifier(teacher)
+    classifier = build_ensemble(teacher).join()
     for batch in _batches(folder, split, teacher.recipe.image_size):
         logits = classify(classifier, np.stack([pixels for _, _, pixels in batch]))
         probabilities.append(softmax(logits, teacher.calibration.temperature))

@@ -40,7 +40,7 @@ def evaluate(
     """Figures of RUN on its validation photos, or on other labelled photos."""
     _start_tensorflow()
     from export.evaluation.metrics import evaluate_logits
-    from export.training.prediction import predict_photos, write_probabilities
+    from export.training.classifier import predict_photos, write_probabilities
     from export.training.runs import read_run
 
     settings = KennelSettings.from_env(os.environ)
@@ -124,7 +124,7 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
         describe_label_change,
         describe_served,
     )
-    from export.training.prediction import validate_views
+    from export.training.classifier import validate_views
     from export.training.runs import read_run
     from kennel.versions import find_default
 

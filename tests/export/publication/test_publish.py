@@ -58,13 +58,13 @@ def test_versions_count_up_and_are_complete(published: Path) -> None:
 
 
 def test_weights_are_stored_once(published: Path, small_run: TrainedRun) -> None:
-    from export.training.classifier import build_classifier
+    from export.training.classifier import build_ensemble
 
     stored = sum(
         each.stat().st_size for each in (published / "pets/1/variables").iterdir()
     )
 
-    parameters = build_classifier(small_run).count_params()
+    parameters = build_ensemble(small_run).join().count_params()
     assert stored < 1.2 * 4 * parameters + 4096
 
 

@@ -67,7 +67,7 @@ def test_products_of_channels_are_pooled_over_positions() -> None:
 @pytest.mark.tensorflow
 def test_second_order_run_is_fitted_joined_and_exported_whole(tmp_path: Path) -> None:
     plan = small_plan(tmp_path)
-    from export.training.prediction import predict_photos
+    from export.training.classifier import predict_photos
 
     run = train_plan(replace(plan, recipe=small_second_order()))
 

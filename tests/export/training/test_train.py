@@ -143,7 +143,7 @@ def kill_after(folder: Path, name: str, times: int) -> int:
 def test_joined_network_answers_as_the_head_on_cached_features(
     trained: TrainedRun,
 ) -> None:
-    from export.training.prediction import predict_photos
+    from export.training.classifier import predict_photos
 
     cached, _ = trained.validation()
     predicted = predict_photos(trained, Path(trained.split.folder))
@@ -161,7 +161,7 @@ def ensemble(plan: TrainingPlan) -> TrainedRun:
 
 
 def test_members_and_views_are_averaged_in_probability(ensemble: TrainedRun) -> None:
-    from export.training.classifier import build_classifier, build_member, classify
+    from export.training.classifier import build_ensemble, build_member, classify
     from models.networks.network import flip
     from models.probabilities import softmax
 
@@ -171,7 +171,7 @@ def test_members_and_views_are_averaged_in_probability(ensemble: TrainedRun) -> 
         for number in (1, 2)
         for view in ("none", "horizontal")
     ]
-    whole = build_classifier(ensemble)
+    whole = build_ensemble(ensemble).join()
 
     assert not np.array_equal(parts[0], parts[2])
     assert softmax(classify(whole, pixels)) == pytest.approx(
@@ -185,7 +185,7 @@ def test_members_and_views_are_averaged_in_probability(ensemble: TrainedRun) -> 
 def test_validation_of_an_ensemble_is_what_the_whole_network_says(
     ensemble: TrainedRun,
 ) -> None:
-    from export.training.prediction import predict_photos
+    from export.training.classifier import predict_photos
 
     predicted = predict_photos(ensemble, Path(ensemble.split.folder))
 

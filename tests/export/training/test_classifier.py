@@ -22,7 +22,7 @@ pytestmark = pytest.mark.tensorflow
 def test_evaluation_of_a_folder_equals_the_cached_one(
     small_run: TrainedRun, tmp_path: Path
 ) -> None:
-    from export.training.prediction import predict_photos, write_probabilities
+    from export.training.classifier import predict_photos, write_probabilities
 
     folder = Path(small_run.split.folder)
     predicted = predict_photos(small_run, folder)
@@ -39,7 +39,7 @@ def test_evaluation_of_a_folder_equals_the_cached_one(
 
 
 def test_other_views_are_validated_and_calibrated_anew(small_run: TrainedRun) -> None:
-    from export.training.prediction import validate_views
+    from export.training.classifier import validate_views
 
     flipped = validate_views(small_run, ("none", "horizontal"))
 
@@ -49,14 +49,14 @@ def test_other_views_are_validated_and_calibrated_anew(small_run: TrainedRun) ->
 
 
 def test_unknown_view_is_named(small_run: TrainedRun) -> None:
-    from export.training.prediction import validate_views
+    from export.training.classifier import validate_views
 
     with pytest.raises(InvalidRequestError, match="no view 'diagonal'"):
         validate_views(small_run, ("diagonal",))
 
 
 def test_other_class_folders_are_named(small_run: TrainedRun, tmp_path: Path) -> None:
-    from export.training.prediction import predict_photos
+    from export.training.classifier import predict_photos
     from tests.training import write_class_folders
 
     write_class_folders(tmp_path, each=1)
@@ -69,7 +69,7 @@ def test_other_class_folders_are_named(small_run: TrainedRun, tmp_path: Path) ->
 
 
 def test_views_without_change_keep_the_logits(small_run: TrainedRun) -> None:
-    from export.training.prediction import validate_views
+    from export.training.classifier import validate_views
 
     same = validate_views(small_run, ("none",))
 
