@@ -507,8 +507,7 @@ def test_photos_with_contradicting_labels_are_not_learnt(tmp_path: Path) -> None
     assert any("learning rate" in cause for cause in check.causes)
 
 
-def test_classes_take_turns(tmp_path: Path) -> None:
-    plan = small_plan(tmp_path)
+def test_classes_take_turns(plan: TrainingPlan) -> None:
     from export.training.train import overfit_plan
 
     small = overfit_plan(plan, 7)
@@ -530,9 +529,8 @@ TOO_SMALL = {
 }
 
 
-def judged(home: Path, losses: list[float], recipe: str = "lenet5") -> Any:
+def judged(plan: TrainingPlan, losses: list[float], recipe: str = "lenet5") -> Any:
     """The verdict on a run with these training losses that learnt half its photos."""
-    plan = small_plan(home)
     from export.evaluation.calibration import Calibration
     from export.recipes.catalogue import find_recipe
     from export.training.checkpoints import Epoch
@@ -554,9 +552,9 @@ def judged(home: Path, losses: list[float], recipe: str = "lenet5") -> Any:
 
 @pytest.mark.parametrize("case", TOO_LARGE)
 def test_too_large_a_learning_rate_is_told_by_its_losses(
-    tmp_path: Path, case: str
+    plan: TrainingPlan, case: str
 ) -> None:
-    causes = judged(tmp_path, TOO_LARGE[case]).causes
+    causes = judged(plan, TOO_LARGE[case]).causes
 
     assert causes[0].startswith("too large a learning rate (training loss ")
     assert causes[0].endswith("try --learning-rate 0.0002")
@@ -564,9 +562,9 @@ def test_too_large_a_learning_rate_is_told_by_its_losses(
 
 @pytest.mark.parametrize("case", TOO_SMALL)
 def test_too_small_a_learning_rate_is_told_by_its_losses(
-    tmp_path: Path, case: str
+    plan: TrainingPlan, case: str
 ) -> None:
-    causes = judged(tmp_path, TOO_SMALL[case]).causes
+    causes = judged(plan, TOO_SMALL[case]).causes
 
     assert causes[0].startswith("too small a learning rate (training loss ")
     assert causes[0].endswith("try --learning-rate 0.02")
@@ -584,23 +582,19 @@ def test_rate_far_off_is_told_the_recipes_own() -> None:
     assert told(1e-4, 0.1) == "--learning-rate 1e-05"
 
 
-def test_losses_that_came_to_rest_blame_no_learning_rate(tmp_path: Path) -> None:
+def test_losses_that_came_to_rest_blame_no_learning_rate(plan: TrainingPlan) -> None:
     losses = [0.3 + 0.4 * 0.7**number for number in range(20)]
 
-    weak, mixed = judged(tmp_path, losses).causes
+    weak, mixed = judged(plan, losses).causes
 
     assert weak == "too weak a network: try --recipe scratch"
     assert mixed.count("(called cat)") == 5
     assert mixed.endswith("and 5 more")
 
 
-def test_causes_name_what_the_recipe_has(tmp_path: Path) -> None:
+def test_causes_name_what_the_recipe_has(plan: TrainingPlan) -> None:
     slow = TOO_SMALL["still falling"]
 
-    assert (
-        "--learning-rate 0.001,0.002" in judged(tmp_path, slow, "conv-block5").causes[0]
-    )
-    assert "learning rate" not in " ".join(
-        judged(tmp_path, slow, "second-order").causes
-    )
-    assert "--recipe" not in " ".join(judged(tmp_path, slow, "everything").causes)
+    assert "--learning-rate 0.001,0.002" in judged(plan, slow, "conv-block5").causes[0]
+    assert "learning rate" not in " ".join(judged(plan, slow, "second-order").causes)
+    assert "--recipe" not in " ".join(judged(plan, slow, "everything").causes)
