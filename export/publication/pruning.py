@@ -1,4 +1,4 @@
-"""Old versions and whole models go: renamed to what servers skip, then deleted.
+"""Pruning and removal: versions and models, renamed to what servers skip, then deleted.
 
 Pruning never removes a version that is loaded, labelled, among the newest, or pinned by
 an unfinished job. Removing takes a whole model; its version numbers are never used again:
@@ -41,15 +41,15 @@ REMOVED_FILE: Final = "removed.json"
 """The newest version number of each model that was removed."""
 
 ABANDONED_SECONDS: Final = 24 * 3600.0
-"""An unfinished file or folder that is not known to be an export's: perhaps somebody is
-still copying it."""
+"""Age from which an unfinished file or folder of unknown origin counts as abandoned: until
+then somebody may still be copying it."""
 
 _EXPORT: Final = re.compile(re.escape(TEMPORARY_PREFIX) + r"[0-9]+-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
 class PrunePlan:
-    """What goes and what stays.
+    """Versions and leftovers that pruning removes, and versions that it keeps.
 
     Attributes:
         removed: version -> its size in bytes.

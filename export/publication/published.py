@@ -100,7 +100,7 @@ def _state(version: int, loaded: list[int], rollout: Rollout | None) -> str:
 
 
 def answering_version(loaded: Sequence[int], rollout: Rollout | None) -> int:
-    """Who answers requests that name no version, of those *loaded*; 0 if nobody."""
+    """The version, of those *loaded*, that answers requests which name none; 0: none."""
     if rollout is not None and rollout.pins and rollout.stable in loaded:
         return rollout.stable
     return next(iter(loaded), 0)
@@ -195,7 +195,7 @@ def answering_card(models_dir: Path, name: str) -> ModelCard | None:
 
 
 def describe_served(models_dir: Path, name: str) -> str:
-    """Who answers for the model *name*, in one line.
+    """One line on the versions of the model *name*: which answers, which are loaded.
 
     Raises:
         NotFoundError, InvalidRequestError: as `served_model`.

@@ -53,7 +53,7 @@ SETTLE_SECONDS: Final = 30.0
 """How long a model server may take to read a new configuration and to load from it."""
 
 Change: TypeAlias = Callable[[ModelEntry, Sequence[int]], ModelEntry]
-"""Decides: an entry and its model's versions, newest first -> the new entry."""
+"""A decision: an entry and its model's versions, newest first -> the new entry."""
 
 _After = TypeVar("_After", Rollout, Rollout | None)
 
@@ -179,7 +179,7 @@ def make_default(models_dir: Path, name: str) -> list[str]:
 def locked(
     folder: Path, *, busy: ConflictError | None = None
 ) -> AbstractContextManager[None]:
-    """Be alone among those who change *folder*; a killed holder lets go.
+    """Lock *folder* against other changes; a killed process lets go of its lock.
 
     Raises:
         ConflictError: *busy*; somebody else does, and is not waited for.
@@ -381,7 +381,7 @@ def change_rollout(
 
 
 def close_rollout(models_dir: Path, name: str, answering: int) -> None:
-    """Version *answering* is about to answer: the last rollout has nothing to say.
+    """Forget the last rollout: version *answering* is about to answer.
 
     An aborted canary is held back still: a model server may have it loaded for a
     while. The caller holds the lock.

@@ -38,7 +38,7 @@ from export.training.checkpoints import Epoch
 from models.probabilities import clip, log_loss
 
 BINS: Final = 15
-"""Of the reliability diagram."""
+"""Bins of the reliability diagram."""
 
 COURSE_BOUND: Final = 0.95
 """The fast.ai course's clip bound, for comparison."""

@@ -1,4 +1,4 @@
-"""What a report is made of: plain values, no run folder and no HTML.
+"""Content of a report: plain values, no run folder and no HTML.
 
 Only title and photos are needed; a section whose input is missing is left out.
 """

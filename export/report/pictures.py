@@ -293,7 +293,7 @@ def _attention_columns(
 
 
 def describe_heat(heat: NDArray[np.float32]) -> str:
-    """Where the hottest place is, in words: for who cannot see it."""
+    """Where the hottest place is, in words, for people who cannot see it."""
     if not heat.any():
         return "nothing speaks for it"
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)

@@ -1,4 +1,4 @@
-"""A recipe's network: checked, put together, its arithmetic, the weights it begins with.
+"""The network of a recipe: checks, assembly, precision and initial weights.
 
 A recipe is checked as a whole before anything is computed with it: what only the second
 stage would stumble over must not cost the hours of the first. bfloat16 is twice as fast
@@ -111,7 +111,7 @@ def initial_weights(
     pretrained: PretrainedWeights | None,
     photos: Iterable[NDArray[np.uint8]],
 ) -> list[NDArray[Any]]:
-    """What training begins with: pretrained layers, and random ones for the rest.
+    """The weights that training begins with: pretrained layers, random ones for the rest.
 
     *seeds*: of the run and of the member. What no stage trains comes from the run's, so
     that all members share it. *photos*: batches of training pixels, from which the batch
@@ -169,7 +169,7 @@ def ever_trained(stages: Sequence[Stage], network: AssembledNetwork) -> frozense
 def count_parameters(
     recipe: Recipe, network: AssembledNetwork, kept: Sequence[Stage]
 ) -> Parameters:
-    """Those of *network*; *kept* are the stages of *recipe* whose result was kept."""
+    """Count the parameters of *network*; *kept*: the stages whose result was kept."""
 
     def trained(stages: Sequence[Stage]) -> int:
         names = ever_trained(stages, network)

@@ -1,4 +1,4 @@
-"""What training keeps on disk: snapshots of weights, epochs, the checkpoint of a stage.
+"""Checkpoints: weights and epochs on disk, from which a killed run goes on.
 
 The best weights lie in a file of their own, named by their epoch and written before the
 checkpoint that points to them: whichever moment a run is killed at, the two agree.
@@ -47,7 +47,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class StageProgress:
-    """How far a stage is: its epochs so far, and the number of the best (0: the start).
+    """Progress of a stage: its epochs so far, and the number of the best (0: the start).
 
     ``best_loss`` is the least validation loss yet.
     """
@@ -61,7 +61,7 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class CheckpointFolder:
-    """The checkpoint of the one stage that is under way in a run."""
+    """The checkpoint of the stage that a run is training."""
 
     folder: Path
 
@@ -77,7 +77,7 @@ class CheckpointFolder:
         write_snapshot(self._best_path(epoch), Snapshot(weights, {"epoch": epoch}))
 
     def read(self, member: int, stage: int) -> tuple[StageProgress, Weights] | None:
-        """What that stage was at when it was interrupted; None if it had not begun."""
+        """The checkpoint of that stage; None if it had not begun."""
         if not self._path.exists():
             return None
         found = read_snapshot(self._path)
@@ -92,7 +92,7 @@ class CheckpointFolder:
         return read_snapshot(self._best_path(epoch)).arrays
 
     def clear(self) -> None:
-        """Forget the stage: its result is written."""
+        """Delete the checkpoint, once the stage's result is written."""
         self._path.unlink(missing_ok=True)
         for path in self.folder.glob("best-*.npz"):
             path.unlink()

@@ -1,4 +1,4 @@
-"""A trained run put together again: pixels -> logits, in Keras, in float32.
+"""Trained models in Keras: pixels -> logits, and a run's answers for labelled photos.
 
 Members and views are averaged in probability. The average's logarithm stands in for
 logits, so that temperature and clipping apply to it as to a single model's.
@@ -45,7 +45,7 @@ class Ensemble:
 
     @property
     def is_single(self) -> bool:
-        """Whether there is nothing to average."""
+        """Whether this is one network and one view, so that nothing is averaged."""
         return len(self.members) == 1 and self.views == ("none",)
 
     def average(self, logits: Sequence[Any]) -> Any:

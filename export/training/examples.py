@@ -88,7 +88,7 @@ class FeatureExamples:
 
     @property
     def targets(self) -> NDArray[np.float32]:
-        """Every photo's, once for each pass."""
+        """The targets of all photos, once for each pass."""
         return np.tile(self.part.targets, (len(self.passes), 1))
 
     def inputs(self, rows: NDArray[np.integer], epoch: int) -> Arrays:
@@ -117,7 +117,7 @@ class PixelExamples:
 
     @property
     def targets(self) -> NDArray[np.float32]:
-        """Every photo's."""
+        """The targets of the part's photos."""
         return self.part.targets
 
     def inputs(self, rows: NDArray[np.integer], epoch: int) -> Arrays:
@@ -141,7 +141,7 @@ class FreshFeatures:
 
     @property
     def targets(self) -> NDArray[np.float32]:
-        """Every photo's."""
+        """The targets of the part's photos."""
         return self.part.targets
 
     def inputs(self, rows: NDArray[np.integer], epoch: int) -> Arrays:

@@ -1,4 +1,4 @@
-"""Members of a run: trained stage by stage, alone or held against folds.
+"""Members of a run: trained stage by stage, validated on a split or in folds.
 
 Each stage begins where the last one ended. The layers that no stage trains are the same in
 all members and folds, so they lie in a file of their own, once for the run.
@@ -86,7 +86,7 @@ class MemberTraining:
 
     @property
     def seed(self) -> int:
-        """The plan's for the first member, drawn from it for the others."""
+        """The seed: the plan's for the first member, drawn from it for the others."""
         if self.number == 1:
             return self.plan.seed
         entropy = np.random.SeedSequence([self.plan.seed, self.number])
@@ -211,7 +211,7 @@ def train_member(
         if stage.epochs:
             member = _train_stage(training, stage, member)
         else:
-            # It made no model better that held out a fold.
+            # This stage improved no model that held out a fold.
             member = replace(member, kept=(*member.kept, 0))
         _write_member(plan.folder, training.number, member, trained)
         CheckpointFolder(plan.folder).clear()

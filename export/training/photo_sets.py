@@ -1,4 +1,4 @@
-"""Photos that a plan learns from: decoded, with targets; unlabelled ones with a teacher's.
+"""Photo sets: decoded photos with targets, unlabelled ones with pseudo-labels.
 
 Pseudo-labelled photos may never touch validation. A photo that is in the split is left
 out, and a teacher that has learnt from photos which now validate is refused: it has seen

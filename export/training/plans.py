@@ -1,4 +1,4 @@
-"""What is to be trained, and where: all that a killed run needs to go on."""
+"""Training plans: what to train, from which photos, and where the run's files go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a plan to a finished run, and the quick trials before hours are spent on one.
+"""Training: from a plan to a finished run, and the quick trials before a long one.
 
 The overfit check: a network that cannot reach 100 % on 50 photos has a wrong learning
 rate, wrong labels or pixels, or is too weak (Chilamkurthy, crash course part 2).
@@ -56,7 +56,7 @@ PROBE_PHOTOS: Final = 200
 
 @dataclass(frozen=True)
 class OverfitCheck:
-    """How far it came, and what the likely causes are where that is not enough."""
+    """The accuracy reached on a few photos, and likely causes where it is too low."""
 
     photos: int
     accuracy: float
@@ -117,7 +117,7 @@ def overfit_plan(plan: TrainingPlan, count: int) -> TrainingPlan:
 
 
 def judge_overfit(run: TrainedRun) -> OverfitCheck:
-    """What the run of an `overfit_plan` shows."""
+    """The result of the run of an `overfit_plan`."""
     best = max(epoch.val_accuracy for epoch in run.history)
     causes = () if best >= OVERFIT_ACCURACY else tuple(_overfit_causes(run))
     return OverfitCheck(len(run.split.train), best, len(run.history), causes)
