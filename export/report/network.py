@@ -27,6 +27,9 @@ _CONVOLUTIONS: Final = (
     keras.layers.DepthwiseConv2D,
     keras.layers.SeparableConv2D,
 )
+GRAD_CAM_BATCH: Final = 8
+CHANNELS: Final = 4
+_PROBE = 255.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,20 @@ class LayerRow:
     output_shape: tuple[int | None, ...]
     parameters: int
     trained: int
+
+
+@dataclass(frozen=True)
+class LayerActivations:
+    """The liveliest channels of one layer, for N photos.
+
+    Attributes:
+        channels: their numbers [N, c], the liveliest first.
+        maps: what they answer [N, c, h, w], float32.
+    """
+
+    layer: str
+    channels: NDArray[np.int64]
+    maps: NDArray[np.float32]
 
 
 def list_layers(model: Any) -> tuple[LayerRow, ...]:
@@ -67,28 +84,6 @@ def find_convolutions(model: Any) -> list[Any]:
     return found
 
 
-def _flat(model: Any) -> Iterator[Any]:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _flat(layer)
-        else:
-            yield layer
-
-
-def _row(layer: Any) -> LayerRow:
-    trained = sum(math.prod(each.shape) for each in layer.trainable_weights)
-    return LayerRow(
-        name=layer.name,
-        kind=type(layer).__name__,
-        output_shape=output_shape(layer),
-        parameters=layer.count_params(),
-        trained=trained,
-    )
-
-
-_PROBE = 255.0
-
-
 def first_layer_filters(model: Any) -> NDArray[np.float32]:
     """The first convolution's filters as they act on RGB pixels: [F, h, w, 3].
 
@@ -104,36 +99,6 @@ def first_layer_filters(model: Any) -> NDArray[np.float32]:
     kernel = np.asarray(first.kernel, dtype=np.float32)
     matrix = _colour_matrix(model, first)
     return np.asarray(np.einsum("hwcf,rc->fhwr", kernel, matrix))
-
-
-def _colour_matrix(model: Any, first: Any) -> NDArray[np.float32]:
-    # Rows: red, green, blue; columns: the channels that the convolution sees.
-    colours = np.concatenate([np.zeros((1, 3)), np.eye(3) * _PROBE])
-    height, width = (side or 32 for side in model.input.shape[1:3])
-    images = np.broadcast_to(colours[:, None, None], (4, height, width, 3))
-    before = keras.Model(model.input, first.input)
-    seen = before(images.astype(np.float32), training=False)
-    plane = np.asarray(keras.ops.cast(seen, "float32"))
-    # The middle, because padding may lie at the borders.
-    middle = plane[:, plane.shape[1] // 2, plane.shape[2] // 2]
-    return np.asarray((middle[1:] - middle[0]) / _PROBE, dtype=np.float32)
-
-
-CHANNELS: Final = 4
-
-
-@dataclass(frozen=True)
-class LayerActivations:
-    """The liveliest channels of one layer, for N photos.
-
-    Attributes:
-        channels: their numbers [N, c], the liveliest first.
-        maps: what they answer [N, c, h, w], float32.
-    """
-
-    layer: str
-    channels: NDArray[np.int64]
-    maps: NDArray[np.float32]
 
 
 def activation_maps(
@@ -166,6 +131,58 @@ def activation_maps(
     )
 
 
+def grad_cams(
+    model: Any, pixels: Pixels, choices: Sequence[NDArray[np.integer[Any]]]
+) -> list[NDArray[np.float32]]:
+    """Heat [N, h, w], 0..1, for each of the *choices* of classes [N].
+
+    *pixels* are [N, H, W, 3]; the maps are computed only once for all choices.
+
+    Raises:
+        InvalidRequestError: the model has no spatial maps, or is not flat.
+    """
+    network = cut_at_last_maps(["none"], [CutNetwork(None, model, model)])
+    heats: list[list[NDArray[np.float32]]] = [[] for _ in choices]
+    for start in range(0, len(pixels), GRAD_CAM_BATCH):
+        batch = slice(start, start + GRAD_CAM_BATCH)
+        looks = network.look(tf.constant(pixels[batch], tf.float32))
+        for parts, classes in zip(heats, choices, strict=True):
+            parts.append(np.asarray(heatmaps(looks, classes[batch])))
+    return [np.concatenate(parts) for parts in heats]
+
+
+def _flat(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _flat(layer)
+        else:
+            yield layer
+
+
+def _row(layer: Any) -> LayerRow:
+    trained = sum(math.prod(each.shape) for each in layer.trainable_weights)
+    return LayerRow(
+        name=layer.name,
+        kind=type(layer).__name__,
+        output_shape=output_shape(layer),
+        parameters=layer.count_params(),
+        trained=trained,
+    )
+
+
+def _colour_matrix(model: Any, first: Any) -> NDArray[np.float32]:
+    # Rows: red, green, blue; columns: the channels that the convolution sees.
+    colours = np.concatenate([np.zeros((1, 3)), np.eye(3) * _PROBE])
+    height, width = (side or 32 for side in model.input.shape[1:3])
+    images = np.broadcast_to(colours[:, None, None], (4, height, width, 3))
+    before = keras.Model(model.input, first.input)
+    seen = before(images.astype(np.float32), training=False)
+    plane = np.asarray(keras.ops.cast(seen, "float32"))
+    # The middle, because padding may lie at the borders.
+    middle = plane[:, plane.shape[1] // 2, plane.shape[2] // 2]
+    return np.asarray((middle[1:] - middle[0]) / _PROBE, dtype=np.float32)
+
+
 def _three(convolutions: list[Any]) -> list[Any]:
     last = len(convolutions) - 1
     return [convolutions[number] for number in sorted({0, last // 2, last})]
@@ -180,35 +197,3 @@ def _liveliest(
     inner = plane[border : plane.shape[0] - border, border : plane.shape[1] - border]
     order = np.argsort(-inner.std(axis=(0, 1)), kind="stable")[:channels]
     return order, plane[:, :, order].transpose(2, 0, 1)
-
-
-BATCH: Final = 8
-
-
-def grad_cam(
-    model: Any, pixels: Pixels, classes: NDArray[np.integer[Any]]
-) -> NDArray[np.float32]:
-    """Heat [N, h, w], 0..1, for *classes* [N] in *pixels* [N, H, W, 3].
-
-    Raises:
-        InvalidRequestError: the model has no spatial maps, or is not flat.
-    """
-    return grad_cams(model, pixels, [classes])[0]
-
-
-def grad_cams(
-    model: Any, pixels: Pixels, choices: Sequence[NDArray[np.integer[Any]]]
-) -> list[NDArray[np.float32]]:
-    """`grad_cam` for several *choices* of classes; the maps are computed only once.
-
-    Raises:
-        InvalidRequestError: as `grad_cam`.
-    """
-    network = cut_at_last_maps(["none"], [CutNetwork(None, model, model)])
-    heats: list[list[NDArray[np.float32]]] = [[] for _ in choices]
-    for start in range(0, len(pixels), BATCH):
-        batch = slice(start, start + BATCH)
-        looks = network.look(tf.constant(pixels[batch], tf.float32))
-        for parts, classes in zip(heats, choices, strict=True):
-            parts.append(np.asarray(heatmaps(looks, classes[batch])))
-    return [np.concatenate(parts) for parts in heats]

@@ -224,14 +224,15 @@ def test_saved_heat_is_the_mean_over_members_and_views(
     trains: str, tmp_path: Path
 ) -> None:
     ensemble = build(members=2, views=("none", "horizontal"), trains=trains)
-    from export.report.network import grad_cam
+    from export.report.network import grad_cams
     from models.networks.network import flip
 
     card, signatures = publish(ensemble, tmp_path / "1")
     heat = explain(signatures, [1, 0])["heatmaps"]
 
+    chosen = np.array([1, 0])
     each = [
-        flip(grad_cam(member.whole, flip(photos(2), view), np.array([1, 0])), view)
+        flip(grad_cams(member.whole, flip(photos(2), view), [chosen])[0], view)
         for member in ensemble.members
         for view in ensemble.views
     ]

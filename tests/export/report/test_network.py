@@ -66,10 +66,14 @@ def square_finder() -> Any:
     return model
 
 
+def grad_cam(model: Any, pixels: Any, classes: Any) -> Any:
+    from export.report.network import grad_cams
+
+    return grad_cams(model, pixels, [classes])[0]
+
+
 def test_heat_is_where_the_evidence_is() -> None:
     model = square_finder()
-    from export.report.network import grad_cam
-
     pixels = np.stack([bright_square(8, 16), bright_square(24, 0)])
     heat = grad_cam(model, pixels, np.array([1, 1]))
 
@@ -81,8 +85,6 @@ def test_heat_is_where_the_evidence_is() -> None:
 
 def test_evidence_against_a_class_is_no_heat() -> None:
     model = square_finder()
-    from export.report.network import grad_cam
-
     heat = grad_cam(model, bright_square(8, 16)[None], np.array([0]))
 
     assert (heat == 0).all()
@@ -93,7 +95,6 @@ def test_heat_of_a_tapped_head_equals_the_gradient_through_all_of_it() -> None:
     import keras
     import tensorflow as tf
 
-    from export.report.network import grad_cam
     from models.networks.attention import find_last_maps
 
     pixels, classes = some_pixels(), np.array([0, 1, 1])
@@ -113,8 +114,6 @@ def test_heat_of_a_tapped_head_equals_the_gradient_through_all_of_it() -> None:
 def test_bfloat16_network_gives_nearly_the_same_heat() -> None:
     exact, rough = small_network(), small_network("mixed_bfloat16")
     rough.set_weights(exact.get_weights())
-    from export.report.network import grad_cam
-
     pixels, classes = some_pixels(), np.array([0, 1, 1])
     heat = grad_cam(rough, pixels, classes)
 
@@ -124,7 +123,7 @@ def test_bfloat16_network_gives_nearly_the_same_heat() -> None:
 
 def test_looking_changes_nothing_in_the_network() -> None:
     model = small_network()
-    from export.report.network import grad_cam, list_layers
+    from export.report.network import list_layers
 
     before, answers = list_layers(model), np.asarray(model(some_pixels() * 1.0))
     grad_cam(model, some_pixels(), np.array([0, 1, 1]))
@@ -136,8 +135,6 @@ def test_looking_changes_nothing_in_the_network() -> None:
 def test_network_inside_a_network_is_refused() -> None:
     inner = square_finder()
     import keras
-
-    from export.report.network import grad_cam
 
     pixels = keras.Input((32, 32, 3))
     maps = keras.layers.Conv2D(3, 3, padding="same")(pixels)
