@@ -239,7 +239,40 @@ def read_member(folder: Path, number: int) -> Member | None:
     return Member(_merge(found, frozen), epochs, kept)
 
 
-def stage_inputs(
+def _train_stage(training: MemberTraining, stage: Stage, member: Member) -> Member:
+    plan = training.plan
+    keras.backend.clear_session()
+    policy = training_policy(plan.precision, plan.recipe, stage)
+    network = training.network(policy)
+    network.model.set_weights(list(member.weights))
+    trained = trained_layers(network, stage.trains)
+    freeze_all_but(network.model, trained)
+    number = len(member.kept) + 1
+    train, valid, parts = _stage_inputs(training, stage, network.model, trained)
+    run = StageRun(
+        recipe=plan.recipe,
+        stage=stage,
+        member=training.number,
+        number=number,
+        seed=training.seed,
+        train=train,
+        valid=valid,
+        checkpoints=CheckpointFolder(plan.folder),
+        report=partial(training.progress, _title(training, number)),
+    )
+    if stage.optimizer == EXACT:
+        epochs = run_exact_stage(run, parts)
+        kept = len(epochs)
+    else:
+        start = evaluate(parts.trained, valid)[0] if member.kept else math.inf
+        epochs = run_stage(run, parts.trained, start)
+        last = stage.keep == "last"
+        kept = len(epochs) if last else _best_epoch(epochs, number, start)
+    weights = network.model.get_weights()
+    return Member(weights, (*member.epochs, *epochs), (*member.kept, kept))
+
+
+def _stage_inputs(
     training: MemberTraining, stage: Stage, model: Any, trained: frozenset[str]
 ) -> tuple[Examples, Examples, CutNetwork]:
     """What *stage* trains and validates on, and the network whose trained part takes it.
@@ -277,39 +310,6 @@ def stage_inputs(
     ]
     learnt = [fast.features(train.photos, change) for change in changes]
     return FeatureExamples(train, learnt), validated, parts
-
-
-def _train_stage(training: MemberTraining, stage: Stage, member: Member) -> Member:
-    plan = training.plan
-    keras.backend.clear_session()
-    policy = training_policy(plan.precision, plan.recipe, stage)
-    network = training.network(policy)
-    network.model.set_weights(list(member.weights))
-    trained = trained_layers(network, stage.trains)
-    freeze_all_but(network.model, trained)
-    number = len(member.kept) + 1
-    train, valid, parts = stage_inputs(training, stage, network.model, trained)
-    run = StageRun(
-        recipe=plan.recipe,
-        stage=stage,
-        member=training.number,
-        number=number,
-        seed=training.seed,
-        train=train,
-        valid=valid,
-        checkpoints=CheckpointFolder(plan.folder),
-        report=partial(training.progress, _title(training, number)),
-    )
-    if stage.optimizer == EXACT:
-        epochs = run_exact_stage(run, parts)
-        kept = len(epochs)
-    else:
-        start = evaluate(parts.trained, valid)[0] if member.kept else math.inf
-        epochs = run_stage(run, parts.trained, start)
-        last = stage.keep == "last"
-        kept = len(epochs) if last else _best_epoch(epochs, number, start)
-    weights = network.model.get_weights()
-    return Member(weights, (*member.epochs, *epochs), (*member.kept, kept))
 
 
 def _initial_weights(
