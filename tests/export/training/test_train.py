@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from export.data.splits import Photo
 from tests.training import small_plan, train_plan
 
 if TYPE_CHECKING:
@@ -415,59 +414,6 @@ def test_augmented_photos_pass_the_frozen_part_in_inference(
 
     assert len(run.history) == 2
     assert run.history[0].val_accuracy > 0.6
-
-
-def photos_of(*labels_and_groups: tuple[str, str]) -> list[Photo]:
-    return [
-        Photo(f"{number}.jpg", label, f"sha {number}", group)
-        for number, (label, group) in enumerate(labels_and_groups)
-    ]
-
-
-def test_duplicates_and_groups_stay_in_one_fold() -> None:
-    from export.data.folds import held_out_rows
-
-    drivers = [(label, f"driver {n}") for n in range(9) for label in ("cat", "dog")] * 3
-    photos = photos_of(*drivers, *[("cat", "")] * 9)
-    photos[-1] = replace(photos[-1], sha256=photos[0].sha256)
-    folds = held_out_rows(photos, 3, seed=1)
-
-    groups = [{photos[row].group for row in fold} - {""} for fold in folds]
-    assert sorted(map(len, groups)) == [3, 3, 3]
-    assert len(set().union(*groups)) == 9
-    assert [{len(photos) - 1, 0} <= set(fold) for fold in folds].count(True) == 1
-    assert max(map(len, folds)) - min(map(len, folds)) <= 1
-
-
-def test_prepared_duplicates_are_cross_validated(plan: TrainingPlan) -> None:
-    from export.data.folds import join_parts
-
-    grouping = "not stratified, grouped by subject, exact duplicates together"
-    joined = join_parts(replace(plan.split, grouping=grouping), folds=3)
-
-    assert joined.train == joined.valid
-    assert joined.grouping == (
-        "stratified, grouped by subject, exact duplicates together, 3 folds"
-    )
-
-
-def test_folders_of_the_user_are_not_mixed_in_folds(plan: TrainingPlan) -> None:
-    from export.data.folds import join_parts
-    from models.errors import DatasetError
-
-    with pytest.raises(DatasetError, match="use --folds 0, or kennel prepare"):
-        join_parts(replace(plan.split, grouping="folders train and valid"), folds=3)
-
-
-def test_class_of_too_few_photos_names_the_folds_that_do(plan: TrainingPlan) -> None:
-    from export.data.folds import join_parts
-    from models.errors import DatasetError
-
-    photos = photos_of(*[("cat", "")] * 9, ("dog", "a"), ("dog", "a"), ("dog", "b"))
-    split = replace(plan.split, train=tuple(photos), valid=())
-
-    with pytest.raises(DatasetError, match=r"'dog' has 2 photos or groups.* --folds 2"):
-        join_parts(split, folds=5)
 
 
 def test_photos_that_can_be_learnt_are_learnt(tmp_path: Path) -> None:
