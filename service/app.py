@@ -55,7 +55,7 @@ from service.telemetry.collectors import Exposition
 from service.telemetry.health import HealthViews
 from service.telemetry.hooks import RequestIds, Telemetry
 from service.telemetry.metrics import Metrics
-from service.telemetry.multiprocess import shared_folder
+from service.telemetry.multiprocess import metrics_folder
 from service.telemetry.tracing import TracingSettings, start_spans
 from service.telemetry.views import TelemetryViews
 from worker.queue import JobQueue, SharedCounts
@@ -76,7 +76,7 @@ def create() -> Flask:
     settings = ServiceSettings.from_env(os.environ)
     limit_pixels(settings.max_pixels)
     tracing = TracingSettings.from_env(os.environ)
-    metrics = Metrics(shared_folder(os.environ))
+    metrics = Metrics(metrics_folder(os.environ))
     telemetry = Telemetry(metrics, start_spans(tracing))
     client = ModelServerClient(
         settings.model_server,

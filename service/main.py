@@ -9,8 +9,7 @@ from typing import Final
 from models.errors import InvalidRequestError
 from models.logs import LogSettings
 from service.settings import ServiceSettings
-from service.telemetry.multiprocess import VARIABLE as METRICS_FOLDER
-from service.telemetry.multiprocess import make_shared_folder
+from service.telemetry.multiprocess import FOLDER_VARIABLE, make_metrics_folder
 from service.telemetry.tracing import TracingSettings
 
 GUNICORN_ARGUMENTS: Final = (
@@ -40,7 +39,7 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from error
     # prometheus_client looks for its folder when it is imported, so here is the place.
-    folder = {METRICS_FOLDER: str(make_shared_folder())}
+    folder = {FOLDER_VARIABLE: str(make_metrics_folder())}
     environment = {**_MALLOC, **os.environ, **folder}
     command = [sys.executable, "-m", "gunicorn", *GUNICORN_ARGUMENTS]
     os.execve(sys.executable, command, environment)

@@ -164,7 +164,7 @@ class ReadableCard:
     clipping: str
 
 
-def read_card(card: ModelCard) -> ReadableCard:
+def readable_card(card: ModelCard) -> ReadableCard:
     """What a person wants to read of *card*."""
     validation = _mapping(card.metrics.get("validation"))
     images = validation.get("images")

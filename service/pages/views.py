@@ -23,7 +23,7 @@ from service.jobs.views import visible_jobs
 from service.pages.content import (
     VersionRow,
     compare_spreads,
-    read_card,
+    readable_card,
     suggest_folders,
     version_labels,
     version_rows,
@@ -136,7 +136,7 @@ class PageViews:
             default_model=self.catalog.find_default(),
             versions=rows,
             shown=shown,
-            readable=read_card(card) if card else None,
+            readable=readable_card(card) if card else None,
             drift=compare_spreads(card, self.answer_spread(card)) if card else None,
             has_report=shown is not None and self._report(name, shown.version),
         )

@@ -17,8 +17,8 @@ from service.server.gunicorn_worker import BoundedWorker, Patience
 from service.settings import ServiceSettings
 from service.telemetry.multiprocess import (
     forget_process,
-    remove_shared_folder,
-    shared_folder,
+    metrics_folder,
+    remove_metrics_folder,
 )
 
 
@@ -74,7 +74,7 @@ logconfig_dict = {
     },
 }
 
-_metrics_folder = shared_folder(os.environ)
+_metrics_folder = metrics_folder(os.environ)
 
 
 def when_ready(server: Any) -> None:
@@ -91,4 +91,4 @@ def child_exit(server: Any, worker: Any) -> None:
 def on_exit(server: Any) -> None:
     """Remove the metrics, unless a successor (SIGUSR2) goes on with them."""
     if _metrics_folder is not None and server.reexec_pid == 0:
-        remove_shared_folder(_metrics_folder)
+        remove_metrics_folder(_metrics_folder)

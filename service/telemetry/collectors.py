@@ -30,11 +30,11 @@ from models.files import locked_file, parse_json
 from models.wire.messages import AVAILABLE
 from service.http.budget import Budget
 from service.predict.catalog import Catalog
-from service.telemetry.metrics import BIN_NAMES, MOST_LABELS, Metrics
+from service.telemetry.metrics import BIN_NAMES, WATCHED_LABELS, Metrics
 from worker.queue import STATES, JobFigures, JobQueue, QueueFigures
 
 FRESH_SECONDS: Final = 2.0
-RECENT_SECONDS: Final = 24 * 3600.0
+RECENT_JOB_SECONDS: Final = 24 * 3600.0
 JOB_SECONDS: Final = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600)
 
 MODEL_STATES: Final = {
@@ -174,7 +174,7 @@ class JobMetrics:
             yield self._gauge(name, text.format(which), age)
 
     def _recent_images(self, jobs: list[JobFigures]) -> Metric:
-        since = time.time() - RECENT_SECONDS
+        since = time.time() - RECENT_JOB_SECONDS
         recent = [job for job in jobs if job.ended is None or job.ended >= since]
         unreadable = sum(job.unreadable for job in recent)
         answered = sum(job.done for job in recent) - unreadable
@@ -416,7 +416,7 @@ def _validation_spreads(cards: dict[_Version, ModelCard | None]) -> Iterator[Met
         key, spread = (model, str(version)), card.validation_spread
         for name, count in zip(BIN_NAMES, spread.scores, strict=True):
             scores.add_metric((*key, name), count)
-        if len(card.labels) <= MOST_LABELS:
+        if len(card.labels) <= WATCHED_LABELS:
             for name, count in zip(card.labels, spread.labels, strict=True):
                 labels.add_metric((*key, name), count)
     yield scores

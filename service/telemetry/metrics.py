@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from models.contract import (
-    MAX_BATCH_SIZE,
+    BATCH_SIZES,
     SCORE_BINS,
     AnswerSpread,
     ModelCard,
@@ -46,12 +46,10 @@ HTTP_SECONDS: Final = (
 PART_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, *HTTP_SECONDS)
 """For parts of a request: decoding a photo takes a millisecond, waiting often nothing."""
 
-BATCH_SIZES: Final = tuple(2**power for power in range(MAX_BATCH_SIZE.bit_length()))
-
 BIN_NAMES: Final = tuple(f"{number / SCORE_BINS:g}" for number in range(SCORE_BINS))
 """A bin of scores is named by its lower bound."""
 
-MOST_LABELS: Final = 64
+WATCHED_LABELS: Final = 64
 """Models with more are watched by their scores alone: each label is a time series."""
 
 
@@ -291,7 +289,7 @@ class SpreadMetrics:
         self, model: str, version: str, labels: tuple[str, ...]
     ) -> tuple[list[Counter], list[Counter]]:
         # All children at once: an empty bin is a zero, not a gap.
-        watched = labels if len(labels) <= MOST_LABELS else ()
+        watched = labels if len(labels) <= WATCHED_LABELS else ()
         return (
             [self._scores.labels(model, version, name) for name in BIN_NAMES],
             [self._labels.labels(model, version, label) for label in watched],

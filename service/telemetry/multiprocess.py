@@ -17,14 +17,14 @@ from typing import Final
 
 from models.files import try_lock
 
-VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's own; it is for our entry to set, never for people."""
 
 _PREFIX: Final = "kennel-metrics-"
 _SHARED_MEMORY: Final = Path("/dev/shm")
 
 
-def make_shared_folder() -> Path:
+def make_metrics_folder() -> Path:
     """A new, empty folder, locked until this process and all below it have ended.
 
     Raises:
@@ -43,9 +43,9 @@ def make_shared_folder() -> Path:
             return folder
 
 
-def shared_folder(env: Mapping[str, str]) -> Path | None:
+def metrics_folder(env: Mapping[str, str]) -> Path | None:
     """The folder of the service that this process belongs to; None: it has none."""
-    path = env.get(VARIABLE)
+    path = env.get(FOLDER_VARIABLE)
     return Path(path) if path else None
 
 
@@ -56,7 +56,7 @@ def forget_process(folder: Path, pid: int) -> None:
     mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
 
 
-def remove_shared_folder(folder: Path) -> None:
+def remove_metrics_folder(folder: Path) -> None:
     """Remove the folder at the service's end."""
     shutil.rmtree(folder, ignore_errors=True)
 

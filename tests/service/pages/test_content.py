@@ -13,8 +13,8 @@ from models.contract import AnswerSpread
 from service.pages.content import (
     MAX_LABELS,
     compare_spreads,
-    read_card,
     read_confusion,
+    readable_card,
 )
 from tests.fake_model_server import CARD
 from tests.pictures import grey
@@ -24,7 +24,7 @@ from tests.service.served_model import ServedModel
 
 def test_figures_are_those_of_validation() -> None:
     validation = {"accuracy": 0.8727, "log_loss_clipped": 0.30009, "images": 1393}
-    readable = read_card(replace(CARD, metrics={"validation": validation}))
+    readable = readable_card(replace(CARD, metrics={"validation": validation}))
 
     assert [(each.name, each.value) for each in readable.figures] == [
         ("Accuracy", "87.3 %"),
@@ -34,10 +34,10 @@ def test_figures_are_those_of_validation() -> None:
 
 
 def test_clipping_is_a_sentence() -> None:
-    assert read_card(CARD).clipping == (
+    assert readable_card(CARD).clipping == (
         "Probabilities stay between 5 % and 95 %. Chosen by fixed."
     )
-    assert "not clipped" in read_card(replace(CARD, clip_bound=None)).clipping
+    assert "not clipped" in readable_card(replace(CARD, clip_bound=None)).clipping
 
 
 ODD: dict[str, dict[str, Any]] = {
@@ -52,14 +52,14 @@ ODD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", ODD)
 def test_odd_metrics_are_left_out(case: str) -> None:
-    readable = read_card(replace(CARD, metrics=ODD[case], training={"counts": 7}))
+    readable = readable_card(replace(CARD, metrics=ODD[case], training={"counts": 7}))
 
     assert (readable.figures, readable.confusion, readable.counts) == ((), None, {})
 
 
 def test_counts_keep_the_labels_order() -> None:
     counts = {"train": {"dog": 3, "cat": 2}, "valid": {"cat": "few"}}
-    readable = read_card(replace(CARD, training={"counts": counts}))
+    readable = readable_card(replace(CARD, training={"counts": counts}))
 
     assert {part: [*row] for part, row in readable.counts.items()} == {
         "train": ["cat", "dog"]
@@ -73,14 +73,14 @@ def test_options_members_and_pseudo_labels_are_shown() -> None:
         "members": 3,
         "pseudo_labelled": {"photos": 1200, "teacher": "pets-1"},
     }
-    readable = read_card(replace(CARD, recipe="lenet5", training=training))
+    readable = readable_card(replace(CARD, recipe="lenet5", training=training))
 
     assert readable.recipe == "lenet5 with --batch-size 8"
     assert readable.parameters == "20 of 30 were trained, in each of 3 members"
     assert readable.pseudo_labels.startswith(
         "1,200 unlabelled photos, as the run pets-1"
     )
-    assert read_card(replace(CARD, training={"options": 7})).pseudo_labels == ""
+    assert readable_card(replace(CARD, training={"options": 7})).pseudo_labels == ""
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_options_members_and_pseudo_labels_are_shown() -> None:
     ],
 )
 def test_parameters_are_those_that_were_trained(counts: object, text: str) -> None:
-    readable = read_card(replace(CARD, training={"parameters": counts}))
+    readable = readable_card(replace(CARD, training={"parameters": counts}))
 
     assert readable.parameters == text
 
