@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -18,8 +16,8 @@ from tests.service.rollout.decided import decide
 from tests.service.served_model import ServedModel
 from worker.queue import JobQueue
 
-Deciding: TypeAlias = Callable[..., FlaskClient]
-"""Takes changes of the rollout; gives a client of an API that knows it."""
+StartApi: TypeAlias = Callable[..., FlaskClient]
+"""Takes changes of the rollout; gives a client of an API that reads it."""
 
 
 @pytest.fixture
@@ -29,42 +27,33 @@ def served() -> Iterator[ServedModel]:
 
 
 @pytest.fixture
-def models_dir(tmp_path: Path) -> Path:
-    return tmp_path / "models"
-
-
-@pytest.fixture
-def decided(
-    settings: ServiceSettings, model_client: ModelServerClient, models_dir: Path
-) -> Deciding:
+def start_api(settings: ServiceSettings, model_client: ModelServerClient) -> StartApi:
     """An API while Redis is away."""
 
-    def make(**changes: Any) -> FlaskClient:
-        decide(models_dir, **changes)
-        return _client(settings, model_client, models_dir, settings.redis_url)
+    def start(**changes: Any) -> FlaskClient:
+        decide(settings.models_dir, **changes)
+        return _client(settings, model_client, settings.redis_url)
 
-    return make
+    return start
 
 
 @pytest.fixture
-def counted(
+def start_counting_api(
     settings: ServiceSettings,
     model_client: ModelServerClient,
-    models_dir: Path,
     redis_server: RedisServer,
-) -> Deciding:
-    """An API whose counts can be read."""
+) -> StartApi:
+    """An API whose counts can be read from Redis."""
 
-    def make(**changes: Any) -> FlaskClient:
-        decide(models_dir, **changes)
-        return _client(settings, model_client, models_dir, redis_server.url)
+    def start(**changes: Any) -> FlaskClient:
+        decide(settings.models_dir, **changes)
+        return _client(settings, model_client, redis_server.url)
 
-    return make
+    return start
 
 
 def _client(
-    settings: ServiceSettings, client: ModelServerClient, models_dir: Path, redis: str
+    settings: ServiceSettings, client: ModelServerClient, redis: str
 ) -> FlaskClient:
-    settings = replace(settings, models_dir=models_dir)
     queue = JobQueue(redis, settings.runs_dir, settings.input_root)
     return create_app(settings, client, queue).test_client()

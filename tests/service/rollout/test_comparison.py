@@ -17,7 +17,7 @@ from tests.fake_model_server import DIFFERENT_SHAPES
 from tests.pictures import grey
 from tests.processes import wait_until
 from tests.service.conftest import post_image, post_images
-from tests.service.rollout.conftest import Deciding
+from tests.service.rollout.conftest import StartApi
 from tests.service.served_model import ServedModel
 
 
@@ -38,8 +38,10 @@ def wait_for(client: FlaskClient, *path: str, count: int) -> dict[str, Any]:
     return comparison
 
 
-def test_requests_images_and_scores_are_counted_by_version(counted: Deciding) -> None:
-    client = counted(percent=100)
+def test_requests_images_and_scores_are_counted_by_version(
+    start_counting_api: StartApi,
+) -> None:
+    client = start_counting_api(percent=100)
     for _ in range(3):
         post_images(client, [grey(51), grey(230)])
 
@@ -52,9 +54,9 @@ def test_requests_images_and_scores_are_counted_by_version(counted: Deciding) ->
 
 
 def test_answer_of_the_stable_version_instead_is_the_canarys_error(
-    counted: Deciding, served: ServedModel
+    start_counting_api: StartApi, served: ServedModel
 ) -> None:
-    client = counted(percent=100)
+    client = start_counting_api(percent=100)
     served.failing[2] = grpc.StatusCode.UNAVAILABLE
     post_image(client, grey(9))
 
@@ -64,8 +66,8 @@ def test_answer_of_the_stable_version_instead_is_the_canarys_error(
     assert comparison["stable"]["errors"] == 0
 
 
-def test_fault_of_a_request_is_no_versions_error(counted: Deciding) -> None:
-    client = counted(percent=100)
+def test_fault_of_a_request_is_no_versions_error(start_counting_api: StartApi) -> None:
+    client = start_counting_api(percent=100)
     assert post_image(client, grey(9), "?top=9").status_code == 422
     post_image(client, grey(9))
 
@@ -74,8 +76,8 @@ def test_fault_of_a_request_is_no_versions_error(counted: Deciding) -> None:
     assert comparison["canary"]["errors"] == comparison["stable"]["errors"] == 0
 
 
-def test_mirrored_images_are_compared(counted: Deciding) -> None:
-    client = counted(percent=100, mirror=100)
+def test_mirrored_images_are_compared(start_counting_api: StartApi) -> None:
+    client = start_counting_api(percent=100, mirror=100)
     post_images(client, [grey(51), grey(230), b"no image"])
 
     agreement = wait_for(client, "agreement", "images", count=2)["agreement"]
@@ -85,9 +87,9 @@ def test_mirrored_images_are_compared(counted: Deciding) -> None:
 
 
 def test_batch_that_a_neighbour_spoiled_is_no_error_of_a_version(
-    counted: Deciding, served: ServedModel
+    start_counting_api: StartApi, served: ServedModel
 ) -> None:
-    client = counted(percent=100, mirror=100)
+    client = start_counting_api(percent=100, mirror=100)
     post_image(client, grey(9))
     wait_for(client, "agreement", "images", count=1)
     mixed = (grpc.StatusCode.FAILED_PRECONDITION, DIFFERENT_SHAPES)
@@ -102,9 +104,9 @@ def test_batch_that_a_neighbour_spoiled_is_no_error_of_a_version(
 
 
 def test_mirrored_answer_is_not_waited_for_nor_counted_as_traffic(
-    counted: Deciding, served: ServedModel
+    start_counting_api: StartApi, served: ServedModel
 ) -> None:
-    client = counted(percent=100, mirror=100)
+    client = start_counting_api(percent=100, mirror=100)
     served.failing[1] = grpc.StatusCode.UNAVAILABLE
 
     assert post_image(client, grey(9)).status_code == 200
@@ -112,8 +114,8 @@ def test_mirrored_answer_is_not_waited_for_nor_counted_as_traffic(
     assert comparison["stable"]["requests"] == 0
 
 
-def test_without_redis_the_comparison_says_what_it_misses(decided: Deciding) -> None:
-    client = decided(percent=100)
+def test_without_redis_the_comparison_says_what_it_misses(start_api: StartApi) -> None:
+    client = start_api(percent=100)
     assert post_image(client, grey(9)).status_code == 200
 
     answer = shown(client)

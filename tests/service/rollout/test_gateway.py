@@ -15,7 +15,7 @@ from service.rollout.pinned import Rollouts
 from service.settings import ServiceSettings
 from tests.pictures import grey, write_folder
 from tests.service.conftest import post_image, post_images
-from tests.service.rollout.conftest import Deciding
+from tests.service.rollout.conftest import StartApi
 from tests.service.rollout.decided import ROLLOUT, decide
 from tests.service.served_model import ServedModel
 
@@ -28,15 +28,15 @@ def versions(client: FlaskClient, keys: int = 40, query: str = "") -> Counter[in
     return Counter(answer.get_json()["version"] for answer in answers)
 
 
-def test_both_versions_answer(decided: Deciding) -> None:
-    assert set(versions(decided(percent=50))) == {1, 2}
+def test_both_versions_answer(start_api: StartApi) -> None:
+    assert set(versions(start_api(percent=50))) == {1, 2}
 
 
 @pytest.mark.parametrize(("percent", "version"), [(0, 1), (100, 2)])
 def test_nothing_and_everything_are_exact(
-    decided: Deciding, percent: float, version: int
+    start_api: StartApi, percent: float, version: int
 ) -> None:
-    assert set(versions(decided(percent=percent), 10)) == {version}
+    assert set(versions(start_api(percent=percent), 10)) == {version}
 
 
 def test_client_with_a_key_stays_on_its_side_while_the_share_grows() -> None:
@@ -48,34 +48,34 @@ def test_client_with_a_key_stays_on_its_side_while_the_share_grows() -> None:
     assert abs(sum(each < 50 for each in draws) - 5000) < 4 * 50
 
 
-def test_canary_says_that_it_is_one(decided: Deciding) -> None:
-    answer = post_image(decided(percent=100), grey(9))
+def test_canary_says_that_it_is_one(start_api: StartApi) -> None:
+    answer = post_image(start_api(percent=100), grey(9))
 
     assert answer.headers["X-Model-Version"] == "2"
     assert answer.headers["X-Model-Label"] == "canary"
-    assert "X-Model-Label" not in post_image(decided(percent=0), grey(9)).headers
+    assert "X-Model-Label" not in post_image(start_api(percent=0), grey(9)).headers
 
 
 @pytest.mark.parametrize("state", [STARTING, ABORTED])
-def test_canary_is_not_asked_before_and_after(decided: Deciding, state: str) -> None:
-    assert set(versions(decided(percent=100, state=state), 10)) == {1}
+def test_canary_is_not_asked_before_and_after(start_api: StartApi, state: str) -> None:
+    assert set(versions(start_api(percent=100, state=state), 10)) == {1}
 
 
 @pytest.mark.parametrize("state", [STARTING, ABORTED, SUPERSEDED])
-def test_held_back_version_can_be_named(decided: Deciding, state: str) -> None:
-    answer = post_image(decided(state=state), grey(9), "?version=2").get_json()
+def test_held_back_version_can_be_named(start_api: StartApi, state: str) -> None:
+    answer = post_image(start_api(state=state), grey(9), "?version=2").get_json()
 
     assert answer["version"] == 2
 
 
-def test_promoted_canary_answers(decided: Deciding) -> None:
-    assert set(versions(decided(state=PROMOTED), 10)) == {2}
+def test_promoted_canary_answers(start_api: StartApi) -> None:
+    assert set(versions(start_api(state=PROMOTED), 10)) == {2}
 
 
 def test_answer_of_a_held_back_version_is_not_used(
-    decided: Deciding, served: ServedModel
+    start_api: StartApi, served: ServedModel
 ) -> None:
-    client = decided(state=SUPERSEDED)
+    client = start_api(state=SUPERSEDED)
 
     assert set(versions(client, 5)) == {1}
     served.versions = (1, 2, 3)
@@ -83,9 +83,9 @@ def test_answer_of_a_held_back_version_is_not_used(
 
 
 def test_canary_does_not_stand_in_for_a_stable_version_that_is_gone(
-    decided: Deciding, served: ServedModel
+    start_api: StartApi, served: ServedModel
 ) -> None:
-    client = decided(percent=0)
+    client = start_api(percent=0)
     served.versions = (2,)
 
     answer = post_image(client, grey(9))
@@ -103,9 +103,9 @@ def test_canary_does_not_stand_in_for_a_stable_version_that_is_gone(
     ],
 )
 def test_stable_version_answers_for_a_canary_that_cannot(
-    decided: Deciding, served: ServedModel, code: grpc.StatusCode
+    start_api: StartApi, served: ServedModel, code: grpc.StatusCode
 ) -> None:
-    client = decided(percent=100)
+    client = start_api(percent=100)
     served.failing[2] = code
 
     answer = post_image(client, grey(9))
@@ -115,9 +115,9 @@ def test_stable_version_answers_for_a_canary_that_cannot(
 
 
 def test_stable_version_answers_once_the_canary_is_unloaded(
-    decided: Deciding, served: ServedModel
+    start_api: StartApi, served: ServedModel
 ) -> None:
-    client = decided(percent=100)
+    client = start_api(percent=100)
     assert set(versions(client, 3)) == {2}
 
     served.versions = (1,)
@@ -126,10 +126,10 @@ def test_stable_version_answers_once_the_canary_is_unloaded(
 
 
 def test_canary_may_want_pixels_of_another_size(
-    decided: Deciding, served: ServedModel
+    start_api: StartApi, served: ServedModel
 ) -> None:
     served.sizes[2] = (48, 64)
-    client = decided(percent=50)
+    client = start_api(percent=50)
 
     answers = [
         post_images(
@@ -144,8 +144,8 @@ def test_canary_may_want_pixels_of_another_size(
     } == {0.2}
 
 
-def test_other_protocols_share_out_too(decided: Deciding) -> None:
-    client = decided(percent=100)
+def test_other_protocols_share_out_too(start_api: StartApi) -> None:
+    client = start_api(percent=100)
     body = {"instances": [{"b64": _base64(grey(9))}]}
 
     answer = client.post("/v1/models/pets:predict", json=body)
@@ -154,9 +154,9 @@ def test_other_protocols_share_out_too(decided: Deciding) -> None:
 
 
 def test_explanations_and_model_pages_are_the_stable_versions(
-    decided: Deciding,
+    start_api: StartApi,
 ) -> None:
-    client = decided(percent=100)
+    client = start_api(percent=100)
 
     explained = post_image(client, grey(9), path="/v1/explain").get_json()
 
@@ -171,11 +171,11 @@ def _base64(image: bytes) -> str:
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000], ids=["cut off", "too deep"])
-def test_broken_decisions_leave_the_last_good_ones(models_dir: Path, text: str) -> None:
-    decide(models_dir)
-    rollouts = Rollouts(models_dir, look_seconds=0)
+def test_broken_file_leaves_the_last_good_rollouts(tmp_path: Path, text: str) -> None:
+    decide(tmp_path)
+    rollouts = Rollouts(tmp_path, look_seconds=0)
 
-    (models_dir / ROLLOUTS_FILE).write_text(text)
+    (tmp_path / ROLLOUTS_FILE).write_text(text)
 
     assert rollouts.of("pets") == ROLLOUT
 
@@ -187,10 +187,10 @@ def submitted(client: FlaskClient, **members: object) -> int:
 
 
 def test_job_that_names_no_version_is_pinned_to_the_stable_one(
-    counted: Deciding, settings: ServiceSettings
+    start_counting_api: StartApi, settings: ServiceSettings
 ) -> None:
     write_folder(settings.input_root / "test", 2)
-    client = counted(percent=100)
+    client = start_counting_api(percent=100)
 
     assert submitted(client) == 1
     assert submitted(client, version=2) == 2
