@@ -26,11 +26,11 @@ OUT_OF_MEMORY: Final = "oom"
 INTERNAL: Final = "internal"
 
 OVERLOADED: Final = "overloaded"
-"""The code of a problem that says: too much is in work."""
+"""The problem code of a request that was refused because too much is in work."""
 
 
 class Answers(NamedTuple):
-    """What the model said: a column of probabilities for each label, unclipped."""
+    """The model's answers: a column of unclipped probabilities for each label."""
 
     labels: tuple[str, ...]
     probabilities: Probabilities
@@ -41,17 +41,17 @@ class RequestRecord:
     """A request from its arrival to its answer; times are those of `perf_counter`.
 
     Attributes:
-        method: of HTTP, "other" for one that we do not know.
+        method: of HTTP; "other" for an unknown one.
         span: the OpenTelemetry span, if traces are exported.
-        model: set by views that predict: then the request counts as inference.
+        model: set by views that predict; the request then counts as inference.
         version: of the model that answered; "" while none has.
-        label: under which a rollout chose that version; "" where none did.
-        images: that the request holds.
-        answered: images that the model gave an answer for.
-        answers: those answers, where they are to be counted.
-        budget: knows how long each part took.
-        error: that the answer explains.
-        code: of the problem that is the answer.
+        label: "canary" where a rollout chose the canary; "" otherwise.
+        images: in the request.
+        answered: images that the model answered.
+        answers: its answers, where they are to be counted by score and label.
+        budget: holds the seconds of each part.
+        error: the cause of a problem.
+        code: the problem's code.
         bytes: of the answer's body; None if it is streamed.
     """
 
@@ -75,7 +75,7 @@ class RequestRecord:
     bytes: int | None = None
 
     def note_answer(self, version: int, images: int) -> None:
-        """The model has answered for *images*; what is left is to write it down."""
+        """The model has answered *images*; rendering them is left."""
         self.version = str(version)
         self.answered = images
         self.answered_at = time.perf_counter()
@@ -86,12 +86,12 @@ class RequestRecord:
         return self.ended - self.started
 
     def spent(self, part: str) -> float | None:
-        """Seconds that went into *part* (decode, queue, infer); None: it was not met."""
+        """Seconds of *part* (decode, queue, infer); None if it was not reached."""
         return None if self.budget is None else self.budget.spent.get(part)
 
     @property
     def outcome(self) -> str:
-        """How it ended, in the words of ``inference_requests_total``."""
+        """The label `outcome` of ``inference_requests_total``."""
         if self.status < 400:
             return OK
         if isinstance(self.error, ModelTimeoutError):
@@ -104,7 +104,7 @@ class RequestRecord:
 
 
 def current_record() -> RequestRecord:
-    """The record of the request that this thread answers."""
+    """The record of the request in work in this thread."""
     return cast(RequestRecord, g.request_record)
 
 
