@@ -20,8 +20,8 @@ from models.images.files import limit_pixels
 from models.images.sandbox import DecodeLimits, DecodeSandbox
 from models.logs import LogSettings, set_up_logging
 from models.wire.client import ModelServerClient
+from service.auth.guard import protect
 from service.auth.origins import Cors
-from service.auth.setup import protect
 from service.documents.document import open_document
 from service.documents.views import DocumentViews
 from service.http.concurrency_limit import ConcurrencyLimit, register_concurrency_limit

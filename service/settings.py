@@ -24,11 +24,8 @@ from models.environment import (
 from models.images.files import MAX_PIXELS
 from models.wire.config import read_model_names
 from service.auth.settings import ProtectionSettings
+from service.http.budget import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from worker.queue import MAX_UNPACKED_BYTES, JobLimits
-
-MIN_TIMEOUT_SECONDS: Final = 0.1
-MAX_TIMEOUT_SECONDS: Final = 25.0
-"""Below gunicorn's graceful timeout, so that a stop never cuts an answer off."""
 
 MAX_DRAIN_SECONDS: Final = 300.0
 

@@ -1,21 +1,153 @@
-"""Looks at every request before its view does: who sends it, may they, is it too much."""
+"""The guard of every route: who sends a request, may they, is it too much.
+
+`protect` puts it around an application, as far as the settings ask for it. A table says
+what each route needs; a route that is not in it needs admin.
+"""
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from flask import g, redirect, request, url_for
+from flask import Flask, g, redirect, request, url_for
 from limits import RateLimitItem
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response
 
-from service.auth.access import SAFE_METHODS, Need, need_of
-from service.auth.keys import ApiKey, KeyRing
-from service.auth.origins import check_session_origin
-from service.auth.rate_limits import Limiter, Quota
-from service.auth.sessions import SESSION_COOKIE, Sessions
+from service.auth.keys import ADMIN, JOBS, PREDICT, ApiKey, KeyRing
+from service.auth.login import (
+    REDIS_SECONDS,
+    SESSION_COOKIE,
+    LoginGate,
+    LoginViews,
+    Sessions,
+)
+from service.auth.origins import (
+    AllowedHosts,
+    Cors,
+    HostGuard,
+    OpenGuard,
+    check_session_origin,
+    register_cors,
+)
+from service.auth.rate_limits import Limiter, Quota, add_quota_headers, client_network
+from service.auth.settings import ProtectionSettings
 from service.http.errors import ForbiddenError, UnauthenticatedError
+from service.http.headers import register_browser_headers
+from service.http.parameters import SAFE_METHODS
+
+
+def protect(
+    app: Flask, settings: ProtectionSettings, bind_host: str, redis_url: str
+) -> None:
+    """Guard every route of *app*, which listens at *bind_host*.
+
+    Raises:
+        InvalidRequestError: the key file or the Redis URL cannot be used.
+    """
+    register_browser_headers(app)
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        # The host is not among them: proxies pass it on in Host.
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops
+        )
+    hosts = AllowedHosts.of(bind_host, settings.allowed_hosts)
+    app.before_request(HostGuard(hosts).check)
+    cors = Cors.of(settings.cors_origins)
+    register_cors(app, cors)
+    if settings.api_keys_file is not None:
+        _ask_for_keys(app, KeyRing(settings.api_keys_file), settings, redis_url)
+    else:
+        _stay_open(app, settings, redis_url, OpenGuard(cors))
+
+
+def _ask_for_keys(
+    app: Flask, ring: KeyRing, settings: ProtectionSettings, redis_url: str
+) -> None:
+    limiter = Limiter(redis_url)
+    sessions = Sessions(ring, Limiter(redis_url, REDIS_SECONDS))
+    gate = LoginGate(ring, sessions, limiter)
+    app.register_blueprint(LoginViews(gate).blueprint())
+    app.before_request(KeyGuard(ring, sessions, limiter, settings.rate_limit).check)
+    app.context_processor(_signed_in)
+    app.after_request(add_quota_headers)
+
+
+def _stay_open(
+    app: Flask, settings: ProtectionSettings, redis_url: str, guard: OpenGuard
+) -> None:
+    app.register_blueprint(LoginViews(None).blueprint())
+    app.before_request(guard.check)
+    if settings.anonymous_rate_limit is not None:
+        limiter = Limiter(redis_url)
+        app.before_request(AddressGuard(limiter, settings.anonymous_rate_limit).check)
+        app.after_request(add_quota_headers)
+
+
+def _signed_in() -> dict[str, Any]:
+    return {"signed_in_as": g.get("key_name")}
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a request must show.
+
+    Attributes:
+        scope: a scope that its key must have; None: any valid key will do.
+        open: it needs no key at all.
+        page: a browser that shows no key is sent to the login page.
+    """
+
+    scope: str | None = None
+    open: bool = False
+    page: bool = False
+
+
+OPEN: Final = Need(open=True)
+ANY_KEY: Final = Need()
+PAGE: Final = Need(page=True)
+_ADMIN: Final = Need(ADMIN)
+
+NEEDS: Final[dict[str, Need]] = {
+    "predictions": Need(PREDICT),
+    "explanations": Need(PREDICT),
+    "jobs": Need(JOBS),
+    "scores": Need(JOBS),
+    "models": ANY_KEY,
+    "rollouts": ANY_KEY,
+    "tensorflow-serving": Need(PREDICT),
+    "open-inference": Need(PREDICT),
+    "open-inference.live": OPEN,
+    "open-inference.ready": OPEN,
+    "observation.info": ANY_KEY,
+    "observation.metrics": _ADMIN,
+    "health": OPEN,
+    "login": OPEN,
+    "documents": OPEN,
+    "static": OPEN,
+    "pages": PAGE,
+    "pages.jobs": Need(JOBS, page=True),
+    "pages.job": Need(JOBS, page=True),
+}
+"""By endpoint (`blueprint.view`) where one is listed, else by blueprint."""
+
+
+def need_of(endpoint: str, method: str) -> Need:
+    """What a request for *endpoint* needs.
+
+    Where any key may look, only admin may change something.
+    """
+    need = listed_need(endpoint) or _ADMIN
+    if need == ANY_KEY and method not in SAFE_METHODS:
+        return _ADMIN
+    return need
+
+
+def listed_need(endpoint: str) -> Need | None:
+    """The table's entry for *endpoint*, if it has one."""
+    return NEEDS.get(endpoint) or NEEDS.get(endpoint.partition(".")[0])
+
 
 KEY_HEADER: Final = "X-API-Key"
 _HOW: Final = f"send Authorization: Bearer KEY, or {KEY_HEADER}: KEY"
@@ -100,18 +232,6 @@ def sender_name() -> str:
     """Who sent the request in work: its key, or while the service is open its address."""
     key = shown_key()
     return f"address/{client_network()}" if key is None else f"key/{key.name}"
-
-
-def client_network() -> str:
-    """The client's address; for IPv6 its /64, which is what one customer is given."""
-    text = request.remote_addr or ""
-    try:
-        address = ipaddress.IPv6Address(text)
-    except ValueError:
-        return text
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
 
 
 def _need() -> Need | None:

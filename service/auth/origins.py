@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, request
 
 from models.errors import InvalidRequestError, quoted
-from service.auth.access import SAFE_METHODS
 from service.http.errors import ForbiddenError, MisdirectedError
+from service.http.parameters import SAFE_METHODS
 
 HOSTS_VARIABLE: Final = "ALLOWED_HOSTS"
 ANY_HOST: Final = "*"

@@ -8,6 +8,7 @@ are those of draft-ietf-httpapi-ratelimit-headers-10.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import math
 import threading
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeVar
 
-from flask import Response, g
+from flask import Response, g, request
 from limits import RateLimitItem, WindowStats
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage
@@ -191,6 +192,18 @@ class Quota:
         missing = cost - max(0, stats.remaining)
         refill = missing * self.rate.get_expiry() / self.rate.amount
         return max(1, math.ceil(refill), _seconds_until(stats.reset_time))
+
+
+def client_network() -> str:
+    """The client's address; for IPv6 its /64, which is what one customer is given."""
+    text = request.remote_addr or ""
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        return text
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
 
 
 def charge_images(count: int) -> None:

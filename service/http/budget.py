@@ -2,7 +2,7 @@
 
 Every wait inside a request is given what is left, so that no layer outlives the one
 above it. A thread that waits for the model server cannot look at its connection: one
-thread of the process waits for the end of all of them. The kernel tells it (EPOLLRDHUP),
+thread of the process waits for the end of all of them. The kernel reports it (EPOLLRDHUP),
 nobody polls. As in nginx, a client that closes only its half counts as gone.
 """
 
@@ -18,72 +18,18 @@ from typing import Any, Final
 
 from werkzeug.datastructures import Headers
 
-from models.errors import (
-    InvalidRequestError,
-    KennelError,
-    ModelTimeoutError,
-    quoted,
-)
+from models.errors import InvalidRequestError, ModelTimeoutError, quoted
 from service.http.background import BackgroundThread
-from service.settings import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
+from service.http.errors import ClientGoneError
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 
+MIN_TIMEOUT_SECONDS: Final = 0.1
+MAX_TIMEOUT_SECONDS: Final = 25.0
+"""Below gunicorn's graceful timeout, so that a stop never cuts an answer off."""
+
 _ANSWER_SECONDS: Final = 0.05
 """Kept back for writing the answer: the client should read a 504, not give up."""
-
-
-class ClientGoneError(KennelError):
-    """Nobody is there to read the answer."""
-
-    code = "client_gone"
-
-
-class Disconnect:
-    """Tells those who work for a request when its client closes the connection.
-
-    Thread-safe.
-    """
-
-    def __init__(self) -> None:
-        """The client is still there."""
-        self._lock = threading.Lock()
-        self._calls: list[Callable[[], object]] = []
-        self._has_come = False
-
-    def tell(self) -> None:
-        """The client is gone: call all that is to be called, once."""
-        with self._lock:
-            self._has_come = True
-            calls, self._calls = self._calls, []
-        for call in calls:
-            call()
-
-    def check(self) -> None:
-        """Return while the client is there.
-
-        Raises:
-            ClientGoneError: it is not.
-        """
-        if self._has_come:
-            message = "the client closed the connection before it had its answer"
-            raise ClientGoneError(message)
-
-    @contextmanager
-    def calling(self, call: Callable[[], object]) -> Iterator[None]:
-        """In the block, *call* from another thread when the client goes.
-
-        Raises:
-            ClientGoneError: it is gone already.
-        """
-        with self._lock:
-            self.check()
-            self._calls.append(call)
-        try:
-            yield
-        finally:
-            with self._lock, suppress(ValueError):
-                self._calls.remove(call)
 
 
 class Budget:
@@ -92,13 +38,13 @@ class Budget:
     Attributes:
         spent: seconds by part.
         begun: when each part was first met, by `time.perf_counter`.
-        hang_up: ends it before its deadline.
+        disconnect: ends the request before its deadline.
     """
 
-    def __init__(self, seconds: float, hang_up: Disconnect | None = None) -> None:
+    def __init__(self, seconds: float, disconnect: Disconnect | None = None) -> None:
         """Start now; the deadline is in *seconds*."""
         self.seconds = seconds
-        self.hang_up = hang_up or Disconnect()
+        self.disconnect = disconnect or Disconnect()
         self.spent: dict[str, float] = {}
         self.begun: dict[str, float] = {}
         self._deadline = time.monotonic() + seconds - _ANSWER_SECONDS
@@ -108,9 +54,9 @@ class Budget:
 
         Raises:
             ModelTimeoutError: nothing is left.
-            ClientGoneError: nobody waits any more.
+            ClientGoneError: the client closed its connection.
         """
-        self.hang_up.check()
+        self.disconnect.check()
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise self.exhausted()
@@ -122,7 +68,7 @@ class Budget:
         Raises:
             ModelTimeoutError: nothing is left.
         """
-        part = Budget(self.left() * share + _ANSWER_SECONDS, self.hang_up)
+        part = Budget(self.left() * share + _ANSWER_SECONDS, self.disconnect)
         part.spent, part.begun = self.spent, self.begun
         return part
 
@@ -168,7 +114,7 @@ def read_timeout(headers: Headers, default_seconds: float) -> float:
     """The seconds that a request's *headers* ask for, moved into what we allow.
 
     Raises:
-        InvalidRequestError: it is not a whole number.
+        InvalidRequestError: the header is not a whole number.
     """
     header = headers.get(TIMEOUT_HEADER)
     if header is None:
@@ -179,34 +125,78 @@ def read_timeout(headers: Headers, default_seconds: float) -> float:
     return min(max(int(header) / 1000, MIN_TIMEOUT_SECONDS), MAX_TIMEOUT_SECONDS)
 
 
-class DisconnectWatcher:
-    """The connections whose requests are in work; thread-safe."""
+class Disconnect:
+    """Whether one request's client has closed its connection; thread-safe."""
 
     def __init__(self) -> None:
-        """Watch nothing yet; no thread before there is something."""
-        # Other systems have none: there, requests end with their budgets.
+        """The client is still connected."""
+        self._lock = threading.Lock()
+        self._calls: list[Callable[[], object]] = []
+        self._has_come = False
+
+    def notify(self) -> None:
+        """The client is gone: make the calls of all `calling` blocks, once."""
+        with self._lock:
+            self._has_come = True
+            calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+
+    def check(self) -> None:
+        """Return while the client is connected.
+
+        Raises:
+            ClientGoneError: it is not.
+        """
+        if self._has_come:
+            message = "the client closed the connection before it had its answer"
+            raise ClientGoneError(message)
+
+    @contextmanager
+    def calling(self, call: Callable[[], object]) -> Iterator[None]:
+        """In the block, *call* from another thread when the client disconnects.
+
+        Raises:
+            ClientGoneError: it is gone already.
+        """
+        with self._lock:
+            self.check()
+            self._calls.append(call)
+        try:
+            yield
+        finally:
+            with self._lock, suppress(ValueError):
+                self._calls.remove(call)
+
+
+class DisconnectWatcher:
+    """Watches the connections whose requests are in work; thread-safe."""
+
+    def __init__(self) -> None:
+        """Watch nothing yet; no thread before there is a connection."""
+        # Systems without epoll: there, requests end with their budgets.
         self._poller: Any = select.epoll() if hasattr(select, "epoll") else None
         self._watched: dict[int, tuple[socket.socket, Disconnect]] = {}
         self._lock = threading.Lock()
-        self._thread = BackgroundThread(self._run, "hang-ups")
+        self._thread = BackgroundThread(self._run, "disconnects")
 
     @contextmanager
     def watching(self, connection: socket.socket | None) -> Iterator[Disconnect]:
-        """What tells, in the block, that the client of *connection* has gone.
+        """In the block, the result notices that the client of *connection* has gone.
 
         None as *connection*: it never does.
         """
-        hang_up = Disconnect()
+        disconnect = Disconnect()
         if connection is None or self._poller is None:
-            yield hang_up
+            yield disconnect
             return
         number = connection.fileno()
         with self._lock:
-            self._watched[number] = (connection, hang_up)
+            self._watched[number] = (connection, disconnect)
             self._poller.register(number, select.EPOLLRDHUP | select.EPOLLONESHOT)
         self._thread.start()
         try:
-            yield hang_up
+            yield disconnect
         finally:
             with self._lock:
                 del self._watched[number]
@@ -215,16 +205,16 @@ class DisconnectWatcher:
     def _run(self) -> None:
         while True:
             for number, _ in self._poller.poll():
-                if hang_up := self._ended(number):
-                    hang_up.tell()
+                if disconnect := self._ended(number):
+                    disconnect.notify()
 
     def _ended(self, number: int) -> Disconnect | None:
         with self._lock:
-            connection, hang_up = self._watched.get(number, (None, None))
+            connection, disconnect = self._watched.get(number, (None, None))
             # The number may be another connection's by now.
             if connection is None or not _is_at_end(connection):
                 return None
-            return hang_up
+            return disconnect
 
 
 def _is_at_end(connection: socket.socket) -> bool:

@@ -14,14 +14,13 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from flask import Flask
 from werkzeug.wsgi import get_input_stream
 
-from models.errors import InvalidRequestError, quoted
+from models.errors import InvalidRequestError
+from service.http.errors import ContentEncodingError
 from service.http.multipart import BAD_REQUEST
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-
-ACCEPTED: Final = "gzip, deflate"
 
 _GZIP: Final = ("gzip", "x-gzip")
 _DEFLATE: Final = "deflate"
@@ -32,20 +31,6 @@ _PIECE_BYTES: Final = 64 * 1024
 _SPARE_BYTES: Final = 1024 * 1024
 """By how much a body may be larger compressed than twice its decoded size: blocks of
 nothing decode to nothing, without end."""
-
-
-class ContentEncodingError(InvalidRequestError):
-    """A Content-Encoding that is not decoded here; ``headers`` say which ones are."""
-
-    code = "unsupported_media_type"
-
-    def __init__(self, encoding: str) -> None:
-        """Refuse *encoding*, a header's value."""
-        super().__init__(
-            f"Content-Encoding {quoted(encoding)} is not decoded here: send gzip, "
-            "deflate or an uncompressed body"
-        )
-        self.headers = {"Accept-Encoding": ACCEPTED}
 
 
 def register_content_encoding(app: Flask) -> None:

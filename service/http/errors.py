@@ -1,19 +1,36 @@
-"""Refusals of protection, in the order in which a request meets them.
+"""Errors of the HTTP edge, in the order in which a request meets them.
 
 KennelError
-|-- MalformedRequestError   it is not HTTP as we read it
-|-- SlowClientError         it did not arrive in time
-|-- MisdirectedError        it calls us by a name that is not ours
-|-- UnauthenticatedError    no key, or one that we do not know
-|-- ForbiddenError          a key that may not do this
-`-- RateLimitedError        too much of it, for now
+|-- MalformedRequestError   not HTTP as we read it
+|-- SlowClientError         did not arrive in time
+|-- MisdirectedError        called us by a name that is not ours
+|-- UnauthenticatedError    no key, or an unknown one
+|-- ForbiddenError          the key may not do this
+|-- RateLimitedError        too much of it, for now
+|-- ClientGoneError         nobody waits for the answer any more
+|-- InvalidRequestError
+|   `-- ContentEncodingError    compressed in a way that is not decoded here
+`-- ModelOverloadedError
+    `-- OverloadedError         this process has enough to do
 
 ``headers`` go into the answer beside the problem.
 """
 
 from __future__ import annotations
 
-from models.errors import KennelError
+import math
+from typing import Final
+
+from models.errors import (
+    InvalidRequestError,
+    KennelError,
+    ModelOverloadedError,
+    quoted,
+)
+
+ACCEPTED_ENCODINGS: Final = "gzip, deflate"
+
+_MAX_RETRY_SECONDS: Final = 30
 
 
 class MalformedRequestError(KennelError):
@@ -23,7 +40,7 @@ class MalformedRequestError(KennelError):
 
 
 class SlowClientError(KennelError):
-    """The request trickles: its connection is wanted by others."""
+    """The request arrives too slowly: others need its connection."""
 
     code = "request_timeout"
 
@@ -58,6 +75,36 @@ class RateLimitedError(KennelError):
     code = "rate_limited"
 
     def __init__(self, message: str, retry_after_seconds: int) -> None:
-        """Say *message*, and when to come back."""
+        """Say *message*, and when to try again."""
         super().__init__(message)
         self.headers = {"Retry-After": str(retry_after_seconds)}
+
+
+class ClientGoneError(KennelError):
+    """The client closed its connection before it had its answer."""
+
+    code = "client_gone"
+
+
+class ContentEncodingError(InvalidRequestError):
+    """A Content-Encoding that is not decoded here; ``headers`` list those that are."""
+
+    code = "unsupported_media_type"
+
+    def __init__(self, encoding: str) -> None:
+        """Refuse *encoding*, a header's value."""
+        super().__init__(
+            f"Content-Encoding {quoted(encoding)} is not decoded here: send gzip, "
+            "deflate or an uncompressed body"
+        )
+        self.headers = {"Accept-Encoding": ACCEPTED_ENCODINGS}
+
+
+class OverloadedError(ModelOverloadedError):
+    """This process has enough to do; ``headers`` say when to try again."""
+
+    def __init__(self, message: str, wait_seconds: float) -> None:
+        """Suggest to try again after *wait_seconds*, in whole seconds from 1 to 30."""
+        super().__init__(f"{message}: try again, or send a folder job")
+        bounded = min(max(wait_seconds, 1.0), _MAX_RETRY_SECONDS)
+        self.headers = {"Retry-After": str(math.ceil(bounded))}

@@ -14,6 +14,8 @@ from werkzeug.routing import BaseConverter
 
 from models.errors import InvalidRequestError, quoted
 
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
 WORD: Final = "[A-Za-z0-9._-]{1,64}"
 PINNED: Final = "/versions/<int(min=1, max=999999999999999999):version>"
 """The part of a path that pins a version: 64 bits on the wire."""

@@ -30,7 +30,6 @@ from flask import Response, request
 
 from models.contract import MAX_BATCH_SIZE, ModelCard
 from models.errors import (
-    ModelOverloadedError,
     ModelUnavailableError,
     QueueUnavailableError,
 )
@@ -38,7 +37,8 @@ from models.images.sandbox import is_heavy
 from models.wire.messages import ModelRef, Prediction
 from service.auth.rate_limits import charge_images
 from service.http.background import BackgroundThread
-from service.http.budget import Budget, ClientGoneError, DisconnectWatcher, read_timeout
+from service.http.budget import Budget, DisconnectWatcher, read_timeout
+from service.http.errors import ClientGoneError, OverloadedError
 from service.http.record import Answers, current_record
 
 
@@ -49,13 +49,13 @@ class Reception:
     Attributes:
         note_traffic: called when a request for images comes, be it refused, and again
             when its images are in work; must be quick.
-        hang_ups: tells requests that their clients have gone.
+        disconnects: tells requests that their clients have gone.
     """
 
     admission: Admission
     timeout_seconds: float
     note_traffic: Callable[[], object] = lambda: None
-    hang_ups: DisconnectWatcher = field(default_factory=DisconnectWatcher)
+    disconnects: DisconnectWatcher = field(default_factory=DisconnectWatcher)
 
     def receive(self, model: ModelRef) -> float:
         """The seconds that the request in work, which asks *model*, may take.
@@ -86,8 +86,8 @@ class Reception:
         record.images = len(images)
         connection = request.environ.get("gunicorn.socket")
         heavy = sum(map(is_heavy, images))
-        with self.hang_ups.watching(connection) as hang_up:
-            budget = record.budget = Budget(timeout, hang_up)
+        with self.disconnects.watching(connection) as disconnect:
+            budget = record.budget = Budget(timeout, disconnect)
             with self.admission.enter(len(images), budget, heavy):
                 self.note_traffic()
                 yield budget
@@ -114,19 +114,6 @@ def with_headers(response: Response, card: ModelCard, budget: Budget) -> Respons
         response.headers["X-Model-Label"] = label
     response.headers["Server-Timing"] = budget.server_timing()
     return response
-
-
-_MAX_RETRY_SECONDS: Final = 30
-
-
-class OverloadedError(ModelOverloadedError):
-    """This process has enough to do; ``headers`` say when to try again."""
-
-    def __init__(self, message: str, wait_seconds: float) -> None:
-        """Suggest to try again after *wait_seconds*, in whole seconds from 1 to 30."""
-        super().__init__(f"{message}: try again, or send a folder job")
-        bounded = min(max(wait_seconds, 1.0), _MAX_RETRY_SECONDS)
-        self.headers = {"Retry-After": str(math.ceil(bounded))}
 
 
 class Admission:

@@ -39,26 +39,32 @@ from models.wire.messages import ModelRef, Prediction
 from service.http.budget import Budget
 from service.predict.decoding import is_quick
 
+SLOW_SECONDS: Final = 0.02
+"""A model that takes longer for an image is slow: ten times what a call costs, and more."""
+
+GATHERED: Final = 8
+"""Images that go without waiting for more: twice as many cost a third less each (measured)."""
+
 
 @dataclass(frozen=True)
 class Batcher:
     """Predicts through *client*, several requests at a time; thread-safe."""
 
     client: ModelServer
-    lanes: BatchQueues
+    queues: BatchQueues
 
     @contextmanager
     def expect(
         self, images: Sequence[bytes], model: ModelRef, size: tuple[int, int]
     ) -> Iterator[Arrival | None]:
-        """While *images* for *model* become pixels of *size* (height, width).
+        """While *images* for *model* are decoded to *size* (height, width).
 
-        Others wait for a quick one: it will not be long.
+        Other requests wait for a quick image: it will not take long.
         """
         if not is_quick(images):
             yield None
             return
-        with self.lanes.expect(QueueKey(model, (*size, 3))) as arrival:
+        with self.queues.expect(QueueKey(model, (*size, 3))) as arrival:
             yield arrival
 
     def predict(
@@ -70,7 +76,7 @@ class Batcher:
     ) -> Prediction:
         """The answer of *model* for *images* of one size, all by the same version.
 
-        *arrival*: of `expect`, if others have been waiting for these.
+        *arrival*: of `expect`, if other requests waited for these images.
 
         Raises:
             NotFoundError: no such model, version or label.
@@ -93,11 +99,11 @@ class Batcher:
         self, images: Sequence[Pixels], model: ModelRef, budget: Budget
     ) -> Prediction:
         key = QueueKey(model, images[0].shape)
-        cancellation = self.lanes.cancellation(key)
+        cancellation = self.queues.cancellation(key)
         began = time.perf_counter()
-        with budget.measure("infer"), breaking_off(budget, cancellation):
+        with budget.measure("infer"), cancelled_on_disconnect(budget, cancellation):
             prediction = self.client.predict(images, model, budget.left(), cancellation)
-        self.lanes.note_speed(key, len(images), time.perf_counter() - began)
+        self.queues.note_speed(key, len(images), time.perf_counter() - began)
         return prediction
 
     def _share(
@@ -109,20 +115,20 @@ class Batcher:
     ) -> Share:
         request = QueuedRequest(images, time.monotonic() + budget.left())
         key = QueueKey(model, images[0].shape)
-        with budget.hang_up.calling(partial(self._leave, key, request)):
+        with budget.disconnect.calling(partial(self._leave, key, request)):
             with budget.measure("queue"):
-                group = self.lanes.enter(key, request, arrival)
+                group = self.queues.enter(key, request, arrival)
                 turn = group or self._wait(key, request, budget)
             if isinstance(turn, Share):
                 budget.add("queue", -turn.seconds)
             else:
                 turn = self._send(key, turn, request)
-        budget.hang_up.check()
+        budget.disconnect.check()
         budget.add("infer", turn.seconds)
         return turn
 
     def _leave(self, key: QueueKey, request: QueuedRequest) -> None:
-        self.lanes.leave(key, request)
+        self.queues.leave(key, request)
         gone = ModelUnavailableError("nobody waits for this answer any more")
         request.inbox.put(Share(gone, 0.0, 1))
 
@@ -132,7 +138,7 @@ class Batcher:
         try:
             return request.inbox.get(timeout=request.seconds_left())
         except Empty:
-            self.lanes.leave(key, request)
+            self.queues.leave(key, request)
         try:
             # A group that was handed over in the last moment must still be sent.
             return request.inbox.get_nowait()
@@ -150,13 +156,13 @@ class Batcher:
                 images,
                 key.model,
                 leader.seconds_left(),
-                self.lanes.cancellation(key, group),
+                self.queues.cancellation(key, group),
             )
         except KennelError as error:
             outcome = detached(error)
         finally:
             seconds = time.perf_counter() - began
-            self.lanes.end(key, group, seconds)
+            self.queues.end(key, group, seconds)
             shares = dict(zip(group, _shares(group, outcome, seconds), strict=True))
             mine = shares.pop(leader)
             for request, share in shares.items():
@@ -165,8 +171,10 @@ class Batcher:
 
 
 @contextmanager
-def breaking_off(budget: Budget, cancellation: Cancellation | None) -> Iterator[None]:
-    """In the block, *cancellation* ends the calls when the client of *budget* goes.
+def cancelled_on_disconnect(
+    budget: Budget, cancellation: Cancellation | None
+) -> Iterator[None]:
+    """In the block, *cancellation* ends the calls when the client of *budget* disconnects.
 
     Raises:
         ClientGoneError: it did.
@@ -175,10 +183,10 @@ def breaking_off(budget: Budget, cancellation: Cancellation | None) -> Iterator[
         yield
         return
     try:
-        with budget.hang_up.calling(cancellation.cancel):
+        with budget.disconnect.calling(cancellation.cancel):
             yield
     except ModelUnavailableError:
-        budget.hang_up.check()
+        budget.disconnect.check()
         raise
 
 
@@ -201,61 +209,61 @@ def _shares(
 
 
 class BatchQueues:
-    """The lanes of one process; thread-safe."""
+    """The queues of one process; thread-safe."""
 
     def __init__(self) -> None:
-        """Nobody waits yet."""
-        self._lanes: dict[QueueKey, BatchQueue] = {}
-        # By the name of a model; who is served is known, so they are few.
+        """No queue before a request comes."""
+        self._queues: dict[QueueKey, BatchQueue] = {}
+        # By the name of a model: served models are known, so they are few.
         self._slow: dict[str, bool] = {}
         self._lock = threading.Lock()
 
     def waiting(self) -> dict[QueueKey, int]:
-        """How many requests wait in each lane that is in use."""
+        """How many requests wait in each queue that is in use."""
         with self._lock:
-            return {key: len(lane.waiting) for key, lane in self._lanes.items()}
+            return {key: len(queue.waiting) for key, queue in self._queues.items()}
 
     @contextmanager
     def expect(self, key: QueueKey) -> Iterator[Arrival]:
-        """Let those who wait in a lane know that images for it are being made.
+        """Let the requests of a queue know that images for it are being decoded.
 
-        They enter it with the arrival inside the block, or never.
+        These enter the queue with the arrival inside the block, or never.
         """
         arrival = Arrival()
         with self._lock:
-            lane = self._lanes.setdefault(key, BatchQueue())
-            lane.coming += 1
+            queue = self._queues.setdefault(key, BatchQueue())
+            queue.coming += 1
         try:
             yield arrival
         finally:
             if arrival.is_awaited:
                 with self._lock:
-                    lane.coming -= 1
-                    self._hand_over(key, lane)
+                    queue.coming -= 1
+                    self._hand_over(key, queue)
 
     def enter(
         self, key: QueueKey, request: QueuedRequest, arrival: Arrival | None = None
     ) -> Group | None:
         """The group to send now; None: wait for what comes into the inbox."""
         with self._lock:
-            lane = self._lanes.setdefault(key, BatchQueue())
+            queue = self._queues.setdefault(key, BatchQueue())
             if not request.has_left:
-                lane.waiting.append(request)
+                queue.waiting.append(request)
             if arrival is not None and arrival.is_awaited:
                 arrival.is_awaited = False
-                lane.coming -= 1
-            return self._hand_over(key, lane, request)
+                queue.coming -= 1
+            return self._hand_over(key, queue, request)
 
     def leave(self, key: QueueKey, request: QueuedRequest) -> None:
-        """Wait no longer; whoever was given a group to send keeps that duty.
+        """Take *request* out; one that was given a group to send still has to send it.
 
-        A call that is for nobody then is broken off.
+        A call whose requests have all left is cancelled.
         """
         with self._lock:
             request.has_left = True
-            lane = self._lanes.get(key)
-            if lane is not None and request in lane.waiting:
-                lane.waiting.remove(request)
+            queue = self._queues.get(key)
+            if queue is not None and request in queue.waiting:
+                queue.waiting.remove(request)
             call = request.call
             is_over = call is not None and call.is_for_nobody()
         if call is not None and is_over:
@@ -264,10 +272,10 @@ class BatchQueues:
     def cancellation(
         self, key: QueueKey, group: Group | None = None
     ) -> Cancellation | None:
-        """What breaks off the call for *group* when all in it have left.
+        """What cancels the call for *group* when all of its requests have left.
 
-        None: the model is fast, and the call over before that would help. Requests to a
-        slow one that share no call are sent in pieces.
+        None: the model is fast, and the call over before that would help. A request to a
+        slow model that shares no call is sent in pieces.
         """
         with self._lock:
             slow = self._slow.get(key.model.name)
@@ -285,47 +293,39 @@ class BatchQueues:
         return cancellation
 
     def note_speed(self, key: QueueKey, images: int, seconds: float) -> None:
-        """A call that no lane knew of took *seconds* for *images*."""
+        """A call outside the queues took *seconds* for *images*."""
         with self._lock:
             self._slow[key.model.name] = seconds > SLOW_SECONDS * images
 
     def end(self, key: QueueKey, group: Group, seconds: float) -> None:
-        """The call for *group* took *seconds*; those who wait may make the next one.
+        """The call for *group* took *seconds*; waiting requests may make the next one.
 
-        It is made by the request that can wait longest, so that its own deadline is
-        the call's, and nobody is held beyond theirs.
+        The request that can wait longest makes it, so that its own deadline is the
+        call's, and no request is held beyond its deadline.
         """
         with self._lock:
-            lane = self._lanes[key]
-            lane.end(group, seconds)
-            self._slow[key.model.name] = lane.slow
-            self._hand_over(key, lane)
+            queue = self._queues[key]
+            queue.end(group, seconds)
+            self._slow[key.model.name] = queue.slow
+            self._hand_over(key, queue)
 
     def _hand_over(
-        self, key: QueueKey, lane: BatchQueue, entering: QueuedRequest | None = None
+        self, key: QueueKey, queue: BatchQueue, entering: QueuedRequest | None = None
     ) -> Group | None:
         own = None
-        while following := lane.following():
+        while following := queue.following():
             leader = max(following, key=lambda each: each.deadline)
             if leader is entering:
-                own = lane.start(following)
+                own = queue.start(following)
             else:
-                leader.inbox.put(lane.start(following))
-        if not lane.is_used():
-            self._lanes.pop(key, None)
+                leader.inbox.put(queue.start(following))
+        if not queue.is_used():
+            self._queues.pop(key, None)
         return own
 
 
-SLOW_SECONDS: Final = 0.02
-"""A model that takes longer for an image is slow: ten times what a call costs, and more."""
-
-
-GATHERED: Final = 8
-"""Images that go without waiting for more: twice as many cost a third less each (measured)."""
-
-
 class QueueKey(NamedTuple):
-    """What requests have in common that may share a call."""
+    """What requests that share a call have in common."""
 
     model: ModelRef
     shape: tuple[int, ...]
@@ -333,12 +333,12 @@ class QueueKey(NamedTuple):
 
 @dataclass(eq=False)
 class QueuedRequest:
-    """A request in its lane; *inbox* gets the group that it leads, or its share.
+    """A request in its queue; *inbox* gets the group that it leads, or its share.
 
     Attributes:
         deadline: by the monotonic clock.
-        has_left: nobody waits for its answer any more.
-        call: the one that it is part of.
+        has_left: its client or its deadline has gone.
+        call: of which it is part.
     """
 
     images: Sequence[Pixels]
@@ -364,7 +364,7 @@ class BatchCall:
     cancellation: Cancellation
 
     def is_for_nobody(self) -> bool:
-        """Whether all in its group have left."""
+        """Whether all requests of its group have left."""
         return all(each.has_left for each in self.group)
 
 
@@ -379,19 +379,19 @@ class Share:
 
 @dataclass
 class Arrival:
-    """A request whose images are being made; others wait for it until it is there."""
+    """A request whose images are being decoded; others wait until it enters the queue."""
 
     is_awaited: bool = True
 
 
 @dataclass
 class BatchQueue:
-    """Calls under way and requests that wait; whoever changes it holds the lanes' lock.
+    """Calls under way and requests that wait; whoever changes it holds the queues' lock.
 
     Attributes:
         images: in the calls that are under way.
         slow: the last call says that the model is.
-        coming: requests whose images are being made.
+        coming: requests whose images are being decoded.
     """
 
     calls: int = 0
@@ -414,13 +414,13 @@ class BatchQueue:
         self.images -= _count(group)
 
     def following(self) -> Group:
-        """Those who may make the next call now; none: all have to wait."""
+        """The requests of the next call, if it may be made now."""
         if self.slow or (self.calls == 0 and self._has_gathered()):
             return _next_group(self.waiting)
         return []
 
     def is_used(self) -> bool:
-        """Whether anybody would miss it."""
+        """Whether a request waits, is coming, or is part of a call."""
         return bool(self.calls or self.coming or self.waiting)
 
     def _has_gathered(self) -> bool:

@@ -31,7 +31,7 @@ from service.documents.explanations import EXPLAIN
 from service.documents.operations import documented
 from service.http.budget import Budget
 from service.predict.admission import Reception, note_answer, with_headers
-from service.predict.batching import breaking_off
+from service.predict.batching import cancelled_on_disconnect
 from service.predict.bodies import UploadedImage, read_images
 from service.predict.catalog import Catalog
 from service.predict.decoding import Decoder
@@ -219,7 +219,7 @@ class _ExplainAttempt:
         client, catalog = self.explainer.client, self.explainer.catalog
         try:
             cancellation = Cancellation()
-            with breaking_off(self.budget, cancellation):
+            with cancelled_on_disconnect(self.budget, cancellation):
                 left = self.budget.left()
                 return client.explain(batch, classes, model, left, cancellation)
         except NotFoundError as error:

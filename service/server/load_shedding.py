@@ -31,8 +31,7 @@ from gunicorn.http import errors  # type: ignore[import-untyped]
 
 from service.auth.origins import Cors
 from service.http.concurrency_limit import ConcurrencyLimit
-from service.http.errors import SlowClientError
-from service.predict.admission import OverloadedError
+from service.http.errors import OverloadedError, SlowClientError
 from service.telemetry.hooks import UNMATCHED
 from service.telemetry.metrics import TrafficMetrics
 

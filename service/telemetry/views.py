@@ -16,8 +16,9 @@ from models import VERSION
 from models.contract import MAX_BATCH_SIZE
 from service.documents.observation import SHOW_INFO, SHOW_METRICS
 from service.documents.operations import documented
+from service.http.budget import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from service.predict.catalog import Catalog
-from service.settings import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS, ServiceSettings
+from service.settings import ServiceSettings
 from service.telemetry.collectors import Exposition
 
 LIBRARIES: Final = ("flask", "grpcio", "gunicorn", "numpy", "pillow", "protobuf", "rq")

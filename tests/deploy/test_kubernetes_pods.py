@@ -9,8 +9,9 @@ import pytest
 from kennel.doctor.deployment import AskedVariables
 from models.environment import parse_model_address
 from models.logs import LogSettings
+from service.http.budget import MAX_TIMEOUT_SECONDS
 from service.server import gunicorn_conf
-from service.settings import MAX_TIMEOUT_SECONDS, ServiceSettings
+from service.settings import ServiceSettings
 from tests.deploy.manifests import DEPLOY, Manifest, find, workloads
 from worker.settings import WorkerSettings
 

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from models.errors import InvalidRequestError
 from models.wire.client import ModelServerClient
-from service.auth.access import listed_need, need_of
+from service.auth.guard import listed_need, need_of
 from service.auth.keys import KeyRing, remove_key
 from service.auth.settings import ProtectionSettings
 from service.settings import ServiceSettings

@@ -13,11 +13,10 @@ from werkzeug.test import TestResponse
 
 from models.wire.client import ModelServerClient
 from service.auth import rate_limits
-from service.auth.access import NEEDS, PAGE
+from service.auth.guard import NEEDS, PAGE
 from service.auth.keys import KeyRing, remove_key
-from service.auth.login import FAILED_LOGINS, local_path
+from service.auth.login import FAILED_LOGINS, Sessions, local_path
 from service.auth.rate_limits import Limiter
-from service.auth.sessions import Sessions
 from service.auth.settings import ProtectionSettings
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer

@@ -21,7 +21,7 @@ from service.auth.origins import (
     read_cors_origins,
 )
 from service.auth.settings import ProtectionSettings
-from service.predict.admission import OverloadedError
+from service.http.errors import OverloadedError
 from service.server.load_shedding import WaitingRequest, render_overload
 from service.settings import ServiceSettings
 from tests.pictures import grey

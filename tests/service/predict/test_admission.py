@@ -14,10 +14,10 @@ from redis import Redis
 from models.errors import QueueUnavailableError
 from models.wire.messages import ModelRef
 from service.http.budget import Budget
+from service.http.errors import OverloadedError
 from service.predict import admission
 from service.predict.admission import (
     Admission,
-    OverloadedError,
     Reception,
     Throughput,
     TrafficNotice,

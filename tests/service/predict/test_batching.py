@@ -52,7 +52,7 @@ class Requests:
         return self._pool.submit(self.batcher.predict, images, model, budget)
 
     def hold(self) -> Future[Prediction]:
-        """Occupy the lane of version-less requests with one call."""
+        """Occupy the queue of version-less requests with one call."""
         asked = self.model.asked
         first = self.send(0)
         wait_until(lambda: self.model.asked > asked, "the call is under way")
@@ -63,7 +63,7 @@ class Requests:
         return sent
 
     def waiting(self) -> int:
-        return sum(self.batcher.lanes.waiting().values())
+        return sum(self.batcher.queues.waiting().values())
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def dogs(answer: Future[Prediction]) -> list[int]:
     return [round(dog * 255) for dog in answer.result(20).probabilities[:, 1]]
 
 
-def test_idle_lane_sends_at_once(requests: Requests, held: HeldModel) -> None:
+def test_idle_queue_sends_at_once(requests: Requests, held: HeldModel) -> None:
     held.permits.release()
     budget = Budget(20)
 
@@ -154,7 +154,7 @@ def test_versions_labels_and_sizes_never_share_a_call(
         large.result(20)
 
 
-def test_request_whose_time_is_up_leaves_the_lane(
+def test_request_whose_time_is_up_leaves_the_queue(
     requests: Requests, held: HeldModel
 ) -> None:
     first = requests.hold()
@@ -221,10 +221,10 @@ def test_call_that_breaks_off_leaves_nobody_waiting(
 
     kinds = {type(each.exception(20)) for each in sent}
     assert ModelUnavailableError in kinds
-    wait_until(lambda: not requests.batcher.lanes.waiting(), "no lane is in use")
+    wait_until(lambda: not requests.batcher.queues.waiting(), "no queue is in use")
 
 
-def test_lanes_are_forgotten_when_they_are_idle(
+def test_queues_are_forgotten_when_they_are_idle(
     requests: Requests, held: HeldModel
 ) -> None:
     held.permits.release(3)
@@ -232,7 +232,7 @@ def test_lanes_are_forgotten_when_they_are_idle(
     for version in (None, 1):
         requests.send(9, model=ModelRef("pets", version=version)).result(20)
 
-    assert requests.batcher.lanes.waiting() == {}
+    assert requests.batcher.queues.waiting() == {}
 
 
 def test_answers_are_never_mixed_up(requests: Requests, held: HeldModel) -> None:
@@ -252,119 +252,119 @@ def request(count: int = 1, deadline: float = 0.0) -> QueuedRequest:
     return QueuedRequest([np.zeros((8, 8, 3), np.uint8)] * count, deadline)
 
 
-def under_way(lanes: BatchQueues, count: int = 1) -> Group:
-    group = lanes.enter(KEY, request(count))
+def under_way(queues: BatchQueues, count: int = 1) -> Group:
+    group = queues.enter(KEY, request(count))
     assert group is not None
     return group
 
 
 def test_fast_model_is_asked_by_one_call_at_a_time() -> None:
-    lanes = BatchQueues()
-    first = under_way(lanes)
+    queues = BatchQueues()
+    first = under_way(queues)
     waiting = [request(), request(), request()]
-    assert [lanes.enter(KEY, each) for each in waiting] == [None] * 3
+    assert [queues.enter(KEY, each) for each in waiting] == [None] * 3
 
-    lanes.end(KEY, first, seconds=0.005)
+    queues.end(KEY, first, seconds=0.005)
 
     assert waiting[0].inbox.get_nowait() == waiting
-    assert lanes.enter(KEY, request()) is None
+    assert queues.enter(KEY, request()) is None
 
 
 def test_slow_model_is_asked_at_once() -> None:
-    lanes = BatchQueues()
-    first = under_way(lanes)
-    lanes.enter(KEY, request())
+    queues = BatchQueues()
+    first = under_way(queues)
+    queues.enter(KEY, request())
 
-    lanes.end(KEY, first, seconds=0.5)
+    queues.end(KEY, first, seconds=0.5)
 
-    assert lanes.enter(KEY, request()) is not None
+    assert queues.enter(KEY, request()) is not None
 
 
 def test_model_is_not_slow_because_many_images_share_it() -> None:
-    lanes = BatchQueues()
-    first = under_way(lanes, count=31)
-    lanes.enter(KEY, request())
+    queues = BatchQueues()
+    first = under_way(queues, count=31)
+    queues.enter(KEY, request())
 
-    lanes.end(KEY, first, seconds=0.5)
+    queues.end(KEY, first, seconds=0.5)
 
-    assert lanes.enter(KEY, request()) is None
+    assert queues.enter(KEY, request()) is None
 
 
 def test_slow_model_that_becomes_fast_is_asked_by_one_call_again() -> None:
-    lanes = BatchQueues()
-    first = under_way(lanes)
-    lanes.enter(KEY, request())
-    lanes.end(KEY, first, seconds=0.5)
-    slow = [under_way(lanes) for _ in range(3)]
+    queues = BatchQueues()
+    first = under_way(queues)
+    queues.enter(KEY, request())
+    queues.end(KEY, first, seconds=0.5)
+    slow = [under_way(queues) for _ in range(3)]
 
-    lanes.end(KEY, slow[0], seconds=0.001)
+    queues.end(KEY, slow[0], seconds=0.001)
     late = request()
 
-    assert lanes.enter(KEY, late) is None
-    lanes.end(KEY, slow[1], seconds=0.001)
-    lanes.end(KEY, slow[2], seconds=0.001)
+    assert queues.enter(KEY, late) is None
+    queues.end(KEY, slow[1], seconds=0.001)
+    queues.end(KEY, slow[2], seconds=0.001)
     assert late.inbox.empty()  # one call is still under way
 
 
 def test_the_most_patient_request_makes_the_call() -> None:
-    lanes = BatchQueues()
-    first = under_way(lanes)
+    queues = BatchQueues()
+    first = under_way(queues)
     waiting = [request(deadline=each) for each in (2.0, 9.0, 5.0)]
     for each in waiting:
-        lanes.enter(KEY, each)
+        queues.enter(KEY, each)
 
-    lanes.end(KEY, first, seconds=0.001)
+    queues.end(KEY, first, seconds=0.001)
 
     assert waiting[1].inbox.get_nowait() == waiting
     assert waiting[0].inbox.empty()
 
 
-def test_lane_without_calls_is_forgotten() -> None:
-    lanes = BatchQueues()
+def test_queue_without_calls_is_forgotten() -> None:
+    queues = BatchQueues()
 
-    lanes.end(KEY, under_way(lanes), seconds=0.001)
+    queues.end(KEY, under_way(queues), seconds=0.001)
 
-    assert lanes.waiting() == {}
+    assert queues.waiting() == {}
 
 
 def test_ready_image_waits_for_one_that_is_being_decoded() -> None:
-    lanes = BatchQueues()
+    queues = BatchQueues()
     ready, late = request(), request(deadline=1.0)
 
-    with lanes.expect(KEY) as arrival:
-        assert lanes.enter(KEY, ready) is None
-        assert lanes.enter(KEY, late, arrival) == [ready, late]
+    with queues.expect(KEY) as arrival:
+        assert queues.enter(KEY, ready) is None
+        assert queues.enter(KEY, late, arrival) == [ready, late]
 
 
 def test_image_that_cannot_be_decoded_holds_up_nobody() -> None:
-    lanes = BatchQueues()
+    queues = BatchQueues()
     ready = request()
 
-    with lanes.expect(KEY):
-        lanes.enter(KEY, ready)
+    with queues.expect(KEY):
+        queues.enter(KEY, ready)
 
     assert ready.inbox.get_nowait() == [ready]
 
 
 def test_enough_images_wait_for_no_more() -> None:
-    lanes = BatchQueues()
+    queues = BatchQueues()
 
-    with lanes.expect(KEY):
+    with queues.expect(KEY):
         ready = [request(deadline=float(number)) for number in range(GATHERED)]
-        turns = [lanes.enter(KEY, each) for each in ready]
+        turns = [queues.enter(KEY, each) for each in ready]
 
     assert turns == [*[None] * (GATHERED - 1), ready]
 
 
 def test_share_that_came_while_entering_is_kept() -> None:
-    lanes = BatchQueues()
+    queues = BatchQueues()
     patient, entering = request(deadline=9.0), request()
     share = Share(ModelUnavailableError("away"), 0.1, 2)
 
-    with lanes.expect(KEY) as arrival:
-        lanes.enter(KEY, patient)
+    with queues.expect(KEY) as arrival:
+        queues.enter(KEY, patient)
         entering.inbox.put(share)  # the patient one has made the call by now
-        turn = lanes.enter(KEY, entering, arrival)
+        turn = queues.enter(KEY, entering, arrival)
 
     assert turn is None
     assert entering.inbox.get_nowait() is share

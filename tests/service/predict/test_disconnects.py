@@ -16,7 +16,8 @@ import pytest
 from models.errors import ModelTimeoutError
 from models.wire.client import ModelServerClient
 from models.wire.messages import ModelRef, Prediction
-from service.http.budget import Budget, ClientGoneError, Disconnect, DisconnectWatcher
+from service.http.budget import Budget, Disconnect, DisconnectWatcher
+from service.http.errors import ClientGoneError
 from service.predict.batching import Batcher, BatchQueues
 from tests.pictures import grey
 from tests.processes import wait_until
@@ -27,7 +28,7 @@ PETS = ModelRef("pets")
 
 
 class Requests:
-    """Requests to one batcher, whose clients may hang up."""
+    """Requests to one batcher, whose clients may disconnect."""
 
     def __init__(self, client: ModelServerClient, model: HeldModel) -> None:
         self.model = model
@@ -37,10 +38,10 @@ class Requests:
     def send(
         self, count: int = 1, seconds: float = 20
     ) -> tuple[Future[Prediction], Disconnect]:
-        hang_up = Disconnect()
+        disconnect = Disconnect()
         images = [np.zeros((32, 32, 3), np.uint8)] * count
-        budget = Budget(seconds, hang_up)
-        return self.pool.submit(self.batcher.predict, images, PETS, budget), hang_up
+        budget = Budget(seconds, disconnect)
+        return self.pool.submit(self.batcher.predict, images, PETS, budget), disconnect
 
     def begin(self, count: int = 1) -> tuple[Future[Prediction], Disconnect]:
         """One whose call is under way."""
@@ -50,7 +51,7 @@ class Requests:
         return sent
 
     def waiting(self) -> int:
-        return sum(self.batcher.lanes.waiting().values())
+        return sum(self.batcher.queues.waiting().values())
 
     def learn(self) -> None:
         """That the model is slow."""
@@ -83,25 +84,25 @@ def assert_gone(answers: Sequence[Future[Prediction]]) -> None:
 
 def test_images_that_wait_are_dropped(requests: Requests, held: HeldModel) -> None:
     first, _ = requests.begin()
-    gone, hang_up = requests.send()
+    gone, disconnect = requests.send()
     wait_until(lambda: requests.waiting() == 1, "it waits")
 
-    hang_up.tell()
+    disconnect.notify()
 
     assert_gone([gone])
     held.permits.release()
     first.result(20)
     assert held.batches == [1]
-    assert requests.batcher.lanes.waiting() == {}
+    assert requests.batcher.queues.waiting() == {}
 
 
 @pytest.mark.parametrize("count", [1, 9, 40])
 def test_call_that_is_for_nobody_is_cancelled(
     requests: Requests, held: HeldModel, count: int
 ) -> None:
-    gone, hang_up = requests.begin(count)
+    gone, disconnect = requests.begin(count)
 
-    hang_up.tell()
+    disconnect.notify()
 
     assert_gone([gone])
     wait_until(lambda: held.cancelled == 1, "the call is cancelled")
@@ -120,8 +121,8 @@ def test_shared_call_goes_on_while_anybody_waits(
     held.permits.release()
     wait_until(lambda: held.asked == 2, "the shared call is under way")
 
-    for _, hang_up in shared[:2]:
-        hang_up.tell()
+    for _, disconnect in shared[:2]:
+        disconnect.notify()
     held.permits.release()
 
     first.result(20)
@@ -139,8 +140,8 @@ def test_shared_call_ends_when_all_have_left(
     held.permits.release()
     wait_until(lambda: held.asked == 2, "the shared call is under way")
 
-    for _, hang_up in shared:
-        hang_up.tell()
+    for _, disconnect in shared:
+        disconnect.notify()
 
     assert_gone([answer for answer, _ in shared])
     wait_until(lambda: held.cancelled == 1, "the call is cancelled")
@@ -150,7 +151,7 @@ def test_request_that_is_gone_before_it_waits_is_never_sent(
     requests: Requests, held: HeldModel
 ) -> None:
     budget = Budget(20)
-    budget.hang_up.tell()
+    budget.disconnect.notify()
     images = [np.zeros((32, 32, 3), np.uint8)]
 
     with pytest.raises(ClientGoneError):
@@ -163,11 +164,11 @@ def test_large_request_to_a_slow_model_is_left_between_its_pieces(
     requests: Requests, held: HeldModel
 ) -> None:
     requests.learn()
-    gone, hang_up = requests.begin(64)
+    gone, disconnect = requests.begin(64)
     held.permits.release(2)
     wait_until(lambda: held.asked == 4, "the third piece is under way")
 
-    hang_up.tell()
+    disconnect.notify()
 
     assert_gone([gone])
     wait_until(lambda: held.cancelled == 1, "that piece is cancelled")
@@ -193,8 +194,8 @@ def test_connection_that_is_closed_is_told_once() -> None:
     told = threading.Event()
     with (
         closing(ours),
-        DisconnectWatcher().watching(ours) as hang_up,
-        hang_up.calling(told.set),
+        DisconnectWatcher().watching(ours) as disconnect,
+        disconnect.calling(told.set),
     ):
         theirs.send(b"the next request")
         assert not told.wait(0.1)
@@ -203,18 +204,18 @@ def test_connection_that_is_closed_is_told_once() -> None:
         assert told.wait(20)
 
         with pytest.raises(ClientGoneError):
-            hang_up.check()
+            disconnect.check()
 
 
 def test_connection_is_watched_only_while_its_request_is_in_work() -> None:
     ours, theirs = socket.socketpair()
     told = threading.Event()
-    hang_ups = DisconnectWatcher()
+    disconnects = DisconnectWatcher()
     with closing(ours):
-        with hang_ups.watching(ours) as before:
+        with disconnects.watching(ours) as before:
             pass
         theirs.close()
-        with hang_ups.watching(ours) as now, now.calling(told.set):
+        with disconnects.watching(ours) as now, now.calling(told.set):
             assert told.wait(20)
 
     before.check()
@@ -232,7 +233,7 @@ def begin(port: int, path: str, photos: int) -> http.client.HTTPConnection:
 @pytest.mark.parametrize(
     ("path", "photos"), [("/v1/predict", 1), ("/v1/predict", 64), ("/v1/explain", 1)]
 )
-def test_client_that_hangs_up_keeps_the_model_server_for_nobody(
+def test_client_that_disconnects_frees_the_model_server(
     held: HeldModel, tmp_path: Path, path: str, photos: int
 ) -> None:
     api = ApiProcess(tmp_path, held.target, WEB_WORKERS="1")

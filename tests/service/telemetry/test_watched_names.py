@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from service.auth.access import OPEN, listed_need
+from service.auth.guard import OPEN, listed_need
 from service.auth.keys import PREDICT
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
