@@ -150,6 +150,22 @@ class Catalog:
             if model.version is None:
                 self._assumed[(model.name, model.label)] = card
 
+    def card_of_answer(
+        self, model: ModelRef, version: int, timeout_seconds: float
+    ) -> ModelCard:
+        """The card of *version*, which answered for *model* and so is its current one.
+
+        Raises:
+            ModelContractError: *model* is pinned to another version.
+            NotFoundError, ModelUnavailableError: as `describe`.
+        """
+        if model.version is not None:
+            message = f"asked for {model}, the model server answered with {version}"
+            raise ModelContractError(message)
+        card = self.card(ModelRef(model.name, version=version), timeout_seconds)
+        self.assume(model, card)
+        return card
+
     def published_card(
         self, name: str, version: int, timeout_seconds: float
     ) -> ModelCard | None:

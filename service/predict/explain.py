@@ -35,7 +35,7 @@ from service.predict.batching import cancelled_on_disconnect
 from service.predict.bodies import UploadedImage, read_images
 from service.predict.catalog import Catalog
 from service.predict.decoding import Decoder
-from service.predict.predictor import ImageResults, repeat_mixed_batches
+from service.predict.predictor import ImageResults, ask_current_version
 from service.predict.views import (
     PredictionQuery,
     RejectedImagesError,
@@ -162,24 +162,13 @@ class Explainer:
             ModelContractError: the model server's answer cannot be used.
         """
         attempt = _ExplainAttempt(self, upload, query, budget)
-        model = query.prediction.model
-        card = self.catalog.card(model, budget.left())
-        try:
-            return self._settled(attempt, model, card)
-        except (ModelContractError, NotFoundError, InvalidRequestError):
-            # Perhaps the card is that of the previous version, or the version that
-            # answered was unloaded before we read its card.
-            current = self.catalog.describe(model, budget.left())
-            if current == card:
-                raise
-        pinned = ModelRef(model.name, version=current.version)
-        return self._settled(attempt, pinned, current)
-
-    def _settled(
-        self, attempt: _ExplainAttempt, model: ModelRef, card: ModelCard
-    ) -> tuple[ModelCard, Explanation]:
-        return repeat_mixed_batches(
-            attempt.run, model, card, self.catalog, attempt.budget
+        # The label may be one that only the current version has.
+        return ask_current_version(
+            attempt.run,
+            query.prediction.model,
+            self.catalog,
+            budget,
+            outdated=(ModelContractError, InvalidRequestError),
         )
 
 
@@ -204,14 +193,10 @@ class _ExplainAttempt:
         if explanation.version == card.version:
             card.check_columns(explanation.probabilities.shape[1])
             return card, explanation
-        if model.version is not None:
-            message = f"asked for {model}, version {explanation.version} answered"
-            raise ModelContractError(message)
-        answered = ModelRef(model.name, version=explanation.version)
-        catalog = self.explainer.catalog
-        newer = catalog.card(answered, self.budget.left())
-        catalog.assume(model, newer)
-        return self.run(answered, newer)
+        newer = self.explainer.catalog.card_of_answer(
+            model, explanation.version, self.budget.left()
+        )
+        return self.run(ModelRef(model.name, version=newer.version), newer)
 
     def _ask(
         self, batch: Pixels, classes: NDArray[np.int32], model: ModelRef

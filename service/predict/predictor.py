@@ -1,4 +1,4 @@
-"""From images to probabilities, across hot swaps, in one call to the model server.
+"""The predictor: from images to probabilities, across hot swaps, in one call.
 
 The image size is that of the version which answered last. The answer says which version
 gave it; when that is another one, its own card is fetched, and if the pixels had the
@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 
+from models.backoff import Backoff
 from models.contract import ModelCard
 from models.errors import (
     InvalidImageError,
+    KennelError,
     MixedBatchError,
     ModelContractError,
     NotFoundError,
@@ -32,9 +34,10 @@ from service.predict.decoding import Decoder
 Rows: TypeAlias = tuple[int | InvalidImageError, ...]
 """For each image its row number in the prediction, or what is wrong with it."""
 
-MIXED_BATCH_PAUSES: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-"""Seconds before each repeat. A client that has the old image size learns the new one from
-its next answer; until then it can spoil the repeats as well."""
+MIXED_BATCH_REPEATS: Final = 7
+_MIXED_BATCH_BACKOFF: Final = Backoff(first_seconds=0.0125, longest_seconds=0.8)
+"""A client that has the old image size learns the new one from its next answer; until
+then it can spoil the repeats as well."""
 
 _Result = TypeVar("_Result")
 
@@ -59,9 +62,28 @@ class ImageResults:
         return 0 if self.prediction is None else len(self.prediction.probabilities)
 
 
+class ImagePredictor(Protocol):
+    """What views predict with: a `Predictor`, or a rollout's gateway before it."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The served models."""
+        ...
+
+    def predict(
+        self,
+        images: Sequence[bytes],
+        model: ModelRef,
+        accept: Callable[[ModelCard], None],
+        budget: Budget,
+    ) -> ImageResults:
+        """As `Predictor.predict`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Predictor:
-    """Predicts with the models that are served; shared by all threads."""
+    """Predicts with the served models; shared by all threads."""
 
     batcher: Batcher
     catalog: Catalog
@@ -82,50 +104,52 @@ class Predictor:
             ModelContractError: the model server's answer cannot be used.
         """
         attempt = _Attempt(self, images, accept, budget)
-        card = self.catalog.card(model, budget.left())
-        try:
-            return self._settled(attempt, model, card)
-        except ModelContractError:
-            # Perhaps the current version expects pixels of another size by now.
-            fresh = self.catalog.describe(model, budget.left())
-            if fresh == card:
-                raise
-        except NotFoundError:
-            # Perhaps the version that answered was unloaded before we read its card.
-            fresh = self.catalog.describe(model, budget.left())
-        return self._settled(
-            attempt, ModelRef(model.name, version=fresh.version), fresh
-        )
-
-    def _settled(
-        self, attempt: _Attempt, model: ModelRef, card: ModelCard
-    ) -> ImageResults:
-        return repeat_mixed_batches(
-            attempt.run, model, card, self.catalog, attempt.budget
-        )
+        return ask_current_version(attempt.run, model, self.catalog, budget)
 
 
-def repeat_mixed_batches(
+def ask_current_version(
+    ask: Callable[[ModelRef, ModelCard], _Result],
+    model: ModelRef,
+    catalog: Catalog,
+    budget: Budget,
+    outdated: tuple[type[KennelError], ...] = (ModelContractError,),
+) -> _Result:
+    """What *ask* gives for *model* and the card of the version that serves it.
+
+    The card in memory may be that of the previous version. Where *ask* fails with one
+    of *outdated*, as it then would, or for a version that is gone, it is called again
+    with the current version's number and card.
+
+    Raises:
+        KennelError: as *ask* and `Catalog.describe`.
+    """
+    card = catalog.card(model, budget.left())
+    try:
+        return _repeat_mixed_batches(ask, model, card, catalog, budget)
+    except NotFoundError:
+        # Perhaps the version that answered was unloaded before we read its card.
+        current = catalog.describe(model, budget.left())
+    except outdated:
+        current = catalog.describe(model, budget.left())
+        if current == card:
+            raise
+    pinned = ModelRef(model.name, version=current.version)
+    return _repeat_mixed_batches(ask, pinned, current, catalog, budget)
+
+
+def _repeat_mixed_batches(
     ask: Callable[[ModelRef, ModelCard], _Result],
     model: ModelRef,
     card: ModelCard,
     catalog: Catalog,
     budget: Budget,
 ) -> _Result:
-    """What *ask* gives for *model* and the *card* whose image size it takes.
-
-    While it meets images of another size in a batch of the model server, it is called
-    again, a few times within *budget*, with the current version's number and card.
-
-    Raises:
-        MixedBatchError: so did the last call.
-        KennelError: as *ask* and `Catalog.describe`.
-    """
-    for pause in MIXED_BATCH_PAUSES:
+    for attempt in range(MIXED_BATCH_REPEATS):
         try:
             return ask(model, card)
         except MixedBatchError:
             with budget.measure("queue"):
+                pause = _MIXED_BATCH_BACKOFF.jittered(attempt)
                 time.sleep(min(pause, budget.left()))
         if model.version is None:
             card = catalog.describe(model, budget.left())
@@ -149,12 +173,14 @@ class _Attempt:
                 return ImageResults(card, rows, None)
             prediction = self._infer(pixels, model, arrival)
         if prediction.version == card.version:
-            return ImageResults(card, rows, _checked(prediction, card))
-        newer = self._card_of(prediction.version, model)
+            return _checked(card, rows, prediction)
+        newer = self.predictor.catalog.card_of_answer(
+            model, prediction.version, self.budget.left()
+        )
         if newer.image_size != card.image_size:
             return self.run(ModelRef(model.name, version=newer.version), newer)
         self.accept(newer)
-        return ImageResults(newer, rows, _checked(prediction, newer))
+        return _checked(newer, rows, prediction)
 
     def _decode(self, size: tuple[int, int]) -> tuple[Rows, list[Pixels]]:
         with self.budget.measure("decode"):
@@ -171,23 +197,13 @@ class _Attempt:
     def _infer(
         self, pixels: list[Pixels], model: ModelRef, arrival: Arrival | None
     ) -> Prediction:
-        batcher = self.predictor.batcher
+        batcher, catalog = self.predictor.batcher, self.predictor.catalog
         try:
             return batcher.predict(pixels, model, self.budget, arrival)
         except NotFoundError as error:
-            catalog = self.predictor.catalog
             raise catalog.explain(error, model, self.budget.left()) from error
 
-    def _card_of(self, version: int, model: ModelRef) -> ModelCard:
-        if model.version is not None:
-            message = f"asked for {model}, the model server answered with {version}"
-            raise ModelContractError(message)
-        catalog = self.predictor.catalog
-        card = catalog.card(ModelRef(model.name, version=version), self.budget.left())
-        catalog.assume(model, card)
-        return card
 
-
-def _checked(prediction: Prediction, card: ModelCard) -> Prediction:
+def _checked(card: ModelCard, rows: Rows, prediction: Prediction) -> ImageResults:
     card.check_columns(prediction.probabilities.shape[1])
-    return prediction
+    return ImageResults(card, rows, prediction)
