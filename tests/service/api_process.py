@@ -44,6 +44,14 @@ class ApiProcess:
             wait_until(self.is_ready, "readiness", 60)
             yield self.process
 
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with closing(connection):
+            headers = {"Content-Type": "image/jpeg"} if body else {}
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
     def is_ready(self) -> bool:
         return self.probe() == 200
 

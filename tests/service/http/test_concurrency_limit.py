@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +23,8 @@ from service.http.concurrency_limit import ConcurrencyLimit, FifoSemaphore
 from service.http.errors import OverloadedError
 from service.settings import ServiceSettings
 from tests.pictures import grey, noise
-from tests.processes import free_port, is_listening, running, wait_until
+from tests.processes import wait_until
+from tests.service.api_process import ApiProcess
 from tests.service.conftest import post_image, post_images
 from tests.service.served_model import ServedModel
 from worker.queue import JobQueue
@@ -109,22 +108,16 @@ def test_idle_process_lets_anything_in(
     assert post_images(small_client, [grey(9)] * 40, headers=headers).status_code == 200
 
 
-@pytest.fixture
-def port(served: ServedModel, tmp_path: Path) -> Iterator[int]:
-    """Where gunicorn with one small worker listens."""
-    port = free_port()
-    environment = {
-        **os.environ,
-        "PORT": str(port),
-        "MODEL_SERVER": served.target,
-        "MODEL_NAMES": "pets",
-        "KENNEL_HOME": str(tmp_path),
-        "WEB_WORKERS": "1",
-        "WEB_THREADS": "10",
-    }
-    with running("service.main", env=environment, log=tmp_path / "api.log"):
-        wait_until(lambda: is_listening(port), "gunicorn listens")
-        yield port
+@pytest.fixture(scope="module")
+def small_api(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[ServedModel, int]]:
+    """A model, and the port of gunicorn with one small worker in front of it."""
+    folder = tmp_path_factory.mktemp("api")
+    with ServedModel() as model:
+        api = ApiProcess(folder, model.target, WEB_WORKERS="1", WEB_THREADS="10")
+        with api.running():
+            yield model, api.port
 
 
 @contextmanager
@@ -142,7 +135,10 @@ def connected(port: int) -> Iterator[Callable[..., tuple[int, str | None]]]:
         yield ask
 
 
-def test_overloaded_process_answers_everybody(port: int, served: ServedModel) -> None:
+def test_overloaded_process_answers_everybody(
+    small_api: tuple[ServedModel, int],
+) -> None:
+    served, port = small_api
     photo = noise(1, size=(500, 375))
     served.delay_seconds = 0.1
 
@@ -163,7 +159,10 @@ def test_overloaded_process_answers_everybody(port: int, served: ServedModel) ->
     assert set(watched) == {200}
 
 
-def test_connection_outlives_a_refused_large_photo(port: int) -> None:
+def test_connection_outlives_a_refused_large_photo(
+    small_api: tuple[ServedModel, int],
+) -> None:
+    _, port = small_api
     large = bytes(5_000_000)
 
     with connected(port) as ask:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -230,24 +229,38 @@ def begin(port: int, path: str, photos: int) -> http.client.HTTPConnection:
     return connection
 
 
+@pytest.fixture(scope="module")
+def held_api(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[HeldModel, ApiProcess]]:
+    folder = tmp_path_factory.mktemp("held")
+    with HeldModel() as model:
+        api = ApiProcess(folder, model.target, WEB_WORKERS="1")
+        with api.running():
+            yield model, api
+
+
 @pytest.mark.parametrize(
     ("path", "photos"), [("/v1/predict", 1), ("/v1/predict", 64), ("/v1/explain", 1)]
 )
 def test_client_that_disconnects_frees_the_model_server(
-    held: HeldModel, tmp_path: Path, path: str, photos: int
+    held_api: tuple[HeldModel, ApiProcess], path: str, photos: int
 ) -> None:
-    api = ApiProcess(tmp_path, held.target, WEB_WORKERS="1")
-    with api.running():
-        leaving = begin(api.port, path, photos)
-        wait_until(lambda: held.asked == 1, "the call is under way")
-        leaving.close()
-        wait_until(lambda: held.cancelled == 1, "the call is cancelled")
-        held.permits.release()
-        connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=20)
-        with closing(connection):
-            headers = {"Content-Type": "image/png"}
-            connection.request("POST", "/v1/predict", grey(9), headers)
-            assert connection.getresponse().status == 200
+    held, api = held_api
+    held.batches.clear()
+    asked, cancelled = held.asked, held.cancelled
+    logged = api.log.read_text().count(" 408 ")
+
+    leaving = begin(api.port, path, photos)
+    wait_until(lambda: held.asked == asked + 1, "the call is under way")
+    leaving.close()
+    wait_until(lambda: held.cancelled == cancelled + 1, "the call is cancelled")
+    held.permits.release()
+    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=20)
+    with closing(connection):
+        headers = {"Content-Type": "image/png"}
+        connection.request("POST", "/v1/predict", grey(9), headers)
+        assert connection.getresponse().status == 200
 
     assert held.batches == [1]
-    assert " 408 " in api.log.read_text()
+    wait_until(lambda: api.log.read_text().count(" 408 ") == logged + 1, "a log line")

@@ -7,7 +7,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -27,7 +27,6 @@ from tests.processes import free_port, is_listening, running, wait_until
 from tests.service.api_process import ApiProcess, Load
 from tests.service.conftest import post_image
 from tests.service.served_model import ServedModel
-from tests.service.server.test_process import Api
 from tests.tiny_model import publish_tiny_model
 from worker.queue import JobQueue
 
@@ -70,25 +69,8 @@ def _replica(stack: ExitStack, folder: Path) -> Replica:
     return Replica(f"127.0.0.1:{port}", process)
 
 
-@contextmanager
-def api(model_server: str, folder: Path) -> Iterator[Api]:
-    port, log = free_port(), folder / "api.log"
-    environment = {
-        **os.environ,
-        "PORT": str(port),
-        "MODEL_SERVER": model_server,
-        "MODEL_NAMES": "pets",
-        "KENNEL_HOME": str(folder),
-    }
-    with running("service.main", env=environment, log=log) as process:
-        wait_until(lambda: is_listening(port), "gunicorn listens")
-        server = Api(process, port, log)
-        wait_until(lambda: server.ask("GET", "/readyz")[0] == 200, "the API is ready")
-        yield server
-
-
 def predict_often(
-    server: Api, times: int, answered: Callable[[], object] = lambda: None
+    server: ApiProcess, times: int, answered: Callable[[], object] = lambda: None
 ) -> Counter[int]:
     photo = noise(1, size=(100, 75))
 
@@ -102,7 +84,8 @@ def predict_often(
 
 
 def test_model_servers_share_the_work(two: list[ServedModel], tmp_path: Path) -> None:
-    with api(_both(each.target for each in two), tmp_path) as server:
+    server = ApiProcess(tmp_path, _both(each.target for each in two))
+    with server.running():
         statuses = predict_often(server, 400)
 
     calls = [len(each.batches) for each in two]
@@ -123,7 +106,8 @@ def test_no_prediction_fails_when_a_model_server_is_killed(
         if next(answered) == 200:
             replicas[0].process.kill()
 
-    with api(_both(each.target for each in replicas), tmp_path) as server:
+    server = ApiProcess(tmp_path, _both(each.target for each in replicas))
+    with server.running():
         statuses = predict_often(server, 400, kill_one_in_the_middle)
 
     assert statuses == {200: 400}
@@ -157,8 +141,6 @@ def _both(targets: Iterator[str]) -> str:
     return ",".join(targets)
 
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(240)]
-
 REQUESTS = 2000
 SIZES = {2: (48, 64), 3: (64, 40)}
 BATCHES = """
@@ -185,6 +167,8 @@ def model_server(
     )
 
 
+@pytest.mark.tensorflow
+@pytest.mark.timeout(240)
 def test_new_version_takes_over_without_a_failed_request(tmp_path: Path) -> None:
     publish_tiny_model(tmp_path, 1)
     port = free_port()
@@ -202,6 +186,8 @@ def test_new_version_takes_over_without_a_failed_request(tmp_path: Path) -> None
     assert min(load.versions[1], load.versions[2]) > 0
 
 
+@pytest.mark.tensorflow
+@pytest.mark.timeout(240)
 def test_new_image_sizes_take_over_without_a_failed_request(tmp_path: Path) -> None:
     """Two API processes learn them at different times, and share batches meanwhile."""
     models_dir, ready = tmp_path / "models", tmp_path / "ready"
@@ -227,7 +213,9 @@ def test_new_image_sizes_take_over_without_a_failed_request(tmp_path: Path) -> N
     assert min(load.versions[version] for version in (1, *SIZES)) >= 50
 
 
-def test_restart_of_the_model_server_is_told_as_not_now(tmp_path: Path) -> None:
+@pytest.mark.tensorflow
+@pytest.mark.timeout(240)
+def test_restart_of_the_model_server_is_unavailable(tmp_path: Path) -> None:
     """503 with Retry-After while it is away, and predictions again when it is back."""
     publish_tiny_model(tmp_path, 1)
     port = free_port()
