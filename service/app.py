@@ -42,9 +42,8 @@ from service.predict.explain import Explainer, ExplanationViews
 from service.predict.models import ModelViews
 from service.predict.open_inference import OpenInferenceViews
 from service.predict.predictor import Predictor
-from service.predict.protocols import ProtocolClassifier
 from service.predict.tensorflow_serving import TensorFlowServingViews
-from service.predict.views import PredictionViews
+from service.predict.views import ImageRequests, PredictionViews
 from service.rollout.comparison import RolloutViews
 from service.rollout.counters import Counters
 from service.rollout.gateway import Gateway, Shadow
@@ -133,19 +132,19 @@ def create_app(
     reception = Reception(admission, settings.request_timeout_seconds, notice.note)
     app = bare_app(settings)
     document = open_document(app)
-    gate = _register_hooks(app, settings, telemetry, admission)
+    limit = _register_hooks(app, settings, telemetry, admission)
     sandbox = DecodeSandbox()
     heavy = DecodeSandbox(DecodeLimits(niceness=NICENESS))
     decoder = Decoder(settings.web_workers, sandbox, heavy)
     predictor = Predictor(Batcher(server, BatchQueues()), catalog, decoder)
     gateway = _gateway(server, predictor, queue.counts)
-    classifier = ProtocolClassifier(gateway, reception, settings.max_images)
+    requests = ImageRequests(gateway, reception, settings.max_images)
     documented: tuple[_Views, ...] = (
-        PredictionViews(gateway, reception, settings.max_images),
+        PredictionViews(requests),
         ExplanationViews(Explainer(server, catalog, decoder), reception),
-        TensorFlowServingViews(classifier),
-        OpenInferenceViews(classifier, metrics.answers_by_version),
-        ModelViews(settings, catalog),
+        TensorFlowServingViews(requests),
+        OpenInferenceViews(requests, metrics.answers_by_version),
+        ModelViews(catalog, settings.request_timeout_seconds),
         RolloutViews(catalog, rollouts, queue.counts),
         *_job_views(settings, catalog, queue, sandbox),
         HealthViews(catalog, queue),
@@ -159,8 +158,8 @@ def create_app(
         PageViews(settings, catalog, queue, metrics.answer_spread, rollouts),
     ):
         app.register_blueprint(undocumented.blueprint())
-    cors = Cors.of(settings.protection.cors_origins)
-    register_turn_away(app, gate, metrics.traffic, cors)
+    cors = Cors.of(settings.auth.cors_origins)
+    register_turn_away(app, limit, metrics.traffic, cors)
     return app
 
 
@@ -172,7 +171,7 @@ def _register_hooks(
 ) -> ConcurrencyLimit:
     # The first: what the others refuse is counted and logged as well.
     telemetry.register(app)
-    gate = register_concurrency_limit(
+    limit = register_concurrency_limit(
         app,
         settings.web_threads,
         admission.queue_seconds,
@@ -182,8 +181,8 @@ def _register_hooks(
     register_headers(app)
     register_problems(app)
     register_problem_pages(app)
-    protect(app, settings.protection, settings.host, settings.redis_url)
-    return gate
+    protect(app, settings.auth, settings.host, settings.redis_url)
+    return limit
 
 
 def _gateway(

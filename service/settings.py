@@ -23,7 +23,7 @@ from models.environment import (
 )
 from models.images.files import MAX_PIXELS
 from models.wire.config import read_model_names
-from service.auth.settings import ProtectionSettings
+from service.auth.settings import AuthSettings
 from service.http.budget import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from worker.queue import MAX_UNPACKED_BYTES, JobLimits
 
@@ -76,7 +76,7 @@ class ServiceSettings:
     web_workers: int = 2
     web_threads: int = 40
     drain_seconds: float = 0.0
-    protection: ProtectionSettings = field(default_factory=ProtectionSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -132,7 +132,7 @@ class ServiceSettings:
             drain_seconds=read_seconds(
                 env, "DRAIN_SECONDS", cls.drain_seconds, (0.0, MAX_DRAIN_SECONDS)
             ),
-            protection=ProtectionSettings.from_env(env),
+            auth=AuthSettings.from_env(env),
         )
 
     @property

@@ -260,7 +260,7 @@ def check_secrets(deployment: Deployment) -> Iterator[Finding]:
 def _secret_files(deployment: Deployment) -> Iterator[Path]:
     redis = deployment.home.home / "redis"
     yield from (redis / "password", redis / "redis.conf")
-    keys = deployment.service.protection.api_keys_file
+    keys = deployment.service.auth.api_keys_file
     yield keys or deployment.home.home / "api-keys"
     yield Path(".env").absolute()
     kaggle = Path(deployment.env.get("KAGGLE_CONFIG_DIR") or "~/.kaggle")

@@ -339,7 +339,7 @@ def _versions_away(deployment: Deployment) -> Finding:
 
 
 def _exposure(service: ServiceSettings) -> Finding:
-    if service.protection.api_keys_file is not None:
+    if service.auth.api_keys_file is not None:
         return ok("exposure", "API keys are asked for")
     if is_loopback(service.host):
         return ok("exposure", f"open, but only to this machine (HOST={service.host})")

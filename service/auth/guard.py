@@ -18,28 +18,26 @@ from service.auth.keys import ADMIN, JOBS, PREDICT, ApiKey, KeyRing
 from service.auth.login import (
     REDIS_SECONDS,
     SESSION_COOKIE,
-    LoginGate,
+    KeyLogin,
     LoginViews,
     Sessions,
 )
 from service.auth.origins import (
     AllowedHosts,
     Cors,
+    CrossSiteGuard,
     HostGuard,
-    OpenGuard,
     check_session_origin,
     register_cors,
 )
 from service.auth.rate_limits import Limiter, Quota, add_quota_headers, client_network
-from service.auth.settings import ProtectionSettings
+from service.auth.settings import AuthSettings
 from service.http.errors import ForbiddenError, UnauthenticatedError
 from service.http.headers import register_browser_headers
 from service.http.parameters import SAFE_METHODS
 
 
-def protect(
-    app: Flask, settings: ProtectionSettings, bind_host: str, redis_url: str
-) -> None:
+def protect(app: Flask, settings: AuthSettings, bind_host: str, redis_url: str) -> None:
     """Guard every route of *app*, which listens at *bind_host*.
 
     Raises:
@@ -59,23 +57,23 @@ def protect(
     if settings.api_keys_file is not None:
         _ask_for_keys(app, KeyRing(settings.api_keys_file), settings, redis_url)
     else:
-        _stay_open(app, settings, redis_url, OpenGuard(cors))
+        _stay_open(app, settings, redis_url, CrossSiteGuard(cors))
 
 
 def _ask_for_keys(
-    app: Flask, ring: KeyRing, settings: ProtectionSettings, redis_url: str
+    app: Flask, ring: KeyRing, settings: AuthSettings, redis_url: str
 ) -> None:
     limiter = Limiter(redis_url)
     sessions = Sessions(ring, Limiter(redis_url, REDIS_SECONDS))
-    gate = LoginGate(ring, sessions, limiter)
-    app.register_blueprint(LoginViews(gate).blueprint())
+    login = KeyLogin(ring, sessions, limiter)
+    app.register_blueprint(LoginViews(login).blueprint())
     app.before_request(KeyGuard(ring, sessions, limiter, settings.rate_limit).check)
     app.context_processor(_signed_in)
     app.after_request(add_quota_headers)
 
 
 def _stay_open(
-    app: Flask, settings: ProtectionSettings, redis_url: str, guard: OpenGuard
+    app: Flask, settings: AuthSettings, redis_url: str, guard: CrossSiteGuard
 ) -> None:
     app.register_blueprint(LoginViews(None).blueprint())
     app.before_request(guard.check)
@@ -166,7 +164,7 @@ class KeyGuard:
     rate: RateLimitItem | None
 
     def check(self) -> Response | None:
-        """None for a request that may pass, else where its browser should go.
+        """None if the request may pass, or a redirect of its browser to the login page.
 
         Raises:
             UnauthenticatedError: it shows no valid key.
@@ -206,7 +204,7 @@ class KeyGuard:
 
 @dataclass(frozen=True)
 class AddressGuard:
-    """Lets everybody pass, but not too often from one address."""
+    """Lets every client pass, at a limited rate for each address."""
 
     limiter: Limiter
     rate: RateLimitItem
@@ -229,7 +227,7 @@ def shown_key() -> ApiKey | None:
 
 
 def sender_name() -> str:
-    """Who sent the request in work: its key, or while the service is open its address."""
+    """The sender of the request in work: its key, or without keys its address."""
     key = shown_key()
     return f"address/{client_network()}" if key is None else f"key/{key.name}"
 

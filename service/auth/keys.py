@@ -40,7 +40,7 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class ApiKey:
-    """What is known of one API key; the key itself is not.
+    """What is kept of one API key; the key itself is not.
 
     Attributes:
         digest: SHA-256 of the key, in hex.
@@ -53,7 +53,7 @@ class ApiKey:
     digest: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what could not be read back.
+        """Refuse values that could not be read back.
 
         Raises:
             InvalidRequestError: the name, a scope or the digest cannot be used.
@@ -222,7 +222,7 @@ class KeyRing:
     """The keys in one file; thread-safe; every look-up sees its latest state."""
 
     def __init__(self, path: Path) -> None:
-        """Know the keys in *path*.
+        """Read the keys in *path*.
 
         Raises:
             InvalidRequestError: it is missing or broken.

@@ -1,12 +1,12 @@
 """/login and /logout: a person shows an API key once, then a signed cookie.
 
 The cookie is signed with a secret that follows from the key's digest, so that removing
-a key ends its sessions, and all processes agree without being told anything. Only a
+a key ends its sessions, and all processes agree without talking to each other. Only a
 session that its owner ended has to be remembered, in Redis, until it would be too old.
 
-While Redis is away sessions go on, and each process knows the ends that it was told of
-itself; it tells the others when Redis is back. The other way round nobody could use the
-pages without Redis, to keep out who copied a cookie that lives for 12 hours.
+While Redis is away sessions go on: a process knows only the ends that it saw itself, and
+shares them when Redis is back. To refuse all sessions instead would close the pages, only
+to keep out a copied cookie that lives for 12 hours.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _LOCAL_PATH: Final = re.compile(r"/(?!/)[!-\[\]-~]{0,2000}")
 
 
 @dataclass(frozen=True)
-class LoginGate:
-    """What tells who may sign in."""
+class KeyLogin:
+    """What signing in works with."""
 
     ring: KeyRing
     sessions: Sessions
@@ -49,9 +49,9 @@ class LoginGate:
 
 @dataclass(frozen=True)
 class LoginViews:
-    """The views of signing in and out; without *gate* nobody needs to."""
+    """The views of signing in and out; without *login* the service is open."""
 
-    gate: LoginGate | None
+    login: KeyLogin | None
 
     def blueprint(self) -> Blueprint:
         """The routes."""
@@ -64,30 +64,30 @@ class LoginViews:
     def form(self) -> Response:
         """The page that asks for a key."""
         next_path = local_path(request.args.get("next"))
-        if self.gate is None:
+        if self.login is None:
             return redirect(next_path, 303)
         return _page(next_path, None, 200)
 
     def sign_in(self) -> Response:
-        """A session for whoever shows a key, then the page that was wanted."""
+        """Begin a session for a valid key, then show the page that was wanted."""
         request.max_content_length = MAX_BODY_BYTES
         check_session_origin()
         next_path = local_path(request.form.get("next"))
-        if self.gate is None:
+        if self.login is None:
             return redirect(next_path, 303)
-        # The key first: who shows a right one gets in, whatever others here did.
-        key = self.gate.ring.find(request.form.get("key", "").strip())
+        # The key first: a valid one opens, whatever others at this address tried.
+        key = self.login.ring.find(request.form.get("key", "").strip())
         if key is None:
-            return _refused(next_path, self.gate.limiter)
-        sessions = self.gate.sessions
+            return _refused(next_path, self.login.limiter)
+        sessions = self.login.sessions
         sessions.end(_shown_cookie())
         return _signed_in(next_path, sessions.begin(key))
 
     def sign_out(self) -> Response:
-        """No session any more, for whoever has its cookie; back to the login page."""
+        """End the session for all copies of its cookie; back to the login page."""
         check_session_origin()
-        if self.gate is not None:
-            self.gate.sessions.end(_shown_cookie())
+        if self.login is not None:
+            self.login.sessions.end(_shown_cookie())
         response = redirect(url_for("login.form"), 303)
         response.delete_cookie(
             SESSION_COOKIE, secure=request.is_secure, httponly=True, samesite="Strict"
@@ -96,7 +96,7 @@ class LoginViews:
 
 
 def local_path(text: str | None) -> str:
-    """*text* if it is a path of ours, else the first page."""
+    """*text* if it is a path of this service, else that of the first page."""
     return text if text and _LOCAL_PATH.fullmatch(text) else "/"
 
 
@@ -138,7 +138,7 @@ def _signed_in(next_path: str, cookie: str) -> Response:
 SESSION_COOKIE: Final = "kennel_session"
 SESSION_SECONDS: Final = 12 * 3600
 REDIS_SECONDS: Final = 1.0
-"""A person may wait for Redis longer than a prediction; once in each pause."""
+"""A person may wait longer for Redis than a prediction may; once in each pause."""
 
 
 class Sessions:
@@ -149,7 +149,7 @@ class Sessions:
         self._ring = ring
         self._limiter = limiter
         self._ended: dict[str, float] = {}
-        self._untold: set[str] = set()
+        self._unshared: set[str] = set()
 
     def begin(self, key: ApiKey) -> str:
         """The cookie of a person who has shown *key*."""
@@ -165,13 +165,13 @@ class Sessions:
         if found is None:
             return None
         key, session = found
-        self._tell()
+        self._share()
         if session in self._ended or self._limiter.is_marked(_mark(session)):
             return None
         return key
 
     def end(self, cookie: str) -> None:
-        """Let nobody use *cookie* any more, if it is a session's."""
+        """End the session of *cookie*, if it has one."""
         found = self._verified(cookie)
         if found is None:
             return
@@ -180,8 +180,8 @@ class Sessions:
         for old in [each for each, until in self._ended.copy().items() if until < now]:
             self._ended.pop(old, None)
         self._ended[session] = now + SESSION_SECONDS
-        self._untold.add(session)
-        self._tell()
+        self._unshared.add(session)
+        self._share()
 
     def _verified(self, cookie: str) -> tuple[ApiKey, str] | None:
         # name:id.time.signature, and names have no colons.
@@ -195,11 +195,11 @@ class Sessions:
             return None
         return key, value.decode()
 
-    def _tell(self) -> None:
-        for session in self._untold.copy():
+    def _share(self) -> None:
+        for session in self._unshared.copy():
             if not self._limiter.mark(_mark(session), SESSION_SECONDS):
                 return
-            self._untold.discard(session)
+            self._unshared.discard(session)
 
 
 def _mark(session: str) -> str:

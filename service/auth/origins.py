@@ -200,14 +200,14 @@ class Cors:
 
     @classmethod
     def of(cls, listed: Iterable[str]) -> Self:
-        """Those of CORS_ORIGINS."""
+        """The origins that are *listed* in CORS_ORIGINS."""
         entries = {*listed}
         origins = frozenset(origin for each in entries if (origin := read_origin(each)))
         return cls(origins, ANY_ORIGIN in entries)
 
     @property
     def is_on(self) -> bool:
-        """Whether there is such a page at all."""
+        """Whether any other origin is listed."""
         return self.any_origin or bool(self.origins)
 
     def allows(self, origin: str | None) -> bool:
@@ -217,7 +217,7 @@ class Cors:
         return self.any_origin or read_origin(origin) in self.origins
 
     def headers(self, origin: str | None) -> dict[str, str]:
-        """What an answer to a page of *origin* says beside `Vary: Origin`."""
+        """The CORS headers of an answer to a page of *origin*."""
         if origin is None or not self.allows(origin):
             return {}
         return {
@@ -240,7 +240,7 @@ class Cors:
         return response
 
     def add_headers(self, response: Response) -> Response:
-        """*response*, which its page may read if it is one of those."""
+        """*response* with the CORS headers for the page that sent the request."""
         response.vary.add("Origin")
         response.headers.update(self.headers(request.headers.get("Origin")))
         return response
@@ -264,7 +264,7 @@ _PROBES: Final = frozenset(
 
 @dataclass(frozen=True)
 class HostGuard:
-    """Lets requests pass that call this service by one of its *hosts*."""
+    """Refuses requests whose Host is none of *hosts*."""
 
     hosts: AllowedHosts
 
@@ -285,8 +285,8 @@ class HostGuard:
 
 
 @dataclass(frozen=True)
-class OpenGuard:
-    """Lets requests pass that come from our own pages, programs, or what *cors* lists."""
+class CrossSiteGuard:
+    """Refuses changes by pages of other sites, except those that *cors* lists."""
 
     cors: Cors
 

@@ -29,7 +29,7 @@ from service.auth.keys import render_rate
 from service.http.errors import RateLimitedError
 
 REDIS_SECONDS: Final = 0.05
-"""The longest wait for Redis: a request may lose this, and only one in each pause."""
+"""The longest wait for Redis: one request in each pause may lose that much time."""
 
 PAUSE_SECONDS: Final = 5.0
 _KEY_PREFIX: Final = "kennel:limits"
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class _AwayError(Exception):
-    """Redis is not asked now, or did not answer."""
+    """Redis did not answer, or is not asked during the pause after that."""
 
 
 class Limiter:
@@ -160,11 +160,11 @@ class Quota:
     sender: str
 
     def charge(self, cost: int) -> None:
-        """Use *cost* of it.
+        """Use *cost* of the quota.
 
         Raises:
-            InvalidRequestError: it is more than the rate ever allows at once.
-            RateLimitedError: it is more than what is left now.
+            InvalidRequestError: the rate never allows so much at once.
+            RateLimitedError: less is left now.
         """
         if cost > self.rate.amount:
             message = f"the rate is {render_rate(self.rate)}: send fewer images at once"
@@ -218,7 +218,7 @@ def charge_images(count: int) -> None:
 
 
 def add_quota_headers(response: Response) -> Response:
-    """Tell the sender of the request in work what its quota is."""
+    """Add the headers that state the quota of the request's sender."""
     quota: Quota | None = g.get("quota")
     if quota is not None:
         response.headers.update(quota.headers())

@@ -1,4 +1,4 @@
-"""What protects the service: keys, rates, proxies, hosts, patience.
+"""Settings of access: API keys, rates, proxies, hosts, origins, body timeout.
 
 Keys and rates are off by default.
 """
@@ -18,8 +18,8 @@ from service.auth.origins import read_allowed_hosts, read_cors_origins
 
 
 @dataclass(frozen=True)
-class ProtectionSettings:
-    """Settings of protection.
+class AuthSettings:
+    """Settings of access to the service.
 
     Attributes:
         api_keys_file: None: the service is open to whoever reaches it.

@@ -34,7 +34,7 @@ nothing decode to nothing, without end."""
 
 
 def register_content_encoding(app: Flask) -> None:
-    """Let *app* see bodies decoded; to be called when what counts bodies is registered."""
+    """Let *app* see bodies decoded; to be called after the concurrency limit, which counts."""
     inner = app.wsgi_app
 
     def decode(

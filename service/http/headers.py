@@ -22,7 +22,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def register_headers(app: Flask) -> None:
-    """Give every answer of *app* its headers, and close what its request spooled."""
+    """Give every answer of *app* a request id, and close the files of its request."""
     app.after_request(_add_headers)
     app.teardown_request(_close_files)
 
@@ -72,7 +72,7 @@ _STRICT_TRANSPORT_SECURITY: Final = ("Strict-Transport-Security", "max-age=31536
 
 
 def register_browser_headers(app: Flask) -> None:
-    """Give every answer of *app* these headers, where its view has not set its own."""
+    """Give every answer of *app* the headers for browsers that its view has not set."""
     # Below Flask, whose headers look for each name among all others: 45 us an answer.
     app.wsgi_app = _BrowserHeaders(app.wsgi_app)  # type: ignore[method-assign]
 

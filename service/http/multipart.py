@@ -113,7 +113,7 @@ class UploadRequest(Request):
 
 
 def shown_start(text: str) -> str:
-    """How *text*, which somebody sent, begins: enough of it to know it again."""
+    """The beginning of *text*, which a client sent: enough to recognise it."""
     return quoted(text[:40])
 
 
@@ -186,7 +186,7 @@ class _Form:
 
 
 class _Part:
-    """A field or a file; which, a part without a file name shows by its first bytes."""
+    """A field or a file; without a file name, its first bytes tell which."""
 
     def __init__(
         self,

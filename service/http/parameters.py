@@ -40,7 +40,7 @@ def describe_word(_: WordConverter) -> dict[str, Any]:
 def once_each(
     given: MultiDict[str, str], known: tuple[str, ...] | None = None
 ) -> dict[str, str]:
-    """What *given* says, each member once.
+    """The members of *given*, a query or form, each once.
 
     Raises:
         InvalidRequestError: a member is there twice, or is not one of *known*.

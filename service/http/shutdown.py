@@ -15,32 +15,32 @@ from typing import Any, Final
 
 from flask import Flask
 
-_EXTENSION: Final = "kennel.drain"
+_EXTENSION: Final = "kennel.shutdown"
 
 
 class ShutdownFlag:
-    """Whether an API is about to leave; one for gunicorn's master and its workers.
+    """Whether shutdown has begun; shared by gunicorn's master and its workers.
 
     It lives in memory that forked processes share, so that a worker that was started
     meanwhile knows it too.
     """
 
     def __init__(self) -> None:
-        """Stay, for now."""
+        """Shutdown has not begun."""
         self._begun = mmap.mmap(-1, 1)
 
     @property
     def begun(self) -> bool:
-        """Whether it is."""
+        """Whether shutdown has begun."""
         return self._begun[0] != 0
 
     def begin(self) -> None:
-        """Leave soon."""
+        """Begin the shutdown."""
         self._begun[0] = 1
 
 
-def delay_shutdown(server: Any, drain: ShutdownFlag, seconds: float) -> None:
-    """Let gunicorn's master *server* drain for *seconds* when SIGTERM tells it to stop.
+def delay_shutdown(server: Any, flag: ShutdownFlag, seconds: float) -> None:
+    """Let gunicorn's master *server* answer for *seconds* more after a SIGTERM.
 
     A second SIGTERM stops it at once, as SIGINT and SIGQUIT do.
     """
@@ -49,25 +49,25 @@ def delay_shutdown(server: Any, drain: ShutdownFlag, seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         server.signal(signal.SIGTERM, frame)
 
-    def leave(number: int, frame: FrameType | None) -> None:
+    def begin(number: int, frame: FrameType | None) -> None:
         # A worker that was forked a moment ago still has its master's handlers.
-        if drain.begun or not seconds or os.getpid() != server.pid:
+        if flag.begun or not seconds or os.getpid() != server.pid:
             stop(number, frame)
             return
-        drain.begin()
+        flag.begin()
         # Not a thread with a clock: the master still forks, and threads do not.
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     signal.signal(signal.SIGALRM, stop)
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, begin)
 
 
-def register_shutdown(app: Flask, drain: ShutdownFlag) -> None:
-    """Let *app* know of the *drain* of the server that it runs in."""
-    app.extensions[_EXTENSION] = drain
+def register_shutdown(app: Flask, flag: ShutdownFlag) -> None:
+    """Let *app* see the shutdown *flag* of the server that it runs in."""
+    app.extensions[_EXTENSION] = flag
 
 
 def is_shutting_down(app: Flask) -> bool:
-    """Whether the server of *app* is about to leave."""
-    drain: ShutdownFlag | None = app.extensions.get(_EXTENSION)
-    return drain is not None and drain.begun
+    """Whether the server of *app* is shutting down."""
+    flag: ShutdownFlag | None = app.extensions.get(_EXTENSION)
+    return flag is not None and flag.begun

@@ -2,7 +2,7 @@
 
 `receive` is called before the body is read, `admit` when its images are known: a request
 that cannot be answered in time costs no upload, and each image is charged, counted and
-held a place for.
+bounded.
 
 What an image has to wait is the images in work divided by the rate at which this process
 answers them (Little's law). If that is above the request's budget, its sender is told
@@ -11,8 +11,8 @@ rate is that of the time in which images were in work: an idle process is not a 
 The past fades, so a model server that hangs is noticed within seconds, and one that is
 back is trusted again as it answers.
 
-The folder jobs' workers hear of online traffic from a thread of its own: a request only
-looks at the clock.
+A background thread tells the workers of folder jobs about online traffic: a request only
+sets a flag.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from service.http.record import Answers, current_record
 
 @dataclass(frozen=True)
 class Reception:
-    """Where requests for models arrive; shared by all threads.
+    """Checks, charges and counts each request for a model; shared by all threads.
 
     Attributes:
-        note_traffic: called when a request for images comes, be it refused, and again
-            when its images are in work; must be quick.
-        disconnects: tells requests that their clients have gone.
+        note_traffic: called when a request for images comes, also when it is refused, and
+            again when its images are in work; must be quick.
+        disconnects: ends requests whose clients have closed their connections.
     """
 
     admission: Admission
@@ -58,7 +58,7 @@ class Reception:
     disconnects: DisconnectWatcher = field(default_factory=DisconnectWatcher)
 
     def receive(self, model: ModelRef) -> float:
-        """The seconds that the request in work, which asks *model*, may take.
+        """The seconds that the request in work, which is for *model*, may take.
 
         Raises:
             InvalidRequestError: its timeout header is no number.
@@ -74,11 +74,11 @@ class Reception:
     def admit(self, images: Sequence[bytes], timeout: float) -> Iterator[Budget]:
         """Work on *images* within *timeout* seconds from now.
 
-        How long the upload took is up to its sender's line and does not count.
+        The time of the upload does not count: it depends on the client's connection.
 
         Raises:
             RateLimitedError: the sender's quota is used up.
-            OverloadedError: there is no place for them, or they would wait too long.
+            OverloadedError: too many are in work, or they would wait too long.
             ClientGoneError: from within, where the client has closed its connection.
         """
         charge_images(len(images))
@@ -96,9 +96,9 @@ class Reception:
 def note_answer(
     card: ModelCard, images: int, prediction: Prediction | None = None
 ) -> None:
-    """Keep for metrics and the log that *card*'s version has answered *images*.
+    """Note for metrics and the log that *card*'s version has answered *images*.
 
-    With a *prediction*, its answers count in the spread that tells drift.
+    The answers of a *prediction* count in the histogram of scores, which shows drift.
     """
     record = current_record()
     record.note_answer(card.version, images)
@@ -107,7 +107,7 @@ def note_answer(
 
 
 def with_headers(response: Response, card: ModelCard, budget: Budget) -> Response:
-    """*response* with who answered, and where the time went."""
+    """*response* with the version that answered, and where the time went."""
     response.headers["X-Model-Name"] = card.name
     response.headers["X-Model-Version"] = str(card.version)
     if label := current_record().label:
@@ -117,24 +117,24 @@ def with_headers(response: Response, card: ModelCard, budget: Budget) -> Respons
 
 
 class Admission:
-    """Knows the images in work in this process; thread-safe."""
+    """The images in work in this process, and whether more may come; thread-safe."""
 
     def __init__(
         self, limit: int, changed: Callable[[int], object] = lambda _: None
     ) -> None:
         """Let in at most *limit* images at the same time, however fast they go.
 
-        *changed* is told by how many their number has grown (or, below zero, fallen).
+        *changed* is called with each change of their number, as +n or -n.
         """
         self._limit = limit
         self._changed = changed
-        self._drain = Throughput()
+        self._throughput = Throughput()
         self._apart = 0
         self._lock = threading.Lock()
 
     def is_busy(self) -> bool:
         """Whether any image is in work."""
-        return self._drain.in_work + self._apart > 0
+        return self._throughput.in_work + self._apart > 0
 
     def check_room(self, seconds: float) -> None:
         """Make sure that one more image could be answered within *seconds*.
@@ -149,11 +149,11 @@ class Admission:
     def enter(self, count: int, budget: Budget, apart: int = 0) -> Iterator[None]:
         """Work on *count* images, which should be answered within *budget*.
 
-        So many of them as are worked on *apart*, in a line of their own, say nothing of
-        how fast the others go: four that take seconds are no reason to refuse a photo.
+        The heavy ones, *apart*, have a queue of their own and do not count in the
+        throughput: four that take seconds are no reason to refuse a photo.
 
         Raises:
-            OverloadedError: they would not be, or there is no place for them.
+            OverloadedError: they would not be, or too many are in work.
             ModelTimeoutError: the budget is spent.
         """
         seconds = budget.left()
@@ -161,7 +161,7 @@ class Admission:
         with self._lock:
             now = time.monotonic()
             self._check(together, seconds, now, apart)
-            self._drain.enter(together, now)
+            self._throughput.enter(together, now)
             self._apart += apart
         self._changed(count)
         answered = True
@@ -173,24 +173,26 @@ class Admission:
         finally:
             self._changed(-count)
             with self._lock:
-                self._drain.leave(together, time.monotonic(), answered=answered)
+                self._throughput.leave(together, time.monotonic(), answered=answered)
                 self._apart -= apart
 
     def queue_seconds(self) -> float:
         """How long the images in work are likely to take; 0 if unknown."""
         with self._lock:
-            return self._drain.seconds_for(self._drain.in_work, time.monotonic())
+            return self._throughput.seconds_for(
+                self._throughput.in_work, time.monotonic()
+            )
 
     def _check(self, count: int, seconds: float, now: float, apart: int = 0) -> None:
-        in_work = self._drain.in_work
-        queue = self._drain.seconds_for(in_work, now)
+        in_work = self._throughput.in_work
+        queue = self._throughput.seconds_for(in_work, now)
         taken = in_work + self._apart
         if taken + count + apart > self._limit:
             message = f"{taken} images are in work and {self._limit} is the limit"
             raise OverloadedError(message, queue)
         if in_work == 0 or count == 0:
-            return  # somebody has to find out how fast it goes
-        if self._drain.seconds_for(in_work + count, now) > seconds:
+            return  # the first images show how fast it goes
+        if self._throughput.seconds_for(in_work + count, now) > seconds:
             message = (
                 f"{in_work} images are in work, too many for an answer within "
                 f"{seconds:.1f} s"
@@ -210,7 +212,7 @@ class Throughput:
     """
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """No image was answered yet."""
         self.in_work = 0
         self._now = 0.0
         # Exponentially fading sums, over time in work only.
@@ -224,7 +226,7 @@ class Throughput:
         self.in_work += count
 
     def leave(self, count: int, now: float, *, answered: bool) -> None:
-        """Let *count* images out of work, *answered* (be it "bad image") or given up."""
+        """Let *count* images out of work: *answered*, also as bad images, or given up."""
         self._advance(now)
         self.in_work -= count
         if answered:
@@ -236,8 +238,8 @@ class Throughput:
         if self._answered == 0 or self._seconds == 0:
             return 0.0
         if images <= MAX_BATCH_SIZE:
-            # A model server answers a batch as one: until so many were in work at a
-            # time, what one of them took says little about all of them.
+            # A model server answers a batch as one: the time of fewer images says
+            # little about the time of a full batch.
             images_seen = self._image_seconds / self._seconds
             return min(images, 2 * images_seen) * self._seconds / self._answered
         return images * self._seconds / self._answered
@@ -254,7 +256,7 @@ class Throughput:
 
 
 NOTICE_SECONDS: Final = 1.0
-"""Pause between two notices; well below the time for which one holds."""
+"""Pause between two notices; well below the time for which one is valid."""
 
 _AWAY_SECONDS: Final = 5.0
 
@@ -262,10 +264,10 @@ _log = logging.getLogger(__name__)
 
 
 class TrafficNotice:
-    """Calls *tell* once a second while there are requests; thread-safe."""
+    """Calls *tell* once a second while there are requests for images; thread-safe."""
 
     def __init__(self, tell: Callable[[], None], is_busy: Callable[[], bool]) -> None:
-        """Nothing is told, and no thread started, before the first request.
+        """Call nothing, and start no thread, before the first request.
 
         *is_busy*: whether a request is in work, which may last longer than a notice.
         """
@@ -275,7 +277,7 @@ class TrafficNotice:
         self._thread = BackgroundThread(self._run, "traffic-notice")
 
     def note(self) -> None:
-        """There is a request now; costs less than a microsecond, mostly."""
+        """A request came; usually costs less than a microsecond."""
         if not self._wanted.is_set():
             self._wanted.set()
             self._thread.start()

@@ -36,7 +36,7 @@ _IMAGE_MEMBERS: Final = ("b64", "name")
 
 
 def read_images(request: Request, max_images: int) -> list[UploadedImage]:
-    """The images of a *request* in any form that we read, at least one.
+    """The images of a *request* in any accepted form, at least one.
 
     Raises:
         InvalidRequestError: none, too many, or sent in another way.
@@ -234,14 +234,14 @@ def _empty(name: str | None) -> InvalidImageError:
 
 
 _PARTS_PER_IMAGE: Final = 64
-"""Brackets or commas: a handful belong to the form, the others may be in names."""
+"""Brackets or commas: a few are the form's, the others may be in file names."""
 
 _one_at_a_time: Final = threading.Lock()
 
 
 @dataclass(frozen=True)
 class JsonLimits:
-    """What a body may hold: so many images, and numbers beside them."""
+    """How many images a body may hold, and how many numbers beside them."""
 
     images: int
     numbers: int = 0
@@ -249,7 +249,7 @@ class JsonLimits:
 
 @contextmanager
 def json_members(body: bytes, limits: JsonLimits) -> Iterator[dict[str, Any]]:
-    """The members of the JSON object in *body*; take what you need while it lasts.
+    """The members of the JSON object in *body*, for the length of the block.
 
     Raises:
         InvalidRequestError: no JSON, no object, or too many parts.

@@ -33,7 +33,7 @@ from models.wire.config import read_model_config
 from models.wire.messages import AVAILABLE, LOADING_STATES, ModelRef, VersionStatus
 
 LOAD_FAILED: Final = "the model server's log says why"
-"""In place of its words, which hold paths and TensorFlow's sources."""
+"""Instead of its own words, which hold paths and TensorFlow's sources."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Catalog:
         self._failed: dict[str, set[str]] = {}
 
     def names(self) -> tuple[str, ...]:
-        """The models that we answer for, in the configured order."""
+        """The served models, in the configured order."""
         names = self._names()
         return names if names or self._default is None else (self._default,)
 
@@ -100,7 +100,7 @@ class Catalog:
             return None
 
     def find(self, name: str | None) -> str:
-        """*name* if we answer for it, the default for None.
+        """*name* if it is a served model, the default for None.
 
         Raises:
             NotFoundError: there is no model of that name.
@@ -139,7 +139,7 @@ class Catalog:
         try:
             card = self._client.describe(model, timeout_seconds)
         except NotFoundError as error:
-            raise self.explain(error, model, timeout_seconds) from error
+            raise self.interpret(error, model, timeout_seconds) from error
         self.assume(model, card)
         return card
 
@@ -182,8 +182,8 @@ class Catalog:
     def versions(self, name: str, timeout_seconds: float) -> list[VersionStatus]:
         """The versions of model *name*, newest first; none if the server has none.
 
-        A version that is loading says for how long this process has seen it so; why
-        one cannot be loaded is logged once, and not told.
+        A loading version says for how long this process has seen it load. The reason why
+        a version cannot be loaded is logged once, and not sent to clients.
 
         Raises:
             ModelUnavailableError, ModelContractError: as `describe`.
@@ -195,10 +195,10 @@ class Catalog:
         self._log_failures(name, versions)
         return self._timed(name, versions)
 
-    def explain(
+    def interpret(
         self, error: NotFoundError, model: ModelRef, timeout_seconds: float
     ) -> KennelError:
-        """What the model server's *error* means for a model whose name we know.
+        """What the model server's "not found" means for a model whose name we know.
 
         A server that has just started says "not found" of what it is still loading, and
         one of several of what the others have loaded before it: that is "not now", and
@@ -249,11 +249,11 @@ def _joined(message: str, reasons: str) -> str:
 
 
 LOOK_SECONDS: Final = 0.5
-"""A look at the file lets go of the interpreter's lock: not in every request."""
+"""Looking at the file releases the interpreter's lock, so not in every request."""
 
 
 class ModelNames:
-    """The known names, in order; thread-safe; now and then it looks at the file again."""
+    """The names of the served models, in order, from settings and a file; thread-safe."""
 
     def __init__(
         self,
@@ -291,7 +291,7 @@ class ModelNames:
 
 
 PROBE_SECONDS: Final = 2.0
-"""How long those who only ask whether it can be asked are kept waiting."""
+"""The longest wait of a readiness probe for the model server."""
 
 
 def available_versions(
@@ -315,7 +315,7 @@ def available_versions(
 
 
 def model_version_status(versions: Iterable[VersionStatus]) -> list[dict[str, Any]]:
-    """One entry a version; numbers are texts there, as 64 bits are in JSON."""
+    """The states of *versions* as TensorFlow Serving's REST API writes them."""
     return [
         {
             "version": str(each.version),

@@ -34,7 +34,7 @@ MAX_LARGE: Final = 4
 _LOOK_SECONDS: Final = 0.02
 
 MAX_HEAVY_WAITING: Final = 8
-"""Requests that wait to have heavy images decoded: each one holds a thread."""
+"""Requests that may wait for a heavy image: each one holds a thread."""
 
 
 class Decoder:
@@ -124,7 +124,7 @@ class Decoder:
 
 
 def is_quick(images: Sequence[bytes]) -> bool:
-    """Whether *images* is one that will not take long."""
+    """Whether *images* is a single one that does not take long."""
     return len(images) == 1 and not is_costly(images[0])
 
 
@@ -140,7 +140,7 @@ def _slot(semaphore: FifoSemaphore, budget: Budget) -> Iterator[None]:
 
 @contextmanager
 def _only_one(budget: Budget) -> Iterator[None]:
-    # Of all processes of this installation: they share the container's memory.
+    # One in all processes of this installation: they share the container's memory.
     with Path(__file__).open("rb") as stream:
         while not _is_locked(stream.fileno()):
             time.sleep(min(_LOOK_SECONDS, budget.left()))
@@ -151,11 +151,11 @@ def _is_locked(descriptor: int) -> bool:
     try:
         return try_lock(descriptor)
     except OSError:
-        return True  # a file system without locks: then there is none to wait for
+        return True  # a file system without locks: decode without waiting
 
 
 def _end(begun: Sequence[Future[Decoded] | None]) -> None:
-    # What runs by now ends soon: a quick image, or one that is killed with the budget.
+    # A running one ends soon: a quick image, or one that is killed with the budget.
     futures = [future for future in begun if future is not None]
     wait([future for future in futures if not future.cancel()])
 

@@ -116,7 +116,7 @@ def _render_heatmap(heatmap: NDArray[np.float32]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ExplanationQuery:
-    """What to explain: of which prediction, and which label (None: the best)."""
+    """Which model to ask, and which label to explain (None: the most probable)."""
 
     prediction: PredictionQuery
     label: str | None = None
@@ -142,7 +142,7 @@ class ExplanationQuery:
 
 @dataclass(frozen=True)
 class Explainer:
-    """Explains with the models that are served; shared by all threads."""
+    """Explains with the served models; shared by all threads."""
 
     client: ModelServer
     catalog: Catalog
@@ -208,4 +208,4 @@ class _ExplainAttempt:
                 left = self.budget.left()
                 return client.explain(batch, classes, model, left, cancellation)
         except NotFoundError as error:
-            raise catalog.explain(error, model, self.budget.left()) from error
+            raise catalog.interpret(error, model, self.budget.left()) from error

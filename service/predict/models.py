@@ -14,15 +14,14 @@ from service.documents.operations import documented
 from service.documents.served import LIST_MODELS, SHOW_MODEL
 from service.http.budget import Budget, read_budget
 from service.predict.catalog import Catalog, model_version_status
-from service.settings import ServiceSettings
 
 
 @dataclass(frozen=True)
 class ModelViews:
     """The views of models and what they work with."""
 
-    settings: ServiceSettings
     catalog: Catalog
+    timeout_seconds: float
 
     def blueprint(self) -> Blueprint:
         """The routes."""
@@ -50,7 +49,7 @@ class ModelViews:
         return jsonify(**model, model_version_status=model_version_status(versions))
 
     def _budget(self) -> Budget:
-        return read_budget(request.headers, self.settings.request_timeout_seconds)
+        return read_budget(request.headers, self.timeout_seconds)
 
     def _render(
         self, name: str, versions: list[VersionStatus], budget: Budget

@@ -53,7 +53,7 @@ from service.predict.bodies import (
     parse_body,
 )
 from service.predict.catalog import PROBE_SECONDS, available_versions
-from service.predict.protocols import Outputs, ProtocolClassifier, numbers
+from service.predict.views import ImageRequests, Outputs, render_numbers
 
 PLATFORM: Final = "tensorflow_savedmodel"
 STATES: Final = {
@@ -68,6 +68,21 @@ MAX_INDEX_BYTES: Final = 64 * 1024
 
 _MODEL: Final = "/models/<word:name>"
 
+LENGTH_HEADER: Final = "Inference-Header-Content-Length"
+OUTPUTS: Final = (PROBABILITIES_OUTPUT, LOGITS_OUTPUT)
+MAX_NUMBERS: Final = 2_000_000
+"""Pixels as JSON: 13 images of 224 x 224; more are cheaper in any other form."""
+
+_MEMBERS: Final = ("id", "inputs", "outputs", "parameters")
+_OTHER_EXTENSIONS: Final = ("classification", "shared_memory_region")
+"""Parameters of an output that ask for another answer; other parameters are ignored."""
+_TENSOR_MEMBERS: Final = ("name", "datatype", "shape", "data", "parameters")
+
+BYTES: Final = "BYTES"
+UINT8: Final = "UINT8"
+
+_LENGTH: Final = struct.Struct("<I")
+
 
 @dataclass(frozen=True)
 class OpenInferenceViews:
@@ -77,7 +92,7 @@ class OpenInferenceViews:
         answers_by_version: of a model: `images`, requests `succeeded` and `failed`.
     """
 
-    classifier: ProtocolClassifier
+    requests: ImageRequests
     answers_by_version: Callable[[str], Mapping[str, Mapping[str, int]]]
 
     def blueprint(self) -> Blueprint:
@@ -111,14 +126,14 @@ class OpenInferenceViews:
     @documented(SERVER_READY)
     def ready(self) -> Response:
         """The default model can be asked."""
-        catalog = self.classifier.catalog
+        catalog = self.requests.catalog
         available_versions(catalog, catalog.default_name(), self._probe_seconds())
         return jsonify(ready=True)
 
     @documented(SHOW_READY)
     def model_ready(self, name: str, version: int | None = None) -> Response:
         """One model or version can be asked."""
-        catalog = self.classifier.catalog
+        catalog = self.requests.catalog
         seconds = self._probe_seconds()
         available = available_versions(catalog, catalog.find(name), seconds)
         if version is not None and version not in available:
@@ -133,7 +148,7 @@ class OpenInferenceViews:
     @documented(SHOW_INPUTS)
     def model(self, name: str, version: int | None = None) -> Response:
         """The tensors of one model, as this service takes them."""
-        catalog, budget = self.classifier.catalog, self.classifier.budget(request)
+        catalog, budget = self.requests.catalog, self.requests.budget()
         model = ModelRef(catalog.find(name), version)
         card = catalog.describe(model, budget.left())
         available = available_versions(catalog, card.name, budget.left())
@@ -150,15 +165,15 @@ class OpenInferenceViews:
     @documented(SHOW_CONFIG)
     def config(self, name: str, version: int | None = None) -> Response:
         """The same in the words of Triton's configuration."""
-        budget = self.classifier.budget(request)
-        model = ModelRef(self.classifier.catalog.find(name), version)
-        card = self.classifier.catalog.describe(model, budget.left())
+        budget = self.requests.budget()
+        model = ModelRef(self.requests.catalog.find(name), version)
+        card = self.requests.catalog.describe(model, budget.left())
         row = len(card.labels)
         return jsonify(
             name=card.name,
             platform=PLATFORM,
             backend="tensorflow",
-            max_batch_size=self.classifier.max_images,
+            max_batch_size=self.requests.max_images,
             input=[{"name": IMAGES_INPUT, "data_type": "TYPE_STRING", "dims": [1]}],
             output=[
                 {"name": each, "data_type": "TYPE_FP32", "dims": [row]}
@@ -175,7 +190,7 @@ class OpenInferenceViews:
         if not isinstance(members, dict):
             raise InvalidRequestError("the body is not a JSON object")
         check_members(members, ("repository_name", "ready"), "the body")
-        catalog, budget = self.classifier.catalog, self.classifier.budget(request)
+        catalog, budget = self.requests.catalog, self.requests.budget()
         entries = [
             {
                 "name": name,
@@ -193,7 +208,7 @@ class OpenInferenceViews:
     @documented(SHOW_STATS)
     def stats(self, name: str, version: int | None = None) -> Response:
         """How much each version has answered since the service was started."""
-        catalog, budget = self.classifier.catalog, self.classifier.budget(request)
+        catalog, budget = self.requests.catalog, self.requests.budget()
         model = catalog.find(name)
         counts = self.answers_by_version(model)
         known = [each.version for each in catalog.versions(model, budget.left())]
@@ -211,9 +226,9 @@ class OpenInferenceViews:
     @documented(INFER)
     def infer(self, name: str, version: int | None = None) -> Response:
         """The model's outputs for the images of one request."""
-        model = ModelRef(self.classifier.catalog.find(name), version)
-        timeout = self.classifier.reception.receive(model)
-        inference = read_inference(request, self.classifier.max_images)
+        model = ModelRef(self.requests.catalog.find(name), version)
+        timeout = self.requests.reception.receive(model)
+        inference = read_inference(request, self.requests.max_images)
 
         def accept(card: ModelCard) -> None:
             if inference.size and inference.size != card.image_size:
@@ -225,26 +240,15 @@ class OpenInferenceViews:
                 )
                 raise InvalidRequestError(message)
 
-        outputs = self.classifier.classify(inference.images, model, timeout, accept)
+        outputs = self.requests.predict_all(inference.images, model, timeout, accept)
         return inference.answer(outputs)
 
     def _probe_seconds(self) -> float:
-        return min(self.classifier.budget(request).left(), PROBE_SECONDS)
+        return min(self.requests.budget().left(), PROBE_SECONDS)
 
 
 def _describe_tensor(name: str, datatype: str, *shape: int) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": list(shape)}
-
-
-LENGTH_HEADER: Final = "Inference-Header-Content-Length"
-OUTPUTS: Final = (PROBABILITIES_OUTPUT, LOGITS_OUTPUT)
-MAX_NUMBERS: Final = 2_000_000
-"""Pixels as JSON: 13 images of 224 x 224; more are cheaper in any other form."""
-
-_MEMBERS: Final = ("id", "inputs", "outputs", "parameters")
-_OTHER_EXTENSIONS: Final = ("classification", "shared_memory_region")
-"""Parameters of an output that ask for another answer; other parameters are ignored."""
-_TENSOR_MEMBERS: Final = ("name", "datatype", "shape", "data", "parameters")
 
 
 @dataclass(frozen=True)
@@ -368,7 +372,7 @@ def _tensor(name: str, values: NDArray[np.float32], binary: bool) -> dict[str, A
     tensor = {"name": name, "datatype": "FP32", "shape": list(values.shape)}
     if binary:
         return {**tensor, "parameters": {"binary_data_size": values.nbytes}}
-    return {**tensor, "data": numbers(values.ravel())}
+    return {**tensor, "data": render_numbers(values.ravel())}
 
 
 def _statistics(counts: Mapping[str, int]) -> dict[str, Any]:
@@ -379,12 +383,6 @@ def _statistics(counts: Mapping[str, int]) -> dict[str, Any]:
             "fail": {"count": counts["failed"]},
         },
     }
-
-
-BYTES: Final = "BYTES"
-UINT8: Final = "UINT8"
-
-_LENGTH: Final = struct.Struct("<I")
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ class _Attempt:
         try:
             return batcher.predict(pixels, model, self.budget, arrival)
         except NotFoundError as error:
-            raise catalog.explain(error, model, self.budget.left()) from error
+            raise catalog.interpret(error, model, self.budget.left()) from error
 
 
 def _checked(card: ModelCard, rows: Rows, prediction: Prediction) -> ImageResults:

@@ -40,17 +40,24 @@ from service.predict.bodies import (
     json_members,
 )
 from service.predict.catalog import model_version_status
-from service.predict.protocols import ProtocolClassifier, numbers
+from service.predict.views import ImageRequests, render_numbers
 
 _MODEL: Final = "/v1/models/<word:name>"
 _LABEL: Final = "/labels/<word:label>"
+
+SIGNATURES: Final = (SERVING_SIGNATURE, ENCODED_SIGNATURE)
+"""Either one: the images are decoded before the model server sees them."""
+
+_ROWS: Final = "instances"
+_COLUMNS: Final = "inputs"
+_MEMBERS: Final = ("signature_name", _ROWS, _COLUMNS)
 
 
 @dataclass(frozen=True)
 class TensorFlowServingViews:
     """The views of one protocol and what they work with."""
 
-    classifier: ProtocolClassifier
+    requests: ImageRequests
 
     def blueprint(self) -> Blueprint:
         """The routes: each view for the newest version, one by number, one by label."""
@@ -68,8 +75,8 @@ class TensorFlowServingViews:
     @documented(SHOW_STATUS)
     def status(self, name: str, **chosen: Any) -> Response:
         """The state of one version."""
-        model, budget = self._model(name, chosen), self.classifier.budget(request)
-        catalog, version = self.classifier.catalog, model.version
+        model, budget = self._model(name, chosen), self.requests.budget()
+        catalog, version = self.requests.catalog, model.version
         if model.label is not None:
             version = catalog.describe(model, budget.left()).version
         versions = catalog.versions(name, budget.left())
@@ -84,8 +91,8 @@ class TensorFlowServingViews:
     @documented(SHOW_METADATA)
     def metadata(self, name: str, **chosen: Any) -> Response:
         """The signatures of one version, as this service takes them."""
-        model, budget = self._model(name, chosen), self.classifier.budget(request)
-        card = self.classifier.catalog.describe(model, budget.left())
+        model, budget = self._model(name, chosen), self.requests.budget()
+        card = self.requests.catalog.describe(model, budget.left())
         signatures = {signature: _signature(card) for signature in SIGNATURES}
         return jsonify(
             model_spec={
@@ -100,12 +107,12 @@ class TensorFlowServingViews:
     def predict(self, name: str, **chosen: Any) -> Response:
         """The model's outputs for the images of one request."""
         model = self._model(name, chosen)
-        timeout = self.classifier.reception.receive(model)
-        instances = read_instances(request, self.classifier.max_images)
-        outputs = self.classifier.classify(instances.images, model, timeout)
+        timeout = self.requests.reception.receive(model)
+        instances = read_instances(request, self.requests.max_images)
+        outputs = self.requests.predict_all(instances.images, model, timeout)
         columns = {
-            PROBABILITIES_OUTPUT: numbers(outputs.prediction.probabilities),
-            LOGITS_OUTPUT: numbers(outputs.prediction.logits),
+            PROBABILITIES_OUTPUT: render_numbers(outputs.prediction.probabilities),
+            LOGITS_OUTPUT: render_numbers(outputs.prediction.logits),
         }
         if instances.in_columns:
             return outputs.send(jsonify(outputs=columns))
@@ -114,7 +121,7 @@ class TensorFlowServingViews:
         return outputs.send(jsonify(predictions=predictions))
 
     def _model(self, name: str, chosen: dict[str, Any]) -> ModelRef:
-        return ModelRef(self.classifier.catalog.find(name), **chosen)
+        return ModelRef(self.requests.catalog.find(name), **chosen)
 
 
 def _signature(card: ModelCard) -> dict[str, Any]:
@@ -133,14 +140,6 @@ def _tensor(dtype: str, *shape: int) -> dict[str, Any]:
         "tensor_shape": {"dim": dimensions, "unknown_rank": False},
         "name": "",
     }
-
-
-SIGNATURES: Final = (SERVING_SIGNATURE, ENCODED_SIGNATURE)
-"""Either one: the images are decoded before the model server sees them."""
-
-_ROWS: Final = "instances"
-_COLUMNS: Final = "inputs"
-_MEMBERS: Final = ("signature_name", _ROWS, _COLUMNS)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ answer another question.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,30 +18,38 @@ from numpy.typing import NDArray
 from werkzeug.datastructures import MultiDict
 
 from models.contract import ModelCard
-from models.errors import InvalidImageError, InvalidRequestError, quoted
+from models.errors import (
+    InvalidImageError,
+    InvalidRequestError,
+    ModelContractError,
+    quoted,
+)
 from models.probabilities import check_clip_bound, clip, parse_clip
 from models.wire.messages import ModelRef, Prediction
 from service.documents.operations import documented
 from service.documents.predictions import PREDICT
+from service.http.budget import Budget, read_budget
 from service.http.parameters import once_each
 from service.http.problems import STATUSES
 from service.predict.admission import Reception, note_answer, with_headers
 from service.predict.bodies import UploadedImage, read_images
 from service.predict.catalog import Catalog
-from service.predict.predictor import ImageResults
-from service.rollout.gateway import Gateway
+from service.predict.predictor import ImagePredictor, ImageResults
+
+PARAMETERS: Final = ("model", "version", "label", "clip", "top")
+
+_POSITIVE: Final = re.compile(r"[1-9][0-9]{0,17}")
+_LABEL: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True)
 class PredictionViews:
-    """The views of predictions and what they work with."""
+    """The view of predictions and what it works with."""
 
-    predictor: Gateway
-    reception: Reception
-    max_images: int
+    requests: ImageRequests
 
     def blueprint(self) -> Blueprint:
-        """The routes."""
+        """The route."""
         routes = Blueprint("predictions", __name__)
         routes.add_url_rule("/v1/predict", view_func=self.predict, methods=["POST"])
         return routes
@@ -49,19 +57,98 @@ class PredictionViews:
     @documented(PREDICT)
     def predict(self) -> Response:
         """Answer the images of one request."""
-        query = read_query(request.args, self.predictor.catalog)
-        timeout = self.reception.receive(query.model)
-        uploads = read_images(request, self.max_images)
+        query = read_query(request.args, self.requests.catalog)
+        timeout = self.requests.reception.receive(query.model)
+        uploads = read_images(request, self.requests.max_images)
         images = [upload.image for upload in uploads]
+        results, budget = self.requests.predict(
+            images, query.model, timeout, query.accept
+        )
+        response = jsonify(render_answer(results, uploads, query))
+        return with_headers(response, results.card, budget)
+
+
+@dataclass(frozen=True)
+class ImageRequests:
+    """What answers requests with images, in each protocol; shared by all threads."""
+
+    predictor: ImagePredictor
+    reception: Reception
+    max_images: int
+
+    @property
+    def catalog(self) -> Catalog:
+        """The served models."""
+        return self.predictor.catalog
+
+    def budget(self) -> Budget:
+        """The time that the request in work, which sends no images, may take from now on.
+
+        Raises:
+            InvalidRequestError: its timeout header is no number.
+        """
+        return read_budget(request.headers, self.reception.timeout_seconds)
+
+    def predict(
+        self,
+        images: Sequence[bytes],
+        model: ModelRef,
+        timeout: float,
+        accept: Callable[[ModelCard], None] = lambda _: None,
+    ) -> tuple[ImageResults, Budget]:
+        """The results for *images* within *timeout*, if *accept* lets the card pass.
+
+        Raises:
+            ModelOverloadedError: too many are in work already.
+            NotFoundError, ModelUnavailableError, ModelContractError: the model's part.
+        """
         with self.reception.admit(images, timeout) as budget:
-            answer = self.predictor.predict(images, query.model, query.accept, budget)
-        note_answer(answer.card, answer.good, answer.prediction)
-        response = jsonify(render_answer(answer, uploads, query))
-        return with_headers(response, answer.card, budget)
+            results = self.predictor.predict(images, model, accept, budget)
+        note_answer(results.card, results.good, results.prediction)
+        return results, budget
+
+    def predict_all(
+        self,
+        images: Sequence[bytes],
+        model: ModelRef,
+        timeout: float,
+        accept: Callable[[ModelCard], None] = lambda _: None,
+    ) -> Outputs:
+        """The model's outputs for *images*, of which none may be bad; else as `predict`.
+
+        Raises:
+            InvalidImageError: an image cannot be decoded; the message says which one.
+        """
+        results, budget = self.predict(images, model, timeout, accept)
+        for number, image in enumerate(results.images):
+            if isinstance(image, InvalidImageError):
+                message = f"image {number}: {image}"
+                raise InvalidImageError(message, code=image.code)
+        if results.prediction is None:
+            raise ModelContractError("no image was bad, and none was answered")
+        return Outputs(results.card, results.prediction, budget)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A model's outputs for all images of a request, and what the answer says of them."""
+
+    card: ModelCard
+    prediction: Prediction
+    budget: Budget
+
+    def send(self, response: Response) -> Response:
+        """*response* with the headers of a prediction."""
+        return with_headers(response, self.card, self.budget)
+
+
+def render_numbers(values: NDArray[np.float32]) -> Any:
+    """*values* as lists, each number with the fewest digits that give it again."""
+    return values.astype(str).astype(np.float64).tolist()
 
 
 def render_answer(
-    answer: ImageResults, uploads: Sequence[UploadedImage], query: PredictionQuery
+    results: ImageResults, uploads: Sequence[UploadedImage], query: PredictionQuery
 ) -> dict[str, Any]:
     """The JSON of an answer.
 
@@ -70,16 +157,16 @@ def render_answer(
     """
     names = [upload.name for upload in uploads]
     # An upload that was no image to begin with came out as an empty one.
-    pairs = zip(uploads, answer.images, strict=True)
+    pairs = zip(uploads, results.images, strict=True)
     images = [upload.error or image for upload, image in pairs]
     rejected = [each for each in images if isinstance(each, InvalidImageError)]
-    if answer.prediction is None:
+    if results.prediction is None:
         raise RejectedImagesError(list(zip(names, rejected, strict=True)))
-    rows = _render_rows(answer.card, answer.prediction, query)
+    rows = _render_rows(results.card, results.prediction, query)
     return {
-        "model": answer.card.name,
-        "version": answer.card.version,
-        "labels": answer.card.labels,
+        "model": results.card.name,
+        "version": results.card.version,
+        "labels": results.card.labels,
         "predictions": [
             {"name": name, **_entry(image, rows)}
             for name, image in zip(names, images, strict=True)
@@ -127,12 +214,6 @@ def _largest(raw: NDArray[np.float32], count: int) -> list[int]:
 def _number(value: np.floating) -> float:
     # The shortest digits that give the same float32: 0.95, not 0.949999988079071.
     return float(str(value))
-
-
-PARAMETERS: Final = ("model", "version", "label", "clip", "top")
-
-_POSITIVE: Final = re.compile(r"[1-9][0-9]{0,17}")
-_LABEL: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ bind = _settings.bind
 _drain = ShutdownFlag()
 
 worker_class = BoundedWorker.made_with(
-    Patience.of(_settings.protection.body_timeout_seconds), _drain
+    Patience.of(_settings.auth.body_timeout_seconds), _drain
 )
 workers = _settings.web_workers
 threads = _settings.web_threads

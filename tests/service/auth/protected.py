@@ -10,7 +10,7 @@ from flask import Flask
 from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.auth.keys import add_key, create_key, read_rate
-from service.auth.settings import ProtectionSettings
+from service.auth.settings import AuthSettings
 from service.settings import ServiceSettings
 from worker.queue import JobQueue
 
@@ -23,9 +23,9 @@ def new_key(path: Path, name: str, *scopes: str, rate: str | None = None) -> str
 
 
 def protected_app(
-    settings: ServiceSettings, client: ModelServerClient, protection: ProtectionSettings
+    settings: ServiceSettings, client: ModelServerClient, auth: AuthSettings
 ) -> Flask:
-    guarded = replace(settings, protection=protection)
+    guarded = replace(settings, auth=auth)
     queue = JobQueue(guarded.redis_url, guarded.runs_dir, guarded.input_root)
     return create_app(guarded, client, queue)
 

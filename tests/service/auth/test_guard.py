@@ -12,7 +12,7 @@ from models.errors import InvalidRequestError
 from models.wire.client import ModelServerClient
 from service.auth.guard import listed_need, need_of
 from service.auth.keys import KeyRing, remove_key
-from service.auth.settings import ProtectionSettings
+from service.auth.settings import AuthSettings
 from service.settings import ServiceSettings
 from tests.pictures import grey
 from tests.service.auth.protected import bearer, new_key, protected_app
@@ -39,8 +39,8 @@ def guarded(
     path: Path,
     secrets: dict[str, str],
 ) -> FlaskClient:
-    protection = ProtectionSettings(api_keys_file=path)
-    app = protected_app(settings, model_client, protection)
+    auth = AuthSettings(api_keys_file=path)
+    app = protected_app(settings, model_client, auth)
     app.add_url_rule("/unlisted", view_func=lambda: "secret")
     return app.test_client()
 

@@ -17,7 +17,7 @@ from service.auth.guard import NEEDS, PAGE
 from service.auth.keys import KeyRing, remove_key
 from service.auth.login import FAILED_LOGINS, Sessions, local_path
 from service.auth.rate_limits import Limiter
-from service.auth.settings import ProtectionSettings
+from service.auth.settings import AuthSettings
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.service.auth.protected import new_key, protected_app
@@ -44,8 +44,8 @@ def app(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Flask:
     monkeypatch.setitem(NEEDS, "page", PAGE)
-    protection = ProtectionSettings(api_keys_file=path, trusted_proxies=1)
-    app = protected_app(settings, model_client, protection)
+    auth = AuthSettings(api_keys_file=path, trusted_proxies=1)
+    app = protected_app(settings, model_client, auth)
     app.add_url_rule("/page", "page", lambda: "a page")
     return app
 
@@ -153,9 +153,9 @@ def test_copied_cookie_ends_with_its_session(
 ) -> None:
     if with_redis:
         settings = replace(settings, redis_url=redis_server.url)
-    protection = ProtectionSettings(api_keys_file=path)
+    auth = AuthSettings(api_keys_file=path)
     here, there = (
-        protected_app(settings, model_client, protection).test_client(use_cookies=False)
+        protected_app(settings, model_client, auth).test_client(use_cookies=False)
         for _process in range(2)
     )
     copied, other = (cookie_of(sign_in(here, secret)) for _ in range(2))

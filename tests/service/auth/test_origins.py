@@ -20,7 +20,7 @@ from service.auth.origins import (
     Cors,
     read_cors_origins,
 )
-from service.auth.settings import ProtectionSettings
+from service.auth.settings import AuthSettings
 from service.http.errors import OverloadedError
 from service.server.load_shedding import WaitingRequest, render_overload
 from service.settings import ServiceSettings
@@ -79,10 +79,10 @@ def client(shared_client: FlaskClient) -> FlaskClient:
 def protected(
     settings: ServiceSettings, model_client: ModelServerClient
 ) -> Callable[..., FlaskClient]:
-    """A client of the API with the given settings of protection."""
+    """A client of the API with the given settings of access."""
 
-    def build(**protection: Any) -> FlaskClient:
-        limits = ProtectionSettings(**protection)
+    def build(**auth: Any) -> FlaskClient:
+        limits = AuthSettings(**auth)
         return protected_app(settings, model_client, limits).test_client()
 
     return build
@@ -227,7 +227,7 @@ def test_hosts_are_read_from_the_environment() -> None:
 
     settings = ServiceSettings.from_env(env)
 
-    allowed = settings.protection.allowed_hosts
+    allowed = settings.auth.allowed_hosts
     assert allowed == ("kennel.example.com", "2001:db8::1", ".lan")
 
 
@@ -253,8 +253,8 @@ Build = Callable[..., FlaskClient]
 
 @pytest.fixture
 def build(settings: ServiceSettings, model_client: ModelServerClient) -> Build:
-    def make(*origins: str, **protection: Any) -> FlaskClient:
-        limits = ProtectionSettings(cors_origins=origins, **protection)
+    def make(*origins: str, **auth: Any) -> FlaskClient:
+        limits = AuthSettings(cors_origins=origins, **auth)
         return protected_app(settings, model_client, limits).test_client()
 
     return make
@@ -452,7 +452,7 @@ def test_origins_are_read_as_browsers_write_them() -> None:
     settings = ServiceSettings.from_env({"CORS_ORIGINS": listed})
 
     expected = (APP, "http://[::1]:3000", "capacitor://localhost")
-    assert settings.protection.cors_origins == expected
+    assert settings.auth.cors_origins == expected
 
 
 def test_every_documented_header_may_be_sent_and_read(client: FlaskClient) -> None:

@@ -18,7 +18,7 @@ from models.wire.client import ModelServerClient
 from service.auth import rate_limits
 from service.auth.keys import read_rate
 from service.auth.rate_limits import Limiter
-from service.auth.settings import ProtectionSettings
+from service.auth.settings import AuthSettings
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.pictures import grey
@@ -44,7 +44,7 @@ def with_redis(
 def open_app(
     settings: ServiceSettings, client: ModelServerClient, proxies: int = 0
 ) -> Flask:
-    limits = ProtectionSettings(anonymous_rate_limit=HOURLY, trusted_proxies=proxies)
+    limits = AuthSettings(anonymous_rate_limit=HOURLY, trusted_proxies=proxies)
     return protected_app(settings, client, limits)
 
 
@@ -90,8 +90,8 @@ def test_keys_have_their_own_rates(
     path = tmp_path / "keys"
     narrow = bearer(new_key(path, "narrow", "predict", rate="2/day"))
     usual = bearer(new_key(path, "usual", "predict"))
-    protection = ProtectionSettings(api_keys_file=path, rate_limit=HOURLY)
-    client = protected_app(with_redis, model_client, protection).test_client()
+    auth = AuthSettings(api_keys_file=path, rate_limit=HOURLY)
+    client = protected_app(with_redis, model_client, auth).test_client()
 
     answers = [client.get("/v1/models", headers=narrow) for _ in range(3)]
     other = client.get("/v1/models", headers=usual)
@@ -195,8 +195,8 @@ def test_malformed_value_names_its_variable(variable: str, text: str) -> None:
 def test_values_are_read() -> None:
     env = {"API_KEYS_FILE": "/etc/kennel/keys", "RATE_LIMIT": "600/minute"}
 
-    protection = ServiceSettings.from_env(env).protection
+    auth = ServiceSettings.from_env(env).auth
 
-    assert protection.api_keys_file == Path("/etc/kennel/keys")
-    assert str(protection.rate_limit) == "600 per 1 minute"
-    assert protection.anonymous_rate_limit is None
+    assert auth.api_keys_file == Path("/etc/kennel/keys")
+    assert str(auth.rate_limit) == "600 per 1 minute"
+    assert auth.anonymous_rate_limit is None

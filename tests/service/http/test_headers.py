@@ -7,7 +7,7 @@ from flask import Flask, Response
 from flask.testing import FlaskClient
 
 from models.wire.client import ModelServerClient
-from service.auth.settings import ProtectionSettings
+from service.auth.settings import AuthSettings
 from service.settings import ServiceSettings
 from tests.service.auth.protected import protected_app
 
@@ -38,7 +38,7 @@ def test_view_may_state_its_own_policy(app: Flask) -> None:
 def test_https_is_asked_for_once_it_was_used(
     settings: ServiceSettings, model_client: ModelServerClient
 ) -> None:
-    behind_tls = ProtectionSettings(trusted_proxies=1)
+    behind_tls = AuthSettings(trusted_proxies=1)
     client = protected_app(settings, model_client, behind_tls).test_client()
 
     headers = client.get("/livez", headers={"X-Forwarded-Proto": "https"}).headers

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.auth.keys import create_key, find_key, replace_key
-from service.auth.settings import ProtectionSettings
+from service.auth.settings import AuthSettings
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.finished_runs import finish_run
@@ -467,7 +467,7 @@ def site(
         for name, scope in (("ann", "jobs"), ("bob", "jobs"), ("ops", "admin"))
     }
     guarded, unguarded = (
-        protected_app(settings, model_client, ProtectionSettings(api_keys_file=path))
+        protected_app(settings, model_client, AuthSettings(api_keys_file=path))
         for path in (keys, None)
     )
     return Site(

@@ -201,7 +201,9 @@ def catalog(model_client: ModelServerClient, clock: Clock) -> Catalog:
 def models(settings: ServiceSettings, catalog: Catalog) -> FlaskClient:
     """The API's views of models, by the test's clock."""
     app = bare_app(settings)
-    app.register_blueprint(ModelViews(settings, catalog).blueprint())
+    app.register_blueprint(
+        ModelViews(catalog, settings.request_timeout_seconds).blueprint()
+    )
     return app.test_client()
 
 
