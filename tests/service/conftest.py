@@ -115,7 +115,23 @@ def jobs_client(
 
 
 @pytest.fixture(scope="module")
-def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+def shared_model() -> Iterator[ServedModel]:
+    """The model behind `shared_client`."""
+    with ServedModel() as server:
+        yield server
+
+
+@pytest.fixture
+def failing_model(shared_model: ServedModel) -> Iterator[ServedModel]:
+    """The same, for a test that lets it fail; it works again afterwards."""
+    yield shared_model
+    shared_model.failure = None
+
+
+@pytest.fixture(scope="module")
+def shared_client(
+    tmp_path_factory: pytest.TempPathFactory, shared_model: ServedModel
+) -> Iterator[FlaskClient]:
     """A client that a module's tests share, for requests that change nothing.
 
     There is a Redis, and a folder "test" of one photo.
@@ -124,13 +140,14 @@ def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskCli
     redis = RedisServer(folder)
     redis.start()
     write_folder(folder / "data" / "test", 1)
-    with ServedModel() as served, ModelServerClient(served.target) as model_client:
+    with ModelServerClient(shared_model.target) as model_client:
         settings = ServiceSettings(
-            model_server=served.target,
+            model_server=shared_model.target,
             model_names=("pets",),
             models_dir=folder / "models",
             runs_dir=folder / "runs",
             input_root=folder / "data",
+            max_request_bytes=1024 * 1024,
         )
         queue = JobQueue(redis.url, settings.runs_dir, settings.input_root)
         yield create_app(settings, model_client, queue).test_client()

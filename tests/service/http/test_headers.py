@@ -13,8 +13,8 @@ from tests.service.auth.protected import protected_app
 
 
 @pytest.mark.parametrize("path", ["/livez", "/nothing", "/v1/jobs/x", "/login"])
-def test_every_answer_is_strict(client: FlaskClient, path: str) -> None:
-    headers = client.get(path).headers
+def test_every_answer_is_strict(shared_client: FlaskClient, path: str) -> None:
+    headers = shared_client.get(path).headers
 
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]

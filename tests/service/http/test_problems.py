@@ -36,30 +36,31 @@ def _told(text: str) -> list[str]:
     return [found[0] for found in INSIDE.finditer(text)]
 
 
-def test_the_api_describes_itself_without_settings(client: FlaskClient) -> None:
+def test_the_api_describes_itself_without_settings(shared_client: FlaskClient) -> None:
     # Examples show the address of a client's own service.
-    text = client.get("/openapi.json").text.replace("http://127.0.0.1:8000", "")
+    text = shared_client.get("/openapi.json").text.replace("http://127.0.0.1:8000", "")
 
     assert _told(text) == []
 
 
 @pytest.mark.parametrize("failure", [code for code in grpc.StatusCode if code.value[0]])
 def test_failures_of_the_model_server_are_logged_not_told(
-    client: FlaskClient,
-    served: ServedModel,
+    shared_client: FlaskClient,
+    failing_model: ServedModel,
     failure: grpc.StatusCode,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    post_image(client, grey(9))
-    served.failure = failure
+    post_image(shared_client, grey(9))
+    failing_model.failure = failure
+    instance = {"b64": "aGk="}
 
     answers = [
-        post_image(client, grey(9)),
-        client.post("/v1/explain", data=grey(9), content_type="image/png"),
-        client.post("/v1/models/pets:predict", json={"instances": []}),
-        client.post("/v1/models/pets:predict", json={"instances": [{"b64": "aGk="}]}),
-        client.get("/v2/models/pets/ready"),
-        *map(client.get, PAGES),
+        post_image(shared_client, grey(9)),
+        shared_client.post("/v1/explain", data=grey(9), content_type="image/png"),
+        shared_client.post("/v1/models/pets:predict", json={"instances": []}),
+        shared_client.post("/v1/models/pets:predict", json={"instances": [instance]}),
+        shared_client.get("/v2/models/pets/ready"),
+        *map(shared_client.get, PAGES),
     ]
 
     for answer in answers:
@@ -90,12 +91,12 @@ def test_what_is_away_is_not_named(
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_folders_are_refused_without_settings(
-    jobs_client: FlaskClient, folder: str
+    shared_client: FlaskClient, folder: str
 ) -> None:
     answers = [
-        jobs_client.post("/v1/jobs", json={"input": folder}),
-        jobs_client.post("/v1/jobs", json={"input": "a", "manifest": folder}),
-        jobs_client.post("/v1/jobs", json={"manifest": None}),
+        shared_client.post("/v1/jobs", json={"input": folder}),
+        shared_client.post("/v1/jobs", json={"input": "a", "manifest": folder}),
+        shared_client.post("/v1/jobs", json={"manifest": None}),
     ]
 
     for answer in answers:
@@ -108,17 +109,17 @@ def test_folders_are_refused_without_settings(
     [b"", b"\0\0\x01\x02\x03garbage", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"<svg/>"],
 )
 def test_files_are_refused_without_pythons_words(
-    client: FlaskClient, content: bytes
+    shared_client: FlaskClient, content: bytes
 ) -> None:
-    assert _told(post_image(client, content).text) == []
+    assert _told(post_image(shared_client, content).text) == []
 
 
 @pytest.mark.parametrize(
     "body",
     [{"model": None, "input": None}, [None, True], {"input": {"a": [None]}}],
 )
-def test_json_is_quoted_as_json(client: FlaskClient, body: object) -> None:
-    answer = client.post("/v1/jobs", json=body)
+def test_json_is_quoted_as_json(shared_client: FlaskClient, body: object) -> None:
+    answer = shared_client.post("/v1/jobs", json=body)
 
     assert answer.status_code == 422
     assert _told(answer.text) == []
@@ -137,9 +138,9 @@ def test_json_is_quoted_as_json(client: FlaskClient, body: object) -> None:
 )
 @pytest.mark.parametrize("path", ["/v1/predict", "/v2/models/pets/infer"])
 def test_json_is_refused_without_pythons_words(
-    client: FlaskClient, path: str, body: bytes, told: str
+    shared_client: FlaskClient, path: str, body: bytes, told: str
 ) -> None:
-    answer = client.post(path, data=body, content_type="application/json")
+    answer = shared_client.post(path, data=body, content_type="application/json")
 
     assert answer.status_code == 400
     assert told in answer.get_json()["detail"]
@@ -428,8 +429,8 @@ def test_options_lists_the_methods(app: Flask, client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/livez", "/v1/models", "/openapi.json", "/docs"])
-def test_head_is_get_without_the_body(client: FlaskClient, path: str) -> None:
-    with client.get(path) as get, client.head(path) as head:
+def test_head_is_get_without_the_body(shared_client: FlaskClient, path: str) -> None:
+    with shared_client.get(path) as get, shared_client.head(path) as head:
         assert (head.status_code, head.data) == (get.status_code, b"")
         assert head.headers["Content-Length"] == get.headers["Content-Length"]
         assert head.content_type == get.content_type
@@ -439,8 +440,10 @@ def test_head_is_get_without_the_body(client: FlaskClient, path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/nothing", "/v1", "/v1/models/", "/v2/", "/v1/models/a/b"]
 )
-def test_unknown_path_is_not_found(client: FlaskClient, method: str, path: str) -> None:
-    response = client.open(path, method=method)
+def test_unknown_path_is_not_found(
+    shared_client: FlaskClient, method: str, path: str
+) -> None:
+    response = shared_client.open(path, method=method)
 
     assert response.status_code == 404
     assert response.content_type == "application/problem+json"

@@ -22,24 +22,24 @@ def post_json(client: FlaskClient, *images: Any, query: str = "") -> TestRespons
     return client.post(f"/v1/predict{query}", json={"images": images})
 
 
-def test_answers_are_those_for_files(client: FlaskClient) -> None:
+def test_answers_are_those_for_files(shared_client: FlaskClient) -> None:
     images = [noise(1), grey(51), noise(2)]
-    files = post_images(client, images, "?clip=0.9").get_json()
+    files = post_images(shared_client, images, "?clip=0.9").get_json()
 
     named = [
         {"name": f"{number}.png", "b64": text(image)}
         for number, image in enumerate(images)
     ]
-    assert post_json(client, *named, query="?clip=0.9").get_json() == files
+    assert post_json(shared_client, *named, query="?clip=0.9").get_json() == files
 
 
-def test_image_may_be_a_bare_text(client: FlaskClient) -> None:
-    [entry] = post_json(client, text(grey(255))).get_json()["predictions"]
+def test_image_may_be_a_bare_text(shared_client: FlaskClient) -> None:
+    [entry] = post_json(shared_client, text(grey(255))).get_json()["predictions"]
 
     assert (entry["name"], entry["label"]) == (None, "dog")
 
 
-def test_bad_text_is_an_error_beside_the_answers(client: FlaskClient) -> None:
+def test_bad_text_is_an_error_beside_the_answers(shared_client: FlaskClient) -> None:
     texts = [
         "no base64!",
         text(grey(255)),
@@ -48,7 +48,7 @@ def test_bad_text_is_an_error_beside_the_answers(client: FlaskClient) -> None:
         "data:image/png;base64,",
     ]
 
-    entries = post_json(client, *texts).get_json()["predictions"]
+    entries = post_json(shared_client, *texts).get_json()["predictions"]
 
     assert entries[1]["label"] == "dog"
     assert [entry.get("error", {}).get("code") for entry in entries] == [
@@ -60,8 +60,8 @@ def test_bad_text_is_an_error_beside_the_answers(client: FlaskClient) -> None:
     ]
 
 
-def test_nothing_but_bad_texts_is_refused(client: FlaskClient) -> None:
-    response = post_json(client, {"name": "a.png", "b64": "?"}, "é")
+def test_nothing_but_bad_texts_is_refused(shared_client: FlaskClient) -> None:
+    response = post_json(shared_client, {"name": "a.png", "b64": "?"}, "é")
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (422, "invalid_base64")
@@ -89,10 +89,10 @@ BODIES: dict[str, tuple[Any, int, str]] = {
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_body_is_refused(client: FlaskClient, case: str) -> None:
+def test_body_is_refused(shared_client: FlaskClient, case: str) -> None:
     body, status, code = BODIES[case]
 
-    response = client.post("/v1/predict", json=body)
+    response = shared_client.post("/v1/predict", json=body)
 
     assert (response.status_code, response.get_json()["code"]) == (status, code)
 
@@ -100,16 +100,20 @@ def test_body_is_refused(client: FlaskClient, case: str) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff", b"[" * 4000, b"1" * 5000], ids=repr
 )
-def test_body_is_no_json(client: FlaskClient, body: bytes) -> None:
-    response = client.post("/v1/predict", data=body, content_type="application/json")
+def test_body_is_no_json(shared_client: FlaskClient, body: bytes) -> None:
+    response = shared_client.post(
+        "/v1/predict", data=body, content_type="application/json"
+    )
 
     assert (response.status_code, response.get_json()["code"]) == (400, "bad_request")
 
 
-def test_names_come_back_as_they_were(client: FlaskClient) -> None:
+def test_names_come_back_as_they_were(shared_client: FlaskClient) -> None:
     name = 'Ré,x[1]{2}"\\.jpg\ud800'
     body = json.dumps({"images": [{"name": name, "b64": text(grey(9))}]})
 
-    response = client.post("/v1/predict", data=body, content_type="application/json")
+    response = shared_client.post(
+        "/v1/predict", data=body, content_type="application/json"
+    )
 
     assert response.get_json()["predictions"][0]["name"] == name

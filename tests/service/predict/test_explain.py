@@ -29,10 +29,10 @@ def explain(client: FlaskClient, query: str = "", **options: Any) -> TestRespons
     return post_image(client, image, query, path="/v1/explain", **options)
 
 
-def test_answer_has_the_documented_form(client: FlaskClient) -> None:
+def test_answer_has_the_documented_form(shared_client: FlaskClient) -> None:
     hot, cold = 1.0, 0.0
 
-    assert explain(client).get_json() == {
+    assert explain(shared_client).get_json() == {
         "model": "pets",
         "version": 1,
         "labels": ["cat", "dog"],
@@ -52,16 +52,18 @@ def test_answer_has_the_documented_form(client: FlaskClient) -> None:
     }
 
 
-def test_class_and_clip_are_what_was_asked_for(client: FlaskClient) -> None:
-    answer = explain(client, "?class=dog&clip=0.7&model=pets").get_json()
+def test_class_and_clip_are_what_was_asked_for(shared_client: FlaskClient) -> None:
+    answer = explain(shared_client, "?class=dog&clip=0.7&model=pets").get_json()
 
     assert answer["explained"] == "dog"
     assert answer["prediction"]["label"] == "cat"
     assert answer["prediction"]["probabilities"] == {"cat": 0.7, "dog": 0.3}
 
 
-def test_headers_say_who_answered_and_where_time_went(client: FlaskClient) -> None:
-    headers = explain(client).headers
+def test_headers_say_who_answered_and_where_time_went(
+    shared_client: FlaskClient,
+) -> None:
+    headers = explain(shared_client).headers
 
     assert (headers["X-Model-Name"], headers["X-Model-Version"]) == ("pets", "1")
     assert "decode;dur=" in headers["Server-Timing"]
@@ -78,23 +80,23 @@ def test_headers_say_who_answered_and_where_time_went(client: FlaskClient) -> No
     ],
 )
 def test_what_cannot_be_explained_is_named(
-    client: FlaskClient, query: str, status: int, complaint: str
+    shared_client: FlaskClient, query: str, status: int, complaint: str
 ) -> None:
-    response = explain(client, query)
+    response = explain(shared_client, query)
 
     assert response.status_code == status
     assert complaint in response.get_json()["detail"]
 
 
-def test_image_that_cannot_be_decoded_is_refused(client: FlaskClient) -> None:
-    response = explain(client, image=b"text")
+def test_image_that_cannot_be_decoded_is_refused(shared_client: FlaskClient) -> None:
+    response = explain(shared_client, image=b"text")
 
     assert response.status_code == 422
     assert response.get_json()["errors"][0]["code"] == "unsupported_image"
 
 
-def test_text_that_is_no_base64_is_named(client: FlaskClient) -> None:
-    response = client.post("/v1/explain", json={"images": ["no base64!"]})
+def test_text_that_is_no_base64_is_named(shared_client: FlaskClient) -> None:
+    response = shared_client.post("/v1/explain", json={"images": ["no base64!"]})
 
     assert response.status_code == 422
     assert response.get_json()["code"] == "invalid_base64"

@@ -45,10 +45,12 @@ def pack(*images: bytes) -> bytes:
     return b"".join(struct.pack("<I", len(image)) + image for image in images)
 
 
-def test_encoded_images_are_answered_by_both_outputs(client: FlaskClient) -> None:
+def test_encoded_images_are_answered_by_both_outputs(
+    shared_client: FlaskClient,
+) -> None:
     images = tensor("BYTES", 2, data=[b64(grey(255)), b64(grey(51))])
 
-    response = infer(client, images, id="42")
+    response = infer(shared_client, images, id="42")
 
     answer = response.get_json()
     probabilities, logits = answer.pop("outputs")
@@ -63,15 +65,17 @@ def test_encoded_images_are_answered_by_both_outputs(client: FlaskClient) -> Non
     assert response.headers["X-Model-Version"] == "1"
 
 
-def test_pixels_are_the_same_as_the_file_they_came_from(client: FlaskClient) -> None:
+def test_pixels_are_the_same_as_the_file_they_came_from(
+    shared_client: FlaskClient,
+) -> None:
     photo = noise(7)
     pixels = decode_image(photo, (32, 32))
-    raw = post_image(client, photo).get_json()["predictions"][0]["raw"]
+    raw = post_image(shared_client, photo).get_json()["predictions"][0]["raw"]
 
     shape = (1, *pixels.shape)
     flat = pixels.ravel().tolist()
-    as_json = infer(client, tensor("UINT8", *shape, data=flat))
-    as_bytes = infer_binary(client, tensor("UINT8", *shape), pixels.tobytes())
+    as_json = infer(shared_client, tensor("UINT8", *shape, data=flat))
+    as_bytes = infer_binary(shared_client, tensor("UINT8", *shape), pixels.tobytes())
 
     for response in (as_json, as_bytes):
         assert response.get_json()["outputs"][0]["data"] == list(raw.values())
@@ -84,9 +88,9 @@ def test_bmp_holds_exactly_its_pixels(size: tuple[int, int]) -> None:
     assert (decode_image(encode_bmp(pixels), size) == pixels).all()
 
 
-def test_bytes_in_and_bytes_out(client: FlaskClient) -> None:
+def test_bytes_in_and_bytes_out(shared_client: FlaskClient) -> None:
     response = infer_binary(
-        client,
+        shared_client,
         tensor("BYTES", 2, 1),
         pack(grey(255), grey(51)),
         parameters={"binary_data_output": True},
@@ -100,11 +104,11 @@ def test_bytes_in_and_bytes_out(client: FlaskClient) -> None:
     assert values[0] == pytest.approx(np.array([[0, 1], [0.8, 0.2]]))
 
 
-def test_only_the_outputs_that_were_asked_for(client: FlaskClient) -> None:
+def test_only_the_outputs_that_were_asked_for(shared_client: FlaskClient) -> None:
     images = tensor("BYTES", 1, data=[b64(grey(9))])
     outputs = [{"name": "logits"}]
 
-    answer = infer(client, images, outputs=outputs).get_json()
+    answer = infer(shared_client, images, outputs=outputs).get_json()
 
     assert [each["name"] for each in answer["outputs"]] == ["logits"]
 
@@ -146,21 +150,25 @@ def test_input_is_refused_before_the_model_server(
     assert served.batches == []
 
 
-def test_pixels_of_another_size_are_told_the_models(client: FlaskClient) -> None:
+def test_pixels_of_another_size_are_told_the_models(shared_client: FlaskClient) -> None:
     inputs = [tensor("UINT8", 1, 16, 8, 3, data=[0] * 384)]
 
-    detail = client.post(INFER, json={"inputs": inputs}).get_json()["detail"]
+    detail = shared_client.post(INFER, json={"inputs": inputs}).get_json()["detail"]
 
     assert "images of 16 x 8 pixels (height x width), the model takes 32 x 32" in detail
 
 
-def test_data_may_be_nested_as_the_shape_is(client: FlaskClient) -> None:
+def test_data_may_be_nested_as_the_shape_is(shared_client: FlaskClient) -> None:
     pixels = decode_image(noise(7), (32, 32))
     shape = (2, 32, 32, 3)
 
-    flat = infer(client, tensor("UINT8", *shape, data=pixels.ravel().tolist() * 2))
-    nested = infer(client, tensor("UINT8", *shape, data=[pixels.tolist()] * 2))
-    texts = infer(client, tensor("BYTES", 2, 1, data=[[b64(grey(9))], [b64(grey(8))]]))
+    flat = infer(
+        shared_client, tensor("UINT8", *shape, data=pixels.ravel().tolist() * 2)
+    )
+    nested = infer(shared_client, tensor("UINT8", *shape, data=[pixels.tolist()] * 2))
+    texts = infer(
+        shared_client, tensor("BYTES", 2, 1, data=[[b64(grey(9))], [b64(grey(8))]])
+    )
 
     assert nested.status_code == texts.status_code == 200
     assert nested.get_json()["outputs"] == flat.get_json()["outputs"]
@@ -189,12 +197,12 @@ RAGGED: dict[str, tuple[list[int], Any, str]] = {
 
 @pytest.mark.parametrize("case", RAGGED)
 def test_data_that_do_not_fit_the_shape_are_refused_by_where(
-    client: FlaskClient, case: str
+    shared_client: FlaskClient, case: str
 ) -> None:
     shape, data, reason = RAGGED[case]
     datatype = "UINT8" if len(shape) == 4 else "BYTES"
 
-    response = infer(client, tensor(datatype, *shape, data=data))
+    response = infer(shared_client, tensor(datatype, *shape, data=data))
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (422, "invalid_parameter")
@@ -224,9 +232,9 @@ def test_configuration_and_statistics_tell_what_is_true(
 
 @pytest.mark.parametrize("what", ["config", "stats", "ready", "infer"])
 def test_unknown_model_and_version_are_not_found(
-    client: FlaskClient, what: str
+    shared_client: FlaskClient, what: str
 ) -> None:
-    send = client.post if what == "infer" else client.get
+    send = shared_client.post if what == "infer" else shared_client.get
     options = {"json": {"inputs": [tensor("BYTES", 1, data=[b64(grey(9))])]}}
     given: Any = options if what == "infer" else {}
 
@@ -268,22 +276,22 @@ def test_index_lists_versions_with_their_states(
     ],
     ids=str,
 )
-def test_member_is_refused(client: FlaskClient, members: dict[str, Any]) -> None:
-    response = infer(client, tensor("BYTES", 1, data=[b64(grey(9))]), **members)
+def test_member_is_refused(shared_client: FlaskClient, members: dict[str, Any]) -> None:
+    response = infer(shared_client, tensor("BYTES", 1, data=[b64(grey(9))]), **members)
 
     assert response.get_json()["code"] == "invalid_parameter"
 
 
 @pytest.mark.parametrize("packed", [pack(b"ab")[:-1], b"\x00", pack(b"a") + b"\x01"])
-def test_cut_off_bytes_are_refused(client: FlaskClient, packed: bytes) -> None:
-    response = infer_binary(client, tensor("BYTES", 1), packed)
+def test_cut_off_bytes_are_refused(shared_client: FlaskClient, packed: bytes) -> None:
+    response = infer_binary(shared_client, tensor("BYTES", 1), packed)
 
     assert response.get_json()["code"] == "invalid_parameter"
 
 
 @pytest.mark.parametrize("length", ["-1", "9999", "x"])
-def test_impossible_length_is_refused(client: FlaskClient, length: str) -> None:
-    response = client.post(INFER, data=b"{}", headers={HEADER: length})
+def test_impossible_length_is_refused(shared_client: FlaskClient, length: str) -> None:
+    response = shared_client.post(INFER, data=b"{}", headers={HEADER: length})
 
     assert response.get_json()["code"] == "invalid_parameter"
 

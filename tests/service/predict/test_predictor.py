@@ -269,21 +269,33 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize(
+every_failure = pytest.mark.parametrize(
     "failure",
-    [code for code in Code if code is not Code.OK],
+    [code for code in grpc.StatusCode if code.value[0]],
     ids=lambda code: code.name,
 )
-@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+
+
+@every_failure
 def test_every_failure_has_its_status(
-    client: FlaskClient, served: ServedModel, failure: grpc.StatusCode, warm: bool
+    shared_client: FlaskClient, failing_model: ServedModel, failure: grpc.StatusCode
 ) -> None:
-    if warm:
-        post_image(client, grey(9))
+    post_image(shared_client, grey(9))
+    failing_model.failure = failure
+
+    check_failure(post_image(shared_client, grey(9)), failure)
+
+
+@every_failure
+def test_every_failure_of_the_first_call_has_its_status(
+    client: FlaskClient, served: ServedModel, failure: grpc.StatusCode
+) -> None:
     served.failure = failure
 
-    response = post_image(client, grey(9))
+    check_failure(post_image(client, grey(9)), failure)
 
+
+def check_failure(response: TestResponse, failure: grpc.StatusCode) -> None:
     status, code = FAILURES.get(failure, (502, "bad_upstream_reply"))
     assert (response.status_code, response.get_json()["code"]) == (status, code)
     assert ("Retry-After" in response.headers) == (status in {503, 504})

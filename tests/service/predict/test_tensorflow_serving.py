@@ -27,11 +27,13 @@ def ask(client: FlaskClient, path: str = PREDICT, **body: Any) -> TestResponse:
     return client.post(path, data=json.dumps(body), content_type=kind)
 
 
-def test_rows_are_the_models_own_outputs(client: FlaskClient) -> None:
+def test_rows_are_the_models_own_outputs(shared_client: FlaskClient) -> None:
     images = [noise(1), grey(255)]
-    files = post_images(client, images).get_json()["predictions"]
+    files = post_images(shared_client, images).get_json()["predictions"]
 
-    response = ask(client, instances=[b64(images[0]), {"images": b64(images[1])}])
+    response = ask(
+        shared_client, instances=[b64(images[0]), {"images": b64(images[1])}]
+    )
 
     rows = response.get_json()["predictions"]
     assert [row["probabilities"] for row in rows] == [
@@ -43,10 +45,12 @@ def test_rows_are_the_models_own_outputs(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_columns_are_answered_by_columns(client: FlaskClient, named: bool) -> None:
+def test_columns_are_answered_by_columns(
+    shared_client: FlaskClient, named: bool
+) -> None:
     images = [b64(grey(255)), b64(grey(0))]
 
-    body = ask(client, inputs={"images": images} if named else images).get_json()
+    body = ask(shared_client, inputs={"images": images} if named else images).get_json()
 
     assert body["outputs"]["probabilities"] == [[0.0, 1.0], [1.0, 0.0]]
     assert list(body["outputs"]) == ["probabilities", "logits"]
@@ -97,18 +101,18 @@ BODIES: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_body_is_refused(client: FlaskClient, case: str) -> None:
+def test_body_is_refused(shared_client: FlaskClient, case: str) -> None:
     body, status, code = BODIES[case]
 
-    response = ask(client, **body)
+    response = ask(shared_client, **body)
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (status, code)
     assert problem["error"] == problem["detail"]
 
 
-def test_bad_image_is_named(client: FlaskClient) -> None:
-    response = ask(client, instances=[b64(grey(9)), b64(noise(1)[:-400])])
+def test_bad_image_is_named(shared_client: FlaskClient) -> None:
+    response = ask(shared_client, instances=[b64(grey(9)), b64(noise(1)[:-400])])
 
     assert "image 1" in response.get_json()["error"]
 
@@ -143,8 +147,8 @@ def test_status_of_one_version(
     }
 
 
-def test_metadata_asks_for_encoded_images(client: FlaskClient) -> None:
-    metadata = client.get("/v1/models/pets/metadata").get_json()
+def test_metadata_asks_for_encoded_images(shared_client: FlaskClient) -> None:
+    metadata = shared_client.get("/v1/models/pets/metadata").get_json()
 
     signatures = metadata["metadata"]["signature_def"]["signature_def"]
     inputs = signatures["serving_default"]["inputs"]
@@ -173,11 +177,11 @@ PATHS = {
 
 
 @pytest.mark.parametrize("asked", PATHS, ids=" ".join)
-def test_path_is_refused(client: FlaskClient, asked: tuple[str, str]) -> None:
+def test_path_is_refused(shared_client: FlaskClient, asked: tuple[str, str]) -> None:
     method, path = asked
     body = json.dumps({"instances": [b64(grey(9))]})
 
-    response = client.open(path, method=method, data=body)
+    response = shared_client.open(path, method=method, data=body)
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == PATHS[asked]

@@ -39,8 +39,8 @@ from worker.sources.source import list_photos
 LEVELS = [(number * 37) % 256 for number in range(64)]
 
 
-def test_answer_has_the_documented_form(client: FlaskClient) -> None:
-    answer = post_images(client, [grey(51)]).get_json()
+def test_answer_has_the_documented_form(shared_client: FlaskClient) -> None:
+    answer = post_images(shared_client, [grey(51)]).get_json()
 
     assert answer == {
         "model": "pets",
@@ -57,21 +57,23 @@ def test_answer_has_the_documented_form(client: FlaskClient) -> None:
     }
 
 
-def test_raw_body_has_no_name(client: FlaskClient) -> None:
-    answer = post_image(client, grey(255)).get_json()
+def test_raw_body_has_no_name(shared_client: FlaskClient) -> None:
+    answer = post_image(shared_client, grey(255)).get_json()
 
     assert answer["predictions"][0]["name"] is None
     assert answer["predictions"][0]["label"] == "dog"
 
 
-def test_octet_stream_is_an_image_too(client: FlaskClient) -> None:
-    response = post_image(client, grey(9), content_type="application/octet-stream")
+def test_octet_stream_is_an_image_too(shared_client: FlaskClient) -> None:
+    response = post_image(
+        shared_client, grey(9), content_type="application/octet-stream"
+    )
 
     assert response.status_code == 200
 
 
-def test_sixty_four_images_keep_their_order(client: FlaskClient) -> None:
-    answer = post_images(client, [grey(level) for level in LEVELS]).get_json()
+def test_sixty_four_images_keep_their_order(shared_client: FlaskClient) -> None:
+    answer = post_images(shared_client, [grey(level) for level in LEVELS]).get_json()
 
     names = [each["name"] for each in answer["predictions"]]
     dogs = [each["raw"]["dog"] for each in answer["predictions"]]
@@ -79,10 +81,10 @@ def test_sixty_four_images_keep_their_order(client: FlaskClient) -> None:
     assert dogs == pytest.approx([level / 255 for level in LEVELS], abs=1e-6)
 
 
-def test_good_images_beside_bad_ones_are_answered(client: FlaskClient) -> None:
+def test_good_images_beside_bad_ones_are_answered(shared_client: FlaskClient) -> None:
     images = [grey(255), b"hello", grey(0), b"", grey(102)]
 
-    response = post_images(client, images)
+    response = post_images(shared_client, images)
 
     entries = response.get_json()["predictions"]
     assert response.status_code == 200
@@ -114,16 +116,16 @@ def test_steady_state_costs_one_call(client: FlaskClient, served: ServedModel) -
     ],
 )
 def test_clip_bounds_probabilities_not_raw(
-    client: FlaskClient, query: str, dog: float
+    shared_client: FlaskClient, query: str, dog: float
 ) -> None:
-    entry = post_image(client, grey(255), query).get_json()["predictions"][0]
+    entry = post_image(shared_client, grey(255), query).get_json()["predictions"][0]
 
     assert entry["probabilities"] == {"cat": pytest.approx(1 - dog), "dog": dog}
     assert entry["raw"] == {"cat": 0.0, "dog": 1.0}
 
 
-def test_top_gives_the_likeliest_labels_only(client: FlaskClient) -> None:
-    entry = post_image(client, grey(204), "?top=1").get_json()["predictions"][0]
+def test_top_gives_the_likeliest_labels_only(shared_client: FlaskClient) -> None:
+    entry = post_image(shared_client, grey(204), "?top=1").get_json()["predictions"][0]
 
     assert entry["probabilities"] == {"dog": 0.8}
     assert entry["raw"] == {"dog": 0.8}
@@ -141,8 +143,10 @@ def test_version_label_chooses_the_version(
     assert post_image(client, grey(9)).get_json()["version"] == 2
 
 
-def test_prediction_headers(client: FlaskClient) -> None:
-    headers = post_image(client, grey(9), headers={"X-Request-ID": "photo-7"}).headers
+def test_prediction_headers(shared_client: FlaskClient) -> None:
+    headers = post_image(
+        shared_client, grey(9), headers={"X-Request-ID": "photo-7"}
+    ).headers
 
     assert headers["X-Model-Name"] == "pets"
     assert headers["X-Model-Version"] == "1"
@@ -156,17 +160,17 @@ def test_prediction_headers(client: FlaskClient) -> None:
     ]
 
 
-def test_malformed_request_id_is_replaced(client: FlaskClient) -> None:
-    response = client.get("/livez", headers={"X-Request-ID": "a b"})
+def test_malformed_request_id_is_replaced(shared_client: FlaskClient) -> None:
+    response = shared_client.get("/livez", headers={"X-Request-ID": "a b"})
 
     assert response.headers["X-Request-ID"].isalnum()
 
 
-def test_large_files_are_spooled_and_answered(client: FlaskClient) -> None:
+def test_large_files_are_spooled_and_answered(shared_client: FlaskClient) -> None:
     large = grey(255, size=(500, 400), kind="BMP")
     assert len(large) > 500_000
 
-    response = post_images(client, [large])
+    response = post_images(shared_client, [large])
 
     assert response.get_json()["predictions"][0]["label"] == "dog"
 
@@ -191,11 +195,13 @@ BAD_IMAGES: dict[str, tuple[Callable[[], bytes], int, str]] = {
 
 @pytest.mark.parametrize("case", BAD_IMAGES)
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "multipart"])
-def test_bad_image_is_refused(client: FlaskClient, case: str, raw: bool) -> None:
+def test_bad_image_is_refused(shared_client: FlaskClient, case: str, raw: bool) -> None:
     make, status, code = BAD_IMAGES[case]
     image = make()
 
-    response = post_image(client, image) if raw else post_images(client, [image])
+    response = (
+        post_image(shared_client, image) if raw else post_images(shared_client, [image])
+    )
 
     problem = response.get_json()
     assert response.content_type == "application/problem+json"
@@ -210,8 +216,8 @@ def test_bad_image_is_refused(client: FlaskClient, case: str, raw: bool) -> None
     ]
 
 
-def test_all_images_bad_lists_each(client: FlaskClient) -> None:
-    response = post_images(client, [b"", b"hello", noise(1)[:-400]])
+def test_all_images_bad_lists_each(shared_client: FlaskClient) -> None:
+    response = post_images(shared_client, [b"", b"hello", noise(1)[:-400]])
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (422, "undecodable_image")
@@ -248,10 +254,10 @@ QUERIES = {
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_query_is_refused(client: FlaskClient, query: str) -> None:
+def test_query_is_refused(shared_client: FlaskClient, query: str) -> None:
     status, code, named = QUERIES[query]
 
-    response = post_image(client, grey(9), query)
+    response = post_image(shared_client, grey(9), query)
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (status, code)
@@ -307,10 +313,10 @@ REQUESTS: dict[str, tuple[Send, int, str]] = {
 
 
 @pytest.mark.parametrize("case", REQUESTS)
-def test_request_is_refused(client: FlaskClient, case: str) -> None:
+def test_request_is_refused(shared_client: FlaskClient, case: str) -> None:
     send, status, code = REQUESTS[case]
 
-    response = send(client)
+    response = send(shared_client)
 
     problem = response.get_json()
     assert response.content_type == "application/problem+json"
@@ -319,8 +325,8 @@ def test_request_is_refused(client: FlaskClient, case: str) -> None:
     assert problem["request_id"] == response.headers["X-Request-ID"]
 
 
-def test_method_not_allowed_says_what_is(client: FlaskClient) -> None:
-    assert "POST" in client.get("/v1/predict").headers["Allow"]
+def test_method_not_allowed_says_what_is(shared_client: FlaskClient) -> None:
+    assert "POST" in shared_client.get("/v1/predict").headers["Allow"]
 
 
 def test_too_many_images_in_flight_are_turned_away(
@@ -443,8 +449,8 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_api_sees_the_tables_pixels(client: FlaskClient) -> None:
-    answer = post_images(client, FILES).get_json()
+def test_api_sees_the_tables_pixels(shared_client: FlaskClient) -> None:
+    answer = post_images(shared_client, FILES).get_json()
 
     dogs = [each["raw"]["dog"] for each in answer["predictions"]]
     assert dogs == pytest.approx(DOGS, abs=1e-7)
