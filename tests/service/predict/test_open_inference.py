@@ -138,16 +138,17 @@ INPUTS: dict[str, tuple[Any, int, str]] = {
 
 @pytest.mark.parametrize("case", INPUTS)
 def test_input_is_refused_before_the_model_server(
-    client: FlaskClient, served: ServedModel, case: str
+    shared_client: FlaskClient, shared_model: ServedModel, case: str
 ) -> None:
     inputs, status, code = INPUTS[case]
+    shared_model.batches.clear()
 
-    response = client.post(INFER, json={"inputs": inputs})
+    response = shared_client.post(INFER, json={"inputs": inputs})
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (status, code)
     assert problem["error"] == problem["detail"]
-    assert served.batches == []
+    assert shared_model.batches == []
 
 
 def test_pixels_of_another_size_are_told_the_models(shared_client: FlaskClient) -> None:
