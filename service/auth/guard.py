@@ -36,6 +36,9 @@ from service.http.errors import ForbiddenError, UnauthenticatedError
 from service.http.headers import register_browser_headers
 from service.http.parameters import SAFE_METHODS
 
+KEY_HEADER: Final = "X-API-Key"
+_HOW: Final = f"send Authorization: Bearer KEY, or {KEY_HEADER}: KEY"
+
 
 def protect(app: Flask, settings: AuthSettings, bind_host: str, redis_url: str) -> None:
     """Guard every route of *app*, which listens at *bind_host*.
@@ -145,10 +148,6 @@ def need_of(endpoint: str, method: str) -> Need:
 def listed_need(endpoint: str) -> Need | None:
     """The table's entry for *endpoint*, if it has one."""
     return NEEDS.get(endpoint) or NEEDS.get(endpoint.partition(".")[0])
-
-
-KEY_HEADER: Final = "X-API-Key"
-_HOW: Final = f"send Authorization: Bearer KEY, or {KEY_HEADER}: KEY"
 
 
 @dataclass(frozen=True)

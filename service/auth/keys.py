@@ -38,6 +38,10 @@ _KEY_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
+_HEADER: Final = "# name scopes rate sha256-of-the-key"
+_RATE: Final = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+
+
 @dataclass(frozen=True)
 class ApiKey:
     """What is kept of one API key; the key itself is not.
@@ -109,9 +113,6 @@ def render_key(key: ApiKey) -> str:
     scopes = ",".join(scope for scope in SCOPES if scope in key.scopes)
     rate = render_rate(key.rate) if key.rate else _NO_RATE
     return f"{key.name} {scopes} {rate} {key.digest}"
-
-
-_HEADER: Final = "# name scopes rate sha256-of-the-key"
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
@@ -244,9 +245,6 @@ class KeyRing:
     def named(self, name: str) -> ApiKey | None:
         """The key called *name*, if there is one."""
         return next((key for key in self._keys() if key.name == name), None)
-
-
-_RATE: Final = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 
 
 def read_rate(text: str) -> RateLimitItem:

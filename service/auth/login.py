@@ -38,6 +38,12 @@ _LOCAL_PATH: Final = re.compile(r"/(?!/)[!-\[\]-~]{0,2000}")
 """ASCII without backslashes, which browsers read as slashes."""
 
 
+SESSION_COOKIE: Final = "kennel_session"
+SESSION_SECONDS: Final = 12 * 3600
+REDIS_SECONDS: Final = 1.0
+"""A person may wait longer for Redis than a prediction may; once in each pause."""
+
+
 @dataclass(frozen=True)
 class KeyLogin:
     """What signing in works with."""
@@ -133,12 +139,6 @@ def _signed_in(next_path: str, cookie: str) -> Response:
         samesite="Strict",
     )
     return response
-
-
-SESSION_COOKIE: Final = "kennel_session"
-SESSION_SECONDS: Final = 12 * 3600
-REDIS_SECONDS: Final = 1.0
-"""A person may wait longer for Redis than a prediction may; once in each pause."""
 
 
 class Sessions:

@@ -45,6 +45,37 @@ Origin: TypeAlias = tuple[str, str, int | None]
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+CORS_VARIABLE: Final = "CORS_ORIGINS"
+ANY_ORIGIN: Final = "*"
+MAX_AGE_SECONDS: Final = 7200
+"""As long as Chromium keeps the answer to a preflight at most."""
+
+METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
+SENT_HEADERS: Final = (
+    *("Authorization", "X-API-Key", "Content-Type", "Content-Encoding"),
+    *("X-Request-ID", "X-Request-Timeout-Ms", "X-Rollout-Key", "Idempotency-Key"),
+    *("Inference-Header-Content-Length", "If-None-Match", "X-Requested-With"),
+    *("traceparent", "tracestate", "baggage"),
+)
+"""That a script may send, beside those that need no permission."""
+
+READ_HEADERS: Final = (
+    *("X-Request-ID", "traceparent", "Retry-After", "Location", "Link", "ETag"),
+    *("X-Model-Name", "X-Model-Version", "X-Model-Label", "Server-Timing"),
+    *("RateLimit", "RateLimit-Policy", "WWW-Authenticate", "Accept-Encoding"),
+    *("Inference-Header-Content-Length", "Content-Disposition"),
+)
+"""That a script may read, beside those that need no permission."""
+
+_ORIGIN_ENTRY: Final = re.compile(
+    r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d+)?"
+)
+_PROBES: Final = frozenset(
+    {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+)
+"""Asked by machines under any name; they change nothing and show nobody's data."""
+
+
 def read_allowed_hosts(env: Mapping[str, str]) -> tuple[str, ...]:
     """The entries of ALLOWED_HOSTS: names, addresses, ``.example.com``, or ``*``.
 
@@ -145,32 +176,6 @@ def _address(host: str) -> _Address | None:
         return None
 
 
-CORS_VARIABLE: Final = "CORS_ORIGINS"
-ANY_ORIGIN: Final = "*"
-MAX_AGE_SECONDS: Final = 7200
-"""As long as Chromium keeps the answer to a preflight at most."""
-
-METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
-SENT_HEADERS: Final = (
-    *("Authorization", "X-API-Key", "Content-Type", "Content-Encoding"),
-    *("X-Request-ID", "X-Request-Timeout-Ms", "X-Rollout-Key", "Idempotency-Key"),
-    *("Inference-Header-Content-Length", "If-None-Match", "X-Requested-With"),
-    *("traceparent", "tracestate", "baggage"),
-)
-"""That a script may send, beside those that need no permission."""
-READ_HEADERS: Final = (
-    *("X-Request-ID", "traceparent", "Retry-After", "Location", "Link", "ETag"),
-    *("X-Model-Name", "X-Model-Version", "X-Model-Label", "Server-Timing"),
-    *("RateLimit", "RateLimit-Policy", "WWW-Authenticate", "Accept-Encoding"),
-    *("Inference-Header-Content-Length", "Content-Disposition"),
-)
-"""That a script may read, beside those that need no permission."""
-
-_ORIGIN_ENTRY: Final = re.compile(
-    r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d+)?"
-)
-
-
 def read_cors_origins(env: Mapping[str, str]) -> tuple[str, ...]:
     """The entries of CORS_ORIGINS: origins as browsers write them, or ``*``.
 
@@ -254,12 +259,6 @@ def register_cors(app: Flask, cors: Cors) -> None:
     if cors.is_on:
         app.before_request(cors.answer_preflight)
         app.after_request(cors.add_headers)
-
-
-_PROBES: Final = frozenset(
-    {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
-)
-"""Asked by machines under any name; they change nothing and show nobody's data."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ _Counters = SlidingWindowCounterRateLimiter
 logger = logging.getLogger(__name__)
 
 
+_POLICY: Final = "default"
+
+
 class _AwayError(Exception):
     """Redis did not answer, or is not asked during the pause after that."""
 
@@ -142,9 +145,6 @@ def _redis_storage(url: str, wait_seconds: float) -> RedisStorage:
         socket_timeout=wait_seconds,
         socket_connect_timeout=wait_seconds,
     )
-
-
-_POLICY: Final = "default"
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ SMALL_BYTES: Final = 1024 * 1024
 """This much of each body does not count: small photos are never refused for their size,
 and all threads together hold little of them."""
 
-_REFUSAL: Final = "kennel.overloaded"
-"""Where the WSGI environment carries the refusal to the application's first hook."""
+REFUSED: Final = "kennel.refused"
+"""Where in a request's environ the OverloadedError is that refuses it."""
 
 
 def register_concurrency_limit(
@@ -47,8 +47,8 @@ def register_concurrency_limit(
     limit = ConcurrencyLimit(app.wsgi_app, threads, queue_seconds, max_body_bytes)
 
     def refuse_if_overloaded() -> None:
-        if _REFUSAL in request.environ:
-            raise request.environ[_REFUSAL]
+        if REFUSED in request.environ:
+            raise request.environ[REFUSED]
 
     app.wsgi_app = limit  # type: ignore[method-assign]
     app.before_request(refuse_if_overloaded)
@@ -101,7 +101,7 @@ class ConcurrencyLimit:
         with ExitStack() as held:
             if not self._take_slots(held, sends=sends):
                 held.close()
-                environ[_REFUSAL] = self.refusal()
+                environ[REFUSED] = self.refusal()
             elif sends and not _is_kept_on_disk(environ):
                 self._count_body(environ, held)
             return self._application(environ, start_response)
@@ -119,7 +119,7 @@ class ConcurrencyLimit:
         environ["wsgi.input"] = body
         length = environ.get("CONTENT_LENGTH") or "0"
         if length.isdigit() and not self._bodies.have_room(int(length) - SMALL_BYTES):
-            environ[_REFUSAL] = body.refusal()
+            environ[REFUSED] = body.refusal()
 
 
 class FifoSemaphore:

@@ -41,6 +41,15 @@ from service.http.budget import Budget, DisconnectWatcher, read_timeout
 from service.http.errors import ClientGoneError, OverloadedError
 from service.http.record import Answers, current_record
 
+MEMORY_SECONDS: Final = 5.0
+"""Time in work after which what was learnt counts for 1/e: a few batches of VGG16."""
+
+NOTICE_SECONDS: Final = 1.0
+"""Pause between two notices; well below the time for which one is valid."""
+
+_AWAY_SECONDS: Final = 5.0
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Reception:
@@ -200,10 +209,6 @@ class Admission:
             raise OverloadedError(message, queue)
 
 
-MEMORY_SECONDS: Final = 5.0
-"""Time in work after which what was learnt counts for 1/e: a few batches of VGG16."""
-
-
 class Throughput:
     """Images in work, and how fast they are answered; not thread-safe.
 
@@ -253,14 +258,6 @@ class Throughput:
         self._seconds = kept * self._seconds + added
         self._image_seconds = kept * self._image_seconds + added * self.in_work
         self._answered *= kept
-
-
-NOTICE_SECONDS: Final = 1.0
-"""Pause between two notices; well below the time for which one is valid."""
-
-_AWAY_SECONDS: Final = 5.0
-
-_log = logging.getLogger(__name__)
 
 
 class TrafficNotice:

@@ -35,6 +35,24 @@ _MEMBERS: Final = ("images",)
 _IMAGE_MEMBERS: Final = ("b64", "name")
 
 
+IMAGE_FIELD: Final = "image"
+NO_IMAGE: Final = "no_image"
+TOO_MANY_IMAGES: Final = "too_many_images"
+UNSUPPORTED_MEDIA_TYPE: Final = "unsupported_media_type"
+LONGEST_NAME: Final = 255
+"""Characters in a name that an answer repeats, as in a file's name."""
+
+_HOW: Final = (
+    f"send files in the multipart field {IMAGE_FIELD!r} (curl -F {IMAGE_FIELD}=@FILE), "
+    "one image as the body with Content-Type image/*, or base64 in JSON "
+    '({"images": ["..."]})'
+)
+_PARTS_PER_IMAGE: Final = 64
+"""Brackets or commas: a few are the form's, the others may be in file names."""
+
+_one_at_a_time: Final = threading.Lock()
+
+
 def read_images(request: Request, max_images: int) -> list[UploadedImage]:
     """The images of a *request* in any accepted form, at least one.
 
@@ -86,21 +104,6 @@ def _from_json(number: int, image: Any) -> UploadedImage:
         return UploadedImage(name, decode_base64(given["b64"]))
     except InvalidImageError as error:
         return UploadedImage(name, b"", detached(error))
-
-
-IMAGE_FIELD: Final = "image"
-NO_IMAGE: Final = "no_image"
-TOO_MANY_IMAGES: Final = "too_many_images"
-UNSUPPORTED_MEDIA_TYPE: Final = "unsupported_media_type"
-
-LONGEST_NAME: Final = 255
-"""Characters in a name that an answer repeats, as in a file's name."""
-
-_HOW: Final = (
-    f"send files in the multipart field {IMAGE_FIELD!r} (curl -F {IMAGE_FIELD}=@FILE), "
-    "one image as the body with Content-Type image/*, or base64 in JSON "
-    '({"images": ["..."]})'
-)
 
 
 @dataclass(frozen=True)
@@ -231,12 +234,6 @@ def _empty(name: str | None) -> InvalidImageError:
     else:
         message = f"a field {IMAGE_FIELD!r} holds no file: choose one, or leave it out"
     return InvalidImageError(message, code="empty_image")
-
-
-_PARTS_PER_IMAGE: Final = 64
-"""Brackets or commas: a few are the form's, the others may be in file names."""
-
-_one_at_a_time: Final = threading.Lock()
 
 
 @dataclass(frozen=True)

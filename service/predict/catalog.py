@@ -38,6 +38,13 @@ LOAD_FAILED: Final = "the model server's log says why"
 logger = logging.getLogger(__name__)
 
 
+LOOK_SECONDS: Final = 0.5
+"""Looking at the file releases the interpreter's lock, so not in every request."""
+
+PROBE_SECONDS: Final = 2.0
+"""The longest wait of a readiness probe for the model server."""
+
+
 class Catalog:
     """Names and cards of the served models; thread-safe."""
 
@@ -248,10 +255,6 @@ def _joined(message: str, reasons: str) -> str:
     return f"{message} ({reasons})" if reasons else message
 
 
-LOOK_SECONDS: Final = 0.5
-"""Looking at the file releases the interpreter's lock, so not in every request."""
-
-
 class ModelNames:
     """The names of the served models, in order, from settings and a file; thread-safe."""
 
@@ -288,10 +291,6 @@ class ModelNames:
         names = tuple(entry.name for entry in read_model_config(config_file))
         self._was_there = True
         return names
-
-
-PROBE_SECONDS: Final = 2.0
-"""The longest wait of a readiness probe for the model server."""
 
 
 def available_versions(
