@@ -107,7 +107,8 @@ class ConcurrencyLimit:
             return self._application(environ, start_response)
 
     def _take_slots(self, held: ExitStack, *, sends: bool) -> bool:
-        for semaphore in (self._all, self._sending)[: 1 + sends]:
+        semaphores = (self._all, self._sending) if sends else (self._all,)
+        for semaphore in semaphores:
             if not semaphore.acquire():
                 return False
             held.callback(semaphore.release)
