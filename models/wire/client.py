@@ -22,8 +22,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
-from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeAlias
 
 import grpc
@@ -76,9 +74,15 @@ from models.wire.messages import (
 
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 
+SERVERS_ASKED: Final = 8
+"""While a version is rolled out, some servers have it and others do not yet. With two,
+each in turn or at random, one in 256 calls still misses the one that has it."""
+
+_PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
+
 
 class ModelServerClient:
-    """One channel to the model servers; thread-safe; a context manager."""
+    """One channel to one model server or several; thread-safe; a context manager."""
 
     def __init__(
         self,
@@ -89,24 +93,30 @@ class ModelServerClient:
     ) -> None:
         """Open a channel to *target*; the first call connects.
 
-        *observer* is told of every call.
+        *observer* sees every call.
 
         Raises:
-            InvalidRequestError: *target* is no address (`models.environment`).
+            InvalidRequestError: *target* is no address (`parse_model_address`).
         """
+        address = parse_model_address(target)
+        self._target = target
         self._timeout = timeout_seconds
-        self._channel = Channel(target, observer)
+        self._observer = observer
+        self._servers_asked = SERVERS_ASKED if address.may_be_several else 1
+        self._channel = grpc.insecure_channel(
+            address.target, options=list(CHANNEL_OPTIONS)
+        )
+        # Not the generated stub: requests come as bytes (see `images_request`).
+        self._predict: Any = self._channel.unary_unary(
+            _PREDICT, response_deserializer=protos.PredictResponse.FromString
+        )
+        self._models = protos.model_service.ModelServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         """The client itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the channel."""
         self.close()
 
@@ -123,9 +133,9 @@ class ModelServerClient:
     ) -> Prediction:
         """Probabilities and logits for *images*, uint8 RGB of one size, at least one.
 
-        More than 32 images (or than *cancellation* says, which may also break the calls
-        off) are sent in several calls, all answered by one version and within one
-        timeout: a call that is not likely to end in time is not made.
+        More than 32 images (or than *cancellation* says, which can also cancel the calls)
+        are sent in several calls, all answered by one version and within one timeout: a
+        call that is not likely to end in time is not made.
 
         Raises:
             NotFoundError: no such model, version or label.
@@ -145,8 +155,11 @@ class ModelServerClient:
                     "not be in time: send fewer images, or allow more time"
                 )
                 raise ModelTimeoutError(message)
-            left = max(deadline - now, 0.001)
-            parts.append(self._predict_once(part, model, left, cancellation))
+            request = images_request(model_spec(model, SERVING_SIGNATURE), part)
+            method = self._cancellable(request, cancellation)
+            subject = Subject("Predict", model.name, len(part))
+            response = self._call(method, model, subject, max(deadline - now, 0.001))
+            parts.append(read_prediction(response, len(part), model))
             model = ModelRef(model.name, version=parts[0].version)
         return join_predictions(parts)
 
@@ -160,8 +173,8 @@ class ModelServerClient:
     ) -> Explanation:
         """Where in each image of a *batch* of up to 32 the *classes* [N] are seen.
 
-        A class of -1 stands for the image's most probable one. *cancellation* may break
-        the call off.
+        A class of -1 stands for the image's most probable one. *cancellation* can cancel
+        the call.
 
         Raises:
             MissingSignatureError: the version explains nothing.
@@ -171,11 +184,10 @@ class ModelServerClient:
         check_classes(classes, len(batch))
         inputs = {IMAGES_INPUT: to_tensor(batch), CLASSES_INPUT: to_tensor(classes)}
         request = inputs_request(model_spec(model, EXPLAIN_SIGNATURE), inputs)
+        method = self._cancellable(request, cancellation)
+        subject = Subject("Predict", model.name, len(batch))
         try:
-            subject = Subject("Predict", model.name, len(batch))
-            response = self._predict(
-                request, model, subject, timeout_seconds, cancellation
-            )
+            response = self._call(method, model, subject, timeout_seconds)
         except MissingSignatureError as error:
             message = f"{model} cannot explain itself: export it again"
             raise MissingSignatureError(message, code="not_implemented") from error
@@ -191,9 +203,9 @@ class ModelServerClient:
         """
         inputs = {REQUEST_INPUT: to_tensor(np.zeros(1, dtype=np.int32))}
         request = inputs_request(model_spec(model, DESCRIBE_SIGNATURE), inputs)
+        method = partial(self._predict, request)
         subject = Subject("Predict", model.name)
-        response = self._predict(request, model, subject, timeout_seconds)
-        return read_card(response, model)
+        return read_card(self._call(method, model, subject, timeout_seconds), model)
 
     def versions(
         self, name: str, timeout_seconds: float | None = None
@@ -203,41 +215,58 @@ class ModelServerClient:
         Raises:
             NotFoundError, ModelUnavailableError, ModelContractError: as `predict`.
         """
-        request = protos.GetModelStatusRequest()
-        request.model_spec.name = name
-        try:
-            response = self._channel.model_status(
-                request, timeout_seconds or self._timeout
-            )
-        except NotFoundError as error:
-            raise not_served(ModelRef(name)) from error
-        return read_statuses(response)
+        request = protos.GetModelStatusRequest(model_spec=protos.ModelSpec(name=name))
+        method = partial(self._models.GetModelStatus, request)
+        subject = Subject("GetModelStatus", name)
+        return read_statuses(
+            self._call(method, ModelRef(name), subject, timeout_seconds)
+        )
 
-    def _predict_once(
-        self,
-        images: Images,
-        model: ModelRef,
-        timeout_seconds: float,
-        cancellation: Cancellation | None,
-    ) -> Prediction:
-        request = images_request(model_spec(model, SERVING_SIGNATURE), images)
-        subject = Subject("Predict", model.name, len(images))
-        response = self._predict(request, model, subject, timeout_seconds, cancellation)
-        return read_prediction(response, len(images), model)
+    def _cancellable(
+        self, request: bytes, cancellation: Cancellation | None
+    ) -> Callable[..., Any]:
+        """The Predict call with *request*, which *cancellation* can cancel."""
+        if cancellation is None:
+            return partial(self._predict, request)
+        return partial(cancellation.run, partial(self._predict.future, request))
 
-    def _predict(
+    def _call(
         self,
-        request: bytes,
+        method: Callable[..., Any],
         model: ModelRef,
         subject: Subject,
         timeout_seconds: float | None,
-        cancellation: Cancellation | None = None,
     ) -> Any:
-        timeout = timeout_seconds or self._timeout
+        """The answer of *method*; where one server lacks *model*, others may have it."""
+        deadline = time.monotonic() + (timeout_seconds or self._timeout)
+        for _ in range(self._servers_asked - 1):
+            with suppress(NotFoundError):
+                return self._attempt(method, subject, deadline - time.monotonic())
         try:
-            return self._channel.predict(request, subject, timeout, cancellation)
+            return self._attempt(method, subject, deadline - time.monotonic())
         except NotFoundError as error:
             raise not_served(model) from error
+
+    def _attempt(
+        self, method: Callable[..., Any], subject: Subject, timeout_seconds: float
+    ) -> Any:
+        """The answer of one server, or our error; the observer sees both."""
+        options: dict[str, Any] = {"timeout": max(timeout_seconds, 0.001)}  # 0: none
+        if self._observer is not None:
+            options["metadata"] = self._observer.metadata()
+        code, began = "UNKNOWN", time.perf_counter()
+        try:
+            answer = method(**options)
+            code = "OK"
+        except grpc.RpcError as error:
+            if isinstance(error, grpc.Call):
+                code = error.code().name
+            raise translate_error(error, self._target) from error
+        finally:
+            if self._observer is not None:
+                seconds = time.perf_counter() - began
+                self._observer.ended(UpstreamCall(subject, code, seconds))
+        return answer
 
 
 class ModelServer(Protocol):
@@ -273,82 +302,23 @@ class ModelServer(Protocol):
         """All versions of a model that the server knows, newest first."""
 
 
-MAX_ATTEMPTS: Final = 3
-
-_SERVICE_CONFIG: Final[dict[str, Any]] = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            # Every method: none of them changes anything.
-            "name": [{}],
-            "retryPolicy": {
-                "maxAttempts": MAX_ATTEMPTS,
-                # The last try is 0.24 s (by gRPC's jitter) or more after the first one,
-                # and a connection is tried again after at most 0.12 s.
-                "initialBackoff": "0.1s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 2,
-                # A server that goes away, or whose batching queue is full. Never
-                # RESOURCE_EXHAUSTED or a deadline: more calls make those worse.
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    # One server that dies breaks all calls under way, so many are tried again at once;
-    # while a tenth or more of all calls fail for long, none is.
-    "retryThrottling": {"maxTokens": 200, "tokenRatio": 0.1},
-}
-
-BALANCING_OPTIONS: Final = (
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # A call that outgrows it is never tried again, and gRPC's default is two images.
-    ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
-    # gRPC's default is half a minute, in which a server's successor is not found.
-    ("grpc.dns_min_time_between_resolutions_ms", 1000),
-    # A machine that vanishes closes no connection: what it does not acknowledge for
-    # this long ends as unavailable (TCP_USER_TIMEOUT, which comes with keepalive).
-    ("grpc.keepalive_timeout_ms", 5000),
-    # More often, and TensorFlow Serving hangs up (grpc's doc/keepalive.md).
-    ("grpc.keepalive_time_ms", 300_000),
-)
-"""Options of a channel."""
-
-
-CHANNEL_OPTIONS: Final = (
-    *BALANCING_OPTIONS,
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # gRPC's default grows to two minutes: a restarted server would not be noticed. When
-    # one process says that it is ready, calls to the others must not fail: they connect
-    # again before a call's last try (`models.wire.client`). 100 is gRPC's least.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 100),
-)
-
-SERVERS_ASKED: Final = 8
-"""While a version is rolled out, some servers have it and others do not yet. With two,
-each in turn or at random, one in 256 calls still misses the one that has it."""
-
-_PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
-
-
 class Cancellation:
-    """Lets somebody else break off the calls that are made with it; thread-safe.
+    """Cancels the calls that are made with it, from another thread; thread-safe.
 
     Attributes:
-        images_at_once: more are sent in several calls, so that those that are not sent
-            yet need not be.
+        images_at_once: more images are sent in several calls, so that those not sent yet
+            need not be sent.
     """
 
     def __init__(self, images_at_once: int = MAX_BATCH_SIZE) -> None:
-        """Calls of so many images; nobody has broken them off yet."""
+        """Calls of up to *images_at_once* images, not cancelled yet."""
         self.images_at_once = images_at_once
         self._lock = threading.Lock()
         self._call: Any = None
         self._is_cancelled = False
 
     def cancel(self) -> None:
-        """End the call in flight, and let no other begin."""
+        """Cancel the call in flight, and those that have not begun."""
         with self._lock:
             self._is_cancelled = True
             call = self._call
@@ -376,96 +346,13 @@ class Cancellation:
                 raise failure
             return call.result()
         finally:
-            # The call is its own error: a frame that kept it would be a cycle, and the
-            # images in it would stay in memory.
+            # The call is its own error: a frame that kept it would be a cycle, and keep
+            # the images in memory.
             del call, failure
-
-
-class Channel:
-    """The calls of one address, be there one model server or several; thread-safe."""
-
-    def __init__(self, target: str, observer: CallObserver | None = None) -> None:
-        """Open a channel to *target*; the first call connects.
-
-        *observer* is told of every call.
-
-        Raises:
-            InvalidRequestError: *target* is no address (`models.environment`).
-        """
-        address = parse_model_address(target)
-        self.target = target
-        self._observer = observer
-        self._asked = SERVERS_ASKED if address.may_be_several else 1
-        self._channel = grpc.insecure_channel(
-            address.target, options=list(CHANNEL_OPTIONS)
-        )
-        # Not the generated stub: requests come as bytes (see models.wire.messages).
-        self._predict: Any = self._channel.unary_unary(
-            _PREDICT, response_deserializer=protos.PredictResponse.FromString
-        )
-        self._models = protos.model_service.ModelServiceStub(self._channel)
-
-    def close(self) -> None:
-        """Close the channel; calls in flight end as unavailable."""
-        self._channel.close()
-
-    def predict(
-        self,
-        request: bytes,
-        subject: Subject,
-        timeout_seconds: float,
-        cancellation: Cancellation | None = None,
-    ) -> Any:
-        """The PredictResponse to a PredictRequest about *subject*.
-
-        *cancellation* may break the call off.
-
-        Raises:
-            NotFoundError, ModelUnavailableError, ModelContractError: as
-                `models.wire.client` lists.
-        """
-        method = partial(self._predict, request)
-        if cancellation is not None:
-            method = partial(cancellation.run, partial(self._predict.future, request))
-        return self._ask(method, subject, timeout_seconds)
-
-    def model_status(self, request: Any, timeout_seconds: float) -> Any:
-        """The GetModelStatusResponse to a GetModelStatusRequest.
-
-        Raises:
-            NotFoundError, ModelUnavailableError, ModelContractError: as `predict`.
-        """
-        subject = Subject("GetModelStatus", request.model_spec.name)
-        method = partial(self._models.GetModelStatus, request)
-        return self._ask(method, subject, timeout_seconds)
-
-    def _ask(
-        self, method: Callable[..., Any], subject: Subject, timeout_seconds: float
-    ) -> Any:
-        deadline = time.monotonic() + timeout_seconds
-        for _ in range(self._asked - 1):
-            with suppress(NotFoundError):
-                return self._call(method, subject, deadline - time.monotonic())
-        return self._call(method, subject, deadline - time.monotonic())
-
-    def _call(
-        self, method: Callable[..., Any], subject: Subject, timeout_seconds: float
-    ) -> Any:
-        # 0 would mean no deadline at all.
-        call = partial(method, timeout=max(timeout_seconds, 0.001))
-        try:
-            if self._observer is None:
-                return call()
-            return observed_call(self._observer, subject, call)
-        except grpc.RpcError as error:
-            raise translate_error(error, self.target) from error
 
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 """gRPC's name for headers: lower case names, ASCII values."""
-
-_OK: Final = "OK"
-_UNKNOWN: Final = "UNKNOWN"
 
 
 @dataclass(frozen=True)
@@ -475,7 +362,7 @@ class Subject:
     Attributes:
         method: Predict or GetModelStatus.
         model: the name that is asked for.
-        images: in the batch that is sent; 0 for calls that send none.
+        images: number of images sent; 0 for calls without images.
     """
 
     method: str
@@ -493,30 +380,63 @@ class UpstreamCall:
 
 
 class CallObserver(Protocol):
-    """Sees the calls in the threads that make them; quick, and never raises."""
+    """Sees every call, in the thread that makes it; quick, and never raises."""
 
     def metadata(self) -> Metadata:
-        """What to send along with the call that begins now."""
+        """gRPC metadata to send with the call that begins now."""
 
     def ended(self, call: UpstreamCall) -> None:
-        """Take note of a call."""
+        """Record a call that has ended."""
 
 
-def observed_call(
-    observer: CallObserver, subject: Subject, call: Callable[..., Any]
-) -> Any:
-    """The answer of *call*, or the error that it raises; both are observed."""
-    code, started = _UNKNOWN, perf_counter()
-    try:
-        answer = call(metadata=observer.metadata())
-        code = _OK
-    except grpc.RpcError as error:
-        if isinstance(error, grpc.Call):
-            code = error.code().name
-        raise
-    finally:
-        observer.ended(UpstreamCall(subject, code, perf_counter() - started))
-    return answer
+CALL_ATTEMPTS: Final = 3
+"""Of one call, by gRPC itself, on the servers in turn."""
+
+_SERVICE_CONFIG: Final[dict[str, Any]] = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            # Every method: none of them changes anything.
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": CALL_ATTEMPTS,
+                # The last try is 0.24 s (by gRPC's jitter) or more after the first one,
+                # and a connection is tried again after at most 0.12 s.
+                "initialBackoff": "0.1s",
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 2,
+                # A server that goes away, or whose batching queue is full. Never
+                # RESOURCE_EXHAUSTED or a deadline: more calls make those worse.
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    # When a server dies, all its calls are tried again at once; while a tenth or more of
+    # all calls keep failing, none is tried again.
+    "retryThrottling": {"maxTokens": 200, "tokenRatio": 0.1},
+}
+
+CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Which server is called, and which calls are tried again.
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # Larger calls are never tried again, and gRPC's default is two images.
+    ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
+    # gRPC's default is half a minute: too long to find a server that replaced another.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # A machine that vanishes closes no connection: calls that it does not acknowledge for
+    # this long end as unavailable (TCP_USER_TIMEOUT, which comes with keepalive).
+    ("grpc.keepalive_timeout_ms", 5000),
+    # TensorFlow Serving closes connections with more frequent pings (grpc's
+    # doc/keepalive.md).
+    ("grpc.keepalive_time_ms", 300_000),
+    # gRPC's default grows to two minutes: a restarted server would not be noticed. When
+    # one process says that it is ready, calls to the others must not fail: they connect
+    # again before a call's last try (`_SERVICE_CONFIG`). 100 is gRPC's least.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 100),
+)
 
 
 _Code = grpc.StatusCode
@@ -540,8 +460,8 @@ STATUS_ERRORS: Final[dict[grpc.StatusCode, type[KennelError]]] = {
     _Code.DATA_LOSS: ModelContractError,
     _Code.UNKNOWN: ModelContractError,
 }
-"""Every code but OK. INVALID_ARGUMENT and its kin are our fault, not the photo's: what
-we send was checked before."""
+"""Every code but OK. INVALID_ARGUMENT and the like are our fault, not the photo's: requests
+are checked before they are sent."""
 
 _TEXTS: Final[tuple[tuple[grpc.StatusCode, str, type[KennelError]], ...]] = (
     # TensorFlow's batch schedulers say "is full", their low-priority queue "does not
@@ -563,7 +483,7 @@ _TEXTS: Final[tuple[tuple[grpc.StatusCode, str, type[KennelError]], ...]] = (
     ),
     (_Code.FAILED_PRECONDITION, r"signature", MissingSignatureError),
 )
-"""Where the code alone does not tell, the text does (any case): the first that fits."""
+"""Where the code alone is ambiguous, the text decides (any case): the first match."""
 
 _UNREACHABLE: Final = "the model cannot be reached now: try again"
 _REFUSED: Final = (
@@ -576,19 +496,19 @@ _VISITORS: Final[dict[type[KennelError], str]] = {
     ModelUnavailableError: _UNREACHABLE,
     NotFoundError: "the model has no such version: see GET /v1/models",
 }
-"""What visitors read: addresses and gRPC's words are for the log."""
+"""Messages for clients of the API: addresses and gRPC's words are for the log."""
 
 
 def translate_error(error: grpc.RpcError, target: str) -> KennelError:
-    """What *error*, raised by a call to *target*, means to us."""
+    """Our error for gRPC's *error* of a call to *target*."""
     if not isinstance(error, grpc.Call):
         message = f"the model server at {target} broke off: {error}"
         return ModelUnavailableError(message, visitor_message=_UNREACHABLE)
     code, details = error.code(), error.details() or ""
     if code is _Code.INVALID_ARGUMENT and "version label" in details:
         message = f"the model server at {target} answered: {details}"
-        told = "the model has no version of that label: see GET /v1/models"
-        return NotFoundError(message, code="label_not_found", visitor_message=told)
+        public = "the model has no version of that label: see GET /v1/models"
+        return NotFoundError(message, code="label_not_found", visitor_message=public)
     kind = _kind(code, details)
     return kind(
         _explain(kind, target, details), visitor_message=_VISITORS.get(kind, _REFUSED)

@@ -1,4 +1,4 @@
-""""""
+"""A model's card is read as written or refused; the spread of its answers is measured."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from models.contract import AnswerSpread, ModelCard, spread_of, stability_index
-from models.errors import ModelContractError
-from tests.fake_model_server import CARD
+from models.contract import (
+    MAX_CARD_LEVELS,
+    AnswerSpread,
+    ModelCard,
+    spread_of,
+    stability_index,
+)
+from models.errors import (
+    ModelContractError,
+)
+from tests.fake_model_server import (
+    CARD,
+)
 
 
 def test_two_labels_are_spread_by_the_last_ones_probability() -> None:
@@ -62,3 +72,41 @@ def test_spread_of_another_form_is_no_card(spread: object) -> None:
 
     with pytest.raises(ModelContractError, match="export it again"):
         ModelCard.from_json(json.dumps(card))
+
+
+def test_card_survives_json_and_ignores_what_it_does_not_know() -> None:
+    text = CARD.to_json().replace('"schema": 1', '"schema": 1, "colour": "red"')
+
+    assert ModelCard.from_json(text) == CARD
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}"),
+        CARD.to_json().replace('"schema": 1', '"schema": 2'),
+        replace(CARD, image_size=(0, 32)).to_json(),
+    ],
+)
+def test_card_that_cannot_be_read_breaks_the_contract(text: str) -> None:
+    with pytest.raises(ModelContractError, match="export it again"):
+        ModelCard.from_json(text)
+
+
+def test_labels_of_a_card_are_in_one_unicode_form() -> None:
+    text = CARD.to_json().replace(CARD.labels[0], "cafe\u0301 ")
+
+    assert ModelCard.from_json(text).labels[0] == "caf\xe9"
+
+
+def test_deep_card_is_no_card() -> None:
+    with pytest.raises(ModelContractError, match="nested too deeply"):
+        ModelCard.from_json("[" * 100_000)
+
+
+def test_card_that_could_not_be_written_again_is_no_card() -> None:
+    deep = "[" * MAX_CARD_LEVELS + "]" * MAX_CARD_LEVELS
+    text = CARD.to_json().replace('"metrics": {}', f'"metrics": {{"a": {deep}}}')
+
+    with pytest.raises(ModelContractError, match="32 levels"):
+        ModelCard.from_json(text)

@@ -1,4 +1,4 @@
-""""""
+"""Addresses of Redis and of model servers in environment variables."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from models.environment import read_redis_url
-from models.errors import InvalidRequestError
+from models.environment import ModelAddress, parse_model_address, read_redis_url
+from models.errors import (
+    InvalidRequestError,
+)
 
 LOCAL = "redis://127.0.0.1:6379/0"
 
@@ -62,3 +64,27 @@ def test_a_url_that_is_none_is_not_repeated() -> None:
         read(REDIS_URL="http://:secret@redis")
 
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8500", ModelAddress("127.0.0.1:8500", may_be_several=False)),
+        ("[::1]:8500", ModelAddress("[::1]:8500", may_be_several=False)),
+        ("models:8500", ModelAddress("models:8500", may_be_several=True)),
+        ("dns:///models:1", ModelAddress("dns:///models:1", may_be_several=True)),
+        ("10.0.0.1:1,10.0.0.2:1", ModelAddress("ipv4:10.0.0.1:1,10.0.0.2:1", True)),
+        ("[::1]:1,[::2]:1", ModelAddress("ipv6:[::1]:1,[::2]:1", True)),
+    ],
+)
+def test_address_names_one_server_or_several(text: str, address: ModelAddress) -> None:
+    assert parse_model_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["models", "http://models:8500", "a:1,b:1", "10.0.0.1:1,[::1]:1", "10.0.0.1:1,"],
+)
+def test_address_that_names_no_server_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"one name|is not host:port"):
+        parse_model_address(text)

@@ -9,17 +9,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path, PurePath
-from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
-from models.contract import ModelCard
-from models.environment import ModelAddress, parse_model_address
 from models.errors import (
-    InvalidRequestError,
     KennelError,
     MissingSignatureError,
     MixedBatchError,
@@ -29,25 +24,10 @@ from models.errors import (
     ModelUnavailableError,
     NotFoundError,
 )
-from models.wire.client import MAX_ATTEMPTS, STATUS_ERRORS, ModelServerClient
-from models.wire.config import (
-    check_model_name,
-    default_entry,
-    published_models,
-    published_versions,
-    read_model_config,
-    render_entries,
-)
+from models.wire.client import CALL_ATTEMPTS, STATUS_ERRORS, ModelServerClient
 from models.wire.messages import (
-    Explanation,
     ModelRef,
-    check_explanation,
-    from_tensor,
-    images_request,
-    to_string_tensor,
-    to_tensor,
 )
-from models.wire.protos import PredictRequest, TensorProto, types
 from tests.fake_model_server import (
     CARD,
     DIFFERENT_SHAPES,
@@ -59,60 +39,6 @@ from tests.processes import wait_until
 
 PETS = ModelRef("pets")
 PIXELS = np.full((3, 32, 32, 3), 51, np.uint8)
-
-
-@pytest.mark.parametrize(
-    "dtype", ["uint8", "int32", "int64", "float32", "float64", "bool"]
-)
-def test_array_survives_the_wire(dtype: str) -> None:
-    array = np.arange(6).reshape(2, 3).astype(dtype)
-
-    assert (from_tensor(to_tensor(array)) == array).all()
-
-
-def test_strings_survive_the_wire() -> None:
-    assert list(from_tensor(to_string_tensor([b"a", b"\xff"]))) == [b"a", b"\xff"]
-
-
-def test_one_value_fills_the_shape() -> None:
-    tensor = TensorProto(dtype=types.DT_FLOAT, float_val=[0.5])
-    for size in (2, 3):
-        tensor.tensor_shape.dim.add(size=size)
-
-    assert (from_tensor(tensor) == np.full((2, 3), 0.5)).all()
-
-
-def test_tensor_that_does_not_fill_its_shape_breaks_the_contract() -> None:
-    tensor = to_tensor(np.zeros(4, np.float32))
-    tensor.tensor_content = tensor.tensor_content[:-1]
-
-    with pytest.raises(ModelContractError, match="holds 15 bytes"):
-        from_tensor(tensor)
-
-
-def test_card_survives_json_and_ignores_what_it_does_not_know() -> None:
-    text = CARD.to_json().replace('"schema": 1', '"schema": 1, "colour": "red"')
-
-    assert ModelCard.from_json(text) == CARD
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "[]", "{}"),
-        CARD.to_json().replace('"schema": 1', '"schema": 2'),
-        replace(CARD, image_size=(0, 32)).to_json(),
-    ],
-)
-def test_card_that_cannot_be_read_breaks_the_contract(text: str) -> None:
-    with pytest.raises(ModelContractError, match="export it again"):
-        ModelCard.from_json(text)
-
-
-def test_labels_of_a_card_are_in_one_unicode_form() -> None:
-    text = CARD.to_json().replace(CARD.labels[0], "cafe\u0301 ")
-
-    assert ModelCard.from_json(text).labels[0] == "caf\xe9"
 
 
 def test_every_status_code_has_an_error() -> None:
@@ -195,7 +121,7 @@ KERNEL = "{{function_node __inference_queued_12}} "
 def test_texts_tell_overload_and_mixed_batches_apart(
     model_server: FakeModelServer, code: Code, text: str, error: type[Exception]
 ) -> None:
-    model_server.refusals.extend([(code, text)] * MAX_ATTEMPTS)
+    model_server.refusals.extend([(code, text)] * CALL_ATTEMPTS)
 
     with (
         ModelServerClient(model_server.target) as client,
@@ -250,31 +176,6 @@ def test_many_images_are_sent_in_parts_to_one_version(
 
     assert model_server.batches == [32, 32, 6]
     assert answer.probabilities[:, 1] == pytest.approx(levels / 255, abs=1e-6)
-
-
-@pytest.mark.parametrize(("count", "side"), [(1, 1), (1, 224), (3, 32), (32, 7)])
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"name": "pets"},
-        {"name": "pets", "version": {"value": 2**40}},
-        {"name": "pets", "version_label": "canary"},
-    ],
-)
-def test_request_made_by_hand_is_protobufs_byte_for_byte(
-    spec: dict[str, Any], count: int, side: int
-) -> None:
-    spec["signature_name"] = "serving_default"
-    batch = np.random.default_rng(count).integers(
-        0, 256, (count, side, side + 1, 3), np.uint8
-    )
-
-    request = PredictRequest(model_spec=spec, inputs={"images": to_tensor(batch)})
-
-    assert images_request(request.model_spec, batch) == request.SerializeToString()
-    assert images_request(request.model_spec, list(batch[:, ::-1])) == images_request(
-        request.model_spec, batch[:, ::-1].copy()
-    )
 
 
 @pytest.mark.parametrize(
@@ -357,33 +258,6 @@ def test_version_without_explanations_says_what_to_do(
     assert missing.value.code == "not_implemented"
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"heatmaps": np.zeros((2, 4, 4), np.float32)},
-        {"heatmaps": np.zeros((1, 4), np.float32)},
-        {"heatmaps": np.full((1, 4, 4), np.nan, np.float32)},
-        {"heatmaps": np.full((1, 4, 4), 2, np.float32)},
-        {"classes": np.array([0], np.int32)},
-    ],
-    ids=["count", "rank", "nan", "range", "class"],
-)
-def test_explanation_of_something_else_breaks_the_contract(
-    change: dict[str, Any],
-) -> None:
-    answer = Explanation(
-        np.zeros((1, 4, 4), np.float32),
-        np.array([[0.2, 0.8]], np.float32),
-        np.zeros((1, 2), np.float32),
-        np.array([1], np.int32),
-        version=1,
-    )
-    check_explanation(answer, np.array([-1], np.int32))
-
-    with pytest.raises(ModelContractError):
-        check_explanation(replace(answer, **change), np.array([-1], np.int32))
-
-
 def test_description_takes_name_and_version_from_the_server(
     model_server: FakeModelServer,
 ) -> None:
@@ -402,36 +276,6 @@ def test_client_imports_no_tensorflow_and_leaves_it_usable() -> None:
     )
 
     subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_model_configuration_is_read_as_written(tmp_path: Path) -> None:
-    file = tmp_path / "models.config"
-    entries = [default_entry(name, PurePath("/models")) for name in ("cats", "pets")]
-    file.write_text(render_entries(entries))
-
-    entries = read_model_config(file)
-
-    assert [entry.name for entry in entries] == ["cats", "pets"]
-    assert entries[1].base_path == Path("/models/pets")
-    assert entries[1].versions_kept == 2
-    file.write_text("model_config_list { nonsense: 1 }")
-    with pytest.raises(InvalidRequestError, match="not a model server configuration"):
-        read_model_config(file)
-
-
-def test_only_numbered_folders_are_versions(tmp_path: Path) -> None:
-    for name in ("1", "10", "2", "0", "-3", "x", ".tmp-4"):
-        (tmp_path / "pets" / name).mkdir(parents=True)
-    (tmp_path / "empty").mkdir()
-
-    assert published_versions(tmp_path / "pets") == [10, 2, 1]
-    assert published_models(tmp_path) == ["pets"]
-
-
-@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a b", "x" * 65, "a\0"])
-def test_name_that_cannot_be_a_folder_is_refused(name: str) -> None:
-    with pytest.raises(InvalidRequestError, match="is not possible"):
-        check_model_name(name)
 
 
 ONE_IMAGE = np.full((1, 32, 32, 3), 51, np.uint8)
@@ -457,30 +301,6 @@ def client(servers: list[FakeModelServer]) -> Iterator[ModelServerClient]:
         for each in servers:
             each.batches.clear()
         yield client
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("127.0.0.1:8500", ModelAddress("127.0.0.1:8500", may_be_several=False)),
-        ("[::1]:8500", ModelAddress("[::1]:8500", may_be_several=False)),
-        ("models:8500", ModelAddress("models:8500", may_be_several=True)),
-        ("dns:///models:1", ModelAddress("dns:///models:1", may_be_several=True)),
-        ("10.0.0.1:1,10.0.0.2:1", ModelAddress("ipv4:10.0.0.1:1,10.0.0.2:1", True)),
-        ("[::1]:1,[::2]:1", ModelAddress("ipv6:[::1]:1,[::2]:1", True)),
-    ],
-)
-def test_address_names_one_server_or_several(text: str, address: ModelAddress) -> None:
-    assert parse_model_address(text) == address
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["models", "http://models:8500", "a:1,b:1", "10.0.0.1:1,[::1]:1", "10.0.0.1:1,"],
-)
-def test_address_that_names_no_server_is_refused(text: str) -> None:
-    with pytest.raises(InvalidRequestError, match=r"one name|is not host:port"):
-        parse_model_address(text)
 
 
 def test_calls_take_turns(

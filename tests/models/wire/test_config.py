@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
 from models.environment import usable_processors
-from models.errors import InvalidRequestError
+from models.errors import (
+    InvalidRequestError,
+)
 from models.wire.config import (
     ModelEntry,
+    check_model_name,
+    default_entry,
     parse_batching_parameters,
+    published_models,
+    published_versions,
     read_batching_parameters,
     read_model_config,
     render_entries,
@@ -162,3 +168,33 @@ def test_what_a_file_does_not_state_is_as_the_server_takes_it() -> None:
 def test_missing_batching_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="absent"):
         read_batching_parameters(tmp_path / "absent")
+
+
+def test_model_configuration_is_read_as_written(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    entries = [default_entry(name, PurePath("/models")) for name in ("cats", "pets")]
+    file.write_text(render_entries(entries))
+
+    entries = read_model_config(file)
+
+    assert [entry.name for entry in entries] == ["cats", "pets"]
+    assert entries[1].base_path == Path("/models/pets")
+    assert entries[1].versions_kept == 2
+    file.write_text("model_config_list { nonsense: 1 }")
+    with pytest.raises(InvalidRequestError, match="not a model server configuration"):
+        read_model_config(file)
+
+
+def test_only_numbered_folders_are_versions(tmp_path: Path) -> None:
+    for name in ("1", "10", "2", "0", "-3", "x", ".tmp-4"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+
+    assert published_versions(tmp_path / "pets") == [10, 2, 1]
+    assert published_models(tmp_path) == ["pets"]
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a b", "x" * 65, "a\0"])
+def test_name_that_cannot_be_a_folder_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequestError, match="is not possible"):
+        check_model_name(name)

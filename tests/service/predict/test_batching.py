@@ -15,7 +15,7 @@ from models.errors import (
     ModelUnavailableError,
 )
 from models.images.codec import Pixels
-from models.wire.client import MAX_ATTEMPTS, ModelServerClient
+from models.wire.client import CALL_ATTEMPTS, ModelServerClient
 from models.wire.messages import ModelRef, Prediction
 from service.http.budget import Budget
 from service.predict.batching import (
@@ -204,7 +204,7 @@ def test_each_request_gets_its_own_copy_of_a_shared_error(
     sent = requests.gather(requests.send(1), requests.send(2))
     held.failure = grpc.StatusCode.UNAVAILABLE
 
-    held.permits.release(2 * MAX_ATTEMPTS)
+    held.permits.release(2 * CALL_ATTEMPTS)
 
     errors = [each.exception(20) for each in sent]
     assert {type(error) for error in errors} == {ModelUnavailableError}

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from models.errors import MixedBatchError, ModelTimeoutError
-from models.wire.client import MAX_ATTEMPTS, ModelServerClient
+from models.wire.client import CALL_ATTEMPTS, ModelServerClient
 from models.wire.messages import ModelRef
 from service.app import create_app
 from service.http.budget import Budget
@@ -305,7 +305,7 @@ def test_full_batching_queue_of_the_model_server_is_overload(
     client: FlaskClient, served: ServedModel
 ) -> None:
     post_image(client, grey(9))
-    served.refusals.extend([(Code.UNAVAILABLE, QUEUE_FULL)] * MAX_ATTEMPTS)
+    served.refusals.extend([(Code.UNAVAILABLE, QUEUE_FULL)] * CALL_ATTEMPTS)
 
     response = post_image(client, grey(9))
 
