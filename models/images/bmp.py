@@ -1,6 +1,7 @@
-"""Run-length coded BMPs, unpacked in bounded time.
+"""BMP files: their size, and their run-length coded pixels unpacked in bounded time.
 
-Pillow does it byte by byte, in Python, and takes 0.8 s for 4 MB of runs without pixels.
+Pillow unpacks them byte by byte, in Python, and takes 0.8 s for 4 MB of runs without pixels.
+It also refuses the short headers of OS/2, and header lengths that programs make up.
 """
 
 from __future__ import annotations
@@ -8,32 +9,73 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from models.errors import InvalidImageError
+from models.images.formats import damaged, too_complex
 
 MAX_RLE_BYTES: Final = 2 * 1024 * 1024
 MAX_RLE_PIXELS: Final = 10_000_000
-"""Of a file that is unpacked: 0.3 s at most."""
+"""Bounds of a file that is unpacked: 0.3 s at most."""
 
-RUN_LENGTHS: Final = {1: False, 2: True}
-"""A BMP's compressions by runs, and whether pixels have 4 bits there instead of 8."""
+_RUN_LENGTHS: Final = {1: False, 2: True}
+"""The run-length compressions of a BMP: whether pixels have 4 bits instead of 8."""
 
 _GREYS: Final = bytes(level for grey in range(256) for level in (grey, grey, grey, 0))
 _ONE_BIT: Final = (b"\0", b"\0\xff")
-"""The greys of a palette that says: what is not 0 is white."""
+"""The greys of a palette in which every entry but 0 is white."""
 _ALL_COLOURS: Final = 4 * 256
+_CORE_HEADER: Final = 12
+_SHORT_HEADER: Final = 16
+_HEADERS: Final = (40, 52, 56, 64, 108, 124)
 
 
-def may_be_unpacked(length: int, size: tuple[int, int]) -> bool:
-    """Whether a file of *length* bytes and *size* pixels is within the bounds."""
-    return length <= MAX_RLE_BYTES and size[0] * size[1] <= MAX_RLE_PIXELS
-
-
-def unpack_run_lengths(image: bytes, size: tuple[int, int]) -> bytes:
-    """The run-length coded BMP *image* of *size* (width, height) as a plain one.
+def plain_bmp(image: bytes, size: tuple[int, int]) -> bytes:
+    """The BMP *image* of *size* pixels as Pillow reads it: no runs, a usual header.
 
     Raises:
-        InvalidImageError: its pixels end early.
+        InvalidImageError: run-length coded and damaged, or above the bounds.
     """
+    image = _with_known_header(image)
+    if not _is_run_length(image):
+        return image
+    if len(image) > MAX_RLE_BYTES or size[0] * size[1] > MAX_RLE_PIXELS:
+        raise too_complex("a run-length coded BMP of this size")
+    return _unpack_run_lengths(image, size)
+
+
+def bmp_size(image: bytes) -> tuple[int, int]:
+    """Width and height by the header of a BMP, unchecked."""
+    if image[14:18] == _CORE_HEADER.to_bytes(4, "little"):
+        width, height = struct.unpack_from("<HH", image, 18)
+        return width, height
+    width, height = struct.unpack_from("<Ii", image, 18)
+    return width, abs(height)
+
+
+def is_unusual_bmp(image: bytes) -> bool:
+    """Whether the BMP *image* has runs to unpack, or a header to be replaced."""
+    header = int.from_bytes(image[14:18], "little")
+    return header not in (_CORE_HEADER, *_HEADERS) or _is_run_length(image)
+
+
+def _with_known_header(image: bytes) -> bytes:
+    given = int.from_bytes(image[14:18], "little")
+    if given < _SHORT_HEADER or given in _HEADERS or 14 + given > len(image):
+        return image
+    known = max(each for each in _HEADERS if each <= max(given, _HEADERS[0]))
+    header = image[18 : 14 + given].ljust(known, b"\0")[: known - 4]
+    start = int.from_bytes(image[10:14], "little")
+    start = max(0, start + known - given) if start else 0
+    places = struct.pack("<II", start, known)
+    return b"".join((image[:10], places, header, memoryview(image)[14 + given :]))
+
+
+def _is_run_length(image: bytes) -> bool:
+    if int.from_bytes(image[14:18], "little") not in _HEADERS:
+        return False
+    bits, compression = struct.unpack_from("<HI", image, 28)
+    return bits in (1, 4, 8) and compression in _RUN_LENGTHS
+
+
+def _unpack_run_lengths(image: bytes, size: tuple[int, int]) -> bytes:
     width, _ = size
     start, header = struct.unpack_from("<II", image, 10)
     bits, compression = struct.unpack_from("<HI", image, 28)
@@ -41,7 +83,7 @@ def unpack_run_lengths(image: bytes, size: tuple[int, int]) -> bytes:
     behind = 14 + header + 4 * (colours or 1 << bits)
     palette = _whole_palette(image[14 + header : behind][:_ALL_COLOURS])
     coded = behind if start in (0, 14 + header) else start
-    unpacker = _Unpacker(size, RUN_LENGTHS[compression])
+    unpacker = _Unpacker(size, _RUN_LENGTHS[compression])
     pixels = unpacker.unpack(image, coded)
     if width % 4:
         rows, padding = range(0, len(pixels), width), bytes(-width % 4)
@@ -54,7 +96,7 @@ def unpack_run_lengths(image: bytes, size: tuple[int, int]) -> bytes:
 
 
 def _whole_palette(palette: bytes) -> bytes:
-    # As Pillow has it: what a palette lacks is black, unless all that it has is grey.
+    # As Pillow: missing entries of a palette are black, unless all of its entries are grey.
     palette = palette[: len(palette) & ~3]
     levels = palette[0::4]
     if levels == palette[1::4] == palette[2::4]:
@@ -66,9 +108,9 @@ def _whole_palette(palette: bytes) -> bytes:
 
 
 class _Unpacker:
-    """Unpacks to one byte a pixel what a BMP has as runs of 8 bits or 4 a pixel.
+    """Unpacks runs of 8-bit or 4-bit pixels to one byte a pixel.
 
-    It ends where the file does, and cuts what is wider than a row, as Pillow's decoder.
+    As Pillow's decoder, it stops at the file's end and cuts runs at the end of a row.
     """
 
     def __init__(self, size: tuple[int, int], nibbles: bool) -> None:
@@ -94,10 +136,7 @@ class _Unpacker:
             else:
                 position, column = self._escape(coded, position, column, value)
         if len(pixels) < wanted:
-            raise InvalidImageError(
-                "the image is damaged (its pixels end early): send the whole file, or "
-                "save the image again as JPEG or PNG"
-            )
+            raise damaged("its pixels end early")
         return bytes(pixels[:wanted])
 
     def _escape(

@@ -42,7 +42,9 @@ from models.images.formats import (
     JPEG,
     PNG,
     START_BYTES,
+    UNSUPPORTED_IMAGE,
     WEBP,
+    damaged,
     identify_format,
     unsupported_image,
 )
@@ -62,11 +64,11 @@ WHOLE_PIXELS: Final = 50_000_000
 """Of an image that is decoded at its full size. A JPEG may have more of them: libjpeg
 makes it an eighth, a quarter or half as wide and high while it decodes."""
 STRIP_PIXELS: Final = 1_000_000
-"""How many are changed at a time: a strip and its copies fit into 20 MB."""
+"""Pixels that are converted at a time: a strip and its copies fit into 20 MB."""
 COSTLY_BYTES: Final = 1024 * 1024
 COSTLY_PIXELS: Final = 4 * 1024 * 1024
 PREPROCESSING: Final = "exif,white,bilinear-antialias,3"
-"""Changes whenever `decode_image` answers otherwise: caches of pixels are keyed by it."""
+"""Key of pixel caches: changes whenever `decode_image` gives other pixels."""
 
 _DECODERS: Final[dict[str, type[ImageFile]]] = {
     JPEG: JpegImageFile,
@@ -84,11 +86,11 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes an image upright, by its orientation."""
+"""The turn that makes an image upright, by its orientation."""
 _BYTES: Final = re.compile(r"\bb'([^']*)'")
-"""The printed name of a chunk in what Pillow says."""
+"""A chunk's name in Pillow's messages."""
 _SIDEWAYS: Final = frozenset([5, 6, 7, 8])
-"""Orientations of which width and height change places."""
+"""Orientations that swap width and height."""
 
 
 def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
@@ -102,7 +104,7 @@ def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
     pixels = resize_rgb(upright, size)
     if pixels is not None:
         return pixels
-    with _blaming_the_file():
+    with _translated_errors():
         resized = upright.resize((width, height), Image.Resampling.BILINEAR)
         # To convert is to copy, even from RGB.
         return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
@@ -115,7 +117,7 @@ def decode_thumbnail(image: bytes, longest_side: int) -> Pixels:
         InvalidImageError: as `decode_image`.
     """
     upright = _decode(image, (2 * longest_side, 2 * longest_side))
-    with _blaming_the_file():
+    with _translated_errors():
         thumbnail = upright.convert("RGB")
         thumbnail.thumbnail((longest_side, longest_side))
         return np.asarray(thumbnail)
@@ -133,7 +135,7 @@ def decode_grey(image: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     height, width = size
     # At three times the size a JPEG's coarse decoding no longer shows (measured).
     upright = _decode(image, (3 * width, 3 * height), draft="L")
-    with _blaming_the_file():
+    with _translated_errors():
         grey = upright.convert("L")
         return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR))
 
@@ -143,23 +145,52 @@ def is_costly(
 ) -> bool:
     """Whether decoding *image* may take long or much memory.
 
-    So it is for what has more than *max_bytes* or *max_pixels*, is of an unusual make,
-    or has a header that tells no size. Only headers are read: it takes microseconds and
-    never raises.
+    True for more than *max_bytes* or *max_pixels*, for an unusual encoding, and for a
+    header without a size. Only headers are read: it takes microseconds and never raises.
     """
     name = identify_format(image[:START_BYTES])
     if name is None:
-        return False  # no decoder gets it
+        return False  # it is refused without being decoded
     size = read_size(name, image)
     if size is None or len(image) > max_bytes or size[0] * size[1] > max_pixels:
         return True
     return is_unusual(name, image)
 
 
+def encode_thumbnail(image: bytes, longest_side: int = 240) -> bytes:
+    """A small JPEG of an encoded *image*, for people to look at; keeps its shape.
+
+    Raises:
+        InvalidImageError: as `decode_image`.
+    """
+    return encode_jpeg(decode_thumbnail(image, longest_side))
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 85) -> bytes:
+    """*pixels* [H, W, 3] RGB or [H, W] grey as a JPEG; *quality* 1 to 95."""
+    return _encode(pixels, "JPEG", quality=quality)
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """*pixels* [H, W, 3] RGB or [H, W] grey as a PNG, without loss."""
+    return _encode(pixels, "PNG")
+
+
+def encode_bmp(pixels: Pixels) -> bytes:
+    """*pixels* as a BMP: `decode_image` gives exactly them, and encoding costs nothing."""
+    return _encode(pixels, "BMP")
+
+
+def _encode(pixels: NDArray[np.uint8], kind: str, **options: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
 @contextmanager
-def _blaming_the_file(what: str = "image") -> Iterator[None]:
-    # Around every call of Pillow: a decoder may raise anything for a file made to upset
-    # it (an AssertionError for a PNG without its palette), and the file is at fault.
+def _translated_errors(what: str = "image") -> Iterator[None]:
+    # Around every call of Pillow: a decoder may raise anything for a malicious file (an
+    # AssertionError for a PNG without its palette). The file is at fault, not this program.
     try:
         yield
     except Exception as error:
@@ -169,12 +200,8 @@ def _blaming_the_file(what: str = "image") -> Iterator[None]:
                 f"the {what} is of a kind that is not decoded here ({reason}): save it "
                 "as PNG or JPEG"
             )
-            raise InvalidImageError(message, code="unsupported_image") from error
-        message = (
-            f"the {what} is damaged ({reason}): send the whole file, or save the image "
-            "again as JPEG or PNG"
-        )
-        raise InvalidImageError(message) from error
+            raise InvalidImageError(message, code=UNSUPPORTED_IMAGE) from error
+        raise damaged(reason, what) from error
 
 
 def _decode(
@@ -184,7 +211,7 @@ def _decode(
     # at a fraction of their size that is at least *least* (width, height).
     opened, stripped = _open(image)
     width, height = opened.size
-    with _blaming_the_file(stripped.what):
+    with _translated_errors(stripped.what):
         if draft is not None or width * height > WHOLE_PIXELS:
             lying = least[::-1] if stripped.orientation in _SIDEWAYS else least
             opened.draft(draft, _within_bounds(opened.size, lying))
@@ -211,7 +238,7 @@ def _open(image: bytes) -> tuple[ImageFile, Stripped]:
         raise unsupported_image(image)
     stripped = strip_metadata(name, image)
     _check_dimensions(name, stripped.size)
-    with _blaming_the_file():
+    with _translated_errors():
         opened = _DECODERS[name](io.BytesIO(stripped.image))
     _check_dimensions(name, opened.size)
     return opened, stripped
@@ -305,37 +332,7 @@ def _in_strips(
 
 
 def _reason(error: Exception) -> str:
-    # What Pillow says of files; anything else is of its inside.
+    # Pillow raises these two with a sentence on the file; other errors are internal.
     text = str(error)
-    is_told = isinstance(error, SyntaxError | OSError) and text and "<" not in text
-    return _BYTES.sub(r"\1", text) if is_told else "its parts do not fit together"
-
-
-def encode_thumbnail(image: bytes, longest_side: int = 240) -> bytes:
-    """A small JPEG of an encoded *image*, for people to look at; keeps its shape.
-
-    Raises:
-        InvalidImageError: as `decode_image`.
-    """
-    return encode_jpeg(decode_thumbnail(image, longest_side))
-
-
-def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 85) -> bytes:
-    """*pixels* [H, W, 3] RGB or [H, W] grey as a JPEG; *quality* 1 to 95."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
-    return stream.getvalue()
-
-
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG of *pixels*, grey [height, width] or RGB [height, width, 3], without loss."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def encode_bmp(pixels: Pixels) -> bytes:
-    """A BMP of *pixels*: `decode_image` gives exactly them, and encoding costs nothing."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "BMP")
-    return stream.getvalue()
+    is_public = isinstance(error, SyntaxError | OSError) and text and "<" not in text
+    return _BYTES.sub(r"\1", text) if is_public else "its parts do not fit together"

@@ -26,7 +26,7 @@ FILE_FAULTS: Final = frozenset(
         *(errno.EACCES, errno.EPERM),
     }
 )
-"""Gone, behind a link, or forbidden. Any other error of reading is the storage's."""
+"""The file is gone, behind a link, or forbidden. Other errors are the storage's."""
 
 _most_pixels = MAX_PIXELS
 
@@ -46,7 +46,7 @@ def read_image_file(
         InvalidImageError: a link, no regular file, forbidden, empty or above
             *max_bytes*.
         StorageUnavailableError: its disk or mount cannot be read now, or this process
-            has too many files open; it says nothing of the image.
+            has too many files open; the image itself may be sound.
     """
     try:
         return _read_regular(path, max_bytes, folder)
@@ -62,7 +62,7 @@ def read_image_file(
 def limit_pixels(count: int) -> None:
     """Refuse images of more than *count* pixels from now on, in the whole process.
 
-    For composition roots: what is decoded must not depend on who asks.
+    For composition roots: all callers in a process decode the same images.
     """
     global _most_pixels
     _most_pixels = count
@@ -84,7 +84,7 @@ def explain_read_error(path: Path | str, error: OSError) -> str:
 def _read_regular(path: Path, max_bytes: int, folder: int | None) -> bytes:
     descriptor = os.open(path, _FLAGS, dir_fd=folder)
     try:
-        # Before a stream is made of it: of a folder there is none to be closed.
+        # Before a stream is opened: a folder has none.
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise InvalidImageError("not a regular file", code="unreadable_file")
@@ -96,7 +96,7 @@ def _read_regular(path: Path, max_bytes: int, folder: int | None) -> bytes:
 
 
 def _is_special(path: Path, folder: int | None) -> bool:
-    # A socket or a device without a driver cannot be opened: that is no disk's fault.
+    # A socket or a device without a driver cannot be opened: the disk is not at fault.
     try:
         status = os.stat(path, dir_fd=folder, follow_symlinks=False)
     except OSError:

@@ -1,7 +1,7 @@
-"""What a file is by its first bytes: an image that we decode, or what to do with it.
+"""File formats by their first bytes, and the errors that say what to do with a file.
 
-To decode, file names and Content-Types are not asked: a renamed file stays what it is.
-Names only say which files of a folder are looked at as photos (`is_photo`): one rule for
+Names and Content-Types do not decide how a file is decoded: a renamed file stays what it
+is. Names only decide which files of a folder count as photos (`is_photo`): one rule for
 `prepare`, `train` and folder jobs.
 """
 
@@ -20,6 +20,10 @@ PNG: Final = "PNG"
 WEBP: Final = "WebP"
 GIF: Final = "GIF"
 BMP: Final = "BMP"
+
+TOO_COMPLEX: Final = "too_complex"
+UNSUPPORTED_IMAGE: Final = "unsupported_image"
+"""Codes of `InvalidImageError`."""
 
 FORMAT_NAMES: Final = "JPEG, PNG, WebP, GIF or BMP"
 START_BYTES: Final = 512
@@ -74,7 +78,7 @@ _BRANDS: Final = {
 _SOUND_BRANDS: Final = (b"M4A ", b"M4B ", b"M4P ", b"F4A ")
 
 _Kinds: TypeAlias = tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...]
-"""Where the bytes of a kind of file stand, these, its name, and what to do with it."""
+"""Of each kind: the offset of its magic bytes, these bytes, its name, the remedy."""
 
 _PICTURES: Final[_Kinds] = (
     (8, b"CR\2\0", "a camera's raw photo (CR2)", _TO_JPEG),
@@ -131,7 +135,7 @@ _PICTURE_SHAPES: Final = (
     (rb"FORM....(?:ILBM|PBM )", "an IFF image"),
     (rb"BA.{12}BM", "a bitmap array of OS/2"),
 )
-"""Those that have no bytes to themselves."""
+"""Formats without magic bytes of their own."""
 
 _FILES: Final[_Kinds] = (
     (0, b"%PDF", "a PDF document", _ONE_PAGE),
@@ -203,7 +207,7 @@ _FILE_SHAPES: Final = (
 )
 
 _TEXT_BYTES: Final = 64 * 1024
-"""Of a text in which its kind is looked for: SVGs may begin with a licence."""
+"""How much of a text is searched for its kind: SVGs may begin with a licence."""
 
 _PROLOG: Final = re.compile(
     rb"(?s)\s*+(?:<\?.*?\?>|<!--.*?-->"
@@ -212,7 +216,7 @@ _PROLOG: Final = re.compile(
 """What XML has in front of its first element."""
 
 _QUOTE: Final = rb"(?:b?['\"])?"
-"""Around what JSON or Python printed."""
+"""The quote around a string that JSON or Python printed."""
 
 _TEXTS: Final = (
     (
@@ -246,23 +250,24 @@ _TEXTS: Final = (
 """Beginnings of texts, in lower case."""
 
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-"""What no text holds."""
+"""Characters that no text holds."""
 
 
 def is_system_file(name: str) -> bool:
     """Whether a file or folder of that name is the system's, not the user's.
 
-    Hidden ones, and what macOS, Windows, Linux and NAS systems add: never photos, never told.
+    Hidden ones, and those that macOS, Windows, Linux and NAS systems add: never photos,
+    passed over silently.
     """
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
 def is_photo(name: str, read_start: Callable[[], bytes]) -> bool:
-    """Whether the file called *name* is taken as a photo.
+    """Whether the file called *name* counts as a photo.
 
-    It is if its name ends as a photo's does, or else if its first bytes
-    (*read_start*, at least `START_BYTES` of them, only called then) are an image's,
-    also of a format that we do not decode.
+    It does if its name has a photo's suffix, or else if its first bytes (*read_start*, at
+    least `START_BYTES` of them, only called then) are an image's, even of a format that is
+    not decoded here.
     """
     if is_system_file(name):
         return False
@@ -273,7 +278,7 @@ def is_photo(name: str, read_start: Callable[[], bytes]) -> bool:
 
 
 def identify_format(start: bytes) -> str | None:
-    """The format of the image whose first bytes are *start*; None: none of ours."""
+    """The format of the image whose first bytes are *start*; None: not decoded here."""
     for offset, magic, name in _IMAGES:
         if start.startswith(magic, offset):
             if name == WEBP and not start.startswith(b"RIFF"):
@@ -284,7 +289,7 @@ def identify_format(start: bytes) -> str | None:
 
 
 def describe_file(start: bytes) -> str | None:
-    """What a file that begins with *start* is, such as "a web page"; None: not known."""
+    """The kind of a file that begins with *start*, as "a web page"; None: unknown."""
     if image := identify_format(start):
         return f"a {image} image"
     found = _kind(start)
@@ -292,7 +297,7 @@ def describe_file(start: bytes) -> str | None:
 
 
 def unsupported_image(image: bytes) -> InvalidImageError:
-    """The error for a file, *image*, that is none of our formats."""
+    """The error for a file, *image*, of none of the formats that are decoded."""
     found = _kind(image)
     if found is None and not image.strip(b"\0"):
         found = "a file of zeros", "copy it again"
@@ -301,7 +306,35 @@ def unsupported_image(image: bytes) -> InvalidImageError:
     else:
         what, remedy = found
         message = f"this is {what}, not a {FORMAT_NAMES} image: {remedy}"
-    return InvalidImageError(message, code="unsupported_image")
+    return InvalidImageError(message, code=UNSUPPORTED_IMAGE)
+
+
+def damaged(reason: str, what: str = "image") -> InvalidImageError:
+    """The error for a file whose *what* is damaged, for a *reason*."""
+    message = (
+        f"the {what} is damaged ({reason}): send the whole file, or save the image "
+        "again as JPEG or PNG"
+    )
+    return InvalidImageError(message)
+
+
+def damaged_header(reason: str) -> InvalidImageError:
+    """The error for a file that is damaged before its pixels."""
+    return damaged(reason, "image's header")
+
+
+def too_complex(what: str) -> InvalidImageError:
+    """The error for a file, *what*, that takes undue work."""
+    message = f"{what} takes too long to decode: save it again as an ordinary JPEG"
+    return InvalidImageError(message, code=TOO_COMPLEX)
+
+
+def undecodable(what: str) -> InvalidImageError:
+    """The error for a file, *what*, of a variant of its format that is not decoded."""
+    message = (
+        f"this is a {what}, which is not decoded here: save it as an ordinary JPEG"
+    )
+    return InvalidImageError(message, code=UNSUPPORTED_IMAGE)
 
 
 def _kind(start: bytes) -> tuple[str, str] | None:
@@ -362,7 +395,7 @@ def _as_utf8(text: bytes) -> bytes:
 
 
 def _is_wbmp(image: bytes) -> bool:
-    # It has two zeros, width, height and rows of bits: told by its length alone.
+    # Two zeros, width, height and rows of bits: recognised by its length alone.
     found = re.match(
         rb"\x00\x00([\x80-\xff]?[\x01-\x7f])([\x80-\xff]?[\x01-\x7f])", image
     )

@@ -1,15 +1,15 @@
-"""Decodes images in processes that can be killed: those that may take too much.
+"""The decode sandbox: child processes, which can be killed, decode costly images.
 
 A decoder cannot be stopped inside a process, and the memory that it took does not always
 return. So an image that may take long or much memory is decoded by a child process under
-limits of processor time and memory. A child that passes one of them is ended, its image
-is refused as too_complex, one whose child dies as breaks_decoder, and the next image
-gets a new child.
+limits of processor time and memory. A child that passes a limit is ended and its image
+refused as too_complex; an image whose child dies is refused as breaks_decoder. The next
+image gets a new child.
 
 Children are started with `subprocess` and import nothing but the decoders: a process with
 threads or gRPC channels must not be forked. They see no secrets of the environment. They
 end when their parent is gone, however it ended, when no image has come for a while, and
-when they have grown. Where the kernel runs out of memory it ends them first.
+when their memory has grown. When memory runs out, the kernel ends them first.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ import numpy as np
 from models.errors import InvalidImageError, ModelOverloadedError
 from models.images.codec import Pixels, decode_image, decode_thumbnail, is_costly
 from models.images.files import check_image_bytes, limit_pixels, most_pixels
-from models.images.structure import TOO_COMPLEX
+from models.images.formats import TOO_COMPLEX
 
 HEAVY_BYTES: Final = 8 * 1024 * 1024
 HEAVY_PIXELS: Final = 16_000_000
-"""A photo of a phone is below both, and decoded in 0.1 s."""
+"""A phone's photo is below both, and decoded in 0.1 s."""
 
 BREAKS_DECODER: Final = "breaks_decoder"
 """The code of an image whose decoder crashes, or ends in an unknown error."""
@@ -62,7 +62,7 @@ _PASSED_ON: Final = (
     *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL"),
     *("PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"),
 )
-"""Variables that a child may see: keys and passwords are not among them."""
+"""Variables that a child gets: no keys, no passwords."""
 
 _SET: Final = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -100,7 +100,7 @@ class DecodeLimits:
 def is_heavy(image: bytes) -> bool:
     """Whether *image* may take much more than a phone's photo, by its headers.
 
-    Such images should not stand in one line with those that are only large.
+    Such images should not be queued together with those that are only large.
     """
     return is_costly(image, HEAVY_BYTES, HEAVY_PIXELS)
 
@@ -119,7 +119,7 @@ class DecodeSandbox:
         self._idle: list[_Child] = []
         self._is_closed = False
         self._lock = threading.Lock()
-        # Of a sandbox that nobody closed, also at the end of the process.
+        # For a sandbox that was never closed, also at the end of the process.
         weakref.finalize(self, _dispose_all, self._children)
 
     def decode(
@@ -133,7 +133,7 @@ class DecodeSandbox:
             TimeoutError: it took more than *seconds*, and was killed.
             ModelOverloadedError: no child can be started now.
         """
-        return self._ask((False, *size), image, seconds)
+        return self._run((False, *size), image, seconds)
 
     def thumbnail(
         self, image: bytes, longest_side: int, seconds: float | None = None
@@ -143,7 +143,7 @@ class DecodeSandbox:
         Raises:
             InvalidImageError, TimeoutError, ModelOverloadedError: as `decode`.
         """
-        return self._ask((True, longest_side, 0), image, seconds)
+        return self._run((True, longest_side, 0), image, seconds)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -158,7 +158,7 @@ class DecodeSandbox:
             return len(self._children) - len(self._idle)
 
     def close(self) -> None:
-        """Kill all children; who still waits for one gets a TimeoutError."""
+        """Kill all children; calls that wait for one raise TimeoutError."""
         with self._lock:
             self._is_closed = True
             idle, self._idle = self._idle, []
@@ -175,29 +175,29 @@ class DecodeSandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, order: Order, image: bytes, seconds: float | None) -> Pixels:
-        # An empty one is not worth a process.
+    def _run(self, order: Order, image: bytes, seconds: float | None) -> Pixels:
+        # No process is started for an empty image.
         check_image_bytes(len(image), max(len(image), 1))
         allowed = self.limits.wall_seconds
         allowed = allowed if seconds is None else min(seconds, allowed)
         deadline = time.monotonic() + allowed
-        outcome = self._try(order, image, deadline)
-        if isinstance(outcome, _Ended) and outcome.may_be_chance:
-            # Somebody killed it, or it ended for want of images when this one came.
-            outcome = self._try(order, image, deadline, fresh=True)
+        outcome = self._attempt(order, image, deadline)
+        if isinstance(outcome, _Ended) and outcome.may_be_accident:
+            # It was killed from outside, or ended as idle just when this image came.
+            outcome = self._attempt(order, image, deadline, fresh=True)
         if not isinstance(outcome, _Ended):
             return outcome
         if outcome.is_late and allowed < self.limits.wall_seconds:
             raise TimeoutError(f"the image was not decoded within {allowed:.1f} s")
         raise outcome.refusal(self.limits)
 
-    def _try(
+    def _attempt(
         self, order: Order, image: bytes, deadline: float, fresh: bool = False
     ) -> Pixels | _Ended:
         child = self._take(fresh)
         try:
             child.wait_until_ready(deadline)
-            return child.ask(order, self.limits.cpu_seconds, image, deadline)
+            return child.decode(order, self.limits.cpu_seconds, image, deadline)
         except TimeoutError:
             child.kill()
             return _Ended(None)
@@ -239,7 +239,7 @@ def _dispose_all(children: set[_Child]) -> None:
 
 @dataclass(frozen=True)
 class _Ended:
-    """How a child ended instead of answering; status None: killed, because it was late."""
+    """How a child ended instead of answering; status None: killed at its deadline."""
 
     status: int | None
 
@@ -248,19 +248,19 @@ class _Ended:
         return self.status is None
 
     @property
-    def may_be_chance(self) -> bool:
+    def may_be_accident(self) -> bool:
         return self.status not in (None, -signal.SIGPROF)
 
     def refusal(self, limits: DecodeLimits) -> InvalidImageError:
         if self.is_late:
-            return _too_complex(f"more than {limits.wall_seconds:g} s")
+            return _limit_passed(f"more than {limits.wall_seconds:g} s")
         if self.status == -signal.SIGPROF:
-            return _too_complex(f"more than {limits.cpu_seconds:g} s of a processor")
+            return _limit_passed(f"more than {limits.cpu_seconds:g} s of a processor")
         return broken_decoder(f"ended with status {self.status}")
 
 
 class _Child:
-    """A child process as its parent sees it; asked by one thread, killed by any.
+    """A child process, from its parent's side; used by one thread, killed by any.
 
     Attributes:
         is_usable: it has answered and waits for another image.
@@ -293,16 +293,16 @@ class _Child:
         return self._process.poll() is None
 
     def kill(self) -> int:
-        """End it; its status, which is its own if it had ended before."""
+        """Kill it; returns its exit status, its own if it had ended before."""
         self.is_usable = False
         with suppress(OSError):
-            # A thread that waits for its answer waits no longer.
+            # Wakes the thread that waits for its answer.
             self._socket.shutdown(socket.SHUT_RDWR)
         self._process.kill()
         return self._process.wait()
 
     def dispose(self) -> None:
-        """End it, and close what it was asked through: nobody asks it any more."""
+        """Kill it and close its socket; it must not be used any more."""
         self.kill()
         self._socket.close()
 
@@ -315,21 +315,21 @@ class _Child:
         """
         if self._is_ready:
             return
-        patience = time.monotonic() + _START_SECONDS
+        start_deadline = time.monotonic() + _START_SECONDS
         try:
-            self._receive(bytearray(len(_READY)), min(deadline, patience))
+            self._receive(bytearray(len(_READY)), min(deadline, start_deadline))
         except TimeoutError as error:
-            if deadline <= patience:
+            if deadline <= start_deadline:
                 raise
             raise _no_child(f"not ready after {_START_SECONDS:g} s") from error
         except OSError as error:
             raise _no_child(f"it ended with status {self.kill()}") from error
         self._is_ready = True
 
-    def ask(
+    def decode(
         self, order: Order, cpu_seconds: float, image: bytes, deadline: float
     ) -> Pixels:
-        """The pixels that *order* wants of *image*.
+        """The pixels that *order* asks for of *image*.
 
         Raises:
             InvalidImageError: the child says so.
@@ -363,7 +363,7 @@ class _Child:
 
 
 def broken_decoder(what: str) -> InvalidImageError:
-    """The error for an image whose decoder did *what* instead of answering."""
+    """The error for an image whose decoder failed as *what* says, without an answer."""
     message = (
         f"the image breaks its decoder, which {what}: save it again as JPEG or PNG, or "
         "leave it out"
@@ -390,7 +390,7 @@ def _no_child(reason: object) -> ModelOverloadedError:
     return ModelOverloadedError(message)
 
 
-def _too_complex(what: str) -> InvalidImageError:
+def _limit_passed(what: str) -> InvalidImageError:
     message = (
         f"to decode the image takes {what}: save it again as an ordinary JPEG, or "
         "scale it down"
@@ -398,11 +398,11 @@ def _too_complex(what: str) -> InvalidImageError:
     return InvalidImageError(message, code=TOO_COMPLEX)
 
 
-# What follows runs in the children.
+# --- the child ------------------------------------------------------------------------
 
 
 def main(arguments: list[str]) -> int:
-    """Be a child: decode what comes through standard input until there is a reason to end.
+    """The child: decode images from the socket at standard input until it has to end.
 
     *arguments*: memory_bytes, images, idle_seconds and niceness of `DecodeLimits`, and
     the pixels that an image may have.
@@ -410,16 +410,16 @@ def main(arguments: list[str]) -> int:
     memory_bytes, images, idle_seconds, niceness, pixels = arguments
     limit_pixels(int(pixels))
     parent = socket.socket(fileno=os.dup(sys.stdin.fileno()))
-    threading.Thread(target=_end_with, args=[parent], daemon=True).start()
-    _give_way(int(niceness))
+    threading.Thread(target=_exit_with, args=[parent], daemon=True).start()
+    _lower_priority(int(niceness))
     _limit_memory(int(memory_bytes))
-    at_rest = _resident_bytes()
+    idle_bytes = _resident_bytes()
     parent.sendall(_READY)
     for left in reversed(range(int(images))):
         if not select.select([parent], [], [], float(idle_seconds))[0]:
             break
-        header, body = _carry_out(parent, int(memory_bytes))
-        is_last = left == 0 or _resident_bytes() > at_rest + _GROWN_BYTES
+        header, body = _decode_next(parent, int(memory_bytes))
+        is_last = left == 0 or _resident_bytes() > idle_bytes + _GROWN_BYTES
         are_pixels, *numbers = header
         parent.sendall(_ANSWER.pack(are_pixels, is_last, *numbers, len(body)))
         parent.sendall(body)
@@ -428,7 +428,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _carry_out(
+def _decode_next(
     parent: socket.socket, memory_bytes: int
 ) -> tuple[tuple[bool, int, int], bytes]:
     order = _read(parent, _ORDER.size)
@@ -443,14 +443,14 @@ def _carry_out(
             pixels = decode_image(image, (first, second))
         return (True, *pixels.shape[:2]), pixels.tobytes()
     except (InvalidImageError, MemoryError) as error:
-        told = _told(error, memory_bytes)
-        code = told.code.encode()
-        return (False, len(code), 0), code + str(told).encode(errors="replace")
+        refusal = _refusal(error, memory_bytes)
+        code = refusal.code.encode()
+        return (False, len(code), 0), code + str(refusal).encode(errors="replace")
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _told(
+def _refusal(
     error: InvalidImageError | MemoryError, memory_bytes: int
 ) -> InvalidImageError:
     cause: BaseException | None = error
@@ -458,7 +458,7 @@ def _told(
         cause = cause.__cause__
     if cause is None and isinstance(error, InvalidImageError):
         return error
-    return _too_complex(f"more than {memory_bytes // 10**6:,} MB of memory")
+    return _limit_passed(f"more than {memory_bytes // 10**6:,} MB of memory")
 
 
 def _read(parent: socket.socket, count: int) -> bytes:
@@ -472,23 +472,23 @@ def _read(parent: socket.socket, count: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _end_with(parent: socket.socket) -> None:
+def _exit_with(parent: socket.socket) -> None:
     # Not PR_SET_PDEATHSIG: that is sent when the thread that started us ends.
     poll = select.poll()
-    poll.register(parent, 0)  # hanging up is told unasked
+    poll.register(parent, 0)  # POLLHUP is always reported
     poll.poll()
     os._exit(0)
 
 
-def _give_way(niceness: int) -> None:
-    # Whoever stops a whole group of processes lets the parent finish: that ends us.
+def _lower_priority(niceness: int) -> None:
+    # A stop signal to the whole process group is the parent's: its end ends the child.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
     os.nice(niceness)
     with suppress(OSError):
-        # Linux: the first to go when memory runs out.
+        # Linux: killed first when memory runs out.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 

@@ -20,33 +20,42 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from models.errors import InvalidImageError
-from models.images.bmp import RUN_LENGTHS, may_be_unpacked, unpack_run_lengths
-from models.images.formats import BMP, GIF, JPEG, PNG, WEBP
-
-TOO_COMPLEX: Final = "too_complex"
+from models.images.bmp import bmp_size, is_unusual_bmp, plain_bmp
+from models.images.formats import (
+    BMP,
+    GIF,
+    JPEG,
+    PNG,
+    TOO_COMPLEX,
+    WEBP,
+    damaged_header,
+    too_complex,
+    undecodable,
+)
 
 MAX_PARTS: Final = 20_000
-"""Segments, chunks or blocks before the pixels: 20 ms. Photos have tens of them."""
+"""Most segments, chunks or blocks before the pixels: 20 ms. Photos have tens."""
 
 MAX_TABLE_BYTES: Final = 256 * 1024
-"""Of tables before the pixels of a JPEG. Encoders write 1 to 3 kB of them."""
+"""Most bytes of tables before the pixels of a JPEG. Encoders write 1 to 3 kB."""
 
 MAX_SCANS: Final = 50
-"""Passes over a JPEG: 30 ms each for 49 megapixels of grey. Encoders make 10 to 14."""
+"""Most scans of a JPEG: 30 ms each for 49 megapixels of grey. Encoders make 10 to 14."""
 
 MAX_COEFFICIENT_BYTES: Final = 700_000_000
-"""Of a progressive JPEG's DCT coefficients: 324 to 648 MB for 12,000 x 9,000 pixels."""
+"""Most memory for a progressive JPEG's DCT coefficients: 324 to 648 MB for 12,000 x 9,000
+pixels."""
 
 MAX_METADATA_BYTES: Final = 64 * 1024
-"""Of one block of metadata, in which the orientation is looked for. In a JPEG it cannot
-be longer."""
+"""How much of a block of metadata is searched for the orientation. In a JPEG it cannot be
+longer."""
 
 HEADER_PARTS: Final = 200
-"""Parts of a file among which `read_size` looks for the size: microseconds."""
+"""How many parts of a file `read_size` searches for the size: microseconds."""
 
 ORDINARY_WEBP_BYTES: Final = 120_000_000
-"""Of memory for a lossless WebP. It may have a set of code tables for each 16 pixels: at
-least 28 bits in the file, 5.4 kB in memory; a pixel takes 27 bytes (measured)."""
+"""Memory of an ordinary lossless WebP. It may have a set of code tables for each 16 pixels:
+at least 28 bits in the file, 5.4 kB in memory; a pixel takes 27 bytes (measured)."""
 
 UPRIGHT: Final = 1
 
@@ -55,7 +64,7 @@ class TransparentColour(NamedTuple):
     """A colour that is transparent wherever it stands: PNG's tRNS for grey and RGB."""
 
     levels: tuple[int, ...]
-    """Of grey, or of red, green and blue; below 16 bits scaled to 8 of them."""
+    """The level of grey, or of red, green and blue; below 16 bits scaled to 8 bits."""
     is_wide: bool
     """Whether levels have 16 bits."""
 
@@ -65,13 +74,13 @@ class Stripped(NamedTuple):
 
     image: bytes
     size: tuple[int, int]
-    """Width and height by the header, unchecked: nothing of that size was made yet."""
+    """Width and height by the header, unchecked: nothing of that size is allocated yet."""
     orientation: int = UPRIGHT
     """1 to 8 as Exif counts them; 1 is upright."""
     what: str = "image"
-    """What it is called when its pixels turn out to be damaged."""
+    """Its name in the error for damaged pixels."""
     transparent: TransparentColour | None = None
-    """The one colour that is transparent, of a PNG that names one."""
+    """The transparent colour of a PNG that names one."""
 
 
 def strip_metadata(name: str, image: bytes) -> Stripped:
@@ -83,11 +92,11 @@ def strip_metadata(name: str, image: bytes) -> Stripped:
     try:
         return _STRIPPERS[name](image)
     except (struct.error, IndexError, ValueError) as error:
-        raise _damaged("it ends within its header") from error
+        raise damaged_header("it ends within its header") from error
 
 
 def is_unusual(name: str, image: bytes) -> bool:
-    """Whether an *image* is coded so that it may cost much more than others of its size."""
+    """Whether the encoding of an *image* may cost much more than its size suggests."""
     if name not in _UNUSUAL:
         return False
     try:
@@ -113,7 +122,7 @@ _EXIF: Final = b"Exif\0\0"
 _BYTE_ORDERS: Final = {b"II*\0": "<", b"MM\0*": ">"}
 _ORIENTATION: Final = 0x0112
 _WHOLE_NUMBERS: Final = {3: "H", 4: "I", 8: "h", 9: "i"}
-"""By Exif's number for them. Cameras write the first, some programs the second."""
+"""Exif's numbers of integer types. Cameras write the first, some programs the second."""
 _XMP_ORIENTATION: Final = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
@@ -149,12 +158,12 @@ _SCAN: Final = b"\xff\xda"
 _END: Final = b"\xff\xd9"
 _MARKER: Final = re.compile(rb"\xff[\x01-\xfe]")
 _NEXT_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""What ends a scan's data: any marker but a restart."""
+"""The end of a scan's data: any marker but a restart."""
 
 _SOS: Final = 0xDA
 _APP1: Final = 0xE1
 _COMMENTS: Final = frozenset([*range(0xE0, 0xF0), 0xFE, 0xDC])
-"""Applications' segments, comments, and a number of lines that libjpeg skips."""
+"""Application segments, comments, and the number of lines (DNL), which libjpeg skips."""
 _TABLES: Final = frozenset([0xC4, 0xCC, 0xDB, 0xDD])
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH: Final = frozenset([0x01, *range(0xD0, 0xDA)])
@@ -164,15 +173,15 @@ _UNDECODABLE: Final = {
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF, 0xDE), "hierarchical JPEG"),
     0xF7: "JPEG-LS image",
 }
-"""Frames of JPEGs that libjpeg, or its fraction of the size, does not decode."""
+"""Frames of JPEGs that libjpeg does not decode, or not at a fraction of the size."""
 _DEPTHS: Final = frozenset([12, 16])
-"""Bits of a colour in medical images; Pillow's libjpeg decodes 8."""
+"""Bits per colour in medical images; Pillow's libjpeg decodes 8."""
 _ARITHMETIC: Final = frozenset([0xC9, 0xCA])
 _ORDINARY_FRAMES: Final = frozenset([0xC0, 0xC1, 0xC2])
 """Huffman-coded, in one pass or several."""
 
 _COLOUR_NOTES: Final = {0xE0: (b"JFIF\0", 18), 0xEE: (b"Adobe", 16)}
-"""Segments by which libjpeg tells how colours are coded, and their least length."""
+"""Segments from which libjpeg takes the colour space, and their least length."""
 _JPEG_XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 
 
@@ -182,31 +191,31 @@ def _segments(image: bytes) -> Iterator[tuple[int, int, int]]:
     for _ in range(MAX_PARTS):
         found = _MARKER.search(image, position)
         if found is None:
-            raise _damaged("it holds no pixels")
+            raise damaged_header("it holds no pixels")
         start = found.start()
         kind = image[start + 1]
         if kind in _WITHOUT_LENGTH:
             position = start + 2
             continue
-        # A length includes its own two bytes; to libjpeg less is as good as two.
+        # A length includes its own two bytes; libjpeg takes a smaller one as two.
         length = max(2, int.from_bytes(image[start + 2 : start + 4]))
         position = start + 2 + length
         if position > len(image):
-            raise _damaged("a segment is longer than the file")
+            raise damaged_header("a segment is longer than the file")
         yield kind, start, position
         if kind == _SOS:
             return
-    raise _too_complex(f"a JPEG with more than {MAX_PARTS:,} segments")
+    raise too_complex(f"a JPEG with more than {MAX_PARTS:,} segments")
 
 
 def _strip_jpeg(image: bytes) -> Stripped:
     kept, notes, start = _sort_segments(image)
     frame = next((part for part in kept if part[1] in _FRAMES), None)
     if frame is None:
-        raise _damaged("it has no frame")
+        raise damaged_header("it has no frame")
     length = sum(map(len, kept))
     if length > MAX_TABLE_BYTES:
-        raise _too_complex(f"a JPEG with {length:,} bytes of tables")
+        raise too_complex(f"a JPEG with {length:,} bytes of tables")
     _check_scans(image, start, frame)
     height, width = struct.unpack_from(">HH", frame, 5)
     if length < start:
@@ -223,18 +232,18 @@ def _sort_segments(image: bytes) -> tuple[list[bytes], dict[bytes, bytes], int]:
         if kind == _SOS:
             break
         if kind in _UNDECODABLE:
-            raise _undecodable(_UNDECODABLE[kind])
+            raise undecodable(_UNDECODABLE[kind])
         if kind in _TABLES or _tells_colours(kind, image, start, stop):
             kept.append(image[start:stop])
         elif kind in _COMMENTS:
             _note(image, start, stop, notes)
         elif kind in _FRAMES and not framed and _has_length(image, start, stop):
             if image[start + 4] in _DEPTHS:
-                raise _undecodable(f"JPEG of {image[start + 4]} bits a colour")
+                raise undecodable(f"JPEG of {image[start + 4]} bits a colour")
             kept.append(image[start:stop])
             framed = True
         else:
-            raise _damaged(f"unexpected marker {kind:#x}")
+            raise damaged_header(f"unexpected marker {kind:#x}")
     return kept, notes, start
 
 
@@ -269,14 +278,14 @@ def _check_scans(image: bytes, start: int, frame: bytes) -> None:
             "(without progressive), or scale it down"
         )
         raise InvalidImageError(message, code=TOO_COMPLEX)
-    # Pictures and videos appended to a photo hold such bytes too: look closely only
+    # Pictures and videos appended to a photo hold such bytes too: count scans exactly only
     # where there are many.
     if image.count(_SCAN, start) > MAX_SCANS and _scans(image, start) > MAX_SCANS:
-        raise _too_complex(f"a JPEG with more than {MAX_SCANS} scans")
+        raise too_complex(f"a JPEG with more than {MAX_SCANS} scans")
 
 
 def _coefficient_bytes(frame: bytes) -> int:
-    # Of a JPEG in several scans libjpeg has all of them in memory, at any fraction.
+    # libjpeg keeps all coefficients of a JPEG in several scans in memory, at any fraction.
     height, width = int.from_bytes(frame[5:7]), int.from_bytes(frame[7:9])
     sampling = [(each >> 4, each & 15) for each in frame[11::3]]
     across = max(1, *(wide for wide, _ in sampling))
@@ -312,7 +321,7 @@ def _find_frame(image: bytes) -> bytes:
     for kind, start, stop in islice(_segments(image), HEADER_PARTS):
         if kind in _FRAMES:
             return image[start:stop]
-    raise _damaged("it has no frame")
+    raise damaged_header("it has no frame")
 
 
 # --- PNG ------------------------------------------------------------------------------
@@ -326,18 +335,18 @@ _PNG_TRANSPARENT: Final = b"tRNS"
 _PNG_KEPT: Final = {_PNG_HEADER: 13, _PNG_PALETTE: 768, _PNG_TRANSPARENT: 256}
 """Chunks before the data that pixels depend on, and their greatest length."""
 _INDEXED: Final = 3
-"""How a PNG's header says that pixels are entries of its palette."""
+"""The colour type of a PNG whose pixels are palette entries."""
 _LEVELS: Final = {0: 1, 2: 3}
-"""Grey and RGB as a PNG's header numbers them, and how many levels a pixel has."""
+"""Levels per pixel of a PNG's colour types grey and RGB."""
 _SCALES: Final = {1: 255, 2: 85, 4: 17, 8: 1, 16: 1}
-"""What a decoder multiplies levels with, by their bits."""
+"""Factors by which a decoder scales levels to 8 bits, by their depth."""
 _PNG_XMP: Final = b"XML:com.adobe.xmp\0"
 _PNG_PROFILE: Final = b"Raw profile type exif\0"
-"""How ImageMagick wrote Exif before PNG had a chunk for it: in hexadecimal digits."""
+"""ImageMagick's Exif, in hexadecimal digits, from before PNG had a chunk for it."""
 
 
 def _chunks(image: bytes) -> Iterator[tuple[bytes, int, int]]:
-    # Kind of each, and where its contents start and stop (which may be behind the end).
+    # Kind of each, and where its contents start and stop (perhaps beyond the file's end).
     position, kind, found = 8, b"", False
     for _ in range(MAX_PARTS):
         header = image[position : position + 8]
@@ -349,17 +358,17 @@ def _chunks(image: bytes) -> Iterator[tuple[bytes, int, int]]:
         position = stop + 4
         found = found or kind == _PNG_DATA
     if not found or kind == _PNG_DATA:
-        raise _too_complex(f"a PNG with more than {MAX_PARTS:,} chunks")
+        raise too_complex(f"a PNG with more than {MAX_PARTS:,} chunks")
 
 
 def _strip_png(image: bytes) -> Stripped:
     kept, data, texts = _sort_chunks(image)
     header = kept.get(_PNG_HEADER)
     if not data or header is None:
-        raise _damaged("it has no header" if data else "it holds no pixels")
+        raise damaged_header("it has no header" if data else "it holds no pixels")
     width, height, depth, colour = struct.unpack_from(">8xIIBB", header)
     if not _is_sound(header):
-        raise _damaged("the checksum of its size is wrong")
+        raise damaged_header("the checksum of its size is wrong")
     palette = kept.pop(_PNG_PALETTE, None)  # to other colours it is only a hint
     if colour == _INDEXED:
         kept[_PNG_PALETTE] = _check_palette(palette)
@@ -376,16 +385,16 @@ def _is_sound(chunk: bytes | memoryview) -> bool:
 def _check_palette(chunk: memoryview | None) -> memoryview:
     # Length, kind and checksum take 12 bytes, a colour 3.
     if chunk is None or len(chunk) == 12 or len(chunk) % 3:
-        raise _damaged("it has no palette of whole colours")
+        raise damaged_header("it has no palette of whole colours")
     if not _is_sound(chunk):
-        raise _damaged("the checksum of its palette is wrong")
+        raise damaged_header("the checksum of its palette is wrong")
     return chunk
 
 
 def _take_transparent_colour(
     kept: dict[bytes, memoryview], depth: int, levels: int
 ) -> TransparentColour | None:
-    # Pillow applies that of grey and RGB at some depths only, so it is taken out.
+    # Pillow applies the one of grey and RGB at some depths only, so it is removed here.
     chunk = kept.get(_PNG_TRANSPARENT)
     if chunk is None:
         return None
@@ -404,7 +413,7 @@ def _take_transparent_colour(
 def _sort_chunks(
     image: bytes,
 ) -> tuple[dict[bytes, memoryview], list[memoryview], dict[bytes, bytes]]:
-    # Headers and pixels for the decoder, and metadata that may tell the orientation.
+    # Headers and pixels for the decoder, and metadata that may hold the orientation.
     view = memoryview(image)
     kept: dict[bytes, memoryview] = {}
     data: list[memoryview] = []
@@ -412,7 +421,7 @@ def _sort_chunks(
     last = b""
     for kind, start, stop in _chunks(image):
         if kind == _PNG_DATA:
-            if last == kind or not data:  # a decoder reads those that follow each other
+            if last == kind or not data:  # decoders read only consecutive ones
                 data.append(view[start:stop])
         elif not data and stop - start <= _PNG_KEPT.get(kind, -1):
             kept[kind] = view[start - 8 : stop + 4]
@@ -428,7 +437,7 @@ def _png_size(image: bytes) -> tuple[int, int]:
 
 
 def _join_png(kept: dict[bytes, memoryview], data: list[memoryview]) -> bytes:
-    # One chunk of data, without the checksum that no decoder compares.
+    # One chunk of data, without its checksum, which no decoder compares.
     length = struct.pack(">I", sum(map(len, data)))
     headers = [kept[kind] for kind in _PNG_KEPT if kind in kept]
     start: list[bytes | memoryview] = [_PNG_START, *headers, length, _PNG_DATA]
@@ -480,16 +489,16 @@ _PICTURES: Final = frozenset([_FRAME, _LOSSY, _LOSSLESS])
 _WITHIN_FRAME: Final = frozenset([_ALPHA, _LOSSY, _LOSSLESS])
 _WITHIN_FILE: Final = _WITHIN_FRAME | {_FRAME, b"ANIM"}
 _WEBP_METADATA: Final = {b"EXIF": 0x08, b"XMP ": 0x04}
-"""And the bits that announce it."""
+"""Metadata chunks, and the header's bits that announce them."""
 _WEBP_FLAGS: Final = 0x12
-"""Transparent, animated."""
+"""The header's bits for transparent and animated."""
 _FRAME_HEADER: Final = 16
 
 
 def _webp_chunks(
     image: bytes, position: int, stop: int
 ) -> Iterator[tuple[bytes, int, int]]:
-    # As _chunks; the first image or frame is what is looked for.
+    # As _chunks; only the first image or frame matters.
     found = False
     for _ in range(MAX_PARTS):
         kind, start = image[position : position + 4], position + 8
@@ -500,7 +509,7 @@ def _webp_chunks(
         position += position & 1
         found = found or kind in _PICTURES
     if not found:
-        raise _too_complex(f"a WebP with more than {MAX_PARTS:,} chunks")
+        raise too_complex(f"a WebP with more than {MAX_PARTS:,} chunks")
 
 
 def _strip_webp(image: bytes) -> Stripped:
@@ -521,10 +530,10 @@ def _strip_webp(image: bytes) -> Stripped:
 
 
 def _with_length(image: bytes) -> bytes:
-    # The length of the file in its header may be wrong: that of its chunk counts.
+    # The file length in the header may be wrong; the chunk's length counts.
     stop = 20 + int.from_bytes(image[16:20], "little")
     if stop > len(image):
-        raise _damaged("it ends early")
+        raise damaged_header("it ends early")
     if 8 + int.from_bytes(image[4:8], "little") == stop + (stop & 1):
         return image
     return _riff(image[8:stop] + bytes(stop & 1))
@@ -581,7 +590,7 @@ def _webp_size(image: bytes) -> tuple[int, int]:
 
 _GRAPHIC_CONTROL: Final = 0xF9
 _PALETTE: Final = 0x80
-"""The flag of a screen or frame that has its own."""
+"""The flag of a screen or frame that has its own palette."""
 
 
 def _strip_gif(image: bytes) -> Stripped:
@@ -589,7 +598,7 @@ def _strip_gif(image: bytes) -> Stripped:
     size = _gif_frame_size(image, position)
     head = image[: 13 + _gif_palette_bytes(image[10])]
     if image[position + 9] & _PALETTE:
-        # The frame has its own, and Pillow mixes them up where that is all greys.
+        # The frame has its own palette; Pillow confuses the two if that is all grey.
         head = image[:10] + bytes([image[10] & ~_PALETTE]) + image[11:13]
     control = b""
     if transparent is not None:
@@ -600,14 +609,14 @@ def _strip_gif(image: bytes) -> Stripped:
 
 
 def _first_gif_frame(image: bytes, most: int) -> tuple[int, int | None]:
-    # Where it starts, and its transparent entry of the palette.
+    # Its start, and the transparent entry of its palette.
     position, transparent = 13 + _gif_palette_bytes(image[10]), None
     while most > 0:
         start = image[position]
         if start == ord(","):
             return position, transparent
         if start == ord(";"):
-            raise _damaged("it holds no frame")
+            raise damaged_header("it holds no frame")
         position += 1
         most -= 1
         if start != ord("!"):
@@ -617,7 +626,7 @@ def _first_gif_frame(image: bytes, most: int) -> tuple[int, int | None]:
             transparent = image[position + 5]
         position, blocks = _behind_blocks(image, position + 1, most)
         most -= blocks
-    raise _too_complex(f"a GIF with more than {MAX_PARTS:,} blocks before its pixels")
+    raise too_complex(f"a GIF with more than {MAX_PARTS:,} blocks before its pixels")
 
 
 def _behind_blocks(image: bytes, position: int, most: int) -> tuple[int, int]:
@@ -646,52 +655,10 @@ def _gif_size(image: bytes) -> tuple[int, int]:
 
 # --- BMP ------------------------------------------------------------------------------
 
-_CORE_HEADER: Final = 12
-_SHORT_HEADER: Final = 16
-_HEADERS: Final = (40, 52, 56, 64, 108, 124)
-
 
 def _strip_bmp(image: bytes) -> Stripped:
-    size = _bmp_size(image)
-    image = _with_known_header(image)
-    if _is_run_length(image):
-        if not may_be_unpacked(len(image), size):
-            raise _too_complex("a run-length coded BMP of this size")
-        image = unpack_run_lengths(image, size)
-    return Stripped(image, size)
-
-
-def _with_known_header(image: bytes) -> bytes:
-    # Pillow refuses the short headers of OS/2, and lengths that programs make up.
-    given = int.from_bytes(image[14:18], "little")
-    if given < _SHORT_HEADER or given in _HEADERS or 14 + given > len(image):
-        return image
-    known = max(each for each in _HEADERS if each <= max(given, _HEADERS[0]))
-    header = image[18 : 14 + given].ljust(known, b"\0")[: known - 4]
-    start = int.from_bytes(image[10:14], "little")
-    start = max(0, start + known - given) if start else 0
-    places = struct.pack("<II", start, known)
-    return b"".join((image[:10], places, header, memoryview(image)[14 + given :]))
-
-
-def _bmp_size(image: bytes) -> tuple[int, int]:
-    if image[14:18] == _CORE_HEADER.to_bytes(4, "little"):
-        width, height = struct.unpack_from("<HH", image, 18)
-        return width, height
-    width, height = struct.unpack_from("<Ii", image, 18)
-    return width, abs(height)
-
-
-def _is_run_length(image: bytes) -> bool:
-    if int.from_bytes(image[14:18], "little") not in _HEADERS:
-        return False
-    bits, compression = struct.unpack_from("<HI", image, 28)
-    return bits in (1, 4, 8) and compression in RUN_LENGTHS
-
-
-def _is_unusual_bmp(image: bytes) -> bool:
-    header = int.from_bytes(image[14:18], "little")
-    return header not in (_CORE_HEADER, *_HEADERS) or _is_run_length(image)
+    size = bmp_size(image)
+    return Stripped(plain_bmp(image, size), size)
 
 
 # --- by format ------------------------------------------------------------------------
@@ -711,29 +678,9 @@ _SIZES: Final[Mapping[str, Callable[[bytes], tuple[int, int]]]] = MappingProxyTy
         PNG: _png_size,
         WEBP: _webp_size,
         GIF: _gif_size,
-        BMP: _bmp_size,
+        BMP: bmp_size,
     }
 )
 _UNUSUAL: Final[Mapping[str, Callable[[bytes], bool]]] = MappingProxyType(
-    {JPEG: _is_unusual_jpeg, WEBP: _may_take_much_memory, BMP: _is_unusual_bmp}
+    {JPEG: _is_unusual_jpeg, WEBP: _may_take_much_memory, BMP: is_unusual_bmp}
 )
-
-
-def _too_complex(what: str) -> InvalidImageError:
-    message = f"{what} takes too long to decode: save it again as an ordinary JPEG"
-    return InvalidImageError(message, code=TOO_COMPLEX)
-
-
-def _undecodable(what: str) -> InvalidImageError:
-    message = (
-        f"this is a {what}, which is not decoded here: save it as an ordinary JPEG"
-    )
-    return InvalidImageError(message, code="unsupported_image")
-
-
-def _damaged(reason: str) -> InvalidImageError:
-    message = (
-        f"the image's header is damaged ({reason}): send the whole file, or save the "
-        "image again as JPEG or PNG"
-    )
-    return InvalidImageError(message)
