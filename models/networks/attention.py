@@ -28,10 +28,10 @@ from models.networks.network import flip
 def heatmaps(looks: Sequence[Look], classes: Any) -> Any:
     """Heat [N, h, w], 0..1, for *classes* [N], averaged over *looks*.
 
-    The last spatial maps, weighted by the mean over space of the gradient of the
-    class's logit (equations 1 and 2 of the paper), then ReLU; the hottest place of a
-    photo is 1. Where nothing speaks for the class, all is 0. Other maps that the head
-    looks at (features tapped further down) are held as they are.
+    The last spatial maps, weighted by the mean over space of the gradient of the class's
+    logit (equations 1 and 2 of the paper), then ReLU; the largest value of a photo is 1.
+    If nothing speaks for the class, all are 0. Other inputs of the head (features tapped
+    further down) are constant.
     """
     heats = [flip(_heat(each, classes), each.view) for each in looks]
     return _hottest_is_one(tf.add_n(heats))
@@ -129,7 +129,7 @@ def _split(model: Any, sources: Sequence[Any], layer: str) -> tuple[Step, Step]:
 
 
 def _step(sources: Sequence[Any], results: Sequence[Any]) -> Step:
-    # Keras wants an operation on every way, also where a result is a source.
+    # Keras wants an operation on every path, also where a result is a source.
     given = {id(each) for each in sources}
     made = [
         keras.layers.Identity(dtype=each.dtype)(each) if id(each) in given else each
@@ -166,7 +166,7 @@ def _after(first: Step, second: Step) -> Step:
 
 
 def spatial_layers(model: Any) -> list[Any]:
-    """The layers of *model* with maps of more than one point, from the pixels on."""
+    """The layers of *model* with maps of more than one point, in order."""
     return [
         layer
         for layer in model.layers
@@ -176,7 +176,7 @@ def spatial_layers(model: Any) -> list[Any]:
 
 
 def find_last_maps(model: Any) -> Any:
-    """The last layer whose output still has a place.
+    """The last layer whose output is a spatial map, [N, h, w, C].
 
     Raises:
         InvalidRequestError: there is none.
@@ -188,7 +188,7 @@ def find_last_maps(model: Any) -> Any:
 
 
 def no_maps(model: Any) -> InvalidRequestError:
-    """The error for a *model* without maps."""
+    """The error for a *model* without spatial maps."""
     return InvalidRequestError(
         f"network {model.name!r} has no convolution's maps to look at: "
         f"give one that is a flat functional model"

@@ -1,4 +1,4 @@
-"""Which layers a stage trains, and the network cut into a frozen part and the rest.
+"""Freezing: the layers that a stage trains, and a network cut into frozen and trained part.
 
 The frozen part runs in inference mode, in training too: no dropout, and batch
 normalisation by its moving statistics. It always gives the same output for the same
@@ -33,7 +33,7 @@ class CutNetwork:
     whole: Any
 
     def up_to(self, tensor: Any) -> Any:
-        """What ``trained`` takes -> a *tensor* of ``whole``: its first layers."""
+        """A model of ``trained``'s first layers: its inputs -> a *tensor* of ``whole``."""
         inputs = self.whole.inputs if self.frozen is None else self.frozen.outputs
         # Keras wants an operation in every model, also where the tensor is an input.
         return keras.Model(inputs, keras.layers.Identity()(tensor))
@@ -41,7 +41,7 @@ class CutNetwork:
 
 @keras.saving.register_keras_serializable("kennel")
 class FrozenModel(keras.Model):  # type: ignore[misc]
-    """A functional model that always runs in inference mode, whatever is asked of it."""
+    """A functional model that always runs in inference mode, in training too."""
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """The outputs for *inputs*; *training* is ignored."""
@@ -52,11 +52,11 @@ class FrozenModel(keras.Model):  # type: ignore[misc]
 def trained_layers(assembled: AssembledNetwork, trains: str) -> frozenset[str]:
     """Names of the layers that *trains* stands for.
 
-    "last": the logits; "head": all that follows the base; "conv:NAME": the base from the
-    first layer on whose name starts with NAME, and the head; "all": everything.
+    "last": the logits; "head": all layers after the base; "conv:NAME": the base from its
+    first layer whose name starts with NAME, and the head; "all": everything.
 
     Raises:
-        InvalidRequestError: none of these, or no such layer.
+        InvalidRequestError: *trains* is none of these, or there is no such layer.
     """
     everything = [layer.name for layer in assembled.model.layers]
     head = [name for name in everything if name not in assembled.base]
@@ -85,11 +85,11 @@ def freeze_all_but(model: Any, trained: frozenset[str]) -> None:
 
 
 def cut(model: Any, trained: frozenset[str]) -> CutNetwork:
-    """Separate what stays the same while the layers *trained* train.
+    """Cut *model* into the part that stays constant while the layers *trained* train, and the rest.
 
-    A layer with weights is frozen when it is not trained and nothing trained feeds it.
-    All that feeds a frozen layer is frozen with it, dropout too; dropout between the
-    last frozen weights and the trained layers is not.
+    A layer with weights is frozen if it is not trained and no trained layer feeds it. All
+    layers that feed a frozen one are frozen too, dropout included; dropout between the last
+    frozen weights and the trained layers is not.
     """
     parents = {name: set(found) for name, found in _parents(model)}
     operations = {each.name: each for each in model.operations}

@@ -67,7 +67,7 @@ def assemble(
     """*head* on the base of *network*; all weights are random.
 
     Raises:
-        InvalidRequestError: no such kind of head or tap, or the image is too small.
+        InvalidRequestError: unknown kind of head or tap, or the image is too small.
     """
     if min(image_size) < network.smallest_image:
         message = (
@@ -141,7 +141,7 @@ def _regularised(values: Any, number: int, dropout: float | None) -> Any:
 
 
 def _flat(_network: Network, base: Any, head: Head, classes: int) -> Any:
-    # Half the rate everywhere but before the logits: the fast.ai State Farm notebook.
+    # Half the rate except before the logits, as in the fast.ai State Farm notebook.
     rate = 0.5 if head.dropout is None else head.dropout
     values = keras.layers.Flatten(name="head_flat", dtype="float32")(base.output)
     values = _dropout(values, "head_dropout0", rate / 2)
@@ -221,7 +221,7 @@ class Standardisation(keras.layers.Layer):  # type: ignore[misc]
 
 
 NORMALISATION_EPSILON: Final = 1e-3
-"""What Keras adds to the variance."""
+"""Keras adds it to the variance."""
 
 NORMALISATION_SUFFIX: Final = "_bn"
 """The new layer after "fc1" is called "fc1_bn"."""

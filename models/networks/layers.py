@@ -8,7 +8,7 @@ are registered with Keras: import this module before a saved network is loaded
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import keras
@@ -63,10 +63,18 @@ class ScaledGrey(keras.layers.Layer):  # type: ignore[misc]
         return (*input_shape[:-1], 1)
 
 
-def layers_with_weights(model: Any) -> dict[str, Any]:
-    """By name and in order; a block of layers (ConvNeXt has some) counts as its layers."""
+def layers_with_weights(
+    model: Any, names: Collection[str] | None = None
+) -> dict[str, Any]:
+    """The layers of *model* that hold weights, by name and in order.
+
+    A block of layers (ConvNeXt has some) counts as its layers. With *names*, only the
+    layers and blocks of these names.
+    """
     found: dict[str, Any] = {}
     for layer in model.layers:
+        if names is not None and layer.name not in names:
+            continue
         if hasattr(layer, "layers"):
             found |= layers_with_weights(layer)
         elif layer.weights:
@@ -82,10 +90,10 @@ def copy_weights(source: Any, target: Any) -> None:
 
 
 def with_stable_names(model: Any) -> Any:
-    """*model*, its automatically named layers counted anew from the first: "conv2d_1".
+    """*model*, with its automatically named layers numbered from 1: "conv2d_1".
 
-    Keras counts them over the life of the process, so names would depend on what was
-    built before.
+    Keras numbers them over the life of the process, so names would depend on what was built
+    before.
     """
     counts: dict[str, int] = {}
     for layer in model.layers:

@@ -55,12 +55,12 @@ OPTIONS_BY_HEAD: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         PROBABILITIES: frozenset(),
     }
 )
-"""Which of `dropout` and `hidden` change what a head of each kind trains."""
+"""The ones of `dropout` and `hidden` that a head of each kind uses."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """Which layers follow the base.
+    """The layers that follow the base; `models.networks.heads` builds them.
 
     Attributes:
         kind: "top": the network's own; "normalised": VGG16's own with batch
@@ -68,8 +68,8 @@ class Head:
             taps' maps, then batch normalisation, dropout and Dense; "flat": flattened
             maps, then dropout, Dense and batch normalisation; "second-order": taps
             pooled as above and one of them by products of channels, standardised, then
-            one Dense; "probabilities": one Dense
-            on the 1,000 ImageNet probabilities of the network's own top.
+            one Dense; "probabilities": one Dense on the 1,000 ImageNet probabilities of
+            the network's own top.
         taps: names of the base's layers that "pooled" pools.
         products: the layer whose channels "second-order" multiplies, projected to
             ``channels`` before.
@@ -88,7 +88,8 @@ class Head:
 VIEWS: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
     {"none": (1, 1), "horizontal": (1, -1), "vertical": (-1, 1), "both": (-1, -1)}
 )
-"""Steps along rows and columns: -1 turns the photo around."""
+"""Views of a photo whose probabilities are averaged (test-time augmentation): steps along
+rows and columns, where -1 flips."""
 
 _Batch = TypeVar("_Batch", bound=Any)
 

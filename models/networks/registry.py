@@ -55,12 +55,12 @@ _OURS: Final = (
 NETWORKS: Final[Mapping[str, Network]] = MappingProxyType(
     {network.name: network for network in _OURS}
 )
-"""Those described here; keras.applications adds its own (`find_network`)."""
+"""The networks of this project; `find_network` also knows those of keras.applications."""
 
 USUAL_CLASSES: Final[Mapping[str, int]] = MappingProxyType(
     {"vgg16": 1000, "lenet5": 10, "conv1": 10, "conv3": 10, "mnist-bn": 10}
 )
-"""Classes of each network of ours in its source; keras.applications: 1,000."""
+"""Classes of each of these networks in its source; keras.applications: 1,000."""
 
 PARAMETERS: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -71,7 +71,7 @@ PARAMETERS: Final[Mapping[str, int]] = MappingProxyType(
         "mnist-bn": 602_154,
     }
 )
-"""Weights of each network of ours at its image size and `USUAL_CLASSES`."""
+"""Parameters of each of these networks at its image size and `USUAL_CLASSES`."""
 
 
 def network_names() -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def build_network(
 ) -> Any:
     """*network* with its own top and random weights: pixels [N, H, W, 3] -> logits [N, K].
 
-    *image_size* None: the designed one; *dropout* None: its own; *dtype*: Keras policy.
+    *image_size*, *dropout* None: the network's own; *dtype*: a Keras policy.
 
     Raises:
         InvalidRequestError: the image is smaller than the network can take.
@@ -136,14 +136,14 @@ class NetworkDescription:
 def describe_network(
     network: Network, classes: int, image_size: tuple[int, int] | None = None
 ) -> NetworkDescription:
-    """What *network* looks like for so many *classes*; weights take no memory.
+    """The layers of *network* for so many *classes*; no memory is taken for weights.
 
     Raises:
         InvalidRequestError: the image is smaller than the network can take.
     """
     size = image_size or network.image_size
     layers = _without_values(
-        lambda: describe_layers(build_network(network, classes, size))
+        lambda: _describe_layers(build_network(network, classes, size))
     )
     return NetworkDescription(
         name=network.name,
@@ -155,8 +155,7 @@ def describe_network(
     )
 
 
-def describe_layers(model: Any) -> tuple[LayerDescription, ...]:
-    """The layers of a functional *model*, in order."""
+def _describe_layers(model: Any) -> tuple[LayerDescription, ...]:
     return tuple(
         LayerDescription(
             layer.name,
@@ -171,8 +170,8 @@ def describe_layers(model: Any) -> tuple[LayerDescription, ...]:
 def _without_values(
     describe: Callable[[], tuple[LayerDescription, ...]],
 ) -> tuple[LayerDescription, ...]:
-    # Keras keeps the variables that wait for a value in a list of the thread, and would
-    # fill them later (553 MB for VGG16): with this thread the list goes too.
+    # Keras keeps variables without a value in a list of the thread, and would initialise
+    # them later (553 MB for VGG16). This thread ends, and its list with it.
     def run() -> tuple[LayerDescription, ...]:
         with keras.StatelessScope(initialize_variables=False):
             return describe()
@@ -209,12 +208,12 @@ APPLICATION_SIZES: Final[Mapping[str, int]] = MappingProxyType(
         "xception": 299,
     }
 )
-"""Height and width of those that are not made for 224: Keras tells them in errors only."""
+"""Height and width of those not made for 224; Keras has them only in error messages."""
 
 SMALLEST_APPLICATION_SIZES: Final[Mapping[str, int]] = MappingProxyType(
     {"inceptionresnetv2": 75, "inceptionv3": 75, "xception": 71}
 )
-"""Least height and width of those that need more than 32."""
+"""Least height and width of those that need more than 32 pixels."""
 
 
 def application_names() -> tuple[str, ...]:
@@ -274,7 +273,7 @@ def download_application(name: str) -> Any:
     `build_application_base`.
     """
     size = APPLICATION_SIZES.get(name, USUAL_SIZE)
-    # Without a size NASNet is put together otherwise, and its file would not fit.
+    # Without a size Keras builds another NASNet, which its weight file does not fit.
     model = _builders()[name](
         include_top=False, weights="imagenet", input_shape=(size, size, 3)
     )
@@ -290,8 +289,8 @@ def _builders() -> dict[str, Callable[..., Any]]:
 
 
 def _as_published(efficientnet: Any) -> Any:
-    # Keras puts this factor in only when it loads ImageNet's weights itself, which were
-    # trained with (pixels - mean) / deviation, while its layer divides by the root.
+    # ImageNet's weights were trained with (pixels - mean) / deviation, while Keras's layer
+    # divides by the root. Keras adds this factor only when it loads these weights itself.
     factors = [deviation**-0.5 for deviation in IMAGENET_DEVIATIONS]
     scaling = keras.layers.Rescaling(factors, name="normalization_scale")
     return insert_layers(efficientnet, {"normalization_1": scaling})

@@ -1,4 +1,4 @@
-"""TensorFlow started without its start-up noise: the terminal shows our words only."""
+"""TensorFlow's start, without the messages that it writes to the terminal."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow quietly; call it before any module that imports it.
+    """Import TensorFlow quietly; call it before importing a module that imports it.
 
     Its C++ part writes to file descriptor 2 before its own log level applies, so that
-    descriptor is turned away while it starts. Errors still arrive as exceptions.
+    descriptor is redirected while it starts. Errors still arrive as exceptions.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

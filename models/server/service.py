@@ -1,4 +1,4 @@
-"""The three calls of TensorFlow Serving's API that we answer; others: UNIMPLEMENTED."""
+"""The gRPC services: Predict, GetModelMetadata, GetModelStatus; others: UNIMPLEMENTED."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import grpc
 
+from models.contract import SERVING_SIGNATURE
 from models.server.servable import (
-    DEFAULT_SIGNATURE,
     NoAnswerError,
     ServingError,
     invalid_argument,
@@ -25,7 +25,7 @@ class PredictionService(protos.prediction_service.PredictionServiceServicer):  #
     """Predict and GetModelMetadata."""
 
     def __init__(self, versions: VersionManager) -> None:
-        """Answer from what *versions* has loaded."""
+        """Answer with the versions that *versions* has loaded."""
         self._versions = versions
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -38,10 +38,9 @@ class PredictionService(protos.prediction_service.PredictionServiceServicer):  #
 
     def _predict(self, request: Any, context: Any) -> Any:
         servable = _find(self._versions, request)
-        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        name = request.model_spec.signature_name or SERVING_SIGNATURE
         wanted = list(request.output_filter)
-        given_up = context.add_callback
-        outputs = servable.predict(name, request.inputs, wanted, given_up)
+        outputs = servable.predict(name, request.inputs, wanted, context.add_callback)
         response = protos.PredictResponse(outputs=outputs)
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version
@@ -68,7 +67,7 @@ class ModelService(protos.model_service.ModelServiceServicer):  # type: ignore[m
     """GetModelStatus."""
 
     def __init__(self, versions: VersionManager) -> None:
-        """Answer from what *versions* knows."""
+        """Answer with the states in *versions*."""
         self._versions = versions
 
     def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -108,7 +107,7 @@ def _version(spec: Any) -> int | None:
 
 
 def _answer(context: Any, call: Callable[[], Any]) -> Any:
-    if not context.is_active():  # the caller has given up: nothing need be computed
+    if not context.is_active():  # the caller has cancelled: compute nothing
         return context.abort(grpc.StatusCode.CANCELLED, "the call has ended")
     try:
         return call()

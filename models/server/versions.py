@@ -1,6 +1,6 @@
-"""Which versions are loaded: folders are polled, new versions swapped in, old ones let go.
+"""The loaded versions: folders are polled, new versions swapped in, old ones unloaded.
 
-A new version is loaded and warmed up before an old one goes, so no request fails in
+A new version is loaded and warmed up before an old one is unloaded, so no request fails in
 between; requests that hold the old one finish on it.
 """
 
@@ -44,7 +44,7 @@ _LOAD_ERRORS: Final = (
 
 @dataclass(frozen=True)
 class LoadRetries:
-    """How often a version is tried again that could not be loaded, and how soon.
+    """How often, and how soon, a failed load is tried again.
 
     Attributes:
         count: TensorFlow Serving's ``--max_num_load_retries``.
@@ -56,7 +56,7 @@ class LoadRetries:
 
 
 class VersionManager:
-    """All models of a server; `poll` does the loading, the rest only look."""
+    """All models of a server; `poll` and `load_all` load versions, the rest only reads."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class VersionManager:
         strictness: Strictness = FRIENDLY,
         stopping: threading.Event | None = None,
     ) -> None:
-        """Serve what *entries* returns; it is asked again at each poll.
+        """Serve the models that *entries* returns; each poll calls it again.
 
         Waiting for a retry ends when *stopping* is set.
         """
@@ -80,7 +80,7 @@ class VersionManager:
         self._lock = threading.Lock()
 
     def poll(self) -> None:
-        """Look once at the configuration and the folders; load and unload.
+        """Read the configuration and the folders once; load and unload.
 
         Raises:
             InvalidRequestError: the configuration cannot be read.
@@ -89,10 +89,10 @@ class VersionManager:
             self._update(model)
 
     def load_all(self, poll_seconds: float) -> None:
-        """Load all versions of all models at once, before anybody is answered.
+        """Load all versions of all models at once, before any request is answered.
 
-        Returns when each model has a version and no load is under way, retries
-        included; the folders of models without one are looked at every *poll_seconds*.
+        Returns when each model has a version and no load is running, retries included; the
+        folders of models without one are polled every *poll_seconds*.
 
         Raises:
             InvalidRequestError: a version had failed for good before each model had
@@ -131,8 +131,8 @@ class VersionManager:
         found = {name: each for name, each in outcomes.items() if each is not None}
         if len(found) < len(outcomes):
             return False
-        # load_servables_fast.cc: one that has failed by now ends the server, also if
-        # an older version is there.
+        # load_servables_fast.cc: a version that has failed by now ends the server, even if
+        # an older one is loaded.
         for name, (version, state) in found.items():
             if state.state == "END":
                 message = (
@@ -203,7 +203,7 @@ class VersionManager:
     def _update(self, model: LoadedModel) -> None:
         wanted = self._wanted(model)
         if not wanted and model.servables:
-            return  # the storage looks empty: what is loaded goes on answering
+            return  # the storage looks empty: loaded versions stay
         for version in wanted:
             with self._lock:
                 model.states.setdefault(version, VersionState("START"))
@@ -213,7 +213,7 @@ class VersionManager:
         self._swap(model, wanted)
 
     def _swap(self, model: LoadedModel, wanted: Sequence[int]) -> None:
-        # In one step: no request is answered by a version that is on its way out.
+        # In one step: no request is answered by a version that is being unloaded.
         with self._lock:
             loaded = [version for version in wanted if version in model.servables]
             model.labels = model.effective_labels()
@@ -238,7 +238,7 @@ class VersionManager:
             if self._strictness.serves_while_loading or attempts > self._retries.count:
                 self._failed(model, version, attempts, error)
                 return
-            # loader_harness.cc: the thread that loads waits, and nobody is told why.
+            # loader_harness.cc: the loading thread waits, and no status says why.
             log.error("model %s version %d: %s", model.entry.name, version, error)
             if self._stopping.wait(self._retries.interval_seconds):
                 return
@@ -292,7 +292,7 @@ class VersionManager:
 
 @dataclass
 class VersionState:
-    """What GetModelStatus says of one version."""
+    """One version in GetModelStatus."""
 
     state: str
     error: str = ""
@@ -302,7 +302,7 @@ class VersionState:
 
 @dataclass
 class LoadedModel:
-    """One model; whoever changes it holds the manager's lock."""
+    """One model: its versions, their states, its labels; the manager's lock guards changes."""
 
     entry: ModelEntry
     servables: dict[int, Servable] = field(default_factory=dict)
@@ -312,7 +312,7 @@ class LoadedModel:
     def wanted_versions(self, *, whole: bool) -> list[int]:
         """Versions on the disk that the entry's policy loads, newest first.
 
-        *whole*: folders without a graph are not looked at.
+        *whole*: folders without a graph are ignored.
         """
         base = self.entry.base_path
         return self.entry.loaded(
@@ -322,14 +322,14 @@ class LoadedModel:
         )
 
     def first_outcome(self) -> tuple[int, VersionState] | None:
-        """The newest version that is available or failed; None: all are on their way."""
+        """The newest version that is available or failed; None: all are being loaded."""
         for version, state in sorted(self.states.items(), reverse=True):
             if state.state in {"AVAILABLE", "END"}:
                 return version, state
         return None
 
     def effective_labels(self) -> dict[str, int]:
-        """The entry's labels; each stays where it was until its new version is loaded."""
+        """The entry's labels; each keeps its old version until its new one is loaded."""
         return {
             label: version
             if version in self.servables
