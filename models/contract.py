@@ -1,4 +1,4 @@
-"""The contract of a published model: names in its SavedModel, its card, its answers' spread.
+"""The contract of a published model: names in its SavedModel, its card, its answer spread.
 
 The exporter, the model servers and the client go by it, so a change here is a change of
 the wire format: old versions would stop answering.
@@ -24,7 +24,7 @@ SERVING_SIGNATURE: Final = "serving_default"
 ENCODED_SIGNATURE: Final = "encoded"
 DESCRIBE_SIGNATURE: Final = "describe"
 EXPLAIN_SIGNATURE: Final = "explain"
-"""Only where the network has maps with a place; the card says so."""
+"""Only where the network has spatial maps; the card's `explains` says so."""
 
 IMAGES_INPUT: Final = "images"
 REQUEST_INPUT: Final = "request"
@@ -37,7 +37,7 @@ HEATMAPS_OUTPUT: Final = "heatmaps"
 CLASSES_OUTPUT: Final = "classes"
 
 MOST_PROBABLE: Final = -1
-"""As a class to explain: whichever is the most probable."""
+"""As a class to explain: the image's most probable one."""
 
 CARD_FILE: Final = "card.json"
 """The model card, written beside ``saved_model.pb``."""
@@ -61,8 +61,8 @@ MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 CARD_SCHEMA: Final = 1
 
 MAX_CARD_LEVELS: Final = 32
-"""How deep a card may be nested; ours have four levels. Much deeper ones can be read,
-but not be written into an answer."""
+"""How deep a card may be nested; ours have four levels. Much deeper JSON can be read, but
+not written again."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class ModelCard:
         clip_bound: default upper bound of a probability; None means no clipping.
         clip_choice: how the bound was chosen.
         metrics: on validation data: accuracy, log losses, confusion matrix.
-        explains: whether it can say where in a photo it sees a class.
-        validation_spread: how the answers for the validation data are spread; None: it
-            was exported before cards told it.
+        explains: whether it can show where in a photo it sees a class.
+        validation_spread: the spread of the answers for the validation data; None in
+            cards from before this field.
     """
 
     name: str
@@ -109,7 +109,7 @@ class ModelCard:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
 
     def check_columns(self, columns: int) -> None:
-        """Accept an answer of the version with so many *columns*, one a label.
+        """Accept an answer of so many *columns*, one for each label.
 
         Raises:
             ModelContractError: it has another number of labels.
@@ -162,14 +162,14 @@ def _read_spread(spread: Mapping[str, Any], labels: int) -> AnswerSpread:
 
 
 SCORE_BINS: Final = 10
-"""Of equal width over 0..1; the last holds 1.0 as well."""
+"""Of equal width over 0..1; the last one includes 1.0."""
 
 NOTABLE_PSI: Final = 0.2
-"""Above it people speak of a significant shift; below a half of it, of none: the customary
+"""Above it the shift is called significant, below half of it there is none: the customary
 reading of the index (N. Siddiqi, Credit Risk Scorecards, 2006, has 0.1 and 0.25)."""
 
 ENOUGH_IMAGES: Final = 500
-"""With fewer answers the index is of some size by chance alone."""
+"""With fewer answers the index is not small, by chance alone."""
 
 _PRIOR: Final = 0.5
 """Added to each count, after Jeffreys: an empty bin would make the index infinite."""
@@ -177,7 +177,12 @@ _PRIOR: Final = 0.5
 
 @dataclass(frozen=True)
 class AnswerSpread:
-    """Counts of answered images.
+    """Counts of answered images by score and by label.
+
+    `export` writes the spread of the validation photos' answers into the card, the service
+    counts that of the photos it is sent: if they differ, so do the photos (or the model).
+    The score of an image is the last label's probability where there are two labels, else
+    the largest probability. Probabilities are calibrated and not clipped.
 
     Attributes:
         scores: by the bin of their score, lowest first.
@@ -189,7 +194,7 @@ class AnswerSpread:
 
     @property
     def images(self) -> int:
-        """How many were counted."""
+        """The number of images counted."""
         return sum(self.scores)
 
 
@@ -205,7 +210,7 @@ def spread_of(probabilities: Probabilities) -> AnswerSpread:
 def place_in_bins(
     probabilities: Probabilities, bins: int = SCORE_BINS
 ) -> tuple[list[int], list[int]]:
-    """For each image of *probabilities* [N, K] the bin of its score, and its label."""
+    """The bin of each image's score, and the column of its most probable label."""
     binary = probabilities.shape[1] == 2
     scores = probabilities[:, -1] if binary else probabilities.max(axis=1)
     winners: list[int] = probabilities.argmax(axis=1).tolist()
@@ -213,7 +218,7 @@ def place_in_bins(
 
 
 def score_bin(score: float, bins: int) -> int:
-    """Which of *bins* of equal width a *score* from 0 to 1 lies in."""
+    """The one of *bins* of equal width in which a *score* from 0 to 1 lies."""
     return min(int(score * bins), bins - 1)
 
 

@@ -105,8 +105,8 @@ def read_location(env: Mapping[str, str], name: str) -> Path | str | None:
     """A folder of this machine, or one in object storage as a URL; None if unset.
 
     Raises:
-        InvalidRequestError: a URL that names no folder, or holds a password: the value
-            stays out of the message.
+        InvalidRequestError: a URL that names no folder, or holds a password; the
+            message leaves the value out.
     """
     text = env.get(name)
     if not text:
@@ -124,7 +124,7 @@ def read_location(env: Mapping[str, str], name: str) -> Path | str | None:
 
 
 def read_input_root(env: Mapping[str, str], default: Path) -> tuple[Path, str | None]:
-    """INPUT_ROOT as a folder, and as the URL that stands in its place if it is one.
+    """INPUT_ROOT as a folder, and as a URL where it is one (then the folder is *default*).
 
     Raises:
         InvalidRequestError: as `read_location`.
@@ -136,10 +136,10 @@ def read_input_root(env: Mapping[str, str], default: Path) -> tuple[Path, str | 
 
 
 def read_address(env: Mapping[str, str], name: str, default: str) -> str:
-    """Where the model servers are, as `models.environment` describes it.
+    """The address of the model servers, as `parse_model_address` takes it.
 
     Raises:
-        InvalidRequestError: it does not say where.
+        InvalidRequestError: it is no address.
     """
     text = env.get(name) or default
     try:
@@ -178,10 +178,10 @@ _ADDRESS: Final = re.compile(
 
 @dataclass(frozen=True)
 class ModelAddress:
-    """One or several model servers, as gRPC is told of them.
+    """The address of one model server or several, for gRPC.
 
     Attributes:
-        target: in gRPC's naming (grpc's doc/naming.md).
+        target: in gRPC's syntax (grpc's doc/naming.md).
         may_be_several: a name or a list, not one IP address.
     """
 
@@ -192,8 +192,11 @@ class ModelAddress:
 def parse_model_address(text: str) -> ModelAddress:
     """The model servers that *text* names.
 
+    ``host:port`` and ``dns:///host:port`` stand for every address that the name has;
+    ``IP:port,IP:port`` lists them. gRPC resolves one name a channel, so a list has none.
+
     Raises:
-        InvalidRequestError: it names none; the message says what can be said.
+        InvalidRequestError: it names none; the message lists the possible forms.
     """
     found = [_ADDRESS.fullmatch(each) for each in text.split(",")]
     matches = [match for match in found if match is not None]
@@ -239,9 +242,10 @@ PASSWORD_FILE_VARIABLE: Final = "REDIS_PASSWORD_FILE"
 
 
 def read_redis_url(env: Mapping[str, str], name: str, default: str) -> str:
-    """Where Redis is: the URL in *name*, with the password in REDIS_PASSWORD_FILE.
+    """The URL of Redis in *name*, with the password in REDIS_PASSWORD_FILE.
 
-    A password that stands in the URL itself is kept.
+    Containers get secrets as files: variables show in what engines print about containers.
+    A password in the URL itself wins.
 
     Raises:
         InvalidRequestError: it is no Redis URL; the value stays out of the message,
@@ -287,7 +291,7 @@ def _read_password(file: Path) -> str:
 
 
 def usable_processors() -> int:
-    """Those that the process is bound to; all of the machine's where that is not known."""
+    """How many processors this process may use; where unknown, all of the machine's."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,7 +1,7 @@
 """Every error of the project, in the order of the data flow.
 
 KennelError                     whatever we can explain; the command line prints it
-|-- InvalidImageError           bytes -> pixels: the image's sender can mend it
+|-- InvalidImageError           bytes -> pixels: the image's sender can correct it
 |   `-- MissingImageError       there is no file of that name
 |-- InvalidRequestError         a parameter, path or file name that cannot be used
 |-- DatasetError                labelled photos that cannot be trained on
@@ -53,7 +53,7 @@ def quoted(value: object) -> str:
     """*value* as a message quotes it: a text in quotes, bytes as one with escapes, the
     rest as JSON has it; the first 80 characters.
 
-    For all that others sent: a name of 60 MB must not come back, or fill the log.
+    For everything that others sent: a name of 60 MB must not be echoed or fill the log.
     """
     if isinstance(value, str | bytes):
         rest = "..." if len(value) > LONGEST_QUOTE else ""
@@ -63,7 +63,7 @@ def quoted(value: object) -> str:
 
 
 def quoted_names(names: Iterable[object]) -> str:
-    """The first few of *names*, quoted, and how many there are beside them."""
+    """The first few of *names*, quoted, and the number of the others."""
     listed = list(names)
     more = len(listed) - _MOST_NAMES
     shown = ", ".join(map(quoted, listed[:_MOST_NAMES]))
@@ -71,13 +71,12 @@ def quoted_names(names: Iterable[object]) -> str:
 
 
 class KennelError(Exception):
-    """Base of every error that a user can be told about.
+    """Base of every error whose message is meant for users.
 
     Attributes:
         code: stable and documented; the HTTP API puts it into its answers.
-        visitor_message: what visitors of the API read in place of a message that holds
-            addresses, paths, settings or another program's words; empty if the message
-            holds none of these.
+        visitor_message: shown to clients of the API instead of a message with addresses,
+            paths, settings or another program's words; empty if the message has none.
     """
 
     code = "internal"
@@ -86,7 +85,7 @@ class KennelError(Exception):
     def __init__(
         self, message: str, *, code: str | None = None, visitor_message: str = ""
     ) -> None:
-        """Keep *message* for logs and operators; the rest wins over the class's."""
+        """Keep *message* for logs and operators; the others override the class's."""
         super().__init__(message)
         if code is not None:
             self.code = code
@@ -95,7 +94,7 @@ class KennelError(Exception):
 
     @property
     def public(self) -> str:
-        """What a visitor is told."""
+        """The message for clients of the API."""
         return self.visitor_message or str(self)
 
 
@@ -105,9 +104,9 @@ _Error = TypeVar("_Error", bound=KennelError)
 def detached(error: _Error) -> _Error:
     """A copy of *error* without its traceback, to be kept as a result.
 
-    A traceback holds the frames that the error went through, and with them an image, say.
-    A result that is kept in one of these frames is a cycle, which stays in memory until
-    the garbage collector comes round.
+    A traceback holds the frames that the error passed, and with them images. A result that
+    is kept in one of these frames is a cycle, which stays in memory until the garbage
+    collector runs.
     """
     copy = type(error)(str(error), code=error.code)
     copy.visitor_message = error.visitor_message
@@ -115,13 +114,13 @@ def detached(error: _Error) -> _Error:
 
 
 class InvalidImageError(KennelError):
-    """The bytes are not an image that we can or want to decode."""
+    """The bytes are not an image that can be decoded within the limits."""
 
     code = "undecodable_image"
 
 
 class MissingImageError(InvalidImageError):
-    """There is no file of that name; whether its folder is away, it does not say."""
+    """There is no file of that name; perhaps its whole folder is missing."""
 
     code = "unreadable_file"
 
@@ -184,7 +183,7 @@ class ModelContractError(KennelError):
 
 
 class MissingSignatureError(ModelContractError):
-    """The version of the model has no such signature; exporting it again may mend it."""
+    """The version of the model has no such signature; exporting it again may add it."""
 
 
 class QueueUnavailableError(KennelError):

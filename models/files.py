@@ -33,7 +33,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Give *path* this *content*, all of it or nothing, and survive a crash after.
+    """Write *content* to *path*, all or nothing; durable when the call returns.
 
     Raises:
         OSError: the disk is full or read-only; *path* is as it was before.
@@ -44,7 +44,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose content *path* gets when the block ends without an error.
+    """A stream; its content becomes that of *path* when the block ends without an error.
 
     Raises:
         OSError: the disk is full or read-only; *path* is as it was before.
@@ -58,7 +58,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     except OSError as error:
         if error.filename == str(temporary):
-            error.filename = str(path)  # the name that the user knows
+            error.filename = str(path)  # users know this name
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ def explained_full_disk(variable: str) -> Iterator[None]:
 
 
 def parse_json(text: str | bytes, max_levels: int | None = None) -> Any:
-    """The value that a JSON *text* stands for.
+    """The value of a JSON *text*.
 
     Raises:
         ValueError: it is no JSON, or nested deeper than *max_levels* or than Python
@@ -111,7 +111,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name in *path*'s folder that nobody else uses and that readers skip."""
+    """A unique temporary name in *path*'s folder, which readers and listings skip."""
     return path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex[:12]}")
 
 
@@ -126,7 +126,7 @@ def hash_file(path: Path) -> str:
 
 
 def hash_stream(stream: BinaryIO) -> str:
-    """The sha256 of what is left in *stream*, in hex.
+    """The sha256 of the rest of *stream*, in hex.
 
     Raises:
         OSError: it cannot be read.
@@ -138,7 +138,7 @@ def hash_stream(stream: BinaryIO) -> str:
 
 
 def fingerprint_file(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the file does, without reading it; None: there is none."""
+    """Time, size and inode, which change when the file does; None: there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -161,10 +161,12 @@ def sync_path(path: Path) -> None:
 
 @contextmanager
 def locked_file(path: Path, *, busy: ConflictError | None = None) -> Iterator[None]:
-    """Hold the file at *path* alone; it is made if there is none, and never changed.
+    """Hold an exclusive lock on the file at *path*, which is created if it is missing.
+
+    Without *busy*, wait for the lock.
 
     Raises:
-        ConflictError: *busy*; somebody holds it.
+        ConflictError: *busy*; another process holds it.
     """
     with path.open("a") as stream:
         _lock(stream.fileno(), fcntl.LOCK_EX, busy)
@@ -173,11 +175,11 @@ def locked_file(path: Path, *, busy: ConflictError | None = None) -> Iterator[No
 
 @contextmanager
 def locked_folder(folder: Path, *, busy: ConflictError | None = None) -> Iterator[None]:
-    """Hold *folder* alone.
+    """Hold an exclusive lock on *folder*. Without *busy*, wait for it.
 
     Raises:
         FileNotFoundError: it is gone.
-        ConflictError: *busy*; somebody holds it.
+        ConflictError: *busy*; another process holds it.
     """
     with _held(folder, fcntl.LOCK_EX, busy):
         yield
@@ -185,7 +187,7 @@ def locked_folder(folder: Path, *, busy: ConflictError | None = None) -> Iterato
 
 @contextmanager
 def shared_folder(folder: Path) -> Iterator[None]:
-    """Hold *folder* together with others, but with nobody who wants it alone.
+    """Hold a shared lock on *folder*: together with others, but with no exclusive one.
 
     Raises:
         FileNotFoundError: it is gone.
@@ -232,7 +234,7 @@ logger = logging.getLogger(__name__)
 
 
 class WatchedFile(Generic[_Content]):
-    """What a file says; thread-safe."""
+    """A file's content, read again whenever it changes; a broken change is ignored."""
 
     def __init__(
         self,
@@ -241,9 +243,9 @@ class WatchedFile(Generic[_Content]):
         what: str,
         look_seconds: float = 0.0,
     ) -> None:
-        """Read *path* with *read*; the log calls its content *what*.
+        """Read *path* with *read*; log messages call its content *what*.
 
-        Looks whether it has changed lie *look_seconds* apart.
+        The file is checked for changes at most every *look_seconds*.
 
         Raises:
             InvalidRequestError: *read* says that it is missing or broken.
@@ -258,7 +260,7 @@ class WatchedFile(Generic[_Content]):
         self._content = read(path)
 
     def __call__(self) -> _Content:
-        """Its content now; the last good one while *read* calls it broken."""
+        """The content now; the last good one while the file is broken."""
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + self._look_seconds

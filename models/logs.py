@@ -1,4 +1,4 @@
-"""One line an event on stderr, for every process: text for people, JSON for machines."""
+"""Logging of every process: one line an event on stderr, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STDERR: Final = 2
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 _TELL_SECRETS: Final = ("botocore", "aiobotocore", "s3fs", "fsspec")
-"""Below WARNING they log requests with their headers: tokens and key ids."""
+"""Loggers that below WARNING write requests with their headers: tokens and key ids."""
 
 _CONTROL_CHARACTERS: Final = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))
@@ -55,7 +55,7 @@ class TextLines(logging.Formatter):
     """Time, level, logger and message; only a traceback takes further lines."""
 
     def __init__(self) -> None:
-        """Lay the line out."""
+        """Set the line's layout."""
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatTime(  # noqa: N802
@@ -65,15 +65,15 @@ class TextLines(logging.Formatter):
         return _utc(record.created)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """The line; what a client sent cannot end it and forge another."""
+        """The line; a client's text cannot end it and forge another one."""
         return super().formatMessage(record).translate(_CONTROL_CHARACTERS)
 
 
 class JsonLines(JsonFormatter):
-    """The same as members of an object, beside those that the event brings along."""
+    """The same as members of a JSON object, and the event's own members."""
 
     def __init__(self) -> None:
-        """Name the members."""
+        """Set the members' names."""
         names = {
             "asctime": "time",
             "levelname": "level",
@@ -93,12 +93,12 @@ class JsonLines(JsonFormatter):
 class StderrLines(logging.Handler):
     """Writes each event in one piece, without a lock.
 
-    The lock of logging's own handlers is held while a line is written, and that lets go
-    of the interpreter's: under load every thread would wait for both.
+    logging's own handlers hold their lock while a line is written, and writing releases the
+    interpreter's lock: under load every thread would wait for both.
     """
 
     def createLock(self) -> None:  # noqa: N802
-        """Need none: one small write is whole or not there."""
+        """No lock: one small write is atomic."""
         self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -112,7 +112,7 @@ class StderrLines(logging.Handler):
 
 
 def logging_config(settings: LogSettings) -> dict[str, Any]:
-    """What `logging.config.dictConfig` (and gunicorn) take to log by *settings*."""
+    """The configuration for `logging.config.dictConfig` (and gunicorn)."""
     lines = JsonLines if settings.format == "json" else TextLines
     quiet = settings.level.upper() if settings.level == "error" else "WARNING"
     handler = {"()": StderrLines, "formatter": "lines"}
@@ -127,7 +127,7 @@ def logging_config(settings: LogSettings) -> dict[str, Any]:
 
 
 def set_up_logging(settings: LogSettings) -> None:
-    """Log by *settings* from here on, Python's warnings too."""
+    """Set up logging by *settings*, Python's warnings included."""
     logging.config.dictConfig(logging_config(settings))
     logging.captureWarnings(capture=True)
 

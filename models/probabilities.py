@@ -48,7 +48,7 @@ def check_clip_bound(bound: float, classes: int) -> None:
     """Accept *bound* for *classes* labels.
 
     Raises:
-        InvalidRequestError: it would turn the order of the labels around, or is no
+        InvalidRequestError: it would reverse the order of the labels, or is no
             probability.
     """
     if not (math.isfinite(bound) and 1 / classes < bound <= 1):
@@ -60,7 +60,7 @@ def check_clip_bound(bound: float, classes: int) -> None:
 
 
 def parse_clip(text: str | float | None, default: float | None) -> float | None:
-    """Read what a user wrote for the clip bound; None means *default*, "off" none.
+    """The clip bound that a user wrote: None means *default*, "off" no clipping.
 
     Raises:
         InvalidRequestError: it is neither a number nor "off".
@@ -95,7 +95,7 @@ def log_losses(
     *,
     normalise: bool = True,
 ) -> NDArray[np.float64]:
-    """What each of *probabilities* [N, K] costs, given true class numbers [N].
+    """The log loss of each of *probabilities* [N, K] for true class numbers [N].
 
     Rows are divided by their sum (*normalise*), then limited to [1e-15, 1 - 1e-15], as
     Kaggle's multi-class evaluation pages state.

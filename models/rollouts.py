@@ -1,8 +1,8 @@
-"""MODELS_DIR/rollouts.json: which version waits, which gets a share of the requests.
+"""Rollouts in MODELS_DIR/rollouts.json: a model's stable version, its canary, their shares.
 
-The command line writes it, the API reads it. A model server answers requests that name
-no version with the newest one it has loaded; while a canary is loaded, the API names
-the stable version in their place.
+The command line writes the file, the API reads it. A model server answers requests without
+a version with the newest one it has loaded; while a canary is loaded, the API adds the
+stable version to such requests.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from models.files import parse_json
 
 ROLLOUTS_FILE: Final = "rollouts.json"
 LOOK_SECONDS: Final = 0.5
-"""The API has a change of the file no later than this."""
+"""Within this time the API has read a change of the file."""
 SEEN_SECONDS: Final = 1.5
-"""A canary is loaded no sooner than this after the file named it, so that no API process
-can meet it unprepared."""
+"""A canary is loaded this long after the file named it, so that every API process knows it
+by then."""
 
 CANARY: Final = "canary"
 STABLE: Final = "stable"
@@ -32,19 +32,19 @@ ABORTED: Final = "aborted"
 PROMOTED: Final = "promoted"
 SUPERSEDED: Final = "superseded"
 _LEVELS: Final = 3
-"""Of the file: the object, its list, a rollout."""
+"""Nesting of the file: the object, its list, a rollout."""
 
 STATES: Final = (STARTING, RUNNING, ABORTED, PROMOTED, SUPERSEDED)
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """How far one version of a model has come.
+    """The rollout of one version of a model.
 
     Attributes:
-        id: names its counts; no two rollouts share one.
-        stable: answers requests that name no version.
-        canary: answers *percent* of them while the rollout runs.
+        id: unique; its counts are stored under it.
+        stable: the version that answers requests without a version.
+        canary: the version that answers *percent* of them while the rollout runs.
         mirror: percent of the canary's requests that the stable version answers too.
         state: starting (being loaded), running, aborted, promoted (the canary answers)
             or superseded (aborted, and by now another version answers).
@@ -62,29 +62,29 @@ class Rollout:
 
     @property
     def is_open(self) -> bool:
-        """It has neither been promoted nor aborted."""
+        """Whether it is neither promoted nor aborted yet."""
         return self.state in {STARTING, RUNNING}
 
     @property
     def pins(self) -> bool:
-        """Requests that name no version have to name the stable one."""
+        """Whether requests without a version must be sent to the stable one."""
         return self.is_open or self.state == ABORTED
 
     @property
     def share(self) -> float:
-        """The canary's percent of the requests that name no version."""
+        """The canary's percent of the requests without a version."""
         return self.percent if self.state == RUNNING else 0.0
 
     def holds(self, version: int) -> bool:
-        """Whether *version* must not answer a request that names no version."""
+        """Whether *version* must not answer requests without a version."""
         return version == self.canary and self.state != PROMOTED
 
 
 def read_rollouts(path: Path) -> dict[str, Rollout]:
-    """The last rollout of each model; none if there is no file.
+    """The last rollout of each model; empty if there is no file.
 
     Raises:
-        InvalidRequestError: the file cannot be read, or is not such a file.
+        InvalidRequestError: the file cannot be read, or is no list of rollouts.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -104,7 +104,7 @@ def read_rollouts(path: Path) -> dict[str, Rollout]:
 
 
 def render_rollouts(rollouts: Iterable[Rollout]) -> str:
-    """The file that says *rollouts*."""
+    """The file's text for *rollouts*."""
     entries = [asdict(each) for each in sorted(rollouts, key=lambda each: each.model)]
     return json.dumps({"rollouts": entries}, indent=2) + "\n"
 

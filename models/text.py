@@ -38,8 +38,8 @@ def normal_name(name: str) -> str:
 def loose_name(name: str) -> str:
     """*name* without case, leading zeros of its numbers, and the ``.0`` of a number.
 
-    Windows changes the first, Excel the second, and pandas writes a column of numbers
-    with a gap as floats; to be asked only after the names themselves were compared.
+    Windows changes the first, Excel the second, and pandas writes a column of numbers with
+    a gap as floats. Compare the names themselves first.
     """
     return _LEADING_ZEROS.sub("", whole_number(normal_name(name).casefold()))
 
@@ -50,7 +50,7 @@ def whole_number(name: str) -> str:
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
-    """That of the first 20,000 *names* which is most like *name*; None: none is."""
+    """The most similar one of the first 20,000 *names*; None: none is similar."""
     known = {loose_name(each): each for each in itertools.islice(names, _MOST_COMPARED)}
     found = difflib.get_close_matches(loose_name(name), known, n=1)
     return known[found[0]] if found else None
@@ -79,12 +79,12 @@ def is_writable(name: str) -> bool:
 
 
 def printable(name: str) -> str:
-    """*name* as UTF-8 text for people: bytes that are none are shown as escapes."""
+    """*name* as UTF-8 text for people: other bytes are shown as escapes."""
     return name.encode(errors="backslashreplace").decode()
 
 
 HEAD_BYTES: Final = 64 * 1024
-"""How much of a file `find_dialect` needs to see."""
+"""How much of a file `find_dialect` needs."""
 
 PHOTO_COLUMNS: Final = (
     *("img", "image", "photo", "picture", "pic", "file", "filename", "file_name"),
@@ -93,10 +93,10 @@ PHOTO_COLUMNS: Final = (
     *("path", "images", "photos", "files", "image_id", "img_id", "imageid", "photo_id"),
     *("id_code", "image_index", "file_id", "name", "id"),
 )
-"""Names of columns of photos, the surest first, as `column_key` writes them."""
+"""Names of columns of photos, the most certain first, in the form of `column_key`."""
 
 CsvRow: TypeAlias = tuple[int, list[str]]
-"""The line that a row ends in, and its cells."""
+"""The number of the line in which a row ends, and its cells."""
 
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -123,10 +123,10 @@ class CsvDialect:
 
 
 class CsvFaultError(ValueError):
-    """A file that cannot be read as CSV; the message is the reason and the remedy."""
+    """A file that cannot be read as CSV; the message gives reason and remedy."""
 
     def __init__(self, line: int, reason: str) -> None:
-        """Keep the *line* that cannot be read, counted from 1, and the *reason*."""
+        """*line* cannot be read, counted from 1, for the *reason*."""
         super().__init__(reason)
         self.line = line
 
@@ -134,9 +134,9 @@ class CsvFaultError(ValueError):
 def read_csv_rows(stream: BinaryIO) -> Generator[CsvRow, None, None]:
     """The rows of the CSV file in *stream* from its start, the header first.
 
-    All are as wide as the header: empty columns behind its last name do not count, and
-    a shorter row, as Excel writes them where the last cells are empty, is filled up with
-    empty cells. Blank rows are left out. The stream is read bit by bit, and stays open.
+    All are as wide as the header. Empty columns after its last name do not count. A shorter
+    row, as Excel writes it where the last cells are empty, is filled up with empty cells.
+    Blank rows are left out. The stream is read in chunks, and stays open.
 
     Raises:
         CsvFaultError: a row is no CSV, no UTF-8 or UTF-16, or wider than the header.
@@ -145,7 +145,7 @@ def read_csv_rows(stream: BinaryIO) -> Generator[CsvRow, None, None]:
     stream.seek(0)
     dialect = find_dialect(stream.read(HEAD_BYTES))
     stream.seek(0)
-    # Bytes that are no UTF-8 pass as surrogates, so that their row can be named.
+    # Bytes that are not UTF-8 become surrogates, so that the error can name their row.
     text = io.TextIOWrapper(stream, dialect.encoding, "surrogateescape", newline="")
     for _ in range(dialect.skipped_lines):
         text.readline()
@@ -163,28 +163,28 @@ def read_csv_rows(stream: BinaryIO) -> Generator[CsvRow, None, None]:
         reason = f"it is no CSV ({error}): save the file as CSV in UTF-8, with commas"
         raise CsvFaultError(line, reason) from error
     finally:
-        # Or the stream would be closed with the reader of this pass.
+        # Otherwise the stream would be closed with the text reader.
         text.detach()
 
 
 def parse_flag(cell: str) -> bool | None:
-    """What *cell* says in a column of zeros and ones, or of FALSE and TRUE; None: neither.
+    """The value of a *cell* of zero or one, FALSE or TRUE; None: it is neither.
 
-    pandas writes the columns of its dummies as the second.
+    pandas writes dummy columns as FALSE and TRUE.
     """
     return _FLAGS.get(cell.strip().replace(",", ".").lower())
 
 
 def column_key(name: str) -> str:
-    """*name* of a column without case, with ``_`` for what is no letter or digit."""
+    """*name* of a column without case, with ``_`` for all but letters and digits."""
     return re.sub(r"[^\w]+", "_", normal_name(name).casefold()).strip("_")
 
 
 def find_dialect(head: bytes) -> CsvDialect:
     """The dialect of the file that begins with *head*; it never raises.
 
-    What is neither UTF-8 nor UTF-16 is called UTF-8, so that reading it fails with the
-    line at fault.
+    A file that is neither UTF-8 nor UTF-16 counts as UTF-8, so that reading it fails with
+    the line at fault.
     """
     encoding = _encoding(head)
     lines = head.decode(encoding, errors="replace").splitlines()
@@ -205,7 +205,7 @@ def _encoding(head: bytes) -> str:
 
 
 def _used(cells: list[str]) -> int:
-    """How many of *cells* there are up to the last that is not blank."""
+    """The number of *cells* up to the last one that is not blank."""
     return max(number for number, cell in enumerate(cells, start=1) if cell.strip())
 
 

@@ -19,8 +19,8 @@ from models.errors import InvalidRequestError, quoted
 from models.wire.protos import BatchingParametersMessage, ModelServerConfig
 
 VERSIONS_KEPT: Final = 2
-"""Both servers keep the newest two loaded, so that a job pinned to the previous one can
-finish during a rollout."""
+"""Both servers keep the two newest versions loaded, so that a job pinned to the previous
+one can finish during a rollout."""
 
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ALL: Final = 10**9
@@ -28,11 +28,11 @@ _ALL: Final = 10**9
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model of a server: where its versions lie, which are kept, their labels.
+    """One model of a server: the folder of its versions, which are loaded, their labels.
 
     Attributes:
-        versions_kept: so many of the newest are loaded, if none is named.
-        specific_versions: these are loaded and no others.
+        versions_kept: the number of newest versions that are loaded.
+        specific_versions: if any, these are loaded instead.
         labels: other names of versions, for clients that ask by label.
     """
 
@@ -43,9 +43,9 @@ class ModelEntry:
     labels: tuple[tuple[str, int], ...] = ()
 
     def loaded(self, versions: Iterable[int]) -> list[int]:
-        """Those of *versions* that a server loads, newest first.
+        """The ones of *versions* that a server loads, newest first.
 
-        The first one answers requests that name no version.
+        The first one answers requests without a version.
         """
         newest = sorted(versions, reverse=True)
         if self.specific_versions:
@@ -54,7 +54,7 @@ class ModelEntry:
 
 
 def check_model_name(name: str) -> str:
-    """Accept *name* as a folder and URL part.
+    """*name*, if it can be a folder and part of a URL.
 
     Raises:
         InvalidRequestError: it holds other characters, or too many.
@@ -110,7 +110,7 @@ def render_entries(entries: Iterable[ModelEntry]) -> str:
     TensorFlow Serving ignores the order; to us the first model is the default model.
     """
     config = ModelServerConfig()
-    # TensorFlow Serving refuses a file without a list, and goes on serving what it had.
+    # TensorFlow Serving refuses a file without a list, and keeps its old configuration.
     config.model_config_list.SetInParent()
     for entry in entries:
         message = config.model_config_list.config.add()
@@ -132,8 +132,8 @@ def read_model_config(path: Path) -> list[ModelEntry]:
     """The models in a ``models.config`` file.
 
     Raises:
-        InvalidRequestError: the file cannot be read, is not such a file, or names
-            what TensorFlow Serving refuses.
+        InvalidRequestError: the file cannot be read, is no ``models.config``, or
+            TensorFlow Serving would refuse it.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -183,7 +183,7 @@ def _versions_kept(policy: Any) -> int:
     if policy.HasField("all"):
         return _ALL
     if policy.HasField("specific"):
-        return VERSIONS_KEPT  # for when it is back to the newest
+        return VERSIONS_KEPT  # used once no version is named any more
     return int(policy.latest.num_versions or 1)
 
 
@@ -195,17 +195,17 @@ without it is not batched at all then (GetPerModelBatchingParams in bundle_facto
 
 @dataclass(frozen=True)
 class BatchingParameters:
-    """How requests are gathered (tensorflow/serving, batching guide).
+    """How requests are batched (tensorflow/serving, batching guide).
 
     Attributes:
         max_batch_size: images in one request; a larger one is refused.
-        num_batch_threads: batches that run at once; one keeps all cores on one batch.
-        batch_timeout_micros: how long an incomplete batch waits; 0 sends it as soon as
-            a thread is free, so an idle server adds no delay.
+        num_batch_threads: batches that run at once; with one, all cores compute one batch.
+        batch_timeout_micros: how long an incomplete batch waits; 0: it runs as soon as a
+            thread is free, so an idle server adds no delay.
         max_enqueued_batches: batches that wait; beyond them requests are refused.
-        allowed_batch_sizes: batches are padded up to these; empty means never, which
+        allowed_batch_sizes: sizes to which batches are padded; empty: no padding, which
             is best on a CPU, where padding is pure cost. The last is *max_batch_size*.
-        enable_large_batch_splitting: a request may be computed in parts.
+        enable_large_batch_splitting: whether a request may be computed in parts.
         max_execution_batch_size: images in one part; 0: *max_batch_size*.
     """
 
@@ -269,7 +269,7 @@ class BatchingParameters:
 
 
 def serving_defaults() -> BatchingParameters:
-    """What TensorFlow Serving takes where a file states nothing."""
+    """TensorFlow Serving's values for what a file does not state."""
     # shared_batch_scheduler.h
     return BatchingParameters(
         max_batch_size=1000,
@@ -297,7 +297,7 @@ def read_batching_parameters(path: Path) -> BatchingParameters:
     """The parameters in a ``--batching_parameters_file``.
 
     Raises:
-        InvalidRequestError: it cannot be read, or states what cannot be.
+        InvalidRequestError: it cannot be read, or TensorFlow Serving would refuse it.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -311,7 +311,7 @@ def parse_batching_parameters(text: str, where: str) -> BatchingParameters:
     """The parameters that *text* states; *where* begins an error's message.
 
     Raises:
-        InvalidRequestError: it is no such text, or states what cannot be.
+        InvalidRequestError: it cannot be parsed, or TensorFlow Serving would refuse it.
     """
     try:
         message = text_format.Parse(text, BatchingParametersMessage())
@@ -335,7 +335,7 @@ def _value(value: Any) -> Any:
 def _check_splitting(
     parameters: BatchingParameters, stated: Mapping[str, Any], where: str
 ) -> None:
-    # GetQueueOptions in bundle_factory_util.h takes what is not stated for 0.
+    # GetQueueOptions in bundle_factory_util.h takes unstated values as 0.
     if not parameters.enable_large_batch_splitting:
         return
     executed = parameters.max_execution_batch_size

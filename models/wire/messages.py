@@ -40,7 +40,7 @@ class ModelRef:
 
     @property
     def is_exact(self) -> bool:
-        """Whether it names a version or a label, and not whatever answers."""
+        """Whether it names a version or a label."""
         return self.version is not None or self.label is not None
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ def model_spec(model: ModelRef, signature: str) -> Any:
 
 
 def not_served(model: ModelRef) -> NotFoundError:
-    """What to raise where *model* is not there; its code says what of it is missing."""
+    """The error for a *model* that is not served; its code names the missing part."""
     remedy = "GET /v1/models lists what is served"
     if model.version is not None:
         code = "version_not_found"
@@ -75,6 +75,8 @@ def not_served(model: ModelRef) -> NotFoundError:
 Images: TypeAlias = Sequence[Pixels] | Pixels
 """N x [H, W, 3] of one size, or the same as [N, H, W, 3]."""
 
+# --- requests -------------------------------------------------------------------------
+
 _LENGTH_DELIMITED: Final = 2
 _MAP_KEY: Final = 1
 _MAP_VALUE: Final = 2
@@ -82,7 +84,13 @@ _MAP_VALUE: Final = 2
 
 
 def images_request(spec: Any, images: Images) -> bytes:
-    """The PredictRequest that asks the model of the ModelSpec *spec* about *images*.
+    """The PredictRequest to the model of the ModelSpec *spec*, with *images*, as bytes.
+
+    Pixels are copied once between decoder and socket. protobuf's own classes copy them
+    three times (into the tensor, into the request, into the message); here everything but
+    the pixels is protobuf's and the rest is one join. An image then costs 4 instead of
+    24 us of a core. Fields must stay in the order of their numbers, as protobuf writes
+    them: the tests compare byte by byte.
 
     Raises:
         ModelContractError: they are not uint8 RGB of one size, or there are none.
@@ -149,6 +157,9 @@ def _varint(value: int) -> bytes:
     return bytes(groups)
 
 
+# --- answers --------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Answers for N images: [N, K] float32 each, and the version that gave them."""
@@ -159,7 +170,7 @@ class Prediction:
 
 
 def read_prediction(response: Any, count: int, model: ModelRef) -> Prediction:
-    """What a PredictResponse of *model* says of *count* images.
+    """The Prediction in a PredictResponse of *model* for *count* images.
 
     Raises:
         ModelContractError: another number of rows, or values that are no probabilities.
@@ -168,7 +179,7 @@ def read_prediction(response: Any, count: int, model: ModelRef) -> Prediction:
 
 
 def join_predictions(parts: Sequence[Prediction]) -> Prediction:
-    """One prediction of *parts*, all of one version."""
+    """The prediction of all images of *parts*, which are of one version."""
     if len(parts) == 1:
         return parts[0]
     return Prediction(
@@ -183,8 +194,8 @@ class Explanation:
     """What `ModelServerClient.explain` answers for N images.
 
     Attributes:
-        heatmaps: float32 [N, h, w], 0..1; the hottest place of an image is 1, or all is 0
-            where nothing speaks for the class.
+        heatmaps: float32 [N, h, w], 0..1; the largest value of an image is 1, or all are
+            0 if nothing in it speaks for the class.
         probabilities: float32 [N, K], as of a prediction; so are *logits*.
         classes: int32 [N], the columns that were explained.
         version: the version that answered.
@@ -216,10 +227,10 @@ def check_classes(classes: NDArray[np.int32], count: int) -> None:
 def read_explanation(
     response: Any, asked: NDArray[np.int32], model: object
 ) -> Explanation:
-    """What a PredictResponse of *model* says of the classes *asked*.
+    """The Explanation in a PredictResponse of *model* for the classes *asked*.
 
     Raises:
-        ModelContractError: it is not what the contract says.
+        ModelContractError: it breaks the contract.
     """
     probabilities, logits = read_rows(response, len(asked), model)
     explanation = Explanation(
@@ -234,10 +245,10 @@ def read_explanation(
 
 
 def check_explanation(explanation: Explanation, asked: NDArray[np.int32]) -> None:
-    """Accept an answer for the classes *asked*; probabilities were checked before.
+    """Accept an answer for the classes *asked*, whose probabilities are checked already.
 
     Raises:
-        ModelContractError: it is not what the contract says.
+        ModelContractError: it breaks the contract.
     """
     heat, classes = explanation.heatmaps, explanation.classes
     best = explanation.probabilities.argmax(axis=1)
@@ -257,13 +268,15 @@ def _shown(classes: NDArray[Any]) -> str:
     return ", ".join(str(each) for each in classes.ravel())
 
 
+# --- versions -------------------------------------------------------------------------
+
 AVAILABLE: Final = "AVAILABLE"
 LOADING_STATES: Final = frozenset({"START", "LOADING"})
-"""States of a version that is to be loaded. TensorFlow Serving repeats a load that failed
-(by default five times, a minute apart) and meanwhile names no error."""
+"""States before a version is loaded. TensorFlow Serving repeats a failed load (by default
+five times, a minute apart) and meanwhile reports no error."""
 
 SLOW_LOAD_SECONDS: Final = 30.0
-"""A version that is coming for longer is told: most are loaded within a few seconds."""
+"""A load that takes longer is reported: most take a few seconds."""
 
 
 @dataclass(frozen=True)
@@ -271,8 +284,8 @@ class VersionStatus:
     """One version of a model: START, LOADING, AVAILABLE, UNLOADING or END.
 
     Attributes:
-        error: why it cannot be loaded; empty while the model server does not say.
-        loading_seconds: how long it is known to be coming; 0 if it is not, or unknown.
+        error: why it cannot be loaded; empty while the model server gives no reason.
+        loading_seconds: how long it has been seen in `LOADING_STATES`; else 0.
     """
 
     version: int
@@ -282,7 +295,7 @@ class VersionStatus:
 
     @property
     def problem(self) -> str:
-        """Why the version stays away, as a sentence; empty if nothing is known."""
+        """Why the version is not available, as a sentence; empty if unknown."""
         if self.state == AVAILABLE:
             return ""
         if self.error:
@@ -298,7 +311,7 @@ class VersionStatus:
 
 
 def read_statuses(response: Any) -> list[VersionStatus]:
-    """What a GetModelStatusResponse says, newest first."""
+    """The versions in a GetModelStatusResponse, newest first."""
     states = protos.ModelVersionStatus.State
     statuses = [
         VersionStatus(
@@ -309,11 +322,14 @@ def read_statuses(response: Any) -> list[VersionStatus]:
     return sorted(statuses, key=lambda each: -each.version)
 
 
+# --- outputs of a PredictResponse -----------------------------------------------------
+
+
 def read_output(response: Any, name: str) -> NDArray[Any]:
     """The output *name* of a PredictResponse.
 
     Raises:
-        ModelContractError: it is not there or is no proper tensor.
+        ModelContractError: it is missing or is no proper tensor.
     """
     if name not in response.outputs:
         present = ", ".join(sorted(response.outputs)) or "nothing"
@@ -346,7 +362,7 @@ def read_rows(
 
 
 def read_card(response: Any, model: ModelRef) -> ModelCard:
-    """What the version that answered for *model* says of itself.
+    """The card of the version that answered for *model*.
 
     Raises:
         ModelContractError: it is no card.
@@ -364,6 +380,10 @@ def effective_version(response: Any) -> int:
     return int(response.model_spec.version.value)
 
 
+# --- tensors --------------------------------------------------------------------------
+
+# Arrays are sent as ``tensor_content``; answers may hold ``tensor_content`` or the typed
+# ``*_val`` fields (TensorFlow Serving's default), where one value may stand for all.
 _STRING: Final = types.DT_STRING
 _NUMERIC: Final[dict[int, tuple[np.dtype[Any], str]]] = {
     types.DT_FLOAT: (np.dtype(np.float32), "float_val"),
@@ -380,7 +400,7 @@ def to_tensor(array: NDArray[Any]) -> Any:
     """A TensorProto holding a numeric *array*.
 
     Raises:
-        ModelContractError: the dtype is not one that the signatures use.
+        ModelContractError: no signature uses this dtype.
     """
     number = _DTYPES.get(array.dtype.str)
     if number is None:
@@ -413,7 +433,7 @@ def from_tensor(tensor: Any) -> NDArray[Any]:
     if tensor.dtype not in _NUMERIC:
         raise ModelContractError(f"tensor has an unsupported dtype {tensor.dtype}")
     dtype, values_field = _NUMERIC[tensor.dtype]
-    if content := tensor.tensor_content:  # each look at it is a copy
+    if content := tensor.tensor_content:  # each access is a copy
         return _from_content(content, dtype, shape)
     return _filled(np.array(getattr(tensor, values_field), dtype=dtype), shape)
 

@@ -57,32 +57,33 @@ def _load(module: str) -> Any:
 
 with _bare_tensorflow():
     _apis = "tensorflow_serving.apis"
-    predict: Any = _load(f"{_apis}.predict_pb2")
-    model: Any = _load(f"{_apis}.model_pb2")
-    status: Any = _load(f"{_apis}.get_model_status_pb2")
-    metadata: Any = _load(f"{_apis}.get_model_metadata_pb2")
-    prediction_log: Any = _load(f"{_apis}.prediction_log_pb2")
-    prediction_service: Any = _load(f"{_apis}.prediction_service_pb2_grpc")
+    _metadata: Any = _load(f"{_apis}.get_model_metadata_pb2")
+    _model: Any = _load(f"{_apis}.model_pb2")
+    _predict: Any = _load(f"{_apis}.predict_pb2")
+    _prediction_log: Any = _load(f"{_apis}.prediction_log_pb2")
+    _status: Any = _load(f"{_apis}.get_model_status_pb2")
+    _server_config: Any = _load("tensorflow_serving.config.model_server_config_pb2")
+    _tensor: Any = _load("tensorflow.core.framework.tensor_pb2")
     model_service: Any = _load(f"{_apis}.model_service_pb2_grpc")
-    server_config: Any = _load("tensorflow_serving.config.model_server_config_pb2")
-    tensor: Any = _load("tensorflow.core.framework.tensor_pb2")
-    types: Any = _load("tensorflow.core.framework.types_pb2")
+    prediction_service: Any = _load(f"{_apis}.prediction_service_pb2_grpc")
     saved_model: Any = _load("tensorflow.core.protobuf.saved_model_pb2")
+    types: Any = _load("tensorflow.core.framework.types_pb2")
 
-TensorProto: Any = tensor.TensorProto
-PredictRequest: Any = predict.PredictRequest
-PredictResponse: Any = predict.PredictResponse
-ModelSpec: Any = model.ModelSpec
-GetModelStatusRequest: Any = status.GetModelStatusRequest
-GetModelStatusResponse: Any = status.GetModelStatusResponse
-ModelVersionStatus: Any = status.ModelVersionStatus
-GetModelMetadataRequest: Any = metadata.GetModelMetadataRequest
-GetModelMetadataResponse: Any = metadata.GetModelMetadataResponse
-SignatureDefMap: Any = metadata.SignatureDefMap
-PredictionLog: Any = prediction_log.PredictionLog
-ModelServerConfig: Any = server_config.ModelServerConfig
-"""Protobuf builds these classes while it loads, so a type checker cannot see them."""
+# Protobuf builds these classes while it loads, so a type checker cannot see them.
+TensorProto: Any = _tensor.TensorProto
+PredictRequest: Any = _predict.PredictRequest
+PredictResponse: Any = _predict.PredictResponse
+ModelSpec: Any = _model.ModelSpec
+GetModelStatusRequest: Any = _status.GetModelStatusRequest
+GetModelStatusResponse: Any = _status.GetModelStatusResponse
+ModelVersionStatus: Any = _status.ModelVersionStatus
+GetModelMetadataRequest: Any = _metadata.GetModelMetadataRequest
+GetModelMetadataResponse: Any = _metadata.GetModelMetadataResponse
+SignatureDefMap: Any = _metadata.SignatureDefMap
+PredictionLog: Any = _prediction_log.PredictionLog
+ModelServerConfig: Any = _server_config.ModelServerConfig
 
+# --- messages that the package leaves out -------------------------------------------------
 
 _PACKAGE: Final = "tensorflow.serving"
 _FIELD: Final = descriptor_pb2.FieldDescriptorProto
