@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import numpy as np
@@ -34,10 +34,6 @@ from tests.models.conftest import RunningServer, start_embedded, wait_for_versio
 from tests.models.test_conformance import code_of, predict
 from tests.processes import free_port, is_listening, wait_until
 from tests.tiny_model import build_one_size_classifier, publish_tiny_model
-
-if TYPE_CHECKING:
-    pass
-
 
 pytestmark = pytest.mark.tensorflow
 
@@ -119,33 +115,64 @@ def test_versions_are_swapped_without_a_failed_request(tmp_path: Path) -> None:
     assert pinned.version == 2
 
 
-def test_broken_version_leaves_the_old_one_serving(tmp_path: Path) -> None:
-    publish_tiny_model(tmp_path, 1)
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerClient]:
+    """A server of version 1; the others have a broken file, no graph, or a broken one."""
+    models_dir = tmp_path_factory.mktemp("broken")
+    pets = models_dir / "pets"
+    for version in (1, 2):
+        publish_tiny_model(models_dir, version)
+    (pets / "2" / PER_MODEL_FILE).write_text("max_batch_size: 32")
+    (pets / "3").mkdir()
+    (pets / "4").mkdir()
+    (pets / "4" / "saved_model.pb").write_bytes(b"not a model")
+    (models_dir / "models.config").write_text(
+        render_entries([ModelEntry("pets", pets, versions_kept=3)])
+    )
     with ExitStack() as stack:
-        server = start_embedded(stack, tmp_path, "pets")
+        flags = (
+            f"--model_config_file={models_dir / 'models.config'}",
+            "--enable_per_model_batching_parameters=true",
+        )
+        server = start_embedded(stack, models_dir, "pets", *flags)
         wait_for_version(server.target, "pets", 1)
-        (tmp_path / "pets" / "2").mkdir()
-        (tmp_path / "pets" / "3").mkdir()
-        (tmp_path / "pets" / "3" / "saved_model.pb").write_bytes(b"not a model")
-        client = stack.enter_context(ModelServerClient(server.target))
-
-        def failed() -> bool:
-            return any(
-                each.state == "END" and each.error for each in client.versions("pets")
-            )
-
-        wait_until(failed, "a failed load of version 3")
-        answer = client.predict(pixels(), PETS)
-
-    assert answer.version == 1
+        yield stack.enter_context(ModelServerClient(server.target))
 
 
-def test_server_starts_with_the_files_that_the_command_writes(tmp_path: Path) -> None:
-    models_dir, files = tmp_path / "models", tmp_path / "files"
+def test_broken_version_leaves_the_old_one_serving(broken: ModelServerClient) -> None:
+    wait_until(lambda: failed(broken, 4), "a failed load of version 4")
+
+    assert broken.predict(pixels(), PETS).version == 1
+    assert 3 not in {each.version for each in broken.versions("pets")}
+
+
+def test_version_with_a_broken_file_of_its_own_is_not_loaded(
+    broken: ModelServerClient,
+) -> None:
+    wait_until(lambda: failed(broken, 2), "a failed load of version 2")
+
+    assert "max_batch_size" in failed(broken, 2)
+
+
+def failed(client: ModelServerClient, version: int) -> str:
+    """Why *version* could not be loaded; empty while it was not tried."""
+    return next(
+        (each.error for each in client.versions("pets") if each.version == version), ""
+    )
+
+
+@pytest.fixture(scope="module")
+def configured(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[ModelServerClient, dict[int, str]]]:
+    """A strict server with the files that the command writes; the first states it tells."""
+    models_dir = tmp_path_factory.mktemp("configured")
+    files = models_dir / "files"
     publish_tiny_model(models_dir, 1)
-    wishes = ServingOptions("cpu", max_batch=8)
-    write_files(serving_files(wishes, per_model=True), files)
-    own = model_files(models_dir, wishes, [ModelOptions("pets", max_batch=4)])
+    publish_tiny_model(models_dir, 2)
+    options = ServingOptions("cpu", max_batch=8)
+    write_files(serving_files(options, per_model=True), files)
+    own = model_files(models_dir, options, [ModelOptions("pets", max_batch=4)])
     write_files(own, models_dir)
     flags = [
         f"--batching_parameters_file={files / 'batching.config'}",
@@ -155,13 +182,26 @@ def test_server_starts_with_the_files_that_the_command_writes(tmp_path: Path) ->
         "--num_load_threads=1",
         "--strict",
     ]
-
     with ExitStack() as stack:
         server = start_embedded(stack, models_dir, "pets", *flags)
-        wait_for_version(server.target, "pets", 1)
+        port = int(server.target.split(":")[1])
+        wait_until(lambda: is_listening(port), "an open port", 60)
         client = stack.enter_context(ModelServerClient(server.target))
-        lone = client.predict(pixels(1), PETS)
-        split = client.predict(pixels(17), PETS)
+        yield client, {each.version: each.state for each in client.versions("pets")}
+
+
+def test_port_opens_when_the_newest_version_below_the_base_path_is_loaded(
+    configured: tuple[ModelServerClient, dict[int, str]],
+) -> None:
+    assert configured[1] == {2: "AVAILABLE"}
+
+
+def test_server_starts_with_the_files_that_the_command_writes(
+    configured: tuple[ModelServerClient, dict[int, str]],
+) -> None:
+    client, _ = configured
+    lone = client.predict(pixels(1), PETS)
+    split = client.predict(pixels(17), PETS)
 
     assert split.probabilities.shape == (17, 2)
     assert (split.probabilities == lone.probabilities).all()
@@ -217,27 +257,6 @@ def test_server_does_not_start_with_labels_that_tensorflow_serving_refuses(
     with pytest.raises(InvalidRequestError, match="labels_for_unavailable_models=true"):
         make_versions(options, threading.Event())
     assert make_versions(allowing, threading.Event())
-
-
-def test_version_with_a_broken_file_of_its_own_is_not_loaded(tmp_path: Path) -> None:
-    publish_tiny_model(tmp_path, 1)
-    publish_tiny_model(tmp_path, 2)
-    (tmp_path / "pets" / "2" / PER_MODEL_FILE).write_text("max_batch_size: 32")
-
-    with ExitStack() as stack:
-        flag = "--enable_per_model_batching_parameters=true"
-        server = start_embedded(stack, tmp_path, "pets", flag)
-        wait_for_version(server.target, "pets", 1)
-        client = stack.enter_context(ModelServerClient(server.target))
-
-        def error() -> str:
-            found = client.versions("pets")
-            return next(each.error for each in found if each.version == 2)
-
-        wait_until(error, "a failed load of version 2")
-        reason = error()
-
-    assert "max_batch_size" in reason
 
 
 MINUTE = 60_000_000
@@ -477,21 +496,6 @@ def test_version_that_is_no_longer_wanted_is_not_tried_again(base_path: Path) ->
 
         assert not polling.is_alive()
         assert loading.manager.find("pets", None, None).version == 1
-
-
-def test_port_opens_when_the_newest_version_below_the_base_path_is_loaded(
-    tmp_path: Path,
-) -> None:
-    publish_tiny_model(tmp_path, 1)
-    publish_tiny_model(tmp_path, 2)
-    with ExitStack() as stack:
-        server = start_embedded(stack, tmp_path, "pets", "--strict")
-        port = int(server.target.split(":")[1])
-        wait_until(lambda: is_listening(port), "an open port", 60)
-        client = stack.enter_context(ModelServerClient(server.target))
-        found = {each.version: each.state for each in client.versions("pets")}
-
-    assert found == {2: "AVAILABLE"}
 
 
 def test_relative_base_path_is_refused() -> None:
