@@ -169,7 +169,7 @@ def _explainer(
     ensemble: Ensemble, network: CutEnsemble, card: ModelCard
 ) -> Callable[[Any, Any], dict[str, Any]]:
     def explain(images: Any, classes: Any) -> dict[str, Any]:
-        looks = network.look(tf.cast(images, tf.float32))
+        looks = network.last_maps(tf.cast(images, tf.float32))
         answer = _answer(ensemble.average([each.logits() for each in looks]), card)
         best = tf.argmax(answer[PROBABILITIES_OUTPUT], axis=1, output_type=tf.int32)
         # Whatever is no class: an error here would be that of the whole batch.

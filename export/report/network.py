@@ -145,7 +145,7 @@ def grad_cams(
     heats: list[list[NDArray[np.float32]]] = [[] for _ in choices]
     for start in range(0, len(pixels), GRAD_CAM_BATCH):
         batch = slice(start, start + GRAD_CAM_BATCH)
-        looks = network.look(tf.constant(pixels[batch], tf.float32))
+        looks = network.last_maps(tf.constant(pixels[batch], tf.float32))
         for parts, classes in zip(heats, choices, strict=True):
             parts.append(np.asarray(heatmaps(looks, classes[batch])))
     return [np.concatenate(parts) for parts in heats]

@@ -25,23 +25,23 @@ from models.networks.freezing import CutNetwork
 from models.networks.network import flip
 
 
-def heatmaps(looks: Sequence[Look], classes: Any) -> Any:
-    """Heat [N, h, w], 0..1, for *classes* [N], averaged over *looks*.
+def heatmaps(computed: Sequence[LastMaps], classes: Any) -> Any:
+    """Heat [N, h, w], 0..1, for *classes* [N], averaged over networks and views.
 
     The last spatial maps, weighted by the mean over space of the gradient of the class's
     logit (equations 1 and 2 of the paper), then ReLU; the largest value of a photo is 1.
     If nothing speaks for the class, all are 0. Other inputs of the head (features tapped
     further down) are constant.
     """
-    heats = [flip(_heat(each, classes), each.view) for each in looks]
+    heats = [flip(_heat(each, classes), each.view) for each in computed]
     return _hottest_is_one(tf.add_n(heats))
 
 
-def _heat(look: Look, classes: Any) -> Any:
-    maps, *others = look.seen
+def _heat(computed: LastMaps, classes: Any) -> Any:
+    maps, *others = computed.tensors
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(maps)
-        logits = tf.cast(look.head([maps, *others])[0], tf.float32)
+        logits = tf.cast(computed.head([maps, *others])[0], tf.float32)
         chosen = tf.gather(logits, classes, axis=1, batch_dims=1)
     gradients = tf.cast(tape.gradient(chosen, maps), tf.float32)
     # The square root in second-order pooling has no slope where its products are 0.
@@ -61,19 +61,19 @@ Step: TypeAlias = Callable[[list[Any]], list[Any]]
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one network saw in one view of a batch.
+class LastMaps:
+    """The last spatial maps of one network for one view of a batch.
 
-    ``seen`` holds the last maps first, then all else that ``head`` makes logits of.
+    ``tensors`` are these maps and the other inputs of ``head``, which computes logits.
     """
 
     view: str
-    seen: list[Any]
+    tensors: list[Any]
     head: Step
 
     def logits(self) -> Any:
         """Logits [N, K], float32."""
-        return tf.cast(self.head(self.seen)[0], tf.float32)
+        return tf.cast(self.head(self.tensors)[0], tf.float32)
 
 
 @dataclass(frozen=True)
@@ -81,21 +81,23 @@ class CutEnsemble:
     """Networks cut at their last maps.
 
     Attributes:
-        trunk: pixels -> what all members share, computed once a view.
-        branches: for each member: shared -> what its head sees, and that -> logits.
+        trunk: pixels -> tensors that all members share, computed once a view.
+        branches: for each member: shared tensors -> inputs of its head, and these -> logits.
     """
 
     views: tuple[str, ...]
     trunk: Step
     branches: tuple[tuple[Step, Step], ...]
 
-    def look(self, pixels: Any) -> list[Look]:
-        """What each member sees in each view of *pixels*, float32 [N, H, W, 3]."""
-        looks = []
+    def last_maps(self, pixels: Any) -> list[LastMaps]:
+        """Each member's last maps for each view of *pixels*, float32 [N, H, W, 3]."""
+        computed = []
         for view in self.views:
             shared = self.trunk([flip(pixels, view)])
-            looks += [Look(view, see(shared), head) for see, head in self.branches]
-        return looks
+            computed += [
+                LastMaps(view, body(shared), head) for body, head in self.branches
+            ]
+        return computed
 
 
 def cut_at_last_maps(
@@ -114,15 +116,15 @@ def cut_at_last_maps(
         ]
         return CutEnsemble(tuple(views), list, tuple(branches))
     if maps.name in {each.name for each in first.frozen.operations}:
-        see, rest = _split(first.frozen, first.frozen.inputs, maps.name)
+        body, rest = _split(first.frozen, first.frozen.inputs, maps.name)
         heads = [_after(rest, partial(_run, each.trained)) for each in members]
-        return CutEnsemble(tuple(views), see, tuple((list, head) for head in heads))
+        return CutEnsemble(tuple(views), body, tuple((list, head) for head in heads))
     branches = [_split(each.whole, each.frozen.outputs, maps.name) for each in members]
     return CutEnsemble(tuple(views), partial(_run, first.frozen), tuple(branches))
 
 
 def _split(model: Any, sources: Sequence[Any], layer: str) -> tuple[Step, Step]:
-    """*sources* -> the *layer*'s maps and all else that is needed after them; the rest."""
+    """*sources* -> the *layer*'s maps and the head's other inputs; these -> the outputs."""
     maps = model.get_layer(layer).output
     needed = [maps, *_beside(model, maps)]
     return _step(sources, needed), _step(needed, model.outputs)
