@@ -186,7 +186,7 @@ def locked_folder(folder: Path, *, busy: ConflictError | None = None) -> Iterato
 
 
 @contextmanager
-def shared_folder(folder: Path) -> Iterator[None]:
+def locked_folder_shared(folder: Path) -> Iterator[None]:
     """Hold a shared lock on *folder*: together with others, but with no exclusive one.
 
     Raises:

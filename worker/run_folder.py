@@ -25,7 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from models.errors import NotFoundError, quoted
-from models.files import locked_folder, shared_folder
+from models.files import locked_folder, locked_folder_shared
 from worker.manifest import Manifest, read_manifest
 
 
@@ -113,7 +113,7 @@ class RunFolder:
         Raises:
             NotFoundError: the run was deleted.
         """
-        return self.there(shared_folder(self.attempts))
+        return self.there(locked_folder_shared(self.attempts))
 
     @contextmanager
     def there(self, lock: AbstractContextManager[None]) -> Iterator[None]:

@@ -56,7 +56,7 @@ def _hottest_is_one(heat: Any) -> Any:
     return tf.math.divide_no_nan(heat, hottest)
 
 
-Step: TypeAlias = Callable[[list[Any]], list[Any]]
+GraphStep: TypeAlias = Callable[[list[Any]], list[Any]]
 """Some layers of a network: tensors in, tensors out."""
 
 
@@ -69,7 +69,7 @@ class LastMaps:
 
     view: str
     tensors: list[Any]
-    head: Step
+    head: GraphStep
 
     def logits(self) -> Any:
         """Logits [N, K], float32."""
@@ -86,8 +86,8 @@ class CutEnsemble:
     """
 
     views: tuple[str, ...]
-    trunk: Step
-    branches: tuple[tuple[Step, Step], ...]
+    trunk: GraphStep
+    branches: tuple[tuple[GraphStep, GraphStep], ...]
 
     def last_maps(self, pixels: Any) -> list[LastMaps]:
         """Each member's last maps for each view of *pixels*, float32 [N, H, W, 3]."""
@@ -123,14 +123,16 @@ def cut_at_last_maps(
     return CutEnsemble(tuple(views), partial(_run, first.frozen), tuple(branches))
 
 
-def _split(model: Any, sources: Sequence[Any], layer: str) -> tuple[Step, Step]:
+def _split(
+    model: Any, sources: Sequence[Any], layer: str
+) -> tuple[GraphStep, GraphStep]:
     """*sources* -> the *layer*'s maps and the head's other inputs; these -> the outputs."""
     maps = model.get_layer(layer).output
     needed = [maps, *_beside(model, maps)]
     return _step(sources, needed), _step(needed, model.outputs)
 
 
-def _step(sources: Sequence[Any], results: Sequence[Any]) -> Step:
+def _step(sources: Sequence[Any], results: Sequence[Any]) -> GraphStep:
     # Keras wants an operation on every path, also where a result is a source.
     given = {id(each) for each in sources}
     made = [
@@ -163,7 +165,7 @@ def _run(model: Any, tensors: list[Any]) -> list[Any]:
     return list(keras.tree.flatten(model(inputs, training=False)))
 
 
-def _after(first: Step, second: Step) -> Step:
+def _after(first: GraphStep, second: GraphStep) -> GraphStep:
     return lambda tensors: second(first(tensors))
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import keras
 
 from models.errors import InvalidRequestError
 from models.networks.heads import AssembledNetwork
 
-LAST_LAYER = "logits"
+_LOGITS: Final = "logits"
+"""The name of every network's last layer."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def trained_layers(assembled: AssembledNetwork, trains: str) -> frozenset[str]:
     everything = [layer.name for layer in assembled.model.layers]
     head = [name for name in everything if name not in assembled.base]
     chosen: Mapping[str, Callable[[], list[str]]] = {
-        "last": lambda: [LAST_LAYER],
+        "last": lambda: [_LOGITS],
         "head": lambda: head,
         "all": lambda: everything,
     }

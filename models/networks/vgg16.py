@@ -18,7 +18,7 @@ BLOCKS: Final = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 DENSE_LAYERS: Final = ("fc1", "fc2")
 DENSE_UNITS: Final = 4096
-OWN_DROPOUT: Final = 0.5
+VGG16_DROPOUT: Final = 0.5
 IMAGENET_CLASSES: Final = 1000
 
 
@@ -80,7 +80,7 @@ def add_vgg16_dense(
 
     *normalised*: with batch normalisation after fc1 and fc2, as fast.ai's Vgg16BN.
     """
-    rate = OWN_DROPOUT if dropout is None else dropout
+    rate = VGG16_DROPOUT if dropout is None else dropout
     values = keras.layers.Flatten(name="flatten")(maps)
     for name in DENSE_LAYERS:
         values = keras.layers.Dense(DENSE_UNITS, activation="relu", name=name)(values)

@@ -50,7 +50,7 @@ class PretrainedWeights:
     source: str
     sha256: str
     note: str
-    layers: Mapping[str, Arrays]
+    layers: Mapping[str, LayerWeights]
     ordered: bool = False
 
     def provenance(self) -> dict[str, str]:
@@ -154,7 +154,7 @@ def _dense_weights_error(where: str) -> DatasetError:
     return DatasetError(message, code=DENSE_WEIGHTS_MISSING)
 
 
-def _hash_layers(layers: Mapping[str, Arrays]) -> str:
+def _hash_layers(layers: Mapping[str, LayerWeights]) -> str:
     digest = hashlib.sha256()
     for name in sorted(layers):
         digest.update(name.encode())
@@ -305,7 +305,7 @@ def fetch_official_file(file: OfficialFile) -> Path:
     return Path(found)
 
 
-def read_package() -> tuple[str, dict[str, Arrays]]:
+def read_package() -> tuple[str, dict[str, LayerWeights]]:
     """Sha256 of the file inside `PACKAGE`, and the convolutions that it holds.
 
     Raises:
@@ -325,7 +325,7 @@ def read_package() -> tuple[str, dict[str, Arrays]]:
     return digest, _onnx_layers(path)
 
 
-def _onnx_layers(path: Path) -> dict[str, Arrays]:
+def _onnx_layers(path: Path) -> dict[str, LayerWeights]:
     import onnx
     from onnx import numpy_helper
 
@@ -345,7 +345,7 @@ def _onnx_layers(path: Path) -> dict[str, Arrays]:
     return {name: (kernels[name], biases[name]) for name in kernels}
 
 
-Arrays: TypeAlias = tuple[NDArray[np.float32], ...]
+LayerWeights: TypeAlias = tuple[NDArray[np.float32], ...]
 """The weights of one layer in Keras's order: kernel, bias."""
 
 ARCHIVE_MEMBER: Final = "model.weights.h5"
@@ -355,7 +355,7 @@ ARCHIVE_MEMBER: Final = "model.weights.h5"
 class StoredLayers:
     """Weights by layer name; ``ordered``: they come in the network's order."""
 
-    layers: dict[str, Arrays]
+    layers: dict[str, LayerWeights]
     ordered: bool
 
 
@@ -398,7 +398,7 @@ def _layer_names(root: Any) -> list[str]:
     return [_text(name) for name in root.attrs.get("layer_names", list(root))]
 
 
-def _old_layers(root: Any, name: str) -> Iterator[tuple[str, Arrays]]:
+def _old_layers(root: Any, name: str) -> Iterator[tuple[str, LayerWeights]]:
     group = root[name]
     weights = [_text(each) for each in group.attrs.get("weight_names", ())]
     owners = list(dict.fromkeys(each.rpartition("/")[0] for each in weights))
@@ -409,7 +409,7 @@ def _old_layers(root: Any, name: str) -> Iterator[tuple[str, Arrays]]:
         yield inner if len(owners) > 1 else name, tuple(_array(group[w]) for w in own)
 
 
-def _new_layers(group: Any) -> Iterator[tuple[str, Arrays]]:
+def _new_layers(group: Any) -> Iterator[tuple[str, LayerWeights]]:
     for key, child in group.items():
         if not isinstance(child, h5py.Group) or key == "optimizer":
             continue
