@@ -11,8 +11,8 @@ KennelError                     whatever we can explain; the command line prints
 |   |-- ModelOverloadedError    the model server sheds load
 |   |-- ModelTimeoutError       the deadline passed
 |   `-- MixedBatchError         a shared batch held images of two sizes
-|-- ModelContractError          the model server's answer is not what we agreed on
-|   `-- MissingSignatureError   the version was exported without what is asked of it
+|-- ModelContractError          the model server's answer breaks the contract
+|   `-- MissingSignatureError   the version was exported without the signature
 |-- QueueUnavailableError       probabilities -> CSV: Redis cannot be reached
 |-- StorageUnavailableError     the files of photos, jobs or results cannot be used now
 `-- StorageFullError            no room on the disk for an upload or a job

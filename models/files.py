@@ -3,7 +3,7 @@
 A reader never sees half a file: content goes to a temporary name in the same folder, is
 flushed to the disk and then takes its final name in one rename. Locks are the kernel's,
 which drops those of a killed process. A folder's lock belongs to the folder and not to its
-name: whoever has waited for it checks that the folder is still there, and still the same.
+name: after waiting, the folder is checked to be still there, and still the same.
 """
 
 from __future__ import annotations

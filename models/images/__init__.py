@@ -1,1 +1,1 @@
-"""Images: encoded bytes to pixels, what a file is, and what it may cost; the only Pillow."""
+"""Image files: their formats, their limits, and their pixels; the only user of Pillow."""

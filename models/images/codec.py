@@ -1,8 +1,8 @@
 """Encoded bytes to the pixels that a model expects, and pixels back to bytes.
 
 Training, serving and the batch job all decode here, so they cannot disagree. Formats
-are told by their first bytes, never by name: a renamed EPS reaches no decoder. Colour
-profiles are ignored: the numbers in the file are the model's numbers.
+are recognised by their first bytes, never by name: a renamed EPS reaches no decoder.
+Colour profiles are ignored: the numbers in the file are the model's numbers.
 
 | what arrives            | what the model sees                                |
 |-------------------------|----------------------------------------------------|

@@ -307,7 +307,7 @@ class _Child:
         self._socket.close()
 
     def wait_until_ready(self, deadline: float) -> None:
-        """Return when it has imported what it needs.
+        """Return when its imports are done.
 
         Raises:
             TimeoutError: not before *deadline*.

@@ -1,4 +1,4 @@
-"""The structure of image files: what a decoder gets of one, headers and pixels alone.
+"""The structure of image files: headers and pixels for the decoder, without metadata.
 
 Decoders read metadata at length and believe its counts: Pillow takes 13 s of a core for
 19,900 Exif segments, 8 s and 0.8 GB for an orientation of 4 million fractions. So a file is

@@ -5,7 +5,7 @@ gradient-based localization", arXiv:1610.02391. Networks whose probabilities are
 (members, flipped views) have their heat averaged as well.
 
 Networks are cut at their last spatial maps. Without the cut, gradients would flow back
-through the whole network wherever its head also looks at maps further down: 7 s instead of
+through the whole network wherever its head also uses maps further down: 7 s instead of
 milliseconds for six photos.
 """
 

@@ -8,9 +8,9 @@ all positions of the outer product of the channels, its signed square root (Lin,
 and Maji 2015, arXiv:1504.07889: bilinear pooling of one network). It sees textures and faint
 lines that means and maxima of single channels miss.
 
-Batch normalisation can be put into a trained network without changing what it answers. A
-normalisation that has seen nothing would scale its input; one whose gamma is the standard
-deviation and whose beta is the mean of that very input gives it back. Only gamma and beta
+Batch normalisation can be put into a trained network without changing its answers. A new
+normalisation would scale its input; one whose gamma is the standard deviation and whose beta
+is the mean of that input is the identity. Only gamma and beta
 are trained; mean and variance are moving statistics.
 """
 

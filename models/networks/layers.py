@@ -115,7 +115,7 @@ def insert_layers(model: Any, after: Mapping[str, Any]) -> Any:
     *model* is functional; its weights are copied, the new layers keep their own.
 
     Raises:
-        InvalidRequestError: there is no layer of such a name; it names those there are.
+        InvalidRequestError: there is no layer of such a name; the message lists the names.
     """
     known = [layer.name for layer in model.layers]
     for name in after:

@@ -8,10 +8,10 @@ hides nothing. Not imitated: there an empty batch also harms the request after i
 ``pad_variable_length_inputs`` pads.
 
 Batching is TensorFlow's own kernel; nothing is gathered in Python. The kernel has two
-schedulers. The one that it takes by itself has a thread for each function that looks at its
-queue a thousand times a second, for as long as the function is loaded (measured: 14 ms of a
-core a second, also when nobody asks). The other one sleeps until something comes, but knows
-no time for which a batch waits to be filled.
+schedulers. The default one has a thread for each function that polls its queue a thousand
+times a second, as long as the function is loaded (measured: 14 ms of a core a second, also
+when idle). The other one sleeps until a request comes, but has no time for which a batch
+waits to be filled.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class Signature:
         """TensorProtos in, TensorProtos out; *wanted* filters outputs (empty: all).
 
         *on_cancel* registers a callback for the end of the call. A batch of cancelled calls
-        alone is then not begun; one that is computed already goes on, as in TensorFlow
+        alone is then not begun; one that is being computed is finished, as in TensorFlow
         Serving.
 
         Raises:

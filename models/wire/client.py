@@ -5,7 +5,7 @@ rank makes TensorFlow Serving's process abort when oneDNN is on. Open a client a
 fork, never before: gRPC does not survive one (grpc's doc/fork_support.md).
 
 gRPC spreads calls over the servers behind one address, and tries again those that failed.
-It learns the servers from the name's addresses and asks for them again whenever a
+It takes the servers from the name's addresses and resolves the name again whenever a
 connection ends; a server that is added later is found when an old one closes a connection,
 which TensorFlow Serving does with ``--grpc_channel_arguments=grpc.max_connection_age_ms=...``.
 
@@ -140,7 +140,7 @@ class ModelServerClient:
         Raises:
             NotFoundError: no such model, version or label.
             ModelUnavailableError: not now (also: overloaded, deadline passed).
-            ModelContractError: the server or the answer is not what it should be.
+            ModelContractError: the server or its answer breaks the contract.
         """
         began = time.monotonic()
         deadline = began + (timeout_seconds or self._timeout)
