@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +62,28 @@ def publish_tiny_model(
 
     Versions differ by temperature, so that their answers tell them apart.
     """
+    written, card = _write(version, card.to_json(), build)
+    base = models_dir / card.name
+    base.mkdir(parents=True, exist_ok=True)
+    unfinished = base / f".tmp-{version}"
+    shutil.copytree(written, unfinished)
+    unfinished.rename(base / str(version))
+    return card
+
+
+@cache
+def _write(
+    version: int, card_json: str, build: Callable[[ModelCard], Any]
+) -> tuple[Path, ModelCard]:
+    """The SavedModel of a version, written once a process: that takes a second."""
+    card = ModelCard.from_json(card_json)
     classifier = build(card)
     from export.publication.savedmodel import write_savedmodel
     from export.training.classifier import single
 
     card = replace(card, version=version, temperature=float(version))
-    base = models_dir / card.name
-    base.mkdir(parents=True, exist_ok=True)
-    unfinished = base / f".tmp-{version}"
-    card = write_savedmodel(single(classifier), card, unfinished)
-    unfinished.rename(base / str(version))
-    return card
+    folder = Path(tempfile.mkdtemp(prefix="tiny-model-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "saved", write_savedmodel(
+        single(classifier), card, folder / "saved"
+    )

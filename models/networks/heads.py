@@ -10,8 +10,8 @@ lines that means and maxima of single channels miss.
 
 Batch normalisation can be put into a trained network without changing its answers. A new
 normalisation would scale its input; one whose gamma is the standard deviation and whose beta
-is the mean of that input is the identity. Only gamma and beta
-are trained; mean and variance are moving statistics.
+is the mean of that input is the identity. Only gamma and beta are trained; mean and variance
+are moving statistics.
 """
 
 from __future__ import annotations
