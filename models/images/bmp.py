@@ -131,6 +131,9 @@ class _Unpacker:
                 if count > 0:
                     pixels += runs[value][:count]
                     column += count
+            elif value == 0:  # the end of a row
+                pixels += bytes(-len(pixels) % width)
+                column = 0
             elif value == 1:
                 break
             else:
@@ -143,9 +146,6 @@ class _Unpacker:
         self, coded: bytes, position: int, column: int, value: int
     ) -> tuple[int, int]:
         pixels, width = self._pixels, self._width
-        if value == 0:
-            pixels += bytes(-len(pixels) % width)
-            return position, 0
         left = self._wanted - len(pixels)
         if value == 2:
             right, up = coded[position : position + 2].ljust(2, b"\0")
