@@ -50,8 +50,8 @@ class ServiceSettings:
         max_upload_bytes: an archive with the photos of a job.
         max_unpacked_bytes: those photos together, unpacked.
         min_free_mib: no job is taken in while the disk of the runs has less; 0: any.
-        drain_seconds: how long it says that it is leaving before it leaves; 0: nobody
-            in front would notice.
+        drain_seconds: how long /readyz fails before a stop; 0: no load balancer needs
+            time to notice.
     """
 
     model_server: str = "127.0.0.1:8500"

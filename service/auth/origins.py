@@ -9,7 +9,7 @@ API keys and without.
 
 CORS_ORIGINS lists the other origins whose pages may use the API; by default none. Their
 scripts send a key in a header of their own. A browser's cookies never count for them (no
-Access-Control-Allow-Credentials), so whoever is signed in here is not exposed. What each
+Access-Control-Allow-Credentials), so people who are signed in here are not exposed. What each
 header means: Fetch standard, "CORS protocol".
 """
 
@@ -73,7 +73,7 @@ _ORIGIN_ENTRY: Final = re.compile(
 _PROBES: Final = frozenset(
     {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 )
-"""Asked by machines under any name; they change nothing and show nobody's data."""
+"""Machines probe these under any name; they change nothing and show no data."""
 
 
 def read_allowed_hosts(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -310,7 +310,7 @@ def check_session_origin() -> None:
     """Make sure that one of our own pages sent the request in work.
 
     Raises:
-        ForbiddenError: another site's page may have sent it, or nothing tells.
+        ForbiddenError: another site's page sent it, or may have.
     """
     if not _is_from_our_page():
         message = "only our own pages may use a session to change something: send a key"

@@ -22,7 +22,7 @@ class AuthSettings:
     """Settings of access to the service.
 
     Attributes:
-        api_keys_file: None: the service is open to whoever reaches it.
+        api_keys_file: None: every client that reaches the service may use it.
         rate_limit: for keys that have no rate of their own; None: no limit.
         anonymous_rate_limit: a client address's, while the service is open.
         trusted_proxies: how many proxies in front of us set X-Forwarded-For and -Proto.

@@ -3,7 +3,7 @@
 Every wait inside a request is given what is left, so that no layer outlives the one
 above it. A thread that waits for the model server cannot look at its connection: one
 thread of the process waits for the end of all of them. The kernel reports it (EPOLLRDHUP),
-nobody polls. As in nginx, a client that closes only its half counts as gone.
+without polling. As in nginx, a client that closes only its half counts as gone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Headers that every answer carries: the request's id, and the rules for browsers.
 
-Browsers are told to load nothing from elsewhere, to tell nobody, and to allow no frames.
+The rules: load nothing from elsewhere, send no referrer elsewhere, allow no frames.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem+json; the one table of HTTP statuses.
 
-Views raise; nothing above them tells a client more than the error's own message.
+Views raise; a client reads the error's public message and nothing of the inside.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _explained(error: KennelError) -> Response:
     if status == 500:
         return _unknown(error)
     headers = getattr(error, "headers", {})
-    # Who is told when to come back was turned away on purpose: one line would be many.
+    # Not with headers (Retry-After): an overload would write a line for each request.
     if status > 500 and not headers:
         logger.warning("%s %s: %s", request_id(), error.code, _bounded(str(error)))
     elif status < 500 and error.visitor_message:

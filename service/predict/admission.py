@@ -5,8 +5,8 @@ that cannot be answered in time costs no upload, and each image is charged, coun
 bounded.
 
 What an image has to wait is the images in work divided by the rate at which this process
-answers them (Little's law). If that is above the request's budget, its sender is told
-when to try again, instead of waiting for a timeout and making others wait as well. The
+answers them (Little's law). If that is above the request's budget, it is refused with a
+Retry-After, instead of waiting for a timeout and making others wait as well. The
 rate is that of the time in which images were in work: an idle process is not a slow one.
 The past fades, so a model server that hangs is noticed within seconds, and one that is
 back is trusted again as it answers.

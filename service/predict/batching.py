@@ -386,7 +386,7 @@ class Arrival:
 
 @dataclass
 class BatchQueue:
-    """Calls under way and requests that wait; whoever changes it holds the queues' lock.
+    """Calls under way and requests that wait; changed under the queues' lock.
 
     Attributes:
         images: in the calls that are under way.

@@ -57,7 +57,7 @@ class Catalog:
     ) -> None:
         """Ask *client* about the models that *names* knows.
 
-        *clock*, in seconds, tells how long a version has been loading.
+        *clock*, in seconds, measures how long a version has been loading.
         """
         self._client = client
         self._names = names
