@@ -1,1 +1,1 @@
-"""The composition: the command line, the local stack, the demo."""
+"""The command line, and what it starts: local stack, demo, doctor, backups."""

@@ -49,7 +49,7 @@ _OURS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z(\.tar)?|lost\+found")
 """In a folder of backups: archives, folders that earlier versions made, a disk's own."""
 
 _UNITS_BELOW: Final = re.compile(r"models(/[^/]+)?|runs(/train)?")
-"""Folders of versions, jobs and training runs; each of these appears and vanishes whole."""
+"""Folders of versions, jobs and training runs, which appear and vanish as a whole."""
 
 _PHOTOS: Final = re.compile(r"runs/(?!train/)[^/]+/photos/")
 _LOCKS: Final = frozenset({".lock", LOCK_NAME})

@@ -1,4 +1,4 @@
-"""The `kennel` command: parses, calls one function of the right package, prints.
+"""The `kennel` command line: finds a command, and turns errors into exit codes.
 
 Results go to stdout, progress to stderr; exit codes: 0 done, 1 failed, 2 misuse,
 130 interrupted.

@@ -62,7 +62,7 @@ class Demo:
     def __init__(
         self, settings: KennelSettings, echo: Callable[[str], None], *, quick: bool
     ) -> None:
-        """Prepare a demo that says with *echo* what it does; *quick*: on few photos."""
+        """Prepare a demo that prints its steps with *echo*; *quick*: with few photos."""
         self.folder = settings.home / "demo"
         self._settings = settings
         self._say = echo
@@ -70,7 +70,7 @@ class Demo:
         self._seconds: dict[str, float] = {}
 
     def run(self) -> dict[str, Any]:
-        """Do the main job; returns what ``summary.json`` holds.
+        """Run all stages; the content of ``summary.json``.
 
         Raises:
             KennelError: a stage failed; the message says which and why.
@@ -88,7 +88,7 @@ class Demo:
         return summary
 
     def publish_model(self) -> ModelCard:
-        """Do its first half: photos, a trained model, published. No server is started.
+        """Run the first stages: photos, training, publication. No server is started.
 
         Raises:
             KennelError: a stage failed; the message says which and why.
@@ -249,7 +249,7 @@ class Demo:
 
 @dataclass(frozen=True)
 class DemoPhotos:
-    """Where the demo's parts lie: class folders, a flat test folder, and the truth."""
+    """The demo's folders: class folders, a flat test folder, and the truth."""
 
     train: Path
     test: Path

@@ -1,4 +1,4 @@
-"""A rollout: started step by step, looked up, and shown in a terminal.
+"""Rollouts: start one step by step, look one up, show it in a terminal.
 
 Each step of a start waits until the API confirms the one before it; a start that fails
 leaves the stable version answering as before.
@@ -28,12 +28,12 @@ from models.rollouts import SEEN_SECONDS, STARTING, Rollout
 
 POLL_SECONDS: Final = 0.5
 _NOTICE_SECONDS: Final = 30.0
-"""Within this the API must have seen a new file; its own look takes half a second."""
+"""How long the API may take to see a new file; it looks every half second."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """A rollout as it is to begin.
+    """The options of a rollout's start.
 
     Attributes:
         percent: of the requests that name no version, for the canary.
@@ -51,7 +51,7 @@ class Start:
 def start_rollout(
     settings: KennelSettings, client: Client, start: Start, tell: Callable[[str], None]
 ) -> Rollout:
-    """The rollout of *start*, running; *tell* hears of each step.
+    """Start a rollout and return it, running; *tell* is called with each step.
 
     Raises:
         NotFoundError, ConflictError, InvalidRequestError: as `begin_rollout`; or the
@@ -172,7 +172,7 @@ _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
 
 def render_rollout(rollout: Mapping[str, Any]) -> str:
-    """What GET /v1/models/NAME/rollout says, in a screen of lines."""
+    """The answer of GET /v1/models/NAME/rollout as a screen of text."""
     head = (
         f"{rollout['model']}: version {rollout['canary']} beside {rollout['stable']}, "
         f"{rollout['state']}, {rollout['percent']:g} % of requests "

@@ -1,4 +1,4 @@
-"""Where things are, from the environment: one place for the whole command line."""
+"""The command line's settings: its folders, read from the environment."""
 
 from __future__ import annotations
 

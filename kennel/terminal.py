@@ -67,7 +67,7 @@ def progress_bars(waiting_for: str = "", *, lines: bool = True) -> Iterator[Repo
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A line for each of *rows*, its cells below those of the others."""
+    """A table: a line for each of *rows*, columns aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
@@ -78,7 +78,7 @@ def jobs_table(jobs: Iterable[Job]) -> str:
 
 
 def job_line(job: Job) -> str:
-    """What became of a *job*, in one line."""
+    """One line about a *job*: id, state, counts, model, input, remarks."""
     remarks = "".join(f"  {each}" for each in _remarks(job))
     counts, model = _counts(job), _model(job.content)
     return f"{job.id}  {job.state}  {counts}  {model}  {_plain(job.input)}{remarks}"
@@ -90,7 +90,7 @@ def submitted_line(job: Job) -> str:
 
 
 def job_page(job: Job) -> str:
-    """All that people ask of one *job*: a line each, then its unreadable files."""
+    """A page about one *job*: a line for each fact, then its unreadable files."""
     content = job.content
     facts = {
         "job": job.id,

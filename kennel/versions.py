@@ -44,7 +44,7 @@ _POLL_SECONDS: Final = 0.5
 
 @dataclass(frozen=True)
 class DefaultModel:
-    """The default model beside the others.
+    """The default model, and the other published ones.
 
     Attributes:
         name: of the default model; None: no model is published.
@@ -108,9 +108,10 @@ def find_default(env: Mapping[str, str], models_dir: Path) -> DefaultModel:
 def wait_until_loaded(
     client: Client, name: str, seconds: float, tell: Callable[[str], None]
 ) -> None:
-    """Return when a version of the model *name* answers, as the API sees it.
+    """Wait until the API says that a version of the model *name* is loaded.
 
-    Also when the API cannot be asked or does not know the model; *tell* hears of a wait.
+    Also returns when there is no API, or it does not know the model; *tell* is called
+    once if there is something to wait for.
 
     Raises:
         ConflictError: no version is loaded within *seconds*.
@@ -181,7 +182,7 @@ def render_table(
 def version_as_json(
     version: PublishedVersion, default: str | None = None
 ) -> dict[str, Any]:
-    """The card's members, and beside them the state; a broken version has no card's.
+    """A version's card and state as JSON; a broken version has no card.
 
     ``is_default`` says whether it is of the model *default*.
     """
@@ -191,7 +192,7 @@ def version_as_json(
 
 
 def format_size(size_bytes: int) -> str:
-    """A number of bytes as people say it: 812 B, 14.2 MB."""
+    """A number of bytes as text: 812 B, 14.2 MB."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB"):
         if size < 1000:

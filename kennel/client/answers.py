@@ -16,7 +16,7 @@ _PROGRESS: Final = ("done", "total", "unreadable")
 
 
 def having(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What reads an answer as it is, if it has members of these *names*."""
+    """A reader that returns an answer unchanged, if it has members of these *names*."""
 
     def read(content: dict[str, Any]) -> dict[str, Any]:
         for name in names:
@@ -37,7 +37,7 @@ class ImageProblem:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is on one image.
+    """The prediction for one image.
 
     Attributes:
         label: the most probable one; None if there is an *error*.
@@ -96,7 +96,7 @@ class Answer:
 
     @classmethod
     def failed(cls, problems: Iterable[ImageProblem]) -> Self:
-        """The answer for images that nobody answered."""
+        """An answer that holds errors only."""
         entries = (Prediction(each.name, error=each) for each in problems)
         return cls(None, None, (), tuple(entries))
 
@@ -121,7 +121,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Job:
-    """A folder job at one moment.
+    """The status of a folder job at one moment.
 
     Attributes:
         state: queued, running, succeeded, failed or cancelled.

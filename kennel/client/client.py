@@ -38,7 +38,7 @@ _Content = TypeVar("_Content")
 
 
 class VersionChoice(TypedDict, total=False):
-    """Which model, and which version of it; without them the default model's newest."""
+    """Which model and version answers; default: the default model's newest version."""
 
     model: str | None
     version: int | str | None
@@ -86,7 +86,7 @@ class Client:
         self._transport = Transport(url, api_key, timeout_seconds, retries)
 
     def __enter__(self) -> Self:
-        """The client itself."""
+        """Return the client."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,7 +100,7 @@ class Client:
     def predict(
         self, images: Image | Iterable[Image], **query: Unpack[PredictOptions]
     ) -> Answer:
-        """What is on the *images*, any number of paths or contents, in their order.
+        """Predictions for the *images*, any number of paths or contents, in their order.
 
         One version answers for all; an image that cannot be used has an ``error``.
 
@@ -115,7 +115,7 @@ class Client:
     def predict_each(
         self, images: Iterable[Image], **query: Unpack[PredictOptions]
     ) -> Iterator[Answer]:
-        """As `predict`, but each request's answer as soon as it is there, in order.
+        """As `predict`, but yields each request's answer as soon as it arrives, in order.
 
         An image whose file cannot be read or whose request fails has an ``error`` too,
         and the others are asked for all the same. The memory taken does not depend on
@@ -135,7 +135,9 @@ class Client:
         class_name: str | None = None,
         **query: Unpack[VersionChoice],
     ) -> dict[str, Any]:
-        """What speaks for *class_name* (default: the most probable) on one image.
+        """An explanation of one image's prediction: the heat map for *class_name*.
+
+        Default: the most probable class.
 
         The JSON of POST /v1/explain; ``heatmap`` holds a value from 0 to 1 a cell.
 
@@ -172,7 +174,7 @@ class Client:
         return self._transport.send_json(request, Job.from_json)
 
     def job(self, job_id: str) -> Job:
-        """One job now.
+        """The status of one job.
 
         Raises:
             ApiError: there is none, the API refused or cannot be reached.
@@ -218,7 +220,7 @@ class Client:
         *,
         timeout_seconds: float | None = None,
     ) -> Job:
-        """The job when it has succeeded; *on_progress* is called at every look.
+        """Wait until a job has succeeded; *on_progress* is called with each status.
 
         Raises:
             JobFailedError: it failed or was cancelled.
@@ -265,7 +267,7 @@ class Client:
         return to
 
     def report(self, job_id: str) -> dict[str, Any]:
-        """What a succeeded job did and lost, as GET /v1/jobs/{id}/report says.
+        """The report of a succeeded job: GET /v1/jobs/{id}/report.
 
         Raises:
             ApiError: the API refused or cannot be reached.
@@ -275,7 +277,7 @@ class Client:
         )
 
     def scores(self, job_id: str) -> dict[str, Any]:
-        """What the result of a succeeded job looks like: GET /v1/jobs/{id}/scores.
+        """The scores of a succeeded job: GET /v1/jobs/{id}/scores.
 
         Raises:
             ApiError: the API refused or cannot be reached.
@@ -283,7 +285,7 @@ class Client:
         return self._get(_job_path(job_id, "/scores"), dict)
 
     def cancel(self, job_id: str) -> Job:
-        """End a job without a CSV; what it has computed stays for a retry.
+        """Cancel a job; what it has computed is kept for a retry.
 
         Raises:
             ApiError: it is over, the API refused or cannot be reached.
@@ -292,7 +294,7 @@ class Client:
         return self._transport.send_json(request, Job.from_json)
 
     def retry(self, job_id: str) -> Job:
-        """Let a failed or cancelled job go on from what is done.
+        """Retry a failed or cancelled job; finished work is kept.
 
         Raises:
             ApiError: it is neither, the API refused or cannot be reached.
@@ -310,7 +312,7 @@ class Client:
         self._transport.send_without_answer(request)
 
     def models(self) -> list[dict[str, Any]]:
-        """What is served: each model with its versions and their cards.
+        """All served models, each with its versions and their cards.
 
         Raises:
             ApiError: the API refused or cannot be reached.
@@ -334,7 +336,7 @@ class Client:
         return self._get(f"/v1/models/{quote(name)}/rollout", having(*_ROLLOUT))
 
     def readiness(self) -> dict[str, Any]:
-        """What GET /readyz says of the parts at this moment.
+        """The answer of GET /readyz: which parts are ready now.
 
         Raises:
             ApiBusyError: the model server cannot answer now.

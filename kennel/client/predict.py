@@ -1,4 +1,4 @@
-"""Any number of images through POST /v1/predict, in small groups, one after the other.
+"""Batches of images for POST /v1/predict, sent one after the other.
 
 All get the version that answered first. An image that cannot be used is an entry of the
 answer, whatever became of the others. A group that takes too long or fails as a whole is
@@ -38,7 +38,7 @@ _GROWS_AFTER: Final = 16
 """Requests in time after which a group that was made smaller may be twice as large."""
 
 _MOST_LOST: Final = 3
-"""Requests in a row that the API leaves unanswered before it is left alone."""
+"""Requests without an answer, in a row, after which no more are sent."""
 
 _TOO_LARGE: Final = 413
 _TOO_MANY: Final = "too_many_images"
@@ -51,7 +51,7 @@ _Part: TypeAlias = tuple[str, bytes]
 
 
 class Predictions:
-    """The requests for many images, and what is known of the API's speed meanwhile."""
+    """The requests for many images; their size follows the API's speed."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """HTTP calls with deadlines and retries.
 
-A call that never reached the API may always be repeated. One that may have been done is
-repeated only if doing it twice is the same as once; one that is slow is not, because the
-next would be as slow.
+A request that never reached the API is always safe to repeat. One that may have been done
+is repeated only if it is idempotent. One that timed out is not repeated: the next attempt
+would be as slow.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _KEY: Final = re.compile(r"[\x21-\x7e]+")
 _Content = TypeVar("_Content")
 
 Body: TypeAlias = Callable[[], bytes | Iterable[bytes]]
-"""Makes the body, anew for each attempt."""
+"""Called for the body of each attempt."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Transport:
     def __init__(
         self, url: str, api_key: str | None, timeout_seconds: float, retries: int
     ) -> None:
-        """Ask the API at *url*, each request at most 1 + *retries* times.
+        """Send requests to the API at *url*, each at most 1 + *retries* times.
 
         Raises:
             InvalidRequestError: the address or the key cannot be one.
@@ -127,7 +127,7 @@ class Transport:
     def send_json(
         self, request: Request, read: Callable[[dict[str, Any]], _Content]
     ) -> _Content:
-        """What *read* makes of the JSON object that the API answers.
+        """The API's JSON answer, as read by *read*.
 
         Raises:
             ApiError: as `send`; or it is not this API that answers.
@@ -211,7 +211,7 @@ class Transport:
 
 
 def query_path(path: str, query: Mapping[str, Any]) -> str:
-    """*path* with those of *query* that are not None."""
+    """*path* with the values of *query* that are not None."""
     given = {name: value for name, value in query.items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path
 

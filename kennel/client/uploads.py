@@ -74,7 +74,7 @@ def submit_request(
     on_sent: Sent | None = None,
     on_left_out: LeftOut | None = None,
 ) -> Request:
-    """What starts a job with *source*: a folder of the service, or a `Path` here.
+    """The request that starts a job with *source*: the service's folder, or a `Path` here.
 
     It has an Idempotency-Key of its own, so that it may be repeated.
 

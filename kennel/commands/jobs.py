@@ -74,7 +74,7 @@ def output_option(default: str | None, text: str) -> Callable[[_Command], _Comma
 
 
 class ResumeHint:
-    """Prints ``text``, how to come back to the job, when its command ends early.
+    """Prints how to come back to a job when its command ends early.
 
     The block ends the command with 130 after Ctrl-C, 143 after SIGTERM, and 1 if the API
     is lost or the CSV cannot be written. Other errors pass: the API refused, the job
@@ -82,7 +82,7 @@ class ResumeHint:
     """
 
     def __init__(self, text: str) -> None:
-        """Begin with this *text*; it may be changed on the way."""
+        """Print *text*; the block may change it."""
         self.text = text
         self.has_job = False
         self._before: Any = signal.SIG_DFL
@@ -93,7 +93,7 @@ class ResumeHint:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Print the text if the block did not come to its end."""
+        """Print the text if the block was interrupted or lost the API."""
         signal.signal(signal.SIGTERM, self._before)
         if isinstance(error, KeyboardInterrupt):
             self._exit("interrupted", 128 + (error.args or (signal.SIGINT,))[0])
@@ -107,7 +107,7 @@ class ResumeHint:
 
 
 def follow(client: Client, job: Job, output: Path | None, hint: ResumeHint) -> Job:
-    """The *job* when it has succeeded; shows its progress on stderr meanwhile.
+    """Wait until the *job* has succeeded, and show its progress on stderr.
 
     *output* is where the CSV will go; *hint* says so from now on.
 
@@ -326,7 +326,7 @@ def jobs() -> None:
 def list_jobs(
     state: str | None, limit: int | None, url: str, key: str | None, as_json: bool
 ) -> None:
-    """List the jobs, newest first, a line each; times are local."""
+    """List the jobs, newest first; times are local."""
     with open_client(url, key) as client:
         found = client.jobs(state=state, limit=limit)
     if as_json:
@@ -346,7 +346,7 @@ def list_jobs(
 @KEY_OPTION
 @JSON_OPTION
 def show_job(job: str, url: str, key: str | None, as_json: bool) -> None:
-    """Show one JOB: progress, what answers, the images that could not be read."""
+    """Show one JOB: progress, model, CSV, unreadable images."""
     with open_client(url, key) as client:
         found = _with_id(client, job, client.job)
     click.echo(json.dumps(found.content) if as_json else job_page(found))
@@ -401,7 +401,7 @@ def fetch_job(job: str, output: Path, url: str, key: str | None) -> None:
 @KEY_OPTION
 @JSON_OPTION
 def report_job(job: str, url: str, key: str | None, as_json: bool) -> None:
-    """Report what a succeeded JOB did, how long it took and what was lost."""
+    """Show the report of a succeeded JOB: times, labels, unreadable images."""
     with open_client(url, key) as client:
         report = _with_id(client, job, client.report)
     if as_json:

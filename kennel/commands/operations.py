@@ -1,4 +1,4 @@
-"""Commands of operation: `kennel demo`, `keys`, `doctor`, `backup`, `restore`."""
+"""Commands for operators: `kennel demo`, `keys`, `doctor`, `backup`, `restore`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     help="Stop when the model is published; serve nothing.",
 )
 def demo(quick: bool, model_only: bool) -> None:
-    """Do the main job on real photos, start to end, and leave the CSV and a report."""
+    """Train, serve and score on real photos; leaves a CSV and a report."""
     from kennel.demo import Demo
 
     job = Demo(KennelSettings.from_env(os.environ), click.echo, quick=quick)
@@ -71,7 +71,7 @@ def keys() -> None:
 @click.option("--rate", help="Its limit, as 600/minute; default: the service's.")
 @_KEY_FILE
 def add(name: str, scopes: str, rate: str | None, path: Path | None) -> None:
-    """Make a key called NAME and print it, once: only its hash is kept."""
+    """Make a key called NAME and print it once: only its hash is kept."""
     from service.auth.keys import add_key, create_key, read_rate
 
     file = _key_file(path)
@@ -87,7 +87,7 @@ def add(name: str, scopes: str, rate: str | None, path: Path | None) -> None:
 @_KEY_FILE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_keys(path: Path | None, as_json: bool) -> None:
-    """List the keys by name; the keys themselves are not known any more."""
+    """List the keys' names, scopes and rates; the keys themselves are not stored."""
     from service.auth.keys import read_keys, render_rate
 
     found = [
@@ -110,7 +110,7 @@ def list_keys(path: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @_KEY_FILE
 def rotate(name: str, path: Path | None) -> None:
-    """Replace the key called NAME by a new one and print that, once.
+    """Replace the key called NAME by a new one, and print that once.
 
     Scopes, rate and folder jobs stay; the old key and its sessions end at once.
     """
@@ -158,7 +158,7 @@ _INDENT: Final = " " * 12
 def doctor(
     ctx: click.Context, areas: tuple[str, ...], problems: bool, as_json: bool
 ) -> None:
-    """Say what is wrong with this machine or deployment, and the remedy.
+    """Check this machine and deployment; say what is wrong, and the remedy.
 
     AREAS: settings, machine, secrets, folders, redis, jobs, models, model-server, api;
     default: all, in the order in which trouble spreads: begin with the first that

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 LOADING_SECONDS: Final = 60.0
-"""How long a model is waited for that was exported just now."""
+"""How long to wait for a model that was exported just now."""
 
 _PAUSE_SECONDS: Final = 1.0
 
@@ -63,7 +63,7 @@ def predict(
     top: int | None,
     **choice: str | None,
 ) -> None:
-    """Ask the API what is on some photos, any number of them, in FILES or folders.
+    """Predict any number of photos, in FILES or folders, through the API.
 
     They are sent a few at a time; each answer is printed as it comes, in their order.
     Of a folder the photos in it are sent, not those in folders below. Which model and
@@ -109,7 +109,7 @@ def _is_loading(client: Client, model: str) -> bool:
 
 
 class _Output:
-    """What has been printed of the answers."""
+    """Prints answers as they arrive, or one JSON document at the end."""
 
     def __init__(self, choice: Mapping[str, str | None], as_json: bool) -> None:
         self.count = 0
@@ -132,7 +132,7 @@ class _Output:
 
     @contextmanager
     def completed(self, photos: Sequence[Path]) -> Iterator[None]:
-        """Print one JSON document, if that is wanted, and what an error left undone."""
+        """At the end, print the JSON document, and which photos got no answer."""
         from kennel.client.answers import Answer
         from kennel.client.errors import ApiError
 

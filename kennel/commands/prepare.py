@@ -41,7 +41,10 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--photo-column", help="The CSV's column of photos; default: found out.")
 @click.option("--label-column", help="The CSV's column of labels; default: found out.")
-@click.option("--group-by", help="The CSV's column that the split keeps together.")
+@click.option(
+    "--group-by",
+    help="A CSV column: photos with the same value (driver, patient) stay in one split.",
+)
 @click.option(
     "--encoding",
     help="Encoding of names in archives that are not UTF-8: gbk, shift_jis, cp437.",
@@ -63,9 +66,11 @@ _PATH = click.Path(path_type=Path)
     "--move", "transfer", flag_value="move", help="Move the files out of SRC."
 )
 @click.option(
-    "--strict", is_flag=True, help="Write nothing if anything is found or left out."
+    "--strict",
+    is_flag=True,
+    help="Write nothing if there is any finding or a file is left out.",
 )
-@click.option("--force", is_flag=True, help="Make DEST anew with these options.")
+@click.option("--force", is_flag=True, help="Replace DEST, with these options.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def prepare(
     source: Path,
@@ -133,7 +138,7 @@ def _find_csv(given: Path, source: Path) -> Path:
 def print_findings(
     findings: Iterable[Finding], *, named: int = 10, err: bool = False
 ) -> None:
-    """Each finding with its remedy and the first *named* examples; *err*: to stderr."""
+    """Print each finding, its remedy and the first *named* examples; *err*: to stderr."""
     for finding in findings:
         click.echo(f"{finding.count:>7,}  {finding.kind}: {finding.remedy}", err=err)
         for example in finding.examples[:named]:
@@ -143,7 +148,7 @@ def print_findings(
 
 
 def print_source(found: Mapping[str, Any], *, err: bool = False) -> None:
-    """What a source held: its layout, its parts, files taken and left out."""
+    """Print what a source held: layout, parts, files taken and left out."""
     parts = [
         f"{part} in {_printable(folder) or 'the source itself'}"
         for folder, part in found["parts"].items()

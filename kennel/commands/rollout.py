@@ -1,4 +1,4 @@
-"""`kennel rollout`: a new version gets a share of the requests, then all or none."""
+"""`kennel rollout`: send a new version a share of the requests, then all or none."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def start(name: str, version: int, url: str, key: str | None, **shares: float) -
 )
 @_MODEL
 @click.option("--percent", type=_PERCENT, required=True, help="The canary's share.")
-@click.option("--mirror", type=_PERCENT, help="As of start; default: as it is.")
+@click.option("--mirror", type=_PERCENT, help="As of start; default: unchanged.")
 def set_percent(name: str, percent: float, mirror: float | None) -> None:
     """Give the canary of the model NAME another share of the requests.
 
@@ -128,7 +128,7 @@ def abort(name: str) -> None:
     "kennel rollout status pets --json"
 )
 @_MODEL
-@click.option("--watch", is_flag=True, help="Again and again, until it is over.")
+@click.option("--watch", is_flag=True, help="Repeat until it is over.")
 @URL_OPTION
 @KEY_OPTION
 @JSON_OPTION

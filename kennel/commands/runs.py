@@ -110,7 +110,7 @@ def report(run: str, output: Path | None) -> None:
 @click.option(
     "--hold",
     is_flag=True,
-    help="Do not let it answer, nor be loaded, before kennel rollout start.",
+    help="Publish without loading it; `kennel rollout start` loads it.",
 )
 def export(run: str, precision: str, views: str | None, hold: bool) -> None:
     """Publish RUN as the next version of its model.
@@ -178,7 +178,7 @@ def print_expected_score(run: TrainedRun) -> None:
 
 
 def print_diagnosis(run: TrainedRun) -> None:
-    """Print what is wrong with *run*, or that it is well fit, and the remedies."""
+    """Print the diagnosis of *run* and the remedies."""
     found = run.diagnosis
     click.echo(f"{'diagnosis':<28}{found.kind}: {found.evidence}")
     if found.remedies:
@@ -188,7 +188,7 @@ def print_diagnosis(run: TrainedRun) -> None:
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """The figures that people compare, as text."""
+    """The most important figures as text."""
     return {
         "images": str(metrics["images"]),
         "accuracy": f"{metrics['accuracy']:.4f}",

@@ -1,4 +1,4 @@
-"""Submission CSVs: `kennel score` offline, `kennel kaggle` for the real thing."""
+"""Submission CSVs: `kennel score` offline, `kennel kaggle` at Kaggle."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ _TIMEOUT_OPTION = click.option(
     "dogs-vs-cats-redux-kernels-edition"
 )
 def kaggle() -> None:
-    """Hand submissions in at Kaggle, through its official client.
+    """Submit CSVs to Kaggle through its official client.
 
     Needs pip install 'kennel[kaggle]' and the client's own credentials: KAGGLE_API_TOKEN,
     or KAGGLE_USERNAME and KAGGLE_KEY, or its files below ~/.kaggle.
@@ -194,7 +194,7 @@ def submit(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Check CSV, then hand it in once."""
+    """Check CSV, then submit it once."""
     from export.scoring.csv_files import check_submission
     from kennel.kaggle.calls import submit as submit_csv
 

@@ -42,7 +42,7 @@ VALID_SHARE: Final = 0.2
 def new_plan(
     settings: KennelSettings, data: Path, options: dict[str, Any]
 ) -> TrainingPlan:
-    """What the *options* of `kennel train` say about the photos in *data*.
+    """The plan of a new run on the photos in *data*, from the options of `kennel train`.
 
     Raises:
         KennelError: they do not fit the photos, or each other.
@@ -115,7 +115,7 @@ def _print_left_out(found: CollectedPhotos, *, strict: bool) -> None:
 
 
 def find_plan(run: str, settings: KennelSettings) -> TrainingPlan:
-    """The plan of a run that was begun before.
+    """The plan of a run to resume.
 
     Raises:
         KennelError: there is none, or it cannot be read.
@@ -131,7 +131,7 @@ def check_resumed(
     data: Path | None,
     given: Mapping[str, Any],
 ) -> None:
-    """Accept DATA and the options *given* beside --resume: they must be those of *plan*.
+    """Check that DATA and the options *given* beside --resume are those of *plan*.
 
     Raises:
         ConflictError: some are not; it names both values of each.
@@ -339,7 +339,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Only check that so many photos are learnt.",
 )
 @click.option("--run", help="The run's name; default: model name and time.")
-@click.option("--resume", help="Go on with this run; nothing else is needed.")
+@click.option("--resume", help="Resume this run; no other option is needed.")
 @click.pass_context
 def train(
     context: click.Context,
@@ -432,7 +432,7 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def recipes(name: str | None, as_json: bool) -> None:
-    """List the ways to train, or everything about the one called NAME."""
+    """List the recipes for training, or show the one called NAME."""
     from export.recipes.catalogue import RECIPES, find_recipe
 
     chosen = [find_recipe(name)] if name else list(RECIPES.values())

@@ -1,1 +1,1 @@
-"""What is wrong with this machine or deployment, and the remedy; it changes nothing."""
+"""`kennel doctor`: read-only checks of a machine and a deployment, with remedies."""

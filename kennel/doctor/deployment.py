@@ -24,7 +24,7 @@ UNCHECKED: Final = "unchecked"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         check: its name, one of each in an area.
@@ -40,27 +40,27 @@ class Finding:
 
 
 def ok(check: str, seen: str) -> Finding:
-    """All is well."""
+    """A check that passed."""
     return Finding(check, OK, seen)
 
 
 def warn(check: str, seen: str, remedy: str) -> Finding:
-    """It works, but may not for long or not for everyone."""
+    """A check that passed, of something that may fail later or for others."""
     return Finding(check, WARNING, seen, remedy)
 
 
 def fail(check: str, seen: str, remedy: str) -> Finding:
-    """It does not work, or must not stay as it is."""
+    """A check that failed."""
     return Finding(check, FAILED, seen, remedy)
 
 
 def unknown(check: str, why: str, remedy: str) -> Finding:
-    """It could not be looked at."""
+    """A check that could not be made."""
     return Finding(check, UNCHECKED, f"could not be checked: {why}", remedy)
 
 
 class AskedVariables(dict[str, str]):
-    """A copy of an environment for the ``from_env`` of settings.
+    """A copy of an environment that records which variables settings read.
 
     Attributes:
         names: the variables that were looked for, set or not.
@@ -72,7 +72,7 @@ class AskedVariables(dict[str, str]):
         self.names: set[str] = set()
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The variable *name*, which is remembered."""
+        """The variable *name*; the look-up is recorded."""
         self.names.add(name)
         return super().get(name, default)
 
@@ -81,7 +81,7 @@ LOCAL_API: Final = "http://127.0.0.1:8000"
 
 _OTHERS: Final = {"KENNEL_URL", "KENNEL_API_KEY", "REDIS_PASSWORD"}
 _SHORTEST_NAME: Final = 6
-"""Shorter names resemble too much: PORT, HOST."""
+"""Shorter names, such as PORT, resemble too many others."""
 
 _SIMILARITY: Final = 0.85
 _Settings = TypeVar("_Settings")
@@ -89,7 +89,7 @@ _Settings = TypeVar("_Settings")
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where everything is, and what is wrong with the variables in *env* that say so."""
+    """A deployment's settings, and what is wrong with the variables in *env*."""
 
     env: Mapping[str, str]
     home: KennelSettings

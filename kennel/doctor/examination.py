@@ -1,4 +1,4 @@
-"""All areas that are looked at, in the order in which trouble spreads."""
+"""The examination: all areas of checks, in the order in which trouble spreads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AREAS: Final[Mapping[str, Check]] = {
 
 
 def examine(env: Mapping[str, str], areas: Sequence[str] = ()) -> Report:
-    """Look at the deployment that *env* describes, all of it or only *areas*.
+    """Examine the deployment that *env* describes: all areas, or only *areas*.
 
     Raises:
         OSError: something changed while it was looked at.

@@ -20,7 +20,7 @@ from worker.runs import all_runs
 from worker.settings import WorkerSettings
 
 STALLED_SECONDS: Final = 900.0
-"""Longer than a shard takes, or waits for a model by default."""
+"""Longer than a shard takes, and longer than it waits for a model by default."""
 
 OLD_SECONDS: Final = 600.0
 """Work is queued only as far as workers are about to take it: a few shards ahead."""
@@ -38,7 +38,7 @@ _MAX_WORKER_SKEW_SECONDS: Final = 30.0
 
 
 def check_jobs(deployment: Deployment) -> Iterator[Finding]:
-    """Workers, reconciler, queue and unfinished jobs."""
+    """Checks of workers, reconciler, queue and unfinished jobs."""
     runs_dir = deployment.worker.runs_dir
     unfinished = [run for run in all_runs(runs_dir) if not run.is_over]
     try:
@@ -77,7 +77,7 @@ def check_stopped(env: Mapping[str, str], home: Path) -> None:
 
 
 def check_fleet(queue: QueueFacts, unfinished: int) -> Iterator[Finding]:
-    """The workers that are there, and how long the first in the queue has waited."""
+    """Checks of the workers, and of how long the oldest work in the queue has waited."""
     yield _workers(queue, unfinished)
     if queue.workers:
         yield _versions(queue.workers)

@@ -34,7 +34,7 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 def check_machine(deployment: Deployment) -> Iterator[Finding]:
-    """What all processes here share."""
+    """Checks of what all processes on this machine share."""
     yield _python()
     yield _rq()
     yield from _pins(Path(kennel.__file__).parents[1] / "constraints.txt")
@@ -193,7 +193,7 @@ def _local(folder: Path) -> Finding:
 
 
 def file_system(folder: Path, table: Path = Path("/proc/self/mountinfo")) -> str | None:
-    """The kind of the file system that holds *folder*; None: it cannot be told."""
+    """The kind of the file system that holds *folder*; None: not known."""
     try:
         lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -249,7 +249,7 @@ _OTHERS_READ: Final = 0o004
 
 
 def check_secrets(deployment: Deployment) -> Iterator[Finding]:
-    """The modes of all secret files that are there."""
+    """Checks of the modes of all secret files."""
     found = [each for each in _secret_files(deployment) if each.is_file()]
     for path in found:
         yield _mode(path)

@@ -36,7 +36,7 @@ _AGAIN: Final = "export it again: kennel export RUN"
 
 
 def check_models(deployment: Deployment) -> Iterator[Finding]:
-    """What model servers find in MODELS_DIR."""
+    """Checks of what model servers find in MODELS_DIR."""
     models_dir = deployment.home.models_dir
     if not published_models(models_dir):
         remedy = "kennel train, then kennel export; or kennel demo; or set MODELS_DIR"
@@ -88,7 +88,7 @@ def published_folder(models_dir: Path, entry: ModelEntry) -> Path:
 
 
 def read_card(version_folder: Path) -> ModelCard:
-    """The card beside a published version.
+    """The model card beside a published version.
 
     Raises:
         ModelContractError: it cannot be read.
@@ -130,7 +130,7 @@ _SAME: Final = ("labels", "image_size", "temperature", "clip_bound", "created")
 
 
 def check_model_server(deployment: Deployment) -> Iterator[Finding]:
-    """What the model server says of each model that it should serve."""
+    """Checks of what the model server says about each model that it should serve."""
     target = deployment.service.model_server
     entries = _entries(deployment)
     if not entries:
@@ -293,7 +293,7 @@ _API_SECONDS: Final = 5.0
 
 
 def check_api(deployment: Deployment) -> Iterator[Finding]:
-    """GET /readyz, as a load balancer sees it, and GET /v1/models; who may ask."""
+    """Checks of GET /readyz, GET /v1/models, and who may reach the API."""
     url = deployment.api_url
     yield _exposure(deployment.service)
     try:
@@ -318,7 +318,7 @@ def check_api(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _versions_away(deployment: Deployment) -> Finding:
-    """The published versions that do not answer: the API has seen for how long."""
+    """The published versions that the API has found not loaded for long."""
     url, key = deployment.api_url, deployment.env.get("KENNEL_API_KEY")
     try:
         with Client(

@@ -29,7 +29,7 @@ _NEARLY_FULL: Final = 0.8
 
 
 def check_redis(deployment: Deployment) -> Iterator[Finding]:
-    """All about the Redis of the deployment."""
+    """All checks of the deployment's Redis."""
     url = urlsplit(deployment.redis_url)
     where = host_and_port(url.hostname or "", url.port or 6379)
     where = url.path if url.scheme == "unix" else where

@@ -1,1 +1,1 @@
-"""Hands a CSV in through Kaggle's official client, which runs in a process of its own."""
+"""Submissions to Kaggle through its official client, in a process of its own."""

@@ -51,7 +51,7 @@ class KaggleError(KennelError):
 def submit(
     csv: Path, competition: str, message: str, env: Mapping[str, str], seconds: float
 ) -> dict[str, Any]:
-    """Hand *csv* in; Kaggle's ``ref`` of the submission and its ``message``.
+    """Submit *csv*; Kaggle's ``ref`` of the submission and its ``message``.
 
     *env* holds or leads to the credentials; all of it may take *seconds*.
 

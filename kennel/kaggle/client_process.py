@@ -23,7 +23,7 @@ _LONGEST_DETAIL = 300
 
 
 def main() -> None:
-    """Do what stdin says."""
+    """Do what the request on stdin says."""
     request = json.load(sys.stdin)
     tell = _private_stdout()
     api: Any = None

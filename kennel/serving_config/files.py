@@ -68,7 +68,7 @@ class ServingOptions:
     workers: int = 16
 
     def __post_init__(self) -> None:
-        """Refuse a batch that cannot be.
+        """Refuse an impossible batch size.
 
         Raises:
             InvalidRequestError: the message says what to use.
@@ -146,8 +146,9 @@ def model_files(
 ) -> dict[str, str]:
     """The batching files of all published models by their paths in *models_dir*.
 
-    Also of models without *own* values: one without a file would not be batched. One lies beside its versions, from where
-    `kennel export` puts it into each new one, and one in each version.
+    Also of models without *own* values: one without a file would not be batched. A
+    model's file lies in each of its versions, and beside them, from where `kennel export`
+    puts it into each new one.
 
     Raises:
         InvalidRequestError: a model's values cannot be.

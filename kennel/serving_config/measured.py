@@ -1,4 +1,4 @@
-"""`--measured`: batches of the published models, timed on this machine, and what fits."""
+"""`--measured`: batch times of the published models here, and the size that fits."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from models.errors import InvalidRequestError
 from models.wire.config import published_models, published_versions
 
 ENOUGH: Final = 0.95
-"""Of the best images/s: a larger batch for less than that only makes others wait."""
+"""Share of the best images/s that is enough: a larger batch only makes others wait."""
 
 
 @dataclass(frozen=True)
 class BatchTimes:
-    """What a model needs on a machine.
+    """How long a model's batches take on a machine.
 
     Attributes:
         name: the model, and its version if there is one.
@@ -64,7 +64,7 @@ class BatchTimes:
 
 @dataclass(frozen=True)
 class Plan:
-    """Options that are complete, and what they will not achieve.
+    """Complete options, and warnings about them.
 
     Attributes:
         own: the options of models with values of their own.

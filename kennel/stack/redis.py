@@ -1,4 +1,4 @@
-"""The local stack's Redis: found, configured, awaited, and explained when it ends.
+"""The local stack's Redis: find it, configure it, wait for it, explain its end.
 
 It is durable, never evicts, listens on loopback only and has one user with a password;
 deploy/redis says the same for containers. A damaged file is never removed here: it may
@@ -27,7 +27,7 @@ _FIXED: Final[Mapping[str, Mapping[tuple[int, ...], int]]] = {
     "Redis": {(6, 2): 18, (7, 2): 8, (7, 4): 3},
     "Valkey": {(7, 2): 9, (8, 0): 3, (8, 1): 1},
 }
-"""By line, the patch level that fixed CVE-2025-21605; later lines came with it."""
+"""The patch level that fixed CVE-2025-21605, by release line; later lines have the fix."""
 
 REDIS_USER: Final = "kennel"
 ACCESS_RULES: Final = (
@@ -173,7 +173,7 @@ def wait_for_redis(
     has_ended: Callable[[], bool],
     seconds: float = START_SECONDS,
 ) -> None:
-    """Return when the server configured in *folder* answers at *url*.
+    """Wait until the server configured in *folder* answers at *url*.
 
     Raises:
         QueueUnavailableError: it has ended, or does not answer within *seconds*; the
