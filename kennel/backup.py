@@ -107,7 +107,7 @@ class Backup:
 
 
 @dataclass(frozen=True)
-class Contents:
+class ArchiveContents:
     """What an archive holds.
 
     Attributes:
@@ -185,7 +185,7 @@ def find_backup(place: Path, *, sound: bool = False) -> Path:
     return archives[0]
 
 
-def read_backup(archive: Path, staged: Roots | None = None) -> Contents:
+def read_backup(archive: Path, staged: Roots | None = None) -> ArchiveContents:
     """Read all of *archive* and compare it with its sums; put it into *staged*, if given.
 
     Raises:
@@ -213,10 +213,12 @@ def read_backup(archive: Path, staged: Roots | None = None) -> Contents:
         message = f"{archive} has no files: nothing can be restored from it"
         raise DamagedBackupError(f"{message}; see what kennel backup is made of")
     size, damage = sum(each.size for each in found), _damage(stored, found)
-    return Contents(**head, files=len(found), size=size, damage=damage)
+    return ArchiveContents(**head, files=len(found), size=size, damage=damage)
 
 
-def restore_backup(archive: Path, roots: Roots, *, replace: bool = False) -> Contents:
+def restore_backup(
+    archive: Path, roots: Roots, *, replace: bool = False
+) -> ArchiveContents:
     """Put the *archive* into the folders *roots* (``models``, ``runs``, or one of them).
 
     Everything is copied beside, and its sha256 compared, before the first rename. With

@@ -30,6 +30,8 @@ POLL_SECONDS: Final = 0.5
 _NOTICE_SECONDS: Final = 30.0
 """How long the API may take to see a new file; it looks every half second."""
 
+_BLOCKS: Final = " ▁▂▃▄▅▆▇█"
+
 
 @dataclass(frozen=True)
 class Start:
@@ -166,9 +168,6 @@ def look(client: Client, models_dir: Path, name: str) -> dict[str, Any]:
             "begins one"
         )
         raise NotFoundError(message) from error
-
-
-_BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
 
 def render_rollout(rollout: Mapping[str, Any]) -> str:

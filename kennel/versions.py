@@ -41,6 +41,13 @@ from worker.status import JobStatus
 _VARIABLES: Final = ("DEFAULT_MODEL", "MODEL_NAMES")
 _POLL_SECONDS: Final = 0.5
 
+_ASK_SECONDS: Final = 1.0
+_HEADINGS: Final = (
+    *("model", "version", "state", "labels"),
+    *("accuracy", "log loss", "recipe", "created", "size", "default"),
+)
+_NAMED: Final = 5
+
 
 @dataclass(frozen=True)
 class DefaultModel:
@@ -160,14 +167,6 @@ def describe_models(models_dir: Path) -> str:
     return ", ".join(parts)
 
 
-_ASK_SECONDS: Final = 1.0
-
-_HEADINGS: Final = (
-    *("model", "version", "state", "labels"),
-    *("accuracy", "log loss", "recipe", "created", "size", "default"),
-)
-
-
 def render_table(
     versions: Sequence[PublishedVersion], default: str | None = None
 ) -> str:
@@ -244,9 +243,6 @@ def _row(version: PublishedVersion, default: str | None) -> tuple[str, ...]:
 
 def _figure(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, int | float) else "-"
-
-
-_NAMED: Final = 5
 
 
 def unfinished_jobs(settings: KennelSettings, name: str) -> list[JobStatus]:

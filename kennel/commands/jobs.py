@@ -48,6 +48,13 @@ ONLY_PHOTOS: Final = "(a job takes the photos right in its folder)"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+_MEBIBYTE: Final = 1024**2
+_BY_DEFAULT: Final = " (the default model: --model names another)"
+_SHEET: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NOTHING_YET: Final = "The upload did not end: no job was started."
+_PERHAPS: Final = "Perhaps the job was started all the same: kennel jobs list shows it."
+_Done = TypeVar("_Done")
+
 
 def _check_output(_: click.Context, __: click.Parameter, value: Path | None) -> Any:
     # Before the job: its CSV would have nowhere to go after hours of work.
@@ -191,13 +198,6 @@ def _reason(error: BaseException | None) -> str:
     return f"{error.strerror or error}{name}"
 
 
-_MEBIBYTE: Final = 1024**2
-_BY_DEFAULT: Final = " (the default model: --model names another)"
-_SHEET: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-_NOTHING_YET: Final = "The upload did not end: no job was started."
-_PERHAPS: Final = "Perhaps the job was started all the same: kennel jobs list shows it."
-
-
 @click.command(
     epilog="Examples: kennel submit test -o submission.csv; "
     "kennel submit --upload photos.zip; "
@@ -293,9 +293,6 @@ def _start(
     by_default = "" if options["model"] else _BY_DEFAULT
     click.echo(f"{submitted_line(job)}{by_default}", err=True)
     return job
-
-
-_Done = TypeVar("_Done")
 
 
 @click.group(

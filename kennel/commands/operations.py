@@ -14,8 +14,21 @@ from kennel.commands.options import JSON_OPTION
 from kennel.settings import KennelSettings
 
 if TYPE_CHECKING:
-    from kennel.doctor.deployment import Finding
+    from kennel.doctor.deployment import CheckResult
     from kennel.doctor.examination import Report
+
+_KEY_FILE = click.option(
+    "--file",
+    "path",
+    envvar="API_KEYS_FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The key file (or API_KEYS_FILE); default: KENNEL_HOME/api-keys.",
+)
+_PLACE = click.Path(path_type=Path)
+_MEGABYTE: Final = 1e6
+_NAMED: Final = 5
+_COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red"}
+_INDENT: Final = " " * 12
 
 
 @click.command(epilog="Examples: kennel demo; QUICK=1 kennel demo; kennel demo --quick")
@@ -36,15 +49,6 @@ def demo(quick: bool, model_only: bool) -> None:
         job.publish_model()
     else:
         job.run()
-
-
-_KEY_FILE = click.option(
-    "--file",
-    "path",
-    envvar="API_KEYS_FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The key file (or API_KEYS_FILE); default: KENNEL_HOME/api-keys.",
-)
 
 
 @click.group(epilog="Examples: kennel keys add phone-app; kennel keys list")
@@ -140,13 +144,6 @@ def _key_file(given: Path | None) -> Path:
     return given or KennelSettings.from_env(os.environ).home / "api-keys"
 
 
-_PLACE = click.Path(path_type=Path)
-_MEGABYTE: Final = 1e6
-_NAMED: Final = 5
-_COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red"}
-_INDENT: Final = " " * 12
-
-
 @click.command(
     epilog="Examples: kennel doctor; kennel doctor --problems; "
     "kennel doctor redis jobs --json"
@@ -214,7 +211,7 @@ def _first_failure(report: Report) -> list[str]:
     ][:1]
 
 
-def _lines(finding: Finding) -> str:
+def _lines(finding: CheckResult) -> str:
     verdict = click.style(f"{finding.verdict:<9}", fg=_COLOURS.get(finding.verdict))
     line = f"  {verdict} {finding.check}: {finding.seen}"
     return f"{line}\n{_INDENT}-> {finding.remedy}" if finding.remedy else line

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 _NAMED: Final = 10
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
+_TIMEOUT_OPTION = click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=300,
+    show_default=True,
+    help="Seconds that all of it may take.",
+)
+
 
 @click.command(
     epilog="Examples: kennel score submission.csv truth.csv; "
@@ -149,15 +157,6 @@ def _print_worst(worst: tuple[WorstImage, ...]) -> None:
             f"  {each.id}: {each.label} got {each.probability:.6f} (said "
             f"{each.predicted}), costs {each.loss:.4f}, {each.share:.2%}"
         )
-
-
-_TIMEOUT_OPTION = click.option(
-    "--timeout",
-    type=click.FloatRange(min=1),
-    default=300,
-    show_default=True,
-    help="Seconds that all of it may take.",
-)
 
 
 @click.group(

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 VALID_SHARE: Final = 0.2
 """Share of each class that validates, where the photos have no split of their own."""
 
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
 
 def new_plan(
     settings: KennelSettings, data: Path, options: dict[str, Any]
@@ -288,9 +290,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     except ValueError as error:
         message = f"--hidden {text!r}: give numbers of units, such as 256,128"
         raise InvalidRequestError(message) from error
-
-
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command(

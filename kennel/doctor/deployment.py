@@ -21,9 +21,17 @@ WARNING: Final = "warning"
 FAILED: Final = "failed"
 UNCHECKED: Final = "unchecked"
 
+LOCAL_API: Final = "http://127.0.0.1:8000"
+_OTHERS: Final = {"KENNEL_URL", "KENNEL_API_KEY", "REDIS_PASSWORD"}
+_SHORTEST_NAME: Final = 6
+"""Shorter names, such as PORT, resemble too many others."""
+
+_SIMILARITY: Final = 0.85
+_Settings = TypeVar("_Settings")
+
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The result of one check.
 
     Attributes:
@@ -39,24 +47,24 @@ class Finding:
     remedy: str = ""
 
 
-def ok(check: str, seen: str) -> Finding:
+def ok(check: str, seen: str) -> CheckResult:
     """A check that passed."""
-    return Finding(check, OK, seen)
+    return CheckResult(check, OK, seen)
 
 
-def warn(check: str, seen: str, remedy: str) -> Finding:
+def warn(check: str, seen: str, remedy: str) -> CheckResult:
     """A check that passed, of something that may fail later or for others."""
-    return Finding(check, WARNING, seen, remedy)
+    return CheckResult(check, WARNING, seen, remedy)
 
 
-def fail(check: str, seen: str, remedy: str) -> Finding:
+def fail(check: str, seen: str, remedy: str) -> CheckResult:
     """A check that failed."""
-    return Finding(check, FAILED, seen, remedy)
+    return CheckResult(check, FAILED, seen, remedy)
 
 
-def unknown(check: str, why: str, remedy: str) -> Finding:
+def unknown(check: str, why: str, remedy: str) -> CheckResult:
     """A check that could not be made."""
-    return Finding(check, UNCHECKED, f"could not be checked: {why}", remedy)
+    return CheckResult(check, UNCHECKED, f"could not be checked: {why}", remedy)
 
 
 class AskedVariables(dict[str, str]):
@@ -77,16 +85,6 @@ class AskedVariables(dict[str, str]):
         return super().get(name, default)
 
 
-LOCAL_API: Final = "http://127.0.0.1:8000"
-
-_OTHERS: Final = {"KENNEL_URL", "KENNEL_API_KEY", "REDIS_PASSWORD"}
-_SHORTEST_NAME: Final = 6
-"""Shorter names, such as PORT, resemble too many others."""
-
-_SIMILARITY: Final = 0.85
-_Settings = TypeVar("_Settings")
-
-
 @dataclass(frozen=True)
 class Deployment:
     """A deployment's settings, and what is wrong with the variables in *env*."""
@@ -97,7 +95,7 @@ class Deployment:
     worker: WorkerSettings
     redis_url: str
     api_url: str
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
 
 
 def read_deployment(env: Mapping[str, str]) -> Deployment:
@@ -106,7 +104,7 @@ def read_deployment(env: Mapping[str, str]) -> Deployment:
     Without REDIS_URL it is the Redis of the local stack in KENNEL_HOME, if there is one.
     """
     asked = AskedVariables(env)
-    findings: dict[str, Finding] = {}
+    findings: dict[str, CheckResult] = {}
     home = KennelSettings.from_env(asked)
     service = _read(ServiceSettings.from_env, asked, findings)
     worker = _read(WorkerSettings.from_env, asked, findings)
@@ -126,7 +124,7 @@ def read_deployment(env: Mapping[str, str]) -> Deployment:
     )
 
 
-def check_settings(deployment: Deployment) -> Iterator[Finding]:
+def check_settings(deployment: Deployment) -> Iterator[CheckResult]:
     """Variables that cannot be used, or look like misspelt ones of ours."""
     yield from deployment.findings
     if not deployment.findings:
@@ -136,7 +134,7 @@ def check_settings(deployment: Deployment) -> Iterator[Finding]:
 def _read(
     read: Callable[[Mapping[str, str]], _Settings],
     asked: AskedVariables,
-    findings: dict[str, Finding],
+    findings: dict[str, CheckResult],
 ) -> _Settings:
     while True:
         try:
@@ -150,7 +148,7 @@ def _read(
             findings[found.group()] = fail(found.group(), str(error), remedy)
 
 
-def _misspelt(env: Mapping[str, str], known: set[str]) -> Iterator[Finding]:
+def _misspelt(env: Mapping[str, str], known: set[str]) -> Iterator[CheckResult]:
     names = [name for name in known if len(name) >= _SHORTEST_NAME]
     for name in sorted(set(env) - known):
         similar = difflib.get_close_matches(name.upper(), names, 1, _SIMILARITY)

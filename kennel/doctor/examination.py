@@ -7,8 +7,8 @@ from typing import Final, TypeAlias
 
 from kennel.doctor.deployment import (
     FAILED,
+    CheckResult,
     Deployment,
-    Finding,
     check_settings,
     read_deployment,
 )
@@ -17,8 +17,8 @@ from kennel.doctor.machine import check_folders, check_machine, check_secrets
 from kennel.doctor.models import check_api, check_model_server, check_models
 from kennel.doctor.redis import check_redis
 
-Check: TypeAlias = Callable[[Deployment], Iterator[Finding]]
-Report: TypeAlias = Mapping[str, Sequence[Finding]]
+Check: TypeAlias = Callable[[Deployment], Iterator[CheckResult]]
+Report: TypeAlias = Mapping[str, Sequence[CheckResult]]
 """The findings of each area."""
 
 AREAS: Final[Mapping[str, Check]] = {

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from kennel.doctor.deployment import Deployment, Finding, fail, ok, unknown, warn
+from kennel.doctor.deployment import CheckResult, Deployment, fail, ok, unknown, warn
 from kennel.stack.redis import local_redis_url
 from models import VERSION
 from models.errors import ConflictError, QueueUnavailableError
@@ -37,7 +37,7 @@ _WORKER_SKEW_SECONDS: Final = 2.0
 _MAX_WORKER_SKEW_SECONDS: Final = 30.0
 
 
-def check_jobs(deployment: Deployment) -> Iterator[Finding]:
+def check_jobs(deployment: Deployment) -> Iterator[CheckResult]:
     """Checks of workers, reconciler, queue and unfinished jobs."""
     runs_dir = deployment.worker.runs_dir
     unfinished = [run for run in all_runs(runs_dir) if not run.is_over]
@@ -76,7 +76,7 @@ def check_stopped(env: Mapping[str, str], home: Path) -> None:
             raise ConflictError(f"{message}: {remedy}")
 
 
-def check_fleet(queue: QueueFacts, unfinished: int) -> Iterator[Finding]:
+def check_fleet(queue: QueueFacts, unfinished: int) -> Iterator[CheckResult]:
     """Checks of the workers, and of how long the oldest work in the queue has waited."""
     yield _workers(queue, unfinished)
     if queue.workers:
@@ -85,7 +85,7 @@ def check_fleet(queue: QueueFacts, unfinished: int) -> Iterator[Finding]:
     yield _oldest(queue.oldest_seconds)
 
 
-def _orphans(queue: QueueFacts) -> Finding:
+def _orphans(queue: QueueFacts) -> CheckResult:
     if queue.orphans:
         named = ", ".join(queue.orphans[:_NAMED])
         seen = f"{len(queue.orphans)} entries without a job: {named}"
@@ -94,7 +94,7 @@ def _orphans(queue: QueueFacts) -> Finding:
     return ok("queue", "every entry has its job")
 
 
-def _clock(ahead_seconds: float) -> Finding:
+def _clock(ahead_seconds: float) -> CheckResult:
     seen = f"Redis's is {ahead_seconds:+.1f} s against this one"
     remedy = "keep time with NTP: a busy worker would be taken for dead"
     if abs(ahead_seconds) > _MAX_SKEW_SECONDS:
@@ -104,7 +104,7 @@ def _clock(ahead_seconds: float) -> Finding:
     return ok("clock", seen)
 
 
-def _reconciler(runs_dir: Path, interval_seconds: float) -> Finding:
+def _reconciler(runs_dir: Path, interval_seconds: float) -> CheckResult:
     remedy = "start one, or two: python -m worker.reconciler"
     silence = _reconciler_silence(runs_dir)
     if silence is None:
@@ -131,7 +131,7 @@ def _worker_silence(redis_url: str | None, settings: WorkerSettings) -> float | 
         return None
 
 
-def _progress(unfinished: list[Run]) -> Finding:
+def _progress(unfinished: list[Run]) -> CheckResult:
     moment = time.time()
     stalled = [r.id for r in unfinished if moment - _last_sign(r) > STALLED_SECONDS]
     if stalled:
@@ -156,7 +156,7 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def _workers(queue: QueueFacts, unfinished: int) -> Finding:
+def _workers(queue: QueueFacts, unfinished: int) -> CheckResult:
     seen = f"{queue.waiting} pieces of work wait, {unfinished} jobs are unfinished"
     remedy = "start workers: kennel up, docker compose up -d, python -m worker.main"
     if queue.silence_seconds is None:
@@ -173,7 +173,7 @@ def _hosts(workers: Sequence[RegisteredWorker]) -> str:
     return _named({each.host for each in workers})
 
 
-def _versions(workers: Sequence[RegisteredWorker]) -> Finding:
+def _versions(workers: Sequence[RegisteredWorker]) -> CheckResult:
     other = {
         f"{each.host} {each.version or 'older'}"
         for each in workers
@@ -186,7 +186,7 @@ def _versions(workers: Sequence[RegisteredWorker]) -> Finding:
     return ok("versions", f"all workers run {VERSION}, as this does")
 
 
-def _clocks(workers: Sequence[RegisteredWorker]) -> Finding:
+def _clocks(workers: Sequence[RegisteredWorker]) -> CheckResult:
     known = [each for each in workers if each.clock_ahead_seconds is not None]
     if not known:
         return unknown("worker clocks", "no worker told its own", "restart the workers")
@@ -201,7 +201,7 @@ def _clocks(workers: Sequence[RegisteredWorker]) -> Finding:
     return ok("worker clocks", seen)
 
 
-def _oldest(seconds: float | None) -> Finding:
+def _oldest(seconds: float | None) -> CheckResult:
     if seconds is None:
         return ok("oldest", "nothing waits")
     seen = f"the first in the queue has waited for {seconds:.0f} s"

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Final
 
 import kennel
-from kennel.doctor.deployment import Deployment, Finding, fail, ok, unknown, warn
+from kennel.doctor.deployment import CheckResult, Deployment, fail, ok, unknown, warn
 from kennel.doctor.redis import judge_version
 from kennel.stack.redis import program_version, redis_server_program
 from models.environment import usable_processors
 from models.errors import InvalidRequestError
+from models.files import try_lock
 
 TESTED_RQ: Final = "2.12."
 """Its inner workings are relied on (worker.process, worker.stuck)."""
@@ -32,8 +33,18 @@ _PYTHON: Final = (3, 11)
 _PIN: Final = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
+_GIGABYTE: Final = 1_000_000_000
+LITTLE_BYTES: Final = 2 * _GIGABYTE
+TOO_LITTLE_BYTES: Final = _GIGABYTE // 5
+MIN_FILES: Final = 10_000
+"""A job leaves a few files for each 128 images."""
 
-def check_machine(deployment: Deployment) -> Iterator[Finding]:
+REMOTE: Final = ("nfs", "cifs", "smb", "9p", "fuse.", "ceph", "lustre", "gluster")
+_OTHERS_WRITE: Final = 0o002
+_OTHERS_READ: Final = 0o004
+
+
+def check_machine(deployment: Deployment) -> Iterator[CheckResult]:
     """Checks of what all processes on this machine share."""
     yield _python()
     yield _rq()
@@ -45,14 +56,14 @@ def check_machine(deployment: Deployment) -> Iterator[Finding]:
     yield _shared_memory(Path("/dev/shm"))
 
 
-def _python() -> Finding:
+def _python() -> CheckResult:
     seen = platform.python_version()
     if sys.version_info < _PYTHON:
         return fail("python", seen, "use Python 3.11 or newer")
     return ok("python", seen)
 
 
-def _rq() -> Finding:
+def _rq() -> CheckResult:
     found = version("rq")
     if not found.startswith(TESTED_RQ):
         remedy = f"pip install 'rq=={TESTED_RQ}*', or run the tests of tests/faults"
@@ -60,7 +71,7 @@ def _rq() -> Finding:
     return ok("rq", found)
 
 
-def _pins(constraints: Path) -> Iterator[Finding]:
+def _pins(constraints: Path) -> Iterator[CheckResult]:
     if not constraints.is_file():
         why = "no constraints.txt beside the program, as in an image"
         yield unknown("packages", why, "images are built from it")
@@ -88,13 +99,13 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _tensorflow() -> Finding:
+def _tensorflow() -> CheckResult:
     if find_spec("tensorflow") is None:
         return ok("tensorflow", "not installed: needed for training and kennel up only")
     return ok("tensorflow", _installed("tensorflow") or "installed")
 
 
-def _redis_program() -> Iterator[Finding]:
+def _redis_program() -> Iterator[CheckResult]:
     try:
         program = redis_server_program()
     except InvalidRequestError:
@@ -106,7 +117,7 @@ def _redis_program() -> Iterator[Finding]:
         yield replace(found, check="redis-server", seen=seen)
 
 
-def _processors(web_workers: int) -> Finding:
+def _processors(web_workers: int) -> CheckResult:
     count = usable_processors()
     seen = f"{count} processors for {web_workers} API processes"
     if web_workers > 2 * count:
@@ -114,7 +125,7 @@ def _processors(web_workers: int) -> Finding:
     return ok("processors", seen)
 
 
-def _memory(web_workers: int) -> Finding:
+def _memory(web_workers: int) -> CheckResult:
     free = _free_megabytes()
     if free is None:
         return unknown("memory", "no /proc/meminfo", "see the machine's own tools")
@@ -140,23 +151,14 @@ def _free_megabytes() -> float | None:
     return min((limit - used) / 1e6, free or limit / 1e6)
 
 
-def _shared_memory(folder: Path) -> Finding:
+def _shared_memory(folder: Path) -> CheckResult:
     if not os.access(folder, os.W_OK):
         remedy = "mount a tmpfs: gunicorn's signs of life are files, and a disk is slow"
         return warn("shared memory", f"{folder} cannot be written", remedy)
     return ok("shared memory", f"{folder} can be written")
 
 
-_GIGABYTE: Final = 1_000_000_000
-LITTLE_BYTES: Final = 2 * _GIGABYTE
-TOO_LITTLE_BYTES: Final = _GIGABYTE // 5
-MIN_FILES: Final = 10_000
-"""A job leaves a few files for each 128 images."""
-
-REMOTE: Final = ("nfs", "cifs", "smb", "9p", "fuse.", "ceph", "lustre", "gluster")
-
-
-def check_folders(deployment: Deployment) -> Iterator[Finding]:
+def check_folders(deployment: Deployment) -> Iterator[CheckResult]:
     """RUNS_DIR, INPUT_ROOT and the disk of MODELS_DIR."""
     runs_dir = deployment.worker.runs_dir
     yield _writable(runs_dir)
@@ -170,7 +172,7 @@ def check_folders(deployment: Deployment) -> Iterator[Finding]:
     yield _room("models room", there, "nothing can be published when it is full")
 
 
-def _writable(runs_dir: Path) -> Finding:
+def _writable(runs_dir: Path) -> CheckResult:
     if not runs_dir.exists():
         parent = next(each for each in runs_dir.parents if each.exists())
         if os.access(parent, os.W_OK | os.X_OK):
@@ -182,7 +184,7 @@ def _writable(runs_dir: Path) -> Finding:
     return ok("runs", f"{runs_dir} can be written")
 
 
-def _local(folder: Path) -> Finding:
+def _local(folder: Path) -> CheckResult:
     kind = file_system(folder)
     if kind is None:
         return unknown("runs disk", "no /proc/self/mountinfo", "use a local disk")
@@ -207,12 +209,10 @@ def file_system(folder: Path, table: Path = Path("/proc/self/mountinfo")) -> str
     return kind
 
 
-def _locks(folder: Path) -> Finding:
+def _locks(folder: Path) -> CheckResult:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return ok("runs locks", "flock works")
+        try_lock(descriptor, fcntl.LOCK_SH)  # held by others: it works as well
     except OSError as error:
         remedy = "use a local disk: two ends of one job could be written"
         return fail("runs locks", f"flock does not work ({error.strerror})", remedy)
@@ -221,7 +221,7 @@ def _locks(folder: Path) -> Finding:
     return ok("runs locks", "flock works")
 
 
-def _room(check: str, folder: Path, consequence: str) -> Finding:
+def _room(check: str, folder: Path, consequence: str) -> CheckResult:
     free, files = shutil.disk_usage(folder).free, os.statvfs(folder)
     seen = f"{free / _GIGABYTE:.1f} GB free"
     remedy = f"make room: {consequence}"
@@ -235,7 +235,7 @@ def _room(check: str, folder: Path, consequence: str) -> Finding:
     return ok(check, seen)
 
 
-def _input(input_root: Path) -> Finding:
+def _input(input_root: Path) -> CheckResult:
     if not input_root.is_dir():
         remedy = "make it, or set INPUT_ROOT; uploads work without"
         return warn("input", f"{input_root} is not there", remedy)
@@ -244,11 +244,7 @@ def _input(input_root: Path) -> Finding:
     return ok("input", f"{input_root} can be read")
 
 
-_OTHERS_WRITE: Final = 0o002
-_OTHERS_READ: Final = 0o004
-
-
-def check_secrets(deployment: Deployment) -> Iterator[Finding]:
+def check_secrets(deployment: Deployment) -> Iterator[CheckResult]:
     """Checks of the modes of all secret files."""
     found = [each for each in _secret_files(deployment) if each.is_file()]
     for path in found:
@@ -267,7 +263,7 @@ def _secret_files(deployment: Deployment) -> Iterator[Path]:
     yield kaggle.expanduser() / "kaggle.json"
 
 
-def _mode(path: Path) -> Finding:
+def _mode(path: Path) -> CheckResult:
     mode = stat.S_IMODE(path.stat().st_mode)
     seen, remedy = f"mode {mode:o}", f"chmod o= {path}"
     if mode & _OTHERS_WRITE:

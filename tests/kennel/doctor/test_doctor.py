@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from kennel.cli import main
-from kennel.doctor.deployment import Finding
+from kennel.doctor.deployment import CheckResult
 from kennel.doctor.examination import AREAS, examine, is_sound
 from kennel.doctor.machine import file_system
 from kennel.doctor.redis import wide_listeners
@@ -29,7 +29,7 @@ from tests.worker.world import World, request, wait_until
 GONE = "redis://127.0.0.1:1/0"
 
 
-def findings(env: Mapping[str, str], area: str) -> dict[str, Finding]:
+def findings(env: Mapping[str, str], area: str) -> dict[str, CheckResult]:
     return {each.check: each for each in examine(env, [area])[area]}
 
 
@@ -278,7 +278,9 @@ def served() -> Iterator[ServedModel]:
         yield server
 
 
-def look_at_two_versions(models_dir: Path, served: ServedModel) -> dict[str, Finding]:
+def look_at_two_versions(
+    models_dir: Path, served: ServedModel
+) -> dict[str, CheckResult]:
     for version in (1, 2):
         publish(models_dir, version)
     env = {"MODELS_DIR": str(models_dir), "MODEL_SERVER": served.target}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from kennel.doctor.deployment import Finding
+from kennel.doctor.deployment import CheckResult
 from models import VERSION
 from models.wire.config import default_entry, render_entries
 from tests.fake_model_server import CARD, FakeModelServer
@@ -21,7 +21,7 @@ from tests.worker.world import World, request
 QUEUE = "rq:queue:kennel"
 
 
-def jobs(world: World) -> dict[str, Finding]:
+def jobs(world: World) -> dict[str, CheckResult]:
     return findings(world.env(), "jobs")
 
 
