@@ -1,8 +1,8 @@
-"""The options of every command that talks to a running API."""
+"""What commands share: options, a client of the API, notes on stderr."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,7 +31,7 @@ CLIP_OPTION = click.option(
 )
 
 
-def open_client(url: str, key: str | None) -> Client:
+def open_client(url: str, key: str | None, **limits: Any) -> Client:
     """A client of the API at *url*; made here so that help needs no HTTP.
 
     Raises:
@@ -39,4 +39,9 @@ def open_client(url: str, key: str | None) -> Client:
     """
     from kennel.client import Client
 
-    return Client(url, api_key=key)
+    return Client(url, api_key=key, **limits)
+
+
+def note(sentence: str) -> None:
+    """Print *sentence* to stderr."""
+    click.echo(f"kennel: {sentence}", err=True)

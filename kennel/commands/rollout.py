@@ -9,7 +9,18 @@ from typing import Final
 
 import click
 
-from kennel.commands.options import JSON_OPTION, KEY_OPTION, URL_OPTION, open_client
+from kennel.commands.options import (
+    JSON_OPTION,
+    KEY_OPTION,
+    URL_OPTION,
+    note,
+    open_client,
+)
+from kennel.commands.versions import (
+    change_of_answers,
+    print_served,
+    warn_of_stranded_jobs,
+)
 from kennel.settings import KennelSettings
 
 WATCH_SECONDS: Final = 2.0
@@ -65,8 +76,8 @@ def start(name: str, version: int, url: str, key: str | None, **shares: float) -
 
     settings = KennelSettings.from_env(os.environ)
     with open_client(url, key) as client:
-        start_rollout(settings, client, Start(name, version, **shares), _tell_on_stderr)
-    _print_served(settings, name)
+        start_rollout(settings, client, Start(name, version, **shares), note)
+    print_served(settings, name)
 
 
 @rollout.command(
@@ -86,7 +97,7 @@ def set_percent(name: str, percent: float, mirror: float | None) -> None:
 
     settings = KennelSettings.from_env(os.environ)
     set_shares(settings.models_dir, name, percent, mirror)
-    _print_served(settings, name)
+    print_served(settings, name)
 
 
 @rollout.command(
@@ -96,16 +107,12 @@ def set_percent(name: str, percent: float, mirror: float | None) -> None:
 @_MODEL
 def promote(name: str) -> None:
     """Let the canary of the model NAME answer; the version before it stays loaded."""
-    from export.publication.published import answering_card, describe_label_change
     from export.publication.rollouts import promote_canary
 
     settings = KennelSettings.from_env(os.environ)
-    before = answering_card(settings.models_dir, name)
-    promoted = promote_canary(settings.models_dir, name)
-    _print_served(settings, name)
-    now = answering_card(settings.models_dir, name)
-    if change := describe_label_change(before, now):
-        _tell_on_stderr(change)
+    with change_of_answers(settings.models_dir, name):
+        promoted = promote_canary(settings.models_dir, name)
+    warn_of_stranded_jobs(settings, name)
     click.echo(f"Back again: kennel rollback {name} {promoted.stable}")
 
 
@@ -120,7 +127,7 @@ def abort(name: str) -> None:
 
     settings = KennelSettings.from_env(os.environ)
     abort_rollout(settings.models_dir, name)
-    _print_served(settings, name)
+    print_served(settings, name)
 
 
 @rollout.command(
@@ -146,16 +153,3 @@ def status(name: str, watch: bool, url: str, key: str | None, as_json: bool) -> 
             if not watch or found["state"] not in {"starting", "running"}:
                 return
             time.sleep(WATCH_SECONDS)
-
-
-def _print_served(settings: KennelSettings, name: str) -> None:
-    from export.publication.published import describe_served
-    from kennel.versions import stranded_jobs
-
-    click.echo(describe_served(settings.models_dir, name))
-    for sentence in stranded_jobs(settings, name):
-        _tell_on_stderr(sentence)
-
-
-def _tell_on_stderr(sentence: str) -> None:
-    click.echo(f"kennel: {sentence}", err=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kennel.commands.train import read_views
+from kennel.commands.versions import change_of_answers
 from kennel.settings import KennelSettings
 from kennel.terminal import progress_bars
 
@@ -119,28 +120,19 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
     """
     _start_tensorflow()
     from export.publication.publish import publish
-    from export.publication.published import (
-        answering_card,
-        describe_label_change,
-        describe_served,
-    )
     from export.training.classifier import validate_views
     from export.training.runs import read_run
     from kennel.versions import find_default
 
     settings = KennelSettings.from_env(os.environ)
     trained = read_run(run, settings.runs_dir)
-    before = answering_card(settings.models_dir, trained.name)
-    with progress_bars(waiting_for="export"):
-        if views is not None:
-            trained = validate_views(trained, read_views(views))
-        card = publish(trained, settings.models_dir, precision, hold_back=hold)
-    folder = settings.models_dir / card.name / str(card.version)
-    click.echo(f"Published {card.name} version {card.version}: {folder}")
-    click.echo(describe_served(settings.models_dir, card.name))
-    now = answering_card(settings.models_dir, card.name)
-    if change := describe_label_change(before, now):
-        click.echo(f"kennel: {change}", err=True)
+    with change_of_answers(settings.models_dir, trained.name):
+        with progress_bars(waiting_for="export"):
+            if views is not None:
+                trained = validate_views(trained, read_views(views))
+            card = publish(trained, settings.models_dir, precision, hold_back=hold)
+        folder = settings.models_dir / card.name / str(card.version)
+        click.echo(f"Published {card.name} version {card.version}: {folder}")
     default = find_default(os.environ, settings.models_dir)
     click.echo(default.sentence(exported=card.name))
 

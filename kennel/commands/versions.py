@@ -6,29 +6,36 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from kennel.commands.options import KEY_OPTION, URL_OPTION
+from kennel.commands.options import (
+    JSON_OPTION,
+    KEY_OPTION,
+    URL_OPTION,
+    note,
+    open_client,
+)
 from kennel.settings import KennelSettings
 from models.errors import ConflictError, InvalidRequestError
 from models.rollouts import SEEN_SECONDS
 
 if TYPE_CHECKING:
-    from kennel.client import Client
     from kennel.versions import DefaultModel
 
 _ASSIGNMENT = re.compile(r"([A-Za-z0-9._-]{1,64})=([1-9][0-9]{0,17})?")
 _MODEL_SERVER = "127.0.0.1:8500"
-_API_SECONDS: Final = 10.0
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_ONE_TRY: Final = {"timeout_seconds": 10.0, "retries": 0}
+"""There may be no API: that is not worth trying again."""
 
 
 @click.command(epilog="Examples: kennel models; kennel models pets --json")
 @click.argument("name", required=False)
-@_JSON
+@JSON_OPTION
 def models(name: str | None, as_json: bool) -> None:
     """List the published versions of all models, or of NAME, and the default model.
 
@@ -63,7 +70,7 @@ def models(name: str | None, as_json: bool) -> None:
     target = read_address(os.environ, "MODEL_SERVER", _MODEL_SERVER)
     for sentence in versions_away(target, versions):
         click.echo(sentence, err=True)
-    _tell_on_stderr(default_model.sentence())
+    note(default_model.sentence())
 
 
 @click.command(epilog="Examples: kennel default; kennel default pets")
@@ -88,13 +95,13 @@ def default(name: str | None, wait_seconds: float, url: str, key: str | None) ->
 
     folder = KennelSettings.from_env(os.environ).models_dir
     if name is not None:
-        with _open_client(url, key) as client:
-            wait_until_loaded(client, name, wait_seconds, _tell_on_stderr)
+        with open_client(url, key, **_ONE_TRY) as client:
+            wait_until_loaded(client, name, wait_seconds, note)
         make_default(folder, name)
     found = find_default(os.environ, folder)
     click.echo(found.sentence())
     if name not in {None, found.name}:
-        _tell_on_stderr(
+        note(
             f"{name} is first in models.config now, but {found.decided_by} decides: "
             f"set it to {name}, or unset it, and restart the API"
         )
@@ -125,10 +132,10 @@ def remove(name: str, yes: bool, url: str, key: str | None) -> None:
     _check_not_default(find_default(os.environ, folder), name)
     size = format_size(folder_size(folder / name))
     what = f"{name} (versions {', '.join(map(str, versions))}; {size})"
-    with _open_client(url, key) as client:
+    with open_client(url, key, **_ONE_TRY) as client:
         if unasked := check_unneeded(settings, name, client):
             known = f"only the jobs in {settings.runs_dir} were looked at"
-            _tell_on_stderr(f"{known}: {unasked}")
+            note(f"{known}: {unasked}")
         if not yes:
             click.confirm(f"Remove {what} from {folder}?", abort=True)
 
@@ -151,27 +158,19 @@ def rollback(name: str, version: int) -> None:
     Newer versions are unloaded, and their labels move to VERSION. The next export
     answers again; so does the newest version after a rollback to it.
     """
-    from export.publication.published import (
-        answering_card,
-        describe_label_change,
-        roll_back_model,
-    )
+    from export.publication.published import roll_back_model
     from export.publication.served import served_model
 
     settings = KennelSettings.from_env(os.environ)
-    card = answering_card(settings.models_dir, name)
     before = dict(served_model(settings.models_dir, name)[0].labels)
-    entry = roll_back_model(settings.models_dir, name, version)
-    _print_served(settings, name)
-    now = answering_card(settings.models_dir, name)
-    if change := describe_label_change(card, now):
-        _tell_on_stderr(change)
+    with change_of_answers(settings.models_dir, name):
+        entry = roll_back_model(settings.models_dir, name, version)
     for label in sorted(set(before) - set(dict(entry.labels))):
-        _tell_on_stderr(
+        note(
             f"label {label} is gone: {name} version {version} was not loaded; "
             f"once it answers, kennel label {name} {label}={version}"
         )
-    _warn_of_stranded_jobs(settings, name)
+    warn_of_stranded_jobs(settings, name)
 
 
 @click.command(
@@ -191,8 +190,7 @@ def label(name: str, assignments: tuple[str, ...]) -> None:
     changes = _parse_assignments(assignments)
     if changes:
         label_model(settings.models_dir, name, changes)
-    _print_served(settings, name)
-    _warn_of_stranded_jobs(settings, name)
+    print_served(settings, name)
 
 
 @click.command(
@@ -223,15 +221,36 @@ def prune(name: str, keep: int, dry_run: bool) -> None:
         click.echo(f"kept {name} version {version}: {reason}")
 
 
-def _open_client(url: str, key: str | None) -> Client:
-    from kennel.client import Client
+@contextmanager
+def change_of_answers(models_dir: Path, name: str) -> Iterator[None]:
+    """Print, after the block, what is served of *name*, and a change of its labels."""
+    from export.publication.published import (
+        answering_card,
+        describe_label_change,
+        describe_served,
+    )
 
-    # There may be no API: that is not worth trying again.
-    return Client(url, api_key=key, timeout_seconds=_API_SECONDS, retries=0)
+    before = answering_card(models_dir, name)
+    yield
+    click.echo(describe_served(models_dir, name))
+    if change := describe_label_change(before, answering_card(models_dir, name)):
+        note(change)
 
 
-def _tell_on_stderr(sentence: str) -> None:
-    click.echo(f"kennel: {sentence}", err=True)
+def print_served(settings: KennelSettings, name: str) -> None:
+    """Print what is served of the model *name*, and which jobs that leaves stranded."""
+    from export.publication.published import describe_served
+
+    click.echo(describe_served(settings.models_dir, name))
+    warn_of_stranded_jobs(settings, name)
+
+
+def warn_of_stranded_jobs(settings: KennelSettings, name: str) -> None:
+    """Print to stderr which unfinished jobs need a version that is not served."""
+    from kennel.versions import stranded_jobs
+
+    for sentence in stranded_jobs(settings, name):
+        note(sentence)
 
 
 def _check_not_default(default: DefaultModel, name: str) -> None:
@@ -257,16 +276,3 @@ def _parse_assignments(assignments: Iterable[str]) -> dict[str, int | None]:
             )
         changes[found[1]] = int(found[2]) if found[2] else None
     return changes
-
-
-def _print_served(settings: KennelSettings, name: str) -> None:
-    from export.publication.published import describe_served
-
-    click.echo(describe_served(settings.models_dir, name))
-
-
-def _warn_of_stranded_jobs(settings: KennelSettings, name: str) -> None:
-    from kennel.versions import stranded_jobs
-
-    for sentence in stranded_jobs(settings, name):
-        _tell_on_stderr(sentence)
