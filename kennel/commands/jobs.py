@@ -26,6 +26,7 @@ from kennel.commands.options import (
     MODEL_OPTION,
     URL_OPTION,
     VERSION_OPTION,
+    note,
     open_client,
 )
 from kennel.terminal import (
@@ -109,7 +110,7 @@ class ResumeHint:
             self._exit(_reason(error), 1)
 
     def _exit(self, reason: str, status: int) -> None:
-        click.echo(f"kennel: {reason}\n{self.text}", err=True)
+        note(f"{reason}\n{self.text}")
         click.get_current_context().exit(status)
 
 
@@ -158,7 +159,7 @@ def fetch_csv(client: Client, job: Job, output: Path) -> None:
     if ignored := job.content.get("ignored"):
         files = "1 file or folder" if ignored == 1 else f"{ignored} files and folders"
         message = f"left out {files} {ONLY_PHOTOS}: kennel jobs report {job.id}"
-        click.echo(f"kennel: {message}", err=True)
+        note(message)
     if output != STDOUT:
         click.echo(output)
 
@@ -286,7 +287,7 @@ def _start(
             hint.text = _PERHAPS
 
     def left_out(names: Sequence[str]) -> None:
-        click.echo(f"kennel: not sent: {quoted_names(names)} {ONLY_PHOTOS}", err=True)
+        note(f"not sent: {quoted_names(names)} {ONLY_PHOTOS}")
 
     with progress_bars() as progress:
         job = client.submit(source, on_sent=sent, on_left_out=left_out, **options)
@@ -332,7 +333,7 @@ def list_jobs(
         click.echo(jobs_table(found))
     else:
         which = f"no {state} jobs" if state else "no jobs yet: kennel submit FOLDER"
-        click.echo(f"kennel: {which}", err=True)
+        note(which)
 
 
 @jobs.command(
@@ -454,7 +455,7 @@ def delete_jobs(jobs: tuple[str, ...], url: str, key: str | None) -> None:
             except KennelError as error:
                 if isinstance(error, ApiError) and error.status not in {404, 409}:
                     raise
-                click.echo(f"kennel: {error}", err=True)
+                note(str(error))
                 is_done = False
     click.get_current_context().exit(0 if is_done else 1)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from kennel.commands.options import JSON_OPTION
+from kennel.commands.options import JSON_OPTION, note
 from kennel.settings import KennelSettings
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def add(name: str, scopes: str, rate: str | None, path: Path | None) -> None:
     key, secret = create_key(name, scopes.split(","), read_rate(rate) if rate else None)
     add_key(file, key)
     click.echo(secret)
-    click.echo(f"kennel: its hash is in {file}; the key is shown only now", err=True)
+    note(f"its hash is in {file}; the key is shown only now")
     if path is None:
-        click.echo(f"kennel: start the service with API_KEYS_FILE={file}", err=True)
+        note(f"start the service with API_KEYS_FILE={file}")
 
 
 @keys.command("list", epilog="Examples: kennel keys list; kennel keys list --json")
@@ -125,7 +125,7 @@ def rotate(name: str, path: Path | None) -> None:
     key, secret = create_key(name, old.scopes, old.rate)
     replace_key(file, key)
     click.echo(secret)
-    click.echo(f"kennel: its hash is in {file}; the key is shown only now", err=True)
+    note(f"its hash is in {file}; the key is shown only now")
 
 
 @keys.command(epilog="Examples: kennel keys remove phone-app; kennel keys remove ops")
@@ -259,9 +259,9 @@ def backup(
     roots = _roots()
     made = make_backup(target, roots, accept=accept, keep=keep)
     for path in made.skipped[:_NAMED]:
-        click.echo(f"kennel: not a plain file, not in the backup: {path}", err=True)
+        note(f"not a plain file, not in the backup: {path}")
     for name in made.without:
-        click.echo(f"kennel: {roots[name]} has no files to back up", err=True)
+        note(f"{roots[name]} has no files to back up")
     if as_json:
         content = {"backup": str(made.archive), **dataclasses.asdict(made)}
         content |= {"copied_files": made.files, "copied_size": made.size}
