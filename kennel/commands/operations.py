@@ -6,16 +6,12 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from kennel.commands.options import JSON_OPTION, note
 from kennel.settings import KennelSettings
-
-if TYPE_CHECKING:
-    from kennel.doctor.deployment import CheckResult
-    from kennel.doctor.examination import Report
 
 _KEY_FILE = click.option(
     "--file",
@@ -27,8 +23,6 @@ _KEY_FILE = click.option(
 _PLACE = click.Path(path_type=Path)
 _MEGABYTE: Final = 1e6
 _NAMED: Final = 5
-_COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red"}
-_INDENT: Final = " " * 12
 
 
 @click.command(epilog="Examples: kennel demo; QUICK=1 kennel demo; kennel demo --quick")
@@ -162,7 +156,14 @@ def doctor(
     failed. It reads the variables that the services read, changes nothing, and exits
     with 1 if a check failed.
     """
-    from kennel.doctor.examination import AREAS, examine, is_sound
+    from kennel.doctor.examination import (
+        AREAS,
+        as_json_text,
+        as_text,
+        examine,
+        is_sound,
+        problems_of,
+    )
 
     for area in areas:
         if area not in AREAS:
@@ -170,51 +171,9 @@ def doctor(
     report = examine(os.environ, areas)
     sound = is_sound(report)
     if problems:
-        report = _problems(report)
-    click.echo(_report_as_json(report, sound) if as_json else _report_as_text(report))
+        report = problems_of(report)
+    click.echo(as_json_text(report, sound) if as_json else as_text(report))
     ctx.exit(0 if sound else 1)
-
-
-def _problems(report: Report) -> Report:
-    left = {
-        area: [each for each in findings if each.verdict != "ok"]
-        for area, findings in report.items()
-    }
-    return {area: findings for area, findings in left.items() if findings}
-
-
-def _report_as_json(report: Report, sound: bool) -> str:
-    found = [
-        {"area": area, **dataclasses.asdict(finding)}
-        for area, findings in report.items()
-        for finding in findings
-    ]
-    return json.dumps({"status": "ok" if sound else "failed", "findings": found})
-
-
-def _report_as_text(report: Report) -> str:
-    lines = []
-    for area, findings in report.items():
-        lines.append(click.style(area, bold=True))
-        lines += [_lines(finding) for finding in findings]
-    verdicts = [each.verdict for found in report.values() for each in found]
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-    return "\n".join([*lines, counts or "no problems", *_first_failure(report)])
-
-
-def _first_failure(report: Report) -> list[str]:
-    return [
-        f"begin with {area}, {each.check}: {each.remedy}"
-        for area, findings in report.items()
-        for each in findings
-        if each.verdict == "failed"
-    ][:1]
-
-
-def _lines(finding: CheckResult) -> str:
-    verdict = click.style(f"{finding.verdict:<9}", fg=_COLOURS.get(finding.verdict))
-    line = f"  {verdict} {finding.check}: {finding.seen}"
-    return f"{line}\n{_INDENT}-> {finding.remedy}" if finding.remedy else line
 
 
 @click.command(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kennel.commands.train import read_views
 from kennel.commands.versions import change_of_answers
 from kennel.settings import KennelSettings
 from kennel.terminal import progress_bars
@@ -191,3 +190,8 @@ def headline(metrics: Mapping[str, Any]) -> dict[str, str]:
         "calibration error": f"{metrics['calibration_error_calibrated']:.4f}",
         "macro F1": f"{metrics['macro_f1']:.4f}",
     }
+
+
+def read_views(text: str) -> tuple[str, ...]:
+    """The views that a comma separates in *text*."""
+    return tuple(part.strip() for part in text.split(","))

@@ -17,6 +17,12 @@ import click
 from click.core import ParameterSource
 
 from kennel.commands.prepare import print_findings, print_source
+from kennel.commands.runs import (
+    print_diagnosis,
+    print_expected_score,
+    print_metrics,
+    read_views,
+)
 from kennel.settings import KennelSettings
 from kennel.terminal import progress_bars
 from models.errors import (
@@ -279,11 +285,6 @@ def change_recipe(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     return override(recipe, values)
 
 
-def read_views(text: str) -> tuple[str, ...]:
-    """The views that a comma separates in *text*."""
-    return tuple(part.strip() for part in text.split(","))
-
-
 def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",") if part)
@@ -397,11 +398,6 @@ def _check_overfit(plan: TrainingPlan, count: int) -> None:
 def _train(plan: TrainingPlan, *, fresh: bool) -> None:
     from export.training.runs import is_finished, read_run
     from export.training.train import train as train_plan
-    from kennel.commands.runs import (
-        print_diagnosis,
-        print_expected_score,
-        print_metrics,
-    )
 
     name = shlex.quote(plan.folder.name)
     if fresh:

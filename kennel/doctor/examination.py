@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
+
+import click
 
 from kennel.doctor.deployment import (
     FAILED,
@@ -20,6 +24,9 @@ from kennel.doctor.redis import check_redis
 Check: TypeAlias = Callable[[Deployment], Iterator[CheckResult]]
 Report: TypeAlias = Mapping[str, Sequence[CheckResult]]
 """The findings of each area."""
+
+_COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red"}
+_INDENT: Final = " " * 12
 
 AREAS: Final[Mapping[str, Check]] = {
     "settings": check_settings,
@@ -48,3 +55,48 @@ def examine(env: Mapping[str, str], areas: Sequence[str] = ()) -> Report:
 def is_sound(report: Report) -> bool:
     """Whether nothing failed; warnings may be there."""
     return all(each.verdict != FAILED for found in report.values() for each in found)
+
+
+def problems_of(report: Report) -> Report:
+    """The results that are not ok, by area."""
+    left = {
+        area: [each for each in findings if each.verdict != "ok"]
+        for area, findings in report.items()
+    }
+    return {area: findings for area, findings in left.items() if findings}
+
+
+def as_json_text(report: Report, sound: bool) -> str:
+    """The *report* as JSON; *sound* says whether nothing failed in all of it."""
+    found = [
+        {"area": area, **dataclasses.asdict(finding)}
+        for area, findings in report.items()
+        for finding in findings
+    ]
+    return json.dumps({"status": "ok" if sound else "failed", "findings": found})
+
+
+def as_text(report: Report) -> str:
+    """The *report* as lines for a terminal, then what to begin with."""
+    lines = []
+    for area, findings in report.items():
+        lines.append(click.style(area, bold=True))
+        lines += [_lines(finding) for finding in findings]
+    verdicts = [each.verdict for found in report.values() for each in found]
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+    return "\n".join([*lines, counts or "no problems", *_first_failure(report)])
+
+
+def _first_failure(report: Report) -> list[str]:
+    return [
+        f"begin with {area}, {each.check}: {each.remedy}"
+        for area, findings in report.items()
+        for each in findings
+        if each.verdict == "failed"
+    ][:1]
+
+
+def _lines(finding: CheckResult) -> str:
+    verdict = click.style(f"{finding.verdict:<9}", fg=_COLOURS.get(finding.verdict))
+    line = f"  {verdict} {finding.check}: {finding.seen}"
+    return f"{line}\n{_INDENT}-> {finding.remedy}" if finding.remedy else line
