@@ -68,7 +68,7 @@ def _check_output(_: click.Context, __: click.Parameter, value: Path | None) -> 
     return value
 
 
-def output_option(default: str | None, text: str) -> Callable[[_Command], _Command]:
+def _output_option(default: str | None, text: str) -> Callable[[_Command], _Command]:
     """The option -o of a command that writes a CSV; *text* is its help."""
     return click.option(
         "-o",
@@ -79,124 +79,6 @@ def output_option(default: str | None, text: str) -> Callable[[_Command], _Comma
         callback=_check_output,
         help=text,
     )
-
-
-class ResumeHint:
-    """Prints how to come back to a job when its command ends early.
-
-    The block ends the command with 130 after Ctrl-C, 143 after SIGTERM, and 1 if the API
-    is lost or the CSV cannot be written. Other errors pass: the API refused, the job
-    failed, or certainly none was started.
-    """
-
-    def __init__(self, text: str) -> None:
-        """Print *text*; the block may change it."""
-        self.text = text
-        self.has_job = False
-        self._before: Any = signal.SIG_DFL
-
-    def __enter__(self) -> Self:
-        """Let SIGTERM interrupt the block as Ctrl-C does."""
-        self._before = signal.signal(signal.SIGTERM, _interrupt)
-        return self
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Print the text if the block was interrupted or lost the API."""
-        signal.signal(signal.SIGTERM, self._before)
-        if isinstance(error, KeyboardInterrupt):
-            self._exit("interrupted", 128 + (error.args or (signal.SIGINT,))[0])
-        may_have_begun = getattr(error, "sent", False)
-        if may_have_begun or (self.has_job and _is_lost(error)):
-            self._exit(_reason(error), 1)
-
-    def _exit(self, reason: str, status: int) -> None:
-        note(f"{reason}\n{self.text}")
-        click.get_current_context().exit(status)
-
-
-def follow(client: Client, job: Job, output: Path | None, hint: ResumeHint) -> Job:
-    """Wait until the *job* has succeeded, and show its progress on stderr.
-
-    *output* is where the CSV will go; *hint* says so from now on.
-
-    Raises:
-        JobFailedError: it failed or was cancelled.
-        ApiError: the API refused, or stays away for a minute.
-    """
-    hint.text, hint.has_job = _while_it_runs(job, output), True
-    with progress_bars() as progress:
-        last = client.wait(
-            job.id, lambda now: progress("classify the folder", now.done, now.total)
-        )
-    hint.text = f"Job {job.id} has succeeded:\n{_command('csv', job, output)}"
-    return last
-
-
-def fetch_csv(client: Client, job: Job, output: Path) -> None:
-    """Write the CSV of the *job*, which has succeeded, all of it or nothing.
-
-    Its path goes to stdout, or the CSV itself; how many images could not be read, and
-    how many files were left out, goes to stderr.
-
-    Raises:
-        ApiError: it is not there, the API refused or cannot be reached.
-        OSError: it cannot be written.
-    """
-    if output == STDOUT or (output.exists() and not output.is_file()):
-        with click.open_file(os.fspath(output), "wb") as stream:
-            stream.write(client.submission(job.id))
-    else:
-        client.download(job.id, output)
-    if job.unreadable:
-        is_label = job.content.get("format") == "label"
-        given = "the model's first label" if is_label else "the uniform prior"
-        images = "1 image" if job.unreadable == 1 else f"{job.unreadable} images"
-        click.echo(
-            f"kennel: {images} could not be read and got {given}: kennel jobs show "
-            f"{job.id}",
-            err=True,
-        )
-    if ignored := job.content.get("ignored"):
-        files = "1 file or folder" if ignored == 1 else f"{ignored} files and folders"
-        message = f"left out {files} {ONLY_PHOTOS}: kennel jobs report {job.id}"
-        note(message)
-    if output != STDOUT:
-        click.echo(output)
-
-
-def _while_it_runs(job: Job, output: Path | None) -> str:
-    lines = [_command("wait", job, output), _command("csv", job, output)]
-    lines.append(_command("cancel", job))
-    return "\n".join([f"Job {job.id} goes on. Come back with one of these:", *lines])
-
-
-def _command(name: str, job: Job, output: Path | None = None) -> str:
-    context = click.get_current_context()
-    words = ["kennel", "jobs", name, job.id]
-    if name != "cancel":
-        words += ["-o", str(output or "submission.csv")]
-    if context.get_parameter_source("url") == ParameterSource.COMMANDLINE:
-        words += ["--url", context.params["url"]]
-    return f"  {shlex.join(words)}"
-
-
-def _interrupt(number: int, _: object) -> None:
-    raise KeyboardInterrupt(number)
-
-
-def _is_lost(error: BaseException | None) -> bool:
-    from kennel.client.errors import ApiBusyError, ApiError, JobFailedError
-
-    if isinstance(error, JobFailedError) or not isinstance(error, ApiError):
-        return isinstance(error, OSError)
-    return isinstance(error, ApiBusyError) or not 400 <= error.status < 500
-
-
-def _reason(error: BaseException | None) -> str:
-    if not isinstance(error, OSError):
-        return str(error)
-    name = f" {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{name}"
 
 
 @click.command(
@@ -210,7 +92,7 @@ def _reason(error: BaseException | None) -> str:
     is_flag=True,
     help="FOLDER is here, a folder, zip, tar or tar.gz: send it.",
 )
-@output_option("submission.csv", "Where the CSV goes; - is stdout.")
+@_output_option("submission.csv", "Where the CSV goes; - is stdout.")
 @MODEL_OPTION
 @VERSION_OPTION
 @LABEL_OPTION
@@ -273,13 +155,13 @@ def submit(
     """
     source = Path(folder) if upload else folder
     words = _NOTHING_YET if upload else _PERHAPS
-    with open_client(url, key) as client, ResumeHint(words) as hint:
-        job = _start(client, source, options, hint)
-        fetch_csv(client, follow(client, job, output, hint), output)
+    with open_client(url, key) as client, _ResumeHint(words) as hint:
+        job = _submit(client, source, options, hint)
+        _fetch_csv(client, _follow(client, job, output, hint), output)
 
 
-def _start(
-    client: Client, source: str | Path, options: dict[str, Any], hint: ResumeHint
+def _submit(
+    client: Client, source: str | Path, options: dict[str, Any], hint: _ResumeHint
 ) -> Job:
     def sent(count: int, size: int) -> None:
         progress("upload (MiB)", -(-count // _MEBIBYTE), -(-size // _MEBIBYTE))
@@ -355,7 +237,7 @@ def show_job(job: str, url: str, key: str | None, as_json: bool) -> None:
     epilog="Examples: kennel jobs wait JOB; kennel jobs wait JOB -o submission.csv",
 )
 @click.argument("job")
-@output_option(None, "Write the CSV there; - is stdout. Default: only wait.")
+@_output_option(None, "Write the CSV there; - is stdout. Default: only wait.")
 @URL_OPTION
 @KEY_OPTION
 def wait_for_job(job: str, output: Path | None, url: str, key: str | None) -> None:
@@ -366,10 +248,10 @@ def wait_for_job(job: str, output: Path | None, url: str, key: str | None) -> No
     with open_client(url, key) as client:
         found = _with_id(client, job, client.job)
         click.echo(submitted_line(found), err=True)
-        with ResumeHint("") as hint:
-            found = follow(client, found, output, hint)
+        with _ResumeHint("") as hint:
+            found = _follow(client, found, output, hint)
             if output is not None:
-                fetch_csv(client, found, output)
+                _fetch_csv(client, found, output)
         if output is None:
             click.echo(job_line(found))
 
@@ -378,7 +260,7 @@ def wait_for_job(job: str, output: Path | None, url: str, key: str | None) -> No
     "csv", epilog="Examples: kennel jobs csv JOB -o submission.csv; kennel jobs csv JOB"
 )
 @click.argument("job")
-@output_option("-", "Where the CSV goes; - is stdout.")
+@_output_option("-", "Where the CSV goes; - is stdout.")
 @URL_OPTION
 @KEY_OPTION
 def fetch_job(job: str, output: Path, url: str, key: str | None) -> None:
@@ -388,7 +270,7 @@ def fetch_job(job: str, output: Path, url: str, key: str | None) -> None:
         if found.state != "succeeded":
             raise ConflictError(_no_csv(found), code="job_not_finished")
         click.echo(submitted_line(found), err=True)
-        fetch_csv(client, found, output)
+        _fetch_csv(client, found, output)
 
 
 @jobs.command(
@@ -482,3 +364,121 @@ def _no_csv(job: Job) -> str:
         f"job {job.id} ended as {job.state}{reason}, without a CSV: kennel jobs retry "
         f"{job.id} lets it go on"
     )
+
+
+class _ResumeHint:
+    """Prints how to come back to a job when its command ends early.
+
+    The block ends the command with 130 after Ctrl-C, 143 after SIGTERM, and 1 if the API
+    is lost or the CSV cannot be written. Other errors pass: the API refused, the job
+    failed, or certainly none was started.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Print *text*; the block may change it."""
+        self.text = text
+        self.has_job = False
+        self._before: Any = signal.SIG_DFL
+
+    def __enter__(self) -> Self:
+        """Let SIGTERM interrupt the block as Ctrl-C does."""
+        self._before = signal.signal(signal.SIGTERM, _interrupt)
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Print the text if the block was interrupted or lost the API."""
+        signal.signal(signal.SIGTERM, self._before)
+        if isinstance(error, KeyboardInterrupt):
+            self._exit("interrupted", 128 + (error.args or (signal.SIGINT,))[0])
+        may_have_begun = getattr(error, "sent", False)
+        if may_have_begun or (self.has_job and _is_lost(error)):
+            self._exit(_reason(error), 1)
+
+    def _exit(self, reason: str, status: int) -> None:
+        note(f"{reason}\n{self.text}")
+        click.get_current_context().exit(status)
+
+
+def _follow(client: Client, job: Job, output: Path | None, hint: _ResumeHint) -> Job:
+    """Wait until the *job* has succeeded, and show its progress on stderr.
+
+    *output* is where the CSV will go; *hint* says so from now on.
+
+    Raises:
+        JobFailedError: it failed or was cancelled.
+        ApiError: the API refused, or stays away for a minute.
+    """
+    hint.text, hint.has_job = _while_it_runs(job, output), True
+    with progress_bars() as progress:
+        last = client.wait(
+            job.id, lambda now: progress("classify the folder", now.done, now.total)
+        )
+    hint.text = f"Job {job.id} has succeeded:\n{_command('csv', job, output)}"
+    return last
+
+
+def _fetch_csv(client: Client, job: Job, output: Path) -> None:
+    """Write the CSV of the *job*, which has succeeded, all of it or nothing.
+
+    Its path goes to stdout, or the CSV itself; how many images could not be read, and
+    how many files were left out, goes to stderr.
+
+    Raises:
+        ApiError: it is not there, the API refused or cannot be reached.
+        OSError: it cannot be written.
+    """
+    if output == STDOUT or (output.exists() and not output.is_file()):
+        with click.open_file(os.fspath(output), "wb") as stream:
+            stream.write(client.submission(job.id))
+    else:
+        client.download(job.id, output)
+    if job.unreadable:
+        is_label = job.content.get("format") == "label"
+        given = "the model's first label" if is_label else "the uniform prior"
+        images = "1 image" if job.unreadable == 1 else f"{job.unreadable} images"
+        click.echo(
+            f"kennel: {images} could not be read and got {given}: kennel jobs show "
+            f"{job.id}",
+            err=True,
+        )
+    if ignored := job.content.get("ignored"):
+        files = "1 file or folder" if ignored == 1 else f"{ignored} files and folders"
+        message = f"left out {files} {ONLY_PHOTOS}: kennel jobs report {job.id}"
+        note(message)
+    if output != STDOUT:
+        click.echo(output)
+
+
+def _while_it_runs(job: Job, output: Path | None) -> str:
+    lines = [_command("wait", job, output), _command("csv", job, output)]
+    lines.append(_command("cancel", job))
+    return "\n".join([f"Job {job.id} goes on. Come back with one of these:", *lines])
+
+
+def _command(name: str, job: Job, output: Path | None = None) -> str:
+    context = click.get_current_context()
+    words = ["kennel", "jobs", name, job.id]
+    if name != "cancel":
+        words += ["-o", str(output or "submission.csv")]
+    if context.get_parameter_source("url") == ParameterSource.COMMANDLINE:
+        words += ["--url", context.params["url"]]
+    return f"  {shlex.join(words)}"
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    from kennel.client.errors import ApiBusyError, ApiError, JobFailedError
+
+    if isinstance(error, JobFailedError) or not isinstance(error, ApiError):
+        return isinstance(error, OSError)
+    return isinstance(error, ApiBusyError) or not 400 <= error.status < 500
+
+
+def _reason(error: BaseException | None) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    name = f" {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{name}"
