@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from export.training.plans import PLAN_FILE
+from export.training.plans import PLAN_FILE, TrainingPlan
 from export.training.runs import find_run
 from kennel.cli import main
-from kennel.commands.train import train
-from models.errors import ConflictError, NotFoundError
+from kennel.commands.train import check_resumed, new_plan, train
+from kennel.settings import KennelSettings
+from models.errors import ConflictError, KennelError, NotFoundError
 from tests.training import small_plan, write_class_folders
 
 FAST = ("--weights", "none", "--image-size", "32", "--epochs", "2", "--seed", "1")
@@ -162,9 +163,6 @@ def test_figures_of_photos_that_were_learnt_are_told(tmp_path: Path) -> None:
 def test_strict_and_weights_are_compared_as_the_run_has_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kennel.commands.train import check_resumed, new_plan
-    from kennel.settings import KennelSettings
-
     write_class_folders(tmp_path / "pets", each=5)
     settings = KennelSettings.from_env({"KENNEL_HOME": str(tmp_path)})
     given = {"strict": True, "weights": "own.h5"}
@@ -186,16 +184,20 @@ def test_strict_and_weights_are_compared_as_the_run_has_them(
         check_resumed(folds, settings, None, {"valid": 0.2})
 
 
-@pytest.mark.tensorflow
-@pytest.mark.parametrize("option", [each.name for each in train.params])
-def test_every_option_beside_resume_is_compared(tmp_path: Path, option: str) -> None:
-    from kennel.commands.train import check_resumed
-    from kennel.settings import KennelSettings
-    from models.errors import KennelError
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> TrainingPlan:
+    home = tmp_path_factory.mktemp("home")
+    return replace(small_plan(home), folder=home / "runs" / "train" / "one")
 
-    plan = replace(small_plan(tmp_path), folder=tmp_path / "runs" / "train" / "one")
-    if option in {"data", "overfit", "resume"}:
-        return
+
+COMPARED = {each.name for each in train.params} - {"data", "overfit", "resume"}
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("option", sorted(COMPARED, key=str))
+def test_every_option_beside_resume_is_compared(
+    begun: TrainingPlan, tmp_path: Path, option: str
+) -> None:
     values = {"sample": True, "unlabelled": tmp_path, "image_size": 48, "valid": 0.5}
     values |= dict.fromkeys(("seed", "batch_size", "members", "folds"), 7)
     values |= dict.fromkeys(("dropout", "label_smoothing"), 0.25)
@@ -204,7 +206,7 @@ def test_every_option_beside_resume_is_compared(tmp_path: Path, option: str) -> 
     settings = KennelSettings.from_env({"KENNEL_HOME": str(tmp_path)})
 
     with pytest.raises(KennelError):
-        check_resumed(plan, settings, None, given)
+        check_resumed(begun, settings, None, given)
 
 
 @pytest.mark.tensorflow
