@@ -18,7 +18,7 @@ from kennel.settings import KennelSettings
 from models.errors import ConflictError, KennelError, NotFoundError
 from tests.training import small_plan, write_class_folders
 
-FAST = ("--weights", "none", "--image-size", "32", "--epochs", "2", "--seed", "1")
+FAST = ("--recipe", "lenet5", "--epochs", "2", "--seed", "1")
 
 
 def kennel(home: Path, *arguments: str) -> Result:
@@ -261,8 +261,7 @@ def test_overfit_check_that_fails_exits_1_with_causes(tmp_path: Path) -> None:
 
     result = kennel(
         tmp_path,
-        *("train", str(tmp_path / "pets"), "--overfit", "12", "--weights", "none"),
-        *("--image-size", "32"),
+        *("train", str(tmp_path / "pets"), "--overfit", "12", "--recipe", "lenet5"),
     )
 
     assert result.exit_code == 1
@@ -298,7 +297,8 @@ def test_photos_that_decode_to_the_same_are_refused(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40 + number, 40)).save(path)
 
-    result = kennel(tmp_path, "train", str(tmp_path / "pets"), *FAST)
+    pooled = ("--weights", "none", "--image-size", "32", "--epochs", "2")
+    result = kennel(tmp_path, "train", str(tmp_path / "pets"), *pooled)
 
     assert result.exit_code == 1
     assert "all 12 photos are the same once decoded" in result.stderr
