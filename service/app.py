@@ -12,9 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from flask import Flask
+from flask import Blueprint, Flask
 from flask.json.provider import DefaultJSONProvider
-from flask_smorest import Blueprint
 
 from models.images.files import limit_pixels
 from models.images.sandbox import DecodeLimits, DecodeSandbox
@@ -22,8 +21,6 @@ from models.logs import LogSettings, set_up_logging
 from models.wire.client import ModelServerClient
 from service.auth.guard import protect
 from service.auth.origins import Cors
-from service.documents.document import open_document
-from service.documents.views import DocumentViews
 from service.http.concurrency_limit import ConcurrencyLimit, register_concurrency_limit
 from service.http.content_encoding import register_content_encoding
 from service.http.headers import register_headers
@@ -32,6 +29,7 @@ from service.http.parameters import register_converters
 from service.http.problems import register_problems
 from service.jobs.submit import ArchiveUploads
 from service.jobs.views import JobViews, ScoreViews
+from service.openapi.document import document_routes
 from service.pages.assets import STATIC, Assets
 from service.pages.views import PageViews, register_problem_pages
 from service.predict.admission import Admission, Reception, TrafficNotice
@@ -131,7 +129,6 @@ def create_app(
     notice = TrafficNotice(queue.note_online_traffic, admission.is_busy)
     reception = Reception(admission, settings.request_timeout_seconds, notice.note)
     app = bare_app(settings)
-    document = open_document(app)
     limit = _register_hooks(app, settings, telemetry, admission)
     sandbox = DecodeSandbox()
     heavy = DecodeSandbox(DecodeLimits(niceness=NICENESS))
@@ -139,7 +136,7 @@ def create_app(
     predictor = Predictor(Batcher(server, BatchQueues()), catalog, decoder)
     gateway = _gateway(server, predictor, queue.counts)
     requests = ImageRequests(gateway, reception, settings.max_images)
-    documented: tuple[_Views, ...] = (
+    views: tuple[_Views, ...] = (
         PredictionViews(requests),
         ExplanationViews(Explainer(server, catalog, decoder), reception),
         TensorFlowServingViews(requests),
@@ -149,15 +146,12 @@ def create_app(
         *_job_views(settings, catalog, queue, sandbox),
         HealthViews(catalog, queue),
         TelemetryViews(settings, Exposition(metrics, catalog, queue), catalog),
-    )
-    for views in documented:
-        document.register_blueprint(views.blueprint())
-    for undocumented in (
-        DocumentViews(document.spec.to_dict),
         Assets.read(STATIC),
         PageViews(settings, catalog, queue, metrics.answer_spread, rollouts),
-    ):
-        app.register_blueprint(undocumented.blueprint())
+    )
+    for each in views:
+        app.register_blueprint(each.blueprint())
+    app.register_blueprint(document_routes())
     cors = Cors.of(settings.auth.cors_origins)
     register_turn_away(app, limit, metrics.traffic, cors)
     return app

@@ -125,7 +125,7 @@ NEEDS: Final[dict[str, Need]] = {
     "observation.metrics": _ADMIN,
     "health": OPEN,
     "login": OPEN,
-    "documents": OPEN,
+    "openapi": OPEN,
     "static": OPEN,
     "pages": PAGE,
     "pages.jobs": Need(JOBS, page=True),

@@ -6,7 +6,7 @@ A member that would be overlooked is refused. A colon after a name in a path beg
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from flask import Flask
 from werkzeug.datastructures import MultiDict
@@ -30,11 +30,6 @@ class WordConverter(BaseConverter):
 def register_converters(app: Flask) -> None:
     """Let the routes of *app* use ``word``."""
     app.url_map.converters["word"] = WordConverter
-
-
-def describe_word(_: WordConverter) -> dict[str, Any]:
-    """The converter as OpenAPI writes it."""
-    return {"type": "string", "pattern": f"^{WORD}$"}
 
 
 def once_each(

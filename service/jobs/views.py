@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypedDict
 from urllib.parse import urlencode
 
-from flask import Response, jsonify, request, send_file, url_for
-from flask_smorest import Blueprint
+from flask import Blueprint, Response, jsonify, request, send_file, url_for
 from werkzeug.datastructures import MultiDict
 
 from models.errors import (
@@ -28,18 +27,6 @@ from models.images.codec import encode_jpeg, encode_thumbnail, is_costly
 from models.images.sandbox import DecodeSandbox
 from service.auth.guard import KEY_HEADER, sender_name, shown_key
 from service.auth.keys import ADMIN
-from service.documents.jobs import (
-    CANCEL_JOB,
-    DELETE_JOB,
-    FETCH_SUBMISSION,
-    LIST_JOBS,
-    RETRY_JOB,
-    SHOW_JOB,
-)
-from service.documents.new_job import SUBMIT_JOB
-from service.documents.operations import documented
-from service.documents.report import SHOW_REPORT
-from service.documents.scores import SHOW_IMAGE, SHOW_SCORES
 from service.http.budget import read_budget
 from service.http.parameters import once_each
 from service.jobs.submit import (
@@ -82,7 +69,6 @@ class JobViews:
         routes.add_url_rule("/<job>/retry", view_func=self.retry, methods=["POST"])
         return routes
 
-    @documented(SUBMIT_JOB)
     def submit(self) -> tuple[Response, int]:
         """Queue a folder or an uploaded archive, pinned to the version served now."""
         key = _idempotency_key()
@@ -92,7 +78,6 @@ class JobViews:
         response.headers["Location"] = url_for("jobs.job", job=status.id)
         return response, 202
 
-    @documented(LIST_JOBS)
     def all_jobs(self) -> Response:
         """The jobs that the queue knows, a page of them."""
         query = read_page_query(request.args)
@@ -103,28 +88,23 @@ class JobViews:
             response.headers["Link"] = next_link(request.path, query, page.next)
         return response
 
-    @documented(SHOW_JOB)
     def status(self, job: str) -> Response:
         """One job's state and progress."""
         return jsonify(visible_jobs(self.queue).status(job).to_json())
 
-    @documented(DELETE_JOB)
     def delete(self, job: str) -> tuple[str, int]:
         """Delete a job that is over, and all that belongs to it."""
         visible_jobs(self.queue).delete(job)
         return "", 204
 
-    @documented(CANCEL_JOB)
     def cancel(self, job: str) -> Response:
         """End a job that has not finished."""
         return jsonify(visible_jobs(self.queue).cancel(job).to_json())
 
-    @documented(RETRY_JOB)
     def retry(self, job: str) -> Response:
         """Put a failed or cancelled job back to work."""
         return jsonify(visible_jobs(self.queue).retry(job).to_json())
 
-    @documented(FETCH_SUBMISSION)
     def submission(self, job: str) -> Response:
         """The finished CSV; its ETag is the content's."""
         jobs = visible_jobs(self.queue)
@@ -209,19 +189,16 @@ class ScoreViews:
         routes.add_url_rule("/images/<path:image>", view_func=self.image)
         return routes
 
-    @documented(SHOW_REPORT)
     def report(self, job: str) -> Response:
         """What was asked and done, how long it took and what was lost."""
         return jsonify(visible_jobs(self.queue).report(job))
 
-    @documented(SHOW_SCORES)
     def scores(self, job: str) -> Response:
         """Histograms, counts and the least certain images of a job that succeeded."""
         scores = visible_jobs(self.queue).scores(job)
         entries = [_with_thumbnail(job, entry) for entry in scores["uncertain"]]
         return jsonify({**scores, "uncertain": entries})
 
-    @documented(SHOW_IMAGE)
     def image(self, job: str, image: str) -> Response:
         """One of a job's images as a JPEG of at most 240 pixels a side."""
         response = Response(self._thumbnail(job, image), mimetype="image/jpeg")

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from flask import Response, jsonify, request
-from flask_smorest import Blueprint
+from flask import Blueprint, Response, jsonify, request
 from numpy.typing import NDArray
 from werkzeug.datastructures import MultiDict
 
@@ -27,8 +26,6 @@ from models.images.codec import Pixels
 from models.text import normal_name
 from models.wire.client import Cancellation, ModelServer
 from models.wire.messages import Explanation, ModelRef, Prediction
-from service.documents.explanations import EXPLAIN
-from service.documents.operations import documented
 from service.http.budget import Budget
 from service.predict.admission import Reception, note_answer, with_headers
 from service.predict.batching import cancelled_on_disconnect
@@ -62,7 +59,6 @@ class ExplanationViews:
         routes.add_url_rule("/v1/explain", view_func=self.explain, methods=["POST"])
         return routes
 
-    @documented(EXPLAIN)
     def explain(self) -> Response:
         """Explain the one image of a request."""
         query = read_explanation_query(request.args, self.explainer.catalog)

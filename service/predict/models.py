@@ -6,12 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response, jsonify, request
-from flask_smorest import Blueprint
+from flask import Blueprint, Response, jsonify, request
 
 from models.wire.messages import AVAILABLE, LOADING_STATES, VersionStatus
-from service.documents.operations import documented
-from service.documents.served import LIST_MODELS, SHOW_MODEL
 from service.http.budget import Budget, read_budget
 from service.predict.catalog import Catalog, model_version_status
 
@@ -30,7 +27,6 @@ class ModelViews:
         routes.add_url_rule("/v1/models/<word:name>", view_func=self.one_model)
         return routes
 
-    @documented(LIST_MODELS)
     def all_models(self) -> Response:
         """Every model with its versions, and which one answers by default."""
         budget = self._budget()
@@ -40,7 +36,6 @@ class ModelViews:
         ]
         return jsonify(models=models, default_model=self.catalog.find_default())
 
-    @documented(SHOW_MODEL)
     def one_model(self, name: str) -> Response:
         """One model with its versions, also as TensorFlow Serving tells them."""
         budget = self._budget()

@@ -15,8 +15,7 @@ from math import prod
 from typing import Any, Final
 
 import numpy as np
-from flask import Request, Response, json, jsonify, request
-from flask_smorest import Blueprint
+from flask import Blueprint, Request, Response, json, jsonify, request
 from numpy.typing import NDArray
 
 from models import VERSION
@@ -30,18 +29,6 @@ from models.errors import (
 )
 from models.images.codec import encode_bmp
 from models.wire.messages import AVAILABLE, ModelRef
-from service.documents.inference import INFER
-from service.documents.open_inference import (
-    SERVER_LIVE,
-    SERVER_READY,
-    SHOW_CONFIG,
-    SHOW_INDEX,
-    SHOW_INPUTS,
-    SHOW_READY,
-    SHOW_SERVER,
-    SHOW_STATS,
-)
-from service.documents.operations import documented
 from service.http.parameters import PINNED
 from service.predict.bodies import (
     JsonLimits,
@@ -112,25 +99,21 @@ class OpenInferenceViews:
             )
         return routes
 
-    @documented(SHOW_SERVER)
     def server(self) -> Response:
         """Who answers here."""
         extensions = ["binary_tensor_data"]
         return jsonify(name="kennel", version=VERSION, extensions=extensions)
 
-    @documented(SERVER_LIVE)
     def live(self) -> Response:
         """The process answers."""
         return jsonify(live=True)
 
-    @documented(SERVER_READY)
     def ready(self) -> Response:
         """The default model can be asked."""
         catalog = self.requests.catalog
         available_versions(catalog, catalog.default_name(), self._probe_seconds())
         return jsonify(ready=True)
 
-    @documented(SHOW_READY)
     def model_ready(self, name: str, version: int | None = None) -> Response:
         """One model or version can be asked."""
         catalog = self.requests.catalog
@@ -145,7 +128,6 @@ class OpenInferenceViews:
             raise ModelUnavailableError(message)
         return jsonify(name=name, ready=True)
 
-    @documented(SHOW_INPUTS)
     def model(self, name: str, version: int | None = None) -> Response:
         """The tensors of one model, as this service takes them."""
         catalog, budget = self.requests.catalog, self.requests.budget()
@@ -162,7 +144,6 @@ class OpenInferenceViews:
             ],
         )
 
-    @documented(SHOW_CONFIG)
     def config(self, name: str, version: int | None = None) -> Response:
         """The same in the words of Triton's configuration."""
         budget = self.requests.budget()
@@ -181,7 +162,6 @@ class OpenInferenceViews:
             ],
         )
 
-    @documented(SHOW_INDEX)
     def index(self) -> Response:
         """All models and versions with their states."""
         request.max_content_length = MAX_INDEX_BYTES
@@ -190,6 +170,13 @@ class OpenInferenceViews:
         if not isinstance(members, dict):
             raise InvalidRequestError("the body is not a JSON object")
         check_members(members, ("repository_name", "ready"), "the body")
+        only_ready, name = (
+            members.get("ready", False),
+            members.get("repository_name", ""),
+        )
+        if not isinstance(only_ready, bool) or not isinstance(name, str):
+            message = "repository_name has to be a text, and ready true or false"
+            raise InvalidRequestError(message)
         catalog, budget = self.requests.catalog, self.requests.budget()
         entries = [
             {
@@ -201,11 +188,9 @@ class OpenInferenceViews:
             for name in catalog.names()
             for each in catalog.versions(name, budget.left())
         ]
-        only_ready = members.get("ready") is True
         ready = [each for each in entries if each["state"] == STATES[AVAILABLE]]
         return jsonify(ready if only_ready else entries)
 
-    @documented(SHOW_STATS)
     def stats(self, name: str, version: int | None = None) -> Response:
         """How much each version has answered since the service was started."""
         catalog, budget = self.requests.catalog, self.requests.budget()
@@ -223,7 +208,6 @@ class OpenInferenceViews:
             ]
         )
 
-    @documented(INFER)
     def infer(self, name: str, version: int | None = None) -> Response:
         """The model's outputs for the images of one request."""
         model = ModelRef(self.requests.catalog.find(name), version)

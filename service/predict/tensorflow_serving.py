@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flask import Request, Response, jsonify, request
-from flask_smorest import Blueprint
+from flask import Blueprint, Request, Response, jsonify, request
 
 from models.contract import (
     ENCODED_SIGNATURE,
@@ -29,8 +28,6 @@ from models.errors import (
     quoted_names,
 )
 from models.wire.messages import ModelRef
-from service.documents.operations import documented
-from service.documents.tensorflow_serving import SHOW_METADATA, SHOW_STATUS, TF_PREDICT
 from service.http.parameters import PINNED
 from service.predict.bodies import (
     JsonLimits,
@@ -72,7 +69,6 @@ class TensorFlowServingViews:
                 routes.add_url_rule(path, f"status_{which}", self.status)
         return routes
 
-    @documented(SHOW_STATUS)
     def status(self, name: str, **chosen: Any) -> Response:
         """The state of one version."""
         model, budget = self._model(name, chosen), self.requests.budget()
@@ -88,7 +84,6 @@ class TensorFlowServingViews:
             raise NotFoundError(message, code="version_not_found")
         return jsonify(model_version_status=model_version_status(asked))
 
-    @documented(SHOW_METADATA)
     def metadata(self, name: str, **chosen: Any) -> Response:
         """The signatures of one version, as this service takes them."""
         model, budget = self._model(name, chosen), self.requests.budget()
@@ -103,7 +98,6 @@ class TensorFlowServingViews:
             metadata={"signature_def": {"signature_def": signatures}},
         )
 
-    @documented(TF_PREDICT)
     def predict(self, name: str, **chosen: Any) -> Response:
         """The model's outputs for the images of one request."""
         model = self._model(name, chosen)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from flask import Response, jsonify, request
-from flask_smorest import Blueprint
+from flask import Blueprint, Response, jsonify, request
 from numpy.typing import NDArray
 from werkzeug.datastructures import MultiDict
 
@@ -26,8 +25,6 @@ from models.errors import (
 )
 from models.probabilities import check_clip_bound, clip, parse_clip
 from models.wire.messages import ModelRef, Prediction
-from service.documents.operations import documented
-from service.documents.predictions import PREDICT
 from service.http.budget import Budget, read_budget
 from service.http.parameters import once_each
 from service.http.problems import STATUSES
@@ -54,7 +51,6 @@ class PredictionViews:
         routes.add_url_rule("/v1/predict", view_func=self.predict, methods=["POST"])
         return routes
 
-    @documented(PREDICT)
     def predict(self) -> Response:
         """Answer the images of one request."""
         query = read_query(request.args, self.requests.catalog)

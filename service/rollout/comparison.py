@@ -14,13 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flask import Response, jsonify
-from flask_smorest import Blueprint
+from flask import Blueprint, Response, jsonify
 
 from models.errors import NotFoundError, QueueUnavailableError, quoted
 from models.rollouts import CANARY, STABLE, Rollout
-from service.documents.operations import documented
-from service.documents.rollout import SHOW_ROLLOUT
 from service.predict.catalog import Catalog
 from service.rollout import counters
 from service.rollout.pinned import Rollouts
@@ -41,7 +38,6 @@ class RolloutViews:
         routes.add_url_rule("/v1/models/<word:name>/rollout", view_func=self.show)
         return routes
 
-    @documented(SHOW_ROLLOUT)
     def show(self, name: str) -> Response:
         """The last rollout of a model, compared."""
         rollout = self.rollouts.of(self.catalog.find(name))

@@ -11,12 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flask import Response, current_app, jsonify
-from flask_smorest import Blueprint
+from flask import Blueprint, Response, current_app, jsonify
 
 from models.errors import KennelError
-from service.documents.health import LIVE, READY
-from service.documents.operations import documented
 from service.http.budget import Budget
 from service.http.headers import request_id
 from service.http.problems import RETRY_AFTER_SECONDS
@@ -44,12 +41,10 @@ class HealthViews:
         routes.add_url_rule("/readyz", view_func=self.ready)
         return routes
 
-    @documented(LIVE)
     def alive(self) -> Response:
         """The process answers."""
         return jsonify(status="alive")
 
-    @documented(READY)
     def ready(self) -> Response:
         """The default model can be asked; 503 with the reason if it cannot.
 

@@ -8,14 +8,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from flask import Response, jsonify, request
-from flask_smorest import Blueprint
+from flask import Blueprint, Response, jsonify, request
 from prometheus_client.exposition import choose_encoder
 
 from models import VERSION
 from models.contract import MAX_BATCH_SIZE
-from service.documents.observation import SHOW_INFO, SHOW_METRICS
-from service.documents.operations import documented
 from service.http.budget import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from service.predict.catalog import Catalog
 from service.settings import ServiceSettings
@@ -41,13 +38,11 @@ class TelemetryViews:
         routes.add_url_rule("/v1/info", view_func=self.info)
         return routes
 
-    @documented(SHOW_METRICS)
     def metrics(self) -> Response:
         """Every metric in Prometheus' text format, or OpenMetrics if asked for."""
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(self.exposition), content_type=content_type)
 
-    @documented(SHOW_INFO)
     def info(self) -> Response:
         """Versions, limits, and the settings that are no secret."""
         settings = self.settings

@@ -9,11 +9,11 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from service.documents.report import ReportSchema, ShardsSchema
 from service.settings import ServiceSettings
 from tests.finished_runs import finish_run
 from tests.pictures import grey
 from tests.processes import no_descriptors
+from tests.service.openapi.described import check_answer
 from worker.artefacts import Row, render_artefact
 from worker.report import make_report
 from worker.run import Run
@@ -42,7 +42,9 @@ def finish(settings: ServiceSettings, job: str) -> Run:
     rows = [row(number, number / 30) for number in range(1, 31)]
     rows.append(Row("100 %", "100 %.png", code="undecodable_image", detail="no image"))
     run.shard_path(0).write_text(render_artefact(rows, 1.0))
-    finish_run(run, "id,label\n", {"images": 31})
+    survey = Survey(run)
+    assert len(list(survey.rows())) == 31
+    finish_run(run, "id,label\n", make_report(run, survey, "9f86"))
     return run
 
 
@@ -149,17 +151,28 @@ def test_report_is_answered_as_it_was_written(
     assert response.get_json() == json.loads(run.report.read_text())
 
 
-def test_every_member_of_a_report_is_documented(
-    settings: ServiceSettings, job: str
+def test_answers_about_a_finished_job_are_those_of_the_document(
+    jobs_client: FlaskClient, settings: ServiceSettings, job: str
 ) -> None:
-    run = finish(settings, job)
-    survey = Survey(run)
-    assert list(survey.rows())
+    finish(settings, job)
+    document = jobs_client.get("/openapi.json").get_json()
 
-    report = make_report(run, survey, "9f86")
-
-    assert {*report, "finished", "results"} == set(ReportSchema().fields)
-    assert set(report["shards"]) == set(ShardsSchema().fields)
+    for id_, path in {
+        "jobs_job": "",
+        "scores_report": "/report",
+        "scores_scores": "/scores",
+        "scores_image": "/images/1",
+        "jobs_submission": "/submission.csv",
+    }.items():
+        with jobs_client.get(f"/v1/jobs/{job}{path}") as response:
+            assert response.status_code == 200
+            check_answer(document, id_, response)
+    report = jobs_client.get(f"/v1/jobs/{job}/report").get_json()
+    described = document["components"]["schemas"]["Report"]["properties"]
+    assert {*report, "results"} == set(described)
+    deleted = jobs_client.delete(f"/v1/jobs/{job}")
+    assert deleted.status_code == 204
+    check_answer(document, "jobs_delete", deleted)
 
 
 def test_damaged_report_is_not_found(
