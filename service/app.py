@@ -27,8 +27,8 @@ from service.http.headers import register_headers
 from service.http.multipart import UploadRequest
 from service.http.parameters import register_converters
 from service.http.problems import register_problems
-from service.jobs.submit import ArchiveUploads
-from service.jobs.views import JobViews, ScoreViews
+from service.jobs.submit import ArchiveUploads, JobSubmitter
+from service.jobs.views import JobViews
 from service.openapi.document import document_routes
 from service.pages.assets import STATIC, Assets
 from service.pages.views import PageViews, register_problem_pages
@@ -143,7 +143,7 @@ def create_app(
         OpenInferenceViews(requests, metrics.answers_by_version),
         ModelViews(catalog, settings.request_timeout_seconds),
         RolloutViews(catalog, rollouts, queue.counts),
-        *_job_views(settings, catalog, queue, sandbox),
+        JobViews(_submitter(settings, catalog, queue), queue, sandbox),
         HealthViews(catalog, queue),
         TelemetryViews(settings, Exposition(metrics, catalog, queue), catalog),
         Assets.read(STATIC),
@@ -186,14 +186,11 @@ def _gateway(
     return Gateway(predictor, server.rollouts, counters, Shadow(predictor, counters))
 
 
-def _job_views(
-    settings: ServiceSettings,
-    catalog: Catalog,
-    queue: JobQueue,
-    sandbox: DecodeSandbox,
-) -> tuple[_Views, ...]:
+def _submitter(
+    settings: ServiceSettings, catalog: Catalog, queue: JobQueue
+) -> JobSubmitter:
     uploads = ArchiveUploads(settings.runs_dir, settings.max_upload_bytes)
-    return JobViews(settings, catalog, queue, uploads), ScoreViews(queue, sandbox)
+    return JobSubmitter(catalog, queue, uploads, settings.request_timeout_seconds)
 
 
 _SPARE_PARTS: Final = 16

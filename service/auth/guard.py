@@ -114,7 +114,6 @@ NEEDS: Final[dict[str, Need]] = {
     "predictions": Need(PREDICT),
     "explanations": Need(PREDICT),
     "jobs": Need(JOBS),
-    "scores": Need(JOBS),
     "models": ANY_KEY,
     "rollouts": ANY_KEY,
     "tensorflow-serving": Need(PREDICT),

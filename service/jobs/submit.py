@@ -1,41 +1,43 @@
-"""POST /v1/jobs read: the members of its body, an archive of photos, CSV files.
+"""POST /v1/jobs: read what a folder job is asked to do, and queue it.
 
-An archive goes to a nameless file on the disk of the runs while it comes in. Such a file
-is gone with whoever holds it: an upload that breaks off, or a process that is killed,
-leaves nothing to clean up.
+The images are in a folder that is named, or in an archive that is sent. While an archive
+arrives it is a file without a name on the disk of the runs: it is gone with the process
+that holds it, so a broken upload or a killed process leaves nothing to clean up.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import shutil
 import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from flask import Request
 
 from models.contract import ModelCard
-from models.errors import (
-    InvalidRequestError,
-    ModelOverloadedError,
-    quoted,
-)
+from models.errors import InvalidRequestError, ModelOverloadedError, quoted
 from models.files import explained_full_disk
 from models.probabilities import check_clip_bound, parse_clip
 from models.wire.messages import ModelRef
-from service.auth.guard import shown_key
-from service.http.budget import Budget
+from service.auth.guard import sender_name, shown_key
+from service.http.budget import Budget, read_budget
 from service.http.multipart import BAD_REQUEST, UploadRequest
 from service.http.parameters import once_each
 from service.predict.bodies import UNSUPPORTED_MEDIA_TYPE, check_one_field, parse_body
 from service.predict.catalog import Catalog
 from service.predict.views import read_model
-from worker.queue import BY_DEFAULT, JobRequest, Sheets
+from worker.queue import BY_DEFAULT, JobQueue, JobRequest, JobStatus, Sheets
 
+IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
+MAX_BODY_BYTES: Final = 64 * 1024
+MULTIPART: Final = "multipart/form-data"
 ARCHIVE_FIELD: Final = "archive"
 ARCHIVE_TYPES: Final = (
     "application/zip",
@@ -44,7 +46,17 @@ ARCHIVE_TYPES: Final = (
     "application/gzip",
     "application/x-gzip",
 )
+CSV_FILES: Final = ("manifest", "sample_submission")
+"""Files of a form, or members that name a file below INPUT_ROOT."""
 
+MEMBERS: Final = (
+    *("model", "version", "label", "input"),
+    *("format", "clip", "on_unreadable", "max_unreadable", "positive", "priority"),
+    *CSV_FILES,
+)
+_TEXTS: Final = frozenset(MEMBERS) - {"clip", "version", "max_unreadable"}
+
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _CHUNK_BYTES: Final = 1024 * 1024
 _MAX_NAME: Final = 100
 _HOW: Final = (
@@ -53,11 +65,60 @@ _HOW: Final = (
 )
 
 
+@dataclass(frozen=True)
+class JobSubmitter:
+    """Reads requests for folder jobs and queues the jobs.
+
+    Attributes:
+        timeout_seconds: how long a request may take that does not say.
+    """
+
+    catalog: Catalog
+    queue: JobQueue
+    uploads: ArchiveUploads
+    timeout_seconds: float
+
+    def submit(self, request: Request) -> JobStatus:
+        """The job that *request* asks for, pinned to the version that is served now.
+
+        Raises:
+            KennelError: the request, its model, its images or the queue cannot be used.
+            HTTPException: the body is too large, or cannot be read.
+        """
+        key = _idempotency_key(request)
+        if request.mimetype in {MULTIPART, *ARCHIVE_TYPES}:
+            return self._submit_upload(request, key)
+        request.max_content_length = MAX_BODY_BYTES
+        members = _read_json(request)
+        job = self._read_job(request, members)
+        return self.queue.submit(job, key, _read_csv_files(members, request))
+
+    def _submit_upload(self, request: Request, key: str | None) -> JobStatus:
+        # The photos are unpacked beside the archive and take about as much room.
+        self.queue.check_room(2 * (request.content_length or 0))
+        with self.uploads.receiving(request, sender_name()):
+            members = _read_members(request)
+            csv_files = _read_csv_files(members, request)
+            if _names_folder(request):
+                job = self._read_job(request, members)
+                return self.queue.submit(job, key, csv_files)
+            named = members.get("input")
+            # Before the archive arrives: a mistake should not cost an upload.
+            job = self._read_job(request, {**members, "input": named or "archive"})
+            with self.uploads.archive(request) as (name, archive):
+                job = dataclasses.replace(job, input=input_name(named or name))
+                return self.queue.submit_archive(job, archive, key, csv_files)
+
+    def _read_job(self, request: Request, members: Any) -> JobRequest:
+        budget = read_budget(request.headers, self.timeout_seconds)
+        return _job_request(members, self.catalog, budget)
+
+
 class ArchiveUploads:
-    """Takes archives in, a few at a time; thread-safe."""
+    """Receives archives, a few at a time; thread-safe."""
 
     def __init__(self, folder: Path, max_bytes: int, at_once: int = 4) -> None:
-        """Keep what comes in on the disk of *folder*; refuse more than *max_bytes*.
+        """Keep what arrives on the disk of *folder*; refuse more than *max_bytes*.
 
         Threads that wait for uploads answer nobody else, hence *at_once*; one sender
         leaves one of these places to the others.
@@ -69,14 +130,14 @@ class ArchiveUploads:
         self._lock = threading.Lock()
 
     @contextmanager
-    def taking(self, request: Request, sender: str = "") -> Iterator[None]:
-        """Let *request*, which is *sender*'s, send as much as an archive may have.
+    def receiving(self, request: Request, sender: str = "") -> Iterator[None]:
+        """Let *request*, which *sender* sent, be as large as an archive may be.
 
         Raises:
-            ModelOverloadedError: as many are coming in already as may, of all or of
+            ModelOverloadedError: too many archives arrive already, in all or from
                 *sender*.
         """
-        self._take_place(sender)
+        self._count_in(sender)
         try:
             request.max_content_length = self._max_bytes
             cast("UploadRequest", request).spool_folder = self._folder
@@ -86,24 +147,8 @@ class ArchiveUploads:
         finally:
             with self._lock:
                 self._senders[sender] -= 1
-                # Keeps no sender's name for ever.
+                # Forget senders whose count is 0.
                 self._senders += Counter()
-
-    def members(self, request: Request) -> dict[str, str]:
-        """What the form or the query says beside the archive; a form is then read.
-
-        Raises:
-            InvalidRequestError: a member is there twice, or a file of no use.
-            HTTPException: the request is too large, or broke off.
-        """
-        form = request.mimetype == MULTIPART
-        if form and request.args:
-            raise InvalidRequestError("send members as form fields, not in the query")
-        if form:
-            _check_files(request)
-        if form and ARCHIVE_FIELD in request.form:
-            check_one_field(request, ARCHIVE_FIELD, _HOW, code=BAD_REQUEST)
-        return once_each(request.form if form else request.args)
 
     @contextmanager
     def archive(self, request: Request) -> Iterator[tuple[str, BinaryIO]]:
@@ -114,128 +159,31 @@ class ArchiveUploads:
             HTTPException: the request is too large, or broke off.
         """
         if request.mimetype == MULTIPART:
-            yield _from_form(request)
+            yield _archive_of_form(request)
             return
         with tempfile.TemporaryFile(dir=self._folder) as spooled:
             shutil.copyfileobj(request.stream, spooled, _CHUNK_BYTES)
             yield "", cast("BinaryIO", spooled)
 
-    def _take_place(self, sender: str) -> None:
+    def _count_in(self, sender: str) -> None:
         with self._lock:
             most = max(1, self._at_once - 1)
             full = self._senders.total() >= self._at_once
             if full or self._senders[sender] >= most:
-                message = "too many archives are coming in at the moment: try again"
+                message = "too many archives are arriving at the moment: try again"
                 raise ModelOverloadedError(message)
             self._senders[sender] += 1
 
 
-def holds_archive(request: Request) -> bool:
-    """Whether the body's type says that there is an archive in *request*."""
-    return request.mimetype in {MULTIPART, *ARCHIVE_TYPES}
-
-
-def names_folder(request: Request) -> bool:
-    """Whether a form names a folder instead of bringing an archive.
-
-    Raises:
-        HTTPException: the form cannot be read.
-    """
-    is_form = request.mimetype == MULTIPART
-    return is_form and ARCHIVE_FIELD not in request.files and "input" in request.form
-
-
 def input_name(name: str) -> str:
-    """What a job's status calls an upload, from the *name* that its sender gave."""
+    """The input that a job of an upload shows, from the *name* that its sender gave."""
     last = name.replace("\\", "/").rpartition("/")[2]
     shown = "".join(letter for letter in last if letter.isprintable())
     return f"upload:{shown[:_MAX_NAME] or 'archive'}"
 
 
-def _from_form(request: Request) -> tuple[str, BinaryIO]:
-    check_one_field(request, ARCHIVE_FIELD, _HOW, code=BAD_REQUEST)
-    files = request.files.getlist(ARCHIVE_FIELD)
-    if len(files) != 1:
-        message = f"{len(files)} files in the field {ARCHIVE_FIELD!r}: {_HOW}"
-        raise InvalidRequestError(message, code=BAD_REQUEST)
-    return files[0].filename or "", cast("BinaryIO", files[0].stream)
-
-
-def _check_files(request: Request) -> None:
-    for name in request.files:
-        if name not in {ARCHIVE_FIELD, *SHEETS}:
-            known = ", ".join(SHEETS)
-            message = (
-                f"unknown file field {quoted(name)}: {_HOW}; CSV files are {known}"
-            )
-            raise InvalidRequestError(message, code=BAD_REQUEST)
-
-
-MULTIPART: Final = "multipart/form-data"
-SHEETS: Final = ("manifest", "sample_submission")
-
-
-def read_sheets(given: Mapping[str, Any], request: Request) -> Sheets:
-    """The CSV files of a job with the members *given*.
-
-    A text is the path of a file below INPUT_ROOT; a form may bring the file itself.
-
-    Raises:
-        InvalidRequestError: one is there twice.
-        HTTPException: the form cannot be read.
-    """
-    manifest, sample = (_read_sheet(name, given, request) for name in SHEETS)
-    return Sheets(manifest, sample, decide_format=given.get("format") is None)
-
-
-def _read_sheet(
-    name: str, given: Mapping[str, Any], request: Request
-) -> str | BinaryIO | None:
-    named: str | None = given.get(name)
-    # Only then: to look for files in another body would take its stream.
-    is_form = request.mimetype == MULTIPART
-    brought = request.files.getlist(name) if is_form else []
-    if len(brought) + (named is not None) > 1:
-        raise InvalidRequestError(f"{name!r} is there twice: send it once")
-    return cast("BinaryIO", brought[0].stream) if brought else named
-
-
-MEMBERS: Final = (
-    *("model", "version", "label", "input"),
-    *("format", "clip", "on_unreadable", "max_unreadable", "positive", "priority"),
-    *SHEETS,
-)
-_TEXTS: Final = frozenset(MEMBERS) - {"clip", "version", "max_unreadable"}
-
-
-def read_json(request: Request) -> Any:
-    """What the JSON body of *request* says.
-
-    Raises:
-        InvalidRequestError: it is no JSON.
-        HTTPException: it is above the request's limit.
-    """
-    if not request.is_json:
-        given = request.mimetype
-        message = (
-            f"{f'Content-Type {quoted(given)}' if given else 'no Content-Type'}: send "
-            "application/json (curl -d: add -H 'Content-Type: application/json'), or an "
-            "archive as multipart/form-data, application/zip, application/x-tar or "
-            "application/gzip"
-        )
-        raise InvalidRequestError(message, code=UNSUPPORTED_MEDIA_TYPE)
-    return parse_body(request.get_data())
-
-
-def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
-    """The job that *body* asks for, pinned to the version that serves the model now.
-
-    Raises:
-        InvalidRequestError: not such an object; the message names the member.
-        NotFoundError, ModelUnavailableError: the model cannot be asked.
-        ModelContractError: the model does not describe itself.
-    """
-    given = _members(body)
+def _job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
+    given = _check_members(body)
     if "input" not in given:
         raise InvalidRequestError(
             "input is missing: name a folder below the input folder"
@@ -263,7 +211,81 @@ def read_job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
     )
 
 
-def _members(body: Any) -> dict[str, Any]:
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get(IDEMPOTENCY_HEADER)
+    if key is not None and not _VISIBLE.fullmatch(key):
+        message = f"{IDEMPOTENCY_HEADER}: use 1 to 200 visible ASCII characters"
+        raise InvalidRequestError(message)
+    return key
+
+
+def _read_json(request: Request) -> Any:
+    if not request.is_json:
+        given = request.mimetype
+        message = (
+            f"{f'Content-Type {quoted(given)}' if given else 'no Content-Type'}: send "
+            "application/json (curl -d: add -H 'Content-Type: application/json'), or an "
+            "archive as multipart/form-data, application/zip, application/x-tar or "
+            "application/gzip"
+        )
+        raise InvalidRequestError(message, code=UNSUPPORTED_MEDIA_TYPE)
+    return parse_body(request.get_data())
+
+
+def _read_members(request: Request) -> dict[str, str]:
+    # Beside an archive: fields of its form, or the query of a request that is the archive.
+    if request.mimetype != MULTIPART:
+        return once_each(request.args)
+    if request.args:
+        raise InvalidRequestError("send members as form fields, not in the query")
+    _check_files(request)
+    if ARCHIVE_FIELD in request.form:
+        check_one_field(request, ARCHIVE_FIELD, _HOW, code=BAD_REQUEST)
+    return once_each(request.form)
+
+
+def _check_files(request: Request) -> None:
+    for name in request.files:
+        if name not in {ARCHIVE_FIELD, *CSV_FILES}:
+            known = ", ".join(CSV_FILES)
+            message = (
+                f"unknown file field {quoted(name)}: {_HOW}; CSV files are {known}"
+            )
+            raise InvalidRequestError(message, code=BAD_REQUEST)
+
+
+def _names_folder(request: Request) -> bool:
+    is_form = request.mimetype == MULTIPART
+    return is_form and ARCHIVE_FIELD not in request.files and "input" in request.form
+
+
+def _archive_of_form(request: Request) -> tuple[str, BinaryIO]:
+    check_one_field(request, ARCHIVE_FIELD, _HOW, code=BAD_REQUEST)
+    files = request.files.getlist(ARCHIVE_FIELD)
+    if len(files) != 1:
+        message = f"{len(files)} files in the field {ARCHIVE_FIELD!r}: {_HOW}"
+        raise InvalidRequestError(message, code=BAD_REQUEST)
+    return files[0].filename or "", cast("BinaryIO", files[0].stream)
+
+
+def _read_csv_files(given: Mapping[str, Any], request: Request) -> Sheets:
+    manifest, sample = (_read_csv_file(name, given, request) for name in CSV_FILES)
+    return Sheets(manifest, sample, decide_format=given.get("format") is None)
+
+
+def _read_csv_file(
+    name: str, given: Mapping[str, Any], request: Request
+) -> str | BinaryIO | None:
+    named: str | None = given.get(name)
+    # Only of a form: to look for files in another body would use up its stream.
+    is_form = request.mimetype == MULTIPART
+    sent = request.files.getlist(name) if is_form else []
+    if len(sent) + (named is not None) > 1:
+        raise InvalidRequestError(f"{name!r} is there twice: send it once")
+    return cast("BinaryIO", sent[0].stream) if sent else named
+
+
+def _check_members(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidRequestError("the body is not a JSON object")
     given = {name: value for name, value in body.items() if value is not None}
@@ -298,7 +320,7 @@ def _max_unreadable(value: Any) -> str | None:
     # 0.05 could be meant for a share: JobRequest says what can be said.
     if isinstance(value, bool | list | dict):
         raise InvalidRequestError(
-            f"max_unreadable={quoted(value)} is no share and no count"
+            f"max_unreadable={quoted(value)} is neither a share nor a count"
         )
     return None if value is None else str(value)
 

@@ -169,12 +169,12 @@ def test_only_a_few_archives_come_in_at_once(tmp_path: Path) -> None:
     request = UploadRequest({})
 
     with (
-        uploads.taking(request),
+        uploads.receiving(request),
         pytest.raises(ModelOverloadedError),
-        uploads.taking(request),
+        uploads.receiving(request),
     ):
         raise AssertionError
-    with uploads.taking(request):
+    with uploads.receiving(request):
         assert request.max_content_length == 1000
 
 
@@ -184,13 +184,13 @@ def test_one_sender_of_archives_leaves_a_place_to_others(tmp_path: Path) -> None
 
     with ExitStack() as held:
         for _ in range(2):
-            held.enter_context(uploads.taking(request, "ann"))
+            held.enter_context(uploads.receiving(request, "ann"))
         with pytest.raises(ModelOverloadedError):
-            held.enter_context(uploads.taking(request, "ann"))
-        held.enter_context(uploads.taking(request, "bob"))
+            held.enter_context(uploads.receiving(request, "ann"))
+        held.enter_context(uploads.receiving(request, "bob"))
         with pytest.raises(ModelOverloadedError):
-            held.enter_context(uploads.taking(request, "cat"))
-    with uploads.taking(request, "ann"):
+            held.enter_context(uploads.receiving(request, "cat"))
+    with uploads.receiving(request, "ann"):
         assert request.max_content_length == 1000
 
 

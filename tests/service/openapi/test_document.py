@@ -26,8 +26,7 @@ from service.auth.guard import NEEDS, OPEN, listed_need
 from service.http.budget import TIMEOUT_HEADER
 from service.http.headers import REQUEST_ID_HEADER
 from service.http.problems import RETRY_AFTER_SECONDS, STATUSES, status_of
-from service.jobs.submit import ARCHIVE_FIELD, MEMBERS
-from service.jobs.views import IDEMPOTENCY_HEADER
+from service.jobs.submit import ARCHIVE_FIELD, IDEMPOTENCY_HEADER, MEMBERS
 from service.openapi.document import read_document
 from service.predict.open_inference import LENGTH_HEADER, OUTPUTS
 from service.predict.tensorflow_serving import SIGNATURES
