@@ -18,10 +18,21 @@ from service.http.multipart import UploadRequest
 from service.jobs.submit import ArchiveUploads, input_name
 from service.settings import ServiceSettings
 from tests.pictures import grey, write_folder
+from tests.service.jobs.conftest import SharedApi
 from tests.service.served_model import ServedModel
 from tests.worker.packing import tarred, zeroed, zipped
 from tests.worker.world import items_of
 from worker.runs import find_run
+
+LIST = b"image,id\n2.png,b\n1.png,a\n"
+
+
+@pytest.fixture
+def settings(settings: ServiceSettings) -> ServiceSettings:
+    write_folder(settings.input_root / "test", 3)
+    (settings.input_root / "list.csv").write_bytes(LIST)
+    return settings
+
 
 PHOTOS = {f"test/{number}.png": grey(number) for number in (1, 2, 10)}
 ARCHIVE = zipped(PHOTOS)
@@ -139,23 +150,23 @@ REFUSED_ARCHIVES: dict[str, tuple[Any, int, str]] = {
 
 @pytest.mark.parametrize("case", REFUSED_ARCHIVES)
 def test_archive_is_refused_and_leaves_nothing(
-    jobs_client: FlaskClient, settings: ServiceSettings, case: str
+    shared_api: SharedApi, case: str
 ) -> None:
     send, status, code = REFUSED_ARCHIVES[case]
 
-    response = send(jobs_client)
+    response = send(shared_api.client)
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (status, code)
-    assert str(settings.runs_dir) not in problem["detail"]
-    assert not settings.runs_dir.exists() or list(settings.runs_dir.iterdir()) == []
+    assert str(shared_api.settings.runs_dir) not in problem["detail"]
+    shared_api.check_empty()
 
 
-def test_two_archives_are_one_too_many(jobs_client: FlaskClient) -> None:
+def test_two_archives_are_one_too_many(shared_api: SharedApi) -> None:
     files = [FileStorage(io.BytesIO(ARCHIVE), name) for name in ("a.zip", "b.zip")]
     boundary, body = encode_multipart({"archive": files})
 
-    response = jobs_client.post(
+    response = shared_api.client.post(
         "/v1/jobs",
         data=body,
         content_type=f"multipart/form-data; boundary={boundary}",
@@ -215,23 +226,25 @@ def submit(client: FlaskClient, **members: Any) -> TestResponse:
 
 
 @pytest.fixture
-def versions(settings: ServiceSettings, served: ServedModel) -> ServedModel:
-    (settings.input_root / "test").mkdir(exist_ok=True)
-    (settings.input_root / "test" / "1.png").write_bytes(grey(1))
+def versions(served: ServedModel) -> ServedModel:
     served.versions = (1, 2, 3)
     served.version_labels = {"canary": 2}
     return served
 
 
-@pytest.mark.parametrize(
-    ("members", "version"),
-    [({}, 3), ({"version": 1}, 1), ({"version": "2"}, 2), ({"label": "canary"}, 2)],
-)
 def test_job_is_pinned_to_the_version_it_names(
-    jobs_client: FlaskClient, versions: ServedModel, members: Any, version: int
+    jobs_client: FlaskClient, versions: ServedModel
 ) -> None:
-    assert submit(jobs_client, **members).get_json()["version"] == version
-    assert send_form(jobs_client, **members).get_json()["version"] == version
+    named: list[tuple[dict[str, Any], int]] = [
+        ({}, 3),
+        ({"version": 1}, 1),
+        ({"version": "2"}, 2),
+        ({"label": "canary"}, 2),
+    ]
+
+    for members, version in named:
+        assert submit(jobs_client, **members).get_json()["version"] == version
+        assert send_form(jobs_client, **members).get_json()["version"] == version
 
 
 @pytest.mark.parametrize(
@@ -246,9 +259,9 @@ def test_job_is_pinned_to_the_version_it_names(
     ],
 )
 def test_impossible_version_is_refused(
-    jobs_client: FlaskClient, versions: ServedModel, members: Any, status: int
+    shared_api: SharedApi, members: Any, status: int
 ) -> None:
-    assert submit(jobs_client, **members).status_code == status
+    assert submit(shared_api.client, **members).status_code == status
 
 
 def test_moved_label_finds_its_job_again(
@@ -265,13 +278,6 @@ def test_moved_label_finds_its_job_again(
 
 
 SAMPLE = b"id,label\n3,0\n1,0\n2,0\n"
-LIST = b"image,id\n2.png,b\n1.png,a\n"
-
-
-@pytest.fixture(autouse=True)
-def photos(settings: ServiceSettings) -> None:
-    write_folder(settings.input_root / "test", 3)
-    (settings.input_root / "list.csv").write_bytes(LIST)
 
 
 def send(client: FlaskClient, *, key: str = "", **fields: Any) -> TestResponse:
@@ -383,15 +389,13 @@ REFUSED_CSV_FILES: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED_CSV_FILES)
-def test_file_is_refused_and_leaves_nothing(
-    jobs_client: FlaskClient, settings: ServiceSettings, case: str
-) -> None:
+def test_file_is_refused_and_leaves_nothing(shared_api: SharedApi, case: str) -> None:
     fields, status, code = REFUSED_CSV_FILES[case]
 
-    response = send(jobs_client, **fields)
+    response = send(shared_api.client, **fields)
 
     assert (response.status_code, response.get_json()["code"]) == (status, code)
-    assert not settings.runs_dir.exists() or list(settings.runs_dir.iterdir()) == []
+    shared_api.check_empty()
 
 
 def test_id_with_a_slash_has_a_photo(

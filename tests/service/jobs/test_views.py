@@ -19,14 +19,16 @@ from tests.conftest import RedisServer
 from tests.finished_runs import finish_run
 from tests.pictures import write_folder
 from tests.service.auth.protected import bearer, new_key, protected_app
+from tests.service.jobs.conftest import SharedApi
 from tests.service.served_model import ServedModel
 from worker.queue import JobLimits, JobQueue
 from worker.runs import find_run
 
 
-@pytest.fixture(autouse=True)
-def photos(settings: ServiceSettings) -> None:
+@pytest.fixture
+def settings(settings: ServiceSettings) -> ServiceSettings:
     write_folder(settings.input_root / "test", 3)
+    return settings
 
 
 def submit(client: FlaskClient, key: str | None = None, **members: Any) -> TestResponse:
@@ -228,14 +230,14 @@ def test_job_says_how_many_photos_may_be_unreadable(
 
 
 @pytest.mark.parametrize("case", MEMBERS)
-def test_job_is_refused(jobs_client: FlaskClient, case: str) -> None:
+def test_job_is_refused(shared_api: SharedApi, case: str) -> None:
     members, status, code = MEMBERS[case]
 
-    response = submit(jobs_client, **members)
+    response = submit(shared_api.client, **members)
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (status, code)
-    assert jobs_client.get("/v1/jobs").get_json()["jobs"] == []
+    shared_api.check_empty()
 
 
 BODIES = {
@@ -248,19 +250,17 @@ BODIES = {
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_body_is_refused(jobs_client: FlaskClient, case: str) -> None:
+def test_body_is_refused(shared_api: SharedApi, case: str) -> None:
     body, kind, status, code = BODIES[case]
 
-    response = jobs_client.post("/v1/jobs", data=body, content_type=kind)
+    response = shared_api.client.post("/v1/jobs", data=body, content_type=kind)
 
     assert (response.status_code, response.get_json()["code"]) == (status, code)
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 201, "é"])
-def test_impossible_idempotency_key_is_refused(
-    jobs_client: FlaskClient, key: str
-) -> None:
-    assert submit(jobs_client, key).get_json()["code"] == "invalid_parameter"
+def test_impossible_idempotency_key_is_refused(shared_api: SharedApi, key: str) -> None:
+    assert submit(shared_api.client, key).get_json()["code"] == "invalid_parameter"
 
 
 @pytest.mark.parametrize(
@@ -275,9 +275,9 @@ def test_impossible_idempotency_key_is_refused(
     ],
 )
 def test_unknown_job_is_not_found(
-    jobs_client: FlaskClient, method: str, path: str
+    shared_api: SharedApi, method: str, path: str
 ) -> None:
-    response = jobs_client.open(path, method=method)
+    response = shared_api.client.open(path, method=method)
 
     assert response.status_code == 404
     assert response.get_json()["code"] == "job_not_found"
@@ -385,8 +385,8 @@ def test_jobs_are_chosen_by_the_beginning_of_their_id(jobs_client: FlaskClient) 
     "query",
     ["limit=0", "limit=501", "limit=x", "limit=1&limit=2", "after=x", "state=y", "a=b"],
 )
-def test_impossible_page_is_refused(jobs_client: FlaskClient, query: str) -> None:
-    response = jobs_client.get(f"/v1/jobs?{query}")
+def test_impossible_page_is_refused(shared_api: SharedApi, query: str) -> None:
+    response = shared_api.client.get(f"/v1/jobs?{query}")
 
     assert response.status_code == 422
     assert response.get_json()["code"] == "invalid_parameter"
@@ -459,7 +459,6 @@ def site(
     redis_server: RedisServer,
     tmp_path: Path,
 ) -> Site:
-    write_folder(settings.input_root / "test", 3)
     settings = replace(settings, redis_url=redis_server.url)
     keys = tmp_path / "keys"
     secrets = {
@@ -483,32 +482,28 @@ READS = ["", "/submission.csv", "/report", "/scores", "/images/1"]
 CHANGES = [("POST", "/cancel"), ("POST", "/retry"), ("DELETE", "")]
 
 
-@pytest.mark.parametrize("path", READS)
-def test_job_of_another_key_is_like_one_that_never_was(site: Site, path: str) -> None:
+def test_job_of_another_key_is_like_one_that_never_was(site: Site) -> None:
     job = site.finish(site.job_of("ann"))
+    none = "0" * len(job)
 
-    foreign = site.ask("bob", f"/v1/jobs/{job}{path}")
-    absent = site.ask("bob", f"/v1/jobs/{'0' * len(job)}{path}")
+    for path in READS:
+        foreign = site.ask("bob", f"/v1/jobs/{job}{path}").get_json()
+        absent = site.ask("bob", f"/v1/jobs/{none}{path}").get_json()
 
-    assert (foreign.status_code, foreign.get_json()["code"]) == (404, "job_not_found")
-    assert (
-        foreign.get_json()["detail"].replace(job, "0" * len(job))
-        == (absent.get_json()["detail"])
-    )
-    for name in ("ann", "ops"):
-        with site.ask(name, f"/v1/jobs/{job}{path}") as own:
-            assert own.status_code != 403
-            assert b"job_not_found" not in own.data
+        assert (foreign["status"], foreign["code"]) == (404, "job_not_found"), path
+        assert foreign["detail"].replace(job, none) == absent["detail"]
+        for name in ("ann", "ops"):
+            with site.ask(name, f"/v1/jobs/{job}{path}") as own:
+                assert own.status_code != 403
+                assert b"job_not_found" not in own.data
 
 
-@pytest.mark.parametrize(("method", "path"), CHANGES)
-def test_job_of_another_key_cannot_be_changed(
-    site: Site, method: str, path: str
-) -> None:
+def test_job_of_another_key_cannot_be_changed(site: Site) -> None:
     job = site.job_of("ann")
 
-    assert site.ask("bob", f"/v1/jobs/{job}{path}", method).status_code == 404
-    assert site.ask("ann", f"/v1/jobs/{job}").get_json()["state"] == "queued"
+    for method, path in CHANGES:
+        assert site.ask("bob", f"/v1/jobs/{job}{path}", method).status_code == 404
+        assert site.ask("ann", f"/v1/jobs/{job}").get_json()["state"] == "queued"
 
 
 def test_admin_may_end_anybodys_job(site: Site) -> None:
