@@ -28,20 +28,37 @@ from tests.worker.packing import tarred, zipped
 PHOTOS = {f"{number}.jpg": noise(number) for number in range(1, 41)}
 
 
-@pytest.fixture
-def env(
-    served: ServedModel, redis_server: RedisServer, tmp_path: Path
-) -> dict[str, str]:
+def settings_of(served: ServedModel, redis: RedisServer, home: Path) -> dict[str, str]:
     return {
         **os.environ,
         "PORT": str(free_port()),
         "WEB_WORKERS": "1",
         "MODEL_SERVER": served.target,
         "MODEL_NAMES": "pets",
-        "KENNEL_HOME": str(tmp_path),
-        "REDIS_URL": redis_server.url,
+        "KENNEL_HOME": str(home),
+        "REDIS_URL": redis.url,
         "RECONCILE_SECONDS": "0.2",
     }
+
+
+@pytest.fixture
+def env(
+    served: ServedModel, redis_server: RedisServer, tmp_path: Path
+) -> dict[str, str]:
+    return settings_of(served, redis_server, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The settings of an API and a worker that run while the module's tests do."""
+    home = tmp_path_factory.mktemp("site")
+    redis = RedisServer(home)
+    redis.start()
+    with ServedModel() as served:
+        env = settings_of(served, redis, home)
+        with api(env), running("worker.main", env=env, log=home / "worker.log"):
+            yield env
+    redis.kill()
 
 
 @contextmanager
@@ -86,35 +103,34 @@ def runs(env: Mapping[str, str]) -> list[str]:
     return [each.name for each in folder.iterdir() if each.name != ".reconciler.lock"]
 
 
-def test_upload_gives_the_csv_of_the_same_folder(env: dict[str, str]) -> None:
-    home = Path(env["KENNEL_HOME"])
-    (home / "data" / "test").mkdir(parents=True)
+def test_upload_gives_the_csv_of_the_same_folder(site: dict[str, str]) -> None:
+    photos = Path(site["KENNEL_HOME"], "data", "test")
+    photos.mkdir(parents=True)
     for name, content in PHOTOS.items():
-        (home / "data" / "test" / name).write_bytes(content)
-    log = home / "worker.log"
+        (photos / name).write_bytes(content)
+    before = len(runs(site))
 
-    with api(env), running("worker.main", env=env, log=log):
-        by_name = ask(env, "POST", "/v1/jobs", b'{"input": "test"}', "application/json")
-        expected = finished_csv(env, json.loads(by_name[1])["id"])
-        inside = {f"some/test/{name}": content for name, content in PHOTOS.items()}
-        for archive in (zipped(inside), tarred(PHOTOS, "w:gz")):
-            status, accepted = post_archive(env, archive)
-            assert status == 202
-            assert finished_csv(env, accepted["id"]) == expected
-        with Client(f"http://127.0.0.1:{env['PORT']}") as client:
-            job = client.wait(client.submit(home / "data" / "test").id)
-            assert client.submission(job.id) == expected
-        status, scores = ask(env, "GET", f"/v1/jobs/{job.id}/scores")
-        thumbnail = json.loads(scores)["uncertain"][0]["thumbnail"]
-        assert ask(env, "GET", thumbnail)[0] == 200
+    by_name = ask(site, "POST", "/v1/jobs", b'{"input": "test"}', "application/json")
+    expected = finished_csv(site, json.loads(by_name[1])["id"])
+    inside = {f"some/test/{name}": content for name, content in PHOTOS.items()}
+    for archive in (zipped(inside), tarred(PHOTOS, "w:gz")):
+        status, accepted = post_archive(site, archive)
+        assert status == 202
+        assert finished_csv(site, accepted["id"]) == expected
+    with Client(f"http://127.0.0.1:{site['PORT']}") as client:
+        job = client.wait(client.submit(photos).id)
+        assert client.submission(job.id) == expected
+    status, scores = ask(site, "GET", f"/v1/jobs/{job.id}/scores")
+    thumbnail = json.loads(scores)["uncertain"][0]["thumbnail"]
 
-    assert len(runs(env)) == 4
+    assert ask(site, "GET", thumbnail)[0] == 200
+    assert len(runs(site)) == before + 4
     assert expected.count(b"\n") == 41
 
 
-def test_csv_is_the_samples_to_the_letter(env: dict[str, str]) -> None:
-    home = Path(env["KENNEL_HOME"])
-    inner = home / "data" / "test" / "more"
+def test_csv_is_the_samples_to_the_letter(site: dict[str, str]) -> None:
+    home = Path(site["KENNEL_HOME"])
+    inner = home / "data" / "sampled" / "more"
     inner.mkdir(parents=True)
     for number in range(1, 41):
         (inner.parent if number % 2 else inner).joinpath(f"{number}.png").write_bytes(
@@ -127,13 +143,9 @@ def test_csv_is_the_samples_to_the_letter(env: dict[str, str]) -> None:
     sample = home / "sample.csv"
     sample.write_bytes("\r\n".join(["\ufeffImage Id,P (dog)", *rows]).encode())
 
-    with (
-        api(env),
-        running("worker.main", env=env, log=home / "worker.log"),
-        Client(f"http://127.0.0.1:{env['PORT']}") as client,
-    ):
+    with Client(f"http://127.0.0.1:{site['PORT']}") as client:
         accepted = client.submit(
-            "test",
+            "sampled",
             manifest=home / "list.csv",
             sample_submission=sample,
             clip="off",
@@ -180,20 +192,20 @@ def send_in_vain(env: Mapping[str, str], archive: bytes) -> None:
         post_archive(env, archive)
 
 
-def test_upload_that_breaks_off_leaves_nothing(env: dict[str, str]) -> None:
+def test_upload_that_breaks_off_leaves_nothing(site: dict[str, str]) -> None:
+    before = len(runs(site))
     archive = zipped(PHOTOS)
     head = (
         "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/zip\r\n"
         f"Content-Length: {len(archive)}\r\n\r\n"
     )
 
-    with api(env):
-        with socket.create_connection(("127.0.0.1", int(env["PORT"]))) as connection:
-            connection.sendall(head.encode() + archive[:-1])
-        # The API is as before, and has forgotten it.
-        assert post_archive(env, archive)[0] == 202
+    with socket.create_connection(("127.0.0.1", int(site["PORT"]))) as connection:
+        connection.sendall(head.encode() + archive[:-1])
+    # The API is as before, and has forgotten it.
+    assert post_archive(site, archive)[0] == 202
 
-    assert len(runs(env)) == 1
+    assert len(runs(site)) == before + 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
