@@ -41,7 +41,7 @@ from service.rollout.counters import (
 )
 from service.rollout.pinned import Rollouts
 
-KEY_HEADER: Final = "X-Rollout-Key"
+ROLLOUT_KEY_HEADER: Final = "X-Rollout-Key"
 
 CANARY_SHARE: Final = 0.5
 """Of the time that is left: the stable version must have some of its own."""
@@ -82,7 +82,9 @@ class Gateway:
         if rollout is None:
             return self.predictor.predict(images, model, accept, budget)
         call = _RolloutRequest(self.predictor, rollout, images, accept, budget)
-        assigned = assign(rollout, request.headers.get(KEY_HEADER) or request_id())
+        assigned = assign(
+            rollout, request.headers.get(ROLLOUT_KEY_HEADER) or request_id()
+        )
         if assigned.canary >= rollout.share:
             return self._predict_stable(call)
         try:

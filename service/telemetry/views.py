@@ -33,7 +33,7 @@ class TelemetryViews:
 
     def blueprint(self) -> Blueprint:
         """The two routes."""
-        routes = Blueprint("observation", __name__)
+        routes = Blueprint("telemetry", __name__)
         routes.add_url_rule("/metrics", view_func=self.metrics)
         routes.add_url_rule("/v1/info", view_func=self.info)
         return routes

@@ -28,7 +28,7 @@ from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.pictures import write_folder
 from tests.service.openapi.described import Operation, check_answer, operations
-from tests.service.rollout.decided import decide
+from tests.service.rollout.rollouts_file import write_rollout
 from tests.service.served_model import ServedModel
 from worker.queue import JobQueue
 
@@ -59,7 +59,7 @@ def app(
 ) -> Flask:
     """The API with all its neighbours, a labelled version, a rollout and a folder."""
     write_folder(settings.input_root / "test", 2)
-    decide(tmp_path / "models", state=STARTING)
+    write_rollout(tmp_path / "models", state=STARTING)
     settings = replace(settings, models_dir=tmp_path / "models")
     served.version_labels = {"stable": 1}
     queue = JobQueue(redis_server.url, settings.runs_dir, settings.input_root)

@@ -30,7 +30,7 @@ from service.jobs.submit import ARCHIVE_FIELD, IDEMPOTENCY_HEADER, MEMBERS
 from service.openapi.document import read_document
 from service.predict.open_inference import LENGTH_HEADER, OUTPUTS
 from service.predict.tensorflow_serving import SIGNATURES
-from service.rollout.gateway import KEY_HEADER
+from service.rollout.gateway import ROLLOUT_KEY_HEADER
 from tests.service.api_process import serving
 from tests.service.openapi.described import (
     Operation,
@@ -174,7 +174,7 @@ def test_headers_of_requests_are_those_that_are_read(
     found = {name for each in described for name in each.parameters("header")}
 
     assert found == {
-        *(REQUEST_ID_HEADER, "traceparent", TIMEOUT_HEADER, KEY_HEADER),
+        *(REQUEST_ID_HEADER, "traceparent", TIMEOUT_HEADER, ROLLOUT_KEY_HEADER),
         *(LENGTH_HEADER, IDEMPOTENCY_HEADER, "If-None-Match"),
     }
 

@@ -13,7 +13,7 @@ from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.processes import wait_until
 from tests.service.pages.test_looks import SCHEMES, Scheme, overflow, violations
-from tests.service.rollout.decided import ROLLOUT, decide
+from tests.service.rollout.rollouts_file import ROLLOUT, write_rollout
 from worker.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ COUNTS = {
 
 @pytest.fixture
 def settings(settings: ServiceSettings, tmp_path: Path) -> ServiceSettings:
-    decide(tmp_path / "models", percent=5)
+    write_rollout(tmp_path / "models", percent=5)
     return replace(settings, models_dir=tmp_path / "models")
 
 
@@ -88,7 +88,7 @@ def test_figures_are_live(page: Page, queue: JobQueue) -> None:
 def test_end_is_shown(page: Page, settings: ServiceSettings) -> None:
     shown(page)
 
-    decide(settings.models_dir, percent=100, state="promoted")
+    write_rollout(settings.models_dir, percent=100, state="promoted")
 
     page.wait_for_selector("text=Version 2 was promoted")
 

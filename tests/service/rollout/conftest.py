@@ -12,7 +12,7 @@ from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
-from tests.service.rollout.decided import decide
+from tests.service.rollout.rollouts_file import write_rollout
 from tests.service.served_model import ServedModel
 from worker.queue import JobQueue
 
@@ -31,7 +31,7 @@ def start_api(settings: ServiceSettings, model_client: ModelServerClient) -> Sta
     """An API while Redis is away."""
 
     def start(**changes: Any) -> FlaskClient:
-        decide(settings.models_dir, **changes)
+        write_rollout(settings.models_dir, **changes)
         return _client(settings, model_client, settings.redis_url)
 
     return start
@@ -46,7 +46,7 @@ def start_counting_api(
     """An API whose counts can be read from Redis."""
 
     def start(**changes: Any) -> FlaskClient:
-        decide(settings.models_dir, **changes)
+        write_rollout(settings.models_dir, **changes)
         return _client(settings, model_client, redis_server.url)
 
     return start

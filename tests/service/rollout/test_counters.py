@@ -13,7 +13,7 @@ from service.rollout.counters import Counters, counts_key
 from service.rollout.gateway import SHADOW_BYTES, Shadow, ShadowTask
 from tests.conftest import RedisServer
 from tests.fake_model_server import CARD
-from tests.service.rollout.decided import ROLLOUT
+from tests.service.rollout.rollouts_file import ROLLOUT
 from worker.queue import SharedCounts
 
 KEY = counts_key(ROLLOUT)

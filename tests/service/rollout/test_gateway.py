@@ -16,7 +16,7 @@ from service.settings import ServiceSettings
 from tests.pictures import grey, write_folder
 from tests.service.conftest import post_image, post_images
 from tests.service.rollout.conftest import StartApi
-from tests.service.rollout.decided import ROLLOUT, decide
+from tests.service.rollout.rollouts_file import ROLLOUT, write_rollout
 from tests.service.served_model import ServedModel
 
 
@@ -172,7 +172,7 @@ def _base64(image: bytes) -> str:
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000], ids=["cut off", "too deep"])
 def test_broken_file_leaves_the_last_good_rollouts(tmp_path: Path, text: str) -> None:
-    decide(tmp_path)
+    write_rollout(tmp_path)
     rollouts = Rollouts(tmp_path, look_seconds=0)
 
     (tmp_path / ROLLOUTS_FILE).write_text(text)

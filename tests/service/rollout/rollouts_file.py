@@ -21,7 +21,7 @@ ROLLOUT: Final = Rollout(
 )
 
 
-def decide(models_dir: Path, **changes: Any) -> Rollout:
+def write_rollout(models_dir: Path, **changes: Any) -> Rollout:
     """`ROLLOUT` with these *changes*, written."""
     rollout = replace(ROLLOUT, **changes)
     models_dir.mkdir(exist_ok=True)
