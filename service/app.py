@@ -21,7 +21,7 @@ from models.logs import LogSettings, set_up_logging
 from models.wire.client import ModelServerClient
 from service.auth.guard import protect
 from service.auth.origins import Cors
-from service.http.concurrency_limit import ConcurrencyLimit, register_concurrency_limit
+from service.http.concurrency_limit import register_concurrency_limit
 from service.http.content_encoding import register_content_encoding
 from service.http.headers import register_headers
 from service.http.multipart import UploadRequest
@@ -46,7 +46,8 @@ from service.rollout.comparison import RolloutViews
 from service.rollout.counters import Counters
 from service.rollout.gateway import Gateway, Shadow
 from service.rollout.pinned import PinnedModelServer, Rollouts
-from service.server.load_shedding import register_turn_away
+from service.server.gunicorn_worker import register_request_body
+from service.server.load_shedding import register_load_shedding
 from service.settings import ServiceSettings
 from service.telemetry.collectors import Exposition
 from service.telemetry.health import HealthViews
@@ -129,7 +130,7 @@ def create_app(
     notice = TrafficNotice(queue.note_online_traffic, admission.is_busy)
     reception = Reception(admission, settings.request_timeout_seconds, notice.note)
     app = bare_app(settings)
-    limit = _register_hooks(app, settings, telemetry, admission)
+    _register_hooks(app, settings, telemetry, admission)
     sandbox = DecodeSandbox()
     heavy = DecodeSandbox(DecodeLimits(niceness=NICENESS))
     decoder = Decoder(settings.web_workers, sandbox, heavy)
@@ -152,8 +153,6 @@ def create_app(
     for each in views:
         app.register_blueprint(each.blueprint())
     app.register_blueprint(document_routes())
-    cors = Cors.of(settings.auth.cors_origins)
-    register_turn_away(app, limit, metrics.traffic, cors)
     return app
 
 
@@ -162,21 +161,23 @@ def _register_hooks(
     settings: ServiceSettings,
     telemetry: Telemetry,
     admission: Admission,
-) -> ConcurrencyLimit:
+) -> None:
     # The first: what the others refuse is counted and logged as well.
     telemetry.register(app)
-    limit = register_concurrency_limit(
+    cors = Cors.of(settings.auth.cors_origins)
+    register_load_shedding(app, telemetry.metrics.traffic, cors)
+    register_concurrency_limit(
         app,
         settings.web_threads,
         admission.queue_seconds,
         BODIES_IN_MEMORY * settings.max_request_bytes,
     )
     register_content_encoding(app)
+    register_request_body(app)
     register_headers(app)
     register_problems(app)
     register_problem_pages(app)
     protect(app, settings.auth, settings.host, settings.redis_url)
-    return limit
 
 
 def _gateway(

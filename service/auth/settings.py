@@ -28,8 +28,8 @@ class AuthSettings:
         trusted_proxies: how many proxies in front of us set X-Forwarded-For and -Proto.
         allowed_hosts: under which it may be called, beside loopback and its own HOST.
         cors_origins: whose web pages may use it, beside its own.
-        body_timeout_seconds: how long a request's body may take to begin to flow; see
-            `service.server.gunicorn_worker.Patience`.
+        body_timeout_seconds: how long a client may send nothing of its request, or take
+            nothing of its answer.
     """
 
     api_keys_file: Path | None = None

@@ -37,7 +37,7 @@ REFUSED: Final = "kennel.refused"
 
 def register_concurrency_limit(
     app: Flask, threads: int, queue_seconds: Callable[[], float], max_body_bytes: int
-) -> ConcurrencyLimit:
+) -> None:
     """Let *app* work on fewer requests at a time than it has *threads*.
 
     A tenth of the threads stays free. Requests that send something (images, say) leave
@@ -52,7 +52,6 @@ def register_concurrency_limit(
 
     app.wsgi_app = limit  # type: ignore[method-assign]
     app.before_request(refuse_if_overloaded)
-    return limit
 
 
 class ConcurrencyLimit:
@@ -71,20 +70,9 @@ class ConcurrencyLimit:
         """
         self._application = application
         self._queue_seconds = queue_seconds
-        self._sending_count = max(1, threads * 8 // 10)
         self._all = FifoSemaphore(max(1, threads * 9 // 10))
-        self._sending = FifoSemaphore(self._sending_count)
+        self._sending = FifoSemaphore(max(1, threads * 8 // 10))
         self._bodies = _BytesInMemory(max_body_bytes)
-
-    def is_crowded(self, under_way: int) -> bool:
-        """Whether a request that sends something would be refused.
-
-        *under_way*: requests that threads have, or will have before it. Those that only
-        just came hold no slot yet; without them a burst would be let in whole.
-        """
-        if under_way >= self._sending_count:
-            return True
-        return not self._sending.free or not self._all.free
 
     def refusal(self) -> OverloadedError:
         """Why a request is refused, and when its client should try again."""
@@ -136,11 +124,6 @@ class FifoSemaphore:
         self._free = slots
         self._lock = threading.Lock()
         self._queue: deque[threading.Lock] = deque()
-
-    @property
-    def free(self) -> int:
-        """How many slots are free."""
-        return self._free
 
     @property
     def waiting(self) -> int:

@@ -40,7 +40,7 @@ class MalformedRequestError(KennelError):
 
 
 class SlowClientError(KennelError):
-    """The request arrives too slowly: others need its connection."""
+    """The client fell silent in the middle of its request."""
 
     code = "request_timeout"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
@@ -56,7 +56,7 @@ def request_id() -> str:
     """The id of the request in work: the client's own, or a new one."""
     if "request_id" not in g:
         given = request.headers.get(REQUEST_ID_HEADER, "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        g.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     return str(g.request_id)
 
 

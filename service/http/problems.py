@@ -27,7 +27,7 @@ from models.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from service.http.headers import request_id
+from service.http.headers import REQUEST_ID_HEADER, request_id
 from service.http.record import current_record
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,30 @@ def register_problems(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(OSError, _storage)
     app.register_error_handler(Exception, _unknown)
+
+
+def problem_json(status: int, code: str, detail: str, request_id: str) -> bytes:
+    """The body of a problem that is made without Flask."""
+    problem = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+    }
+    return json.dumps(problem).encode()
+
+
+def problem_headers(body: bytes, request_id: str) -> list[tuple[str, str]]:
+    """The headers of a problem that is made without Flask."""
+    return [
+        ("Content-Type", "application/problem+json"),
+        ("Content-Length", str(len(body))),
+        (REQUEST_ID_HEADER, request_id),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Cache-Control", "no-store"),
+    ]
 
 
 def _explained(error: KennelError) -> Response:

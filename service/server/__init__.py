@@ -1,1 +1,1 @@
-"""gunicorn: its configuration, its worker, and refusals under an overload."""
+"""gunicorn: its configuration, its worker, and load shedding in front of Flask."""

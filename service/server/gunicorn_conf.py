@@ -6,14 +6,17 @@ gunicorn reads the names below when it starts; README lists the variables.
 from __future__ import annotations
 
 import os
+import socket
+import struct
+import sys
 from pathlib import Path
 from typing import Any
 
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from models.logs import LogSettings, logging_config
-from service.http.shutdown import ShutdownFlag, delay_shutdown
-from service.server.gunicorn_worker import BoundedWorker, Patience
+from service.http.shutdown import ShutdownFlag, delay_shutdown, register_shutdown
+from service.server.gunicorn_worker import ProblemWorker, refuse_unread_coding
 from service.settings import ServiceSettings
 from service.telemetry.multiprocess import (
     forget_process,
@@ -37,6 +40,11 @@ class TroubleLog(Logger):  # type: ignore[misc]
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
         """Gather nothing about a request."""
 
+    def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """Log the exception in work, unless a client fell silent: that is no trouble."""
+        if not isinstance(sys.exc_info()[1], BlockingIOError):
+            super().exception(msg, *args, **kwargs)
+
 
 _settings = ServiceSettings.from_env(os.environ)
 _shared_memory = Path("/dev/shm")
@@ -44,9 +52,7 @@ _shared_memory = Path("/dev/shm")
 bind = _settings.bind
 _drain = ShutdownFlag()
 
-worker_class = BoundedWorker.made_with(
-    Patience.of(_settings.auth.body_timeout_seconds), _drain
-)
+worker_class = ProblemWorker
 workers = _settings.web_workers
 threads = _settings.web_threads
 # gRPC does not survive a fork: each worker builds the application for itself.
@@ -80,6 +86,27 @@ _metrics_folder = metrics_folder(os.environ)
 def when_ready(server: Any) -> None:
     """Drain before the stop; gunicorn has set its own handlers of signals by now."""
     delay_shutdown(server, _drain, _settings.drain_seconds)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let the application know of the shutdown; give up clients that fall silent.
+
+    gunicorn has no such timeout for threads. Connections inherit this one from their
+    listener: half a request and an answer that nobody takes hold a thread so long.
+    """
+    register_shutdown(worker.wsgi, _drain)
+    seconds = _settings.auth.body_timeout_seconds
+    timeout = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+    for listener in worker.sockets:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+
+
+def pre_request(worker: Any, req: Any) -> None:
+    """Refuse bodies that nobody decodes; close connections once the shutdown has begun."""
+    refuse_unread_coding(req)
+    if _drain.begun:
+        req.force_close()
 
 
 def child_exit(server: Any, worker: Any) -> None:

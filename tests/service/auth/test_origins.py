@@ -17,12 +17,11 @@ from service.auth.origins import (
     READ_HEADERS,
     SENT_HEADERS,
     AllowedHosts,
-    Cors,
     read_cors_origins,
 )
 from service.auth.settings import AuthSettings
+from service.http.concurrency_limit import REFUSED
 from service.http.errors import OverloadedError
-from service.server.load_shedding import WaitingRequest, render_overload
 from service.settings import ServiceSettings
 from tests.pictures import grey
 from tests.service.auth.protected import bearer, new_key, protected_app
@@ -383,6 +382,7 @@ def test_session_of_a_browser_never_counts_for_a_listed_page(
     assert "Access-Control-Allow-Credentials" not in response.headers
 
 
+FULL = {REFUSED: OverloadedError("full", 2)}
 ERRORS: dict[str, tuple[Callable[[FlaskClient], Any], int]] = {
     "nothing there": (lambda c: c.get("/nothing", headers=PAGE), 404),
     "method": (lambda c: c.put("/v1/predict", headers=PAGE), 405),
@@ -396,6 +396,10 @@ ERRORS: dict[str, tuple[Callable[[FlaskClient], Any], int]] = {
         421,
     ),
     "no image": (lambda c: post_image(c, b"x", headers=PAGE), 422),
+    "overload": (
+        lambda c: c.post("/v1/predict", headers=PAGE, environ_overrides=FULL),
+        503,
+    ),
     "queue away": (
         lambda c: c.post("/v1/jobs", json={"input": "."}, headers=PAGE),
         503,
@@ -411,18 +415,6 @@ def test_page_reads_errors_too(build: Build, case: str) -> None:
 
     assert response.status_code == status, response.text
     assert response.headers[ALLOWED] == APP
-
-
-def test_page_reads_that_it_was_refused_unread() -> None:
-    head = f"POST /v1/predict HTTP/1.1\r\nOrigin: {APP}\r\nContent-Length: 0\r\n\r\n"
-    waiting = WaitingRequest.read(head.encode())
-    assert waiting is not None
-
-    more = Cors.of([APP]).headers(waiting.origin)
-    refusal = render_overload(OverloadedError("full", 2), None, more)
-
-    assert f"{ALLOWED}: {APP}\r\n".encode() in refusal.response
-    assert Cors().headers(waiting.origin) == {}
 
 
 @pytest.mark.parametrize(
