@@ -12,6 +12,9 @@ CONFIG=$(dirname "$0")
 : "${REPLICAS_NAME:=api}" "${REPLICAS_PORT:=8000}" "${LOOK_UP:=getent ahostsv4}"
 : "${PROXY_LISTEN:=8080}" "${PROXY_LISTEN_TLS:=8443}" "${PROXY_WORKERS:=2}"
 : "${PROXY_CONNECTIONS_PER_ADDRESS:=256}" "${TLS_FOLDER:=}" "${TLS_PORT:=443}"
+# Predictions at a time to a replica: as many as it has threads. More would wait for one
+# there, without a bound and unrefused.
+requests=$((${WEB_WORKERS:-2} * ${WEB_THREADS:-40}))
 LARGEST_REQUEST=$((${MAX_REQUEST_BYTES:-67108864} + form_bytes))
 LARGEST_UPLOAD=$((${MAX_UPLOAD_BYTES:-4294967296} + form_bytes))
 export CONFIG RUN SPOOL PROXY_LISTEN PROXY_LISTEN_TLS PROXY_WORKERS
@@ -31,6 +34,11 @@ replicas_changed() {
   [ -s "$RUN/replicas.new" ] || return 1
   cmp -s "$RUN/replicas.new" "$RUN/replicas.conf" && return 1
   mv "$RUN/replicas.new" "$RUN/replicas.conf"
+  bound_replicas
+}
+
+bound_replicas() {
+  sed "s/;/ max_conns=$requests;/" "$RUN/replicas.conf" >"$RUN/bounded_replicas.conf"
 }
 
 watch_replicas() {
@@ -65,6 +73,9 @@ set -f
   echo '}'
 } >"$RUN/origins.conf"
 set +f
-replicas_changed || echo 'server 127.0.0.1:1;' >"$RUN/replicas.conf"
+if ! replicas_changed; then
+  echo 'server 127.0.0.1:1;' >"$RUN/replicas.conf"
+  bound_replicas
+fi
 watch_replicas &
 exec nginx -e /dev/stderr -c "$RUN/nginx.conf" -g 'daemon off;'

@@ -47,6 +47,20 @@ class Replica(BaseHTTPRequestHandler):
         """Nothing: nginx writes the log."""
 
 
+class BusyReplica(Replica):
+    """Answers when it may go on."""
+
+    came = threading.Event()
+    go_on = threading.Event()
+
+    def do_GET(self) -> None:
+        self.came.set()
+        self.go_on.wait(20)
+        super().do_GET()
+
+    do_POST = do_GET  # noqa: N815 - the name that http.server looks for
+
+
 class BreakingReplica(Replica):
     """Takes a request in and dies of it."""
 

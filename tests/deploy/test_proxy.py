@@ -7,13 +7,24 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http.client import HTTPSConnection
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.proxy import BreakingReplica, Proxy, replica, running_proxy
+from tests.deploy.proxy import (
+    BreakingReplica,
+    BusyReplica,
+    Proxy,
+    replica,
+    running_proxy,
+)
+from tests.pictures import grey
 from tests.processes import wait_until
+from tests.service.api_process import ApiProcess
+from tests.service.served_model import ServedModel
 
 FIRST, SECOND = "127.0.0.1", "127.0.0.2"
 FORM_BYTES = 1024**2
@@ -84,6 +95,59 @@ def test_a_slow_client_waits_at_the_proxy(proxy: Proxy, asked: list[str]) -> Non
 
     assert before == ["/livez"]
     assert answer.startswith(b"HTTP/1.1 200")
+
+
+HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+SLOW = {
+    "silent": b"",
+    "half a head": HEAD,
+    "half a body": HEAD + b"Content-Length: 5000\r\n\r\n" + bytes(2500),
+    "answer not read": 3 * b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "answer not hung up": b"GET /livez HTTP/1.0\r\n\r\n",
+}
+
+
+def test_slow_clients_hold_no_thread_of_the_api(tmp_path: Path) -> None:
+    """Twenty of each kind at a time, and the API has four threads."""
+    with ExitStack() as stack:
+        served = stack.enter_context(ServedModel())
+        limits = {"WEB_WORKERS": "1", "WEB_THREADS": "4"}
+        api = ApiProcess(tmp_path, served.target, **limits)
+        stack.enter_context(api.running())
+        port = {"REPLICAS_PORT": str(api.port)}
+        proxy = stack.enter_context(running_proxy(tmp_path, FIRST, **limits, **port))
+        for sent in SLOW.values():
+            for _ in range(20):
+                client = socket.create_connection((FIRST, proxy.port), 20)
+                stack.enter_context(client).sendall(sent)
+            # What they ask may be too much at once, but they wait for nobody.
+            wait_until(lambda: _predicts(proxy), "a prediction", 10)
+            statuses = {proxy.ask("GET", "/livez")[0].status for _ in range(8)}
+
+            assert (statuses, _predicts(proxy)) == ({200}, True)
+
+
+def _predicts(proxy: Proxy) -> bool:
+    kind = {"Content_Type": "image/png"}
+    return proxy.ask("POST", "/v1/predict", grey(9), **kind)[0].status == 200
+
+
+def test_replica_gets_no_more_requests_than_it_has_threads(tmp_path: Path) -> None:
+    one_thread = {"WEB_WORKERS": "1", "WEB_THREADS": "1"}
+    with (
+        running_proxy(tmp_path, FIRST, **one_thread) as proxy,
+        replica(FIRST, proxy.api_port, BusyReplica) as asked,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(proxy.ask, "POST", "/v1/predict", b"x")
+        assert BusyReplica.came.wait(20)
+        answer, problem = proxy.ask("POST", "/v1/predict", b"x")
+        BusyReplica.go_on.set()
+
+        assert first.result()[0].status == 200
+    assert (answer.status, problem["code"]) == (503, "overloaded")
+    assert answer.getheader("Retry-After") == "2"
+    assert asked == ["/v1/predict"]
 
 
 def test_without_any_replica_it_says_when_to_come_back(proxy: Proxy) -> None:
