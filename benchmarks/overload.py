@@ -2,6 +2,7 @@
 
 `python -m benchmarks.overload`: first 32 clients that post without a pause say what it
 can do, then requests come at fixed times: at half of that rate, and at three times it.
+`--proxy` puts the compose file's nginx in front.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from urllib.request import urlopen
 
 import click
 
-from benchmarks.harness.load import LoadResult
+from benchmarks.harness.load import LoadResult, Target
 from benchmarks.harness.stack import (
     resident_megabytes,
+    running_proxy,
     served_stack,
     tree,
     trivial_stack,
@@ -28,16 +30,24 @@ CLIENTS = 32
 @click.command()
 @click.option("--seconds", default=30.0, show_default=True)
 @click.option("--model", help="A published model instead of one that costs nothing.")
-def main(seconds: float, model: str | None) -> None:
+@click.option("--proxy", is_flag=True, help="Behind the compose file's nginx.")
+def main(seconds: float, model: str | None, proxy: bool) -> None:
     """Print who was answered, who was refused, and how long each took."""
-    with served_stack(model) if model else trivial_stack() as (stack, target):
+    with ExitStack() as opened:
+        wanted = served_stack(model) if model else trivial_stack()
+        stack, target = opened.enter_context(wanted)
+        url = stack.url
+        if proxy:
+            # All clients have one address here.
+            url = opened.enter_context(running_proxy(stack, 2000))
+            target = Target(target.url.replace(stack.url, url))
         api = tree(stack.pids()["api"])
         full = target.clients(CLIENTS, seconds)
         click.echo(f"{CLIENTS} clients: {full.rate:.1f} requests/s, {_quantiles(full)}")
         half = target.rate(full.rate / 2, seconds / 2)
         click.echo(f"half of that rate: {half.statuses}, {_quantiles(half)}")
         before = sum(map(resident_megabytes, api))
-        with _probed(stack.url) as probes:
+        with _probed(url) as probes:
             over = target.rate(3 * full.rate, seconds)
         after = sum(map(resident_megabytes, api))
         _print_overload(over, full)

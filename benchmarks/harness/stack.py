@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from benchmarks.harness.load import Target
 from kennel.client import Client
 from kennel.settings import KennelSettings
 from kennel.stack.local_stack import LocalStack, StackOptions
+from kennel.stack.supervisor import choose_port
 from models.contract import ModelCard
 from models.networks.runtime import start_tensorflow
+
+_START_PROXY = Path(__file__).parents[2] / "deploy/nginx/start.sh"
 
 
 def settings() -> KennelSettings:
@@ -88,6 +94,50 @@ def served_stack(name: str) -> Iterator[tuple[LocalStack, Target]]:
         target = Target(f"{stack.url}/v1/predict?model={name}")
         target.clients(2, 2)
         yield stack, target
+
+
+@contextmanager
+def running_proxy(stack: LocalStack, connections: int) -> Iterator[str]:
+    """The compose file's nginx in front of *stack*'s API; gives its own URL.
+
+    An address may have so many *connections*; the rest is as containers have it.
+    """
+    api = urlsplit(stack.url)
+    port = choose_port(0, "127.0.0.1", "")
+    with tempfile.TemporaryDirectory(prefix="kennel-proxy-") as folder:
+        # Started by root, nginx works as somebody else.
+        Path(folder).chmod(0o777)
+        environment = {
+            "PATH": f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin",
+            "RUN": f"{folder}/run",
+            "SPOOL": folder,
+            "LOOK_UP": "echo",
+            "REPLICAS_NAME": str(api.hostname),
+            "REPLICAS_PORT": str(api.port),
+            "PROXY_LISTEN": f"127.0.0.1:{port}",
+            "PROXY_WORKERS": "1",
+            "PROXY_CONNECTIONS_PER_ADDRESS": str(connections),
+        }
+        quiet = subprocess.DEVNULL
+        command = ["sh", str(_START_PROXY)]
+        process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
+        try:
+            _wait_until_listening(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_until_listening(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > deadline:
+            raise SystemExit("nginx does not start: are nginx and envsubst installed?")
+        time.sleep(0.05)
 
 
 CARD = ModelCard(
