@@ -36,7 +36,7 @@ demo: .venv/.run ## the main job on real photos, start to end (QUICK=1: 400 phot
 	@QUICK=$(QUICK) $(BIN)/kennel demo
 
 test: .venv/.dev ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 chaos: .venv/.dev ## folder jobs under random faults: 20 seeds (SEED=n: that one)
 	$(BIN)/python -m tests.faults.chaos $(if $(SEED),--seed $(SEED))
