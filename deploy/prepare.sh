@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes what compose needs and git does not keep: .env, folders and passwords. What is
-# there stays as it is.
+# Creates what compose needs and git ignores: .env, folders and passwords. Existing files
+# stay unchanged.
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
 
 [ -e .env ] || cp .env.example .env
 
-# The folder of secrets keeps others out; the containers' users read the files in it.
+# Only you can open the folder of secrets; the containers' users read the files in it.
 mkdir -p var/models var/data var/keys secrets
 chmod 700 secrets
 for name in redis grafana; do
@@ -16,7 +16,7 @@ for name in redis grafana; do
 done
 [ -e secrets/prometheus-api-key ] || : >secrets/prometheus-api-key
 
-# The trainer writes here: as you, or for root as the user of the images.
+# The trainer writes here as your user; if you are root, as the user of the images.
 if [ "$(id -u)" -eq 0 ]; then
   chown 10001:10001 var var/models var/data
 elif ! grep -q '^TRAINER_USER=' .env; then

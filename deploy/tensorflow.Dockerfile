@@ -1,13 +1,13 @@
-# The two images with TensorFlow: the trainer, and the embedded model server, which takes
-# tensorflow/serving's place where that does not run (arm64) or cannot be pulled: same
-# port, same flags, same folder of models.
+# The two images with TensorFlow: the trainer and the embedded model server. The embedded
+# server replaces tensorflow/serving where that does not run (arm64) or cannot be pulled:
+# same port, same flags, same folder of models.
 #
 #   docker build -f deploy/tensorflow.Dockerfile --target trainer      -t kennel-trainer .
 #   docker build -f deploy/tensorflow.Dockerfile --target model-server -t kennel-model-server .
 
 ARG BASE_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 FROM ${BASE_IMAGE} AS tensorflow
-# Large wheels come slowly when several images are built at once.
+# Large wheels download slowly when several images are built at once.
 ARG PIP_DEFAULT_TIMEOUT=60
 
 RUN groupadd --gid 10001 kennel \
@@ -16,7 +16,7 @@ RUN groupadd --gid 10001 kennel \
 
 WORKDIR /build
 COPY pyproject.toml constraints.txt deploy/images/list_requirements.py ./
-# Dependencies only, so that a change of code does not install TensorFlow again.
+# Only dependencies, so that a code change does not reinstall TensorFlow.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
  && python list_requirements.py pyproject.toml constraints.txt train > requirements.txt \
@@ -31,7 +31,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp
 
 FROM tensorflow AS trainer
-# The demo's photos and weights; competitions are handed in with the client of Kaggle.
+# The demo's photos and weights, and Kaggle's client for submissions.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python list_requirements.py pyproject.toml constraints.txt demo kaggle \
         > requirements.txt \
@@ -43,7 +43,7 @@ COPY export /app/export
 COPY service /app/service
 COPY worker /app/worker
 COPY kennel /app/kennel
-# ./var of the machine: what is named on the command line is named from there.
+# The host's ./var: paths on the command line are relative to it.
 WORKDIR /kennel
 ENV KENNEL_HOME=/kennel
 USER 10001:10001

@@ -1,4 +1,4 @@
-# Compiles SOURCE, the quick resize, into FOLDER, as pyproject.toml says; x86 only.
+# Compiles SOURCE, the fast resize, into FOLDER, with pyproject.toml's options; x86 only.
 #
 #   sh deploy/images/compile_resampling.sh SOURCE FOLDER
 set -eu
@@ -8,7 +8,7 @@ mkdir -p "$2"
 
 packages="gcc libc6-dev"
 headers=$(python -c 'import sysconfig; print(sysconfig.get_path("include"))')
-# Python's own images have its headers, Debian's Python has them in a package.
+# Python's own images include its headers; Debian has them in a package.
 [ -e "$headers/Python.h" ] || packages="$packages python3-dev"
 apt-get update -qq
 # shellcheck disable=SC2086

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Fills in the configuration, becomes nginx, and tells it when replicas come or go. Two
-# modes: plain, or with TLS if TLS_FOLDER is set to one with fullchain.pem and privkey.pem.
+# Fills in the configuration, executes nginx, and reloads it when replicas come or go. Serves
+# plain HTTP, or TLS if TLS_FOLDER is a folder with fullchain.pem and privkey.pem.
 set -eu
 
-# Around the bodies that the API limits: names and boundaries of a form.
+# Added to the API's limits of bodies, for names and boundaries of a form.
 form_bytes=1048576
 look_again_seconds=2
 
@@ -20,13 +20,13 @@ LARGEST_UPLOAD=$((${MAX_UPLOAD_BYTES:-4294967296} + form_bytes))
 export CONFIG RUN SPOOL PROXY_LISTEN PROXY_LISTEN_TLS PROXY_WORKERS
 export PROXY_CONNECTIONS_PER_ADDRESS TLS_FOLDER TLS_PORT LARGEST_REQUEST LARGEST_UPLOAD
 
-# nginx has variables of its own: only ours are filled in.
+# nginx has variables of its own: fill in only these.
 ours='$CONFIG $RUN $SPOOL $PROXY_LISTEN $PROXY_LISTEN_TLS $PROXY_WORKERS $TLS_FOLDER
 $PROXY_CONNECTIONS_PER_ADDRESS $TLS_PORT $LARGEST_REQUEST $LARGEST_UPLOAD'
 fill_in() { envsubst "$ours" <"$CONFIG/$1" >"$RUN/$2"; }
 
-# Whether the replicas are others than before. While names cannot be looked up, those that
-# were there last are asked: nginx's own resolver would ask nobody.
+# Whether the replicas have changed. While DNS fails, the last known replicas stay listed;
+# nginx's own resolver would drop them all.
 replicas_changed() {
   $LOOK_UP "$REPLICAS_NAME" | cut -d ' ' -f 1 | sort -u | while read -r address; do
     echo "server $address:$REPLICAS_PORT max_fails=1 fail_timeout=2s;"
@@ -58,21 +58,21 @@ if [ -n "$TLS_FOLDER" ]; then
 else
   fill_in listen_plain.conf listen.conf
 fi
-# Somebody has to be listed, although nobody listens there.
-# To pages of other sites that the API answers, the proxy's own problems are readable, too.
+# Pages of the allowed origins may read the proxy's own errors, too.
 set -f
 {
   echo 'map $http_origin $allowed_origin {'
   for origin in $(echo "${CORS_ORIGINS:-}" | tr ',' ' '); do
     case $origin in
       '*') echo 'default "*";' ;;
-      *[!]A-Za-z0-9+.:/_[-]*) ;; # the API names it and does not start
+      *[!]A-Za-z0-9+.:/_[-]*) ;; # the API refuses to start and names it
       *) echo "\"$origin\" \$http_origin;" ;;
     esac
   done
   echo '}'
 } >"$RUN/origins.conf"
 set +f
+# An upstream needs a server; nothing listens at this one.
 if ! replicas_changed; then
   echo 'server 127.0.0.1:1;' >"$RUN/replicas.conf"
   bound_replicas

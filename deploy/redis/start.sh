@@ -1,5 +1,5 @@
 #!/bin/sh
-# Gives Redis its only user, whose password is the secret, and becomes Redis.
+# Creates Redis' only user, with the password from the secret, and executes Redis.
 set -eu
 
 folder=$(dirname "$0")
@@ -9,7 +9,7 @@ if [ -z "$password" ]; then
   echo "$REDIS_PASSWORD_FILE is empty: sh deploy/prepare.sh makes a password" >&2
   exit 1
 fi
-# Redis needs to know the hash only, and no command line shows either.
+# Redis needs only the hash; no command line shows the hash or the password.
 hash=$(printf %s "$password" | sha256sum | cut -d ' ' -f 1)
 umask 077
 {

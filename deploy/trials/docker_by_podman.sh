@@ -1,5 +1,5 @@
-# `docker` as docs/operations.md types it, where Podman does the work: `compose` is
-# podman-compose, whose ps knows no services, and which waits for no health.
+# `docker` for the commands of docs/operations.md, run by Podman. `compose` is podman-compose,
+# whose ps knows no services and whose up does not wait for health checks.
 
 docker() {
   case "$*" in
@@ -15,7 +15,7 @@ containers_of() {
     --filter "label=com.docker.compose.service=$1"
 }
 
-# No timer may run health checks; this runs them.
+# Health checks may have no timer here, so this function runs them.
 wait_until_healthy() {
   for container in $(containers_of "$1"); do
     until podman healthcheck run "$container"; do sleep 1; done
