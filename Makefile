@@ -8,14 +8,14 @@ MODEL ?= pets
 .DEFAULT_GOAL := help
 .PHONY: help demo test chaos check format bench peers conformance rehearse drill constraints digests sbom clean
 
-help: ## what can be made
+help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-# Wheels whose hashes constraints.txt has, and nothing that runs code while it is installed;
-# then the project alone, built with what lies there already.
+# First only wheels with a hash in constraints.txt, which run no code during installation.
+# Then the project itself, built with the packages already installed.
 define install
 $(BIN)/python deploy/images/list_requirements.py pyproject.toml constraints.txt build $(1) \
 	> .venv/requirements.txt
@@ -32,16 +32,16 @@ endef
 	@echo "Installing the development tools into .venv ..."
 	$(call install,train stack demo dev)
 
-demo: .venv/.run ## the main job on real photos, start to end (QUICK=1: 400 photos)
+demo: .venv/.run ## photos to model, API and CSV, end to end (QUICK=1: 400 photos)
 	@QUICK=$(QUICK) $(BIN)/kennel demo
 
-test: .venv/.dev ## all tests
+test: .venv/.dev ## run all tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-chaos: .venv/.dev ## folder jobs under random faults: 20 seeds (SEED=n: that one)
+chaos: .venv/.dev ## run folder jobs under random faults: 20 seeds (SEED=n: only that one)
 	$(BIN)/python -m tests.faults.chaos $(if $(SEED),--seed $(SEED))
 
-check: .venv/.dev ## format, lint, types, import rules, compose files, Dockerfiles
+check: .venv/.dev ## check format, lint, types, imports, compose files, Dockerfiles
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -50,11 +50,11 @@ check: .venv/.dev ## format, lint, types, import rules, compose files, Dockerfil
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.*.yml
 	$(BIN)/hadolint deploy/Dockerfile deploy/*.Dockerfile
 
-format: .venv/.dev ## format the code and mend what the linter can
+format: .venv/.dev ## format the code and apply the linter's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.run ## speed against the bare SavedModel and bare forward pass
+bench: .venv/.run ## measure speed against the bare SavedModel and forward pass
 	$(BIN)/python -m benchmarks.online
 	$(BIN)/python -m benchmarks.edge
 	$(BIN)/python -m benchmarks.overload
@@ -70,11 +70,11 @@ bench: .venv/.run ## speed against the bare SavedModel and bare forward pass
 		--requirement benchmarks/peers/requirements.txt
 	@touch $@
 
-peers: .venv/.run .venv-peers/.done ## Kennel beside LitServe, BentoML and plain Flask
+peers: .venv/.run .venv-peers/.done ## compare with LitServe, BentoML and plain Flask
 	$(BIN)/python -m benchmarks.compare edge
 	$(BIN)/python -m benchmarks.compare model
 
-conformance: .venv/.dev ## the wire suite against MODEL_SERVER=host:port MODEL=name
+conformance: .venv/.dev ## run the wire tests against MODEL_SERVER=host:port MODEL=name
 	MODEL_SERVER=$(MODEL_SERVER) MODEL=$(MODEL) $(BIN)/python -m pytest tests/models/test_conformance.py
 
 rehearse: .venv/.run ## build the images, compose up, predict, job to CSV, down
@@ -83,7 +83,7 @@ rehearse: .venv/.run ## build the images, compose up, predict, job to CSV, down
 drill: .venv/.run ## kill, upgrade, back up and restore containers under load
 	COMPOSE="$(COMPOSE)" $(BIN)/python -m deploy.trials.drill $(DRILL)
 
-# Pins stay as they are as long as pyproject.toml allows; UPGRADE="--upgrade-package NAME".
+# Existing pins stay where pyproject.toml allows them; UPGRADE="--upgrade-package NAME".
 constraints: | .venv/bin/python ## pin new dependencies, with the hashes of all their files
 	$(PIP) install uv
 	$(BIN)/uv pip compile --quiet --all-extras --universal --python-version 3.11 $(UPGRADE) \
@@ -91,12 +91,12 @@ constraints: | .venv/bin/python ## pin new dependencies, with the hashes of all 
 		--no-header --no-emit-index-url --no-emit-find-links \
 		--output-file constraints.txt pyproject.toml
 
-digests: .venv/.run ## ask the registry for the digests of public images (needs docker)
+digests: .venv/.run ## get the digests of public images from the registry (needs docker)
 	$(BIN)/python -m deploy.images.base_images --update
 
 SBOM_IMAGES ?= $(foreach each,api worker redis proxy,kennel-$(each):local)
-sbom: .venv/.dev ## a bill of materials of each image in SBOM_IMAGES (ENGINE=podman)
+sbom: .venv/.dev ## write an SBOM of each image in SBOM_IMAGES (ENGINE=podman)
 	$(BIN)/python -m deploy.images.sbom --engine $(or $(ENGINE),docker) $(SBOM_IMAGES)
 
-clean: ## remove what was installed and cached, not var/
+clean: ## remove installed packages and caches, not var/
 	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build models/*/*.so
