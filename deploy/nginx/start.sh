@@ -12,8 +12,8 @@ CONFIG=$(dirname "$0")
 : "${REPLICAS_NAME:=api}" "${REPLICAS_PORT:=8000}" "${LOOK_UP:=getent ahostsv4}"
 : "${PROXY_LISTEN:=8080}" "${PROXY_LISTEN_TLS:=8443}" "${PROXY_WORKERS:=2}"
 : "${PROXY_CONNECTIONS_PER_ADDRESS:=256}" "${TLS_FOLDER:=}" "${TLS_PORT:=443}"
-# Predictions at a time to a replica: as many as it has threads. More would wait for one
-# there, without a bound and unrefused.
+# Concurrency limit of predictions per replica: its number of threads. More would queue there
+# without a limit instead of being refused.
 requests=$((${WEB_WORKERS:-2} * ${WEB_THREADS:-40}))
 LARGEST_REQUEST=$((${MAX_REQUEST_BYTES:-67108864} + form_bytes))
 LARGEST_UPLOAD=$((${MAX_UPLOAD_BYTES:-4294967296} + form_bytes))
