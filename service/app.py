@@ -50,21 +50,29 @@ from service.server.gunicorn_worker import register_request_body
 from service.server.load_shedding import register_load_shedding
 from service.settings import ServiceSettings
 from service.telemetry.collectors import Exposition
-from service.telemetry.health import HealthViews
 from service.telemetry.hooks import RequestIds, Telemetry
 from service.telemetry.metrics import Metrics
 from service.telemetry.multiprocess import metrics_folder
 from service.telemetry.tracing import TracingSettings, start_spans
-from service.telemetry.views import TelemetryViews
+from service.telemetry.views import HealthViews, TelemetryViews
 from worker.queue import JobQueue, SharedCounts
 
 SWITCH_SECONDS: Final = 0.001
-"""How long a busy thread may keep the others from Python: a fifth of Python's own, because
-the thread that accepts and refuses has to come through when forty are at work."""
+"""Longest time that a busy thread holds the interpreter's lock, a fifth of Python's default:
+the thread that accepts connections has to run while forty others work."""
+
+BODIES_IN_MEMORY: Final = 2
+"""Bodies of MAX_REQUEST_BYTES that a process has in memory at a time, or more smaller ones."""
+
+NICENESS: Final = 10
+"""Of the processes that decode heavy images: every other process gets the CPU first."""
+
+_SPARE_PARTS: Final = 16
+"""Form parts accepted beside the images: enough to say which field is wrong."""
 
 
 def create() -> Flask:
-    """The application as the environment describes it; it lives as long as the process.
+    """The application with settings from the environment; it lives as long as the process.
 
     Raises:
         InvalidRequestError: a variable cannot be used; the message names it.
@@ -90,32 +98,15 @@ def create() -> Flask:
     return create_app(settings, client, queue, telemetry)
 
 
-def _set_up_logging() -> None:
-    set_up_logging(LogSettings.from_env(os.environ))
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(RequestIds())
-
-
-BODIES_IN_MEMORY: Final = 2
-"""Bodies of the largest size that a process has in memory at a time, or more smaller."""
-
-NICENESS: Final = 10
-"""Of the processes that decode heavy images: all others go before them."""
-
-
-class _Views(Protocol):
-    def blueprint(self) -> Blueprint: ...
-
-
 def create_app(
     settings: ServiceSettings,
     client: ModelServerClient,
     queue: JobQueue,
     telemetry: Telemetry | None = None,
 ) -> Flask:
-    """The API in front of the model servers and one queue; it owns neither.
+    """The API in front of the model server and one job queue; the caller owns both.
 
-    *telemetry* observes its requests, and *client* if that was made with it.
+    *telemetry* observes the requests; calls of *client* too, if *client* was made with it.
 
     Raises:
         InvalidRequestError: the model configuration or rollouts.json cannot be read.
@@ -156,13 +147,37 @@ def create_app(
     return app
 
 
+def bare_app(settings: ServiceSettings) -> Flask:
+    """A Flask application without views and hooks, with the body limits of *settings*."""
+    app = _ThreadedFlask(__name__, static_folder=None)
+    app.request_class = UploadRequest
+    app.json = _OrderedJSON(app)
+    register_converters(app)
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_request_bytes,
+        # Twice the images: a request with one too many gets an error that says so.
+        MAX_FORM_PARTS=2 * settings.max_images + _SPARE_PARTS,
+    )
+    return app
+
+
+def _set_up_logging() -> None:
+    set_up_logging(LogSettings.from_env(os.environ))
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RequestIds())
+
+
+class _Views(Protocol):
+    def blueprint(self) -> Blueprint: ...
+
+
 def _register_hooks(
     app: Flask,
     settings: ServiceSettings,
     telemetry: Telemetry,
     admission: Admission,
 ) -> None:
-    # The first: what the others refuse is counted and logged as well.
+    # First, so that requests which later hooks refuse are counted and logged too.
     telemetry.register(app)
     cors = Cors.of(settings.auth.cors_origins)
     register_load_shedding(app, telemetry.metrics.traffic, cors)
@@ -194,27 +209,9 @@ def _submitter(
     return JobSubmitter(catalog, queue, uploads, settings.request_timeout_seconds)
 
 
-_SPARE_PARTS: Final = 16
-"""Form parts beyond the images: enough to say which field is wrong."""
-
-
-def bare_app(settings: ServiceSettings) -> Flask:
-    """An application without a view or a hook, within the bounds of *settings*."""
-    app = _ThreadedFlask(__name__, static_folder=None)
-    app.request_class = UploadRequest
-    app.json = _OrderedJSON(app)
-    register_converters(app)
-    app.config.update(
-        MAX_CONTENT_LENGTH=settings.max_request_bytes,
-        # Twice the images: one too many should be told from a flood of parts.
-        MAX_FORM_PARTS=2 * settings.max_images + _SPARE_PARTS,
-    )
-    return app
-
-
 class _ThreadedFlask(Flask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        # No view or hook here is a coroutine; to ask each costs 15 us a request.
+        # No view or hook here is a coroutine; checking each costs 15 us a request.
         return func
 
 

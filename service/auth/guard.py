@@ -14,9 +14,9 @@ from limits import RateLimitItem
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response
 
-from service.auth.keys import ADMIN, JOBS, PREDICT, ApiKey, KeyRing
+from service.auth.keys import ADMIN, JOBS, KEY_HEADER, PREDICT, ApiKey, KeyRing
 from service.auth.login import (
-    REDIS_SECONDS,
+    LOGIN_REDIS_SECONDS,
     SESSION_COOKIE,
     KeyLogin,
     LoginViews,
@@ -36,7 +36,6 @@ from service.http.errors import ForbiddenError, UnauthenticatedError
 from service.http.headers import register_browser_headers
 from service.http.parameters import SAFE_METHODS
 
-KEY_HEADER: Final = "X-API-Key"
 _HOW: Final = f"send Authorization: Bearer KEY, or {KEY_HEADER}: KEY"
 
 
@@ -67,7 +66,7 @@ def _ask_for_keys(
     app: Flask, ring: KeyRing, settings: AuthSettings, redis_url: str
 ) -> None:
     limiter = Limiter(redis_url)
-    sessions = Sessions(ring, Limiter(redis_url, REDIS_SECONDS))
+    sessions = Sessions(ring, Limiter(redis_url, LOGIN_REDIS_SECONDS))
     login = KeyLogin(ring, sessions, limiter)
     app.register_blueprint(LoginViews(login).blueprint())
     app.before_request(KeyGuard(ring, sessions, limiter, settings.rate_limit).check)
@@ -107,7 +106,7 @@ class Need:
 
 OPEN: Final = Need(open=True)
 ANY_KEY: Final = Need()
-PAGE: Final = Need(page=True)
+KEY_OR_LOGIN: Final = Need(page=True)
 _ADMIN: Final = Need(ADMIN)
 
 NEEDS: Final[dict[str, Need]] = {
@@ -126,7 +125,7 @@ NEEDS: Final[dict[str, Need]] = {
     "login": OPEN,
     "openapi": OPEN,
     "static": OPEN,
-    "pages": PAGE,
+    "pages": KEY_OR_LOGIN,
     "pages.jobs": Need(JOBS, page=True),
     "pages.job": Need(JOBS, page=True),
 }

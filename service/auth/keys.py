@@ -30,6 +30,8 @@ JOBS: Final = "jobs"
 ADMIN: Final = "admin"
 SCOPES: Final = (PREDICT, JOBS, ADMIN)
 
+KEY_HEADER: Final = "X-API-Key"
+
 KEY_PREFIX: Final = "kennel_"
 """Makes a leaked key easy to find in a log or a repository."""
 

@@ -32,7 +32,7 @@ from service.auth.rate_limits import Limiter, client_network
 FAILED_LOGINS: Final[RateLimitItem] = RateLimitItemPerMinute(10)
 """By address. Keys cannot be guessed; this keeps those who try from costing much."""
 
-MAX_BODY_BYTES: Final = 8 * 1024
+MAX_LOGIN_BYTES: Final = 8 * 1024
 _TEMPLATES: Final = Path(__file__).parents[1] / "pages" / "templates"
 _LOCAL_PATH: Final = re.compile(r"/(?!/)[!-\[\]-~]{0,2000}")
 """ASCII without backslashes, which browsers read as slashes."""
@@ -40,7 +40,7 @@ _LOCAL_PATH: Final = re.compile(r"/(?!/)[!-\[\]-~]{0,2000}")
 
 SESSION_COOKIE: Final = "kennel_session"
 SESSION_SECONDS: Final = 12 * 3600
-REDIS_SECONDS: Final = 1.0
+LOGIN_REDIS_SECONDS: Final = 1.0
 """A person may wait longer for Redis than a prediction may; once in each pause."""
 
 
@@ -76,7 +76,7 @@ class LoginViews:
 
     def sign_in(self) -> Response:
         """Begin a session for a valid key, then show the page that was wanted."""
-        request.max_content_length = MAX_BODY_BYTES
+        request.max_content_length = MAX_LOGIN_BYTES
         check_session_origin()
         next_path = local_path(request.form.get("next"))
         if self.login is None:

@@ -25,8 +25,9 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, request
 
 from models.errors import InvalidRequestError, quoted
+from service.auth.keys import KEY_HEADER
 from service.http.errors import ForbiddenError, MisdirectedError
-from service.http.parameters import SAFE_METHODS
+from service.http.parameters import PROBE_PATHS, SAFE_METHODS
 
 HOSTS_VARIABLE: Final = "ALLOWED_HOSTS"
 ANY_HOST: Final = "*"
@@ -39,7 +40,7 @@ _HOST_ENTRY: Final = re.compile(
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
-Origin: TypeAlias = tuple[str, str, int | None]
+WebOrigin: TypeAlias = tuple[str, str, int | None]
 """Scheme, host and port, as they are compared."""
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -52,7 +53,7 @@ MAX_AGE_SECONDS: Final = 7200
 
 METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
 SENT_HEADERS: Final = (
-    *("Authorization", "X-API-Key", "Content-Type", "Content-Encoding"),
+    *("Authorization", KEY_HEADER, "Content-Type", "Content-Encoding"),
     *("X-Request-ID", "X-Request-Timeout-Ms", "X-Rollout-Key", "Idempotency-Key"),
     *("Inference-Header-Content-Length", "If-None-Match", "X-Requested-With"),
     *("traceparent", "tracestate", "baggage"),
@@ -70,10 +71,8 @@ READ_HEADERS: Final = (
 _ORIGIN_ENTRY: Final = re.compile(
     r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d+)?"
 )
-_PROBES: Final = frozenset(
-    {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
-)
-"""Machines probe these under any name; they change nothing and show no data."""
+_UNDER_ANY_HOST: Final = PROBE_PATHS | {"/v2/health/live", "/v2/health/ready"}
+"""Paths that probes request by address; they change nothing and show no data."""
 
 
 def read_allowed_hosts(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -145,7 +144,7 @@ def is_loopback(bind_host: str) -> bool:
     return bind_host == "localhost" if address is None else address.is_loopback
 
 
-def read_origin(url: str) -> Origin | None:
+def web_origin(url: str) -> WebOrigin | None:
     """The origin of *url*, which may be one itself; None: it has none."""
     try:
         parts = urlsplit(url)
@@ -186,7 +185,7 @@ def read_cors_origins(env: Mapping[str, str]) -> tuple[str, ...]:
     origins = tuple(each.lower() for each in entries if each)
     for origin in origins:
         if origin != ANY_ORIGIN and not (
-            _ORIGIN_ENTRY.fullmatch(origin) and read_origin(origin)
+            _ORIGIN_ENTRY.fullmatch(origin) and web_origin(origin)
         ):
             message = (
                 f"{CORS_VARIABLE}: {quoted(origin)} is not an origin: list them without "
@@ -200,14 +199,14 @@ def read_cors_origins(env: Mapping[str, str]) -> tuple[str, ...]:
 class Cors:
     """Lets pages of the listed *origins* use the API."""
 
-    origins: frozenset[Origin] = frozenset()
+    origins: frozenset[WebOrigin] = frozenset()
     any_origin: bool = False
 
     @classmethod
     def of(cls, listed: Iterable[str]) -> Self:
         """The origins that are *listed* in CORS_ORIGINS."""
         entries = {*listed}
-        origins = frozenset(origin for each in entries if (origin := read_origin(each)))
+        origins = frozenset(origin for each in entries if (origin := web_origin(each)))
         return cls(origins, ANY_ORIGIN in entries)
 
     @property
@@ -219,7 +218,7 @@ class Cors:
         """Whether pages of *origin*, an Origin header's value, may use the API."""
         if not origin:
             return False
-        return self.any_origin or read_origin(origin) in self.origins
+        return self.any_origin or web_origin(origin) in self.origins
 
     def headers(self, origin: str | None) -> dict[str, str]:
         """The CORS headers of an answer to a page of *origin*."""
@@ -274,7 +273,7 @@ class HostGuard:
             MisdirectedError: its Host is another; the message names it.
         """
         host = _sent_host()
-        if request.path in _PROBES or self.hosts.allows(host):
+        if request.path in _UNDER_ANY_HOST or self.hosts.allows(host):
             return
         refused = f"this service is not called {quoted(host)}"
         raise MisdirectedError(
@@ -327,8 +326,8 @@ def _is_from_our_page() -> bool | None:
     if not origin:
         # "none" is said of what a person typed or an extension does.
         return None if site is None else True
-    ours = read_origin(f"{request.scheme}://{_sent_host()}")
-    return ours is not None and read_origin(origin) == ours
+    ours = web_origin(f"{request.scheme}://{_sent_host()}")
+    return ours is not None and web_origin(origin) == ours
 
 
 def _sent_host() -> str:

@@ -16,13 +16,10 @@ from typing import IO, TYPE_CHECKING, Final
 from flask import Flask, request
 
 from service.http.errors import OverloadedError
-from service.http.parameters import SAFE_METHODS
+from service.http.parameters import PROBE_PATHS, SAFE_METHODS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-ALWAYS_ANSWERED: Final = frozenset({"/livez", "/readyz", "/metrics"})
-"""Paths without a limit: monitoring must see an overload, not suffer it."""
 
 KEPT_ON_DISK: Final = ("/v1/jobs",)
 """Paths whose bodies, archives of photos, are written to the disk of the runs."""
@@ -83,7 +80,8 @@ class ConcurrencyLimit:
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Answer the request, or have it refused."""
-        if environ.get("PATH_INFO") in ALWAYS_ANSWERED:
+        # Monitoring must see an overload, not suffer it.
+        if environ.get("PATH_INFO") in PROBE_PATHS:
             return self._application(environ, start_response)
         sends = environ["REQUEST_METHOD"] not in SAFE_METHODS
         with ExitStack() as held:

@@ -15,8 +15,7 @@ from flask import Flask
 from werkzeug.wsgi import get_input_stream
 
 from models.errors import InvalidRequestError
-from service.http.errors import ContentEncodingError
-from service.http.multipart import BAD_REQUEST
+from service.http.errors import BAD_REQUEST, ContentEncodingError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

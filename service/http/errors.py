@@ -28,6 +28,10 @@ from models.errors import (
     quoted,
 )
 
+BAD_REQUEST: Final = "bad_request"
+UNSUPPORTED_MEDIA_TYPE: Final = "unsupported_media_type"
+"""Codes of errors that have no class of their own."""
+
 ACCEPTED_ENCODINGS: Final = "gzip, deflate"
 
 _MAX_RETRY_SECONDS: Final = 30
@@ -36,7 +40,7 @@ _MAX_RETRY_SECONDS: Final = 30
 class MalformedRequestError(KennelError):
     """The bytes on the connection are not a valid request."""
 
-    code = "bad_request"
+    code = BAD_REQUEST
 
 
 class SlowClientError(KennelError):
@@ -89,7 +93,7 @@ class ClientGoneError(KennelError):
 class ContentEncodingError(InvalidRequestError):
     """A Content-Encoding that is not decoded here; ``headers`` list those that are."""
 
-    code = "unsupported_media_type"
+    code = UNSUPPORTED_MEDIA_TYPE
 
     def __init__(self, encoding: str) -> None:
         """Refuse *encoding*, a header's value."""

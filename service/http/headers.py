@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 
-REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
@@ -55,9 +55,13 @@ def register_headers(app: Flask) -> None:
 def request_id() -> str:
     """The id of the request in work: the client's own, or a new one."""
     if "request_id" not in g:
-        given = request.headers.get(REQUEST_ID_HEADER, "")
-        g.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        g.request_id = choose_request_id(request.headers.get(REQUEST_ID_HEADER))
     return str(g.request_id)
+
+
+def choose_request_id(sent: str | None) -> str:
+    """The id that the client *sent*, if it can be used; else a new one."""
+    return sent if sent and _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
 
 
 def _add_headers(response: Response) -> Response:

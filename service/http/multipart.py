@@ -32,8 +32,7 @@ from werkzeug.utils import cached_property
 from werkzeug.wsgi import get_input_stream
 
 from models.errors import InvalidRequestError, quoted
-
-BAD_REQUEST: Final = "bad_request"
+from service.http.errors import BAD_REQUEST
 
 _PIECE_BYTES: Final = 16 * 1024
 """How much of a form is parsed at a time: in the piece that holds a boundary werkzeug

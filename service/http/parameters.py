@@ -1,11 +1,13 @@
-"""Parameters of a request: names in its path, members of its query or form.
+"""Methods, paths and parameters of requests, as routes and views read them.
 
-A member that would be overlooked is refused. A colon after a name in a path begins a verb
-(:predict).
+A parameter that no view reads is refused, so that a mistyped one is not ignored. A name in a
+path has no colon: that begins a verb (:predict).
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final
 
 from flask import Flask
@@ -15,30 +17,36 @@ from werkzeug.routing import BaseConverter
 from models.errors import InvalidRequestError, quoted
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110)."""
+
+PROBE_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+"""Paths that monitoring requests every few seconds."""
 
 WORD: Final = "[A-Za-z0-9._-]{1,64}"
+"""The name of a model, or a version's label."""
+
 PINNED: Final = "/versions/<int(min=1, max=999999999999999999):version>"
 """The part of a path that pins a version: 64 bits on the wire."""
 
-
-class WordConverter(BaseConverter):
-    """``<word:name>``: names of models and labels of versions."""
-
-    regex = WORD
+_POSITIVE: Final = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def register_converters(app: Flask) -> None:
-    """Let the routes of *app* use ``word``."""
-    app.url_map.converters["word"] = WordConverter
+    """Let the routes of *app* use ``<word:name>``."""
+    app.url_map.converters["word"] = _WordConverter
+
+
+class _WordConverter(BaseConverter):
+    regex = WORD
 
 
 def once_each(
     given: MultiDict[str, str], known: tuple[str, ...] | None = None
 ) -> dict[str, str]:
-    """The members of *given*, a query or form, each once.
+    """The parameters of *given*, a query or form, each of which may be there once.
 
     Raises:
-        InvalidRequestError: a member is there twice, or is not one of *known*.
+        InvalidRequestError: a parameter is there twice, or is not one of *known*.
     """
     for name, values in given.lists():
         if known is not None and name not in known:
@@ -49,3 +57,18 @@ def once_each(
         if len(values) > 1:
             raise InvalidRequestError(f"{quoted(name)} is there twice: send it once")
     return given.to_dict()
+
+
+def read_positive(query: Mapping[str, str], name: str) -> int | None:
+    """The whole number above 0 in the parameter *name*; None if it is missing.
+
+    Raises:
+        InvalidRequestError: it is another value.
+    """
+    text = query.get(name)
+    if text is None:
+        return None
+    if not _POSITIVE.fullmatch(text):
+        message = f"{name}={quoted(text)} is not a positive whole number"
+        raise InvalidRequestError(message)
+    return int(text)

@@ -28,18 +28,18 @@ from models.probabilities import check_clip_bound, parse_clip
 from models.wire.messages import ModelRef
 from service.auth.guard import sender_name, shown_key
 from service.http.budget import Budget, read_budget
-from service.http.multipart import BAD_REQUEST, UploadRequest
+from service.http.errors import BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE
+from service.http.multipart import UploadRequest
 from service.http.parameters import once_each
-from service.predict.bodies import UNSUPPORTED_MEDIA_TYPE, check_one_field, parse_body
-from service.predict.catalog import Catalog
-from service.predict.views import read_model
+from service.predict.bodies import check_one_field, parse_body
+from service.predict.catalog import Catalog, read_model
 from worker.queue import BY_DEFAULT, JobQueue, JobRequest, JobStatus, Sheets
 
 IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
-MAX_BODY_BYTES: Final = 64 * 1024
+MAX_JSON_BYTES: Final = 64 * 1024
 MULTIPART: Final = "multipart/form-data"
 ARCHIVE_FIELD: Final = "archive"
-ARCHIVE_TYPES: Final = (
+ARCHIVE_MEDIA_TYPES: Final = (
     "application/zip",
     "application/x-zip-compressed",
     "application/x-tar",
@@ -86,9 +86,9 @@ class JobSubmitter:
             HTTPException: the body is too large, or cannot be read.
         """
         key = _idempotency_key(request)
-        if request.mimetype in {MULTIPART, *ARCHIVE_TYPES}:
+        if request.mimetype in {MULTIPART, *ARCHIVE_MEDIA_TYPES}:
             return self._submit_upload(request, key)
-        request.max_content_length = MAX_BODY_BYTES
+        request.max_content_length = MAX_JSON_BYTES
         members = _read_json(request)
         job = self._read_job(request, members)
         return self.queue.submit(job, key, _read_csv_files(members, request))

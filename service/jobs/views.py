@@ -23,13 +23,13 @@ from models.errors import (
 )
 from models.images.codec import encode_jpeg, encode_thumbnail, is_costly
 from models.images.sandbox import DecodeSandbox
-from service.auth.guard import KEY_HEADER, shown_key
-from service.auth.keys import ADMIN
+from service.auth.guard import shown_key
+from service.auth.keys import ADMIN, KEY_HEADER
 from service.http.parameters import once_each
 from service.jobs.submit import JobSubmitter
 from worker.queue import LONGEST_PAGE, PAGE, JobQueue
 
-THUMBNAIL_SIDE: Final = 240
+THUMBNAIL_PIXELS: Final = 240
 _THUMBNAILS_AT_ONCE: Final = 2
 """A photo of 50 megapixels takes 200 to 780 MB while it is decoded."""
 
@@ -150,8 +150,8 @@ class JobViews:
 
     def _encode(self, photo: bytes) -> bytes:
         if not is_costly(photo):
-            return encode_thumbnail(photo, THUMBNAIL_SIDE)
-        pixels = self.sandbox.thumbnail(photo, THUMBNAIL_SIDE, _THUMBNAIL_SECONDS)
+            return encode_thumbnail(photo, THUMBNAIL_PIXELS)
+        pixels = self.sandbox.thumbnail(photo, THUMBNAIL_PIXELS, _THUMBNAIL_SECONDS)
         return encode_jpeg(pixels)
 
 

@@ -130,7 +130,7 @@ def _current(catalog: Catalog, name: str, budget: Budget) -> int | None:
 
 
 @dataclass(frozen=True)
-class Figure:
+class CardFigure:
     """One number with its name, and what it means in half a sentence."""
 
     name: str
@@ -154,9 +154,9 @@ class ReadableCard:
     """
 
     card: ModelCard
-    figures: tuple[Figure, ...]
+    figures: tuple[CardFigure, ...]
     images: str
-    confusion: Confusion | None
+    confusion: ConfusionTable | None
     counts: Mapping[str, Mapping[str, int]]
     recipe: str
     parameters: str
@@ -181,9 +181,9 @@ def readable_card(card: ModelCard) -> ReadableCard:
     )
 
 
-def _figures(validation: Mapping[str, Any]) -> tuple[Figure, ...]:
+def _figures(validation: Mapping[str, Any]) -> tuple[CardFigure, ...]:
     return tuple(
-        Figure(name, f"{100 * value:.1f} %" if percent else f"{value:.3f}", meaning)
+        CardFigure(name, f"{100 * value:.1f} %" if percent else f"{value:.3f}", meaning)
         for key, name, meaning, percent in _FIGURES
         if (value := _number(validation.get(key))) is not None
     )
@@ -262,7 +262,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Confusion:
+class ConfusionTable:
     """Rows of cells by true label, and the most frequent mistakes.
 
     Attributes:
@@ -274,7 +274,7 @@ class Confusion:
     mistakes: tuple[tuple[str, str, int], ...]
 
 
-def read_confusion(matrix: object, labels: Sequence[str]) -> Confusion | None:
+def read_confusion(matrix: object, labels: Sequence[str]) -> ConfusionTable | None:
     """The confusion of *labels*; None if *matrix* is no square table of counts."""
     if not _is_matrix(matrix, len(labels)):
         return None
@@ -284,7 +284,7 @@ def read_confusion(matrix: object, labels: Sequence[str]) -> Confusion | None:
         for true, (label, row) in enumerate(zip(labels, counts, strict=True))
     ]
     fits = len(labels) <= MAX_LABELS
-    return Confusion(tuple(rows) if fits else (), _mistakes(counts, labels))
+    return ConfusionTable(tuple(rows) if fits else (), _mistakes(counts, labels))
 
 
 def _is_matrix(matrix: object, size: int) -> bool:

@@ -29,7 +29,8 @@ from models.errors import (
 )
 from models.files import parse_json
 from models.images.formats import START_BYTES, identify_format
-from service.http.multipart import BAD_REQUEST, LEAVE_CONTENT_TYPE, shown_start
+from service.http.errors import BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE
+from service.http.multipart import LEAVE_CONTENT_TYPE, shown_start
 
 _MEMBERS: Final = ("images",)
 _IMAGE_MEMBERS: Final = ("b64", "name")
@@ -38,7 +39,6 @@ _IMAGE_MEMBERS: Final = ("b64", "name")
 IMAGE_FIELD: Final = "image"
 NO_IMAGE: Final = "no_image"
 TOO_MANY_IMAGES: Final = "too_many_images"
-UNSUPPORTED_MEDIA_TYPE: Final = "unsupported_media_type"
 LONGEST_NAME: Final = 255
 """Characters in a name that an answer repeats, as in a file's name."""
 

@@ -11,15 +11,17 @@ is read again whenever it changes: a newly published model appears without a res
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from models.contract import ModelCard
 from models.errors import (
+    InvalidRequestError,
     KennelError,
     ModelContractError,
     ModelUnavailableError,
@@ -31,18 +33,18 @@ from models.files import WatchedFile
 from models.wire.client import ModelServer
 from models.wire.config import read_model_config
 from models.wire.messages import AVAILABLE, LOADING_STATES, ModelRef, VersionStatus
+from service.http.parameters import WORD, read_positive
 
 LOAD_FAILED: Final = "the model server's log says why"
-"""Instead of its own words, which hold paths and TensorFlow's sources."""
+"""Shown instead of the server's message, which holds paths and TensorFlow's sources."""
 
-logger = logging.getLogger(__name__)
-
-
-LOOK_SECONDS: Final = 0.5
+CONFIG_LOOK_SECONDS: Final = 0.5
 """Looking at the file releases the interpreter's lock, so not in every request."""
 
 PROBE_SECONDS: Final = 2.0
 """The longest wait of a readiness probe for the model server."""
+
+logger = logging.getLogger(__name__)
 
 
 class Catalog:
@@ -262,7 +264,7 @@ class ModelNames:
         self,
         fixed: tuple[str, ...],
         config_file: Path | None = None,
-        look_seconds: float = LOOK_SECONDS,
+        look_seconds: float = CONFIG_LOOK_SECONDS,
     ) -> None:
         """Know *fixed* and those in *config_file*, which need not exist yet.
 
@@ -291,6 +293,26 @@ class ModelNames:
         names = tuple(entry.name for entry in read_model_config(config_file))
         self._was_there = True
         return names
+
+
+def read_model(query: Mapping[str, str], catalog: Catalog) -> ModelRef:
+    """The model that the parameters ``model``, ``version`` and ``label`` of *query* name.
+
+    Raises:
+        InvalidRequestError: impossible values, or a version and a label.
+        NotFoundError: there is no such model.
+        ModelUnavailableError: none is named and none is known yet.
+    """
+    version = read_positive(query, "version")
+    label = query.get("label")
+    if version is not None and label is not None:
+        raise InvalidRequestError("version and label: use one of the two")
+    if label is not None and not re.fullmatch(WORD, label):
+        message = (
+            f"label={quoted(label)}: use up to 64 letters, digits, '.', '_' and '-'"
+        )
+        raise InvalidRequestError(message)
+    return ModelRef(catalog.find(query.get("model")), version, label)
 
 
 def available_versions(

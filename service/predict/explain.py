@@ -32,7 +32,7 @@ from service.predict.batching import cancelled_on_disconnect
 from service.predict.bodies import UploadedImage, read_images
 from service.predict.catalog import Catalog
 from service.predict.decoding import Decoder
-from service.predict.predictor import ImageResults, ask_current_version
+from service.predict.predictor import ImageResults, call_current_version
 from service.predict.views import (
     PredictionQuery,
     RejectedImagesError,
@@ -41,7 +41,7 @@ from service.predict.views import (
 )
 
 METHOD: Final = "grad-cam"
-PARAMETERS: Final = ("model", "version", "label", "class", "clip")
+EXPLAIN_PARAMETERS: Final = ("model", "version", "label", "class", "clip")
 DECIMALS: Final = 3
 """Of a heat value: finer steps cannot be seen."""
 
@@ -79,7 +79,7 @@ def read_explanation_query(
     Raises:
         InvalidRequestError, NotFoundError, ModelUnavailableError: as `read_query`.
     """
-    prediction = read_query(arguments, catalog, PARAMETERS)
+    prediction = read_query(arguments, catalog, EXPLAIN_PARAMETERS)
     return ExplanationQuery(prediction, arguments.get("class"))
 
 
@@ -159,7 +159,7 @@ class Explainer:
         """
         attempt = _ExplainAttempt(self, upload, query, budget)
         # The label may be one that only the current version has.
-        return ask_current_version(
+        return call_current_version(
             attempt.run,
             query.prediction.model,
             self.catalog,

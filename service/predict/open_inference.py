@@ -43,7 +43,7 @@ from service.predict.catalog import PROBE_SECONDS, available_versions
 from service.predict.views import ImageRequests, Outputs, render_numbers
 
 PLATFORM: Final = "tensorflow_savedmodel"
-STATES: Final = {
+TRITON_STATES: Final = {
     "START": "LOADING",
     "LOADING": "LOADING",
     AVAILABLE: "READY",
@@ -182,13 +182,13 @@ class OpenInferenceViews:
             {
                 "name": name,
                 "version": str(each.version),
-                "state": STATES.get(each.state, "UNKNOWN"),
+                "state": TRITON_STATES.get(each.state, "UNKNOWN"),
                 "reason": each.problem or "",
             }
             for name in catalog.names()
             for each in catalog.versions(name, budget.left())
         ]
-        ready = [each for each in entries if each["state"] == STATES[AVAILABLE]]
+        ready = [each for each in entries if each["state"] == TRITON_STATES[AVAILABLE]]
         return jsonify(ready if only_ready else entries)
 
     def stats(self, name: str, version: int | None = None) -> Response:

@@ -31,7 +31,7 @@ from service.predict.batching import Arrival, Batcher
 from service.predict.catalog import Catalog
 from service.predict.decoding import Decoder
 
-Rows: TypeAlias = tuple[int | InvalidImageError, ...]
+ImageRows: TypeAlias = tuple[int | InvalidImageError, ...]
 """For each image its row number in the prediction, or what is wrong with it."""
 
 MIXED_BATCH_REPEATS: Final = 7
@@ -53,7 +53,7 @@ class ImageResults:
     """
 
     card: ModelCard
-    images: Rows
+    images: ImageRows
     prediction: Prediction | None
 
     @property
@@ -104,10 +104,10 @@ class Predictor:
             ModelContractError: the model server's answer cannot be used.
         """
         attempt = _Attempt(self, images, accept, budget)
-        return ask_current_version(attempt.run, model, self.catalog, budget)
+        return call_current_version(attempt.run, model, self.catalog, budget)
 
 
-def ask_current_version(
+def call_current_version(
     ask: Callable[[ModelRef, ModelCard], _Result],
     model: ModelRef,
     catalog: Catalog,
@@ -182,7 +182,7 @@ class _Attempt:
         self.accept(newer)
         return _checked(newer, rows, prediction)
 
-    def _decode(self, size: tuple[int, int]) -> tuple[Rows, list[Pixels]]:
+    def _decode(self, size: tuple[int, int]) -> tuple[ImageRows, list[Pixels]]:
         with self.budget.measure("decode"):
             decoder = self.predictor.decoder
             decoded = decoder.decode(self.images, size, self.budget)
@@ -204,6 +204,6 @@ class _Attempt:
             raise catalog.interpret(error, model, self.budget.left()) from error
 
 
-def _checked(card: ModelCard, rows: Rows, prediction: Prediction) -> ImageResults:
+def _checked(card: ModelCard, rows: ImageRows, prediction: Prediction) -> ImageResults:
     card.check_columns(prediction.probabilities.shape[1])
     return ImageResults(card, rows, prediction)

@@ -6,8 +6,7 @@ answer another question.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,22 +20,18 @@ from models.errors import (
     InvalidImageError,
     InvalidRequestError,
     ModelContractError,
-    quoted,
 )
 from models.probabilities import check_clip_bound, clip, parse_clip
 from models.wire.messages import ModelRef, Prediction
 from service.http.budget import Budget, read_budget
-from service.http.parameters import once_each
+from service.http.parameters import once_each, read_positive
 from service.http.problems import STATUSES
 from service.predict.admission import Reception, note_answer, with_headers
 from service.predict.bodies import UploadedImage, read_images
-from service.predict.catalog import Catalog
+from service.predict.catalog import Catalog, read_model
 from service.predict.predictor import ImagePredictor, ImageResults
 
-PARAMETERS: Final = ("model", "version", "label", "clip", "top")
-
-_POSITIVE: Final = re.compile(r"[1-9][0-9]{0,17}")
-_LABEL: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+PREDICT_PARAMETERS: Final = ("model", "version", "label", "clip", "top")
 
 
 @dataclass(frozen=True)
@@ -246,7 +241,7 @@ class PredictionQuery:
 def read_query(
     arguments: MultiDict[str, str],
     catalog: Catalog,
-    known: tuple[str, ...] = PARAMETERS,
+    known: tuple[str, ...] = PREDICT_PARAMETERS,
 ) -> PredictionQuery:
     """The query in the URL's *arguments*; *known* are the parameters that it may have.
 
@@ -258,38 +253,7 @@ def read_query(
     query = once_each(arguments, known)
     model = read_model(query, catalog)
     parse_clip(query.get("clip"), None)
-    return PredictionQuery(model, query.get("clip"), _positive(query, "top"))
-
-
-def read_model(query: Mapping[str, str], catalog: Catalog) -> ModelRef:
-    """Which model, and which version of it, the parameters of *query* name.
-
-    Raises:
-        InvalidRequestError: impossible values, or a version and a label.
-        NotFoundError: there is no such model.
-        ModelUnavailableError: none is named and none is known yet.
-    """
-    version = _positive(query, "version")
-    label = query.get("label")
-    if version is not None and label is not None:
-        raise InvalidRequestError("version and label: use one of the two")
-    if label is not None and not _LABEL.fullmatch(label):
-        message = (
-            f"label={quoted(label)}: use up to 64 letters, digits, '.', '_' and '-'"
-        )
-        raise InvalidRequestError(message)
-    return ModelRef(catalog.find(query.get("model")), version, label)
-
-
-def _positive(query: Mapping[str, str], name: str) -> int | None:
-    text = query.get(name)
-    if text is None:
-        return None
-    if not _POSITIVE.fullmatch(text):
-        raise InvalidRequestError(
-            f"{name}={quoted(text)} is not a positive whole number"
-        )
-    return int(text)
+    return PredictionQuery(model, query.get("clip"), read_positive(query, "top"))
 
 
 class RejectedImagesError(InvalidImageError):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Iterable
 from functools import cached_property
 from http import HTTPStatus
@@ -21,7 +20,7 @@ from flask import Flask
 from service.auth.origins import Cors
 from service.http.concurrency_limit import REFUSED
 from service.http.errors import OverloadedError
-from service.http.headers import REQUEST_ID
+from service.http.headers import choose_request_id
 from service.http.problems import problem_headers, problem_json
 from service.telemetry.hooks import UNMATCHED
 from service.telemetry.metrics import TrafficMetrics
@@ -69,8 +68,7 @@ class LoadShedding:
         route = path if path in self._routes else UNMATCHED
         self._traffic.refused("POST", route, _STATUS)
         self._count()
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = choose_request_id(environ.get("HTTP_X_REQUEST_ID"))
         body = problem_json(_STATUS, refusal.code, str(refusal), request_id)
         headers = [
             *problem_headers(body, request_id),

@@ -1,1 +1,1 @@
-"""Metrics, one log line a request, traces, GET /v1/info."""
+"""Metrics, log lines, traces and health of the service."""

@@ -16,6 +16,7 @@ from flask import Flask, Response, g, has_app_context, request
 
 from models.wire.client import Metadata, UpstreamCall
 from service.http.headers import request_id
+from service.http.parameters import PROBE_PATHS
 from service.http.record import RequestRecord, current_record
 from service.http.trace import TRACEPARENT, TraceContext
 from service.telemetry.metrics import Metrics
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 UNMATCHED: Final = "unmatched"
 """The route of requests that match none: one label value for any number of paths."""
-
-PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
-"""Routes that machines ask every few seconds: logged at level DEBUG."""
 
 _METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -109,7 +107,7 @@ def _note_response(response: Response) -> Response:
 
 
 def _log_request(record: RequestRecord) -> None:
-    level = logging.DEBUG if record.route in PROBES else logging.INFO
+    level = logging.DEBUG if record.route in PROBE_PATHS else logging.INFO
     if not logger.isEnabledFor(level):
         return
     fields = _log_fields(record)

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from models.wire.client import ModelServerClient
 from service.auth import rate_limits
-from service.auth.guard import NEEDS, PAGE
+from service.auth.guard import KEY_OR_LOGIN, NEEDS
 from service.auth.keys import KeyRing, remove_key
 from service.auth.login import FAILED_LOGINS, Sessions, local_path
 from service.auth.rate_limits import Limiter
@@ -43,7 +43,7 @@ def app(
     secret: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Flask:
-    monkeypatch.setitem(NEEDS, "page", PAGE)
+    monkeypatch.setitem(NEEDS, "page", KEY_OR_LOGIN)
     auth = AuthSettings(api_keys_file=path, trusted_proxies=1)
     app = protected_app(settings, model_client, auth)
     app.add_url_rule("/page", "page", lambda: "a page")
