@@ -1,1 +1,1 @@
-"""Who may use the service, how much of it, and from which web pages."""
+"""Access to the service: API keys, login, rate limits, hosts and origins."""

@@ -1,7 +1,7 @@
-"""The guard of every route: who sends a request, may they, is it too much.
+"""Access control of every route: API key, scope, rate limit, host and origin.
 
-`protect` puts it around an application, as far as the settings ask for it. A table says
-what each route needs; a route that is not in it needs admin.
+`protect` installs the checks that the settings turn on. A table lists what each route needs;
+a route that is not listed needs admin.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def protect(app: Flask, settings: AuthSettings, bind_host: str, redis_url: str) 
     register_browser_headers(app)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
-        # The host is not among them: proxies pass it on in Host.
+        # Not X-Forwarded-Host: proxies pass the host on in Host.
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=hops, x_proto=hops
         )
@@ -57,12 +57,12 @@ def protect(app: Flask, settings: AuthSettings, bind_host: str, redis_url: str) 
     cors = Cors.of(settings.cors_origins)
     register_cors(app, cors)
     if settings.api_keys_file is not None:
-        _ask_for_keys(app, KeyRing(settings.api_keys_file), settings, redis_url)
+        _require_keys(app, KeyRing(settings.api_keys_file), settings, redis_url)
     else:
-        _stay_open(app, settings, redis_url, CrossSiteGuard(cors))
+        _allow_everyone(app, settings, redis_url, CrossSiteGuard(cors))
 
 
-def _ask_for_keys(
+def _require_keys(
     app: Flask, ring: KeyRing, settings: AuthSettings, redis_url: str
 ) -> None:
     limiter = Limiter(redis_url)
@@ -74,7 +74,7 @@ def _ask_for_keys(
     app.after_request(add_quota_headers)
 
 
-def _stay_open(
+def _allow_everyone(
     app: Flask, settings: AuthSettings, redis_url: str, guard: CrossSiteGuard
 ) -> None:
     app.register_blueprint(LoginViews(None).blueprint())
@@ -91,12 +91,12 @@ def _signed_in() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Need:
-    """What a request must show.
+    """Access that a route needs.
 
     Attributes:
-        scope: a scope that its key must have; None: any valid key will do.
-        open: it needs no key at all.
-        page: a browser that shows no key is sent to the login page.
+        scope: the scope that a request's key must have; None: any valid key is enough.
+        open: no key is needed.
+        page: a browser without a key is sent to the login page.
     """
 
     scope: str | None = None
@@ -129,13 +129,13 @@ NEEDS: Final[dict[str, Need]] = {
     "pages.jobs": Need(JOBS, page=True),
     "pages.job": Need(JOBS, page=True),
 }
-"""By endpoint (`blueprint.view`) where one is listed, else by blueprint."""
+"""Needs by endpoint (`blueprint.view`); for an endpoint that is not listed, by blueprint."""
 
 
 def need_of(endpoint: str, method: str) -> Need:
-    """What a request for *endpoint* needs.
+    """The access that a request for *endpoint* needs.
 
-    Where any key may look, only admin may change something.
+    Where any key may read, only admin may change something.
     """
     need = listed_need(endpoint) or _ADMIN
     if need == ANY_KEY and method not in SAFE_METHODS:
@@ -150,9 +150,9 @@ def listed_need(endpoint: str) -> Need | None:
 
 @dataclass(frozen=True)
 class KeyGuard:
-    """Lets requests pass that show a key with the right scope.
+    """Lets requests pass whose key has the scope that the route needs.
 
-    Leaves the key in ``g.key`` and its name in ``g.key_name``.
+    Stores the key in ``g.key`` and its name in ``g.key_name``.
     """
 
     ring: KeyRing
@@ -161,10 +161,10 @@ class KeyGuard:
     rate: RateLimitItem | None
 
     def check(self) -> Response | None:
-        """None if the request may pass, or a redirect of its browser to the login page.
+        """None if the request may pass, or a redirect to the login page.
 
         Raises:
-            UnauthenticatedError: it shows no valid key.
+            UnauthenticatedError: the request has no valid key.
             ForbiddenError: the key may not do this, or another site's page sent it.
             RateLimitedError: the key's quota is used up.
         """
@@ -173,12 +173,12 @@ class KeyGuard:
             return None
         key = self._shown_key()
         if key is None and need.page:
-            return redirect(url_for("login.form", next=_wanted()), 303)
+            return redirect(url_for("login.form", next=_requested_path()), 303)
         if key is None:
             raise UnauthenticatedError(f"this needs an API key: {_HOW}")
         if need.scope is not None and not key.allows(need.scope):
             message = (
-                f"key {key.name!r} has no scope {need.scope!r}: ask for one that has"
+                f"key {key.name!r} has no scope {need.scope!r}: use a key that has it"
             )
             raise ForbiddenError(message)
         g.key, g.key_name = key, key.name
@@ -210,7 +210,7 @@ class AddressGuard:
         """Let the request pass.
 
         Raises:
-            RateLimitedError: its address's quota is used up.
+            RateLimitedError: the quota of its address is used up.
         """
         need = _need()
         if need is not None and not need.open:
@@ -218,7 +218,7 @@ class AddressGuard:
 
 
 def shown_key() -> ApiKey | None:
-    """The key of the request in work; None: the service asks for none."""
+    """The key of the request in work; None: the service needs no keys."""
     key: ApiKey | None = g.get("key")
     return key
 
@@ -231,7 +231,7 @@ def sender_name() -> str:
 
 def _need() -> Need | None:
     if request.endpoint is None:
-        # Nothing is there; saying so gives nothing away.
+        # No such route: a 404 reveals nothing.
         return None
     return need_of(request.endpoint, request.method)
 
@@ -243,7 +243,7 @@ def _sent_secret() -> str | None:
     return request.headers.get(KEY_HEADER)
 
 
-def _wanted() -> str:
+def _requested_path() -> str:
     return request.full_path if request.query_string else request.path
 
 

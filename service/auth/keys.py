@@ -1,11 +1,11 @@
-"""API keys: what they look like, the file that lists them, and those that are valid now.
+"""API keys: their format, the file that lists them, and the keys that are valid now.
 
-Keys are 256 random bits, so one SHA-256 is enough to keep them: nobody can try that
-many, and a slow hash (as for passwords, which people choose) would only slow us down.
+Keys are 256 random bits, so one SHA-256 protects them: nobody can try that many, and a slow
+hash (as for passwords, which people choose) would only cost time.
 
-The file has a line a key, `name scopes rate sha256`; # begins a comment. It is read again
-whenever it changes; a broken or missing one keeps the last good keys: it must neither
-lock everybody out nor let anybody in.
+The file has a line for each key, `name scopes rate sha256`; # begins a comment. It is read
+again whenever it changes. While it is broken or missing, the last good keys stay valid: a
+mistake in it must neither lock everybody out nor let anybody in.
 """
 
 from __future__ import annotations
@@ -38,19 +38,17 @@ KEY_PREFIX: Final = "kennel_"
 _NO_RATE: Final = "-"
 _KEY_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-
-
 _HEADER: Final = "# name scopes rate sha256-of-the-key"
 _RATE: Final = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """What is kept of one API key; the key itself is not.
+    """One API key as it is stored, without its secret.
 
     Attributes:
-        digest: SHA-256 of the key, in hex.
-        rate: None: the service's default applies.
+        rate: its own rate limit; None: the service's default applies.
+        digest: SHA-256 of the secret, in hex.
     """
 
     name: str
@@ -59,7 +57,7 @@ class ApiKey:
     digest: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse values that could not be read back.
+        """Refuse values that `read_key` could not read back.
 
         Raises:
             InvalidRequestError: the name, a scope or the digest cannot be used.
@@ -75,14 +73,14 @@ class ApiKey:
             raise InvalidRequestError("the digest is not a SHA-256 in hex")
 
     def allows(self, scope: str) -> bool:
-        """Whether the key may do what needs *scope*; admin may do everything."""
+        """Whether the key has *scope*; admin has every scope."""
         return scope in self.scopes or ADMIN in self.scopes
 
 
 def create_key(
     name: str, scopes: Iterable[str], rate: RateLimitItem | None
 ) -> tuple[ApiKey, str]:
-    """A new key: what to keep of it, and the secret itself.
+    """A new key, and its secret, which is not stored.
 
     Raises:
         InvalidRequestError: the name or a scope cannot be used.
@@ -92,7 +90,7 @@ def create_key(
 
 
 def hash_key(secret: str) -> str:
-    """The digest under which a key is kept, in hex."""
+    """The SHA-256 of *secret*, in hex."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -100,7 +98,7 @@ def read_key(line: str) -> ApiKey:
     """The key that a *line* of the key file describes.
 
     Raises:
-        InvalidRequestError: it describes none.
+        InvalidRequestError: the line describes no key.
     """
     fields = line.split()
     if len(fields) != 4:
@@ -121,8 +119,8 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
     """The keys in the file, in its order.
 
     Raises:
-        InvalidRequestError: it cannot be read, or one of its lines is no key; what is
-            on the line stays out of the message, because it may be a secret.
+        InvalidRequestError: it cannot be read, or one of its lines is no key; the
+            message does not quote the line, because it may hold a secret.
     """
     keys: dict[str, ApiKey] = {}
     for number, line in _key_lines(_lines(path)):
@@ -156,7 +154,7 @@ def add_key(path: Path, key: ApiKey) -> None:
 
 
 def replace_key(path: Path, key: ApiKey) -> None:
-    """Put *key* in the place of the one of its name; the other lines stay as they are.
+    """Replace the key that has the name of *key*; the other lines stay as they are.
 
     Raises:
         InvalidRequestError: the file cannot be used.
@@ -183,7 +181,7 @@ def find_key(path: Path, name: str) -> ApiKey:
 
 
 def remove_key(path: Path, name: str) -> None:
-    """Take the key called *name* out of the file; the other lines stay as they are.
+    """Remove the key called *name* from the file; the other lines stay as they are.
 
     Raises:
         InvalidRequestError: the file cannot be used.
@@ -222,7 +220,7 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 
 class KeyRing:
-    """The keys in one file; thread-safe; every look-up sees its latest state."""
+    """The keys in one file, read again when it changes; thread-safe."""
 
     def __init__(self, path: Path) -> None:
         """Read the keys in *path*.
@@ -233,9 +231,9 @@ class KeyRing:
         self._keys = WatchedFile(path, read_keys, "API keys")
 
     def find(self, secret: str) -> ApiKey | None:
-        """The key that *secret* is, if it is one.
+        """The key with *secret*; None if there is none.
 
-        Takes the same time whichever it is: all digests are compared.
+        Takes the same time for every secret: all digests are compared.
         """
         digest = hash_key(secret)
         found = None
@@ -250,10 +248,10 @@ class KeyRing:
 
 
 def read_rate(text: str) -> RateLimitItem:
-    """The rate that *text* names.
+    """The rate in *text*, for example 600/minute.
 
     Raises:
-        InvalidRequestError: it names none.
+        InvalidRequestError: *text* is no rate.
     """
     if not _RATE.fullmatch(text):
         message = (
@@ -264,7 +262,7 @@ def read_rate(text: str) -> RateLimitItem:
 
 
 def read_rate_variable(env: Mapping[str, str], name: str) -> RateLimitItem | None:
-    """The rate in a variable; None: it is unset or empty, so nothing is limited.
+    """The rate in the variable *name*; None (no limit) if it is unset or empty.
 
     Raises:
         InvalidRequestError: it is no rate; the message names the variable.

@@ -1,12 +1,12 @@
-"""/login and /logout: a person shows an API key once, then a signed cookie.
+"""/login and /logout: an API key begins a session, which is a signed cookie.
 
-The cookie is signed with a secret that follows from the key's digest, so that removing
-a key ends its sessions, and all processes agree without talking to each other. Only a
-session that its owner ended has to be remembered, in Redis, until it would be too old.
+The cookie is signed with a secret that is derived from the key's digest, so that removing a
+key ends its sessions, and all processes agree without talking to each other. Only sessions
+that were signed out have to be remembered, in Redis, until they would have expired.
 
-While Redis is away sessions go on: a process knows only the ends that it saw itself, and
-shares them when Redis is back. To refuse all sessions instead would close the pages, only
-to keep out a copied cookie that lives for 12 hours.
+While Redis is away sessions stay valid: a process knows only the sign-outs that it handled
+itself, and shares them when Redis is back. Refusing all sessions instead would close the
+pages, only to keep out a copied cookie that expires within 12 hours.
 """
 
 from __future__ import annotations
@@ -30,23 +30,22 @@ from service.auth.origins import check_session_origin
 from service.auth.rate_limits import Limiter, client_network
 
 FAILED_LOGINS: Final[RateLimitItem] = RateLimitItemPerMinute(10)
-"""By address. Keys cannot be guessed; this keeps those who try from costing much."""
+"""For each address. Keys cannot be guessed; the limit keeps attempts from costing much."""
 
 MAX_LOGIN_BYTES: Final = 8 * 1024
 _TEMPLATES: Final = Path(__file__).parents[1] / "pages" / "templates"
 _LOCAL_PATH: Final = re.compile(r"/(?!/)[!-\[\]-~]{0,2000}")
 """ASCII without backslashes, which browsers read as slashes."""
 
-
 SESSION_COOKIE: Final = "kennel_session"
 SESSION_SECONDS: Final = 12 * 3600
 LOGIN_REDIS_SECONDS: Final = 1.0
-"""A person may wait longer for Redis than a prediction may; once in each pause."""
+"""Longest wait for Redis, once in each pause: a person may wait longer than a prediction."""
 
 
 @dataclass(frozen=True)
 class KeyLogin:
-    """What signing in works with."""
+    """Keys, sessions and rate limits of signing in."""
 
     ring: KeyRing
     sessions: Sessions
@@ -55,12 +54,12 @@ class KeyLogin:
 
 @dataclass(frozen=True)
 class LoginViews:
-    """The views of signing in and out; without *login* the service is open."""
+    """The views of /login and /logout; without *login* the service needs no keys."""
 
     login: KeyLogin | None
 
     def blueprint(self) -> Blueprint:
-        """The routes."""
+        """The routes /login and /logout."""
         routes = Blueprint("login", __name__, template_folder=str(_TEMPLATES))
         routes.add_url_rule("/login", "form", self.form)
         routes.add_url_rule("/login", "sign_in", self.sign_in, methods=["POST"])
@@ -68,20 +67,20 @@ class LoginViews:
         return routes
 
     def form(self) -> Response:
-        """The page that asks for a key."""
+        """The login page."""
         next_path = local_path(request.args.get("next"))
         if self.login is None:
             return redirect(next_path, 303)
         return _page(next_path, None, 200)
 
     def sign_in(self) -> Response:
-        """Begin a session for a valid key, then show the page that was wanted."""
+        """Begin a session for a valid key, then redirect to the page of the form."""
         request.max_content_length = MAX_LOGIN_BYTES
         check_session_origin()
         next_path = local_path(request.form.get("next"))
         if self.login is None:
             return redirect(next_path, 303)
-        # The key first: a valid one opens, whatever others at this address tried.
+        # The key first: a valid one works even after failed attempts from this address.
         key = self.login.ring.find(request.form.get("key", "").strip())
         if key is None:
             return _refused(next_path, self.login.limiter)
@@ -102,7 +101,7 @@ class LoginViews:
 
 
 def local_path(text: str | None) -> str:
-    """*text* if it is a path of this service, else that of the first page."""
+    """*text* if it is a path of this service, else the path of the first page."""
     return text if text and _LOCAL_PATH.fullmatch(text) else "/"
 
 
@@ -152,14 +151,14 @@ class Sessions:
         self._unshared: set[str] = set()
 
     def begin(self, key: ApiKey) -> str:
-        """The cookie of a person who has shown *key*."""
+        """The cookie of a new session of *key*."""
         value = f"{key.name}:{secrets.token_urlsafe(16)}"
         return _signer(key).sign(value).decode()
 
     def read(self, cookie: str) -> ApiKey | None:
-        """The key whose session *cookie* is.
+        """The key of the session in *cookie*.
 
-        None: it is forged, too old or was ended, or its key is gone.
+        None: the cookie is forged, expired or signed out, or its key was removed.
         """
         found = self._verified(cookie)
         if found is None:
@@ -171,7 +170,7 @@ class Sessions:
         return key
 
     def end(self, cookie: str) -> None:
-        """End the session of *cookie*, if it has one."""
+        """End the session in *cookie*, if it is valid."""
         found = self._verified(cookie)
         if found is None:
             return

@@ -1,14 +1,13 @@
-"""Hosts and origins: by which names the API is called, and which web pages may use it.
+"""Hosts and origins: the host names of the API, and the web pages that may use it.
 
-A request must call this service by a name of its own: loopback, HOST or ALLOWED_HOSTS.
-Else a web page could point its own name at this machine (DNS rebinding) and would count
-as one of our own pages. A request that changes something must not come from another
-site's page, as far as the browser says where it comes from. Programs say nothing of that
-kind and are let through, unless they show the cookie of a session. All of this holds with
-API keys and without.
+A request must name one of this service's own hosts: loopback, HOST or ALLOWED_HOSTS.
+Otherwise a web page could point its own name at this machine (DNS rebinding) and would count
+as one of our own pages. A request that changes something must not come from another site's
+page, as far as the browser's headers say. Programs do not send these headers and are let
+through, unless they send a session cookie. All of this holds with API keys and without.
 
 CORS_ORIGINS lists the other origins whose pages may use the API; by default none. Their
-scripts send a key in a header of their own. A browser's cookies never count for them (no
+scripts send a key in a header. A browser's cookies never count for them (no
 Access-Control-Allow-Credentials), so people who are signed in here are not exposed. What each
 header means: Fetch standard, "CORS protocol".
 """
@@ -45,11 +44,10 @@ WebOrigin: TypeAlias = tuple[str, str, int | None]
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-
 CORS_VARIABLE: Final = "CORS_ORIGINS"
 ANY_ORIGIN: Final = "*"
 MAX_AGE_SECONDS: Final = 7200
-"""As long as Chromium keeps the answer to a preflight at most."""
+"""How long browsers keep the answer to a preflight; Chromium keeps none longer."""
 
 METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
 SENT_HEADERS: Final = (
@@ -58,7 +56,7 @@ SENT_HEADERS: Final = (
     *("Inference-Header-Content-Length", "If-None-Match", "X-Requested-With"),
     *("traceparent", "tracestate", "baggage"),
 )
-"""That a script may send, beside those that need no permission."""
+"""Headers that a script may send, beside those that need no permission."""
 
 READ_HEADERS: Final = (
     *("X-Request-ID", "traceparent", "Retry-After", "Location", "Link", "ETag"),
@@ -66,7 +64,7 @@ READ_HEADERS: Final = (
     *("RateLimit", "RateLimit-Policy", "WWW-Authenticate", "Accept-Encoding"),
     *("Inference-Header-Content-Length", "Content-Disposition"),
 )
-"""That a script may read, beside those that need no permission."""
+"""Headers that a script may read, beside those that need no permission."""
 
 _ORIGIN_ENTRY: Final = re.compile(
     r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d+)?"
@@ -122,7 +120,7 @@ class AllowedHosts:
         )
 
     def allows(self, host: str) -> bool:
-        """Whether *host*, as a Host header has it, is one of them."""
+        """Whether *host*, the value of a Host header, is allowed."""
         if self.any_host:
             return True
         matched = _HOST.fullmatch(host.lower())
@@ -145,7 +143,7 @@ def is_loopback(bind_host: str) -> bool:
 
 
 def web_origin(url: str) -> WebOrigin | None:
-    """The origin of *url*, which may be one itself; None: it has none."""
+    """The origin of *url*, a URL or an origin itself; None if it has none."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -158,7 +156,7 @@ def web_origin(url: str) -> WebOrigin | None:
 
 
 def canonical(host: str) -> str:
-    """*host*, a name or address without a port, in the one form that is compared."""
+    """*host*, a name or address without a port, in the form in which hosts are compared."""
     bare = _bare(host)
     address = _address(bare)
     return bare if address is None else str(address)
@@ -230,12 +228,15 @@ class Cors:
         }
 
     def answer_preflight(self) -> Response | None:
-        """The answer to a browser that asks before it sends; None for other requests.
+        """The answer to a CORS preflight; None for other requests.
 
-        The request itself shows its key and is charged when it comes.
+        The actual request is authenticated and charged when it arrives.
         """
-        asks = "Access-Control-Request-Method" in request.headers
-        if request.method != "OPTIONS" or not asks or not self._is_allowed():
+        if request.method != "OPTIONS":
+            return None
+        if "Access-Control-Request-Method" not in request.headers:
+            return None
+        if not self.allows(request.headers.get("Origin")):
             return None
         response = Response(status=204)
         response.headers["Access-Control-Allow-Methods"] = ", ".join(METHODS)
@@ -249,12 +250,9 @@ class Cors:
         response.headers.update(self.headers(request.headers.get("Origin")))
         return response
 
-    def _is_allowed(self) -> bool:
-        return self.allows(request.headers.get("Origin"))
-
 
 def register_cors(app: Flask, cors: Cors) -> None:
-    """Let *cors* answer preflights of *app*, before keys are asked for and rates charged."""
+    """Let *cors* answer preflights of *app*, before keys are checked and rates charged."""
     if cors.is_on:
         app.before_request(cors.answer_preflight)
         app.after_request(cors.add_headers)
@@ -270,7 +268,7 @@ class HostGuard:
         """Let the request in work pass.
 
         Raises:
-            MisdirectedError: its Host is another; the message names it.
+            MisdirectedError: its Host is not allowed; the message names it.
         """
         host = _sent_host()
         if request.path in _UNDER_ANY_HOST or self.hosts.allows(host):
@@ -318,19 +316,19 @@ def check_session_origin() -> None:
 
 def _is_from_our_page() -> bool | None:
     # Browsers send Sec-Fetch-Site over https and to localhost, else Origin alone, and
-    # very old ones the Referer alone. None: it is a program that sends none of them.
+    # very old ones the Referer alone. None: a program, which sends none of them.
     site = request.headers.get("Sec-Fetch-Site")
     if site not in {None, "none"}:
         return site == "same-origin"
     origin = request.headers.get("Origin") or request.headers.get("Referer")
     if not origin:
-        # "none" is said of what a person typed or an extension does.
+        # Browsers send "none" for a typed address or an extension.
         return None if site is None else True
     ours = web_origin(f"{request.scheme}://{_sent_host()}")
     return ours is not None and web_origin(origin) == ours
 
 
 def _sent_host() -> str:
-    # Not request.host: that is empty if it holds odd letters.
+    # Not request.host: werkzeug empties it if it holds invalid characters.
     sent: str | None = request.environ.get("HTTP_HOST")
     return request.host if sent is None else sent

@@ -1,8 +1,8 @@
-"""Rate limits: what each sender used, counted in images, for all processes together.
+"""Rate limits of each sender, counted in images and shared by all processes.
 
-Every request is charged 1 when it comes in; one with more images pays for the rest as
-soon as their number is known. The counters are in Redis; while it is away each process
-counts for itself: predictions do not depend on Redis. `RateLimit` and `RateLimit-Policy`
+Every request is charged 1 when it arrives; its other images are charged as soon as their
+number is known. The counters are in Redis; while it is away each process counts for itself:
+predictions do not depend on Redis. `RateLimit` and `RateLimit-Policy`
 are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
 
@@ -34,29 +34,24 @@ REDIS_SECONDS: Final = 0.05
 PAUSE_SECONDS: Final = 5.0
 _KEY_PREFIX: Final = "kennel:limits"
 
+_POLICY: Final = "default"
+
 _Answer = TypeVar("_Answer")
 _Counters = SlidingWindowCounterRateLimiter
 
 logger = logging.getLogger(__name__)
 
 
-_POLICY: Final = "default"
-
-
-class _AwayError(Exception):
-    """Redis did not answer, or is not asked during the pause after that."""
-
-
 class Limiter:
-    """The counters and marks of one service; connects when first asked; thread-safe."""
+    """The counters and marks of one service; connects at the first use; thread-safe."""
 
     def __init__(self, redis_url: str, wait_seconds: float | None = None) -> None:
         """Count in the Redis at *redis_url*.
 
-        An answer of Redis is waited for up to *wait_seconds*, or REDIS_SECONDS.
+        Waits for each answer of Redis up to *wait_seconds*, by default REDIS_SECONDS.
 
         Raises:
-            InvalidRequestError: it is no Redis URL; the value stays out of the message.
+            InvalidRequestError: *redis_url* is no Redis URL; the message does not quote it.
         """
         try:
             self._shared = _Counters(
@@ -71,25 +66,25 @@ class Limiter:
         self._away_until: float | None = None
 
     def charge(self, rate: RateLimitItem, sender: str, cost: int = 1) -> bool:
-        """Take *cost* from what *rate* leaves *sender*; False: it leaves less."""
-        return self._ask(lambda counters: counters.hit(rate, sender, cost=cost))
+        """Charge *sender* with *cost*; False: *rate* leaves less than that."""
+        return self._call(lambda counters: counters.hit(rate, sender, cost=cost))
 
     def left(self, rate: RateLimitItem, sender: str) -> WindowStats:
-        """What *rate* leaves *sender*, and when (Unix time) it will be more."""
-        return self._ask(lambda counters: counters.get_window_stats(rate, sender))
+        """What *sender* has left of *rate*, and when (Unix time) that grows."""
+        return self._call(lambda counters: counters.get_window_stats(rate, sender))
 
     def mark(self, name: str, seconds: int) -> bool:
-        """Leave the mark *name* for so many *seconds*; False: Redis is away."""
+        """Set the mark *name* for *seconds*; False: Redis is away."""
         try:
-            self._ask_redis(lambda counters: counters.storage.incr(name, seconds))
+            self._call_redis(lambda counters: counters.storage.incr(name, seconds))
         except _AwayError:
             return False
         return True
 
     def is_marked(self, name: str) -> bool:
-        """Whether the mark *name* is there, as far as Redis can be asked now."""
+        """Whether the mark *name* is set; False while Redis is away."""
         try:
-            return self._ask_redis(lambda counters: counters.storage.get(name)) > 0
+            return self._call_redis(lambda counters: counters.storage.get(name)) > 0
         except _AwayError:
             return False
 
@@ -97,17 +92,17 @@ class Limiter:
     def _own(self) -> _Counters:
         return _Counters(MemoryStorage())
 
-    def _ask(self, question: Callable[[_Counters], _Answer]) -> _Answer:
+    def _call(self, call: Callable[[_Counters], _Answer]) -> _Answer:
         try:
-            return self._ask_redis(question)
+            return self._call_redis(call)
         except _AwayError:
-            return question(self._own)
+            return call(self._own)
 
-    def _ask_redis(self, question: Callable[[_Counters], _Answer]) -> _Answer:
+    def _call_redis(self, call: Callable[[_Counters], _Answer]) -> _Answer:
         if not self._may_try_redis():
             raise _AwayError
         try:
-            answer = question(self._shared)
+            answer = call(self._shared)
         except StorageError as error:
             self._pause(error)
             raise _AwayError from error
@@ -136,6 +131,10 @@ class Limiter:
         self._away_until = time.monotonic() + PAUSE_SECONDS
 
 
+class _AwayError(Exception):
+    """Redis did not answer, or the pause after such a failure is not over."""
+
+
 def _redis_storage(url: str, wait_seconds: float) -> RedisStorage:
     return RedisStorage(
         # limits has its own name for the scheme of sockets in the file system.
@@ -149,7 +148,7 @@ def _redis_storage(url: str, wait_seconds: float) -> RedisStorage:
 
 @dataclass(frozen=True)
 class Quota:
-    """What the sender of one request may use.
+    """The quota of the sender of one request.
 
     Attributes:
         sender: whose counters are used, for example ``key/phone-app``.
@@ -178,7 +177,7 @@ class Quota:
             raise RateLimitedError(message, wait)
 
     def headers(self) -> dict[str, str]:
-        """The policy and what it leaves, as answers state them."""
+        """The headers that state the policy and what is left of it."""
         stats = self.limiter.left(self.rate, self.sender)
         policy = f"q={self.rate.amount};w={self.rate.get_expiry()}"
         left = f"r={max(0, stats.remaining)};t={_seconds_until(stats.reset_time)}"
@@ -195,7 +194,7 @@ class Quota:
 
 
 def client_network() -> str:
-    """The client's address; for IPv6 its /64, which is what one customer is given."""
+    """The client's address; for IPv6 its /64 network, which one customer gets."""
     text = request.remote_addr or ""
     try:
         address = ipaddress.IPv6Address(text)
@@ -207,7 +206,7 @@ def client_network() -> str:
 
 
 def charge_images(count: int) -> None:
-    """Charge the request in work for *count* images, of which it has paid for one.
+    """Charge the request in work for *count* images, of which one is charged already.
 
     Raises:
         InvalidRequestError, RateLimitedError: as `Quota.charge`.

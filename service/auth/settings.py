@@ -24,12 +24,12 @@ class AuthSettings:
     Attributes:
         api_keys_file: None: every client that reaches the service may use it.
         rate_limit: for keys that have no rate of their own; None: no limit.
-        anonymous_rate_limit: a client address's, while the service is open.
-        trusted_proxies: how many proxies in front of us set X-Forwarded-For and -Proto.
-        allowed_hosts: under which it may be called, beside loopback and its own HOST.
-        cors_origins: whose web pages may use it, beside its own.
-        body_timeout_seconds: how long a client may send nothing of its request, or take
-            nothing of its answer.
+        anonymous_rate_limit: for each client address, where the service needs no keys.
+        trusted_proxies: how many proxies in front of the service set X-Forwarded-For and -Proto.
+        allowed_hosts: hosts that a request may name, beside loopback and HOST.
+        cors_origins: other origins whose web pages may use the service.
+        body_timeout_seconds: longest pause of a client that sends its request or reads
+            its answer.
     """
 
     api_keys_file: Path | None = None
@@ -42,7 +42,7 @@ class AuthSettings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Read API_KEYS_FILE, RATE_LIMIT and so on; an empty one counts as unset.
+        """Read API_KEYS_FILE, RATE_LIMIT and so on; an empty variable counts as unset.
 
         Raises:
             InvalidRequestError: a value cannot be used; the message names the variable.
