@@ -1,1 +1,1 @@
-"""HTTP itself: what every request meets before its view, and problems as answers."""
+"""HTTP for all routes: limits, parsing, headers, deadlines, errors, request records."""

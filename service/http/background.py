@@ -1,6 +1,6 @@
-"""A background thread of the service, for work that no request waits for.
+"""Background threads of the service, for work that no request waits for.
 
-It starts with the first use: a process is forked, and often at rest, before there is any.
+A thread starts at its first use: threads do not survive the fork of the process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class BackgroundThread:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread unless it runs already; costs nothing then."""
+        """Start the thread unless it runs already; cheap if it does."""
         if self._thread is not None:
             return
         with self._starting:

@@ -1,9 +1,9 @@
 """A request's deadline, where its time went, and whether its client is still connected.
 
-Every wait inside a request is given what is left, so that no layer outlives the one
-above it. A thread that waits for the model server cannot look at its connection: one
-thread of the process waits for the end of all of them. The kernel reports it (EPOLLRDHUP),
-without polling. As in nginx, a client that closes only its half counts as gone.
+Every wait inside a request ends at the request's deadline, so that no layer outlives the one
+above it. A thread that waits for the model server cannot watch its connection, so one thread
+of the process watches all connections. The kernel reports their ends (EPOLLRDHUP), without
+polling. As in nginx, a client that closes only its half counts as gone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_TIMEOUT_SECONDS: Final = 25.0
 """Below gunicorn's graceful timeout, so that a stop never cuts an answer off."""
 
 _ANSWER_SECONDS: Final = 0.05
-"""Kept back for writing the answer: the client should read a 504, not give up."""
+"""Reserved for writing the answer, so that a client gets a 504 before it gives up."""
 
 
 class Budget:
@@ -37,7 +37,7 @@ class Budget:
 
     Attributes:
         spent: seconds by part.
-        begun: when each part was first met, by `time.perf_counter`.
+        begun: when each part first began, by `time.perf_counter`.
         disconnect: ends the request before its deadline.
     """
 
@@ -63,7 +63,7 @@ class Budget:
         return left
 
     def part(self, share: float) -> Budget:
-        """A budget of *share* (0..1) of what is left; what it spends, this one spends.
+        """A budget of *share* (0..1) of the time left; what it spends counts here too.
 
         Raises:
             ModelTimeoutError: nothing is left.
@@ -73,7 +73,7 @@ class Budget:
         return part
 
     def exhausted(self) -> ModelTimeoutError:
-        """The error that says this budget is spent."""
+        """The error of a request whose budget is spent."""
         milliseconds = round(self.seconds * 1000)
         return ModelTimeoutError(
             f"no answer within the request's {milliseconds} ms: try again, send fewer "
@@ -102,7 +102,7 @@ class Budget:
 
 
 def read_budget(headers: Headers, default_seconds: float) -> Budget:
-    """What a request with those *headers* may take, from now on.
+    """The budget of a request with *headers*, from now on.
 
     Raises:
         InvalidRequestError: as `read_timeout`.
@@ -111,7 +111,7 @@ def read_budget(headers: Headers, default_seconds: float) -> Budget:
 
 
 def read_timeout(headers: Headers, default_seconds: float) -> float:
-    """The seconds that a request's *headers* ask for, moved into what we allow.
+    """The timeout in a request's *headers* in seconds, kept within the limits.
 
     Raises:
         InvalidRequestError: the header is not a whole number.
@@ -132,23 +132,23 @@ class Disconnect:
         """The client is still connected."""
         self._lock = threading.Lock()
         self._calls: list[Callable[[], object]] = []
-        self._has_come = False
+        self._is_gone = False
 
     def notify(self) -> None:
-        """The client is gone: make the calls of all `calling` blocks, once."""
+        """Note that the client is gone; run the callbacks of all `calling` blocks once."""
         with self._lock:
-            self._has_come = True
+            self._is_gone = True
             calls, self._calls = self._calls, []
         for call in calls:
             call()
 
     def check(self) -> None:
-        """Return while the client is connected.
+        """Make sure that the client is still connected.
 
         Raises:
             ClientGoneError: it is not.
         """
-        if self._has_come:
+        if self._is_gone:
             message = "the client closed the connection before it had its answer"
             raise ClientGoneError(message)
 
@@ -182,9 +182,9 @@ class DisconnectWatcher:
 
     @contextmanager
     def watching(self, connection: socket.socket | None) -> Iterator[Disconnect]:
-        """In the block, the result notices that the client of *connection* has gone.
+        """Watch *connection* in the block: the result is notified when its client leaves.
 
-        None as *connection*: it never does.
+        Without a connection it never is.
         """
         disconnect = Disconnect()
         if connection is None or self._poller is None:

@@ -1,8 +1,8 @@
 """The concurrency limit of a process: fewer requests at a time than it has threads.
 
-A thread that waits for the model server or for a slow upload cannot refuse anybody.
-So only some of the threads may be in such work; the rest refuse, before a body is read,
-and answer the probes. The bodies that are in memory at a time are bounded together.
+A thread that waits for the model server or for a slow upload cannot refuse other requests.
+So only some of the threads may do such work; the others refuse requests before reading their
+bodies, and answer probes. All bodies in memory share one bound.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ KEPT_ON_DISK: Final = ("/v1/jobs",)
 """Paths whose bodies, archives of photos, are written to the disk of the runs."""
 
 SMALL_BYTES: Final = 1024 * 1024
-"""This much of each body does not count: small photos are never refused for their size,
+"""Bytes of each body that do not count: small photos are never refused for their size,
 and all threads together hold little of them."""
 
 REFUSED: Final = "kennel.refused"
-"""Where in a request's environ the OverloadedError is that refuses it."""
+"""Key of a refused request's environ that holds its OverloadedError."""
 
 
 def register_concurrency_limit(
@@ -63,7 +63,7 @@ class ConcurrencyLimit:
     ) -> None:
         """Let *application* work on fewer requests than there are *threads*.
 
-        Their bodies may have *max_body_bytes* together, beside what is small.
+        Their bodies may have *max_body_bytes* together, without SMALL_BYTES of each.
         """
         self._application = application
         self._queue_seconds = queue_seconds
@@ -110,7 +110,7 @@ class ConcurrencyLimit:
 
 
 class FifoSemaphore:
-    """A semaphore whose slots are given in the order of asking; thread-safe.
+    """A semaphore that gives its slots to threads in the order of their arrival.
 
     Python's own lets a new thread pass those that wait, and a thread that woke up for
     nothing waits behind all others again: under an overload the p99 of the answers was
@@ -129,10 +129,7 @@ class FifoSemaphore:
         return len(self._queue)
 
     def acquire(self, seconds: float = 0.0) -> bool:
-        """Wait for a slot, but no longer than *seconds*; whether there is one.
-
-        If so, it must be given back with `release`.
-        """
+        """Whether a slot was free within *seconds*; it must then be released with `release`."""
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -145,7 +142,7 @@ class FifoSemaphore:
         if turn.acquire(timeout=seconds):
             return True
         with self._lock:
-            # The turn may have come in the last moment: then it has left the queue.
+            # The slot may have been given in the last moment: then the turn left the queue.
             has_come = turn not in self._queue
             if not has_come:
                 self._queue.remove(turn)
@@ -221,7 +218,7 @@ class _CountedBody:
         return data
 
     def forget(self) -> None:
-        """The request is over: its body is not in memory any more."""
+        """Stop counting the body: its request is over."""
         self._together.give_back(self._counted)
         self._counted = 0
 

@@ -1,8 +1,8 @@
-"""Bodies that come compressed: decoded as they are read, before anything counts them.
+"""Content-Encoding: compressed bodies are decoded as they are read, before they are counted.
 
-Below this module a body is what it decodes to, so MAX_REQUEST_BYTES, the bound on the
-bodies in memory and all else hold for decoded bytes: a small body that decodes to many
-gigabytes is refused when it has reached its limit.
+All later code sees decoded bodies, so MAX_REQUEST_BYTES, the bound on the bodies in memory and
+all other limits hold for decoded bytes: a small body that decodes to many gigabytes is refused
+when it has reached its limit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from service.http.errors import BAD_REQUEST, ContentEncodingError
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-
 _GZIP: Final = ("gzip", "x-gzip")
 _DEFLATE: Final = "deflate"
 _NONE: Final = ("", "identity")
@@ -28,12 +27,11 @@ _NONE: Final = ("", "identity")
 _GZIP_BITS: Final = 16 + zlib.MAX_WBITS
 _PIECE_BYTES: Final = 64 * 1024
 _SPARE_BYTES: Final = 1024 * 1024
-"""By how much a body may be larger compressed than twice its decoded size: blocks of
-nothing decode to nothing, without end."""
+"""Compressed bytes allowed beyond twice the decoded size: empty blocks could go on for ever."""
 
 
 def register_content_encoding(app: Flask) -> None:
-    """Let *app* see bodies decoded; to be called after the concurrency limit, which counts."""
+    """Decode the bodies of *app*; called after the concurrency limit, so that this counts them."""
     inner = app.wsgi_app
 
     def decode(
@@ -56,7 +54,7 @@ def _decode_body(environ: WSGIEnvironment) -> None:
     if len(codings) == 1 and codings[0] in {*_GZIP, _DEFLATE}:
         body = _Decoded(get_input_stream(environ), codings[0])
     environ["wsgi.input"] = body
-    # Of the decoded body there is no length; it ends by itself.
+    # The decoded length is unknown; the stream itself ends the body.
     environ["wsgi.input_terminated"] = True
     environ.pop("CONTENT_LENGTH", None)
 
@@ -83,7 +81,7 @@ class _Decoded:
         """At most *size* bytes; all that is left without one.
 
         Raises:
-            InvalidRequestError: they are damaged, or break off.
+            InvalidRequestError: the body is damaged, or breaks off.
         """
         if size < 0:
             return b"".join(iter(lambda: self.read(_PIECE_BYTES), b""))

@@ -1,17 +1,17 @@
 """Errors of the HTTP edge, in the order in which a request meets them.
 
 KennelError
-|-- MalformedRequestError   not HTTP as we read it
-|-- SlowClientError         did not arrive in time
-|-- MisdirectedError        called us by a name that is not ours
+|-- MalformedRequestError   not valid HTTP
+|-- SlowClientError         its body did not arrive in time
+|-- MisdirectedError        its Host is not allowed
 |-- UnauthenticatedError    no key, or an unknown one
 |-- ForbiddenError          the key may not do this
-|-- RateLimitedError        too much of it, for now
-|-- ClientGoneError         nobody waits for the answer any more
+|-- RateLimitedError        the quota is used up for now
+|-- ClientGoneError         the client has disconnected
 |-- InvalidRequestError
 |   `-- ContentEncodingError    compressed in a way that is not decoded here
 `-- ModelOverloadedError
-    `-- OverloadedError         this process has enough to do
+    `-- OverloadedError         this process is overloaded
 
 ``headers`` go into the answer beside the problem.
 """
@@ -105,7 +105,7 @@ class ContentEncodingError(InvalidRequestError):
 
 
 class OverloadedError(ModelOverloadedError):
-    """This process has enough to do; ``headers`` say when to try again."""
+    """This process is overloaded; ``headers`` say when to try again."""
 
     def __init__(self, message: str, wait_seconds: float) -> None:
         """Suggest to try again after *wait_seconds*, in whole seconds from 1 to 30."""

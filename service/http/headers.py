@@ -1,6 +1,6 @@
 """Headers that every answer carries: the request's id, and the rules for browsers.
 
-The rules: load nothing from elsewhere, send no referrer elsewhere, allow no frames.
+The rules: no content from other origins, no referrer to them, no frames.
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ from flask import Flask, Response, g, request
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-
 REQUEST_ID_HEADER: Final = "X-Request-ID"
-
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
-
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
@@ -76,7 +73,7 @@ def _close_files(_: BaseException | None) -> None:
 
 def register_browser_headers(app: Flask) -> None:
     """Give every answer of *app* the headers for browsers that its view has not set."""
-    # Below Flask, whose headers look for each name among all others: 45 us an answer.
+    # Outside Flask, whose headers search all names for each new one: 45 us an answer.
     app.wsgi_app = _BrowserHeaders(app.wsgi_app)  # type: ignore[method-assign]
 
 

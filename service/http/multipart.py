@@ -1,8 +1,8 @@
-"""The multipart parser: the files of a form, or a sentence that says what is wrong with it.
+"""The multipart parser: the files of a form, or a message that says what is wrong with it.
 
-werkzeug loses a whole form for one file name that is not UTF-8, and says nothing of why
-a form cannot be read. Names are only repeated in answers, so they are decoded leniently.
-Every file that is spooled is closed for certain.
+werkzeug drops a whole form for one file name that is not UTF-8, and does not say why it cannot
+read a form. Names are only repeated in answers, so they are decoded leniently. Every spooled
+file is closed.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from models.errors import InvalidRequestError, quoted
 from service.http.errors import BAD_REQUEST
 
 _PIECE_BYTES: Final = 16 * 1024
-"""How much of a form is parsed at a time: in the piece that holds a boundary werkzeug
-looks for it with a regular expression, 6 ns a byte (measured), in others it need not."""
+"""Bytes of a form that are parsed at a time. werkzeug searches a piece that may hold a boundary
+with a regular expression (6 ns a byte, measured), and other pieces not."""
 
 _BOUNDARY_BYTES: Final = 80
 """A boundary's line without its line breaks (RFC 2046: 70 characters, and dashes)."""
 
 _HEAD_BYTES: Final = 512
-"""Of a part without a file name: a zero byte in them tells a file from a text."""
+"""First bytes of a part without a file name: a zero byte among them marks a file."""
 
 _HEADERS_BYTES: Final = 64 * 1024
-"""Of one part, or before the first one."""
+"""Longest headers of one part, or text before the first part."""
 
 _FILE_TYPES: Final = ("image/", "application/octet-stream")
 
@@ -60,23 +60,23 @@ _PARAMETER: Final = re.compile(
     r'|"(.*?)"(?=\s*(?:;|$))|"(.*)|([^;]*))',
     re.DOTALL,
 )
-"""Each letter is looked at a few times at most, whatever the header holds."""
+"""Reads each character a few times at most, whatever the header holds."""
 
 
 class UploadRequest(Request):
     """A request that closes every file it spooled, also when reading it failed.
 
     Attributes:
-        spool_folder: on whose disk files are kept; None: in memory or in /tmp.
+        spool_folder: where files are spooled; None: in memory or in /tmp.
     """
 
     spool_folder: Path | None = None
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body, which raises HTTPException (413) where it is longer than it may be.
+        """The body; reading it beyond the largest size raises HTTPException (413).
 
-        werkzeug's own cuts a body off there if it announces no length.
+        werkzeug's own stream cuts a body without Content-Length off there.
         """
         most = self.max_content_length
         ends = "wsgi.input_terminated" in self.environ
@@ -85,7 +85,7 @@ class UploadRequest(Request):
         return get_input_stream(self.environ, max_content_length=most)
 
     def make_form_data_parser(self) -> FormDataParser:
-        """The parser of this request's form; it raises InvalidRequestError."""
+        """The parser of this request's form, which raises InvalidRequestError."""
         return _FormParser(
             stream_factory=self._get_file_stream,
             max_form_memory_size=self.max_form_memory_size,
@@ -185,7 +185,7 @@ class _Form:
 
 
 class _Part:
-    """A field or a file; without a file name, its first bytes tell which."""
+    """A field or a file; without a file name, its first bytes decide which."""
 
     def __init__(
         self,

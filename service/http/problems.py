@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem+json; the one table of HTTP statuses.
 
-Views raise; a client reads the error's public message and nothing of the inside.
+Views raise errors; a client gets only an error's public message, no internals.
 """
 
 from __future__ import annotations
@@ -59,22 +59,22 @@ STATUSES: Final[dict[str | type[KennelError], int]] = {
     StorageUnavailableError: 503,
     StorageFullError: 507,
 }
-"""By code where one is listed, else by class, the nearest first. The rest is 500."""
+"""Statuses by code; else by class, the most specific first; else 500."""
 
 RETRY_AFTER_SECONDS: Final = {503: 2, 504: 1}
 
 _FOREIGN_PATHS: Final = ("/v1/models/", "/v2")
-"""Clients of other protocols look for the text in a member ``error``."""
+"""Paths of other protocols, whose clients read the text from a member ``error``."""
 
 _LONGEST_PATH: Final = 255
 _LONGEST_DETAIL: Final = 2_000
-"""Characters. Errors quote what was sent in a few; this bounds what parsers say."""
+"""In characters; bounds the messages of parsers, which may quote much."""
 
 _HTTP_CODES: Final = {413: "too_large", 500: "internal"}
 
 
 def status_of(error: KennelError) -> int:
-    """The HTTP status that *error* is answered with."""
+    """The HTTP status of the answer to *error*."""
     for key in (error.code, *type(error).__mro__):
         if key in STATUSES:
             return STATUSES[key]
@@ -90,20 +90,12 @@ def register_problems(app: Flask) -> None:
 
 
 def problem_json(status: int, code: str, detail: str, request_id: str) -> bytes:
-    """The body of a problem that is made without Flask."""
-    problem = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": request_id,
-    }
-    return json.dumps(problem).encode()
+    """The body of a problem+json answer that is made without Flask."""
+    return json.dumps(_members(status, code, detail, request_id)).encode()
 
 
 def problem_headers(body: bytes, request_id: str) -> list[tuple[str, str]]:
-    """The headers of a problem that is made without Flask."""
+    """The headers of a problem+json answer that is made without Flask."""
     return [
         ("Content-Type", "application/problem+json"),
         ("Content-Length", str(len(body))),
@@ -156,7 +148,7 @@ def _detail(error: HTTPException, status: int) -> str:
 
 
 def _storage(error: OSError) -> Response:
-    # Of files; what goes wrong on a connection has no number, or is one of these.
+    # Errors of files; those of connections have no errno, or one of these classes.
     if error.errno is None or isinstance(error, ConnectionError | TimeoutError):
         return _unknown(error)
     logger.error("%s cannot use the service's files: %s", request_id(), error)
@@ -181,13 +173,8 @@ def _problem(
 ) -> Response:
     current_record().code = code
     body = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
+        **_members(status, code, detail, request_id()),
         "instance": quote(request.path[:_LONGEST_PATH]),
-        "code": code,
-        "request_id": request_id(),
         **({"errors": errors} if errors else {}),
         **({"error": detail} if request.path.startswith(_FOREIGN_PATHS) else {}),
     }
@@ -195,3 +182,14 @@ def _problem(
     if status in RETRY_AFTER_SECONDS:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS[status])
     return response
+
+
+def _members(status: int, code: str, detail: str, request_id: str) -> dict[str, Any]:
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+    }

@@ -1,7 +1,7 @@
 """The record of the request in work: views note facts, telemetry reports them at its end.
 
-One record a request, in the thread that answers it: metrics, the log line and spans are
-all made from it, so that a view says each thing once.
+Each request has one record, in the thread that answers it. Metrics, the log line and spans are
+all made from it, so that a view notes each fact once.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from models.probabilities import Probabilities
 from service.http.budget import Budget
 from service.http.trace import TraceContext
 
-OK: Final = "ok"
+SUCCESS: Final = "ok"
 INVALID: Final = "invalid"
 TIMEOUT: Final = "timeout"
 REJECTED: Final = "rejected"
 UPSTREAM: Final = "upstream"
 OUT_OF_MEMORY: Final = "oom"
 INTERNAL: Final = "internal"
+"""Outcomes of requests for predictions."""
 
 OVERLOADED: Final = "overloaded"
 """The problem code of a request that was refused because too much is in work."""
@@ -41,18 +42,18 @@ class RequestRecord:
     """A request from its arrival to its answer; times are those of `perf_counter`.
 
     Attributes:
-        method: of HTTP; "other" for an unknown one.
+        method: the HTTP method; "other" for an unknown one.
         span: the OpenTelemetry span, if traces are exported.
         model: set by views that predict; the request then counts as inference.
-        version: of the model that answered; "" while none has.
+        version: version of the model that answered; "" while none has.
         label: "canary" where a rollout chose the canary; "" otherwise.
-        images: in the request.
-        answered: images that the model answered.
-        answers: its answers, where they are to be counted by score and label.
+        images: number of images in the request.
+        answered: number of images that the model answered.
+        answers: the model's answers, where they are counted by score and label.
         budget: holds the seconds of each part.
         error: the cause of a problem.
         code: the problem's code.
-        bytes: of the answer's body; None if it is streamed.
+        bytes: size of the answer's body; None if it is streamed.
     """
 
     method: str
@@ -75,7 +76,7 @@ class RequestRecord:
     bytes: int | None = None
 
     def note_answer(self, version: int, images: int) -> None:
-        """The model has answered *images*; rendering them is left."""
+        """Note that *version* has answered *images*, before the answer is rendered."""
         self.version = str(version)
         self.answered = images
         self.answered_at = time.perf_counter()
@@ -93,7 +94,7 @@ class RequestRecord:
     def outcome(self) -> str:
         """The label `outcome` of ``inference_requests_total``."""
         if self.status < 400:
-            return OK
+            return SUCCESS
         if isinstance(self.error, ModelTimeoutError):
             return TIMEOUT
         if isinstance(self.error, ModelOverloadedError):

@@ -1,8 +1,8 @@
-"""Shutdown without losing a request: the API says that it is leaving, and leaves later.
+"""Graceful shutdown: after SIGTERM /readyz fails at once, and the API stops some seconds later.
 
-A load balancer takes some seconds to notice (a probe of /readyz, an endpoint that
-is withdrawn). So SIGTERM begins a time in which the API is not ready any more but still
-takes and answers all that comes, each answer closing its connection; the stop comes after.
+A load balancer takes some seconds to notice (it probes /readyz, or the endpoint is
+withdrawn). During these seconds the API still answers every request, and each answer closes
+its connection.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ _EXTENSION: Final = "kennel.shutdown"
 class ShutdownFlag:
     """Whether shutdown has begun; shared by gunicorn's master and its workers.
 
-    It lives in memory that forked processes share, so that a worker that was started
-    meanwhile knows it too.
+    It is in memory that forked processes share, so that workers started later see it too.
     """
 
     def __init__(self) -> None:
-        """Shutdown has not begun."""
+        """Start with a shutdown that has not begun."""
         self._begun = mmap.mmap(-1, 1)
 
     @property
@@ -40,9 +39,9 @@ class ShutdownFlag:
 
 
 def delay_shutdown(server: Any, flag: ShutdownFlag, seconds: float) -> None:
-    """Let gunicorn's master *server* answer for *seconds* more after a SIGTERM.
+    """Make gunicorn's master *server* stop *seconds* after a SIGTERM.
 
-    A second SIGTERM stops it at once, as SIGINT and SIGQUIT do.
+    A second SIGTERM stops it at once, like SIGINT and SIGQUIT.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -55,7 +54,7 @@ def delay_shutdown(server: Any, flag: ShutdownFlag, seconds: float) -> None:
             stop(number, frame)
             return
         flag.begin()
-        # Not a thread with a clock: the master still forks, and threads do not.
+        # Not threading.Timer: the master still forks, and threads do not survive that.
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     signal.signal(signal.SIGALRM, stop)

@@ -1,7 +1,7 @@
 """W3C Trace Context, level 1: the trace and span that a request belongs to.
 
 https://www.w3.org/TR/trace-context-1/. Our own reader: answers, log lines and calls to
-the model server carry the trace also where OpenTelemetry (an extra) is not installed.
+the model server carry the trace even where OpenTelemetry (an extra) is not installed.
 """
 
 from __future__ import annotations
@@ -70,6 +70,6 @@ class TraceContext:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a call below this span carries."""
+        """The headers of a call below this span."""
         state = {TRACESTATE: self.state} if self.state else {}
         return {TRACEPARENT: self.traceparent, **state}

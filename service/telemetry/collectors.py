@@ -1,4 +1,4 @@
-"""What GET /metrics shows: sums over all processes, and gauges read at the scrape.
+"""The metrics of GET /metrics: sums over all processes, and gauges read at the scrape.
 
 Gauges: jobs, Redis, workers, disk, the model server's versions, memory. Reads are cached
 for two seconds, so that many scrapes cost as much as one.
@@ -106,7 +106,7 @@ class Cached(Generic[_Value]):
 
 
 class JobMetrics:
-    """Jobs by state, and counters of what became of them.
+    """Jobs by state, and counters of jobs that ended and of their images.
 
     Job folders hold states; counters want events. So the last state of each job is kept,
     and each change is counted by the process that sees it first: a retried job does not
@@ -148,25 +148,25 @@ class JobMetrics:
         jobs = self._jobs()
         if jobs is None:
             return
-        family = GaugeMetricFamily("jobs_present", "By state.", labels=_BY_STATE)
+        family = GaugeMetricFamily("jobs_present", "Jobs by state.", labels=_BY_STATE)
         present = Counts(job.state for job in jobs)
         for state in STATES:
             family.add_metric((self._queue.name, state), present[state])
         yield family
         queued, running = present["queued"], present["running"]
-        yield self._gauge("jobs_queued", "Jobs of which nothing has begun.", queued)
+        yield self._gauge("jobs_queued", "Jobs that have not begun.", queued)
         yield self._gauge("jobs_running", "Jobs that have begun.", running)
         yield from self._ages(jobs)
         yield self._recent_images(jobs)
 
     def _ages(self, jobs: list[JobFigures]) -> Iterator[Metric]:
         waiting = age_seconds(job.created for job in jobs if job.state == "queued")
-        text = "Age of the oldest queued."
+        text = "Age of the oldest queued job."
         yield self._gauge("job_oldest_queued_seconds", text, max(waiting))
         resting = age_seconds(
             job.progressed for job in jobs if job.progressed is not None
         )
-        text = "Since a running job finished a shard: of the {} of them."
+        text = "Seconds since the {} running job finished a shard."
         for name, which, age in (
             ("job_longest_rest_seconds", "slowest", max(resting)),
             ("job_shortest_rest_seconds", "quickest", min(resting)),
@@ -209,7 +209,7 @@ class JobMetrics:
             self._count_images("unreadable", after.unreadable - before.unreadable)
             if job.ended is not None and job.ended != before.ended:
                 self._count_end(job, job.ended)
-        # Jobs that are gone stay seen: a volume may come back.
+        # Missing jobs stay listed: their volume may come back.
         seen.update(now)
 
     def _count_images(self, outcome: str, more: int) -> None:
@@ -222,7 +222,7 @@ class JobMetrics:
 
 
 class SeenJob(NamedTuple):
-    """The last state of a job: when it ended (None: it has not), images done, unreadable."""
+    """The last state of a job: its end (None: not ended), images done, images unreadable."""
 
     ended: float | None
     done: int
@@ -271,7 +271,7 @@ class SeenJobs:
 
 
 class WorkMetrics:
-    """What jobs need: Redis, workers, the reconciler, the disk; unknown values left out."""
+    """Gauges of Redis, workers, reconciler and disk; unknown values are left out."""
 
     def __init__(self, queue: JobQueue, fresh_seconds: float = FRESH_SECONDS) -> None:
         """Read *queue*, at most once in *fresh_seconds*."""
@@ -283,14 +283,14 @@ class WorkMetrics:
         """The gauges of this moment."""
         figures = self._figures()
         yield GaugeMetricFamily("redis_up", "Redis answers.", value=figures is not None)
-        text = "Redis takes writes and never drops them."
+        text = "Redis accepts writes and never evicts keys."
         yield GaugeMetricFamily("redis_takes_work", text, value=self._takes_work())
         if figures is not None:
             yield from self._of_queue(figures)
         looked = self._queue.last_reconciled()
         if looked is not None:
             name = "reconciler_last_look_timestamp_seconds"
-            text = "When the reconciler looked for lost work."
+            text = "Time when the reconciler last looked for lost work."
             yield GaugeMetricFamily(name, text, value=looked)
         yield from self._of_disk()
 
@@ -300,25 +300,29 @@ class WorkMetrics:
             yield GaugeMetricFamily("redis_durable", text, value=figures.durable)
         age = max(age_seconds([] if figures.oldest is None else [figures.oldest]))
         for name, text, value in (
-            ("workers_live", "Workers heard of lately.", figures.workers),
+            ("workers_live", "Workers with a recent heartbeat.", figures.workers),
             ("work_queued", "Shards not fetched yet.", figures.waiting),
             ("work_oldest_queued_seconds", "Age of the shard that waits longest.", age),
         ):
             yield _queue_gauge(self._queue, name, text, value)
         if figures.last_heartbeat is not None:
             name = "worker_last_heartbeat_timestamp_seconds"
-            text = "When a worker was heard of last."
+            text = "Time of the last heartbeat of a worker."
             yield _queue_gauge(self._queue, name, text, figures.last_heartbeat)
 
     def _of_disk(self) -> Iterator[Metric]:
         with suppress(OSError):
             disk = self._queue.disk()
             for name, text, value in (
-                ("job_disk_free_bytes", "Room on the disk of the runs.", disk.free),
-                ("job_disk_size_bytes", "All of that disk.", disk.size),
+                (
+                    "job_disk_free_bytes",
+                    "Free bytes on the disk of the runs.",
+                    disk.free,
+                ),
+                ("job_disk_size_bytes", "Size of the disk of the runs.", disk.size),
                 (
                     "job_disk_needed_bytes",
-                    "With less room, no job is taken in (MIN_FREE_MIB).",
+                    "Free bytes below which jobs are refused (MIN_FREE_MIB).",
                     disk.needed,
                 ),
             ):
@@ -342,7 +346,7 @@ class ModelMetrics:
     """Every version of the served models: its state, and the spread in its card."""
 
     def __init__(self, catalog: Catalog) -> None:
-        """Ask *catalog*, as far as the model server answers in time."""
+        """Read *catalog*, as far as the model server answers in time."""
         self._catalog = catalog
         self._snapshot = Cached(self._read)
         self._cards: dict[_Version, ModelCard | None] = {}
@@ -394,7 +398,7 @@ class _Snapshot:
 def _available(snapshot: _Snapshot) -> Metric:
     states = snapshot.states.items()
     loaded = Counts(model for (model, _), state in states if state == AVAILABLE)
-    text = "Versions of a model that answer."
+    text = "Versions of a model that can answer."
     family = GaugeMetricFamily("model_versions_available", text, labels=("model",))
     for name in snapshot.names:
         family.add_metric((name,), loaded[name])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from service.telemetry.tracing import Spans
 
 UNMATCHED: Final = "unmatched"
-"""The route of requests that match none: one label value for any number of paths."""
+"""The label `route` of requests that match no route, whatever their path."""
 
 _METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

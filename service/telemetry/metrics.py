@@ -1,6 +1,6 @@
-"""Metrics that requests count in their process: HTTP, inference, calls to the model server.
+"""Metrics that requests count: HTTP, inference, calls to the model server.
 
-Routes go by template and never by path: whatever clients send, labels have few values.
+The label `route` is a template, never a path: whatever clients send, it has few values.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from models.contract import (
 )
 from models.wire.client import UpstreamCall
 from service.http.record import (
-    OK,
     OUT_OF_MEMORY,
     OVERLOADED,
     REJECTED,
+    SUCCESS,
     Answers,
     RequestRecord,
     current_record,
 )
 
-# OpenTelemetry's bounds for http.server.request.duration, semantic conventions 1.23.
 HTTP_SECONDS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25),
     *(0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
 )
+"""OpenTelemetry's bounds for http.server.request.duration, semantic conventions 1.23."""
 
 PART_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, *HTTP_SECONDS)
 """For parts of a request: decoding a photo takes a millisecond, waiting often nothing."""
 
 BIN_NAMES: Final = tuple(f"{number / SCORE_BINS:g}" for number in range(SCORE_BINS))
-"""A bin of scores is named by its lower bound."""
+"""Names of the bins of scores: their lower bounds."""
 
 WATCHED_LABELS: Final = 64
-"""Models with more are watched by their scores alone: each label is a time series."""
+"""Of models with more labels only scores are counted: each label is a time series."""
 
 
 class Metrics:
@@ -58,7 +58,7 @@ class Metrics:
 
     Attributes:
         registry: holds the instruments of this process.
-        folder: where all processes keep theirs; None: there is only this process.
+        folder: where all processes keep their values; None: there is only this process.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -84,7 +84,9 @@ class Metrics:
             if sample.name == "inference_images_total":
                 of_version["images"] += int(sample.value)
             elif sample.name == "inference_requests_total":
-                outcome = "succeeded" if sample.labels["outcome"] == OK else "failed"
+                outcome = (
+                    "succeeded" if sample.labels["outcome"] == SUCCESS else "failed"
+                )
                 of_version[outcome] += int(sample.value)
         return counts
 
@@ -134,7 +136,7 @@ class TrafficMetrics:
         )
         self._refused = Counter(
             "http_requests_refused_total",
-            "Requests answered with `overloaded`, read or unread.",
+            "Requests refused as `overloaded`, before or after their bodies were read.",
             ("route",),
             registry=registry,
         )
@@ -146,14 +148,14 @@ class TrafficMetrics:
         self._in_progress.inc()
 
     def end(self, record: RequestRecord) -> None:
-        """It has been answered."""
+        """A request has been answered."""
         self._in_progress.dec()
         self._answered(record.method, record.route, record.status, record.seconds)
         if record.code == OVERLOADED:
             self._refused.labels(record.route).inc()
 
     def refused(self, method: str, route: str, status: int) -> None:
-        """One was answered with *status* before it was read, for want of a place."""
+        """A request was refused with *status* before it was read: the process was full."""
         self._answered(method, route, status, 0.0)
         self._refused.labels(route).inc()
 
@@ -187,14 +189,14 @@ class InferenceMetrics:
         )
         self._rejected = self._counter(
             "inference_rejected_total",
-            "Requests turned away: of api, model_server, or a limit's code.",
+            "Rejected requests by reason: api, model_server, or a limit's code.",
             ("model", "reason"),
         )
         self._infer = self._seconds(
             "inference_duration_seconds", "The model server's part.", HTTP_SECONDS
         )
         self._queue = self._seconds(
-            "inference_queue_seconds", "Waiting for a place in a batch.", PART_SECONDS
+            "inference_queue_seconds", "Waiting for a batch.", PART_SECONDS
         )
         self._decode = self._seconds(
             "preprocess_seconds", "Decoding and resizing.", PART_SECONDS
@@ -204,7 +206,7 @@ class InferenceMetrics:
         )
         self._queue_depth = Gauge(
             "inference_queue_depth",
-            "Images let in and not yet answered.",
+            "Images admitted and not yet answered.",
             ("model",),
             registry=registry,
             multiprocess_mode="livesum",
@@ -214,7 +216,7 @@ class InferenceMetrics:
         self._spreads = SpreadMetrics(registry)
 
     def admitted(self, images: int) -> None:
-        """So many *images* of the request in work were let in, or (below zero) are out."""
+        """*images* of the request in work were admitted or, below zero, have left."""
         self._depth_of(current_record().model).inc(images)
 
     def end(self, record: RequestRecord) -> None:
@@ -240,7 +242,7 @@ class InferenceMetrics:
 
     def _find_children(self, model: str, version: str) -> _VersionInstruments:
         return _VersionInstruments(
-            self._requests.labels(model, version, OK),
+            self._requests.labels(model, version, SUCCESS),
             self._images.labels(model, version),
             self._infer.labels(model),
             self._queue.labels(model),

@@ -1,7 +1,7 @@
 """The folder in memory where all processes of one service keep their metrics.
 
 prometheus_client maps a file for each process and adds them up at a scrape. It must know
-the folder before it is imported, so the service's entry makes it. That process and its
+the folder before it is imported, so `service.main` makes it. That process and its
 children hold the folder's lock: a folder that can be locked is a leftover.
 """
 
@@ -18,7 +18,7 @@ from typing import Final
 from models.files import try_lock
 
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus_client's own; it is for our entry to set, never for people."""
+"""prometheus_client's own variable; only `service.main` sets it, never an operator."""
 
 _PREFIX: Final = "kennel-metrics-"
 _SHARED_MEMORY: Final = Path("/dev/shm")
@@ -44,7 +44,7 @@ def make_metrics_folder() -> Path:
 
 
 def metrics_folder(env: Mapping[str, str]) -> Path | None:
-    """The folder of the service that this process belongs to; None: it has none."""
+    """The metrics folder of the service of this process; None: there is none."""
     path = env.get(FOLDER_VARIABLE)
     return Path(path) if path else None
 

@@ -31,7 +31,7 @@ SERVICE_NAME: Final = "kennel-api"
 
 @dataclass(frozen=True)
 class TracingSettings:
-    """Where spans go.
+    """The collector of spans, and the service's name there.
 
     OpenTelemetry itself reads its other variables (headers, sampler, limits).
 
@@ -100,7 +100,7 @@ class Spans:
     def begin(
         self, method: str, parent: TraceContext | None
     ) -> tuple[Span, TraceContext]:
-        """Open a request's span below *parent*, and say its ids."""
+        """Open a request's span below *parent*; the span and its ids."""
         context = self._propagator.extract(parent.headers if parent else {})
         kind = self._api.SpanKind.SERVER
         span = self._tracer.start_span(method, context, kind)
@@ -125,7 +125,7 @@ class Spans:
         span.end()
 
     def close(self) -> None:
-        """Send what is left; at a process's end this happens by itself."""
+        """Send the remaining spans; happens by itself when the process ends."""
         self._provider.shutdown()
 
     def _add_parts(self, record: RequestRecord) -> None:

@@ -126,9 +126,9 @@ class HealthViews:
 
         Also 503 once shutdown has begun, so that proxies send no more requests.
         """
-        model_server = _part(self._probe_model_server)
-        redis = _part(self._probe_redis)
-        disk = _part(self._probe_disk)
+        model_server = _checked(self._probe_model_server)
+        redis = _checked(self._probe_redis)
+        disk = _checked(self._probe_disk)
         jobs_ok = redis["status"] == disk["status"] == "ok"
         status = "ready" if jobs_ok else "degraded"
         if model_server["status"] != "ok":
@@ -159,7 +159,7 @@ class HealthViews:
         return {}
 
 
-def _part(probe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _checked(probe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return {"status": "ok", **probe()}
     except KennelError as error:
