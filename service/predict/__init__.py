@@ -1,1 +1,1 @@
-"""Images in, predictions and explanations out; the models that give them."""
+"""Predictions and explanations of images, and the catalog of served models."""

@@ -4,15 +4,14 @@
 that cannot be answered in time costs no upload, and each image is charged, counted and
 bounded.
 
-What an image has to wait is the images in work divided by the rate at which this process
-answers them (Little's law). If that is above the request's budget, it is refused with a
-Retry-After, instead of waiting for a timeout and making others wait as well. The
-rate is that of the time in which images were in work: an idle process is not a slow one.
-The past fades, so a model server that hangs is noticed within seconds, and one that is
-back is trusted again as it answers.
+The wait of an image is the number of images in work divided by the rate at which this process
+answers them (Little's law). A request whose budget is shorter is refused with Retry-After,
+instead of waiting for a timeout and delaying others. The rate counts only time in which images
+were in work: an idle process is not a slow one. Older measurements fade, so a model server
+that hangs is noticed within seconds, and one that is back is trusted again as it answers.
 
-A background thread tells the workers of folder jobs about online traffic: a request only
-sets a flag.
+A background thread notifies the workers of folder jobs of online traffic: a request only sets
+a flag.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ from service.http.errors import ClientGoneError, OverloadedError
 from service.http.record import Answers, current_record
 
 MEMORY_SECONDS: Final = 5.0
-"""Time in work after which what was learnt counts for 1/e: a few batches of VGG16."""
+"""Time in work after which a measurement counts for 1/e: a few batches of VGG16."""
 
 NOTICE_SECONDS: Final = 1.0
 """Pause between two notices; well below the time for which one is valid."""
 
 _AWAY_SECONDS: Final = 5.0
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def note_answer(
 
 
 def with_headers(response: Response, card: ModelCard, budget: Budget) -> Response:
-    """*response* with the version that answered, and where the time went."""
+    """*response* with headers for the version that answered and the time of each part."""
     response.headers["X-Model-Name"] = card.name
     response.headers["X-Model-Version"] = str(card.version)
     if label := current_record().label:
@@ -158,8 +157,8 @@ class Admission:
     def enter(self, count: int, budget: Budget, apart: int = 0) -> Iterator[None]:
         """Work on *count* images, which should be answered within *budget*.
 
-        The heavy ones, *apart*, have a queue of their own and do not count in the
-        throughput: four that take seconds are no reason to refuse a photo.
+        *apart* of them are heavy: these have a queue of their own and do not count in
+        the throughput, since a few that take seconds are no reason to refuse a photo.
 
         Raises:
             OverloadedError: they would not be, or too many are in work.
@@ -231,7 +230,7 @@ class Throughput:
         self.in_work += count
 
     def leave(self, count: int, now: float, *, answered: bool) -> None:
-        """Let *count* images out of work: *answered*, also as bad images, or given up."""
+        """Take *count* images out of work: *answered* (bad ones too), or given up."""
         self._advance(now)
         self.in_work -= count
         if answered:
@@ -261,14 +260,14 @@ class Throughput:
 
 
 class TrafficNotice:
-    """Calls *tell* once a second while there are requests for images; thread-safe."""
+    """Calls *notify* once a second while there are requests for images; thread-safe."""
 
-    def __init__(self, tell: Callable[[], None], is_busy: Callable[[], bool]) -> None:
+    def __init__(self, notify: Callable[[], None], is_busy: Callable[[], bool]) -> None:
         """Call nothing, and start no thread, before the first request.
 
-        *is_busy*: whether a request is in work, which may last longer than a notice.
+        *is_busy*: whether a request is in work, which may outlast a notice.
         """
-        self._tell = tell
+        self._notify = notify
         self._is_busy = is_busy
         self._wanted = threading.Event()
         self._thread = BackgroundThread(self._run, "traffic-notice")
@@ -283,9 +282,9 @@ class TrafficNotice:
         while self._is_busy() or self._wanted.wait():
             self._wanted.clear()
             try:
-                self._tell()
+                self._notify()
             except QueueUnavailableError as error:
-                _log.debug("%s", error)
+                logger.debug("%s", error)
                 time.sleep(_AWAY_SECONDS)
             else:
                 time.sleep(NOTICE_SECONDS)

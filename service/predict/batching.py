@@ -43,7 +43,7 @@ SLOW_SECONDS: Final = 0.02
 """A model that takes longer for an image is slow: ten times what a call costs, and more."""
 
 GATHERED: Final = 8
-"""Images that go without waiting for more: twice as many cost a third less each (measured)."""
+"""Images sent without waiting for more: twice as many cost a third less each (measured)."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Batcher:
     def expect(
         self, images: Sequence[bytes], model: ModelRef, size: tuple[int, int]
     ) -> Iterator[Arrival | None]:
-        """While *images* for *model* are decoded to *size* (height, width).
+        """In the block, *images* for *model* are decoded to *size* (height, width).
 
-        Other requests wait for a quick image: it will not take long.
+        Other requests wait for a single quick image, and for no others.
         """
         if not is_quick(images):
             yield None
@@ -76,7 +76,7 @@ class Batcher:
     ) -> Prediction:
         """The answer of *model* for *images* of one size, all by the same version.
 
-        *arrival*: of `expect`, if other requests waited for these images.
+        *arrival*: from `expect`, if other requests waited for these images.
 
         Raises:
             NotFoundError: no such model, version or label.
@@ -89,7 +89,7 @@ class Batcher:
         if isinstance(share.outcome, Prediction):
             return share.outcome
         if isinstance(share.outcome, ModelContractError) and share.group_size > 1:
-            # Perhaps a neighbour's images were refused, not ours.
+            # Perhaps another request's images were refused, not ours.
             return self._predict_alone(images, model, budget)
         # A new one: several threads raise it, and each adds its own traceback.
         error = share.outcome
@@ -255,7 +255,7 @@ class BatchQueues:
             return self._hand_over(key, queue, request)
 
     def leave(self, key: QueueKey, request: QueuedRequest) -> None:
-        """Take *request* out; one that was given a group to send still has to send it.
+        """Remove *request*; if it was given a group to send, it still has to send it.
 
         A call whose requests have all left is cancelled.
         """
@@ -265,16 +265,16 @@ class BatchQueues:
             if queue is not None and request in queue.waiting:
                 queue.waiting.remove(request)
             call = request.call
-            is_over = call is not None and call.is_for_nobody()
+            is_over = call is not None and call.is_abandoned()
         if call is not None and is_over:
             call.cancellation.cancel()
 
     def cancellation(
         self, key: QueueKey, group: Group | None = None
     ) -> Cancellation | None:
-        """What cancels the call for *group* when all of its requests have left.
+        """The cancellation of the call for *group*, made when all its requests have left.
 
-        None: the model is fast, and the call over before that would help. A request to a
+        None: the model is fast, and its call too short for that. A request to a
         slow model that shares no call is sent in pieces.
         """
         with self._lock:
@@ -287,7 +287,7 @@ class BatchQueues:
             call = BatchCall(members, cancellation)
             for each in members:
                 each.call = call
-            is_over = bool(members) and call.is_for_nobody()
+            is_over = bool(members) and call.is_abandoned()
         if is_over:
             cancellation.cancel()
         return cancellation
@@ -325,7 +325,7 @@ class BatchQueues:
 
 
 class QueueKey(NamedTuple):
-    """What requests that share a call have in common."""
+    """The model and the image shape that requests of one call share."""
 
     model: ModelRef
     shape: tuple[int, ...]
@@ -337,8 +337,8 @@ class QueuedRequest:
 
     Attributes:
         deadline: by the monotonic clock.
-        has_left: its client or its deadline has gone.
-        call: of which it is part.
+        has_left: its client disconnected, or its deadline passed.
+        call: the call that answers it.
     """
 
     images: Sequence[Pixels]
@@ -363,14 +363,14 @@ class BatchCall:
     group: Group
     cancellation: Cancellation
 
-    def is_for_nobody(self) -> bool:
+    def is_abandoned(self) -> bool:
         """Whether all requests of its group have left."""
         return all(each.has_left for each in self.group)
 
 
 @dataclass(frozen=True)
 class Share:
-    """One request's part of what a call gave, and the seconds that the call took."""
+    """One request's part of the outcome of a call, and the seconds that the call took."""
 
     outcome: Prediction | KennelError
     seconds: float
@@ -390,7 +390,7 @@ class BatchQueue:
 
     Attributes:
         images: in the calls that are under way.
-        slow: the last call says that the model is.
+        slow: whether the model was slow in the last call.
         coming: requests whose images are being decoded.
     """
 

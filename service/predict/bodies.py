@@ -3,9 +3,9 @@
 {"images": [TEXT or {"name": NAME, "b64": TEXT}, ...]}: a text that is no base64 is one
 bad image among others; anything else is a mistake in the request.
 
-While a JSON body is read it takes about three times its size: they are read one at a time.
-A body of nothing but brackets would become objects of twenty times its size: what
-images cannot explain is refused before it is parsed.
+Reading a JSON body takes about three times its size, so they are read one at a time. A body of
+brackets alone would become objects of twenty times its size, so a body with more parts than
+its images need is refused before it is parsed.
 """
 
 from __future__ import annotations
@@ -35,12 +35,11 @@ from service.http.multipart import LEAVE_CONTENT_TYPE, shown_start
 _MEMBERS: Final = ("images",)
 _IMAGE_MEMBERS: Final = ("b64", "name")
 
-
 IMAGE_FIELD: Final = "image"
 NO_IMAGE: Final = "no_image"
 TOO_MANY_IMAGES: Final = "too_many_images"
 LONGEST_NAME: Final = 255
-"""Characters in a name that an answer repeats, as in a file's name."""
+"""In characters: answers repeat names."""
 
 _HOW: Final = (
     f"send files in the multipart field {IMAGE_FIELD!r} (curl -F {IMAGE_FIELD}=@FILE), "
@@ -48,7 +47,7 @@ _HOW: Final = (
     '({"images": ["..."]})'
 )
 _PARTS_PER_IMAGE: Final = 64
-"""Brackets or commas: a few are the form's, the others may be in file names."""
+"""Brackets or commas for each image: some are syntax, others may be in file names."""
 
 _one_at_a_time: Final = threading.Lock()
 
@@ -74,7 +73,7 @@ def read_images(request: Request, max_images: int) -> list[UploadedImage]:
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes that *text* stands for.
+    """The bytes that *text* encodes in base64.
 
     Raises:
         InvalidImageError: it is not base64 (RFC 4648, padded, nothing between).
@@ -111,7 +110,7 @@ class UploadedImage:
     """One encoded image, and the file name that its sender gave it.
 
     Attributes:
-        error: why *image* is empty, where the sender could not have known.
+        error: why *image* is empty: it was an empty file, or not base64.
     """
 
     name: str | None
@@ -163,11 +162,11 @@ def check_image_count(count: int, max_images: int) -> None:
 def check_one_field(
     request: Request, field: str, how: str, code: str = NO_IMAGE
 ) -> None:
-    """Accept the form of *request* if its files are in *field*, or some are.
+    """Accept the form of *request* if *field* holds a file.
 
     Raises:
-        InvalidRequestError: there is no file, or a text in its place; the message says
-            what there is, and *how* to do it.
+        InvalidRequestError: *field* holds no file, or a text; the message says what the
+            form holds, and *how* to send it.
         HTTPException: the form is above the application's limit.
     """
     texts = request.form.getlist(field)
@@ -203,7 +202,7 @@ def _from_fields(request: Request, max_images: int) -> list[UploadedImage]:
 
 
 def check_name(name: str, where: str) -> None:
-    """Accept the *name* of what is sent *where*: an answer repeats it.
+    """Accept *name*, which answers repeat; messages call it *where*.
 
     Raises:
         InvalidRequestError: it is too long.
@@ -246,10 +245,10 @@ class JsonLimits:
 
 @contextmanager
 def json_members(body: bytes, limits: JsonLimits) -> Iterator[dict[str, Any]]:
-    """The members of the JSON object in *body*, for the length of the block.
+    """The members of the JSON object in *body*, in the block.
 
     Raises:
-        InvalidRequestError: no JSON, no object, or too many parts.
+        InvalidRequestError: *body* is no JSON object, or has too many parts.
     """
     with _one_at_a_time:
         _check_parts(body, limits)
@@ -287,7 +286,7 @@ def _check_parts(body: bytes, limits: JsonLimits) -> None:
 
 
 def parse_body(body: bytes) -> Any:
-    """What the JSON in *body* says.
+    """The value of the JSON in *body*.
 
     Raises:
         InvalidRequestError: it is no JSON.

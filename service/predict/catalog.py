@@ -39,7 +39,7 @@ LOAD_FAILED: Final = "the model server's log says why"
 """Shown instead of the server's message, which holds paths and TensorFlow's sources."""
 
 CONFIG_LOOK_SECONDS: Final = 0.5
-"""Looking at the file releases the interpreter's lock, so not in every request."""
+"""Between two checks of the configuration file: each releases the interpreter's lock."""
 
 PROBE_SECONDS: Final = 2.0
 """The longest wait of a readiness probe for the model server."""
@@ -57,7 +57,7 @@ class Catalog:
         default: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Ask *client* about the models that *names* knows.
+        """Query *client* about the models that *names* returns.
 
         *clock*, in seconds, measures how long a version has been loading.
         """
@@ -191,8 +191,8 @@ class Catalog:
     def versions(self, name: str, timeout_seconds: float) -> list[VersionStatus]:
         """The versions of model *name*, newest first; none if the server has none.
 
-        A loading version says for how long this process has seen it load. The reason why
-        a version cannot be loaded is logged once, and not sent to clients.
+        A loading version has the time for which this process has seen it load. The
+        reason why a version cannot be loaded is logged once, and not sent to clients.
 
         Raises:
             ModelUnavailableError, ModelContractError: as `describe`.
@@ -207,17 +207,17 @@ class Catalog:
     def interpret(
         self, error: NotFoundError, model: ModelRef, timeout_seconds: float
     ) -> KennelError:
-        """What the model server's "not found" means for a model whose name we know.
+        """The error that "not found" of the model server means for a served model.
 
-        A server that has just started says "not found" of what it is still loading, and
-        one of several of what the others have loaded before it: that is "not now", and
+        A server that has just started answers "not found" for versions that it is still
+        loading, also if other servers have loaded them already: that is "not now", and
         the client should try again.
         """
         versions = self.versions(model.name, timeout_seconds)
-        asked = [each for each in versions if model.version in (None, each.version)]
-        reasons = "; ".join(each.problem for each in asked if each.problem)
+        wanted = [each for each in versions if model.version in (None, each.version)]
+        reasons = "; ".join(each.problem for each in wanted if each.problem)
         served = any(each.state == AVAILABLE for each in versions)
-        present = any(each.state in {AVAILABLE, *LOADING_STATES} for each in asked)
+        present = any(each.state in {AVAILABLE, *LOADING_STATES} for each in wanted)
         if served and model.is_exact and not (model.version is not None and present):
             return NotFoundError(_joined(str(error), reasons), code=error.code)
         message = f"model {model} is not loaded yet: try again"
@@ -266,9 +266,9 @@ class ModelNames:
         config_file: Path | None = None,
         look_seconds: float = CONFIG_LOOK_SECONDS,
     ) -> None:
-        """Know *fixed* and those in *config_file*, which need not exist yet.
+        """The names *fixed* and those in *config_file*, which need not exist yet.
 
-        Looks lie *look_seconds* apart.
+        The file is checked for changes every *look_seconds*.
 
         Raises:
             InvalidRequestError: the file is not a model server configuration.

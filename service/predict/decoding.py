@@ -1,9 +1,9 @@
 """Decoding of a request's images, a few at a time.
 
 Ordinary images are decoded by threads of this process: Pillow works without the
-interpreter's lock, so threads help. Whatever may take long or much memory is decoded by
-processes that are killed when it does. Each kind has a queue of its own, so that ordinary
-photos wait neither for large ones nor these for heavy ones.
+interpreter's lock, so threads help. Images that may take long or much memory are
+decoded by processes that are killed if they do. Ordinary, large and heavy images have queues
+of their own, so that no photo waits for a larger kind.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from service.http.concurrency_limit import FifoSemaphore
 from service.http.errors import OverloadedError
 
 Decoded: TypeAlias = Pixels | InvalidImageError
-"""An image that cannot be decoded is a result, not the end of its neighbours."""
+"""An image that cannot be decoded is a result: the others of a request are answered."""
 
 MAX_LARGE: Final = 4
 """Large images at a time in a process, each in up to 260 MB."""
 
-_LOOK_SECONDS: Final = 0.02
+_LOCK_LOOK_SECONDS: Final = 0.02
 
 MAX_HEAVY_WAITING: Final = 8
 """Requests that may wait for a heavy image: each one holds a thread."""
@@ -53,7 +53,7 @@ class Decoder:
         of the requests/s of two processes on two cores). Many images have a pool of one
         thread a core, since the other processes may be idle. Large images have the cores
         of this process, and heavy ones go one at a time in all processes together, for
-        their memory. *large* and *heavy* have the processes that can be killed.
+        their memory. *large* and *heavy* own the processes that can be killed.
         """
         cores = usable_processors()
         own = max(1, cores // processes)
@@ -72,7 +72,7 @@ class Decoder:
     def decode(
         self, images: Sequence[bytes], size: tuple[int, int], budget: Budget
     ) -> list[Decoded]:
-        """Pixels of *size*, or what is wrong, for each of *images*, in their order.
+        """The pixels in *size*, or the error, of each of *images*, in their order.
 
         When it returns or raises, nothing of *images* is being decoded any more.
 
@@ -124,7 +124,7 @@ class Decoder:
 
 
 def is_quick(images: Sequence[bytes]) -> bool:
-    """Whether *images* is a single one that does not take long."""
+    """Whether *images* is a single image that does not take long."""
     return len(images) == 1 and not is_costly(images[0])
 
 
@@ -143,7 +143,7 @@ def _only_one(budget: Budget) -> Iterator[None]:
     # One in all processes of this installation: they share the container's memory.
     with Path(__file__).open("rb") as stream:
         while not _is_locked(stream.fileno()):
-            time.sleep(min(_LOOK_SECONDS, budget.left()))
+            time.sleep(min(_LOCK_LOOK_SECONDS, budget.left()))
         yield
 
 

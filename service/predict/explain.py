@@ -1,7 +1,7 @@
-"""POST /v1/explain: one image in, its prediction and where in it a class is seen.
+"""POST /v1/explain: the prediction for one image, and a heat map of one class in it.
 
-The class is a column of one version's labels, so the whole answer must be that version's:
-when another one answered than was assumed, it is asked again by its number.
+The class is a column of one version's labels, so the whole answer must come from that version:
+if another version answered than was assumed, the call is repeated with that version's number.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ from service.predict.views import (
 METHOD: Final = "grad-cam"
 EXPLAIN_PARAMETERS: Final = ("model", "version", "label", "class", "clip")
 DECIMALS: Final = 3
-"""Of a heat value: finer steps cannot be seen."""
+"""Of a value of a heat map: finer steps cannot be seen."""
 
 
 @dataclass(frozen=True)
 class ExplanationViews:
-    """The view of explanations and what it works with."""
+    """The view of explanations, and what it uses."""
 
     explainer: Explainer
     reception: Reception
 
     def blueprint(self) -> Blueprint:
-        """The routes."""
+        """The route /v1/explain."""
         routes = Blueprint("explanations", __name__)
         routes.add_url_rule("/v1/explain", view_func=self.explain, methods=["POST"])
         return routes
@@ -112,16 +112,16 @@ def _render_heatmap(heatmap: NDArray[np.float32]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ExplanationQuery:
-    """Which model to ask, and which label to explain (None: the most probable)."""
+    """The model to use, and the label to explain (None: the most probable)."""
 
     prediction: PredictionQuery
     label: str | None = None
 
     def column(self, card: ModelCard) -> int:
-        """The class to ask *card*'s version for.
+        """The column of the label to explain, in *card*'s version.
 
         Raises:
-            InvalidRequestError: it has no such label, or the clip bound does not fit.
+            InvalidRequestError: the version has no such label, or the clip bound does not fit.
         """
         self.prediction.accept(card)
         if self.label is None:
@@ -152,7 +152,7 @@ class Explainer:
         Raises:
             RejectedImagesError: the image cannot be decoded.
             InvalidRequestError: the query does not fit the model's labels.
-            MissingSignatureError: the version explains nothing.
+            MissingSignatureError: the version cannot explain.
             NotFoundError: no such model, version or label.
             ModelUnavailableError: not now (also: overloaded, budget spent).
             ModelContractError: the model server's answer cannot be used.
@@ -182,10 +182,10 @@ class _ExplainAttempt:
                 [self.upload.image], card.image_size, self.budget
             )
         if isinstance(pixels, InvalidImageError):
-            # An upload that was no image to begin with came out as an empty one.
+            # An upload with an error of its own has an empty image; that error says more.
             raise RejectedImagesError([(self.upload.name, self.upload.error or pixels)])
         with self.budget.measure("infer"):
-            explanation = self._ask(pixels[None], classes, model)
+            explanation = self._call(pixels[None], classes, model)
         if explanation.version == card.version:
             card.check_columns(explanation.probabilities.shape[1])
             return card, explanation
@@ -194,7 +194,7 @@ class _ExplainAttempt:
         )
         return self.run(ModelRef(model.name, version=newer.version), newer)
 
-    def _ask(
+    def _call(
         self, batch: Pixels, classes: NDArray[np.int32], model: ModelRef
     ) -> Explanation:
         client, catalog = self.explainer.client, self.explainer.catalog

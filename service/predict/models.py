@@ -1,4 +1,4 @@
-"""GET /v1/models: what is served, which versions, and their cards."""
+"""GET /v1/models: the served models, their versions and the cards of these."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from service.predict.catalog import Catalog, model_version_status
 
 @dataclass(frozen=True)
 class ModelViews:
-    """The views of models and what they work with."""
+    """The views of models, and what they use."""
 
     catalog: Catalog
     timeout_seconds: float
 
     def blueprint(self) -> Blueprint:
-        """The routes."""
+        """The routes /v1/models and /v1/models/{name}."""
         routes = Blueprint("models", __name__)
         routes.add_url_rule("/v1/models", view_func=self.all_models)
         routes.add_url_rule("/v1/models/<word:name>", view_func=self.one_model)
@@ -37,7 +37,7 @@ class ModelViews:
         return jsonify(models=models, default_model=self.catalog.find_default())
 
     def one_model(self, name: str) -> Response:
-        """One model with its versions, also as TensorFlow Serving tells them."""
+        """One model with its versions, also in TensorFlow Serving's form."""
         budget = self._budget()
         versions = self.catalog.versions(self.catalog.find(name), budget.left())
         model = self._render(name, versions, budget)

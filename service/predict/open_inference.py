@@ -1,6 +1,6 @@
 """The Open Inference Protocol, version 2: health, metadata and inference.
 
-In its binary extension a header tells how long the JSON is, and tensors follow it as bytes.
+In its binary extension a header gives the length of the JSON, and tensors follow it as bytes.
 The tensor that holds images is BYTES or UINT8. BYTES are encoded images: base64 in JSON, or
 length and bytes in the binary extension. UINT8 are pixels [N, H, W, 3]: numbers in JSON, or
 bytes as they are. Lists in JSON are flat or nested as the shape is.
@@ -50,33 +50,33 @@ TRITON_STATES: Final = {
     "UNLOADING": "UNLOADING",
     "END": "UNAVAILABLE",
 }
-"""Triton's words for those of TensorFlow Serving."""
+"""Triton's names for the states of TensorFlow Serving."""
+
 MAX_INDEX_BYTES: Final = 64 * 1024
-
-_MODEL: Final = "/models/<word:name>"
-
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 OUTPUTS: Final = (PROBABILITIES_OUTPUT, LOGITS_OUTPUT)
 MAX_NUMBERS: Final = 2_000_000
 """Pixels as JSON: 13 images of 224 x 224; more are cheaper in any other form."""
 
-_MEMBERS: Final = ("id", "inputs", "outputs", "parameters")
-_OTHER_EXTENSIONS: Final = ("classification", "shared_memory_region")
-"""Parameters of an output that ask for another answer; other parameters are ignored."""
-_TENSOR_MEMBERS: Final = ("name", "datatype", "shape", "data", "parameters")
-
 BYTES: Final = "BYTES"
 UINT8: Final = "UINT8"
+"""Datatypes of images."""
+
+_MODEL: Final = "/models/<word:name>"
+_MEMBERS: Final = ("id", "inputs", "outputs", "parameters")
+_TENSOR_MEMBERS: Final = ("name", "datatype", "shape", "data", "parameters")
+_OTHER_EXTENSIONS: Final = ("classification", "shared_memory_region")
+"""Parameters of an output that would change its form; other parameters are ignored."""
 
 _LENGTH: Final = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
 class OpenInferenceViews:
-    """The views of one protocol and what they work with.
+    """The views of the Open Inference Protocol, and what they use.
 
     Attributes:
-        answers_by_version: of a model: `images`, requests `succeeded` and `failed`.
+        answers_by_version: for a model's name: `images`, requests `succeeded` and `failed`.
     """
 
     requests: ImageRequests
@@ -100,22 +100,22 @@ class OpenInferenceViews:
         return routes
 
     def server(self) -> Response:
-        """Who answers here."""
+        """The name, version and extensions of this server."""
         extensions = ["binary_tensor_data"]
         return jsonify(name="kennel", version=VERSION, extensions=extensions)
 
     def live(self) -> Response:
-        """The process answers."""
+        """Liveness: the process answers."""
         return jsonify(live=True)
 
     def ready(self) -> Response:
-        """The default model can be asked."""
+        """Readiness: the default model can answer."""
         catalog = self.requests.catalog
         available_versions(catalog, catalog.default_name(), self._probe_seconds())
         return jsonify(ready=True)
 
     def model_ready(self, name: str, version: int | None = None) -> Response:
-        """One model or version can be asked."""
+        """Readiness of one model or version."""
         catalog = self.requests.catalog
         seconds = self._probe_seconds()
         available = available_versions(catalog, catalog.find(name), seconds)
@@ -145,7 +145,7 @@ class OpenInferenceViews:
         )
 
     def config(self, name: str, version: int | None = None) -> Response:
-        """The same in the words of Triton's configuration."""
+        """The tensors of one model in the form of Triton's configuration."""
         budget = self.requests.budget()
         model = ModelRef(self.requests.catalog.find(name), version)
         card = self.requests.catalog.describe(model, budget.left())
@@ -237,7 +237,7 @@ def _describe_tensor(name: str, datatype: str, *shape: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Inference:
-    """What a client wants: *outputs* by name, and whether as bytes."""
+    """A request for inference; *outputs*: by name, whether it is sent as bytes."""
 
     id: str | None
     images: list[bytes]
@@ -245,7 +245,7 @@ class Inference:
     outputs: dict[str, bool]
 
     def answer(self, outputs: Outputs) -> Response:
-        """*outputs* in the form that was asked for."""
+        """*outputs* in the form that the request names."""
         values = {
             PROBABILITIES_OUTPUT: outputs.prediction.probabilities,
             LOGITS_OUTPUT: outputs.prediction.logits,
@@ -271,7 +271,7 @@ class Inference:
 
 
 def read_inference(request: Request, max_images: int) -> Inference:
-    """What the body of *request* asks, whatever its Content-Type says.
+    """The inference in the body of *request*, whatever its Content-Type says.
 
     Raises:
         InvalidRequestError: it cannot be read; the message names the member.
@@ -335,9 +335,7 @@ def _wanted(members: dict[str, Any]) -> dict[str, bool]:
     wanted = {each["name"]: _parameters(each, "outputs") for each in asked}
     for parameter in _OTHER_EXTENSIONS:
         if any(parameter in parameters for parameters in wanted.values()):
-            message = (
-                f"outputs: {parameter} is an extension that there is not: leave it out"
-            )
+            message = f"outputs: the extension {parameter} is not supported here: leave it out"
             raise InvalidRequestError(message)
     return {
         name: parameters.get("binary_data", usual) is True
@@ -379,10 +377,10 @@ class Tensor:
     binary: bytes | None = None
 
     def count(self) -> int:
-        """How many images it says it holds.
+        """The number of images, by the tensor's shape.
 
         Raises:
-            InvalidRequestError: its shape is none that we read.
+            InvalidRequestError: its datatype or shape is not supported.
         """
         shape = self.shape
         whole = isinstance(shape, list) and all(type(each) is int for each in shape)
@@ -397,11 +395,11 @@ class Tensor:
         raise InvalidRequestError(message)
 
     def size(self) -> tuple[int, int] | None:
-        """Height and width of its pixels; None for encoded images."""
+        """Height and width of the pixels; None for encoded images."""
         return None if self.datatype == BYTES else (self.shape[1], self.shape[2])
 
     def images(self) -> list[bytes]:
-        """The encoded images in it, as many as it says.
+        """The encoded images, as many as the shape says.
 
         Raises:
             InvalidRequestError: its data do not fit its shape.
@@ -435,7 +433,7 @@ class Tensor:
         if min(self.shape) < 1 or prod(self.shape) != len(flat):
             message = f"images: {len(flat):,} values for the shape {quoted(self.shape)}"
             raise InvalidRequestError(message)
-        # The decoder gives exactly these pixels back, and all images go one way.
+        # BMP decodes to exactly these pixels, so all images take the same way.
         for pixels in np.frombuffer(flat, np.uint8).reshape(self.shape):
             yield encode_bmp(pixels)
 

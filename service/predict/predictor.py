@@ -1,10 +1,10 @@
-"""The predictor: from images to probabilities, across hot swaps, in one call.
+"""The predictor: from images to probabilities, across hot swaps of a model's version.
 
-The image size is that of the version which answered last. The answer says which version
-gave it; when that is another one, its own card is fetched, and if the pixels had the
-wrong size they are made again for exactly that version: networks that pool take any size,
-and their answer for a wrong one is thrown away. When a shared batch of the model server
-failed because it held two sizes, the version is asked again by its number.
+Images are decoded to the size of the version that answered last. An answer names its version.
+If that is another one, its card is fetched; if its image size differs too, the images are
+decoded again and the call is repeated for exactly that version: networks that pool take any
+size, and an answer for a wrong size is discarded. If a shared batch of the model server failed
+because it held two sizes, the call is repeated with the version's number.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class ImageResults:
-    """What became of each image of a request, in its order.
+    """The result of each image of a request, in its order.
 
     Attributes:
         card: of the version that answered.
@@ -63,7 +63,7 @@ class ImageResults:
 
 
 class ImagePredictor(Protocol):
-    """What views predict with: a `Predictor`, or a rollout's gateway before it."""
+    """The interface of `Predictor` and of the rollouts' gateway in front of it."""
 
     @property
     def catalog(self) -> Catalog:
@@ -108,24 +108,24 @@ class Predictor:
 
 
 def call_current_version(
-    ask: Callable[[ModelRef, ModelCard], _Result],
+    call: Callable[[ModelRef, ModelCard], _Result],
     model: ModelRef,
     catalog: Catalog,
     budget: Budget,
     outdated: tuple[type[KennelError], ...] = (ModelContractError,),
 ) -> _Result:
-    """What *ask* gives for *model* and the card of the version that serves it.
+    """The result of *call* for *model* and the card of the version that serves it.
 
-    The card in memory may be that of the previous version. Where *ask* fails with one
-    of *outdated*, as it then would, or for a version that is gone, it is called again
-    with the current version's number and card.
+    The card in memory may be that of the previous version. If *call* then fails with
+    one of *outdated*, or because that version is gone, it is repeated with the current
+    version's number and card.
 
     Raises:
-        KennelError: as *ask* and `Catalog.describe`.
+        KennelError: as *call* and `Catalog.describe`.
     """
     card = catalog.card(model, budget.left())
     try:
-        return _repeat_mixed_batches(ask, model, card, catalog, budget)
+        return _repeat_mixed_batches(call, model, card, catalog, budget)
     except NotFoundError:
         # Perhaps the version that answered was unloaded before we read its card.
         current = catalog.describe(model, budget.left())
@@ -134,11 +134,11 @@ def call_current_version(
         if current == card:
             raise
     pinned = ModelRef(model.name, version=current.version)
-    return _repeat_mixed_batches(ask, pinned, current, catalog, budget)
+    return _repeat_mixed_batches(call, pinned, current, catalog, budget)
 
 
 def _repeat_mixed_batches(
-    ask: Callable[[ModelRef, ModelCard], _Result],
+    call: Callable[[ModelRef, ModelCard], _Result],
     model: ModelRef,
     card: ModelCard,
     catalog: Catalog,
@@ -146,7 +146,7 @@ def _repeat_mixed_batches(
 ) -> _Result:
     for attempt in range(MIXED_BATCH_REPEATS):
         try:
-            return ask(model, card)
+            return call(model, card)
         except MixedBatchError:
             with budget.measure("queue"):
                 pause = _MIXED_BATCH_BACKOFF.jittered(attempt)
@@ -154,7 +154,7 @@ def _repeat_mixed_batches(
         if model.version is None:
             card = catalog.describe(model, budget.left())
             model = ModelRef(model.name, version=card.version)
-    return ask(model, card)
+    return call(model, card)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ _MODEL: Final = "/v1/models/<word:name>"
 _LABEL: Final = "/labels/<word:label>"
 
 SIGNATURES: Final = (SERVING_SIGNATURE, ENCODED_SIGNATURE)
-"""Either one: the images are decoded before the model server sees them."""
+"""Either name is accepted: the images are decoded before the model server gets them."""
 
 _ROWS: Final = "instances"
 _COLUMNS: Final = "inputs"
@@ -52,7 +52,7 @@ _MEMBERS: Final = ("signature_name", _ROWS, _COLUMNS)
 
 @dataclass(frozen=True)
 class TensorFlowServingViews:
-    """The views of one protocol and what they work with."""
+    """The views of TensorFlow Serving's REST API, and what they use."""
 
     requests: ImageRequests
 
@@ -76,13 +76,13 @@ class TensorFlowServingViews:
         if model.label is not None:
             version = catalog.describe(model, budget.left()).version
         versions = catalog.versions(name, budget.left())
-        asked = [each for each in versions if each.version == version]
-        if not asked:
+        found = [each for each in versions if each.version == version]
+        if not found:
             message = (
                 f"model {model} is not known: GET /v1/models/{name} lists versions"
             )
             raise NotFoundError(message, code="version_not_found")
-        return jsonify(model_version_status=model_version_status(asked))
+        return jsonify(model_version_status=model_version_status(found))
 
     def metadata(self, name: str, **chosen: Any) -> Response:
         """The signatures of one version, as this service takes them."""
@@ -138,7 +138,7 @@ def _tensor(dtype: str, *shape: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Instances:
-    """Encoded images, and whether they came as columns: so goes the answer."""
+    """Encoded images, and whether they came in column format, which the answer has too."""
 
     images: list[bytes]
     in_columns: bool

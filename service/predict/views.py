@@ -1,7 +1,6 @@
 """POST /v1/predict: images in, labels and probabilities out, in the same order.
 
-A query parameter that is not understood is refused by name: ignoring it silently would
-answer another question.
+An unknown query parameter is refused by name: ignoring it would answer another question.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ PREDICT_PARAMETERS: Final = ("model", "version", "label", "clip", "top")
 
 @dataclass(frozen=True)
 class PredictionViews:
-    """The view of predictions and what it works with."""
+    """The view of predictions, and what it uses."""
 
     requests: ImageRequests
 
     def blueprint(self) -> Blueprint:
-        """The route."""
+        """The route /v1/predict."""
         routes = Blueprint("predictions", __name__)
         routes.add_url_rule("/v1/predict", view_func=self.predict, methods=["POST"])
         return routes
@@ -61,7 +60,7 @@ class PredictionViews:
 
 @dataclass(frozen=True)
 class ImageRequests:
-    """What answers requests with images, in each protocol; shared by all threads."""
+    """Answers requests with images in every protocol; shared by all threads."""
 
     predictor: ImagePredictor
     reception: Reception
@@ -122,7 +121,7 @@ class ImageRequests:
 
 @dataclass(frozen=True)
 class Outputs:
-    """A model's outputs for all images of a request, and what the answer says of them."""
+    """A model's outputs for all images of a request, with the card and the time spent."""
 
     card: ModelCard
     prediction: Prediction
@@ -134,7 +133,7 @@ class Outputs:
 
 
 def render_numbers(values: NDArray[np.float32]) -> Any:
-    """*values* as lists, each number with the fewest digits that give it again."""
+    """*values* as lists, each number with the fewest digits that read back as it."""
     return values.astype(str).astype(np.float64).tolist()
 
 
@@ -147,7 +146,7 @@ def render_answer(
         RejectedImagesError: not one of the images could be decoded.
     """
     names = [upload.name for upload in uploads]
-    # An upload that was no image to begin with came out as an empty one.
+    # An upload with an error of its own has an empty image; that error says more.
     pairs = zip(uploads, results.images, strict=True)
     images = [upload.error or image for upload, image in pairs]
     rejected = [each for each in images if isinstance(each, InvalidImageError)]
@@ -227,7 +226,7 @@ class PredictionQuery:
         return bound
 
     def accept(self, card: ModelCard) -> None:
-        """Accept *card* as the one that answers this query.
+        """Accept *card* as the card of the version that answers this query.
 
         Raises:
             InvalidRequestError: ``clip`` or ``top`` does not fit its labels.
@@ -257,7 +256,7 @@ def read_query(
 
 
 class RejectedImagesError(InvalidImageError):
-    """Not one image of a request could be decoded; ``errors`` says why, by file."""
+    """No image of a request could be decoded; ``errors`` says why, by file."""
 
     def __init__(self, rejected: list[tuple[str | None, InvalidImageError]]) -> None:
         """Take the file name and the error of each image, in the request's order."""
