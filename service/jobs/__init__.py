@@ -1,1 +1,1 @@
-"""Folder jobs over HTTP; the work is done by worker."""
+"""Folder jobs over HTTP; the package `worker` does the work."""

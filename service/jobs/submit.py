@@ -1,8 +1,8 @@
-"""POST /v1/jobs: read what a folder job is asked to do, and queue it.
+"""POST /v1/jobs: read the request for a folder job, and queue the job.
 
-The images are in a folder that is named, or in an archive that is sent. While an archive
-arrives it is a file without a name on the disk of the runs: it is gone with the process
-that holds it, so a broken upload or a killed process leaves nothing to clean up.
+The images are in a folder below INPUT_ROOT, or in an uploaded archive. During the upload the
+archive is an unnamed file on the disk of the runs, which the system removes with the process
+that holds it: a broken upload or a killed process leaves nothing to clean up.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ARCHIVE_MEDIA_TYPES: Final = (
     "application/x-gzip",
 )
 CSV_FILES: Final = ("manifest", "sample_submission")
-"""Files of a form, or members that name a file below INPUT_ROOT."""
+"""CSV files of a job: uploaded in a form, or named below INPUT_ROOT by a member."""
 
 MEMBERS: Final = (
     *("model", "version", "label", "input"),
@@ -70,7 +70,7 @@ class JobSubmitter:
     """Reads requests for folder jobs and queues the jobs.
 
     Attributes:
-        timeout_seconds: how long a request may take that does not say.
+        timeout_seconds: for requests that set no timeout of their own.
     """
 
     catalog: Catalog
@@ -79,7 +79,7 @@ class JobSubmitter:
     timeout_seconds: float
 
     def submit(self, request: Request) -> JobStatus:
-        """The job that *request* asks for, pinned to the version that is served now.
+        """The queued job of *request*, pinned to the version that is served now.
 
         Raises:
             KennelError: the request, its model, its images or the queue cannot be used.
@@ -120,8 +120,8 @@ class ArchiveUploads:
     def __init__(self, folder: Path, max_bytes: int, at_once: int = 4) -> None:
         """Keep what arrives on the disk of *folder*; refuse more than *max_bytes*.
 
-        Threads that wait for uploads answer nobody else, hence *at_once*; one sender
-        leaves one of these places to the others.
+        A thread that receives an upload serves no other request, hence *at_once*; one
+        sender may use all of these slots but one.
         """
         self._folder = folder
         self._max_bytes = max_bytes
@@ -131,7 +131,7 @@ class ArchiveUploads:
 
     @contextmanager
     def receiving(self, request: Request, sender: str = "") -> Iterator[None]:
-        """Let *request*, which *sender* sent, be as large as an archive may be.
+        """In the block, let *request* of *sender* be as large as an archive may be.
 
         Raises:
             ModelOverloadedError: too many archives arrive already, in all or from
@@ -152,7 +152,7 @@ class ArchiveUploads:
 
     @contextmanager
     def archive(self, request: Request) -> Iterator[tuple[str, BinaryIO]]:
-        """The file's own name, and its content, which can be sought.
+        """The file name of the archive, and its content as a seekable file.
 
         Raises:
             InvalidRequestError: there is none, or more than one.
@@ -176,7 +176,7 @@ class ArchiveUploads:
 
 
 def input_name(name: str) -> str:
-    """The input that a job of an upload shows, from the *name* that its sender gave."""
+    """The input that is shown for a job whose upload its sender called *name*."""
     last = name.replace("\\", "/").rpartition("/")[2]
     shown = "".join(letter for letter in last if letter.isprintable())
     return f"upload:{shown[:_MAX_NAME] or 'archive'}"
@@ -277,7 +277,7 @@ def _read_csv_file(
     name: str, given: Mapping[str, Any], request: Request
 ) -> str | BinaryIO | None:
     named: str | None = given.get(name)
-    # Only of a form: to look for files in another body would use up its stream.
+    # Only in a form: looking for files in another body would consume its stream.
     is_form = request.mimetype == MULTIPART
     sent = request.files.getlist(name) if is_form else []
     if len(sent) + (named is not None) > 1:
@@ -317,7 +317,7 @@ def _pin(model: ModelRef, *, is_named: bool) -> str | None:
 
 
 def _max_unreadable(value: Any) -> str | None:
-    # 0.05 could be meant for a share: JobRequest says what can be said.
+    # As text: JobRequest decides whether it is a share or a count.
     if isinstance(value, bool | list | dict):
         raise InvalidRequestError(
             f"max_unreadable={quoted(value)} is neither a share nor a count"

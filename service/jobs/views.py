@@ -130,13 +130,13 @@ class JobViews:
         response = Response(self._thumbnail(job, image), mimetype="image/jpeg")
         response.cache_control.private = True
         response.cache_control.max_age = 3600
-        # Not for another key that signs in later, in the same browser.
+        # So that a browser does not show it to another key that signs in later.
         response.vary.update(("Authorization", "Cookie", KEY_HEADER))
         return response
 
     def _thumbnail(self, job: str, image: str) -> bytes:
         if not self.decoders.acquire(timeout=_THUMBNAIL_SECONDS):
-            raise ModelOverloadedError("too many thumbnails are asked for: try again")
+            raise ModelOverloadedError("too many thumbnails at once: try again")
         try:
             return self._encode(visible_jobs(self.queue).photo(job, image))
         except TimeoutError as error:

@@ -1,1 +1,1 @@
-"""Canary rollouts: which version answers, and how two versions compare."""
+"""Canary rollouts: the version that answers, and the comparison of two versions."""

@@ -2,9 +2,9 @@
 
 Histograms are compared by the Jensen-Shannon divergence in bits (J. Lin, "Divergence
 measures based on the Shannon entropy", IEEE Transactions on Information Theory 37(1),
-1991, with equal weights): 0 for equal distributions, 1 where they share nothing, and no
-trouble with empty bins. Small samples differ by chance; the expected size of that stands
-beside each figure.
+1991, with equal weights): 0 for equal distributions, 1 where they share nothing, and
+defined for empty bins. Small samples differ by chance, so each divergence comes with the one
+that is expected by chance.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from worker.queue import SharedCounts
 
 @dataclass(frozen=True)
 class RolloutViews:
-    """The route of a model's rollout, and what it reads."""
+    """The view of a model's rollout, and what it reads."""
 
     catalog: Catalog
     rollouts: Rollouts
     counts: SharedCounts
 
     def blueprint(self) -> Blueprint:
-        """The routes."""
+        """The route /v1/models/{name}/rollout."""
         routes = Blueprint("rollouts", __name__)
         routes.add_url_rule("/v1/models/<word:name>/rollout", view_func=self.show)
         return routes
 
     def show(self, name: str) -> Response:
-        """The last rollout of a model, compared."""
+        """The last rollout of a model, and the comparison of its versions."""
         rollout = self.rollouts.of(self.catalog.find(name))
         if rollout is None:
             message = f"{quoted(name)} has no rollout: kennel rollout start begins one"
@@ -67,11 +67,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Side:
-    """What one version did.
+    """The counts of one version.
 
     Attributes:
-        errors: of the canary those that the stable version answered instead.
-        p50_ms: of answers, None before there is one; within 5 %, as is *p99_ms*.
+        errors: failed requests; of the canary, those that the stable version answered.
+        p50_ms: median latency within 5 %, like *p99_ms*; None before the first answer.
         scores: images by twentieth of the probability of the last of two labels, or of
             the most probable one of several.
         labels: images by most probable label.
@@ -88,12 +88,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What two versions said of the same images.
+    """The agreement of two versions about the same images.
 
     Attributes:
         same_label: share with the same most probable label; None before the first.
         mean_difference: of the probabilities, over images and labels.
-        dropped: images left out of the shadow, there being too many.
+        dropped: images that were not compared because too many came at once.
         failed: images for which the stable version had no answer.
     """
 
@@ -106,7 +106,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Divergence:
-    """How far two distributions are apart, in bits, and how far they are by chance.
+    """The divergence of two distributions in bits, and the one expected by chance.
 
     Both are None until there are answers of both versions.
     """
@@ -116,7 +116,7 @@ class Divergence:
 
 
 def compare(counts: Mapping[str, int]) -> Comparison:
-    """The comparison that *counts* add up to."""
+    """The comparison of the two versions in *counts*."""
     stable, canary = _side(counts, STABLE), _side(counts, CANARY)
     names = list({**stable.labels, **canary.labels})
     return Comparison(

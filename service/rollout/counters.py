@@ -1,8 +1,8 @@
 """Counts of a rollout: whole numbers that add up across processes, shared through Redis.
 
 A field is a path with dots: ``canary.latency.55``. Latencies fall into buckets of 9 %,
-scores into twentieths. A request adds to a dictionary; a thread of its own carries the
-sums to Redis about once a second. While Redis is away, they wait here.
+scores into twentieths. Requests add to counters in memory; a background thread adds
+the sums to those in Redis about once a second. While Redis is away, they stay in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from worker.queue import SharedCounts
 HISTOGRAM_BINS: Final = 20
 BUCKETS_PER_DOUBLING: Final = 8
 DIFFERENCE_UNIT: Final = 1e-6
-"""Of a probability: sums of differences are kept as whole numbers of these."""
+"""Sums of differences of probabilities are kept as whole numbers of this unit."""
 
 REQUESTS: Final = "requests"
 ERRORS: Final = "errors"
@@ -44,16 +44,16 @@ DROPPED: Final = "pairs.dropped"
 FLUSH_SECONDS: Final = 1.0
 _AWAY_SECONDS: Final = 5.0
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Counters:
-    """Adds up what requests count; thread-safe."""
+    """Adds up the counts of requests; thread-safe."""
 
     def __init__(
         self, counts: SharedCounts, flush_seconds: float = FLUSH_SECONDS
     ) -> None:
-        """Flush to *counts*; no thread is started before there is something."""
+        """Flush to *counts*; no thread is started before the first count."""
         self._counts = counts
         self._flush_seconds = flush_seconds
         self._pending: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -98,7 +98,7 @@ class Counters:
             try:
                 self.flush()
             except QueueUnavailableError as error:
-                _log.debug("%s", error)
+                logger.debug("%s", error)
                 pause.wait(_AWAY_SECONDS)
                 self._wanted.set()
 
@@ -109,7 +109,7 @@ def counts_key(rollout: Rollout) -> str:
 
 
 def count_answer(side: str, answer: ImageResults, seconds: float) -> Counter[str]:
-    """One request that *side* answered in *seconds*."""
+    """The counts of one request that *side* answered in *seconds*."""
     counts = Counter(
         {f"{side}.{REQUESTS}": 1, f"{side}.{LATENCY}.{latency_bucket(seconds)}": 1}
     )
@@ -126,12 +126,12 @@ def count_answer(side: str, answer: ImageResults, seconds: float) -> Counter[str
 
 
 def count_error(side: str) -> Counter[str]:
-    """One request that *side* could not answer."""
+    """The counts of one request that *side* could not answer."""
     return Counter({f"{side}.{REQUESTS}": 1, f"{side}.{ERRORS}": 1})
 
 
 def count_pairs(one: ImageResults, other: ImageResults) -> Counter[str]:
-    """How far two versions agree about the same images."""
+    """The counts of the agreement of two versions about the same images."""
     counts: Counter[str] = Counter()
     for mine, theirs in _pairs(one, other):
         difference = _difference(mine, one.card, theirs, other.card)

@@ -1,11 +1,11 @@
 """Canary traffic: sends a share of the requests that name no version to the canary.
 
 A hash assigns each request, so that all processes agree: requests with one
-`X-Rollout-Key` stay on one version, and a growing share keeps the clients that are on the
-canary already. The version is chosen before anything is decoded, so that requests gather
+`X-Rollout-Key` stay on one version, and when the share grows, clients on the canary
+stay there. The version is chosen before anything is decoded, so that requests gather
 in batches of one version. If the canary fails, the stable version answers: no request
-fails because of a rollout. Shadow requests ask the stable version about some of the
-canary's photos, off the requests' path.
+fails because of a rollout. Shadow requests send some of the canary's photos to the
+stable version too, in the background.
 """
 
 from __future__ import annotations
@@ -44,16 +44,19 @@ from service.rollout.pinned import Rollouts
 ROLLOUT_KEY_HEADER: Final = "X-Rollout-Key"
 
 CANARY_SHARE: Final = 0.5
-"""Of the time that is left: the stable version must have some of its own."""
+"""Of the time left that the canary may take: the rest is for the stable version."""
 
 SHADOW_QUEUE: Final = 4
+"""Tasks that wait in a process."""
+
 SHADOW_BYTES: Final = 4 * 1024**2
-"""Of a request's photos: larger requests are not repeated in the shadow."""
+"""Most bytes of a request's photos: larger requests are not compared."""
+
 _SHADOW_SECONDS: Final = 10.0
 
 _HASH_RANGE: Final = 2**32
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Gateway:
 
     @property
     def catalog(self) -> Catalog:
-        """What is served."""
+        """The served models."""
         return self.predictor.catalog
 
     def predict(
@@ -91,7 +94,7 @@ class Gateway:
             answer, counts = call.predict(CANARY, budget.part(CANARY_SHARE))
         except KennelError:
             answer = self._predict_stable(call)
-            # Counted now: what the stable version refuses too is not the canary's fault.
+            # Counted only here: what the stable version refuses too is no canary error.
             self.counters.add(rollout, count_error(CANARY))
             return answer
         self.counters.add(rollout, counts)
@@ -140,7 +143,7 @@ class Assignment(NamedTuple):
 
 
 def assign(rollout: Rollout, key: str) -> Assignment:
-    """The percentages of requests with *key*; in another rollout they are others."""
+    """The percentages of requests with *key*; each rollout has its own."""
     digest = hashlib.blake2b(f"{rollout.id}:{key}".encode(), digest_size=8).digest()
     return Assignment(_percentage(digest[:4]), _percentage(digest[4:]))
 
@@ -159,10 +162,10 @@ class ShadowTask:
 
 
 class Shadow:
-    """Asks the stable version again and compares the answers; thread-safe.
+    """Repeats requests of the canary with the stable version; thread-safe.
 
-    One call at a time in a process; a few wait, the rest is dropped and counted: a
-    comparison must never cost a request its place.
+    The answers are compared and counted. A process makes one call at a time; a few tasks
+    wait, others are dropped and counted, so that comparisons never delay requests.
     """
 
     def __init__(self, predictor: Predictor, counters: Counters) -> None:
@@ -173,7 +176,7 @@ class Shadow:
         self._thread = BackgroundThread(self._run, "rollout-shadow")
 
     def offer(self, task: ShadowTask) -> None:
-        """Compare *task* when there is time, or never."""
+        """Queue *task*; drop and count it if it is too large or too many wait."""
         try:
             if sum(map(len, task.images)) > SHADOW_BYTES:
                 raise Full
@@ -195,6 +198,6 @@ class Shadow:
                 task.images, stable, lambda _: None, Budget(_SHADOW_SECONDS)
             )
         except KennelError as error:
-            _log.debug("%s", error)
+            logger.debug("%s", error)
             return Counter({UNPAIRED: len(task.images)})
         return count_pairs(task.answer, other)

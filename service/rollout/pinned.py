@@ -1,8 +1,8 @@
-"""The model server with versions held back: a request that names no version gets the stable.
+"""Version pinning: during a rollout, requests that name no version get the stable one.
 
-All calls of the API pass here. While a rollout is open, and after it was aborted, "no
-version" means the stable one. Whatever the order of events, an answer of a version that
-is held back is thrown away, and the stable one is asked.
+All calls of the API to the model server pass here. While a rollout is open, and after it was
+aborted, "no version" means the stable version. An answer of a version that is held back is
+discarded, whatever the order of events, and the call is repeated with the stable version.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Rollouts:
         )
 
     def of(self, name: str) -> Rollout | None:
-        """The last rollout of the model *name*, in whatever state."""
+        """The last rollout of the model *name*, in any state."""
         return self._file().get(name)
 
 
