@@ -1,4 +1,4 @@
-"""`python -m service.main`: checks the settings, then becomes gunicorn."""
+"""`python -m service.main`: checks the settings, then executes gunicorn."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ GUNICORN_ARGUMENTS: Final = (
 )
 
 _MALLOC: Final = {
-    # Threads take turns anyway, and heaps of their own are memory that never returns.
+    # Python's threads take turns anyway, and memory of more heaps is never returned.
     "MALLOC_ARENA_MAX": "1",
     # Small pixels stay in the heap (the kernel's page faults cost half the
     # throughput); the pixels of large photos go back to the kernel.
     "MALLOC_MMAP_THRESHOLD_": "4194304",
     "MALLOC_TRIM_THRESHOLD_": "16777216",
 }
-"""For glibc, before the process starts; a variable that is set already wins."""
+"""glibc's settings, read when a process starts; variables that are set already win."""
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     except InvalidRequestError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from error
-    # prometheus_client looks for its folder when it is imported, so here is the place.
+    # Set here: prometheus_client looks for its folder when it is imported.
     folder = {FOLDER_VARIABLE: str(make_metrics_folder())}
     environment = {**_MALLOC, **os.environ, **folder}
     command = [sys.executable, "-m", "gunicorn", *GUNICORN_ARGUMENTS]

@@ -1,6 +1,6 @@
-"""Where the API finds its neighbours, how long it waits and how much it takes.
+"""Settings of the API: addresses, folders, timeouts and limits.
 
-What a model *is* (labels, size, clip bound) is in its card, never here.
+What belongs to a model (labels, size, clip bound) is in its card, never here.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ class ServiceSettings:
         model_names: models that are served; those in *model_config_file* come after.
         model_config_file: the model server's own configuration, read for its names;
             their order counts.
-        models_dir: where versions were published; it need not be there, only training
-            reports are read from it.
-        default_model: answers when a request names none; None: the first known name.
-        input_url: object storage in the place of *input_root*.
+        models_dir: the folder of published versions, which may be missing: only rollouts
+            and training reports are read from it.
+        default_model: for requests that name none; None: the first known name.
+        input_url: object storage that replaces *input_root*.
         max_in_flight: images that one process works on at the same time.
-        max_upload_bytes: an archive with the photos of a job.
-        max_unpacked_bytes: those photos together, unpacked.
-        min_free_mib: no job is taken in while the disk of the runs has less; 0: any.
-        drain_seconds: how long /readyz fails before a stop; 0: no load balancer needs
-            time to notice.
+        max_upload_bytes: size of an uploaded archive with the photos of a job.
+        max_unpacked_bytes: size of the photos in an archive together.
+        min_free_mib: jobs are refused while the disk of the runs has less; 0: never.
+        drain_seconds: how long /readyz fails before a stop, so that load balancers
+            notice; 0: stop at once.
     """
 
     model_server: str = "127.0.0.1:8500"
@@ -80,7 +80,7 @@ class ServiceSettings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Read the settings from environment variables; an empty one counts as unset.
+        """Read the settings from environment variables; an empty variable counts as unset.
 
         Raises:
             InvalidRequestError: a value cannot be used; the message names the variable.
@@ -142,10 +142,10 @@ class ServiceSettings:
 
     @property
     def job_limits(self) -> JobLimits:
-        """What a job may take."""
+        """The limits of a folder job."""
         return JobLimits(self.max_unpacked_bytes, self.min_free_mib * _MEBIBYTE)
 
     @property
     def bind(self) -> str:
-        """Where gunicorn listens."""
+        """The address at which gunicorn listens."""
         return host_and_port(self.host, self.port)

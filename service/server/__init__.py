@@ -1,1 +1,1 @@
-"""gunicorn: its configuration, its worker, and load shedding in front of Flask."""
+"""gunicorn: its configuration and worker, and load shedding in front of Flask."""

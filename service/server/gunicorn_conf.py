@@ -25,33 +25,33 @@ from service.telemetry.multiprocess import (
 )
 
 
-class TroubleLog(Logger):  # type: ignore[misc]
-    """What troubles gunicorn, and nothing else.
+class ErrorLog(Logger):  # type: ignore[misc]
+    """gunicorn's log without lines about requests.
 
-    Where a dictionary configures logging, gunicorn's own class gathers all that a line
-    about a request could show, 50 us of a core each (measured), though nobody prints it.
+    Where a dictionary configures logging, gunicorn's own class collects the fields of such
+    a line for each request, 50 us of a core (measured), though it is never printed.
     """
 
     @property
     def access_log_enabled(self) -> bool:
-        """Never."""
+        """False: the application logs requests itself."""
         return False
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
-        """Gather nothing about a request."""
+        """Do nothing for a request."""
 
     def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
-        """Log the exception in work, unless a client fell silent: that is no trouble."""
+        """Log the current exception, unless a client only fell silent."""
         if not isinstance(sys.exc_info()[1], BlockingIOError):
             super().exception(msg, *args, **kwargs)
 
 
 _settings = ServiceSettings.from_env(os.environ)
 _shared_memory = Path("/dev/shm")
+_shutdown = ShutdownFlag()
+_metrics_folder = metrics_folder(os.environ)
 
 bind = _settings.bind
-_drain = ShutdownFlag()
-
 worker_class = ProblemWorker
 workers = _settings.web_workers
 threads = _settings.web_threads
@@ -70,8 +70,8 @@ limit_request_fields = 64
 limit_request_field_size = 8190
 # TRUSTED_PROXIES says whose X-Forwarded-* count; gunicorn would believe all of loopback.
 forwarded_allow_ips = ""
-# The application writes a line for each request; gunicorn, only what troubles it.
-logger_class = TroubleLog
+# The application logs requests; gunicorn logs only its own problems.
+logger_class = ErrorLog
 accesslog = None
 logconfig_dict = {
     **logging_config(LogSettings.from_env(os.environ)),
@@ -80,21 +80,19 @@ logconfig_dict = {
     },
 }
 
-_metrics_folder = metrics_folder(os.environ)
-
 
 def when_ready(server: Any) -> None:
-    """Drain before the stop; gunicorn has set its own handlers of signals by now."""
-    delay_shutdown(server, _drain, _settings.drain_seconds)
+    """Delay the stop; gunicorn has set its own signal handlers by now."""
+    delay_shutdown(server, _shutdown, _settings.drain_seconds)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let the application know of the shutdown; give up clients that fall silent.
+    """Give the application the shutdown flag; time out clients that fall silent.
 
     gunicorn has no such timeout for threads. Connections inherit this one from their
-    listener: half a request and an answer that nobody takes hold a thread so long.
+    listener: an incomplete request, or an answer that is not read, holds a thread so long.
     """
-    register_shutdown(worker.wsgi, _drain)
+    register_shutdown(worker.wsgi, _shutdown)
     seconds = _settings.auth.body_timeout_seconds
     timeout = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
     for listener in worker.sockets:
@@ -103,9 +101,9 @@ def post_worker_init(worker: Any) -> None:
 
 
 def pre_request(worker: Any, req: Any) -> None:
-    """Refuse bodies that nobody decodes; close connections once the shutdown has begun."""
+    """Refuse bodies that cannot be decoded; close connections once shutdown has begun."""
     refuse_unread_coding(req)
-    if _drain.begun:
+    if _shutdown.begun:
         req.force_close()
 
 

@@ -1,7 +1,7 @@
-"""gunicorn's threaded worker, with the API's words for requests that cannot be read.
+"""gunicorn's threaded worker, which answers requests that it cannot parse as problem+json.
 
-gunicorn's own refusals are HTML and quote the headers they refuse, in the log too, and one
-of those may be a key. Slow clients are the proxy's business (deploy/nginx), not the worker's.
+gunicorn's own refusals are HTML and quote the refused headers, in the log too, and one of those
+may be a key. The proxy (deploy/nginx), not this worker, protects against slow clients.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 UNREAD_SECONDS: Final = 2.0
-"""A thread has better things to do than to take an unwanted body any longer."""
+"""Longest time that a thread spends on reading the rest of an unwanted body."""
 
 _CHUNK_BYTES: Final = 64 * 1024
 
@@ -50,7 +50,7 @@ _PROBLEMS: Final[dict[type[Exception], tuple[int, str, str]]] = {
     errors.ParseException: (
         400,
         "bad_request",
-        "this is not a valid HTTP/1.1 request: send it with a well-kept client",
+        "this is not a valid HTTP/1.1 request: send it with a standard client",
     ),
 }
 """Status, code and detail; the first class that fits counts."""
@@ -59,10 +59,10 @@ _INTERNAL: Final = (500, "internal", "something failed here; the log has the det
 
 
 class ProblemWorker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker; it answers requests it cannot read as problem+json."""
+    """gunicorn's threaded worker with answers of its own to broken requests."""
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """Refuse what could not be read; the connection is closed after it."""
+        """Answer a request that could not be parsed; its connection is closed then."""
         parts = (parts for kind, parts in _PROBLEMS.items() if isinstance(exc, kind))
         status, code, detail = next(parts, _INTERNAL)
         request_id = uuid.uuid4().hex
@@ -101,7 +101,7 @@ def refuse_unread_coding(request: Any) -> None:
 
 
 def register_request_body(app: Flask) -> None:
-    """Let *app* read whole bodies or errors, and take what it leaves unread off the line.
+    """Make *app* read bodies to their end or fail, and drop what it leaves unread.
 
     A client that still sends a large photo when its connection is closed would see a
     reset connection instead of the answer; gunicorn takes 64 KiB and closes.
@@ -123,7 +123,7 @@ def register_request_body(app: Flask) -> None:
 
 
 class _RequestBody:
-    """Reads a body to its end, which gunicorn does not tell from a broken connection."""
+    """A body that fails where its connection breaks off, unlike gunicorn's own."""
 
     def __init__(self, stream: IO[bytes], length: int | None) -> None:
         self._stream = stream
@@ -154,7 +154,7 @@ class _RequestBody:
         return data
 
     def drop_rest(self) -> None:
-        """Read what nobody wanted, for a while."""
+        """Read what the application left unread, for up to UNREAD_SECONDS."""
         deadline = time.monotonic() + UNREAD_SECONDS
         with suppress(KennelError):
             while not self._failed and time.monotonic() < deadline:

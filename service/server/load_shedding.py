@@ -1,8 +1,8 @@
 """Load shedding: under an overload, POSTs are refused before Flask sees them.
 
-What a refusal costs is taken from those who are answered. Through Flask, its hooks and a log
-line it is a fifth of a prediction, here a tenth. Other requests that the concurrency limit
-refuses get the same words from the application, a page for people among them.
+A refusal takes CPU time from requests that are answered. Through Flask, its hooks and a log
+line it costs a fifth of a prediction, here a tenth. Other methods that the concurrency limit
+refuses get the same message from the application, as a page in browsers.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 LOG_SECONDS: Final = 1.0
-"""One log line for the refusals of so many seconds: one each would cost more than they."""
+"""Between two log lines about refusals: a line for each would cost more than the refusal."""
 
 _STATUS: Final = HTTPStatus.SERVICE_UNAVAILABLE
 
-_log = logging.getLogger("kennel.access")
+logger = logging.getLogger("kennel.access")
 
 
 def register_load_shedding(app: Flask, traffic: TrafficMetrics, cors: Cors) -> None:
@@ -60,7 +60,7 @@ class LoadShedding:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Refuse the request, or have the application answer it."""
+        """Refuse the request, or let the application answer it."""
         refusal: OverloadedError | None = environ.get(REFUSED)
         if refusal is None or environ["REQUEST_METHOD"] != "POST":
             return self._application(environ, start_response)
@@ -91,4 +91,6 @@ class LoadShedding:
             if now - self._logged < LOG_SECONDS:
                 return
             count, self._unlogged, self._logged = self._unlogged, 0, now
-        _log.warning("overloaded: %d requests refused since the last such line", count)
+        logger.warning(
+            "overloaded: %d requests refused since the last such line", count
+        )

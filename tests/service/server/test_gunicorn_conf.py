@@ -7,7 +7,7 @@ import os
 import pytest
 from gunicorn.config import Config  # type: ignore[import-untyped]
 
-from service.server.gunicorn_conf import TroubleLog
+from service.server.gunicorn_conf import ErrorLog
 
 
 def test_nothing_is_gathered_or_written_about_a_request(
@@ -15,7 +15,7 @@ def test_nothing_is_gathered_or_written_about_a_request(
 ) -> None:
     config = Config()
     config.set("accesslog", os.devnull)
-    log = TroubleLog(config)
+    log = ErrorLog(config)
 
     log.access(resp=None, req=None, environ=None, request_time=None)
 
