@@ -1,1 +1,1 @@
-"""Web pages for people; their JavaScript calls the same /v1 as everyone."""
+"""Web pages for people; their JavaScript calls the same /v1 routes as other clients."""

@@ -24,12 +24,12 @@ _MIME_TYPES: Final = {
 """Not the system's table: with nosniff, a wrong type there would stop the scripts."""
 
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
-_ASK_AGAIN: Final = "no-cache"
+_REVALIDATE: Final = "no-cache"
 
 
 @dataclass(frozen=True)
 class Assets:
-    """The files, in memory (some 60 kB), and the digest of them all."""
+    """The files, in memory (some 60 kB), and one digest of them all."""
 
     files: Mapping[str, bytes]
     digest: str
@@ -56,17 +56,17 @@ class Assets:
         return routes
 
     def asset(self, digest: str, name: str) -> Response:
-        """One file; under an old digest the newest, which is then not kept."""
+        """One file; under another digest the current file, which is then not cached."""
         content = self.files.get(name)
         if content is None:
             abort(404)
         response = Response(content, mimetype=_MIME_TYPES[Path(name).suffix])
         current = digest == self.digest
-        response.headers["Cache-Control"] = _FOR_EVER if current else _ASK_AGAIN
+        response.headers["Cache-Control"] = _FOR_EVER if current else _REVALIDATE
         return response
 
     def url(self, name: str) -> str:
-        """Where *name* is found."""
+        """The URL of the file *name*."""
         return url_for("static.asset", digest=self.digest, name=name)
 
     def _names(self) -> dict[str, Any]:

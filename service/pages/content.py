@@ -30,11 +30,11 @@ from service.http.budget import Budget
 from service.predict.catalog import Catalog
 
 MAX_LABELS: Final = 20
-"""A wider table cannot be read; of a larger matrix, only the worst pairs are shown."""
+"""Most labels of a table; of a larger matrix, only the worst pairs are shown."""
 
 MAX_SUGGESTIONS: Final = 100
 MAX_ENTRIES: Final = 2_000
-"""Read of each folder: one of 500,000 photos must not hold up a page."""
+"""Entries read of each folder: one with 500,000 photos must not delay a page."""
 
 _FOLDER_DEPTH: Final = 3
 _SHADES: Final = 5
@@ -52,12 +52,12 @@ _FIGURES: Final = (
     ),
     ("log_loss_clipped", "Log loss", "as answered: calibrated and clipped", False),
     ("log_loss_calibrated", "Log loss, unclipped", "calibrated only", False),
-    ("log_loss_raw", "Log loss, raw", "as the network says it", False),
+    ("log_loss_raw", "Log loss, raw", "as the network computes it", False),
     ("macro_f1", "Macro F1", "mean over the labels", True),
     (
         "calibration_error_calibrated",
         "Calibration error",
-        "how far said and true frequencies differ",
+        "how far predicted and true frequencies differ",
         True,
     ),
 )
@@ -65,14 +65,14 @@ _FIGURES: Final = (
 
 @dataclass(frozen=True)
 class VersionRow:
-    """One version.
+    """One version of a model.
 
     Attributes:
         state: the model server's, in lower case.
         problem: why it is not available, as a sentence; empty if nothing is known.
-        labels: such as "canary".
-        card: None while it is not available, or if it does not describe itself.
-        answers: it serves requests that name no version.
+        labels: its labels, such as "canary".
+        card: None while it is not available, or if it has no card.
+        answers: whether it serves requests that name no version.
     """
 
     version: int
@@ -131,7 +131,7 @@ def _current(catalog: Catalog, name: str, budget: Budget) -> int | None:
 
 @dataclass(frozen=True)
 class CardFigure:
-    """One number with its name, and what it means in half a sentence."""
+    """One number with its name and its meaning, in half a sentence."""
 
     name: str
     value: str
@@ -140,11 +140,11 @@ class CardFigure:
 
 @dataclass(frozen=True)
 class ReadableCard:
-    """What a page shows of a card beside the card itself.
+    """The content of a page about a card, beside the card itself.
 
     Attributes:
-        figures: on validation photos.
-        images: how many those were, as text; empty if unknown.
+        figures: metrics on validation photos.
+        images: number of validation photos, as text; empty if unknown.
         counts: photos by part (train, valid) and label.
         recipe: its name and the options that changed it.
         parameters: how many there are and how many were trained, as text; empty if
@@ -165,7 +165,7 @@ class ReadableCard:
 
 
 def readable_card(card: ModelCard) -> ReadableCard:
-    """What a person wants to read of *card*."""
+    """What a page shows of *card*."""
     validation = _mapping(card.metrics.get("validation"))
     images = validation.get("images")
     return ReadableCard(
@@ -249,11 +249,11 @@ def _number(value: object) -> float | None:
 
 @dataclass(frozen=True)
 class Cell:
-    """How often one label was answered where another (or the same) was true.
+    """The count of one answered label for one true label.
 
     Attributes:
         level: share of the row, 0 (none) to 5 (all), for its shade.
-        right: the answered label is the true one.
+        right: whether the answered label is the true one.
     """
 
     count: int
@@ -320,7 +320,7 @@ def _mistakes(
 
 @dataclass(frozen=True)
 class SpreadComparison:
-    """Live answers against those for the validation photos.
+    """Live answers compared with the answers for the validation photos.
 
     Attributes:
         title: scores or labels.
@@ -341,7 +341,7 @@ class Drift:
 
     Attributes:
         images: answered since the service started.
-        enough: so many that the indices mean something.
+        enough: whether these are enough for a meaningful index.
     """
 
     images: int
@@ -350,7 +350,7 @@ class Drift:
 
 
 def compare_spreads(card: ModelCard, live: AnswerSpread) -> Drift | None:
-    """*live* against the spread in *card*; None if there is nothing to compare yet."""
+    """*live* compared with the spread in *card*; None if either has no answers."""
     expected = card.validation_spread
     if expected is None or live.images == 0:
         return None

@@ -1,8 +1,7 @@
 """The pages: photos, jobs, models, their rollouts and training reports; and error pages.
 
-Whatever refused a request (a view, a limit, a missing key) has answered problem+json; where
-a browser asked for a page, that problem becomes one. So there is one table of statuses and
-texts for programs and people.
+Every refusal (by a view, a limit, a missing key) is problem+json; for a browser that wanted a
+page, it is rendered as one. So programs and people get the same statuses and texts.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ _PROGRAMS: Final = (
     "/livez",
     "/readyz",
 )
-"""Paths that people do not visit."""
+"""Paths for programs, whose problems are never rendered as pages."""
 
 _HEADLINES: Final = {
     403: "This is not yours to see",
@@ -70,7 +69,7 @@ class PageViews:
     """The pages and what they show.
 
     Attributes:
-        answer_spread: of the answers of a card's version since the service started.
+        answer_spread: returns the spread of a version's answers since the service started.
     """
 
     settings: ServiceSettings
@@ -95,7 +94,7 @@ class PageViews:
         return routes
 
     def photos(self) -> str:
-        """Send photos and see their probabilities."""
+        """The page that predicts photos."""
         return render_template(
             "photos.html",
             **self._known_models(),
@@ -104,7 +103,7 @@ class PageViews:
         )
 
     def jobs(self) -> str:
-        """The newest folder jobs or those after one, and the form for another."""
+        """The folder jobs, newest first, and the form for a new one."""
         return render_template(
             "jobs.html",
             **self._known_models(),
@@ -142,7 +141,7 @@ class PageViews:
         )
 
     def report(self, name: str, version: int) -> Response:
-        """The training report of one version, an HTML file with a policy of its own."""
+        """The training report of one version: HTML with REPORT_POLICY."""
         name = self.catalog.find(name)
         path = self._report(name, version)
         if path is None:
@@ -166,7 +165,7 @@ class PageViews:
         return find_report(self.settings.models_dir, name, version)
 
     def _folders(self) -> list[str] | None:
-        # Object storage may be slow, far or away: a page does not wait for it.
+        # Object storage may be slow or away: a page does not wait for it.
         if self.settings.input_url is not None:
             return None
         return suggest_folders(self.settings.input_root)
@@ -195,11 +194,11 @@ def _choose(
 def find_report(models_dir: Path, name: str, version: int) -> Path | None:
     """The training report of model *name*'s *version*, an HTML file inside *models_dir*.
 
-    None: there is none, or there can be no such model or version.
+    None: there is no report, or no such model or version is possible.
     """
     try:
         folder = models_dir / check_model_name(name) / str(version)
-        # Not Path.resolve: of links that lead in a circle it raises a RuntimeError.
+        # Not Path.resolve, which raises a RuntimeError for links in a circle.
         path = Path(os.path.realpath(folder / REPORT_FILE))
         inside = path.is_relative_to(os.path.realpath(models_dir))
         return path if version > 0 and inside and path.is_file() else None
@@ -208,7 +207,7 @@ def find_report(models_dir: Path, name: str, version: int) -> Path | None:
 
 
 def register_problem_pages(app: Flask) -> None:
-    """Show problems as pages to browsers that asked *app* for a page."""
+    """Render problems of *app* as pages for browsers that wanted a page."""
     app.after_request(_page_instead)
 
 

@@ -78,7 +78,7 @@ def test_status_has_the_label_of_the_version_and_whose_probability_the_csv_has(
     assert (plain.get_json()["label"], full["label"]) == (None, None)
     assert full["positive"] is None
     page = jobs_client.get(f"/jobs/{status['id']}").text
-    assert "version 1, asked for by label canary" in page
+    assert "version 1, chosen by label canary" in page
     assert "kaggle-binary: probability of dog" in page
 
 

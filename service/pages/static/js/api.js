@@ -10,7 +10,7 @@ export class Problem extends Error {
     Object.assign(this, { status, code, errors, retryAfter });
   }
 
-  /** Whether the same request may succeed a little later, and when is known. */
+  /** Whether the same request may succeed later, after a known time. */
   get passes() {
     const waits = this.retryAfter !== null && this.retryAfter <= LONGEST_WAIT_SECONDS;
     return waits && (this.status === 429 || this.status === 503);
@@ -18,8 +18,8 @@ export class Problem extends Error {
 }
 
 /**
- * The JSON that *path* answers. A service that is full and says for how long is asked
- * once more, after *onWait(seconds)*. Throws Problem, or AbortError when cancelled.
+ * The JSON that *path* answers. If the service is full and sends Retry-After, the
+ * request is repeated once, after *onWait(seconds)*. Throws Problem, or AbortError when cancelled.
  */
 export async function ask(path, { onWait = () => {}, ...options } = {}) {
   try {

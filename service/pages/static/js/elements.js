@@ -22,7 +22,7 @@ export function copyTemplate(id) {
 /** The element of that id. */
 export const byId = (id) => document.getElementById(id);
 
-/** Say *problem* in *place*; null takes away what was said. */
+/** Show *problem* in *place*; null clears it. */
 export function showProblem(place, problem) {
   if (problem === null) {
     place.replaceChildren();
@@ -38,7 +38,7 @@ function signInLink() {
   return element("a", { href: `/login?next=${here}` }, "Sign in");
 }
 
-/** 0.9512 as "95.1 %"; what is not quite 0 or 100 never reads so. */
+/** 0.9512 as "95.1 %"; a value that is not quite 0 or 100 is never rounded to it. */
 export function percent(share) {
   if (share > 0 && share < 0.0005) return "< 0.1 %";
   if (share < 1 && share >= 0.9995) return "> 99.9 %";
@@ -51,7 +51,7 @@ export const grouped = (count) => count.toLocaleString("en-GB");
 /** "1 photo", "2 photos". */
 export const photos = (count) => `${grouped(count)} photo${count === 1 ? "" : "s"}`;
 
-/** The API's words as a sentence; what begins with a name or value stays as it is. */
+/** A message of the API as a sentence; one that begins with a name or value stays as it is. */
 export const sentence = (text) => text.replace(/^[a-z]+(?=[ ,])/, (word) =>
   word[0].toUpperCase() + word.slice(1));
 

@@ -37,7 +37,7 @@ async function change(what) {
   await attempt(byId(what), async () => {
     const job = await post(`${path}/${what}`);
     showJob(job);
-    // A cancelled job is not followed any more; one that goes on is again.
+    // A cancelled job is not polled any more; a retried one is again.
     if (what === "retry") follow();
   });
 }
@@ -95,7 +95,7 @@ function showUnreadable({ progress, unreadable_files: files }) {
     element("tr", {}, element("th", { scope: "row" }, file), element("td", {}, detail))));
 }
 
-/** Tells screen readers of each state and each quarter, not of each photo. */
+/** Announces to screen readers each state and each quarter, not of each photo. */
 function speak({ state, progress: { done, total } }) {
   const quarter = percent(Math.floor(done / total / QUARTER) * QUARTER);
   const words = state === "running" ? `running, ${quarter} done` : state;
@@ -111,7 +111,7 @@ async function showResult() {
   await showScores(`${path}/scores`);
 }
 
-/** Fetch the scores at *path* and show them; the CSV is worth more if there are none. */
+/** Fetch the scores at *path* and show them; without scores the page shows only the CSV. */
 export async function showScores(path) {
   let scores;
   try {

@@ -14,7 +14,7 @@ export class Photo {
     this.source = URL.createObjectURL(file);
     const { image } = this.parts;
     image.alt = `Your photo ${file.name}`;
-    // The service may read what this browser cannot show.
+    // The service may decode images that this browser cannot show.
     image.addEventListener("error", () => image.classList.add("unseen"));
     image.src = this.source;
     this.wait();
@@ -66,7 +66,7 @@ export class Photo {
   }
 }
 
-/** The sentences about clipping that the answers of a page call for. */
+/** The sentences about clipping that the answers of a page need. */
 export class ClippingNotes {
   constructor(place) {
     this.place = place;
@@ -95,7 +95,7 @@ async function cardOf(model, version) {
     const { versions } = await ask(`/v1/models/${encodeURIComponent(model)}`);
     return versions.find((each) => each.version === version)?.card;
   } catch {
-    // The bars and their marks say it all the same.
+    // The bars and their marks show the same.
     return undefined;
   }
 }

@@ -1,4 +1,4 @@
-/** The page of photos: takes files in, asks about them, shows the answers. */
+/** The page of photos: takes files in, requests predictions, shows the answers. */
 
 import { Problem } from "./api.js";
 import { byId, element, grouped, photos as counted, sentence, showProblem } from "./elements.js";
@@ -39,7 +39,7 @@ async function run(asked) {
   asked.forEach((photo) => photo.wait());
   showProblem(byId("problem"), null);
   showState();
-  // Photos that come while others are asked about wait for their turn.
+  // Photos that come while others are in work wait for their turn.
   if (work !== null) return;
   work = new AbortController();
   showState();
@@ -150,7 +150,7 @@ function takeDropped(target, take) {
   });
 }
 
-/** The curl command that asks *model* about *files*. */
+/** The curl command that sends *files* to *model*. */
 export function curlCommand(model, files) {
   const shown = files.slice(0, 3).map((file) => `-F image=@${quoted(file.name)}`);
   const query = model ? `?model=${encodeURIComponent(model)}` : "";

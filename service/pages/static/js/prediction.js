@@ -1,4 +1,4 @@
-/** Asks for predictions: many photos in several requests, answered in their order. */
+/** Requests predictions: many photos in several requests, answered in their order. */
 
 import { Problem, ask } from "./api.js";
 
@@ -6,7 +6,7 @@ const PHOTOS_A_REQUEST = 8;
 const SHARE_OF_LIMIT = 0.9;
 
 /**
- * Ask *model* about *photos*, objects with a `file`; *onAnswer(photo, answer)* is called
+ * Send *photos*, objects with a `file`, to *model*; *onAnswer(photo, answer)* is called
  * for each: the answer has a `prediction` with `model` and `version`, or a `problem`.
  * Throws AbortError when cancelled, Problem when the service refuses to work at all.
  */

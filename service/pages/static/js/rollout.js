@@ -57,7 +57,7 @@ function commands({ state }) {
 
 function showComparison({ stable, canary, scores, labels, agreement }) {
   byId("figures").replaceChildren(
-    figure("Same label", share(agreement.same_label), `of ${grouped(agreement.images)} photos asked of both`),
+    figure("Same label", share(agreement.same_label), `of ${grouped(agreement.images)} photos that both answered`),
     figure("Mean difference", decimals(agreement.mean_difference, 4), "of the probabilities of those photos"),
     figure("Scores apart", apart(scores), chance(scores)),
     figure("Labels apart", apart(labels), chance(labels)),
@@ -104,7 +104,7 @@ function chance({ bits, by_chance: expected }) {
   return `Jensen-Shannon; ${expected.toFixed(3)} by chance: ${verdict}`;
 }
 
-/** Tells screen readers of each change of the share, not of each request. */
+/** Announces to screen readers each change of the share, not of each request. */
 function speak(words) {
   if (words === spoken) return;
   spoken = words;

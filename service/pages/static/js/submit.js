@@ -9,13 +9,13 @@ const form = byId("submit");
 let work = null;
 let key = newKey();
 
-/** Bring the page's form to life. */
+/** Make the page's form work. */
 export function setUpForm() {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (work === null) submit();
   });
-  // The same answers sent twice are one job; other answers are another.
+  // The same form sent twice is one job; a changed form is another job.
   form.addEventListener("input", () => { key = newKey(); });
   form.addEventListener("change", showChoices);
   byId("model").addEventListener("change", showLabels);
@@ -107,7 +107,7 @@ async function labelsOf(model) {
     const { versions } = await ask(`/v1/models/${encodeURIComponent(model)}`);
     return versions.find((version) => version.card)?.card.labels ?? [];
   } catch {
-    // Without labels the last one counts; whatever is wrong shows when it is sent.
+    // Without labels the last one counts; the API reports mistakes.
     return [];
   }
 }
