@@ -230,7 +230,7 @@ def _predicting(deployment: Deployment) -> Iterator[tuple[list[float], list[str]
     errors: list[str] = []
     enough = threading.Event()
 
-    def ask() -> None:
+    def predict() -> None:
         with deployment.client() as client:
             while not enough.is_set():
                 try:
@@ -239,7 +239,7 @@ def _predicting(deployment: Deployment) -> Iterator[tuple[list[float], list[str]
                 except KennelError as error:
                     errors.append(str(error))
 
-    threads = [threading.Thread(target=ask_engine) for _ in range(4)]
+    threads = [threading.Thread(target=predict) for _ in range(4)]
     for thread in threads:
         thread.start()
     try:
