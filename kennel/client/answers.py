@@ -36,7 +36,7 @@ class ImageProblem:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ImagePrediction:
     """The prediction for one image.
 
     Attributes:
@@ -82,7 +82,7 @@ class Answer:
     model: str | None
     version: int | None
     labels: tuple[str, ...]
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[ImagePrediction, ...]
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -91,13 +91,13 @@ class Answer:
             content["model"],
             content["version"],
             tuple(content["labels"]),
-            tuple(Prediction.from_json(each) for each in content["predictions"]),
+            tuple(ImagePrediction.from_json(each) for each in content["predictions"]),
         )
 
     @classmethod
     def failed(cls, problems: Iterable[ImageProblem]) -> Self:
         """An answer that holds errors only."""
-        entries = (Prediction(each.name, error=each) for each in problems)
+        entries = (ImagePrediction(each.name, error=each) for each in problems)
         return cls(None, None, (), tuple(entries))
 
     @classmethod

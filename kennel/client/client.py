@@ -23,13 +23,13 @@ from kennel.client.uploads import LeftOut, Sent, submit_request
 from models.errors import ConflictError, NotFoundError, quoted
 from models.files import write_atomically
 
-PAGE: Final = 500
+JOBS_PER_PAGE: Final = 500
 """Jobs in one answer, as many as the API allows."""
 
 CANDIDATES: Final = 10
 """As many jobs are named where the beginning of an id fits several."""
 
-POLL_SECONDS: Final = 0.5
+JOB_POLL_SECONDS: Final = 0.5
 AWAY_SECONDS: Final = 60.0
 """A restarting API is waited for this long: the job goes on without it."""
 
@@ -245,7 +245,7 @@ class Client:
                 and time.monotonic() - began > timeout_seconds
             ):
                 raise TimeoutError(f"the job is not over after {timeout_seconds:g} s")
-            time.sleep(POLL_SECONDS)
+            time.sleep(JOB_POLL_SECONDS)
 
     def submission(self, job_id: str) -> bytes:
         """The CSV of a succeeded job.
@@ -361,7 +361,7 @@ class Client:
         """The newest *limit* jobs, newest first, each page when it is needed."""
         after, left = None, math.inf if limit is None else limit
         while left > 0:
-            page = {"limit": int(min(PAGE, left)), "after": after, **query}
+            page = {"limit": int(min(JOBS_PER_PAGE, left)), "after": after, **query}
             jobs, after = self._get(query_path("/v1/jobs", page), _read_page)
             yield from jobs
             left -= len(jobs)

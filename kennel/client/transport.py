@@ -38,7 +38,7 @@ from models.backoff import Backoff
 from models.errors import InvalidRequestError
 from models.files import parse_json
 
-BACKOFF: Final = Backoff(first_seconds=0.2, longest_seconds=5.0)
+RETRY_BACKOFF: Final = Backoff(first_seconds=0.2, longest_seconds=5.0)
 
 _LEAST_SECONDS: Final = 0.01
 _CHUNK_BYTES: Final = 64 * 1024
@@ -117,7 +117,7 @@ class Transport:
             try:
                 return self._attempt(request, min(answer_seconds, left))
             except ApiError as error:
-                pause = BACKOFF.jittered(attempt) + _asked_pause(error)
+                pause = RETRY_BACKOFF.jittered(attempt) + _asked_pause(error)
                 again = attempt < self._retries and _may_repeat(error, request)
                 if not again or time.monotonic() + pause >= deadline:
                     raise

@@ -23,7 +23,7 @@ from urllib3.fields import RequestField
 from kennel.client.transport import Request, query_path
 from models.errors import InvalidRequestError
 
-ARCHIVE_TYPES: Final = {
+UPLOAD_TYPES: Final = {
     ".zip": "application/zip",
     ".tar": "application/x-tar",
     ".tar.gz": "application/gzip",
@@ -137,11 +137,11 @@ def _idempotency_key() -> dict[str, str]:
 def _archive_or_folder(path: Path) -> Upload:
     if path.is_dir():
         return _tar_of_folder(path)
-    for ending, kind in ARCHIVE_TYPES.items():
+    for ending, kind in UPLOAD_TYPES.items():
         if path.name.lower().endswith(ending):
             size = path.stat().st_size
             return Upload(sent_name(path), kind, size, partial(_read, path, size))
-    known = ", ".join(ARCHIVE_TYPES)
+    known = ", ".join(UPLOAD_TYPES)
     raise InvalidRequestError(f"{path} is no folder and no archive ({known})")
 
 

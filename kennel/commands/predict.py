@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kennel.client import Client
-    from kennel.client.answers import Answer, Prediction
+    from kennel.client.answers import Answer, ImagePrediction
     from kennel.client.errors import ApiError
 
 
@@ -208,7 +208,7 @@ def _answered(answer: Answer, choice: Mapping[str, str | None]) -> str:
     return f"by {answer.model} version {answer.version}{label}{default}"
 
 
-def _line(prediction: Prediction) -> str:
+def _line(prediction: ImagePrediction) -> str:
     if prediction.error is not None:
         return f"{prediction.name}: {prediction.error.detail}"
     values = prediction.probabilities.items()

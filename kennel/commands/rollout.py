@@ -72,11 +72,11 @@ def start(name: str, version: int, url: str, key: str | None, **shares: float) -
     exported with --hold, or was rolled back from; it is loaded, awaited and labelled
     canary, and the version that answers is labelled stable.
     """
-    from kennel.rollout import Start, start_rollout
+    from kennel.rollout import StartOptions, start_rollout
 
     settings = KennelSettings.from_env(os.environ)
     with open_client(url, key) as client:
-        start_rollout(settings, client, Start(name, version, **shares), note)
+        start_rollout(settings, client, StartOptions(name, version, **shares), note)
     print_served(settings, name)
 
 
@@ -141,12 +141,12 @@ def abort(name: str) -> None:
 @JSON_OPTION
 def status(name: str, watch: bool, url: str, key: str | None, as_json: bool) -> None:
     """Show how the canary of the model NAME compares with the version that answers."""
-    from kennel.rollout import look, render_rollout
+    from kennel.rollout import last_rollout, render_rollout
 
     settings = KennelSettings.from_env(os.environ)
     with open_client(url, key) as client:
         while True:
-            found = look(client, settings.models_dir, name)
+            found = last_rollout(client, settings.models_dir, name)
             if watch and not as_json:
                 click.clear()
             click.echo(json.dumps(found) if as_json else render_rollout(found))

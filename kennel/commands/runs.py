@@ -146,7 +146,7 @@ def print_metrics(run: TrainedRun, metrics: Mapping[str, Any]) -> None:
     """Print *metrics* of *run*, on its validation photos or others."""
     from export.evaluation.metrics import format_confusion
 
-    for name, value in headline(metrics).items():
+    for name, value in format_metrics(metrics).items():
         click.echo(f"{name:<28}{value}")
     click.echo(f"{'temperature':<28}{run.calibration.temperature:.3f}")
     click.echo(f"{'clip bound':<28}{run.calibration.clip_bound}")
@@ -178,7 +178,7 @@ def print_diagnosis(run: TrainedRun) -> None:
         click.echo(f"  {number}. {remedy}")
 
 
-def headline(metrics: Mapping[str, Any]) -> dict[str, str]:
+def format_metrics(metrics: Mapping[str, Any]) -> dict[str, str]:
     """The most important figures as text."""
     return {
         "images": str(metrics["images"]),

@@ -195,7 +195,7 @@ def submit(
 ) -> None:
     """Check CSV, then submit it once."""
     from export.scoring.csv_files import check_submission
-    from kennel.kaggle.calls import submit as submit_csv
+    from kennel.kaggle.calls import submit_csv
 
     checked = check_submission(csv, sample)
     click.echo(

@@ -155,15 +155,15 @@ def _check(folder: Path) -> None:
     from kennel.commands.serve import model_server
     from kennel.serving_config.files import (
         FLAGS_FILE,
-        check_files,
         check_model_files,
+        check_serving_files,
         flags_in,
         read_files,
     )
     from models.wire.config import check_batching_flags
 
     texts = read_files(folder)
-    parameters = check_files(texts)
+    parameters = check_serving_files(texts)
     # The embedded server takes TensorFlow Serving's flags by their names and types.
     flags = model_server.make_context(FLAGS_FILE, flags_in(texts[FLAGS_FILE])).params
     check_batching_flags(flags["enable_batching"], flags["batching_parameters_file"])

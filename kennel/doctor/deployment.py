@@ -16,7 +16,7 @@ from service.settings import ServiceSettings
 from service.telemetry.tracing import TracingSettings
 from worker.settings import WorkerSettings
 
-OK: Final = "ok"
+PASSED: Final = "ok"
 WARNING: Final = "warning"
 FAILED: Final = "failed"
 UNCHECKED: Final = "unchecked"
@@ -49,7 +49,7 @@ class CheckResult:
 
 def ok(check: str, seen: str) -> CheckResult:
     """A check that passed."""
-    return CheckResult(check, OK, seen)
+    return CheckResult(check, PASSED, seen)
 
 
 def warn(check: str, seen: str, remedy: str) -> CheckResult:
@@ -67,7 +67,7 @@ def unknown(check: str, why: str, remedy: str) -> CheckResult:
     return CheckResult(check, UNCHECKED, f"could not be checked: {why}", remedy)
 
 
-class AskedVariables(dict[str, str]):
+class RecordedVariables(dict[str, str]):
     """A copy of an environment that records which variables settings read.
 
     Attributes:
@@ -103,7 +103,7 @@ def read_deployment(env: Mapping[str, str]) -> Deployment:
 
     Without REDIS_URL it is the Redis of the local stack in KENNEL_HOME, if there is one.
     """
-    asked = AskedVariables(env)
+    asked = RecordedVariables(env)
     findings: dict[str, CheckResult] = {}
     home = KennelSettings.from_env(asked)
     service = _read(ServiceSettings.from_env, asked, findings)
@@ -133,7 +133,7 @@ def check_settings(deployment: Deployment) -> Iterator[CheckResult]:
 
 def _read(
     read: Callable[[Mapping[str, str]], _Settings],
-    asked: AskedVariables,
+    asked: RecordedVariables,
     findings: dict[str, CheckResult],
 ) -> _Settings:
     while True:

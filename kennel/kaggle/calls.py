@@ -48,7 +48,7 @@ class KaggleError(KennelError):
     code = "kaggle_error"
 
 
-def submit(
+def submit_csv(
     csv: Path, competition: str, message: str, env: Mapping[str, str], seconds: float
 ) -> dict[str, Any]:
     """Submit *csv*; Kaggle's ``ref`` of the submission and its ``message``.

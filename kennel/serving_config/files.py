@@ -137,7 +137,7 @@ def serving_files(
     With *per_model*, the server is told that versions have batching files of their own.
     """
     texts = {name: _render(name, options, per_model=per_model) for name in _FILES}
-    check_files(texts)
+    check_serving_files(texts)
     return texts
 
 
@@ -218,7 +218,7 @@ def flags_in(text: str) -> list[str]:
     return shlex.split(text, comments=True)
 
 
-def check_files(texts: Mapping[str, str]) -> BatchingParameters:
+def check_serving_files(texts: Mapping[str, str]) -> BatchingParameters:
     """Return the batching parameters if a server takes the files, and our calls.
 
     Raises:

@@ -31,7 +31,7 @@ from kennel.stack.redis import (
     wait_for_redis,
     write_redis_config,
 )
-from kennel.stack.supervisor import POLL_SECONDS, Child, Supervisor, choose_port
+from kennel.stack.supervisor import TEND_SECONDS, Child, Supervisor, choose_port
 from kennel.versions import describe_models, find_default
 from models.environment import host_and_port
 from models.errors import InvalidRequestError, ModelUnavailableError
@@ -129,7 +129,7 @@ class LocalStack:
                 message = f"the stack is not ready after {seconds:g} s: {reason}"
                 raise ModelUnavailableError(message)
             self.tend()
-            time.sleep(POLL_SECONDS)
+            time.sleep(TEND_SECONDS)
 
     @contextmanager
     def tended(self) -> Iterator[None]:
@@ -137,7 +137,7 @@ class LocalStack:
         stopping = threading.Event()
 
         def tend() -> None:
-            while not stopping.wait(POLL_SECONDS):
+            while not stopping.wait(TEND_SECONDS):
                 self.tend()
 
         tending = threading.Thread(target=tend)
@@ -216,7 +216,7 @@ def run_stack(settings: KennelSettings, options: StackOptions) -> None:
     click.echo(f"kennel       | starting, the API will be at {stack.url}")
     try:
         stack.start()
-        while not stopping.wait(POLL_SECONDS):
+        while not stopping.wait(TEND_SECONDS):
             stack.tend()
         click.echo("kennel       | stopping")
     finally:

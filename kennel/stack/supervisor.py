@@ -23,9 +23,9 @@ from models.backoff import Backoff
 from models.environment import bare_host
 from models.errors import InvalidRequestError
 
-POLL_SECONDS = 0.2
-BACKOFF = Backoff(first_seconds=0.5, longest_seconds=30.0)
-STEADY_SECONDS = 10.0
+TEND_SECONDS: Final = 0.2
+RESTART_BACKOFF: Final = Backoff(first_seconds=0.5, longest_seconds=30.0)
+STEADY_SECONDS: Final = 10.0
 """A child that has run this long is restarted at once when it ends."""
 
 _PR_SET_PDEATHSIG = 1
@@ -129,7 +129,7 @@ class _Kept:
         now = time.monotonic()
         if now - self._started >= STEADY_SECONDS:
             self._failures = 0
-        pause = BACKOFF.pause(self._failures)
+        pause = RESTART_BACKOFF.pause(self._failures)
         self._say(
             f"ended with code {self.process.returncode}{self._reason()}, "
             f"restarting in {pause:g} s"

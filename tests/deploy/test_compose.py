@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kennel.doctor.deployment import AskedVariables
+from kennel.doctor.deployment import RecordedVariables
 from kennel.serving_config.files import flags_in
 from models.contract import MAX_BATCH_SIZE
 from models.logs import LogSettings
@@ -116,7 +116,7 @@ def test_every_variable_is_one_that_the_process_reads(
     tmp_path: Path, service: str, settings: type[ServiceSettings | WorkerSettings]
 ) -> None:
     given = SERVICES[service]["environment"]
-    env = AskedVariables({name: defaults(text) for name, text in given.items()})
+    env = RecordedVariables({name: defaults(text) for name, text in given.items()})
     secret = tmp_path / "password"
     secret.write_text("chosen")
     env["REDIS_PASSWORD_FILE"] = str(secret)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kennel.doctor.deployment import AskedVariables
+from kennel.doctor.deployment import RecordedVariables
 from models.environment import parse_model_address
 from models.logs import LogSettings
 from service.http.budget import MAX_TIMEOUT_SECONDS
@@ -41,7 +41,7 @@ def environment(manifests: list[Manifest], name: str) -> dict[str, str]:
 def test_every_variable_is_one_that_the_process_reads(
     cpu: list[Manifest], name: str
 ) -> None:
-    env = AskedVariables(environment(cpu, name))
+    env = RecordedVariables(environment(cpu, name))
 
     read = SETTINGS[name].from_env(env)
     LogSettings.from_env(env)

@@ -13,7 +13,7 @@ import sys
 import threading
 
 from kennel.stack.redis import redis_server_program
-from kennel.stack.supervisor import POLL_SECONDS, Child, Supervisor
+from kennel.stack.supervisor import TEND_SECONDS, Child, Supervisor
 
 
 def main(workers: int, redis_config: str | None = None) -> None:
@@ -27,7 +27,7 @@ def main(workers: int, redis_config: str | None = None) -> None:
     for number, module in enumerate(modules):
         command = (sys.executable, "-m", module)
         supervisor.start(Child(f"{module}-{number}", command, os.environ, 3))
-    while not stopping.wait(POLL_SECONDS):
+    while not stopping.wait(TEND_SECONDS):
         supervisor.tend()
     supervisor.stop()
 

@@ -502,7 +502,7 @@ def test_no_answer_of_the_api_gives_a_traceback(
     arguments: tuple[str, ...], photos: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kennel.client.client.AWAY_SECONDS", 0.0)
-    monkeypatch.setattr("kennel.client.transport.BACKOFF", Backoff(0.0, 0.0))
+    monkeypatch.setattr("kennel.client.transport.RETRY_BACKOFF", Backoff(0.0, 0.0))
     places = {"PHOTO": photos[0], "FOLDER": str(Path(photos[0]).parent)}
     given = [places.get(each, each) for each in arguments]
     page = b"<html><title>Sign in</title></html>"

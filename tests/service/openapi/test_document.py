@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 import models
 import service
 import worker
-from kennel.client.answers import Answer, ImageProblem, Job, Prediction
+from kennel.client.answers import Answer, ImagePrediction, ImageProblem, Job
 from kennel.client.client import JobOptions, PredictOptions
 from models import VERSION
 from models.errors import KennelError
@@ -361,7 +361,7 @@ def test_clients_answers_have_the_members_of_the_document(
         return {each.name for each in dataclasses.fields(kind)}
 
     assert fields(Answer) == members("Predictions")
-    assert fields(Prediction) == members("Prediction")
+    assert fields(ImagePrediction) == members("Prediction")
     assert fields(ImageProblem) == members("ListedError") - {"index"}
     flat = members("Job") - {"progress"} | members("Progress")
     assert fields(Job) - {"content"} <= flat
