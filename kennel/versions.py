@@ -226,25 +226,6 @@ def versions_away(target: str, versions: Sequence[PublishedVersion]) -> Iterator
                     yield f"{name}: the model server says: {said} (kennel doctor)"
 
 
-def _row(version: PublishedVersion, default: str | None) -> tuple[str, ...]:
-    card = version.card
-    figures = card.metrics.get("validation", {}) if card else {}
-    return (
-        *(version.name, str(version.version), version.state),
-        ", ".join(version.version_labels) or "-",
-        _figure(figures.get("accuracy")),
-        _figure(figures.get("log_loss_calibrated")),
-        card.recipe if card else "-",
-        card.created if card else "-",
-        format_size(version.size_bytes),
-        "yes" if version.name == default else "-",
-    )
-
-
-def _figure(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, int | float) else "-"
-
-
 def unfinished_jobs(settings: KennelSettings, name: str) -> list[JobStatus]:
     """Jobs of the model *name* that are queued or running, newest first."""
     records = JobRecords(settings.runs_dir, settings.inputs)
@@ -285,6 +266,25 @@ def check_unneeded(settings: KennelSettings, name: str, client: Client) -> str:
     if jobs:
         raise ConflictError(_needed(name, list(jobs.values())))
     return unasked
+
+
+def _row(version: PublishedVersion, default: str | None) -> tuple[str, ...]:
+    card = version.card
+    figures = card.metrics.get("validation", {}) if card else {}
+    return (
+        *(version.name, str(version.version), version.state),
+        ", ".join(version.version_labels) or "-",
+        _figure(figures.get("accuracy")),
+        _figure(figures.get("log_loss_calibrated")),
+        card.recipe if card else "-",
+        card.created if card else "-",
+        format_size(version.size_bytes),
+        "yes" if version.name == default else "-",
+    )
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, int | float) else "-"
 
 
 def _needed(name: str, jobs: Sequence[JobStatus | Job]) -> str:

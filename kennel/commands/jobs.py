@@ -58,7 +58,7 @@ _Done = TypeVar("_Done")
 
 
 def _check_output(_: click.Context, __: click.Parameter, value: Path | None) -> Any:
-    # Before the job: its CSV would have nowhere to go after hours of work.
+    # Checked before the job starts, whose CSV would have nowhere to go hours later.
     if value is None or value == STDOUT:
         return value
     if not value.parent.is_dir():
@@ -90,7 +90,7 @@ def _output_option(default: str | None, text: str) -> Callable[[_Command], _Comm
 @click.option(
     "--upload",
     is_flag=True,
-    help="FOLDER is here, a folder, zip, tar or tar.gz: send it.",
+    help="Upload FOLDER, a folder, zip, tar or tar.gz on this machine.",
 )
 @_output_option("submission.csv", "Where the CSV goes; - is stdout.")
 @MODEL_OPTION
@@ -99,22 +99,23 @@ def _output_option(default: str | None, text: str) -> Callable[[_Command], _Comm
 @click.option(
     "--format",
     type=click.Choice(["kaggle-binary", "kaggle-multiclass", "label", "full"]),
-    help="What the CSV looks like; default: as the sample, or kaggle-binary. label: the "
-    "most probable label of each image.",
+    help="Format of the CSV; default: as the sample, or kaggle-binary. label: the most "
+    "probable label of each image.",
 )
 @click.option(
     "--sample",
     "sample_submission",
     type=_SHEET,
-    help="Kaggle's sample_submission.csv: its header, its ids in its order.",
+    help="Kaggle's sample_submission.csv: the CSV gets its header and ids, in its order.",
 )
 @click.option(
     "--manifest",
     type=_SHEET,
-    help="A CSV that lists the images: a column file, and perhaps id.",
+    help="A CSV that lists the images in a column file; a column id is optional.",
 )
 @click.option(
-    "--positive", help="kaggle-binary: whose probability; default: last label."
+    "--positive",
+    help="kaggle-binary: the label whose probability the CSV has; default: the last.",
 )
 @CLIP_OPTION
 @click.option(
@@ -122,14 +123,14 @@ def _output_option(default: str | None, text: str) -> Callable[[_Command], _Comm
     type=click.Choice(["prior", "fail"]),
     default="prior",
     show_default=True,
-    help="An image that cannot be read: uniform prior (with --format label the first "
-    "label), or fail the job.",
+    help="What an image that cannot be read gets: the uniform prior (with --format label "
+    "the first label); or fail the job.",
 )
 @click.option(
     "--max-unreadable",
     metavar="SHARE|COUNT",
-    help="More unreadable images end the job: 5% of them, or 20; default: 5%, and at "
-    "least 3.",
+    help="Fail the job beyond so many unreadable images, such as 5% or 20; default: 5%, "
+    "and at least 3.",
 )
 @click.option(
     "--priority",
@@ -150,8 +151,8 @@ def submit(
 ) -> None:
     """Turn FOLDER, a name below the service's INPUT_ROOT, into a CSV.
 
-    Which model and version answer, and whose probability the CSV has, goes to stderr.
-    The job goes on without this command: Ctrl-C says how to come back to it.
+    The model, its version and the meaning of the CSV's column are printed to stderr. The
+    job goes on without this command: after Ctrl-C it says how to come back to the job.
     """
     source = Path(folder) if upload else folder
     words = _NOTHING_YET if upload else _PERHAPS
@@ -198,7 +199,7 @@ def jobs() -> None:
     help="Only jobs in this state; default: all.",
 )
 @click.option(
-    "--limit", type=click.IntRange(1), help="Only so many, the newest; default: all."
+    "--limit", type=click.IntRange(1), help="Only the newest so many; default: all."
 )
 @URL_OPTION
 @KEY_OPTION
@@ -237,13 +238,13 @@ def show_job(job: str, url: str, key: str | None, as_json: bool) -> None:
     epilog="Examples: kennel jobs wait JOB; kennel jobs wait JOB -o submission.csv",
 )
 @click.argument("job")
-@_output_option(None, "Write the CSV there; - is stdout. Default: only wait.")
+@_output_option(None, "Where the CSV goes; - is stdout. Default: only wait.")
 @URL_OPTION
 @KEY_OPTION
 def wait_for_job(job: str, output: Path | None, url: str, key: str | None) -> None:
     """Wait until a JOB has succeeded; exits with 1 if it fails or is cancelled.
 
-    The job goes on without this command, which may be given again at any time.
+    The job goes on without this command, which can be repeated at any time.
     """
     with open_client(url, key) as client:
         found = _with_id(client, job, client.job)
@@ -320,7 +321,7 @@ def retry_job(job: str, url: str, key: str | None) -> None:
 def delete_jobs(jobs: tuple[str, ...], url: str, key: str | None) -> None:
     """Delete each JOB that is over, with its CSV and the photos uploaded for it.
 
-    Exits with 1 if one of them cannot be deleted; the others are all the same.
+    Exits with 1 if one of them cannot be deleted; the others are deleted all the same.
     """
     from kennel.client.errors import ApiError
 
@@ -369,9 +370,9 @@ def _no_csv(job: Job) -> str:
 class _ResumeHint:
     """Prints how to come back to a job when its command ends early.
 
-    The block ends the command with 130 after Ctrl-C, 143 after SIGTERM, and 1 if the API
-    is lost or the CSV cannot be written. Other errors pass: the API refused, the job
-    failed, or certainly none was started.
+    The command exits with 130 after Ctrl-C, 143 after SIGTERM, and 1 if the API is lost
+    or the CSV cannot be written. Other errors are raised: the API refused, the job
+    failed, or certainly no job was started.
     """
 
     def __init__(self, text: str) -> None:
@@ -418,14 +419,14 @@ def _follow(client: Client, job: Job, output: Path | None, hint: _ResumeHint) ->
 
 
 def _fetch_csv(client: Client, job: Job, output: Path) -> None:
-    """Write the CSV of the *job*, which has succeeded, all of it or nothing.
+    """Write the CSV of the succeeded *job* to *output*, completely or not at all.
 
-    Its path goes to stdout, or the CSV itself; how many images could not be read, and
-    how many files were left out, goes to stderr.
+    The path, or the CSV itself, goes to stdout; the numbers of unreadable images and of
+    files that were left out go to stderr.
 
     Raises:
-        ApiError: it is not there, the API refused or cannot be reached.
-        OSError: it cannot be written.
+        ApiError: there is no CSV, the API refused or cannot be reached.
+        OSError: the CSV cannot be written.
     """
     if output == STDOUT or (output.exists() and not output.is_file()):
         with click.open_file(os.fspath(output), "wb") as stream:
@@ -436,11 +437,7 @@ def _fetch_csv(client: Client, job: Job, output: Path) -> None:
         is_label = job.content.get("format") == "label"
         given = "the model's first label" if is_label else "the uniform prior"
         images = "1 image" if job.unreadable == 1 else f"{job.unreadable} images"
-        click.echo(
-            f"kennel: {images} could not be read and got {given}: kennel jobs show "
-            f"{job.id}",
-            err=True,
-        )
+        note(f"{images} could not be read and got {given}: kennel jobs show {job.id}")
     if ignored := job.content.get("ignored"):
         files = "1 file or folder" if ignored == 1 else f"{ignored} files and folders"
         message = f"left out {files} {ONLY_PHOTOS}: kennel jobs report {job.id}"

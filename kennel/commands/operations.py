@@ -27,15 +27,15 @@ _NAMED: Final = 5
 
 @click.command(epilog="Examples: kennel demo; QUICK=1 kennel demo; kennel demo --quick")
 @click.option(
-    "--quick", is_flag=True, envvar="QUICK", help="A seeded subset of 400 photos."
+    "--quick", is_flag=True, envvar="QUICK", help="Use a seeded subset of 400 photos."
 )
 @click.option(
     "--model-only",
     is_flag=True,
-    help="Stop when the model is published; serve nothing.",
+    help="Stop once the model is published; start no server.",
 )
 def demo(quick: bool, model_only: bool) -> None:
-    """Train, serve and score on real photos; leaves a CSV and a report."""
+    """Train, serve and score a model on real photos; leaves a CSV and a report."""
     from kennel.demo import Demo
 
     job = Demo(KennelSettings.from_env(os.environ), click.echo, quick=quick)
@@ -66,7 +66,9 @@ def keys() -> None:
     show_default=True,
     help="What it allows: some of predict, jobs, admin (which allows everything).",
 )
-@click.option("--rate", help="Its limit, as 600/minute; default: the service's.")
+@click.option(
+    "--rate", help="The key's rate limit, as 600/minute; default: the service's."
+)
 @_KEY_FILE
 def add(name: str, scopes: str, rate: str | None, path: Path | None) -> None:
     """Make a key called NAME and print it once: only its hash is kept."""
@@ -83,7 +85,7 @@ def add(name: str, scopes: str, rate: str | None, path: Path | None) -> None:
 
 @keys.command("list", epilog="Examples: kennel keys list; kennel keys list --json")
 @_KEY_FILE
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON_OPTION
 def list_keys(path: Path | None, as_json: bool) -> None:
     """List the keys' names, scopes and rates; the keys themselves are not stored."""
     from service.auth.keys import read_keys, render_rate
@@ -108,7 +110,7 @@ def list_keys(path: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @_KEY_FILE
 def rotate(name: str, path: Path | None) -> None:
-    """Replace the key called NAME by a new one, and print that once.
+    """Replace the key called NAME by a new one, which is printed once.
 
     Scopes, rate and folder jobs stay; the old key and its sessions end at once.
     """
@@ -184,15 +186,17 @@ def doctor(
 @click.option(
     "--keep",
     type=click.IntRange(min=1),
-    help="Remove what is older than the newest N, unless this one is much smaller.",
+    help="Remove all but the newest N backups, unless the new one is much smaller.",
 )
 @click.option(
     "--accept",
     is_flag=True,
-    help="These are the right models and runs, however they differ from the last backup.",
+    help="Do not compare with the last backup: these are the right models and runs.",
 )
-@click.option("--full", is_flag=True, hidden=True)  # every backup is, by now
-@click.option("--check", is_flag=True, help="Make none; compare the newest's sha256.")
+@click.option("--full", is_flag=True, hidden=True)  # ignored: all are
+@click.option(
+    "--check", is_flag=True, help="Only check the newest backup's sha256 sums."
+)
 @JSON_OPTION
 def backup(
     target: Path,
@@ -204,11 +208,11 @@ def backup(
 ) -> None:
     """Put a new backup of models and runs into the folder TARGET, while jobs run.
 
-    It is one tar archive, all of it or nothing. Models and runs that are not those of the
-    last backup are refused (exit 2). If fewer than half of its files or bytes are left,
-    none is removed (exit 1).
-    Photos below INPUT_ROOT, API keys and .env are not in it; Redis need not be: the
-    reconciler fills an empty one from the runs.
+    A backup is one tar archive, which appears complete or not at all. Models and runs of
+    another installation than the last backup's are refused (exit 2). A backup with less
+    than half of the last one's files or bytes is kept, but no older one is removed (exit 1).
+    Photos below INPUT_ROOT, API keys and .env are not in it, nor is Redis: the reconciler
+    fills an empty Redis from the runs.
     """
     if check:
         _check(target, as_json)
@@ -251,8 +255,8 @@ def _check(target: Path, as_json: bool) -> None:
         message = f"{found}: {len(contents.damage)} files are damaged"
         raise DamagedBackupError(f"{message}: make another backup")
     if contents.smaller_than:
-        message = f"kennel: {found} has far less than {contents.smaller_than}"
-        click.echo(f"{message}: see that nothing is missing in it", err=True)
+        message = f"{found} has far less than {contents.smaller_than}"
+        note(f"{message}: see that nothing is missing in it")
     if not as_json:
         click.echo(f"{found}: {contents.files} files are as they were written")
 
@@ -265,7 +269,9 @@ def _check(target: Path, as_json: bool) -> None:
 @click.option(
     "--force", is_flag=True, help="Replace the models and runs that are there."
 )
-@click.option("--only", type=click.Choice(["models", "runs"]), help="Not the others.")
+@click.option(
+    "--only", type=click.Choice(["models", "runs"]), help="Restore only these."
+)
 @JSON_OPTION
 def restore(source: Path, force: bool, only: str | None, as_json: bool) -> None:
     """Put the backup SOURCE, or the newest in it, into MODELS_DIR and RUNS_DIR.

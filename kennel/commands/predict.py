@@ -19,6 +19,7 @@ from kennel.commands.options import (
     MODEL_OPTION,
     URL_OPTION,
     VERSION_OPTION,
+    note,
     open_client,
 )
 from kennel.terminal import progress_bars
@@ -50,7 +51,9 @@ _PAUSE_SECONDS: Final = 1.0
 @LABEL_OPTION
 @CLIP_OPTION
 @click.option(
-    "--top", type=click.IntRange(min=1), help="Only the most probable labels."
+    "--top",
+    type=click.IntRange(min=1),
+    help="Print so many labels, most probable first.",
 )
 @URL_OPTION
 @KEY_OPTION
@@ -65,11 +68,11 @@ def predict(
 ) -> None:
     """Predict any number of photos, in FILES or folders, through the API.
 
-    They are sent a few at a time; each answer is printed as it comes, in their order.
-    Of a folder the photos in it are sent, not those in folders below. Which model and
-    version answered goes to stderr.
+    Photos are sent a few at a time; answers are printed as they arrive, in the order of
+    the photos. Folders inside a folder are not searched. The model and version that
+    answered are printed to stderr.
 
-    Exits with 1 if one of them could not be used; the others are answered all the same.
+    Exits with 1 if a photo could not be used; the others are answered all the same.
     """
     photos = [photo for each in files for photo in _photos(each)]
     _warn_of_names(photos)
@@ -152,8 +155,7 @@ class _Output:
 
         self.is_incomplete = True
         first = sent_name(rest[0])
-        message = f"kennel: {error}\n{len(rest)} photos, from {first} on, got no answer"
-        click.echo(message, err=True)
+        note(f"{error}\n{len(rest)} photos, from {first} on, got no answer")
         if self._kept is not None:
             names = map(sent_name, rest)
             self._kept.append(Answer.failed(problem_of(n, error) for n in names))
@@ -198,8 +200,8 @@ def _warn_of_names(photos: Sequence[Path]) -> None:
 
     for photo in photos:
         if not is_utf8(photo.name):
-            message = f"kennel: {printable(photo.name)} is not UTF-8"
-            click.echo(f"{message}: it is answered as {sent_name(photo)}", err=True)
+            message = f"{printable(photo.name)} is not UTF-8"
+            note(f"{message}: it is answered as {sent_name(photo)}")
 
 
 def _answered(answer: Answer, choice: Mapping[str, str | None]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kennel.commands.options import note
 from kennel.commands.versions import change_of_answers
 from kennel.settings import KennelSettings
 from kennel.terminal import progress_bars
@@ -37,8 +38,10 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def evaluate(
     run: str, photos: Path | None, probabilities: Path | None, as_json: bool
 ) -> None:
-    """Figures of RUN on its validation photos, or on other labelled photos."""
-    _start_tensorflow()
+    """Print the figures of RUN on its validation photos, or on other labelled photos."""
+    from models.networks.runtime import start_tensorflow
+
+    start_tensorflow()
     from export.evaluation.metrics import evaluate_logits
     from export.training.classifier import predict_photos, write_probabilities
     from export.training.runs import read_run
@@ -53,10 +56,9 @@ def evaluate(
     if probabilities is not None:
         write_probabilities(predicted, trained, probabilities)
     if predicted.learnt:
-        click.echo(
-            f"kennel: {predicted.learnt:,} of these {len(predicted.files):,} photos "
-            "trained the model: figures on them are better than on new ones",
-            err=True,
+        note(
+            f"{predicted.learnt:,} of these {len(predicted.files):,} photos "
+            "trained the model: figures on them are better than on new ones"
         )
     if as_json:
         diagnosis = dataclasses.asdict(trained.diagnosis)
@@ -78,7 +80,9 @@ def evaluate(
 )
 def report(run: str, output: Path | None) -> None:
     """Write the HTML report on RUN's validation photos."""
-    _start_tensorflow()
+    from models.networks.runtime import start_tensorflow
+
+    start_tensorflow()
     from export.report.page import write_report
     from export.report.run_content import run_content
     from export.training.runs import read_run
@@ -117,7 +121,9 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
 
     Which model answers requests that name none stays as it is: see kennel default.
     """
-    _start_tensorflow()
+    from models.networks.runtime import start_tensorflow
+
+    start_tensorflow()
     from export.publication.publish import publish
     from export.training.classifier import validate_views
     from export.training.runs import read_run
@@ -134,12 +140,6 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
         click.echo(f"Published {card.name} version {card.version}: {folder}")
     default = find_default(os.environ, settings.models_dir)
     click.echo(default.sentence(exported=card.name))
-
-
-def _start_tensorflow() -> None:
-    from models.networks.runtime import start_tensorflow
-
-    start_tensorflow()
 
 
 def print_metrics(run: TrainedRun, metrics: Mapping[str, Any]) -> None:

@@ -59,7 +59,7 @@ def _path(**settings: Any) -> click.Path:
     return click.Path(path_type=Path, **settings)
 
 
-def _boolean(text: str) -> bool:
+def _boolean(_: click.Context, __: click.Parameter, text: str) -> bool:
     if text.lower() not in {"true", "false"}:
         raise click.BadParameter(f"{text!r} is neither true nor false")
     return text.lower() == "true"
@@ -93,7 +93,7 @@ def _boolean(text: str) -> bool:
     is_flag=False,
     flag_value="true",
     default="false",
-    callback=lambda _context, _option, value: _boolean(value),
+    callback=_boolean,
     help="Gather requests into batches.",
 )
 @click.option("--batching_parameters_file", type=_path(), help="How to gather them.")
@@ -102,7 +102,7 @@ def _boolean(text: str) -> bool:
     is_flag=False,
     flag_value="true",
     default="false",
-    callback=lambda _context, _option, value: _boolean(value),
+    callback=_boolean,
     help="Each version's own batching_params.pbtxt says how.",
 )
 @click.option(
@@ -124,7 +124,7 @@ def _boolean(text: str) -> bool:
     is_flag=False,
     flag_value="true",
     default="false",
-    callback=lambda _context, _option, value: _boolean(value),
+    callback=_boolean,
     help="Start with labels in the configuration: each waits until its version is "
     "loaded.",
 )

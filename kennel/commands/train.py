@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from kennel.commands.options import JSON_OPTION
 from kennel.commands.prepare import print_findings, print_source
 from kennel.commands.runs import (
     print_diagnosis,
@@ -42,9 +43,179 @@ if TYPE_CHECKING:
 
 
 VALID_SHARE: Final = 0.2
-"""Share of each class that validates, where the photos have no split of their own."""
+"""Share of each class for validation, if the photos have no split of their own."""
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+def recipe_options(command: Any) -> Any:
+    """Add the options that replace a recipe's values; a comma separates the stages."""
+    options = [
+        click.option("--network", help="Another network: see kennel networks."),
+        click.option("--image-size", type=int, help="Pixels a side."),
+        click.option("--epochs", help="Epochs at most, for example 10 or 3,10."),
+        click.option(
+            "--patience",
+            help="Epochs without a better validation loss before a stage ends.",
+        ),
+        click.option("--optimizer", help="adamw, adam, rmsprop, sgd ..."),
+        click.option("--learning-rate", help="For example 1e-3 or 1e-3,1e-5."),
+        click.option("--schedule", help="Of the learning rate: constant or cosine."),
+        click.option("--dropout", type=float, help="Rate before the last layer."),
+        click.option("--hidden", help="Units of the head's layers, such as 256,128."),
+        click.option("--augmentation", help="A name, or dogscats,rotation=20 ..."),
+        click.option("--passes", help="Augmented copies to cache; 0: anew each epoch."),
+        click.option("--batch-size", type=int, help="Photos in a training step."),
+        click.option("--label-smoothing", type=float, help="Share spread evenly."),
+        click.option("--members", type=int, help="Models to train and average."),
+        click.option("--folds", type=int, help="Cross-validate; then train on all."),
+        click.option("--views", help="Flips to average: none,horizontal ..."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command(
+    epilog="Examples: kennel train var/data/pets --recipe auto; "
+    "kennel train photos --name solar --recipe conv-block5 --epochs 60,12; "
+    "kennel train --resume solar-20260101-120000"
+)
+@click.argument("data", type=click.Path(exists=True, path_type=Path), required=False)
+@click.option("--name", help="The model's name; default: DATA's.")
+@click.option(
+    "--recipe",
+    default="pooled",
+    show_default=True,
+    help="A name from kennel recipes, or auto.",
+)
+@recipe_options
+@click.option(
+    "--weights",
+    default="auto",
+    show_default=True,
+    help="Pretrained weights: imagenet, package, none, or a Keras weight file.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Arithmetic of frozen layers in training; validation is float32.",
+)
+@click.option(
+    "--valid",
+    type=float,
+    help=f"Share for validation of photos without a split.  [default: {VALID_SHARE}]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=42,
+    show_default=True,
+    help="Seed of split and training.",
+)
+@click.option(
+    "--sample", is_flag=True, help="Train on the sample that kennel prepare drew."
+)
+@click.option("--strict", is_flag=True, help="Train nothing if a file is left out.")
+@click.option("--unlabelled", type=_FOLDER, help="Photos to pseudo-label and learn.")
+@click.option("--teacher", help="The run that labels the photos of --unlabelled.")
+@click.option(
+    "--overfit",
+    type=click.IntRange(min=2),
+    help="Only check that the network can learn so many photos by heart.",
+)
+@click.option("--run", help="The run's name; default: model name and time.")
+@click.option("--resume", help="Resume this run; no other option is needed.")
+@click.pass_context
+def train(
+    context: click.Context,
+    /,
+    data: Path | None,
+    overfit: int | None,
+    resume: str | None,
+    **options: Any,
+) -> None:
+    """Train a model on the photos in DATA: prepared, or as `kennel prepare` takes them.
+
+    What is left out of a folder that is not prepared is printed with the reasons.
+    """
+    if data is None and resume is None:
+        raise click.UsageError("give DATA, or --resume RUN")
+    if overfit is not None and resume is not None:
+        raise click.UsageError("--overfit is a check before a run, not with --resume")
+    if (options["unlabelled"] is None) != (options["teacher"] is None):
+        raise click.UsageError("--unlabelled and --teacher go together")
+    from models.networks.runtime import start_tensorflow
+
+    start_tensorflow()
+    settings = KennelSettings.from_env(os.environ)
+    if resume is not None:
+        from export.training.plans import read_plan
+
+        given = {
+            name: value
+            for name, value in options.items()
+            if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        }
+        plan = read_plan(_run_folder(resume, settings))
+        check_resumed(plan, settings, data, given)
+        _train(plan, fresh=False)
+        return
+    plan = new_plan(settings, data or Path(), options)
+    if overfit is not None:
+        _check_overfit(plan, overfit)
+        return
+    _train(plan, fresh=True)
+
+
+@click.command(epilog="Examples: kennel recipes; kennel recipes conv-block5 --json")
+@click.argument("name", required=False)
+@JSON_OPTION
+def recipes(name: str | None, as_json: bool) -> None:
+    """List the recipes for training, or show the one called NAME."""
+    from export.recipes.catalogue import RECIPES, find_recipe
+
+    chosen = [find_recipe(name)] if name else list(RECIPES.values())
+    if as_json or name:
+        shown = [{"command": each.command, **asdict(each)} for each in chosen]
+        click.echo(json.dumps(shown, indent=2))
+        return
+    for each in chosen:
+        click.echo(f"{each.name:<20}{each.network:<10}{each.source}")
+        click.echo(f"{'':<20}{each.command}")
+        if each.expects:
+            click.echo(f"{'':<20}expect {each.expects}")
+
+
+@click.command(
+    epilog="Examples: kennel networks; kennel networks resnet50 --classes 2; "
+    "kennel networks lenet5 --json"
+)
+@click.argument("name", required=False)
+@click.option(
+    "--classes",
+    type=click.IntRange(min=2),
+    help="Labels that NAME tells apart; default: as in its source.",
+)
+@JSON_OPTION
+def networks(name: str | None, classes: int | None, as_json: bool) -> None:
+    """List the networks that can be trained, or the layers of the one called NAME."""
+    from models.networks.runtime import start_tensorflow
+
+    start_tensorflow()
+    if name is None:
+        _print_list(_list_networks(), as_json)
+        return
+    from models.networks.registry import USUAL_CLASSES, describe_network, find_network
+
+    network = find_network(name)
+    described = describe_network(network, classes or USUAL_CLASSES.get(name, 1000))
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(described)))
+        return
+    _print_layers(described)
 
 
 def new_plan(
@@ -53,7 +224,7 @@ def new_plan(
     """The plan of a new run on the photos in *data*, from the options of `kennel train`.
 
     Raises:
-        KennelError: they do not fit the photos, or each other.
+        KennelError: the options contradict the photos or each other.
     """
     from export.data.folds import join_parts
     from export.data.splits import find_split, has_split
@@ -122,17 +293,6 @@ def _print_left_out(found: CollectedPhotos, *, strict: bool) -> None:
         raise StrictError(found.findings)
 
 
-def find_plan(run: str, settings: KennelSettings) -> TrainingPlan:
-    """The plan of a run to resume.
-
-    Raises:
-        KennelError: there is none, or it cannot be read.
-    """
-    from export.training.plans import read_plan
-
-    return read_plan(_run_folder(run, settings))
-
-
 def check_resumed(
     plan: TrainingPlan,
     settings: KennelSettings,
@@ -142,8 +302,8 @@ def check_resumed(
     """Check that DATA and the options *given* beside --resume are those of *plan*.
 
     Raises:
-        ConflictError: some are not; it names both values of each.
-        KennelError: a value that cannot be.
+        ConflictError: some differ; the message names both values of each.
+        KennelError: an option's value is impossible.
     """
     from export.recipes.overrides import option_value
 
@@ -175,10 +335,10 @@ def check_resumed(
         now["unlabelled"] = str(given["unlabelled"].absolute())
     for name in given.keys() - now.keys() - {"sample"}:
         then[name] = option_value(plan.recipe, name)
-        changed = change_recipe(plan.recipe, {name: given[name]})
+        changed = _change_recipe(plan.recipe, {name: given[name]})
         now[name] = option_value(changed, name)
     if now.get("recipe") == "auto":
-        del now["recipe"]  # the run has what was chosen then
+        del now["recipe"]  # the run keeps the recipe that was chosen then
     other = [
         f"{name if name == 'DATA' else '--' + name.replace('_', '-')} {value} "
         f"(the run has {then[name]})"
@@ -231,48 +391,19 @@ def _run_folder(run: str, settings: KennelSettings) -> Path:
     return find_run(run, settings.runs_dir).absolute()
 
 
-def recipe_options(command: Any) -> Any:
-    """The options that replace a recipe's values; a comma separates stages' values."""
-    options = [
-        click.option("--network", help="Another network: see kennel networks."),
-        click.option("--image-size", type=int, help="Pixels a side."),
-        click.option("--epochs", help="At most, for example 10 or 3,10."),
-        click.option("--patience", help="Epochs without a better validation loss."),
-        click.option("--optimizer", help="adamw, adam, rmsprop, sgd ..."),
-        click.option("--learning-rate", help="For example 1e-3 or 1e-3,1e-5."),
-        click.option("--schedule", help="Of the learning rate: constant or cosine."),
-        click.option("--dropout", type=float, help="Rate before the last layer."),
-        click.option("--hidden", help="Units of the head's layers, such as 256,128."),
-        click.option("--augmentation", help="A name, or dogscats,rotation=20 ..."),
-        click.option("--passes", help="Augmented copies to cache; 0: anew each epoch."),
-        click.option("--batch-size", type=int, help="Photos in a training step."),
-        click.option("--label-smoothing", type=float, help="Share spread evenly."),
-        click.option("--members", type=int, help="Models to train and average."),
-        click.option("--folds", type=int, help="Cross-validate; then train on all."),
-        click.option("--views", help="Flips to average: none,horizontal ..."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 def read_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
-    """The recipe called *name*, changed by what the command line gave.
+    """The recipe called *name*, with the *options* of the command line applied.
 
     Raises:
-        InvalidRequestError: no such recipe, or a value that cannot be.
+        InvalidRequestError: there is no such recipe, or an option's value is impossible
+            or would change nothing.
     """
     from export.recipes.catalogue import find_recipe
 
-    return change_recipe(find_recipe(name), options)
+    return _change_recipe(find_recipe(name), options)
 
 
-def change_recipe(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
-    """*recipe*, changed by what the command line gave.
-
-    Raises:
-        InvalidRequestError: a value that cannot be, or would change nothing.
-    """
+def _change_recipe(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     from export.recipes.overrides import override
 
     values = dict(options)
@@ -291,93 +422,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     except ValueError as error:
         message = f"--hidden {text!r}: give numbers of units, such as 256,128"
         raise InvalidRequestError(message) from error
-
-
-@click.command(
-    epilog="Examples: kennel train var/data/pets --recipe auto; "
-    "kennel train photos --name solar --recipe conv-block5 --epochs 60,12; "
-    "kennel train --resume solar-20260101-120000"
-)
-@click.argument("data", type=click.Path(exists=True, path_type=Path), required=False)
-@click.option("--name", help="The model's name; default: DATA's.")
-@click.option(
-    "--recipe", default="pooled", show_default=True, help="See kennel recipes; or auto."
-)
-@recipe_options
-@click.option(
-    "--weights",
-    default="auto",
-    show_default=True,
-    help="Pretrained weights: imagenet, package, none, or a Keras weight file.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    default="auto",
-    show_default=True,
-    help="Arithmetic of frozen layers in training; validation is float32.",
-)
-@click.option(
-    "--valid",
-    type=float,
-    help=f"Share for validation of photos without a split.  [default: {VALID_SHARE}]",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=42,
-    show_default=True,
-    help="Seed of split and training.",
-)
-@click.option("--sample", is_flag=True, help="Only the sample that prepare drew.")
-@click.option("--strict", is_flag=True, help="Train nothing if a file is left out.")
-@click.option("--unlabelled", type=_FOLDER, help="Photos to pseudo-label and learn.")
-@click.option("--teacher", help="The run that labels them.")
-@click.option(
-    "--overfit",
-    type=click.IntRange(min=2),
-    help="Only check that so many photos are learnt.",
-)
-@click.option("--run", help="The run's name; default: model name and time.")
-@click.option("--resume", help="Resume this run; no other option is needed.")
-@click.pass_context
-def train(
-    context: click.Context,
-    /,
-    data: Path | None,
-    overfit: int | None,
-    resume: str | None,
-    **options: Any,
-) -> None:
-    """Train a model on the photos in DATA: prepared, or as `kennel prepare` takes them.
-
-    What is left out of a folder that is not prepared is printed with the reasons.
-    """
-    if data is None and resume is None:
-        raise click.UsageError("give DATA, or --resume RUN")
-    if overfit is not None and resume is not None:
-        raise click.UsageError("--overfit is a check before a run, not with --resume")
-    if (options["unlabelled"] is None) != (options["teacher"] is None):
-        raise click.UsageError("--unlabelled and --teacher go together")
-    from models.networks.runtime import start_tensorflow
-
-    start_tensorflow()
-    settings = KennelSettings.from_env(os.environ)
-    if resume is not None:
-        given = {
-            name: value
-            for name, value in options.items()
-            if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-        }
-        plan = find_plan(resume, settings)
-        check_resumed(plan, settings, data, given)
-        _train(plan, fresh=False)
-        return
-    plan = new_plan(settings, data or Path(), options)
-    if overfit is not None:
-        _check_overfit(plan, overfit)
-        return
-    _train(plan, fresh=True)
 
 
 def _check_overfit(plan: TrainingPlan, count: int) -> None:
@@ -421,54 +465,6 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
     print_expected_score(trained)
     print_diagnosis(trained)
     click.echo(f"Run: {trained.folder}\nNext: kennel export {name}")
-
-
-@click.command(epilog="Examples: kennel recipes; kennel recipes conv-block5 --json")
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
-def recipes(name: str | None, as_json: bool) -> None:
-    """List the recipes for training, or show the one called NAME."""
-    from export.recipes.catalogue import RECIPES, find_recipe
-
-    chosen = [find_recipe(name)] if name else list(RECIPES.values())
-    if as_json or name:
-        shown = [{"command": each.command, **asdict(each)} for each in chosen]
-        click.echo(json.dumps(shown, indent=2))
-        return
-    for each in chosen:
-        click.echo(f"{each.name:<20}{each.network:<10}{each.source}")
-        click.echo(f"{'':<20}{each.command}")
-        if each.expects:
-            click.echo(f"{'':<20}expect {each.expects}")
-
-
-@click.command(
-    epilog="Examples: kennel networks; kennel networks resnet50 --classes 2; "
-    "kennel networks lenet5 --json"
-)
-@click.argument("name", required=False)
-@click.option(
-    "--classes",
-    type=click.IntRange(min=2),
-    help="Labels that NAME tells apart; default: as in its source.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def networks(name: str | None, classes: int | None, as_json: bool) -> None:
-    """List the networks that can be trained, or the layers of the one called NAME."""
-    from models.networks.runtime import start_tensorflow
-
-    start_tensorflow()
-    if name is None:
-        _print_list(_list_networks(), as_json)
-        return
-    from models.networks.registry import USUAL_CLASSES, describe_network, find_network
-
-    network = find_network(name)
-    described = describe_network(network, classes or USUAL_CLASSES.get(name, 1000))
-    if as_json:
-        click.echo(json.dumps(dataclasses.asdict(described)))
-        return
-    _print_layers(described)
 
 
 def _list_networks() -> list[dict[str, Any]]:
