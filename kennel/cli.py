@@ -1,4 +1,4 @@
-"""The `kennel` command line: finds a command, and turns errors into exit codes.
+"""The `kennel` command line: loads one command, and turns errors into exit codes.
 
 Results go to stdout, progress to stderr; exit codes: 0 done, 1 failed, 2 misuse,
 130 interrupted.
@@ -48,7 +48,7 @@ COMMANDS: Final = {
     "backup": "kennel.commands.operations:backup",
     "restore": "kennel.commands.operations:restore",
 }
-"""Imported when asked for, so that `kennel --help` is instant."""
+"""Each is imported when it is run, so that `kennel --help` is instant."""
 
 INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as shells count."""
@@ -66,7 +66,7 @@ class _LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        # A path may be bytes that are no UTF-8: shown as escapes, as on stderr.
+        # A path that is not UTF-8 is printed with escapes, as on stderr.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
@@ -85,7 +85,7 @@ class _LazyGroup(click.Group):
             ctx.exit(INTERRUPTED)
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise  # the reader of stdout has had enough: click ends quietly
+                raise  # the reader of stdout is gone: click ends quietly
             name = f" {error.filename}" if error.filename else ""
             click.echo(f"kennel: {error.strerror or error}{name}", err=True)
             ctx.exit(1)
@@ -96,7 +96,7 @@ class _LazyGroup(click.Group):
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Turn labelled photos into a served classifier, and a folder into a Kaggle CSV."""
-    if ctx.invoked_subcommand != "doctor":  # which lists all that cannot be used
+    if ctx.invoked_subcommand != "doctor":  # doctor reports bad variables itself
         limit_pixels(read_max_pixels(os.environ))
 
 

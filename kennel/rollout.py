@@ -1,7 +1,7 @@
-"""Rollouts: start one step by step, look one up, show it in a terminal.
+"""Rollouts: start one step by step, read the last one, render it for a terminal.
 
-Each step of a start waits until the API confirms the one before it; a start that fails
-leaves the stable version answering as before.
+Each step of a start waits until the API confirms the one before; if the start fails, the
+stable version goes on answering.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from models.rollouts import SEEN_SECONDS, STARTING, Rollout
 
 _POLL_SECONDS: Final = 0.5
 _NOTICE_SECONDS: Final = 30.0
-"""How long the API may take to see a new file; it looks every half second."""
+"""How long the API may take to see a new rollouts.json; it polls every half second."""
 
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
@@ -38,8 +38,8 @@ class StartOptions:
     """The options of a rollout's start.
 
     Attributes:
-        percent: of the requests that name no version, for the canary.
-        mirror: percent of those that the stable version is to answer as well.
+        percent: the canary's share of the requests that name no version.
+        mirror: percent of the canary's requests that the stable version answers as well.
         wait_seconds: how long the model server may take to load the canary.
     """
 
@@ -56,12 +56,14 @@ def start_rollout(
     start: StartOptions,
     tell: Callable[[str], None],
 ) -> Rollout:
-    """Start a rollout and return it, running; *tell* is called with each step.
+    """Start a rollout and return it once it runs; *tell* is called with each step.
+
+    After an error the stable version answers as before.
 
     Raises:
         NotFoundError, ConflictError, InvalidRequestError: as `begin_rollout`; or the
-            canary cannot be loaded. The stable version answers as before.
-        ApiError: the API cannot confirm a step; the stable version answers as before.
+            canary cannot be loaded.
+        ApiError: the API cannot confirm a step.
     """
     models_dir = settings.models_dir
     rollout = begin_rollout(models_dir, start.model, start.version, start.mirror)
@@ -87,7 +89,7 @@ def _wait_until_held(client: Client, rollout: Rollout) -> None:
             )
             raise ConflictError(message)
         time.sleep(_POLL_SECONDS)
-    # One process has answered; the others have looked as well after this.
+    # One process of the API has seen the file; after this the others have, too.
     time.sleep(SEEN_SECONDS)
 
 
@@ -105,7 +107,7 @@ def _wait_until_available(
     client: Client, rollout: Rollout, seconds: float, tell: Callable[[str], None]
 ) -> None:
     deadline = time.monotonic() + seconds
-    told = ""
+    reported = ""
     while True:
         state, error = _state(client, rollout)
         if state == "AVAILABLE":
@@ -121,9 +123,9 @@ def _wait_until_available(
                 f"{seconds:g} s: look at the model server's log, or allow --wait more"
             )
             raise ConflictError(message)
-        if state != told:
+        if state != reported:
             tell(f"version {rollout.canary} is {state}")
-            told = state
+            reported = state
         time.sleep(_POLL_SECONDS)
 
 
@@ -148,17 +150,18 @@ def _refuse(rollout: Rollout, error: ApiError) -> NoReturn:
 
 
 def last_rollout(client: Client, models_dir: Path, name: str) -> dict[str, Any]:
-    """The last rollout of the model *name*, as GET /v1/models/NAME/rollout tells it.
+    """The last rollout of the model *name*, as GET /v1/models/NAME/rollout returns it.
+
+    Without an API, rollouts.json answers; the comparison is missing then.
 
     Raises:
-        NotFoundError: it had none.
-        ApiError: the API refused; or it is away, and no file says more.
+        NotFoundError: the model had no rollout.
+        ApiError: the API refused; or it is away, and rollouts.json has no rollout.
         InvalidRequestError: the API is away, and rollouts.json is broken.
     """
     try:
         return client.rollout(name)
     except ApiUnreachableError as error:
-        # The file says what was decided; only the API knows how it goes.
         known = find_rollout(models_dir, name)
         if known is None:
             raise
@@ -191,12 +194,8 @@ def _table(rollout: Mapping[str, Any], comparison: Mapping[str, Any]) -> Iterato
     rows = [
         ("", f"stable {rollout['stable']}", f"canary {rollout['canary']}"),
         *(
-            (name, f"{stable[key]:,}", f"{canary[key]:,}")
-            for key, name in (
-                ("requests", "requests"),
-                ("errors", "errors"),
-                ("images", "images"),
-            )
+            (name, f"{stable[name]:,}", f"{canary[name]:,}")
+            for name in ("requests", "errors", "images")
         ),
         ("p50", _milliseconds(stable["p50_ms"]), _milliseconds(canary["p50_ms"])),
         ("p99", _milliseconds(stable["p99_ms"]), _milliseconds(canary["p99_ms"])),
@@ -244,5 +243,5 @@ def _sparks(counts: list[int]) -> str:
     tallest = max(counts, default=0)
     if not tallest:
         return "-"
-    # Rounded up: what is there can be seen.
+    # Rounded up, so that the smallest count still shows.
     return "".join(_BLOCKS[-(-(len(_BLOCKS) - 1) * each // tallest)] for each in counts)

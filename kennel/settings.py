@@ -44,5 +44,5 @@ class KennelSettings:
 
     @property
     def inputs(self) -> Path | str:
-        """Where the folders of photos are: a folder, or a URL of object storage."""
+        """The root of the folders of photos: a folder, or a URL of object storage."""
         return self.input_url or self.input_root

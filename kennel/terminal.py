@@ -1,6 +1,6 @@
-"""What people see in a terminal: progress bars, tables, jobs and their reports.
+"""Terminal output: progress bars, tables, jobs and their reports.
 
-Progress goes to stderr. An API of an older kennel lacks what came later; it is left out.
+Progress goes to stderr. Fields that an older API does not send are left out.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _HEADINGS: Final = (
 def progress_bars(waiting_for: str = "", *, lines: bool = True) -> Iterator[Report]:
     """A function (stage, done, total) that draws a bar for each stage on stderr.
 
-    A bar without an end moves as long as the block lasts if *waiting_for* names what is
-    going on. Without a terminal each stage leaves one line when it is complete, or none
-    without *lines*. The block may print meanwhile.
+    *waiting_for* adds a bar of that name without an end, which moves as long as the block
+    lasts. Without a terminal each completed stage prints one line, or none if *lines* is
+    false. The block may print meanwhile.
     """
     from rich.console import Console
     from rich.progress import (
@@ -57,7 +57,7 @@ def progress_bars(waiting_for: str = "", *, lines: bool = True) -> Iterator[Repo
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    # Results that go elsewhere must not be drawn on the terminal, above the bars.
+    # Results that are redirected to a file must not be drawn above the bars.
     redirects = sys.stdout.isatty()
     with Progress(*columns, console=console, redirect_stdout=redirects) as bars:
         waiting = bars.add_task(waiting_for, total=None) if waiting_for else None
@@ -85,7 +85,7 @@ def job_line(job: Job) -> str:
 
 
 def submitted_line(job: Job) -> str:
-    """How many images a *job* has, what answers, and what its CSV says."""
+    """One line about a new *job*: its images, its model, the format of its CSV."""
     return f"Job {job.id}: {job.total} images by {what_answers(job.content)}"
 
 
@@ -116,7 +116,7 @@ def job_page(job: Job) -> str:
 
 
 def what_answers(content: Mapping[str, Any]) -> str:
-    """Which model, version and label a job has, and what its CSV says.
+    """The model, version and label of a job, and the format of its CSV.
 
     *content* is the job's status or report.
     """
@@ -173,12 +173,12 @@ def _version(content: Mapping[str, Any]) -> str:
 def _csv(content: Mapping[str, Any]) -> str | None:
     if not content.get("format"):
         return None
-    positive, told = content.get("positive"), ""
+    positive, column = content.get("positive"), ""
     if positive:
-        told = f": probability of {positive}"
+        column = f": probability of {positive}"
     elif content["format"] == "label":
-        told = ": numbers" if content.get("label_numbers") else ": names"
-    return f"{content['format']}{told}"
+        column = ": numbers" if content.get("label_numbers") else ": names"
+    return f"{content['format']}{column}"
 
 
 def _csv_in_full(content: Mapping[str, Any]) -> str | None:
@@ -251,7 +251,7 @@ def _time_left(content: Mapping[str, Any]) -> str:
 
 
 def _plain(text: str) -> str:
-    # A name may hold what would break the line or steer the terminal.
+    # A name may hold line breaks or a terminal's control characters.
     return text if text.isprintable() else quoted(text)
 
 

@@ -74,7 +74,7 @@ class DefaultModel:
         return self.name is not None and self.name not in self.served
 
     def sentence(self, exported: str | None = None) -> str:
-        """Which model answers requests that name no model, and what changes that.
+        """A sentence: the default model, and what changes it.
 
         *exported* is the model that was exported just now.
         """
@@ -99,7 +99,7 @@ class DefaultModel:
 
 
 def find_default(env: Mapping[str, str], models_dir: Path) -> DefaultModel:
-    """The default model of an API that has the variables *env* and serves *models_dir*.
+    """The default model of an API with the variables *env* that serves *models_dir*.
 
     Raises:
         InvalidRequestError: a variable holds an impossible name, or models.config is
@@ -117,14 +117,14 @@ def wait_until_loaded(
 ) -> None:
     """Wait until the API says that a version of the model *name* is loaded.
 
-    Also returns when there is no API, or it does not know the model; *tell* is called
-    once if there is something to wait for.
+    Also returns if there is no API, or the API does not know the model; *tell* is called
+    once if the model is not loaded yet.
 
     Raises:
         ConflictError: no version is loaded within *seconds*.
     """
     deadline = time.monotonic() + seconds
-    told = False
+    reported = False
     while states := _states(client, name):
         if "AVAILABLE" in states:
             return
@@ -135,9 +135,9 @@ def wait_until_loaded(
                 "at the model server's log"
             )
             raise ConflictError(message)
-        if not told:
+        if not reported:
             tell(f"waiting until {name} is loaded")
-            told = True
+            reported = True
         time.sleep(_POLL_SECONDS)
 
 
@@ -157,7 +157,7 @@ def describe_models(models_dir: Path) -> str:
     """
     parts = []
     for name, entry in read_served(models_dir).items():
-        # A model may lie elsewhere, if somebody wrote the file by hand.
+        # A hand-written models.config may name another folder.
         here, there = models_dir / name, entry.base_path
         loaded = entry.loaded(published_versions(here) or published_versions(there))
         answering = answering_version(loaded, find_rollout(models_dir, name))
@@ -172,8 +172,8 @@ def render_table(
 ) -> str:
     """A line for each of *versions* under a line of headings, columns aligned.
 
-    The figures are those of the card: on validation photos, calibrated, not clipped.
-    The last column marks the model *default*, which answers requests that name none.
+    The figures are the card's: on validation photos, calibrated, not clipped. The last
+    column marks the model *default*, which answers requests that name no model.
     """
     return aligned([_HEADINGS, *(_row(each, default) for each in versions)])
 
@@ -183,7 +183,7 @@ def version_as_json(
 ) -> dict[str, Any]:
     """A version's card and state as JSON; a broken version has no card.
 
-    ``is_default`` says whether it is of the model *default*.
+    ``is_default``: whether its model is the model *default*.
     """
     found = dataclasses.asdict(version)
     card = found.pop("card") or {}
@@ -201,10 +201,10 @@ def format_size(size_bytes: int) -> str:
 
 
 def versions_away(target: str, versions: Sequence[PublishedVersion]) -> Iterator[str]:
-    """A sentence for each of *versions* that the server at *target* has not loaded.
+    """A sentence for each of *versions* that the server at *target* failed to load.
 
-    Of those only that it should have loaded; none, if nothing answers there within a
-    second.
+    Versions that it need not load are skipped; there is no sentence if no server answers
+    within a second.
 
     Raises:
         InvalidRequestError: *target* is no address.
@@ -246,13 +246,13 @@ def stranded_jobs(settings: KennelSettings, name: str) -> list[str]:
 
 
 def check_unneeded(settings: KennelSettings, name: str, client: Client) -> str:
-    """See that no unfinished job is pinned to a version of the model *name*.
+    """Check that no unfinished job is pinned to a version of the model *name*.
 
-    RUNS_DIR is looked at and the API is asked, whose runs may lie elsewhere; the answer
-    says why it could not be asked, and is empty if it could.
+    Both RUNS_DIR and the API are searched for jobs: the API's runs may lie elsewhere.
+    Returns why the API could not list its jobs; empty if it did.
 
     Raises:
-        ConflictError: some jobs are; the message names the first of them.
+        ConflictError: jobs are pinned to it; the message names the first of them.
     """
     jobs: dict[str, JobStatus | Job] = {
         job.id: job for job in unfinished_jobs(settings, name)

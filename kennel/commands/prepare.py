@@ -31,7 +31,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--layout",
     type=click.Choice(["flat", "classes", "csv", "idx"]),
-    help="How SRC is laid out; default: found out.",
+    help="How SRC is laid out; default: detected.",
 )
 @click.option(
     "--csv",
@@ -39,8 +39,8 @@ _PATH = click.Path(path_type=Path)
     type=_PATH,
     help="A CSV of photos and labels, also relative to SRC; default: the one in SRC.",
 )
-@click.option("--photo-column", help="The CSV's column of photos; default: found out.")
-@click.option("--label-column", help="The CSV's column of labels; default: found out.")
+@click.option("--photo-column", help="The CSV's column of photos; default: detected.")
+@click.option("--label-column", help="The CSV's column of labels; default: detected.")
 @click.option(
     "--group-by",
     help="A CSV column: photos with the same value (driver, patient) stay in one split.",
@@ -68,7 +68,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--strict",
     is_flag=True,
-    help="Write nothing if there is any finding or a file is left out.",
+    help="Write nothing if anything is found or left out.",
 )
 @click.option("--force", is_flag=True, help="Replace DEST, with these options.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
@@ -85,8 +85,8 @@ def prepare(
     """Check the photos in SRC and split them into DEST: train, valid, test, sample.
 
     SRC is a folder, zip or tar file: Kaggle's flat cat.0.jpg, class folders, photos and
-    a CSV, or MNIST's IDX files. Folders for training, validation and test are known by
-    their names. What was found, taken and left out is printed with the reasons.
+    a CSV, or MNIST's IDX files. Folders for training, validation and test are recognised
+    by their names. What was found, taken and left out is printed with the reasons.
     """
     from export.data.layouts.collect import SourceOptions
     from export.data.prepare import PrepareRequest, StrictError, parse_amount
@@ -131,7 +131,7 @@ def prepare(
 
 def _find_csv(given: Path, source: Path) -> Path:
     found = (path for path in (given, source / given) if path.is_file())
-    # What is neither may be in an archive.
+    # A path that is neither may lie in the archive SRC.
     return next((path.absolute() for path in found), given)
 
 
@@ -160,7 +160,6 @@ def print_source(found: Mapping[str, Any], *, err: bool = False) -> None:
 
 
 def _printable(text: str) -> str:
-    # File names may hold anything but a slash.
     shown = printable(text)
     return shown if shown.isprintable() else ascii(shown)
 

@@ -68,9 +68,9 @@ def rollout() -> None:
 def start(name: str, version: int, url: str, key: str | None, **shares: float) -> None:
     """Load VERSION of the model NAME and send it a share of the requests.
 
-    Only requests that name neither version nor label are shared out. VERSION was
-    exported with --hold, or was rolled back from; it is loaded, awaited and labelled
-    canary, and the version that answers is labelled stable.
+    Only requests that name neither version nor label are shared out. VERSION has to be
+    exported with --hold, or rolled back from. Once it is loaded, it is labelled canary;
+    the version that answers is labelled stable.
     """
     from kennel.rollout import StartOptions, start_rollout
 
@@ -87,11 +87,11 @@ def start(name: str, version: int, url: str, key: str | None, **shares: float) -
 )
 @_MODEL
 @click.option("--percent", type=_PERCENT, required=True, help="The canary's share.")
-@click.option("--mirror", type=_PERCENT, help="As of start; default: unchanged.")
+@click.option("--mirror", type=_PERCENT, help="As for start; default: unchanged.")
 def set_percent(name: str, percent: float, mirror: float | None) -> None:
     """Give the canary of the model NAME another share of the requests.
 
-    Whoever was sent to it stays there while the share grows.
+    Clients that were sent to the canary stay with it while its share grows.
     """
     from export.publication.rollouts import set_shares
 
@@ -122,7 +122,7 @@ def promote(name: str) -> None:
 )
 @_MODEL
 def abort(name: str) -> None:
-    """Send the canary of the model NAME nothing more, and unload it."""
+    """Send the canary of the model NAME no more requests, and unload it."""
     from export.publication.rollouts import abort_rollout
 
     settings = KennelSettings.from_env(os.environ)
@@ -135,7 +135,7 @@ def abort(name: str) -> None:
     "kennel rollout status pets --json"
 )
 @_MODEL
-@click.option("--watch", is_flag=True, help="Repeat until it is over.")
+@click.option("--watch", is_flag=True, help="Repeat until the rollout is over.")
 @URL_OPTION
 @KEY_OPTION
 @JSON_OPTION

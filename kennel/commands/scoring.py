@@ -33,7 +33,7 @@ _TIMEOUT_OPTION = click.option(
     type=click.FloatRange(min=1),
     default=300,
     show_default=True,
-    help="Seconds that all of it may take.",
+    help="Seconds that the command may take.",
 )
 
 
@@ -54,7 +54,7 @@ _TIMEOUT_OPTION = click.option(
     type=click.IntRange(min=0),
     default=10,
     show_default=True,
-    help="How many of the images that cost most are named.",
+    help="List so many images, those with the largest loss.",
 )
 @JSON_OPTION
 def score(
@@ -63,8 +63,7 @@ def score(
     """Score a submission CSV against the TRUTH, by Kaggle's rules.
 
     The TRUTH has the same ids and a label each (0 and 1, or names), or a column for each
-    label; rows whose Usage is Ignored do not count. Of a CSV of labels there is only the
-    accuracy.
+    label; rows whose Usage is Ignored do not count. A CSV of labels has an accuracy only.
     """
     from export.scoring.score import score_labels, score_submission
 
@@ -178,7 +177,9 @@ def kaggle() -> None:
     "--sample sample_submission.csv"
 )
 @click.argument("csv", type=_FILE)
-@click.option("--competition", required=True, help="Last part of its address.")
+@click.option(
+    "--competition", required=True, help="Last part of the competition's address."
+)
 @click.option("--message", required=True, help="What Kaggle shows beside the score.")
 @click.option(
     "--sample", type=_FILE, help="The competition's sample: same header, same ids."

@@ -21,10 +21,10 @@ _PORT: Final = click.IntRange(0, 65_535)
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="API's address; names by which others call it go into ALLOWED_HOSTS.",
+    help="The API's address; ALLOWED_HOSTS lists the names by which others reach it.",
 )
 @click.option(
-    "--port", type=_PORT, default=8000, show_default=True, help="API; 0: any free port."
+    "--port", type=_PORT, default=8000, show_default=True, help="API port; 0: any free."
 )
 @click.option(
     "--model-server-port",
@@ -96,17 +96,19 @@ def _boolean(_: click.Context, __: click.Parameter, text: str) -> bool:
     callback=_boolean,
     help="Gather requests into batches.",
 )
-@click.option("--batching_parameters_file", type=_path(), help="How to gather them.")
+@click.option(
+    "--batching_parameters_file", type=_path(), help="How batches are gathered."
+)
 @click.option(
     "--enable_per_model_batching_parameters",
     is_flag=False,
     flag_value="true",
     default="false",
     callback=_boolean,
-    help="Each version's own batching_params.pbtxt says how.",
+    help="Read each version's own batching_params.pbtxt.",
 )
 @click.option(
-    "--grpc_max_threads", default=128, show_default=True, help="Calls at once."
+    "--grpc_max_threads", default=128, show_default=True, help="Concurrent calls."
 )
 @click.option(
     "--grpc_channel_arguments",
@@ -132,7 +134,7 @@ def _boolean(_: click.Context, __: click.Parameter, text: str) -> bool:
     "--tensorflow_intra_op_parallelism", default=0, help="Threads of one operation."
 )
 @click.option(
-    "--tensorflow_inter_op_parallelism", default=0, help="Operations at once."
+    "--tensorflow_inter_op_parallelism", default=0, help="Concurrent operations."
 )
 @click.option(
     "--num_load_threads",
@@ -144,7 +146,7 @@ def _boolean(_: click.Context, __: click.Parameter, text: str) -> bool:
     type=click.IntRange(0),
     default=5,
     show_default=True,
-    help="Try a version that cannot be loaded this often again.",
+    help="How often a version that cannot be loaded is tried again.",
 )
 @click.option(
     "--load_retry_interval_micros",

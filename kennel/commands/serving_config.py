@@ -55,11 +55,13 @@ if TYPE_CHECKING:
     "models",
     multiple=True,
     metavar="NAME[:max_batch=N,latency_budget=MS]",
-    help="Parameters of its own for a published model; repeatable.",
+    help="Batching parameters of one published model; repeatable.",
 )
 @click.option("--measured", is_flag=True, help="Time published models on this machine.")
-@click.option("--api-processes", default=2, show_default=True, help="Of all APIs.")
-@click.option("--workers", default=16, show_default=True, help="Job workers at most.")
+@click.option(
+    "--api-processes", default=2, show_default=True, help="Processes of all APIs."
+)
+@click.option("--workers", default=16, show_default=True, help="Job workers, at most.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the files here.")
 @click.option(
     "--check", type=click.Path(path_type=Path), help="Only check these files."
@@ -78,7 +80,7 @@ def serving_config(
 ) -> None:
     """Compute TensorFlow Serving's files from the machine, explain and write them.
 
-    Without --output nothing is written but to the terminal.
+    Without --output the files are only printed.
     """
     from kennel.serving_config.files import ServingOptions
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _ASSIGNMENT = re.compile(r"([A-Za-z0-9._-]{1,64})=([1-9][0-9]{0,17})?")
 _MODEL_SERVER = "127.0.0.1:8500"
 _ONE_TRY: Final = {"timeout_seconds": 10.0, "retries": 0}
-"""There may be no API: that is not worth trying again."""
+"""These commands also work without an API, which is not worth retries."""
 
 
 @click.command(epilog="Examples: kennel models; kennel models pets --json")
@@ -39,10 +39,10 @@ _ONE_TRY: Final = {"timeout_seconds": 10.0, "retries": 0}
 def models(name: str | None, as_json: bool) -> None:
     """List the published versions of all models, or of NAME, and the default model.
 
-    answers: takes requests that name no version. canary: takes a share of them. loaded:
-    takes requests that name it. rolled back: newer than the one that answers, and not
-    loaded (also: exported with --hold). kept: older, only on the disk. If a model server
-    answers at MODEL_SERVER, versions are named that it should have loaded and has not.
+    States: answers: takes requests that name no version. canary: takes a share of them.
+    loaded: takes requests that name it. rolled back: newer than the version that answers,
+    and not loaded (also: exported with --hold). kept: older, only on the disk. If a model
+    server answers at MODEL_SERVER, versions that it failed to load are listed.
     """
     from export.publication.published import list_versions
     from kennel.versions import (
@@ -81,7 +81,7 @@ def models(name: str | None, as_json: bool) -> None:
     type=click.FloatRange(0, 3600),
     default=60.0,
     show_default=True,
-    help="Seconds within which NAME must be loaded, if an API can be asked.",
+    help="Seconds within which NAME must be loaded, if the API can be reached.",
 )
 @URL_OPTION
 @KEY_OPTION
@@ -111,15 +111,15 @@ def default(name: str | None, wait_seconds: float, url: str, key: str | None) ->
 
 @click.command(epilog="Examples: kennel remove pets; kennel remove pets --yes")
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @URL_OPTION
 @KEY_OPTION
 def remove(name: str, yes: bool, url: str, key: str | None) -> None:
     """Remove the model NAME with all its versions.
 
-    Refused while an unfinished job or a rollout needs it, and while it answers requests
-    that name no model and others are there. Finished jobs stay as they are. When it is
-    exported again, its versions are counted on.
+    Refused while an unfinished job or a rollout needs the model, and while it is the
+    default model and others are there. Finished jobs stay as they are. If the model is
+    exported again, its version numbers go on.
     """
     from export.publication.pruning import remove_model
     from export.publication.published import folder_size
@@ -140,7 +140,7 @@ def remove(name: str, yes: bool, url: str, key: str | None) -> None:
             click.confirm(f"Remove {what} from {folder}?", abort=True)
 
         def check_again() -> None:
-            # An API that has not seen the new models.config may just take in a job.
+            # Until the API sees the new models.config, it may accept another job.
             time.sleep(SEEN_SECONDS)
             check_unneeded(settings, name, client)
 
@@ -155,8 +155,8 @@ def remove(name: str, yes: bool, url: str, key: str | None) -> None:
 def rollback(name: str, version: int) -> None:
     """Let VERSION of the model NAME answer requests that name no version.
 
-    Newer versions are unloaded, and their labels move to VERSION. The next export
-    answers again; so does the newest version after a rollback to it.
+    Newer versions are unloaded, and their labels move to VERSION. The next exported
+    version answers again; so does the newest version after a rollback to it.
     """
     from export.publication.published import roll_back_model
     from export.publication.served import served_model
@@ -179,10 +179,10 @@ def rollback(name: str, version: int) -> None:
 @click.argument("name")
 @click.argument("assignments", nargs=-1, metavar="LABEL=VERSION...")
 def label(name: str, assignments: tuple[str, ...]) -> None:
-    """Give labels to served versions of the model NAME; LABEL= takes one away.
+    """Give labels to served versions of the model NAME; LABEL= removes a label.
 
-    Clients ask by label: POST /v1/predict?label=canary. Without assignments, the
-    labels are shown.
+    Clients choose a version by its label: POST /v1/predict?label=canary. Without
+    assignments, the labels are printed.
     """
     from export.publication.published import label_model
 
@@ -198,11 +198,14 @@ def label(name: str, assignments: tuple[str, ...]) -> None:
 )
 @click.argument("name")
 @click.option(
-    "--keep", required=True, type=click.IntRange(min=1), help="How many of the newest."
+    "--keep",
+    required=True,
+    type=click.IntRange(min=1),
+    help="Keep so many of the newest.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 def prune(name: str, keep: int, dry_run: bool) -> None:
-    """Remove old versions of the model NAME, and what killed exports left.
+    """Remove old versions of the model NAME, and the leftovers of killed exports.
 
     Versions that are served, labelled or needed by an unfinished job stay.
     """
@@ -223,7 +226,7 @@ def prune(name: str, keep: int, dry_run: bool) -> None:
 
 @contextmanager
 def change_of_answers(models_dir: Path, name: str) -> Iterator[None]:
-    """Print, after the block, what is served of *name*, and a change of its labels."""
+    """After the block, print the served versions of *name*, and a change of labels."""
     from export.publication.published import (
         answering_card,
         describe_label_change,
@@ -238,7 +241,7 @@ def change_of_answers(models_dir: Path, name: str) -> Iterator[None]:
 
 
 def print_served(settings: KennelSettings, name: str) -> None:
-    """Print what is served of the model *name*, and which jobs that leaves stranded."""
+    """Print the served versions of the model *name*, and its stranded jobs."""
     from export.publication.published import describe_served
 
     click.echo(describe_served(settings.models_dir, name))
