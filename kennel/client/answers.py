@@ -16,7 +16,7 @@ _PROGRESS: Final = ("done", "total", "unreadable")
 
 
 def having(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A reader that returns an answer unchanged, if it has members of these *names*."""
+    """A reader that returns an answer as it is; KeyError without all of *names*."""
 
     def read(content: dict[str, Any]) -> dict[str, Any]:
         for name in names:
@@ -28,7 +28,7 @@ def having(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 @dataclass(frozen=True)
 class ImageProblem:
-    """Why one image was not answered; *code* is for programs, *detail* for people."""
+    """Why one image has no prediction; *code* is for programs, *detail* for people."""
 
     name: str | None
     code: str
@@ -40,10 +40,10 @@ class ImagePrediction:
     """The prediction for one image.
 
     Attributes:
-        label: the most probable one; None if there is an *error*.
+        label: the most probable label; None if there is an *error*.
         probabilities: by label, clipped.
-        raw: by label, as the model gave them.
-        error: what is wrong with this image.
+        raw: probabilities by label, not clipped.
+        error: why the image has no prediction.
     """
 
     name: str | None
@@ -76,7 +76,7 @@ class Answer:
     """Predictions for some images, in their order, all by one version.
 
     Attributes:
-        model, version: who answered; None if no image could be decoded.
+        model, version: which answered; None if no image could be decoded.
     """
 
     model: str | None
@@ -125,10 +125,10 @@ class Job:
 
     Attributes:
         state: queued, running, succeeded, failed or cancelled.
-        done: images whose work is finished, unreadable ones included.
-        error: why it failed.
+        done: images that are finished, unreadable ones included.
+        error: why the job failed.
         unreadable_files: id, file, code and detail of the first hundred.
-        content: all that the API says of it.
+        content: the whole status as the API sent it.
     """
 
     id: str
@@ -145,7 +145,7 @@ class Job:
 
     @property
     def is_over(self) -> bool:
-        """Whether it succeeded, failed or was cancelled."""
+        """Whether the job succeeded, failed or was cancelled."""
         return self.state in OVER
 
     @classmethod

@@ -24,21 +24,21 @@ from models.errors import ConflictError, NotFoundError, quoted
 from models.files import write_atomically
 
 JOBS_PER_PAGE: Final = 500
-"""Jobs in one answer, as many as the API allows."""
+"""The API's limit for one page of jobs."""
 
 CANDIDATES: Final = 10
-"""As many jobs are named where the beginning of an id fits several."""
+"""How many jobs are listed when several ids begin alike."""
 
 JOB_POLL_SECONDS: Final = 0.5
 AWAY_SECONDS: Final = 60.0
-"""A restarting API is waited for this long: the job goes on without it."""
+"""How long `wait` tolerates an API that is away: the job goes on without it."""
 
 _ROLLOUT: Final = ("id", "model", "state", "stable", "canary", "percent", "started")
 _Content = TypeVar("_Content")
 
 
 class VersionChoice(TypedDict, total=False):
-    """Which model and version answers; default: the default model's newest version."""
+    """The model and version that answer; default: the default model's newest version."""
 
     model: str | None
     version: int | str | None
@@ -47,13 +47,13 @@ class VersionChoice(TypedDict, total=False):
 
 
 class PredictOptions(VersionChoice, total=False):
-    """The query of a prediction; None is the default."""
+    """The query of a prediction; None: the API's default."""
 
     top: int | None
 
 
 class JobOptions(VersionChoice, total=False):
-    """The members of a job; None is the default."""
+    """The members of a job; None: the API's default."""
 
     format: str | None
     on_unreadable: str | None
@@ -77,11 +77,11 @@ class Client:
     ) -> None:
         """Use the API at *url*, for example ``http://127.0.0.1:8000``.
 
-        An answer may take *timeout_seconds*. What is safe to repeat is tried again up to
-        *retries* times; all together ends within (1 + retries) such times.
+        An answer may take *timeout_seconds*. A request that is safe to repeat is tried
+        again up to *retries* times, within (1 + retries) * timeout_seconds in all.
 
         Raises:
-            InvalidRequestError: the address or the key cannot be one.
+            InvalidRequestError: the address or the key is malformed.
         """
         self._transport = Transport(url, api_key, timeout_seconds, retries)
 
@@ -118,12 +118,12 @@ class Client:
         """As `predict`, but yields each request's answer as soon as it arrives, in order.
 
         An image whose file cannot be read or whose request fails has an ``error`` too,
-        and the others are asked for all the same. The memory taken does not depend on
-        how many images there are.
+        and the others are sent all the same. Memory does not grow with the number of
+        images.
 
         Raises:
-            ApiError: no other image would be answered either: the API refused, or
-                cannot be reached.
+            ApiError: the API refused or cannot be reached, so that no other image would
+                be answered either.
         """
         requests = Predictions(self._transport, query, keep_going=True)
         return requests.answers(images)
@@ -135,11 +135,9 @@ class Client:
         class_name: str | None = None,
         **query: Unpack[VersionChoice],
     ) -> dict[str, Any]:
-        """An explanation of one image's prediction: the heat map for *class_name*.
+        """The heat map of one image for *class_name*, by default the most probable one.
 
-        Default: the most probable class.
-
-        The JSON of POST /v1/explain; ``heatmap`` holds a value from 0 to 1 a cell.
+        The JSON of POST /v1/explain; ``heatmap`` holds a value from 0 to 1 for each cell.
 
         Raises:
             ApiError: the API refused or cannot be reached.
@@ -158,17 +156,17 @@ class Client:
         on_left_out: LeftOut | None = None,
         **options: Unpack[JobOptions],
     ) -> Job:
-        """Start a job; once this returns, it ends with a CSV or with a reason.
+        """Start a folder job, which will end with a CSV or with the reason for none.
 
-        *source* is the name of a folder below the service's INPUT_ROOT if it is a
-        string; a `Path` is an archive or a folder here, which is uploaded. So it is for
-        *manifest* and *sample_submission*: a `Path` is a CSV file here. Repeating is
-        safe: the client makes an Idempotency-Key for each call of this method.
+        A string as *source* names a folder below the service's INPUT_ROOT; a `Path` is a
+        folder or archive on this machine, which is uploaded. *manifest* and
+        *sample_submission* work alike: a `Path` is a CSV file on this machine. Retries
+        are safe: each call of this method has an Idempotency-Key of its own.
 
         Raises:
             ApiError: the API refused or cannot be reached.
-            InvalidRequestError: there is no such folder, archive or CSV file here.
-            OSError: it cannot be read.
+            InvalidRequestError: there is no such folder, archive or CSV file.
+            OSError: a file cannot be read.
         """
         request = submit_request(source, options, on_sent, on_left_out)
         return self._transport.send_json(request, Job.from_json)
@@ -182,7 +180,7 @@ class Client:
         return self._get(_job_path(job_id), Job.from_json)
 
     def jobs(self, *, state: str | None = None, limit: int | None = None) -> list[Job]:
-        """The newest *limit* jobs (default: all), newest first, in *state* if given.
+        """The newest *limit* jobs (default: all) in *state* (default: any), newest first.
 
         Raises:
             ApiError: the API refused or cannot be reached.
@@ -198,7 +196,7 @@ class Client:
             ApiError: the API refused or cannot be reached.
         """
         found = list(self._pages(CANDIDATES + 1, prefix=start)) if start else []
-        # An exact id is no ambiguity, however others go on.
+        # An exact id is not ambiguous, even if longer ids begin with it.
         if len(found) == 1 or any(job.id == start for job in found):
             return start if len(found) > 1 else found[0].id
         if not found:
@@ -251,17 +249,17 @@ class Client:
         """The CSV of a succeeded job.
 
         Raises:
-            ApiError: it is not there, the API refused or cannot be reached.
+            ApiError: there is no CSV, the API refused or cannot be reached.
         """
         request = Request("GET", _job_path(job_id, "/submission.csv"))
         return self._transport.send(request)
 
     def download(self, job_id: str, to: Path) -> Path:
-        """Write the CSV of a succeeded job to *to*, all of it or nothing.
+        """Write the CSV of a succeeded job to *to*, completely or not at all.
 
         Raises:
-            ApiError: it is not there, the API refused or cannot be reached.
-            OSError: it cannot be written.
+            ApiError: there is no CSV, the API refused or cannot be reached.
+            OSError: the CSV cannot be written.
         """
         write_atomically(to, self.submission(job_id))
         return to
@@ -342,7 +340,7 @@ class Client:
             ApiBusyError: the model server cannot answer now.
             ApiError: the API cannot be reached.
         """
-        # "Not ready" is an answer: asked again, it would be one to another question.
+        # "Not ready" is the answer, not a failure that a retry would overcome.
         request = Request("GET", "/readyz", repeatable=False)
         return self._transport.send_json(request, having("status"))
 
@@ -352,13 +350,15 @@ class Client:
         Raises:
             ApiError: the API refused or cannot be reached.
         """
-        return self._get("/openapi.json", lambda it: str(it["info"]["version"]))
+        return self._get(
+            "/openapi.json", lambda document: str(document["info"]["version"])
+        )
 
     def _get(self, path: str, read: Callable[[dict[str, Any]], _Content]) -> _Content:
         return self._transport.send_json(Request("GET", path), read)
 
     def _pages(self, limit: int | None, **query: str | None) -> Iterator[Job]:
-        """The newest *limit* jobs, newest first, each page when it is needed."""
+        """The newest *limit* jobs, newest first; a page is requested when needed."""
         after, left = None, math.inf if limit is None else limit
         while left > 0:
             page = {"limit": int(min(JOBS_PER_PAGE, left)), "after": after, **query}

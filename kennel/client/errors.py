@@ -1,10 +1,10 @@
-"""What goes wrong between a client and the API.
+"""Errors of a client: what the API refuses, and answers that do not come.
 
 ApiError                   the API refused; ``status`` and ``code`` say why
-|-- ApiAccessError         401 and 403: no key, a wrong one, or one that may not
+|-- ApiAccessError         401 and 403: no key, an unknown one, or one without the scope
 |-- ApiBusyError           429, 502, 503 and 504: the same call may succeed later
 |-- ApiUnreachableError    no answer (status 0)
-|   `-- ApiTimeoutError    none in time; it may have been done all the same
+|   `-- ApiTimeoutError    no answer in time; the API may have acted all the same
 `-- JobFailedError         a job that was waited for ended without a CSV
 """
 
@@ -35,8 +35,8 @@ class ApiError(KennelError):
     Attributes:
         status: HTTP status; 0 without an answer.
         code: the API's stable name of the problem.
-        request_id: under which the API's log has the request; empty if not known.
-        errors: what is wrong with each image, where it is that.
+        request_id: the request's id in the API's log; empty if not known.
+        errors: the problem of each image, if images are the reason.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class ApiError(KennelError):
 
 
 class ApiAccessError(ApiError):
-    """The API wants a key, another one, or one that may do more."""
+    """The API key is missing, unknown, or lacks the scope."""
 
 
 class ApiBusyError(ApiError):
-    """The API or what it needs cannot answer now.
+    """The API, or the model server or Redis behind it, cannot answer now.
 
     Attributes:
-        retry_after_seconds: how long it asks to be left alone.
+        retry_after_seconds: the pause that the API asks for; 0: none.
     """
 
     retry_after_seconds: float = 0.0
@@ -80,7 +80,7 @@ class ApiUnreachableError(ApiError):
 
 
 class ApiTimeoutError(ApiUnreachableError):
-    """The answer did not come in time; what was asked for may happen all the same."""
+    """The answer did not come in time; the API may have acted all the same."""
 
     sent = True
 
@@ -96,7 +96,7 @@ class JobFailedError(ApiError):
 
 
 def read_problem(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
-    """The error that an answer with that *status* means."""
+    """The error for an answer with the error *status*."""
     kind = ApiError
     if status in ACCESS:
         kind = ApiAccessError
@@ -109,12 +109,12 @@ def read_problem(status: int, headers: Mapping[str, str], body: bytes) -> ApiErr
 
 
 def problem_of(name: str, error: KennelError) -> ImageProblem:
-    """Why the image called *name* is not answered: its request met *error*."""
+    """The problem of the image called *name*, whose request ended with *error*."""
     return ImageProblem(name, error.code, str(error))
 
 
 def shown_body(body: bytes) -> str:
-    """The beginning of an answer that is not the API's; the title, if it is a page."""
+    """The beginning of a body that is not the API's; of an HTML page its title."""
     text = body.decode(errors="replace")
     title = _TITLE.search(text)
     return f"a page called {quoted(title[1])}" if title else quoted(text)
@@ -150,5 +150,5 @@ def _image_problem(content: Mapping[str, Any]) -> ImageProblem:
 
 
 def _seconds(text: str) -> float:
-    # The other form, a date, is not used by this API.
+    # This API never sends the other form, a date.
     return min(float(text), _LONGEST_RETRY_AFTER) if text.isdecimal() else 0.0

@@ -1,8 +1,8 @@
 """Batches of images for POST /v1/predict, sent one after the other.
 
-All get the version that answered first. An image that cannot be used is an entry of the
-answer, whatever became of the others. A group that takes too long or fails as a whole is
-sent again in smaller ones.
+All images get the version that answered first. An image that cannot be used becomes an
+entry with an error. A group that takes too long or fails as a whole is sent again in
+smaller groups.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from models.errors import InvalidImageError
 from models.images.files import MAX_IMAGE_BYTES, check_image_bytes
 
 GROUP_IMAGES: Final = 8
-"""A machine without a GPU answers so many well within a request's usual 10 seconds."""
+"""A machine without a GPU answers so many well within a request's 10 seconds."""
 
 GROUP_BYTES: Final = 32 * 1024 * 1024
 """Half of what the API takes by default."""
 
 _GROWS_AFTER: Final = 16
-"""Requests in time after which a group that was made smaller may be twice as large."""
+"""After so many requests in time, a group that was made smaller is doubled."""
 
 _MOST_LOST: Final = 3
-"""Requests without an answer, in a row, after which no more are sent."""
+"""After so many requests without an answer in a row, no more are sent."""
 
 _TOO_LARGE: Final = 413
 _TOO_MANY: Final = "too_many_images"
@@ -51,7 +51,7 @@ _Part: TypeAlias = tuple[str, bytes]
 
 
 class Predictions:
-    """The requests for many images; their size follows the API's speed."""
+    """Requests for many images; the images in one follow the API's speed."""
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class Predictions:
     ) -> None:
         """Send requests through *transport*, all with *query*.
 
-        With *keep_going*, images whose file or request fails are entries with an error,
-        and the others are asked for all the same.
+        With *keep_going*, images whose file or request fails become entries with an
+        error, and the others are sent all the same.
         """
         self._transport = transport
         self._query = dict(query)
@@ -73,13 +73,13 @@ class Predictions:
         self._lost = 0
 
     def answers(self, images: Iterable[Image]) -> Iterator[Answer]:
-        """The answers for all *images*, in their order, each as soon as it is there.
+        """The answers for all *images*, in their order, each as soon as it arrives.
 
         Only the images of one request are in memory.
 
         Raises:
             ApiError: the API refused or cannot be reached; with *keep_going* only if
-                that holds for all images to come.
+                all further images would fail, too.
             OSError: a file cannot be read (not with *keep_going*).
         """
         for group in self._groups(images):
@@ -112,7 +112,7 @@ class Predictions:
         try:
             part = _part(image, number)
             size = len(part[1])
-            # Of an empty content the API can say what a program may have done wrong.
+            # Empty bytes from a program are sent: the API explains them better.
             if size > MAX_IMAGE_BYTES or not (size or isinstance(image, bytes)):
                 check_image_bytes(size)
         except InvalidImageError as error:
@@ -153,7 +153,7 @@ class Predictions:
         part, rest = group[:half], group[half:]
         while part:
             yield from self._answers(part)
-            # As many as have just been answered in time, which may be fewer by now.
+            # The size may have shrunk again while the first part was sent.
             part, rest = rest[: self._size], rest[self._size :]
 
     def _send(self, group: Sequence[_Part]) -> Answer:
@@ -210,7 +210,7 @@ def _part(image: Image, number: int) -> _Part:
     if isinstance(image, bytes):
         return name, image
     with Path(image).open("rb") as stream:
-        # One byte more shows that it is too large, however large it is.
+        # One byte beyond the limit is enough to see that the file is too large.
         return name, stream.read(MAX_IMAGE_BYTES + 1)
 
 

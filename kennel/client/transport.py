@@ -1,8 +1,8 @@
 """HTTP calls with deadlines and retries.
 
-A request that never reached the API is always safe to repeat. One that may have been done
-is repeated only if it is idempotent. One that timed out is not repeated: the next attempt
-would be as slow.
+A request that never reached the API is always repeated. One that the API may have
+handled is repeated only if it is idempotent. One that timed out is not repeated: the next
+attempt would be as slow.
 """
 
 from __future__ import annotations
@@ -44,12 +44,10 @@ _LEAST_SECONDS: Final = 0.01
 _CHUNK_BYTES: Final = 64 * 1024
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
-
-
 _Content = TypeVar("_Content")
 
 Body: TypeAlias = Callable[[], bytes | Iterable[bytes]]
-"""Called for the body of each attempt."""
+"""Returns the body; called once for each attempt."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,10 @@ class Request:
 
     Attributes:
         path: with its query.
-        repeatable: whether doing it twice is the same as doing it once.
-        divisible: whether what is too slow as a whole is sent in parts instead.
-        answer_seconds: how long one answer may take; None: as the client says.
-        total_seconds: how long all attempts may take; None: as long as that many answers.
+        repeatable: whether it is idempotent.
+        divisible: whether a request that is too slow is split instead of repeated.
+        answer_seconds: how long one answer may take; None: the client's timeout.
+        total_seconds: how long all attempts may take; None: the sum of their timeouts.
     """
 
     method: str
@@ -83,7 +81,7 @@ class Transport:
         """Send requests to the API at *url*, each at most 1 + *retries* times.
 
         Raises:
-            InvalidRequestError: the address or the key cannot be one.
+            InvalidRequestError: the address or the key is malformed.
         """
         if not _URL.fullmatch(url) or not _has_host(url):
             message = (
@@ -117,7 +115,7 @@ class Transport:
             try:
                 return self._attempt(request, min(answer_seconds, left))
             except ApiError as error:
-                pause = RETRY_BACKOFF.jittered(attempt) + _asked_pause(error)
+                pause = RETRY_BACKOFF.jittered(attempt) + _retry_after(error)
                 again = attempt < self._retries and _may_repeat(error, request)
                 if not again or time.monotonic() + pause >= deadline:
                     raise
@@ -130,7 +128,7 @@ class Transport:
         """The API's JSON answer, as read by *read*.
 
         Raises:
-            ApiError: as `send`; or it is not this API that answers.
+            ApiError: as `send`; or another server than a Kennel API answered.
         """
         content = self.send(request)
         try:
@@ -145,7 +143,7 @@ class Transport:
         """Send a request whose answer has no body.
 
         Raises:
-            ApiError: as `send`; or it is not this API that answers.
+            ApiError: as `send`; or another server than a Kennel API answered.
         """
         if content := self.send(request):
             raise self._no_api(content)
@@ -157,7 +155,7 @@ class Transport:
                 self._url + request.path,
                 body=None if request.body is None else request.body(),
                 headers={**self._headers, **request.headers},
-                # The first also limits each wait while the body is sent.
+                # "connect" also limits each wait while the body is sent.
                 timeout=urllib3.Timeout(
                     connect=min(self._timeout, seconds), read=seconds
                 ),
@@ -217,7 +215,7 @@ def query_path(path: str, query: Mapping[str, Any]) -> str:
 
 
 def _system_words(error: BaseException | None) -> str:
-    # urllib3 wraps what the system says into words of its own, with its objects in them.
+    # urllib3's own messages wrap the system's error and name Python objects.
     while error is not None:
         if isinstance(error, OSError) and error.strerror:
             return error.strerror
@@ -226,7 +224,7 @@ def _system_words(error: BaseException | None) -> str:
 
 
 def _chunks(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
-    # The socket's own limit begins anew with each byte that trickles in.
+    # The socket's timeout restarts with each byte that trickles in.
     while chunk := response.read1(_CHUNK_BYTES):
         if time.monotonic() > deadline:
             raise TimeoutError
@@ -250,5 +248,5 @@ def _may_repeat(error: ApiError, request: Request) -> bool:
     return isinstance(error, ApiBusyError) and request.repeatable
 
 
-def _asked_pause(error: ApiError) -> float:
+def _retry_after(error: ApiError) -> float:
     return error.retry_after_seconds if isinstance(error, ApiBusyError) else 0.0

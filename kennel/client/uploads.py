@@ -1,8 +1,8 @@
-"""The request that starts a job, and the uploads that it may carry.
+"""The request that starts a job, with its uploads.
 
-A folder of the service is a line of JSON. An archive is the body itself, a folder from
-here is packed as a tar while it is sent; with CSV files from here, all are parts of a
-form. The same folder gives the same bytes, so that a repeated upload is recognised.
+A folder of the service is named in JSON. An archive is the body itself; a folder on this
+machine is packed as a tar while it is sent; with CSV files, all are parts of a form. The
+same folder gives the same bytes, so that the API recognises a repeated upload.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ UPLOAD_TYPES: Final = {
 }
 
 ANSWER_SECONDS: Final = 900.0
-"""The API unpacks an archive before it answers."""
+"""Long, because the API unpacks an archive before it answers."""
 
 TOTAL_SECONDS: Final = 24 * 3600.0
 
@@ -39,7 +39,7 @@ Sent: TypeAlias = Callable[[int, int], None]
 """Called with (bytes sent, bytes in all)."""
 
 LeftOut: TypeAlias = Callable[[Sequence[str]], None]
-"""Called, before anything is sent, with the names in a folder that are no photos."""
+"""Called before the upload with the names in the folder that are no photos."""
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _END: Final = bytes(2 * tarfile.BLOCKSIZE)
@@ -50,10 +50,10 @@ class Upload:
     """A body that can be sent more than once.
 
     Attributes:
-        name: what the job's status calls it, in UTF-8.
+        name: its name in the job's status, in UTF-8.
         size: in bytes.
-        chunks: its content, from the start each time.
-        left_out: names in the folder that are no photos, and are not sent.
+        chunks: yields its content; each call from the start.
+        left_out: names in the folder that are not sent, because they are no photos.
     """
 
     name: str
@@ -74,13 +74,13 @@ def submit_request(
     on_sent: Sent | None = None,
     on_left_out: LeftOut | None = None,
 ) -> Request:
-    """The request that starts a job with *source*: the service's folder, or a `Path` here.
+    """The request that starts a job on *source*; see `Client.submit`.
 
     It has an Idempotency-Key of its own, so that it may be repeated.
 
     Raises:
-        InvalidRequestError: there is no such folder, archive or CSV file here.
-        OSError: it cannot be read.
+        InvalidRequestError: there is no such folder, archive or CSV file.
+        OSError: a file cannot be read.
     """
     given = {name: value for name, value in options.items() if value is not None}
     sheets = {
@@ -153,7 +153,7 @@ def _csv_file(path: Path) -> Upload:
 
 
 def _tar_of_folder(folder: Path) -> Upload:
-    # Not above: it brings Pillow and numpy, which most commands do without.
+    # Imported here: it loads Pillow and numpy, which most commands do not need.
     from worker.sources.local import LocalFolder
     from worker.sources.source import list_photos
 
@@ -182,7 +182,7 @@ def _size(file: Path) -> int:
 
 
 def _tar_header(file: Path, size: int) -> bytes:
-    # Without time and owner: they would make each upload another one.
+    # Without time and owner, with which the same folder would give other bytes.
     entry = tarfile.TarInfo(file.name)
     entry.size = size
     return entry.tobuf(tarfile.PAX_FORMAT)
