@@ -2,8 +2,8 @@
 
 An archive appears complete or not at all, and ends with `SHA256SUMS`: ``tar xf`` and
 ``sha256sum -c`` read it without Kennel. Redis is not in it: the reconciler fills an empty
-one from the runs. A backup of another installation, or of a disk that is not mounted, must
-not push the good ones out, so each is first compared with the last sound one.
+Redis from the runs. A backup of another installation, or of a disk that is not mounted,
+must not replace good ones, so each is first compared with the last sound backup.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from worker.reconciler import LOCK_NAME
 SUMS: Final = "SHA256SUMS"
 _MOMENT: Final = "%Y-%m-%dT%H%M%S.%fZ"
 _OURS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z(\.tar)?|lost\+found")
-"""In a folder of backups: archives, folders that earlier versions made, a disk's own."""
+"""Names that a folder of backups may hold: archives, older versions' folders, a disk's own."""
 
 _UNITS_BELOW: Final = re.compile(r"models(/[^/]+)?|runs(/train)?")
-"""Folders of versions, jobs and training runs, which appear and vanish as a whole."""
+"""Parents of versions, jobs and training runs, each of which is copied whole or not at all."""
 
 _PHOTOS: Final = re.compile(r"runs/(?!train/)[^/]+/photos/")
 _LOCKS: Final = frozenset({".lock", LOCK_NAME})
@@ -57,11 +57,11 @@ _ENDS: Final = (
     *("report.json", "failed.json", "cancelled"),
     *("submission.csv", "scores.json"),
 )
-"""What a job writes last is copied first: the copy might then be what a crash left, and
-from that the workers go on."""
+"""Files that a job writes last are copied first: the copy of a running job then looks like
+one after a crash, which workers resume."""
 
 _MUCH_SMALLER: Final = 2
-"""So many times fewer files or bytes than before are taken for a loss."""
+"""A backup with so many times fewer files or bytes than the last one has lost some."""
 
 _MEGABYTE: Final = 1e6
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -75,13 +75,13 @@ _Census: TypeAlias = dict[str, tuple[float, int]]
 
 
 class SmallerBackupError(KennelError):
-    """A backup was made that has far less than the last one; no other was removed."""
+    """The new backup has far less than the last one; no older one was removed."""
 
     code = "smaller_backup"
 
 
 class DamagedBackupError(KennelError):
-    """An archive is not what was written."""
+    """An archive cannot be read, or its content has other sha256 sums."""
 
     code = "damaged_backup"
 
@@ -92,9 +92,9 @@ class Backup:
 
     Attributes:
         skipped: links, pipes and the like, which are not backed up.
-        loss: what it lacks beside the last sound one, as a sentence; empty: it is sound.
+        loss: its size beside that of the last sound backup, if it has far less; else empty.
         without: the roots that have no files.
-        removed: names of the older ones that were removed.
+        removed: names of the older backups that were removed.
     """
 
     archive: Path
@@ -111,8 +111,8 @@ class ArchiveContents:
     """What an archive holds.
 
     Attributes:
-        smaller_than: the last sound backup, if this one has far less.
-        damage: a sentence for each file that is not as it was written.
+        smaller_than: the last sound backup, if this one has far less; else empty.
+        damage: a sentence for each missing file and each with another sha256.
     """
 
     created: str
@@ -128,12 +128,12 @@ def make_backup(
 ) -> Backup:
     """Put a new backup of *roots* (``models``, ``runs``) into the folder *target*.
 
-    One that has far less than the last sound one is kept, and none is removed; else those
-    older than the newest *keep* are. With *accept* nothing is compared.
+    All but the newest *keep* sound backups are removed, unless the new one has far less
+    than the last sound one. With *accept* they are not compared.
 
     Raises:
-        InvalidRequestError: *target* cannot hold it; there is nothing to back up, or it
-            is another home than that of the backups in *target*.
+        InvalidRequestError: *target* cannot hold a backup; there is nothing to back up; or
+            *roots* belong to another installation than the backups in *target*.
         ConflictError: another backup is being made there.
         StorageFullError: the disk of *target* is full.
         OSError: something cannot be read or written.
@@ -142,7 +142,7 @@ def make_backup(
         if target.resolve().is_relative_to(root.resolve()):
             message = f"{target} lies in {root}, which is to be backed up"
             raise InvalidRequestError(f"{message}: name a folder on another disk")
-    with explained_full_disk("the backups"), _held(target):
+    with explained_full_disk("the backups"), _locked_target(target):
         last = None if accept else next(_sound(target), None)
         loss = _find_loss(roots, last)
         archive = target / datetime.now(UTC).strftime(f"{_MOMENT}.tar")
@@ -162,12 +162,12 @@ def make_backup(
 
 
 def find_backup(place: Path, *, sound: bool = False) -> Path:
-    """The archive that *place* is, or the newest of those in it.
+    """*place* itself if it is a file, else the newest archive in the folder *place*.
 
     Raises:
         NotFoundError: there is none.
-        ConflictError: *sound*, and the newest is suspiciously small.
-        DamagedBackupError: *sound*, and the newest cannot be read.
+        ConflictError: *sound* is set, and the newest is suspiciously small.
+        DamagedBackupError: *sound* is set, and the newest cannot be read.
     """
     if place.is_file():
         return place
@@ -186,11 +186,11 @@ def find_backup(place: Path, *, sound: bool = False) -> Path:
 
 
 def read_backup(archive: Path, staged: Roots | None = None) -> ArchiveContents:
-    """Read all of *archive* and compare it with its sums; put it into *staged*, if given.
+    """Read all of *archive* and compare its sums; unpack it into *staged*, if given.
 
     Raises:
-        DamagedBackupError: it cannot be read to its end, or has no files.
-        InvalidRequestError: it holds something else than models and runs.
+        DamagedBackupError: the archive cannot be read to its end, or has no files.
+        InvalidRequestError: it holds other folders than models and runs.
         OSError: a folder cannot be written.
     """
     head, found = _head(archive), []
@@ -221,15 +221,15 @@ def restore_backup(
 ) -> ArchiveContents:
     """Put the *archive* into the folders *roots* (``models``, ``runs``, or one of them).
 
-    Everything is copied beside, and its sha256 compared, before the first rename. With
-    *replace*, what is in the folders is removed then.
+    Every file is unpacked beside the folders, and its sha256 compared, before the first
+    rename. With *replace*, the old content of the folders is removed then.
 
     Raises:
-        InvalidRequestError: it has no files for *roots*.
-        ConflictError: something is there and *replace* is false, or the archive has
-            nothing to replace it with, or a reconciler works.
-        DamagedBackupError: a file is not what was written; nothing was changed.
-        StorageFullError: there is no room; nothing was changed.
+        InvalidRequestError: the archive has no files for *roots*.
+        ConflictError: a folder is not empty, and *replace* is false or the archive has
+            nothing for it; or a reconciler is at work.
+        DamagedBackupError: a file has another sha256; nothing was changed.
+        StorageFullError: the disk is full; nothing was changed.
         OSError: a folder cannot be written.
     """
     for root in roots.values():
@@ -259,7 +259,7 @@ class _Entry(NamedTuple):
 
 
 class _Writer:
-    """An archive that is being written; a unit that vanishes meanwhile is taken out."""
+    """Writes an archive; a version or run that vanishes meanwhile is cut out again."""
 
     def __init__(self, stream: IO[bytes], *, smaller_than: str) -> None:
         self.entries: list[_Entry] = []
@@ -267,7 +267,7 @@ class _Writer:
         self._stream = stream
         created = datetime.now(UTC).isoformat(timespec="seconds")
         head = {"created": created, "version": VERSION, "smaller_than": smaller_than}
-        # Any: types do not know `offset` and `members`.
+        # Any: tarfile's types lack `offset` and `members`.
         self._tar: Any = tarfile.TarFile(
             mode="w",
             fileobj=stream,
@@ -299,8 +299,8 @@ class _Writer:
     def _take_unit(self, path: str, folder: Path) -> None:
         photos = folder / "photos"
         with self._whole(folder):
-            # A job's photos may be deleted when it is over. They are copied before it: if
-            # they vanish on the way, the copy of the job is of its end.
+            # A job's photos may be deleted when it is over. They are copied before the
+            # rest: if they vanish meanwhile, the rest is copied as of the job's end.
             if _PHOTOS.match(f"{path}/photos/"):
                 with self._whole(photos):
                     self._take_all(f"{path}/photos", photos)
@@ -358,13 +358,13 @@ class _Hashing:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            lasting = [each for each in entries if not _is_passing(each.name)]
+            kept = [each for each in entries if not _is_temporary(each.name)]
     except FileNotFoundError:
         return []
-    return sorted(lasting, key=_order)
+    return sorted(kept, key=_order)
 
 
-def _is_passing(name: str) -> bool:
+def _is_temporary(name: str) -> bool:
     return name in _LOCKS or name.startswith(TEMPORARY_PREFIX)
 
 
@@ -382,7 +382,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _sum_line(entry: _Entry) -> str:
-    """As sha256sum writes it."""
+    """The line of *entry* as sha256sum writes it."""
     escaped = entry.path.replace("\\", "\\\\").replace("\n", "\\n")
     mark = "" if escaped == entry.path else "\\"
     return f"{mark}{entry.sha256}  {escaped}"
@@ -431,7 +431,7 @@ def _copy(member: tarfile.TarInfo, stream: IO[bytes], target: Path | None) -> st
             writing.write(chunk)
     if target is not None:
         target.chmod(member.mode)
-        # The age of a job's end is that of a file.
+        # Retention counts from the time of a file that a job's end wrote.
         os.utime(target, (member.mtime, member.mtime))
     return hashing.digest.hexdigest()
 
@@ -449,7 +449,7 @@ def _damage(stored: list[str], found: list[_Entry]) -> list[str]:
 
 
 def _archives(folder: Path) -> list[Path]:
-    """The complete ones, newest first."""
+    """The complete archives in *folder*, newest first."""
     found = (each for each in _visible(folder) if each.suffix == ".tar")
     return sorted((each for each in found if _OURS.fullmatch(each.name)), reverse=True)
 
@@ -464,7 +464,7 @@ def _sound(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _held(target: Path) -> Iterator[None]:
+def _locked_target(target: Path) -> Iterator[None]:
     if target.exists() and not target.is_dir():
         raise InvalidRequestError(f"{target} is not a folder: name one")
     target.mkdir(parents=True, exist_ok=True)
@@ -482,9 +482,9 @@ def _held(target: Path) -> Iterator[None]:
 
 
 def _keep_newest(target: Path, count: int) -> list[str]:
-    """Remove what is older than the newest *count* sound ones.
+    """Remove the archives that are older than the newest *count* sound ones.
 
-    Suspiciously small and damaged ones do not count: they push no good one out.
+    Suspiciously small and damaged archives do not count, so they replace no good one.
     """
     kept = [archive for archive, _ in zip(_sound(target), range(count), strict=False)]
     if len(kept) < count:
@@ -496,7 +496,7 @@ def _keep_newest(target: Path, count: int) -> list[str]:
 
 
 def _find_loss(roots: Roots, last: Path | None) -> str:
-    """What *roots* lack beside the backup *last*, if that is much."""
+    """A sentence if *roots* have far less than the backup *last*; else empty."""
     now = _census(roots)
     if not now:
         where = ", ".join(map(str, roots.values()))
@@ -532,7 +532,7 @@ def _find_foreign(roots: Roots, now: _Census, then: _Census) -> str:
     shared = {path for path, seen in now.items() if then.get(path) == seen}
     if not shared:
         return " and ".join(map(str, roots.values()))
-    # Jobs come and go until none is left of the last backup's; but what is older than
+    # Jobs come and go, until none of the last backup's is left; but files older than
     # that backup would be in it.
     moment = max(changed for changed, _ in then.values())
     older = {path for path, (changed, _) in now.items() if changed < moment}
@@ -573,7 +573,7 @@ def _count(name: str, paths: Iterable[str]) -> int:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What lies in *folder* but for locks and for what is not finished."""
+    """The entries of *folder* without locks and temporary files."""
     if not folder.is_dir():
         return []
     return [each for each in folder.iterdir() if not each.name.startswith(".")]
@@ -601,7 +601,7 @@ def _staging(root: Path) -> Iterator[Path]:
     folder = temporary_beside(root / "restore")
     folder.mkdir()
     try:
-        # Locked, or a reconciler would take it for an abandoned run.
+        # Locked, or a reconciler would remove it as an abandoned run.
         with locked_folder(folder):
             yield folder
     finally:
@@ -613,7 +613,7 @@ def _without_reconciler(runs_dir: Path) -> Iterator[None]:
     path = runs_dir / LOCK_NAME
     if not path.exists():
         path.touch()
-        # Its time says when a reconciler looked last: none ever did.
+        # The lock's time is the reconciler's last look; there was none.
         os.utime(path, (0, 0))
     message = f"a reconciler works on {runs_dir}: stop the stack first"
     with locked_file(path, busy=ConflictError(message)):

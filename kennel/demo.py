@@ -1,4 +1,4 @@
-"""`kennel demo`: the main job on real photos, start to end.
+"""`kennel demo`: train, publish, serve and score a model on real photos.
 
 Photos: 2,624 electroluminescence photos of solar cells from the package elpv-dataset (CC
 BY-NC-SA 4.0; Buerhop-Lukas et al. 2018, Deitsch et al. 2019), laid out as a Kaggle
@@ -62,7 +62,7 @@ class Demo:
     def __init__(
         self, settings: KennelSettings, echo: Callable[[str], None], *, quick: bool
     ) -> None:
-        """Prepare a demo that prints its steps with *echo*; *quick*: with few photos."""
+        """Prepare a demo that reports its steps to *echo*; *quick*: with few photos."""
         self.folder = settings.home / "demo"
         self._settings = settings
         self._say = echo
@@ -155,7 +155,7 @@ class Demo:
 
     def _serve(self, photos: DemoPhotos) -> tuple[Job, NDArray[np.float64]]:
         """The finished job, and the probabilities that its CSV was clipped from."""
-        # A home of its own, so that a stack that is running already is left alone.
+        # A home of its own, so that a stack that runs already is not disturbed.
         own = dataclasses.replace(
             self._settings,
             home=self.folder,
@@ -173,13 +173,13 @@ class Demo:
                     stack.start()
                     stack.wait_until_ready()
                 with stack.tended():
-                    job = self._ask(Client(stack.url), photos)
+                    job = self._predict(Client(stack.url), photos)
             finally:
                 with self._stage("stop", "Stop the stack"):
                     stack.stop()
         return job, _raw_probabilities(own, job)
 
-    def _ask(self, client: Client, photos: DemoPhotos) -> Job:
+    def _predict(self, client: Client, photos: DemoPhotos) -> Job:
         with self._stage("predict", "Send one photo to POST /v1/predict"):
             answer = client.predict([photos.test / "1.png"], model=MODEL)
         self._say("  " + json.dumps(answer.to_json()))
@@ -262,7 +262,7 @@ def install_packages() -> None:
     """Install the packages with photos and weights if they are missing.
 
     Raises:
-        DatasetError: the package index cannot be reached, or has them no more.
+        DatasetError: the package index cannot be reached, or no longer has them.
     """
     if all(_installed(package) for package in PACKAGES):
         return
@@ -274,7 +274,7 @@ def install_packages() -> None:
 
 
 def lay_out_photos(folder: Path, *, quick: bool) -> DemoPhotos:
-    """Split the photos 75/25, stratified and seeded, below *folder* (made anew).
+    """Split the photos 75/25, stratified and seeded, into *folder*, which is replaced.
 
     Raises:
         DatasetError: the package with the photos is not installed.
@@ -314,7 +314,7 @@ def _copy_all(photos: list[Path], folder: Path) -> None:
 
 
 def label_photos(root: Path) -> dict[str, list[Path]]:
-    """The package's photos below *root* by label; `package_folder` finds it."""
+    """The package's photos by label; *root* is its `package_folder`."""
     by_label: dict[str, list[Path]] = {label: [] for label in LABELS}
     for line in (root / "labels.csv").read_text(encoding="utf-8").splitlines():
         name, probability, _ = line.split()
@@ -323,10 +323,10 @@ def label_photos(root: Path) -> dict[str, list[Path]]:
 
 
 def package_folder() -> Path:
-    """Where the package keeps its photos.
+    """The folder of the package's photos.
 
     Raises:
-        DatasetError: it is not installed.
+        DatasetError: the package is not installed.
     """
     spec = find_spec("elpv_dataset")
     if spec is None or spec.origin is None:

@@ -35,10 +35,10 @@ class CheckResult:
     """The result of one check.
 
     Attributes:
-        check: its name, one of each in an area.
-        verdict: ok, warning, failed, or unchecked: it could not be looked at.
-        seen: what was there.
-        remedy: what to do about it; "" if all is well.
+        check: its name, unique in its area.
+        verdict: ok, warning, failed, or unchecked: the check could not be made.
+        seen: what the check found.
+        remedy: what to do about it; "" if the check passed.
     """
 
     check: str
@@ -53,7 +53,7 @@ def ok(check: str, seen: str) -> CheckResult:
 
 
 def warn(check: str, seen: str, remedy: str) -> CheckResult:
-    """A check that passed, of something that may fail later or for others."""
+    """A check that passed, but may fail later or for other users."""
     return CheckResult(check, WARNING, seen, remedy)
 
 
@@ -71,7 +71,7 @@ class RecordedVariables(dict[str, str]):
     """A copy of an environment that records which variables settings read.
 
     Attributes:
-        names: the variables that were looked for, set or not.
+        names: the variables that were read, set or not.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
@@ -101,7 +101,7 @@ class Deployment:
 def read_deployment(env: Mapping[str, str]) -> Deployment:
     """The deployment that *env* describes; a value that cannot be used counts as unset.
 
-    Without REDIS_URL it is the Redis of the local stack in KENNEL_HOME, if there is one.
+    Without REDIS_URL, Redis is that of the local stack in KENNEL_HOME, if there is one.
     """
     asked = RecordedVariables(env)
     findings: dict[str, CheckResult] = {}
@@ -125,7 +125,7 @@ def read_deployment(env: Mapping[str, str]) -> Deployment:
 
 
 def check_settings(deployment: Deployment) -> Iterator[CheckResult]:
-    """Variables that cannot be used, or look like misspelt ones of ours."""
+    """Checks of the variables: unusable values, and names that look misspelt."""
     yield from deployment.findings
     if not deployment.findings:
         yield ok("variables", "all can be used")
@@ -140,7 +140,7 @@ def _read(
         try:
             return read(asked)
         except InvalidRequestError as error:
-            # Each message begins with the variable; without it the next one shows.
+            # Each message begins with the variable; unset it to find the next one.
             found = re.match(r"[A-Z_]+", str(error))
             if found is None or asked.pop(found.group(), None) is None:
                 raise
@@ -153,5 +153,5 @@ def _misspelt(env: Mapping[str, str], known: set[str]) -> Iterator[CheckResult]:
     for name in sorted(set(env) - known):
         similar = difflib.get_close_matches(name.upper(), names, 1, _SIMILARITY)
         if similar and similar[0] not in env:
-            seen = f"{name} is set and nobody reads it; {similar[0]} is not set"
+            seen = f"{name} is set, but not used; {similar[0]} is not set"
             yield warn(name, seen, f"call it {similar[0]}")

@@ -45,7 +45,7 @@ def examine(env: Mapping[str, str], areas: Sequence[str] = ()) -> Report:
     """Examine the deployment that *env* describes: all areas, or only *areas*.
 
     Raises:
-        OSError: something changed while it was looked at.
+        OSError: a file vanished while it was examined.
     """
     deployment = read_deployment(env)
     chosen = [area for area in AREAS if not areas or area in areas]
@@ -53,7 +53,7 @@ def examine(env: Mapping[str, str], areas: Sequence[str] = ()) -> Report:
 
 
 def is_sound(report: Report) -> bool:
-    """Whether nothing failed; warnings may be there."""
+    """Whether no check failed; there may be warnings."""
     return all(each.verdict != FAILED for found in report.values() for each in found)
 
 
@@ -67,7 +67,7 @@ def problems_of(report: Report) -> Report:
 
 
 def as_json_text(report: Report, sound: bool) -> str:
-    """The *report* as JSON; *sound* says whether nothing failed in all of it."""
+    """The *report* as JSON; *sound*: whether no check of the examination failed."""
     found = [
         {"area": area, **dataclasses.asdict(finding)}
         for area, findings in report.items()
@@ -77,7 +77,7 @@ def as_json_text(report: Report, sound: bool) -> str:
 
 
 def as_text(report: Report) -> str:
-    """The *report* as lines for a terminal, then what to begin with."""
+    """The *report* as lines for a terminal, then the first failure to fix."""
     lines = []
     for area, findings in report.items():
         lines.append(click.style(area, bold=True))

@@ -20,18 +20,18 @@ from worker.runs import all_runs
 from worker.settings import WorkerSettings
 
 STALLED_SECONDS: Final = 900.0
-"""Longer than a shard takes, and longer than it waits for a model by default."""
+"""Longer than a shard takes, and longer than a shard waits for a model by default."""
 
 OLD_SECONDS: Final = 600.0
-"""Work is queued only as far as workers are about to take it: a few shards ahead."""
+"""Only a few shards are queued ahead of the workers, so none waits long."""
 
 SILENT_SECONDS: Final = 15.0
-"""A reconciler looks every few seconds, a busy worker reports every one."""
+"""A reconciler looks every few seconds, a busy worker reports every second."""
 
 _NAMED: Final = 5
 _SKEW_SECONDS: Final = 1.0
 _MAX_SKEW_SECONDS: Final = 4.0
-"""Half of the silence after which a worker is taken for dead."""
+"""Half of the silence after which a worker counts as dead."""
 
 _WORKER_SKEW_SECONDS: Final = 2.0
 _MAX_WORKER_SKEW_SECONDS: Final = 30.0
@@ -54,16 +54,16 @@ def check_jobs(deployment: Deployment) -> Iterator[CheckResult]:
 
 
 def check_stopped(env: Mapping[str, str], home: Path) -> None:
-    """See that no reconciler or worker of *home* is at work, as far as can be seen.
+    """Check that no reconciler or worker of *home* is at work, as far as can be seen.
 
     Raises:
-        ConflictError: one was heard of a moment ago.
+        ConflictError: one reported a moment ago.
     """
     settings = WorkerSettings.from_env(env)
     silent = max(SILENT_SECONDS, 3 * settings.reconcile_seconds)
-    # The default address may be another installation's.
+    # At the default address another installation's Redis may answer.
     given = settings.redis_url if env.get("REDIS_URL") else None
-    for who, seconds in (
+    for process, seconds in (
         ("a reconciler", _reconciler_silence(settings.runs_dir)),
         (
             "a worker",
@@ -71,7 +71,9 @@ def check_stopped(env: Mapping[str, str], home: Path) -> None:
         ),
     ):
         if seconds is not None and seconds < silent:
-            message = f"{who} of {settings.runs_dir} was heard of {seconds:.0f} s ago"
+            message = (
+                f"{process} of {settings.runs_dir} was heard of {seconds:.0f} s ago"
+            )
             remedy = f"stop the stack, and try again {silent:.0f} s later"
             raise ConflictError(f"{message}: {remedy}")
 
@@ -89,7 +91,7 @@ def _orphans(queue: QueueFacts) -> CheckResult:
     if queue.orphans:
         named = ", ".join(queue.orphans[:_NAMED])
         seen = f"{len(queue.orphans)} entries without a job: {named}"
-        remedy = "the reconciler queues their work again; see eviction and who writes"
+        remedy = "the reconciler queues their work again; see eviction, other writers"
         return warn("queue", seen, remedy)
     return ok("queue", "every entry has its job")
 
@@ -189,7 +191,9 @@ def _versions(workers: Sequence[RegisteredWorker]) -> CheckResult:
 def _clocks(workers: Sequence[RegisteredWorker]) -> CheckResult:
     known = [each for each in workers if each.clock_ahead_seconds is not None]
     if not known:
-        return unknown("worker clocks", "no worker told its own", "restart the workers")
+        return unknown(
+            "worker clocks", "no worker reported its own", "restart the workers"
+        )
     worst = max(known, key=lambda each: abs(each.clock_ahead_seconds or 0.0))
     ahead = worst.clock_ahead_seconds or 0.0
     seen = f"that of {worst.host} was {ahead:+.1f} s against Redis's when it began"

@@ -25,7 +25,7 @@ from models.errors import InvalidRequestError
 from models.files import try_lock
 
 TESTED_RQ: Final = "2.12."
-"""Its inner workings are relied on (worker.process, worker.stuck)."""
+"""Workers rely on RQ's internals (worker.process, worker.stuck)."""
 
 WORKER_MEGABYTES: Final = 150
 API_MEGABYTES: Final = 110
@@ -45,7 +45,7 @@ _OTHERS_READ: Final = 0o004
 
 
 def check_machine(deployment: Deployment) -> Iterator[CheckResult]:
-    """Checks of what all processes on this machine share."""
+    """Checks of Python, packages, Redis's program, processors and memory."""
     yield _python()
     yield _rq()
     yield from _pins(Path(kennel.__file__).parents[1] / "constraints.txt")
@@ -86,7 +86,9 @@ def _pins(constraints: Path) -> Iterator[CheckResult]:
     ]
     if other:
         seen = f"not the tested versions: {', '.join(other)}"
-        remedy = "make .venv/.run in the checkout, or list_requirements.py in deploy"
+        remedy = (
+            "make .venv/.run in the checkout, or deploy/images/list_requirements.py"
+        )
         yield warn("packages", seen, f"{remedy}: they install what {constraints} pins")
         return
     yield ok("packages", f"as in {constraints}")
@@ -159,7 +161,7 @@ def _shared_memory(folder: Path) -> CheckResult:
 
 
 def check_folders(deployment: Deployment) -> Iterator[CheckResult]:
-    """RUNS_DIR, INPUT_ROOT and the disk of MODELS_DIR."""
+    """Checks of RUNS_DIR, INPUT_ROOT and the disk of MODELS_DIR."""
     runs_dir = deployment.worker.runs_dir
     yield _writable(runs_dir)
     there = next(each for each in (runs_dir, *runs_dir.parents) if each.exists())
@@ -212,7 +214,7 @@ def file_system(folder: Path, table: Path = Path("/proc/self/mountinfo")) -> str
 def _locks(folder: Path) -> CheckResult:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try_lock(descriptor, fcntl.LOCK_SH)  # held by others: it works as well
+        try_lock(descriptor, fcntl.LOCK_SH)  # fails without an error if others hold it
     except OSError as error:
         remedy = "use a local disk: two ends of one job could be written"
         return fail("runs locks", f"flock does not work ({error.strerror})", remedy)

@@ -1,4 +1,4 @@
-"""Checks of models: MODELS_DIR, the model server, the API that asks it."""
+"""Checks of models: in MODELS_DIR, at the model server, at the API."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _API_SECONDS: Final = 5.0
 
 
 def check_models(deployment: Deployment) -> Iterator[CheckResult]:
-    """Checks of what model servers find in MODELS_DIR."""
+    """Checks of models.config and of each published version in MODELS_DIR."""
     models_dir = deployment.home.models_dir
     if not published_models(models_dir):
         remedy = "kennel train, then kennel export; or kennel demo; or set MODELS_DIR"
@@ -75,7 +75,7 @@ def _default(settings: ServiceSettings, configured: list[str]) -> Iterator[Check
 
 
 def _configured_entries(models_dir: Path) -> dict[str, ModelEntry]:
-    """What model servers are told to serve, by name.
+    """The entries of models.config by model name; without it, all published models.
 
     Raises:
         InvalidRequestError: the configuration is broken.
@@ -88,7 +88,7 @@ def _configured_entries(models_dir: Path) -> dict[str, ModelEntry]:
 
 
 def _published_folder(models_dir: Path, entry: ModelEntry) -> Path:
-    """Where the model lies here: the file may name folders as containers see them."""
+    """The model's folder on this machine; models.config may name a container's."""
     return entry.base_path if entry.base_path.is_dir() else models_dir / entry.name
 
 
@@ -130,7 +130,7 @@ def _published_version(check: str, folder: Path) -> CheckResult:
 
 
 def check_model_server(deployment: Deployment) -> Iterator[CheckResult]:
-    """Checks of what the model server says about each model that it should serve."""
+    """Checks of each model that the model server should serve: versions, labels, card."""
     target = deployment.service.model_server
     entries = _entries(deployment)
     if not entries:
@@ -147,7 +147,7 @@ def _entries(deployment: Deployment) -> list[ModelEntry]:
     try:
         entries = _configured_entries(models_dir)
     except InvalidRequestError:
-        entries = {}  # said in the area of the models
+        entries = {}  # `check_models` reports it
     for name in deployment.service.model_names:
         entries.setdefault(name, default_entry(name, models_dir))
     return list(entries.values())
@@ -167,8 +167,8 @@ def _model(
     available = [each for each in versions if each.state == AVAILABLE]
     if not available:
         others = [each for each in versions if each.version not in wanted]
-        told = [each.problem for each in others if each.problem]
-        reasons = "; ".join([*_reasons(versions, wanted), *told])
+        problems = [each.problem for each in others if each.problem]
+        reasons = "; ".join([*_reasons(versions, wanted), *problems])
         seen = f"no version is available ({states or 'none known'}) {reasons}".rstrip()
         yield fail(entry.name, seen, f"{_LOG}, and see the area models")
         return
@@ -221,7 +221,7 @@ def _loaded(
 def _reasons(
     versions: list[VersionStatus], wanted: Mapping[int, Path]
 ) -> Iterator[str]:
-    """Why each of the *wanted* versions is away, as far as the server says."""
+    """Why each of the *wanted* versions is not available, as far as is known."""
     states = {each.version: each for each in versions}
     for version, folder in wanted.items():
         status = states.get(version)
@@ -290,7 +290,7 @@ def _differences(said: ModelCard, published: ModelCard) -> list[str]:
 
 
 def check_api(deployment: Deployment) -> Iterator[CheckResult]:
-    """Checks of GET /readyz, GET /v1/models, and who may reach the API."""
+    """Checks of GET /readyz, GET /v1/models, and of the API's address and keys."""
     url = deployment.api_url
     yield _exposure(deployment.service)
     try:
@@ -315,7 +315,7 @@ def check_api(deployment: Deployment) -> Iterator[CheckResult]:
 
 
 def _versions_away(deployment: Deployment) -> CheckResult:
-    """The published versions that the API has found not loaded for long."""
+    """The published versions that the API reports as not loaded for long."""
     url, key = deployment.api_url, deployment.env.get("KENNEL_API_KEY")
     try:
         with Client(

@@ -14,11 +14,12 @@ from kennel.doctor.deployment import CheckResult, Deployment, fail, ok, unknown,
 from kennel.stack.redis import can_be_filled
 from models.environment import host_and_port
 from models.errors import QueueUnavailableError
+from service.auth.origins import is_loopback
 from worker.eviction import NEVER_EVICTS, REMEDY
 from worker.redis_health import RedisFacts, look_at_redis
 
 MIN_VERSION: Final = (6, 2)
-"""Since then a worker takes a job in one step (BLMOVE) and cannot lose it."""
+"""The first with BLMOVE, by which a worker takes a job in one step and cannot lose it."""
 
 _UPDATE: Final = (
     "update it: Redis 6.2.18, 7.2.8, 7.4.3 or 8, Valkey 7.2.9, 8.0.3, 8.1.1 or 9; till "
@@ -27,7 +28,7 @@ _UPDATE: Final = (
 
 _NEARLY_FULL: Final = 0.8
 
-_CHECK: Final = "exposure"
+_EXPOSURE: Final = "exposure"
 _OTHERS: Final = 0o007
 _LISTENING: Final = "0A"
 
@@ -55,9 +56,9 @@ def check_redis(deployment: Deployment) -> Iterator[CheckResult]:
 
 
 def judge_version(info: Mapping[str, Any]) -> CheckResult:
-    """Whether the server that says *info* of itself is too old.
+    """Whether the server with the answer *info* to INFO is too old.
 
-    Valkey calls itself Redis 7.2.4 beside its own name.
+    Valkey also reports a ``redis_version`` of 7.2.4, which is not its own.
     """
     name = "Valkey" if "valkey_version" in info else "Redis"
     text = str(info.get(f"{name.lower()}_version", ""))
@@ -79,7 +80,7 @@ def judge_version(info: Mapping[str, Any]) -> CheckResult:
 def _writable(facts: RedisFacts) -> CheckResult:
     if not facts.refusal:
         return ok("writable", "takes writes")
-    remedy = "see the refusal: make room, mend its disk, or name the primary"
+    remedy = "see the refusal: make room, repair its disk, or name the primary"
     return fail("writable", facts.refusal, remedy)
 
 
@@ -153,7 +154,7 @@ def _user(facts: RedisFacts) -> CheckResult:
 
 
 def check_exposure(url: SplitResult) -> CheckResult:
-    """Whether more than this machine reaches the Redis at *url* unencrypted.
+    """Whether other machines or users can reach the Redis at *url* unencrypted.
 
     Raises:
         OSError: its socket is gone.
@@ -161,35 +162,28 @@ def check_exposure(url: SplitResult) -> CheckResult:
     if url.scheme == "unix":
         return _socket(Path(url.path))
     if url.scheme == "rediss":
-        return ok(_CHECK, f"{url.hostname}, encrypted")
-    if not _is_loopback(url.hostname or "localhost"):
+        return ok(_EXPOSURE, f"{url.hostname}, encrypted")
+    if not is_loopback(url.hostname or "localhost"):
         remedy = "fine inside one machine's own network; across machines rediss://"
-        return warn(_CHECK, f"{url.hostname}, not encrypted", remedy)
+        return warn(_EXPOSURE, f"{url.hostname}, not encrypted", remedy)
     wide = wide_listeners(url.port or 6379)
     if wide:
         remedy = "bind 127.0.0.1 in redis.conf, or TLS"
-        return fail(_CHECK, f"it listens on {', '.join(wide)} as well", remedy)
-    return ok(_CHECK, "loopback only")
+        return fail(_EXPOSURE, f"it listens on {', '.join(wide)} as well", remedy)
+    return ok(_EXPOSURE, "loopback only")
 
 
 def _socket(path: Path) -> CheckResult:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & _OTHERS:
-        return fail(_CHECK, f"socket of mode {mode:o}", "unixsocketperm 700")
-    return ok(_CHECK, f"socket of mode {mode:o}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return fail(_EXPOSURE, f"socket of mode {mode:o}", "unixsocketperm 700")
+    return ok(_EXPOSURE, f"socket of mode {mode:o}")
 
 
 def wide_listeners(port: int, proc: Path = Path("/proc/net")) -> list[str]:
-    """The addresses beyond loopback that somebody listens on at *port*, in order.
+    """The addresses beyond loopback on which a program listens at *port*, sorted.
 
-    Of what listens in another network namespace (a container) nothing is known.
+    Programs in another network namespace (a container) are not seen.
     """
     found = {
         str(address)

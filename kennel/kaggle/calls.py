@@ -1,8 +1,7 @@
-"""Kaggle's endpoint through its official client: each call ends, and is made once.
+"""Submissions to Kaggle by its official client, which runs in a process of its own.
 
-The client runs in a process of its own (`client_process`). Nothing is tried again: a
-submission that was sent twice uses up two of the few that a competition takes in a day.
-No message holds a credential.
+Each call has a deadline and is made once: a submission that was sent twice uses up two of
+the few that a competition takes in a day. No message holds a credential.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from models.errors import InvalidRequestError, KennelError
 
 _COMPETITION: Final = re.compile("[a-z0-9][a-z0-9-]{0,99}")
 _VERBOSE: Final = frozenset({"VERBOSE", "VERBOSE_OUTPUT"})
-"""They make the client print its headers, the credentials among them."""
+"""Variables that make the client print its headers, with the credentials."""
 
 _CREDENTIALS: Final = (
     "make a token at https://www.kaggle.com/settings/api and set KAGGLE_API_TOKEN, or "
@@ -51,16 +50,17 @@ class KaggleError(KennelError):
 def submit_csv(
     csv: Path, competition: str, message: str, env: Mapping[str, str], seconds: float
 ) -> dict[str, Any]:
-    """Submit *csv*; Kaggle's ``ref`` of the submission and its ``message``.
+    """Submit *csv*; returns Kaggle's ``ref`` of the submission and its ``message``.
 
-    *env* holds or leads to the credentials; all of it may take *seconds*.
+    *env* holds the credentials or the path of their file; the call may take *seconds*.
 
     Raises:
-        InvalidRequestError: *competition* cannot be a name.
-        KaggleError: nothing was submitted, or it is not known: the message says which.
+        InvalidRequestError: *competition* is no possible name.
+        KaggleError: nothing was submitted, or the outcome is not known: the message says
+            which.
     """
     request = {"do": "submit", "csv": str(csv.absolute()), "message": message}
-    answer: dict[str, Any] = _ask(request, competition, env, seconds)
+    answer: dict[str, Any] = _call(request, competition, env, seconds)
     return answer
 
 
@@ -70,14 +70,14 @@ def list_submissions(
     """The account's latest submissions with their scores, the newest first.
 
     Raises:
-        InvalidRequestError: *competition* cannot be a name.
+        InvalidRequestError: *competition* is no possible name.
         KaggleError: Kaggle refused or cannot be reached.
     """
-    answer: list[dict[str, Any]] = _ask({"do": "list"}, competition, env, seconds)
+    answer: list[dict[str, Any]] = _call({"do": "list"}, competition, env, seconds)
     return answer
 
 
-def _ask(
+def _call(
     request: dict[str, str], competition: str, env: Mapping[str, str], seconds: float
 ) -> Any:
     if not _COMPETITION.fullmatch(competition):
@@ -126,7 +126,7 @@ def _reason(kind: str, status: int, competition: str) -> str:
 def _run(request: Mapping[str, str], env: Mapping[str, str], seconds: float) -> bytes:
     try:
         return subprocess.run(
-            # As a file, and -P: no kaggle.py of the current folder gets the key.
+            # As a file and with -P: a kaggle.py in the current folder is not imported.
             [sys.executable, "-P", str(Path(client_process.__file__))],
             input=json.dumps(request).encode(),
             stdout=subprocess.PIPE,

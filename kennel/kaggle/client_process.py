@@ -1,12 +1,12 @@
-"""Kaggle's client in a process of its own, run as a file; it needs nothing of kennel.
+"""Kaggle's client in a process of its own, run as a file; it imports nothing of kennel.
 
-Importing the client signs in, which prints, may ask Kaggle and may hang; its errors hold
-addresses and headers. Here all that it prints goes nowhere, and whoever started the
-process can end it. A request comes in on stdin, one line of JSON goes out for each of:
+Importing the client signs in, which prints, may call Kaggle and may hang; its errors hold
+addresses and headers. Here all that it prints is dropped, and the parent process can end
+it. A request comes in on stdin, one line of JSON goes out for each of:
 
-    {"uploaded": true}     the file is there; from now on it may count as submitted
+    {"uploaded": true}     Kaggle has the file; from now on it may count as submitted
     {"answer": ...}        the end
-    {"trouble": {"kind", "status", "detail"}}    the end, too
+    {"trouble": {"kind", "status", "detail"}}    the end after an error
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def main() -> None:
     try:
         api = import_module("kaggle").api
         if api.CONFIG_NAME_AUTH_METHOD not in api.config_values:
-            # It was tried by the import, which keeps the reason for itself.
+            # The import has tried it and hidden the error.
             api.authenticate()
         work = _submit if request["do"] == "submit" else _submissions
         tell(work(api, request, tell))
     except ImportError:
         tell({"trouble": {"kind": "not_installed"}})
     except SystemExit:
-        # The client prints what it lacks and exits.
+        # Without credentials the client prints a message and exits.
         tell({"trouble": {"kind": "no_credentials"}})
     except Exception as error:
-        # The root of this process; the text of an unknown error may hold anything.
+        # A composition root; an unknown error's text may hold credentials.
         tell({"trouble": _trouble(error, api)})
 
 
@@ -65,7 +65,7 @@ def _submit(
 
     def watched(*arguments: Any, **options: Any) -> Any:
         result = upload(*arguments, **options)
-        # Said before the next call: if no answer to that comes, it counts.
+        # Reported before the next call: without an answer to that, it may count.
         if result == client.ResumableUploadResult.COMPLETE:
             tell({"uploaded": True})
         return result
