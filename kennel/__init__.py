@@ -1,1 +1,1 @@
-"""The command line, and what it starts: local stack, demo, doctor, backups."""
+"""The command line, the local stack, the demo, the doctor and backups."""

@@ -1,1 +1,1 @@
-"""Submissions to Kaggle through its official client, in a process of its own."""
+"""Submissions to Kaggle by its official client, in a process of its own."""

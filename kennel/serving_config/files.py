@@ -1,8 +1,8 @@
 """TensorFlow Serving's files for a machine: rendered, written, checked.
 
-The files lie in ``templates``, each value below the reason for it. Sources of these:
-TensorFlow Serving's batching guide (tensorflow_serving/batching/README.md) and what was
-measured here with VGG16 (docs/sizing.md).
+The folder ``templates`` has the files, each value below its reason. Sources: TensorFlow
+Serving's batching guide (tensorflow_serving/batching/README.md), and measurements with
+VGG16 (docs/sizing.md).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MONITORING_FILE: Final = "monitoring.config"
 FLAGS_FILE: Final = "flags"
 
 LARGEST_BATCH: Final = 256
-"""At the size of VGG16, 39 MB of pixels: more comes near the limit of a message."""
+"""39 MB of pixels for VGG16; larger batches come near the limit of a message."""
 
 _FILES: Final = (BATCHING_FILE, MONITORING_FILE, FLAGS_FILE)
 _MODEL_KEYS: Final = ("max_batch", "latency_budget")
@@ -50,14 +50,14 @@ Device: TypeAlias = Literal["cpu", "gpu"]
 
 @dataclass(frozen=True)
 class ServingOptions:
-    """What the files are computed from: the server's machine, its clients, its budget.
+    """The input of the files: the server's machine, its clients, its latency budget.
 
     Attributes:
         cores: of the model server's machine or container.
         max_batch: images that the model computes at once.
         latency_budget_ms: for a request inside the model server, when it is busy.
         api_processes: of all API containers together.
-        workers: job workers, each with so many calls as it makes at full load.
+        workers: job workers, each with as many calls as it makes at full load.
     """
 
     device: Device = "cpu"
@@ -110,7 +110,7 @@ class ServingOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """One model's own values; None: as all others."""
+    """One model's own values; None: as for all other models."""
 
     name: str
     max_batch: int | None = None
@@ -120,7 +120,7 @@ class ModelOptions:
         """*options* with this model's own values.
 
         Raises:
-            InvalidRequestError: they cannot be.
+            InvalidRequestError: the values are impossible.
         """
         return replace(
             options,
@@ -146,12 +146,12 @@ def model_files(
 ) -> dict[str, str]:
     """The batching files of all published models by their paths in *models_dir*.
 
-    Also of models without *own* values: one without a file would not be batched. A
-    model's file lies in each of its versions, and beside them, from where `kennel export`
-    puts it into each new one.
+    Models without *own* values get a file, too: without one they would not be batched. A
+    model's file lies in each of its version folders, and beside them, from where `kennel
+    export` copies it into each new version.
 
     Raises:
-        InvalidRequestError: a model's values cannot be.
+        InvalidRequestError: a model's values are impossible.
     """
     by_name = {each.name: each for each in own}
     texts: dict[str, str] = {}
@@ -167,7 +167,7 @@ def parse_model_options(texts: Iterable[str], models_dir: Path) -> list[ModelOpt
     """The options in *texts*, for example ``solar:max_batch=8,latency_budget=300``.
 
     Raises:
-        InvalidRequestError: one is no such text, or its model is not published.
+        InvalidRequestError: a text is malformed, or its model is not published.
     """
     options = [_parse_model(text) for text in texts]
     published = published_models(models_dir)
@@ -179,7 +179,7 @@ def parse_model_options(texts: Iterable[str], models_dir: Path) -> list[ModelOpt
 
 
 def write_files(texts: Mapping[str, str], folder: Path) -> list[Path]:
-    """Put *texts* into *folder*; the paths of the files.
+    """Write *texts* into *folder*; returns the paths of the files.
 
     Raises:
         OSError: the disk is full or read-only.
@@ -188,16 +188,16 @@ def write_files(texts: Mapping[str, str], folder: Path) -> list[Path]:
     paths = [folder / name for name in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_atomically(path, text)
-        # A container reads them as another user.
+        # A container reads the files as another user.
         path.chmod(0o644)
     return paths
 
 
 def read_files(folder: Path) -> dict[str, str]:
-    """The texts of the files in *folder*.
+    """The texts of the files in *folder*, by name.
 
     Raises:
-        InvalidRequestError: one is missing or no text.
+        InvalidRequestError: a file is missing or not UTF-8.
     """
     texts = {}
     for name in _FILES:
@@ -219,7 +219,7 @@ def flags_in(text: str) -> list[str]:
 
 
 def check_serving_files(texts: Mapping[str, str]) -> BatchingParameters:
-    """Return the batching parameters if a server takes the files, and our calls.
+    """Check that a server accepts the files, and our calls; the batching parameters.
 
     Raises:
         InvalidRequestError: it would not; the message names file, value and remedy.
@@ -242,7 +242,7 @@ def check_serving_files(texts: Mapping[str, str]) -> BatchingParameters:
 
 
 def check_model_files(models_dir: Path) -> None:
-    """Return if a server takes the files that the published models have.
+    """Check that a server accepts the batching files of the published models.
 
     Raises:
         InvalidRequestError: it would not; the message names file, value and remedy.
@@ -281,8 +281,8 @@ def _render(
         allowed_batch_sizes=_allowed_batch_sizes(options),
         batch_timeout_micros=_batch_timeout_micros(options),
         grpc_threads=64 * ceil(options.calls / 64),
-        # Room for all that the clients can send: a refusal would only be repeated.
-        # Twice, because calls are not cut to fill a batch.
+        # Room for all images that the clients can send: they would only repeat a refused
+        # call. Twice, because calls are not split to fill a batch.
         waiting_batches=ceil(2 * options.images / options.max_batch),
     )
 

@@ -1,4 +1,4 @@
-"""`--measured`: batch times of the published models here, and the size that fits."""
+"""`--measured`: times the published models on this machine and chooses batch sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models.errors import InvalidRequestError
 from models.wire.config import published_models, published_versions
 
 ENOUGH: Final = 0.95
-"""Share of the best images/s that is enough: a larger batch only makes others wait."""
+"""Share of the best images/s that suffices: larger batches only make others wait."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class BatchTimes:
 
     Attributes:
         name: the model, and its version if there is one.
-        seconds: of a batch, by its size.
+        seconds: the time of a batch, by its size.
     """
 
     name: str
@@ -38,18 +38,18 @@ class BatchTimes:
         return size / self.seconds[size]
 
     def latency_ms(self, size: int) -> float:
-        """Milliseconds of a request that meets a busy server with batches of *size*.
+        """Milliseconds of a request at a busy server with batches of *size*, at worst.
 
-        It waits for the batch that is under way, then for its own: at worst twice the
-        time of a batch, as long as the server keeps up.
+        The request waits for the batch before it and for its own: twice the time of a
+        batch, as long as the server keeps up.
         """
         return 2000 * self.seconds[size]
 
     def choose(self, budget_ms: float) -> int:
-        """The smallest batch that is fast enough among those within the budget.
+        """The smallest batch within the budget that reaches `ENOUGH` of the best rate.
 
-        Below `MAX_BATCH_SIZE` only if that is too slow, because then calls are split;
-        `MAX_BATCH_SIZE` too if the budget has no room for any batch.
+        It is below `MAX_BATCH_SIZE`, which splits calls, only if that size is above the
+        budget; `MAX_BATCH_SIZE` is also chosen if no size fits the budget.
         """
         within = [
             size
@@ -67,7 +67,7 @@ class ServingPlan:
     """Complete options, and warnings about them.
 
     Attributes:
-        own: the options of models with values of their own.
+        own: options of the models that have their own.
     """
 
     options: ServingOptions
@@ -80,11 +80,11 @@ def measure_models(
 ) -> dict[str, BatchTimes]:
     """Times of the newest version of each model in *models_dir*, by its name.
 
-    Loads them in this process, one after the other; *say* is told which.
+    Loads the models in this process, one after the other; *say* is called before each.
 
     Raises:
-        InvalidRequestError: there is none.
-        ModelContractError, OSError: one cannot be loaded.
+        InvalidRequestError: there is no model.
+        ModelContractError, OSError: a model cannot be loaded.
     """
     names = published_models(models_dir)
     if not names:
@@ -110,14 +110,14 @@ def make_plan(
     own: Sequence[ModelOptions],
     times: Mapping[str, BatchTimes],
 ) -> ServingPlan:
-    """*options* with *max_batch*, or with what *times* leave room for.
+    """*options* with *max_batch*, or with the batch size that *times* suggest.
 
     Raises:
-        InvalidRequestError: a batch size cannot be.
+        InvalidRequestError: a batch size is impossible.
     """
     by_name = {each.name: each for each in own}
     if max_batch is None:
-        # One file for all the others: the slowest decides.
+        # All other models share one file, so the slowest decides.
         others = (each for name, each in times.items() if name not in by_name)
         fitting = [each.choose(options.latency_budget_ms) for each in others]
         max_batch = min(fitting, default=MAX_BATCH_SIZE)

@@ -1,8 +1,8 @@
 """The local stack: Redis, model server, API and workers, in one terminal (`kennel up`).
 
-The model server's ``models.config`` follows that of MODELS_DIR. The published one names
-folders as containers see them; here they lie elsewhere. If the published one is lost, the
-local one still has which model comes first, rollbacks and labels.
+The model server reads a local ``models.config``, which follows that of MODELS_DIR: the
+published file names folders as containers see them. If the published file is lost, it is
+restored from the local one: order of the models, rollbacks and labels.
 """
 
 from __future__ import annotations
@@ -108,19 +108,20 @@ class LocalStack:
             self._supervisor.start(child)
 
     def tend(self) -> None:
-        """Restart what has ended; tell the model server what is served now."""
+        """Restart processes that ended; update the model server's models.config."""
         self._supervisor.tend()
         self._model_config.follow()
 
     def stop(self) -> None:
-        """Stop all processes; jobs that are under way go on at the next start."""
+        """Stop all processes; unfinished jobs go on at the next start."""
         self._supervisor.stop()
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
         """Return when the API says that every part is ready.
 
         Raises:
-            ModelUnavailableError: it does not within *seconds*; it says which part.
+            ModelUnavailableError: a part is not ready after *seconds*; the message says
+                which.
         """
         client = Client(self.url, timeout_seconds=READY_ANSWER_SECONDS, retries=0)
         deadline = time.monotonic() + seconds
@@ -149,7 +150,7 @@ class LocalStack:
             tending.join()
 
     def pids(self) -> dict[str, int]:
-        """Process ids by name, for those who want to look or to break something."""
+        """Process ids by name, for benchmarks and tests of faults."""
         return self._supervisor.pids()
 
     def _start_redis(self) -> str:
@@ -162,14 +163,14 @@ class LocalStack:
         return url
 
     def _processes(self, redis_url: str) -> Iterator[Child]:
-        """All but Redis, those that others need first."""
+        """All processes but Redis, those that others need first."""
         env = self._environment(redis_url)
         python = (sys.executable, "-m")
         yield Child("model-server", (*python, *self._model_server_command()), env)
         yield Child("api", (*python, "service.main"), env)
         yield Child("reconciler", (*python, "worker.reconciler"), env)
         for number in range(1, self._options.workers + 1):
-            # A worker that is cut off loses nothing: its shard is done again.
+            # A killed worker loses nothing: its shard is computed again.
             command = (*python, "worker.main")
             yield Child(f"worker-{number}", command, env, stop_seconds=3)
 
@@ -225,12 +226,12 @@ def run_stack(settings: KennelSettings, options: StackOptions) -> None:
 
 
 class LocalModelConfig:
-    """A file that follows what is served from a folder of models; one owner."""
+    """The local models.config, which follows the published one; not thread-safe."""
 
     def __init__(
         self, models_dir: Path, path: Path, echo: Callable[[str], None]
     ) -> None:
-        """Write to *path* what is served from *models_dir*; tell *echo* of trouble."""
+        """Follow *models_dir* in the file *path*; changes and errors go to *echo*."""
         self.path = path
         self._models_dir = models_dir
         self._echo = echo
@@ -238,7 +239,7 @@ class LocalModelConfig:
         self._trouble = ""
 
     def write(self) -> None:
-        """Bring the file up to date; a change is told.
+        """Bring the file up to date, and report a change.
 
         Raises:
             InvalidRequestError: the published configuration is broken.
@@ -249,14 +250,14 @@ class LocalModelConfig:
         if text != self._text or not self.path.exists():
             write_atomically(self.path, text)
             self._text = text
-            self._tell()
-        # A folder of models that is read-only is served all the same.
+            self._report()
+        # A read-only folder of models is served all the same.
         with suppress(OSError):
             if restore_served(self._models_dir, remembered) and remembered:
                 self._echo(f"{self._models_dir / CONFIG_FILE} was lost: written anew")
 
     def follow(self) -> None:
-        """Bring the file up to date; while that cannot be, it stays as it was."""
+        """Bring the file up to date; after an error, reported once, it stays as it was."""
         try:
             self.write()
         except (InvalidRequestError, OSError) as error:
@@ -272,9 +273,9 @@ class LocalModelConfig:
         try:
             return read_model_config(self.path)
         except InvalidRequestError:
-            return []  # damaged; it is only a copy
+            return []  # damaged, but only a copy
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         default = find_default(os.environ, self._models_dir)
         if default.served:
             self._echo(f"kennel       | serves {describe_models(self._models_dir)}")

