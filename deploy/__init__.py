@@ -1,1 +1,1 @@
-"""What starts, watches and rehearses Kennel in containers."""
+"""Kennel in containers: images, configuration of its services, rehearsals and drills."""

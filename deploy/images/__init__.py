@@ -1,1 +1,1 @@
-"""What the images hold: base images by digest, requirements, bills of materials."""
+"""The content of the images: base images by digest, requirements, bills of materials."""

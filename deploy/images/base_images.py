@@ -4,9 +4,9 @@
     python -m deploy.images.base_images --update    # ask the registry for the digests of all tags
     python -m deploy.images.base_images --tags      # PYTHON_IMAGE=python:... without the digests
 
-A digest names the index of all platforms' images; a tag beside it tells people what it is.
-They stand where they are used: Dockerfiles, compose files, Kubernetes' manifests and
-.env.example. All of one tag are rewritten together.
+A digest names the index of all platforms' images; the tag beside it is for readers.
+References stand where they are used: in Dockerfiles, compose files, Kubernetes' manifests
+and .env.example. All references to one tag are rewritten together.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ VARIABLES: Final[Mapping[str, str]] = {
     "grafana/grafana": "GRAFANA_IMAGE",
     "rclone/rclone": "",
 }
-"""By repository, the variable that gives compose another image of the same kind.
+"""By repository, the variable by which compose takes another image of the same kind.
 
-None for the model servers: MODEL_SERVER_IMAGE may be one of our own.
+Empty for the model server: MODEL_SERVER_IMAGE may name one of our own images.
 """
 
 INSPECT: Final = (
@@ -56,7 +56,7 @@ class BaseImage:
     """One public image, as it is written in one place.
 
     Attributes:
-        digest: of its index, as in ``sha256:...``; empty: it is not pinned.
+        digest: of its index, as in ``sha256:...``; empty: the image is not pinned.
     """
 
     name: str
@@ -85,13 +85,13 @@ def find_images(text: str) -> Iterator[BaseImage]:
 
 
 def base_images(root: Path = ROOT) -> list[BaseImage]:
-    """All that are named below *root*, each once."""
+    """The public images that the files below *root* name, each once."""
     texts = (path.read_text(encoding="utf-8") for path in files(root))
     return sorted({image for text in texts for image in find_images(text)}, key=str)
 
 
 def update(root: Path, inspect: str) -> list[str]:
-    """Write the digest that each tag has now; a line about each that changed.
+    """Write the digest that each tag has now; returns the references that changed.
 
     Args:
         root: the checkout.
@@ -101,7 +101,7 @@ def update(root: Path, inspect: str) -> list[str]:
         SystemExit: the command fails or prints no digest; nothing was written.
     """
     tagged = sorted({image.tagged for image in base_images(root)})
-    digests = {each: _ask(inspect, each) for each in tagged}
+    digests = {each: _read_digest(inspect, each) for each in tagged}
 
     def pinned(found: re.Match[str]) -> str:
         image = BaseImage(*found.groups(""))
@@ -116,7 +116,7 @@ def update(root: Path, inspect: str) -> list[str]:
     return [str(image) for image in base_images(root) if str(image) not in before]
 
 
-def _ask(inspect: str, tagged: str) -> str:
+def _read_digest(inspect: str, tagged: str) -> str:
     command = shlex.split(inspect.replace("IMAGE", tagged))
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -139,10 +139,10 @@ def tag_variables(root: Path = ROOT) -> list[str]:
 
 
 def stand_ins(engine: str, root: Path = ROOT) -> list[str]:
-    """As `tag_variables`, of the images that *engine* has by their tag alone.
+    """As `tag_variables`, of the images that *engine* has by their tag only.
 
-    They were built on this machine in the place of the public ones, which compose would
-    ask the registry for.
+    They were built on this machine in place of the public images, which compose would
+    fetch from the registry.
     """
     pinned = {image.tagged: str(image) for image in base_images(root) if image.digest}
     return [
@@ -160,7 +160,7 @@ def _has_image(engine: str, reference: str) -> bool:
 
 
 def main(*arguments: str) -> int:
-    """Do what the module's first lines say; 1 if one is not pinned."""
+    """List, update or print tags, as the module's docstring says; 1: one is not pinned."""
     if arguments == ("--update",):
         lines = update(ROOT, os.environ.get("INSPECT") or INSPECT)
         sys.stdout.write("".join(f"now {line}\n" for line in lines))

@@ -1,4 +1,4 @@
-"""Take TensorFlow Serving's message modules out of their wheels, and nothing else.
+"""Extracts TensorFlow Serving's message modules, and nothing else, from their wheels.
 
     python extract_messages.py WHEELS DESTINATION
 
@@ -23,7 +23,7 @@ def extract_messages(wheels: Path, destination: Path) -> int:
     ``installed.txt`` says which wheels they came from, for the bill of materials.
 
     Raises:
-        FileNotFoundError: a wheel holds none, so the images could not start.
+        FileNotFoundError: a wheel holds none, so that the images could not start.
     """
     count, lines = 0, []
     for wheel in sorted(wheels.glob("*.whl")):

@@ -1,12 +1,13 @@
 """Prints what pip needs to install the project's dependencies, each with its hashes.
 
-    python list_requirements.py pyproject.toml constraints.txt EXTRA... | pip install         --require-hashes --requirement /dev/stdin
+    python list_requirements.py pyproject.toml constraints.txt EXTRA... |
+        pip install --require-hashes --requirement /dev/stdin
     python list_requirements.py pyproject.toml constraints.txt --packages NAME...
     python list_requirements.py --installed REPORT    # pip's report: what it installed
 
-constraints.txt pins the packages of all extras. pip wants exactly those that are to be
-installed: the ones that pyproject.toml names, and, by the ``# via`` of each pin, theirs.
-The extra ``build`` stands for what the project itself is built with.
+constraints.txt pins the packages of all extras. pip needs exactly those to install: the
+ones that pyproject.toml names and, by the ``# via`` of each pin, their dependencies. The
+extra ``build`` stands for the packages that build the project itself.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _REMEDY: Final = "pin it with make constraints"
 
 @dataclass(frozen=True)
 class Pin:
-    """One version of a package, which its marker may choose for some Pythons only.
+    """One version of a package, for all Pythons or those of its marker.
 
     Attributes:
         text: its lines for pip, hashes included.
@@ -43,7 +44,7 @@ def read_pins(constraints: Path) -> list[Pin]:
     """All pins of *constraints*.
 
     Raises:
-        SystemExit: one has no hash.
+        SystemExit: a pin has no hash.
     """
     text = constraints.read_text(encoding="utf-8")
     return [_read_pin(block) for block in re.split(r"\n(?=\w)", text.strip())]
@@ -52,10 +53,10 @@ def read_pins(constraints: Path) -> list[Pin]:
 def list_requirements(
     pyproject: Path, pins: Iterable[Pin], extras: Iterable[str]
 ) -> list[Pin]:
-    """The *pins* of all that the project needs, with *extras*.
+    """The *pins* of all packages that the project needs, with *extras*.
 
     Raises:
-        SystemExit: there is no such extra, or no pin for what is needed.
+        SystemExit: there is no such extra, or a package is not pinned.
     """
     pins = list(pins)
     needed = set(_direct(tomllib.loads(pyproject.read_text(encoding="utf-8")), extras))
@@ -110,7 +111,7 @@ def _normal(requirement: str) -> str:
 
 
 def list_installed(report: Path) -> list[str]:
-    """A pin for each package that pip installed, with the hash of the file it took.
+    """A pin for each package that pip installed, with the hash of its file.
 
     Raises:
         KeyError: *report* is not pip's.
@@ -121,7 +122,7 @@ def list_installed(report: Path) -> list[str]:
 
 def _installed(about: dict[str, str], source: dict[str, Any]) -> str:
     archive = source["archive_info"]
-    # Before pip 22.3 there was "hash" alone, as in sha256=0123.
+    # Before pip 22.3 there was only "hash", as in sha256=0123.
     hashes = archive.get("hashes") or dict([archive["hash"].split("=", 1)])
     digest = hashes["sha256"]
     return f"{about['name']}=={about['version']} --hash=sha256:{digest}"

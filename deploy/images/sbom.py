@@ -2,9 +2,9 @@
 
     python -m deploy.images.sbom kennel-api:1.2 kennel-worker:1.2 --folder sbom
 
-It lists what really lies in the image: Debian's packages from dpkg's own list, Python's
-with the SHA-256 of the wheel each came from, and programs that the base image names in
-its variables (PYTHON_VERSION). The image is exported, never run.
+It lists what the image's own files record: Debian's packages from dpkg's list, Python's
+packages with the SHA-256 of their wheel, and programs that the base image names in its
+variables (PYTHON_VERSION). The image is exported, never run.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from packageurl import PackageURL
 
 DPKG: Final = "var/lib/dpkg/status"
 RELEASE: Final = frozenset({"etc/os-release", "usr/lib/os-release"})
-"""On Debian the first is a link to the second."""
+"""Debian links the first to the second."""
 
 INSTALLED: Final = re.compile(r"opt/[\w-]+/installed\.txt")
-"""What list_requirements.py and extract_messages.py leave: a pin and its hash a line."""
+"""Written by list_requirements.py and extract_messages.py: a pin and its hash a line."""
 
 METADATA: Final = re.compile(r".*/[^/]+\.dist-info/METADATA")
 _PIN: Final = re.compile(r"(\S+)==(\S+) --hash=sha256:([0-9a-f]{64})")
@@ -41,13 +41,13 @@ _VERSION: Final = re.compile(r"([A-Z]+)_VERSION=v?([\w.+-]+)")
 
 @dataclass
 class Contents:
-    """What an image holds, as far as its own lists say.
+    """The packages and programs in an image.
 
     Attributes:
         debian: name, version and architecture of each package.
         python: name and version of each package.
-        hashes: of the wheel, by name and version.
-        programs: version by name, of what came as neither.
+        hashes: SHA-256 of the wheel, by name and version.
+        programs: version by name, of programs without a package.
         distribution: as in ``debian-12``.
     """
 
@@ -59,10 +59,10 @@ class Contents:
 
 
 def read_contents(files: IO[bytes], variables: Iterable[str] = ()) -> Contents:
-    """What the file system *files* (tar) holds, whose image sets the *variables*.
+    """The contents of an image with the file system *files* (tar) and its *variables*.
 
     Raises:
-        ClickException: it is no tar file, or neither dpkg nor Python lists anything.
+        ClickException: *files* is no tar file, or has no list of packages.
     """
     found = Contents()
     try:
@@ -114,7 +114,7 @@ def _take(found: Contents, name: str, text: str) -> None:
     elif INSTALLED.fullmatch(name):
         for package, version, digest in _PIN.findall(text):
             found.hashes[_normal(package), version] = digest
-        # Of TensorFlow the lean images have the message modules alone.
+        # The lean images have TensorFlow's message modules only, without metadata.
         found.python |= found.hashes.keys()
     else:
         about = HeaderParser().parsestr(text, headersonly=True)
@@ -157,7 +157,7 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _ask(engine: str, *arguments: str) -> str:
+def _run_engine(engine: str, *arguments: str) -> str:
     command = [engine, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -171,17 +171,17 @@ def _ask(engine: str, *arguments: str) -> str:
 
 @contextmanager
 def _exported(engine: str, image: str) -> Iterator[IO[bytes]]:
-    container = _ask(engine, "create", image)
+    container = _run_engine(engine, "create", image)
     try:
         command = [engine, "export", container]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             files = cast("IO[bytes]", process.stdout)
             yield files
-            files.read()  # padding: it must not die of a closed pipe
+            files.read()  # the padding: a closed pipe would end the engine
         if process.returncode:
             raise click.ClickException(f"{' '.join(command)} failed: see above")
     finally:
-        _ask(engine, "rm", container)
+        _run_engine(engine, "rm", container)
 
 
 @click.command()
@@ -199,7 +199,7 @@ def main(images: tuple[str, ...], engine: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for image in images:
         config = "{{json .Config.Env}}"
-        answer = _ask(engine, "image", "inspect", "--format", config, image)
+        answer = _run_engine(engine, "image", "inspect", "--format", config, image)
         with _exported(engine, image) as files:
             contents = read_contents(files, json.loads(answer) or ())
         name = re.sub(r"[^\w.-]+", "-", image)

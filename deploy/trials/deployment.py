@@ -1,4 +1,4 @@
-"""A deployment for a trial: own folder, project, ports and images; its compose and engine."""
+"""A deployment for a trial, with its own folder, compose project, ports and images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Deployment:
     def in_folder(cls, name: str, folder: Path, env: Mapping[str, str]) -> Deployment:
         """A deployment with free ports and images of its own, tagged *name*."""
         program, *rest = shlex.split(env.get("COMPOSE") or "docker compose")
-        # It is run in *folder*, but was typed here.
+        # Compose runs in *folder*; a relative path was meant from here.
         command = (str(Path(program).absolute()) if "/" in program else program, *rest)
         embedded = "kennel-model-server" in env.get("MODEL_SERVER_IMAGE", "")
         kept = {name: text for name, text in env.items() if name != "KENNEL_HOME"}
@@ -55,7 +55,7 @@ class Deployment:
 
     @property
     def project(self) -> str:
-        """What compose calls it."""
+        """The name of the compose project."""
         return self.env["COMPOSE_PROJECT_NAME"]
 
     @property
@@ -65,7 +65,7 @@ class Deployment:
 
     @property
     def port(self) -> int:
-        """The proxy's."""
+        """The proxy's port."""
         return int(self.env["API_PORT"])
 
     @property
@@ -75,14 +75,14 @@ class Deployment:
         return sorted(test.glob("*.png"), key=lambda photo: int(photo.stem))
 
     def client(self, retries: int = 0) -> Client:
-        """By default one that does not try again: nothing may go wrong unseen."""
+        """A client of the API; without retries by default, so that no failure is hidden."""
         return Client(f"http://127.0.0.1:{self.port}", retries=retries)
 
     def first_answer(self) -> str:
-        """Wait until the API is ready, and ask about one photo.
+        """Wait until the API is ready, and predict one photo; a sentence about it.
 
         Raises:
-            KennelError: it does not become ready.
+            KennelError: the API does not become ready.
         """
         with self.client() as client:
             ready = "the API is ready"
@@ -95,19 +95,19 @@ class Deployment:
         """Run compose with *arguments*.
 
         Raises:
-            CalledProcessError: it failed, and *check* is set.
+            CalledProcessError: compose failed, and *check* is set.
         """
         self.run(*self.command, *arguments, check=check)
 
     def take_down(self) -> None:
-        """Remove its containers, networks and volumes, of every profile."""
+        """Remove the containers, networks and volumes of every profile."""
         profiles = ("--profile", "observability", "--profile", "train")
-        # Orphans: for podman-compose, replicas beyond those in the file.
+        # Orphans: podman-compose counts additional replicas as such.
         down = ("down", "--volumes", "--remove-orphans")
         self.compose(*profiles, *down, check=False)
 
     def run(self, *command: str, check: bool = True) -> None:
-        """Run *command* in the folder; what it prints is shown."""
+        """Run *command* in the folder and show its output."""
         click.echo(f"$ {shlex.join(command)}")
         subprocess.run(
             command,
@@ -118,10 +118,10 @@ class Deployment:
         )
 
     def wait_for(self, event: str, has_come: Callable[[], bool]) -> None:
-        """Return when *has_come* says so.
+        """Wait until *has_come* returns true; *event* names it in the error.
 
         Raises:
-            KennelError: it does not in time.
+            KennelError: it does not within `PATIENCE_SECONDS`.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
@@ -137,7 +137,7 @@ def _engine(command: str) -> str:
 
 
 def _stand_ins(command: str, env: Mapping[str, str]) -> dict[str, str]:
-    # Not with Docker, which has a registry to ask for the pinned ones.
+    # Not with Docker, which can fetch the pinned images from a registry.
     if _engine(command) == "docker" or shutil.which(_engine(command)) is None:
         return {}
     found = dict(line.split("=", 1) for line in stand_ins(_engine(command)))
@@ -148,23 +148,23 @@ def _stand_ins(command: str, env: Mapping[str, str]) -> dict[str, str]:
 
 
 def container_names(deployment: Deployment, service: str = "") -> list[str]:
-    """The running containers of *service*, or of all.
+    """The names of the running containers of *service*, by default of all services.
 
     Raises:
-        KennelError: the engine cannot be asked.
+        KennelError: the engine fails.
     """
     labels = [f"label=com.docker.compose.project={deployment.project}"]
     if service:
         labels.append(f"label=com.docker.compose.service={service}")
     filters = [part for label in labels for part in ("--filter", label)]
-    return ask_engine(deployment, "ps", *filters, "--format", "{{.Names}}").split()
+    return run_engine(deployment, "ps", *filters, "--format", "{{.Names}}").split()
 
 
 def wait_until_healthy(deployment: Deployment) -> list[str]:
-    """Return the names of all containers when all are healthy.
+    """Wait until all containers are healthy; returns their names.
 
     Raises:
-        KennelError: one does not become so.
+        KennelError: a container does not become healthy.
     """
     names = container_names(deployment)
     for name in names:
@@ -173,26 +173,26 @@ def wait_until_healthy(deployment: Deployment) -> list[str]:
 
 
 def is_healthy(deployment: Deployment, name: str) -> bool:
-    """Whether its health check succeeds.
+    """Whether the health check of the container *name* succeeds.
 
     Raises:
         KennelError: there is no such container.
     """
     if deployment.engine == "podman":
-        # No timer may run checks there; this runs one.
+        # systemd's timers, which run the checks, may be missing: this runs one.
         command = ["podman", "healthcheck", "run", name]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    asked = ask_engine(
+    asked = run_engine(
         deployment, "inspect", "--format", "{{.State.Health.Status}}", name
     )
     return asked.strip() == "healthy"
 
 
-def ask_engine(deployment: Deployment, *arguments: str) -> str:
-    """What the engine prints.
+def run_engine(deployment: Deployment, *arguments: str) -> str:
+    """Run the engine with *arguments*; its output.
 
     Raises:
-        KennelError: it is not there, or refuses.
+        KennelError: the engine is not installed, or fails.
     """
     if shutil.which(deployment.engine) is None:
         raise KennelError(f"there is no {deployment.engine}: COMPOSE says which")
@@ -204,7 +204,7 @@ def ask_engine(deployment: Deployment, *arguments: str) -> str:
 
 
 def copy_working_tree(root: Path, destination: Path) -> None:
-    """Copy what git tracks, or would, from *root*, as it is now.
+    """Copy the files that git tracks, or would track, from *root*, as they are now.
 
     Raises:
         CalledProcessError: *root* is no git working tree.
@@ -212,7 +212,7 @@ def copy_working_tree(root: Path, destination: Path) -> None:
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, cwd=root, capture_output=True, check=True)
     for name in filter(None, listing.stdout.decode().split("\0")):
-        # A file that was removed and not committed is listed still.
+        # git still lists a removed file until the removal is committed.
         if (root / name).is_file():
             (destination / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, destination / name)

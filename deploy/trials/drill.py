@@ -1,10 +1,11 @@
 """`make drill`: kill, upgrade, back up and restore a deployment under load.
 
-Own folder, project, images, ports and passwords, beside a deployment that serves. The
-model and photos are those of `make demo` in KENNEL_HOME. COMPOSE names the command
-(default: docker compose); MODEL_SERVER_IMAGE=kennel-model-server uses the embedded model
-server. --rate has to leave room for a job on this machine, or predictions are refused as
-overload; --photos have to last for an upgrade.
+The drill has its own folder, compose project, images, ports and passwords, so that a
+deployment beside it is not disturbed. Model and photos are those of `make demo` in
+KENNEL_HOME. COMPOSE names the command (default: docker compose);
+MODEL_SERVER_IMAGE=kennel-model-server uses the embedded model server. --rate has to leave
+room for a job on this machine, or predictions are refused as overload; a job of --photos
+has to last longer than an upgrade.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ import click
 
 from deploy.trials.deployment import (
     Deployment,
-    ask_engine,
     container_names,
     copy_working_tree,
     is_healthy,
+    run_engine,
     wait_until_healthy,
 )
 from deploy.trials.events import (
@@ -57,11 +58,11 @@ UPGRADE_SECONDS: Final = 1200.0
 @click.option("--photos", default=400, show_default=True, help="Photos of each job.")
 @click.option("--only", multiple=True, type=click.Choice(EVENTS), help="Default: all.")
 def main(rate: float, photos: int, only: tuple[str, ...]) -> None:
-    """Drill a deployment of its own; exits with 1 if a promise was not kept."""
+    """Drill a deployment of its own; exits with 1 if a check failed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = KennelSettings.from_env(os.environ)
     with tempfile.TemporaryDirectory(dir=settings.home, prefix="drill-") as folder:
-        # The containers' user is not ours.
+        # The containers run as another user.
         Path(folder).chmod(0o755)
         deployment = _prepare(settings, Path(folder, "kennel"))
         try:
@@ -95,7 +96,7 @@ def _drill(
 ) -> list[str]:
     link_photos(deployment, photos)
     deployment.compose("build")
-    # Podman lets no container go that another one was made to need.
+    # Podman does not remove a container on which another one depends.
     podman = ["--no-deps"] if deployment.engine == "podman" else []
     deployment.compose("up", "--detach", *podman)
     click.echo(deployment.first_answer())
@@ -125,14 +126,16 @@ def _under_load(
 
 
 def kill_one(deployment: Deployment, service: str, _: Load) -> Happened:
-    """SIGKILL from the host: `docker kill` would count as a stop that was wanted.
+    """Kill a container of *service* and wait until it is back and healthy.
+
+    By SIGKILL from the host: after `docker kill` the engine would not restart it.
 
     Raises:
-        KennelError: it does not come back, or not healthy, or is not ours to kill.
+        KennelError: it does not come back healthy, or its process is another user's.
     """
     name = container_names(deployment, service)[0]
     before = _started(deployment, name)
-    pid = int(ask_engine(deployment, "inspect", "--format", "{{.State.Pid}}", name))
+    pid = int(run_engine(deployment, "inspect", "--format", "{{.State.Pid}}", name))
     began = time.monotonic()
     _kill(pid)
 
@@ -151,16 +154,16 @@ def _kill(pid: int) -> None:
 
 
 def _started(deployment: Deployment, name: str) -> str:
-    return ask_engine(deployment, "inspect", "--format", "{{.State.StartedAt}}", name)
+    return run_engine(deployment, "inspect", "--format", "{{.State.StartedAt}}", name)
 
 
 def upgrade(deployment: Deployment, load: Load) -> Happened:
-    """Another image of the API and another variable of the workers, without a pause.
+    """Upgrade under load: another image of the API, another variable of the workers.
 
     Returns after `UPGRADE_REQUESTS` predictions at the earliest.
 
     Raises:
-        KennelError: an old API is there still, or one is not healthy.
+        KennelError: an API still runs the old image, or a container is not healthy.
         CalledProcessError: a command of the procedure failed.
     """
     _change(deployment)
@@ -174,7 +177,7 @@ def upgrade(deployment: Deployment, load: Load) -> Happened:
 
 
 def back_up(deployment: Deployment, _: Load | None = None) -> Happened:
-    """Make a backup and check it, while all goes on.
+    """Make a backup and check it under load.
 
     Raises:
         CalledProcessError: a command of the procedure failed.
@@ -185,10 +188,10 @@ def back_up(deployment: Deployment, _: Load | None = None) -> Happened:
 
 
 def restore(jobs: FolderJobs) -> str:
-    """Lose everything while a job runs, and take it from a backup; a line about it.
+    """Lose all data while a job runs, and restore a backup; a line about it.
 
     Raises:
-        KennelError: the API does not become ready, or the job ends otherwise.
+        KennelError: the API does not become ready, or the job's CSV differs.
         CalledProcessError: a command of a procedure failed.
     """
     deployment = jobs.deployment
@@ -227,7 +230,7 @@ def _expect_new_image(deployment: Deployment) -> None:
 
 
 def _engine_id(deployment: Deployment, *arguments: str) -> str:
-    return ask_engine(deployment, *arguments).strip().removeprefix("sha256:")
+    return run_engine(deployment, *arguments).strip().removeprefix("sha256:")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One event of the drill: a running job, steady predictions, and what came of both."""
+"""Events of the drill: a fault under a running job and steady predictions, and its outcome."""
 
 from __future__ import annotations
 
@@ -19,21 +19,34 @@ from deploy.trials.load import Load, Request, call_predict, call_readyz
 from models.errors import KennelError
 
 READINESS_RATE: Final = 4.0
-"""Looks at /readyz a second: what seconds until it is ready are rounded to."""
+"""Requests to /readyz a second; they limit how finely its recovery is timed."""
 
 HEADER: Final = (
     "| event | predictions | failed | first to last failure | done and healthy after "
     "| /readyz whole after | job |\n|---|---|---|---|---|---|---|"
 )
 
+EXCUSED_EVENTS: Final = frozenset({"proxy killed", "model-server killed"})
+"""Events in which predictions may fail until every part is ready again."""
+
+FOLDER: Final = "drill"
+"""The jobs' folder below INPUT_ROOT."""
+
+LONGEST_JOB_SECONDS: Final = 900.0
+PAGE: Final = "docs/operations.md"
+BACKUPS: Final = "/backups/kennel"
+"""The folder of backups in the page; a drill uses its own instead."""
+
+_PODMAN: Final = Path(__file__).parent / "docker_by_podman.sh"
+
 
 @dataclass(frozen=True)
 class Happened:
-    """When something was done to the service, and how long that took.
+    """The time of a fault or an operator's procedure.
 
     Attributes:
         began: on the monotonic clock.
-        seconds: from then until it was done, and what it touched was healthy.
+        seconds: until it was done and the containers were healthy again.
     """
 
     began: float
@@ -42,7 +55,7 @@ class Happened:
 
 @dataclass(frozen=True)
 class Observation:
-    """One event, a line of the table."""
+    """The outcome of one event, a line of the table."""
 
     event: str
     happened: Happened
@@ -52,7 +65,7 @@ class Observation:
 
     @property
     def failures(self) -> list[Request]:
-        """The predictions that failed, in the order in which they were asked."""
+        """The predictions that failed, in the order in which they were due."""
         failed = [each for each in self.predictions if each.failed]
         return sorted(failed, key=lambda request: request.asked)
 
@@ -66,12 +79,12 @@ class Observation:
 
     @property
     def ready_seconds(self) -> float:
-        """From the event to the end of the last look that missed a part."""
+        """From the event until /readyz had every part again."""
         missed = [look.ended for look in self.looks if look.failed]
         return max([0.0, *(end - self.happened.began for end in missed)])
 
     def __str__(self) -> str:
-        """The line."""
+        """The line of the table."""
         statuses = Counter(request.status or "none" for request in self.failures)
         how = ", ".join(f"{count} x {status}" for status, count in statuses.items())
         cells = (
@@ -89,10 +102,10 @@ class Observation:
 def observe(
     event: str, cause: Callable[[Load], Happened], jobs: FolderJobs, rate: float
 ) -> Observation:
-    """Let *cause* happen under *rate* predictions a second and a running job.
+    """Run *cause* under *rate* predictions a second and a running job.
 
     Raises:
-        KennelError: the service does not become itself again.
+        KennelError: the service does not recover.
     """
     deployment = jobs.deployment
     predictions = Load(call_predict(deployment.port, deployment.photos[0]), rate)
@@ -105,12 +118,8 @@ def observe(
     return Observation(event, happened, *requests, equal)
 
 
-WITHOUT_THEM_NOTHING_ANSWERS: Final = frozenset({"proxy killed", "model-server killed"})
-"""Predictions may fail while these are away, and until all is ready again."""
-
-
 def complaints(seen: Observation) -> list[str]:
-    """The promises that were not kept, a sentence each."""
+    """A sentence for each promise that was not kept."""
     broken = []
     if not seen.job_equal:
         broken.append(f"{seen.event}: the job did not end with the reference's bytes")
@@ -124,18 +133,14 @@ def _excused(seen: Observation, request: Request) -> bool:
     began = seen.happened.began
     away = max(seen.happened.seconds, seen.ready_seconds)
     was_away = request.ended >= began and request.asked <= began + away
-    return seen.event in WITHOUT_THEM_NOTHING_ANSWERS and was_away
-
-
-FOLDER: Final = "drill"
-LONGEST_SECONDS: Final = 900.0
+    return seen.event in EXCUSED_EVENTS and was_away
 
 
 def link_photos(deployment: Deployment, images: int) -> None:
-    """A folder of *images* photos for jobs: those of the demo, again and again.
+    """Fill the jobs' folder with *images* links to the demo's photos.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the folder cannot be written.
     """
     folder = deployment.folder / "var/data" / FOLDER
     folder.mkdir()
@@ -147,29 +152,29 @@ def link_photos(deployment: Deployment, images: int) -> None:
 
 @dataclass(frozen=True)
 class FolderJobs:
-    """Jobs over the same folder, each of which has to end as *reference* did."""
+    """Jobs over the same folder; each CSV has to equal *reference*."""
 
     deployment: Deployment
     reference: bytes
 
     @classmethod
     def with_reference(cls, deployment: Deployment) -> FolderJobs:
-        """Run one job while nothing is amiss.
+        """Run one job without a fault, whose CSV is the reference.
 
         Raises:
-            KennelError: it failed.
-            TimeoutError: it takes too long.
+            KennelError: the job failed.
+            TimeoutError: the job takes too long.
         """
         with deployment.client() as client:
             job = client.submit(FOLDER)
-            client.wait(job.id, timeout_seconds=LONGEST_SECONDS)
+            client.wait(job.id, timeout_seconds=LONGEST_JOB_SECONDS)
             return cls(deployment, client.submission(job.id))
 
     def begin(self) -> str:
-        """The id of a job of which a part is done, and not all.
+        """Start a job and wait until a part of it is done; its id.
 
         Raises:
-            KennelError: it does not begin.
+            KennelError: the job does not begin, or is over already.
         """
         with self.deployment.client() as client:
             job = client.submit(FOLDER)
@@ -180,35 +185,28 @@ class FolderJobs:
         return job.id
 
     def expect_running(self, job_id: str) -> None:
-        """See that it is not over: then what was done to it was done in its midst.
+        """Check that the job still runs, so that the event hit it.
 
         Raises:
-            KennelError: it is over.
+            KennelError: the job is over.
         """
         with self.deployment.client() as client:
             if client.job(job_id).is_over:
                 raise KennelError("the job was too short: give more --photos")
 
     def ends_equal(self, job_id: str) -> bool:
-        """Wait for its end; whether its CSV is the reference, byte for byte."""
+        """Wait for the job's end; whether its CSV equals the reference."""
         try:
             with self.deployment.client(retries=3) as client:
-                client.wait(job_id, timeout_seconds=LONGEST_SECONDS)
+                client.wait(job_id, timeout_seconds=LONGEST_JOB_SECONDS)
                 return client.submission(job_id) == self.reference
         except (KennelError, TimeoutError) as error:
             click.echo(f"job {job_id}: {error}")
             return False
 
 
-PAGE: Final = "docs/operations.md"
-BACKUPS: Final = "/backups/kennel"
-"""Where the page's backups are; a drill has a folder of its own instead."""
-
-_PODMAN: Final = Path(__file__).parent / "docker_by_podman.sh"
-
-
 def commands_of(page: str, heading: str) -> str:
-    """The first block of commands under *heading*.
+    """The first block of commands under *heading* of *page*.
 
     Raises:
         KennelError: there is no such heading, or no block under it.
@@ -221,10 +219,10 @@ def commands_of(page: str, heading: str) -> str:
 
 
 def follow(deployment: Deployment, heading: str) -> None:
-    """Type the commands under *heading* until one fails.
+    """Run the commands under *heading* of docs/operations.md in a shell.
 
     Raises:
-        CalledProcessError: one failed.
+        CalledProcessError: a command failed; the rest was not run.
         KennelError: there are none.
     """
     page = (deployment.folder / PAGE).read_text()
@@ -234,12 +232,12 @@ def follow(deployment: Deployment, heading: str) -> None:
 
 
 def backups_folder(deployment: Deployment) -> Path:
-    """The drill's place for backups, beside what may be lost."""
+    """The drill's folder of backups, outside the folder that it loses."""
     return deployment.folder.parent / "backups"
 
 
 def _preamble(deployment: Deployment) -> str:
-    # The copy of the working tree has nowhere to pull from, and no .venv.
+    # The copy of the working tree has no remote to pull from, and no .venv.
     kennel = f"{shlex.quote(sys.executable)} -m kennel.cli"
     lines = ["git() { :; }", f'kennel() {{ {kennel} "$@"; }}']
     if deployment.engine == "podman":

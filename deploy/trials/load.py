@@ -1,4 +1,4 @@
-"""A steady load of requests, and what it saw of one event: failures, pauses, promises."""
+"""A steady load of requests, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Final, Self
 
 OK: Final = 200
 NO_ANSWER: Final = 0
-"""Instead of a status: the connection was refused, broke, or stayed silent."""
+"""Instead of a status: the connection was refused, broke, or timed out."""
 
 _MOST_WAITING: Final = 400
+_PATIENCE_SECONDS: Final = 30.0
+_NOT_READY: Final = 503
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Request:
     """One request that has ended.
 
     Attributes:
-        asked: when it should have been sent, on the monotonic clock.
-        ended: when its answer was there, or it was clear that none comes.
+        asked: when it was due, on the monotonic clock.
+        ended: when its answer was complete, or it failed.
         status: HTTP status, or `NO_ANSWER`.
     """
 
@@ -35,38 +37,39 @@ class Request:
 
     @property
     def failed(self) -> bool:
-        """Whether it got anything but what it asked for."""
+        """Whether the answer was not a 200."""
         return self.status != OK
 
 
 class Load:
-    """Calls *ask*, which returns a status, *rate* times a second; a context manager.
+    """Makes a request *rate* times a second, each a call that returns a status.
 
-    Requests come at times set beforehand, so that one that hangs delays no other.
+    A context manager. Times are set beforehand, so that a request that hangs delays no
+    other.
     """
 
-    def __init__(self, ask: Callable[[], int], rate: float) -> None:
-        """Nothing is asked before the context is entered."""
+    def __init__(self, call: Callable[[], int], rate: float) -> None:
+        """Prepare the load; it starts when the context is entered."""
         self.requests: list[Request] = []
-        self._ask = ask
+        self._call = call
         self._seconds = 1 / rate
         self._enough = threading.Event()
         self._pool = ThreadPoolExecutor(_MOST_WAITING)
         self._clock = threading.Thread(target=self._run)
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start the load."""
         self._clock.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ask no more, and wait until every request has ended."""
+        """Send no more requests, and wait until every one has ended."""
         self._enough.set()
         self._clock.join()
         self._pool.shutdown()
 
     def wait_for(self, requests: int, seconds: float) -> None:
-        """Return when so many *requests* have ended, at the latest after *seconds*."""
+        """Wait until so many *requests* have ended, at most *seconds*."""
         deadline = time.monotonic() + seconds
         while len(self.requests) < requests and time.monotonic() < deadline:
             time.sleep(self._seconds)
@@ -78,34 +81,30 @@ class Load:
             due += self._seconds
 
     def _one(self, due: float) -> None:
-        status = self._ask()
+        status = self._call()
         self.requests.append(Request(due, time.monotonic(), status))
 
 
-_PATIENCE_SECONDS: Final = 30.0
-_NOT_READY: Final = 503
-
-
 def call_predict(port: int, photo: Path) -> Callable[[], int]:
-    """A call that has *photo* predicted and returns the status."""
+    """A call that posts *photo* to /v1/predict and returns the status."""
     content = photo.read_bytes()
     kind = {"Content-Type": f"image/{photo.suffix[1:]}"}
 
-    def ask() -> int:
+    def call() -> int:
         return _exchange(port, "POST", "/v1/predict", content, kind)[0]
 
-    return ask
+    return call
 
 
 def call_readyz(port: int) -> Callable[[], int]:
-    """A call that returns 200 only if every part that /readyz knows is well."""
+    """A call that returns 200 only if every part that /readyz knows is ready."""
 
-    def ask() -> int:
+    def call() -> int:
         status, body = _exchange(port, "GET", "/readyz")
         whole = status == OK and json.loads(body)["status"] == "ready"
         return OK if whole else status if status != OK else _NOT_READY
 
-    return ask
+    return call
 
 
 def _exchange(

@@ -1,10 +1,11 @@
-"""`make rehearse`: from a clone to a prediction by the README's commands, then the rest.
+"""`make rehearse`: from a clone to a prediction by the README's commands, then checks.
 
-Own folder, project, images, ports and passwords, beside a deployment that serves. The last
-lines say what was seen. COMPOSE names the command (default: docker compose);
-MODEL_SERVER_IMAGE=kennel-model-server builds and uses the embedded model server. Images
-that Podman has by tag alone are taken for the pinned ones, and named; by hand:
-env $(python -m deploy.images.base_images --tags) before compose.
+The rehearsal has its own folder, compose project, images, ports and passwords, so that a
+deployment beside it is not disturbed. The last lines are the results. COMPOSE names the
+command (default: docker compose); MODEL_SERVER_IMAGE=kennel-model-server builds and uses
+the embedded model server. Images that Podman has by tag only are used instead of the
+pinned ones, and named; by hand: env $(python -m deploy.images.base_images --tags) before
+compose.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from deploy.images.base_images import base_images
 from deploy.trials.deployment import (
     PATIENCE_SECONDS,
     Deployment,
-    ask_engine,
     copy_working_tree,
+    run_engine,
     wait_until_healthy,
 )
 from kennel.settings import KennelSettings
@@ -43,8 +44,10 @@ from models.errors import KennelError
 ROOT: Final = Path(__file__).resolve().parents[2]
 LONGEST_SECONDS: Final = 600.0
 """From the clone to the first prediction, with all images to be built."""
+
 SLOW_CLIENTS: Final = 200
 """More than the API has threads: 2 replicas with 2 processes of 40 each."""
+
 _TOO_LARGE_BYTES: Final = 10**9
 MOST_MEGABYTES: Final = 220
 _NO_TENSORFLOW: Final = (
@@ -55,12 +58,12 @@ API_JOB: Final = "kennel-api"
 
 
 def main() -> int:
-    """Rehearse once; 0 if all was as promised."""
+    """Rehearse once; 0 if every check passed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     home = KennelSettings.from_env(os.environ).home
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix="rehearsal-") as folder:
-        # The containers' user is not ours.
+        # The containers run as another user.
         Path(folder).chmod(0o755)
         clone = Path(folder, "kennel")
         copy_working_tree(ROOT, clone)
@@ -108,10 +111,10 @@ def _first_prediction(deployment: Deployment) -> str:
 
 
 def check_front_door(deployment: Deployment) -> list[str]:
-    """Ask as browsers, scrapers, and clients with too much or too slow do.
+    """Check the proxy: the page, hidden metrics, a body that is too large, slow clients.
 
     Raises:
-        KennelError: an answer is not the promised one.
+        KennelError: an answer is not the expected one.
     """
     _expect(deployment, "/", 200, "text/html")
     _expect(deployment, "/metrics", 404, "application/problem+json")
@@ -161,7 +164,7 @@ def _beside_slow_clients(deployment: Deployment) -> float:
 
 
 def check_folder_job(deployment: Deployment) -> list[str]:
-    """Submit the demo's test photos and compare the CSV.
+    """Submit the demo's test photos and check the CSV.
 
     Raises:
         KennelError: ids or probabilities are not those expected.
@@ -186,10 +189,10 @@ def check_folder_job(deployment: Deployment) -> list[str]:
 
 
 def check_containers(deployment: Deployment) -> list[str]:
-    """Look at every container, then kill one.
+    """Check every container and the images' sizes, then kill an API under load.
 
     Raises:
-        KennelError: one is not as promised.
+        KennelError: a check failed.
     """
     names = wait_until_healthy(deployment)
     deployment.compose("exec", "-T", "api", "python", "-m", "kennel.cli", "doctor")
@@ -204,7 +207,7 @@ def _size(deployment: Deployment, image: str) -> str:
     pinned = next(each for each in base_images() if each.name == "python")
     python = deployment.env.get("PYTHON_IMAGE") or str(pinned)
     names = f"kennel-{image}:{deployment.name}", python
-    sizes = ask_engine(deployment, "image", "inspect", "--format", "{{.Size}}", *names)
+    sizes = run_engine(deployment, "image", "inspect", "--format", "{{.Size}}", *names)
     ours, base = map(int, sizes.split())
     megabytes = (ours - base) / 1e6
     if megabytes > MOST_MEGABYTES:
@@ -216,7 +219,7 @@ def _kill_an_api(deployment: Deployment, names: list[str]) -> str:
     victim = next(name for name in names if "api" in name)
     with _predicting(deployment) as (answers, errors):
         deployment.wait_for("predictions flow", lambda: len(answers) > 5)
-        ask_engine(deployment, "kill", victim)
+        run_engine(deployment, "kill", victim)
         before = len(answers)
         deployment.wait_for("they go on", lambda: len(answers) > before + 40)
     if errors:
@@ -251,7 +254,7 @@ def _predicting(deployment: Deployment) -> Iterator[tuple[list[float], list[str]
 
 
 def check_monitoring(deployment: Deployment) -> list[str]:
-    """Start Prometheus and wait until it sees all of the API.
+    """Start Prometheus and wait until it scrapes all replicas of the API.
 
     Raises:
         KennelError: it does not.
