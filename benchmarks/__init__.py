@@ -1,1 +1,1 @@
-"""What is measured, against what: ratios to the bare SavedModel in the same run."""
+"""Benchmarks: ratios to the bare SavedModel or to a floor, measured in the same run."""

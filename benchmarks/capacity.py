@@ -1,7 +1,7 @@
-"""Capacity: the queueing model beside measurements, or for a machine that is not here.
+"""Capacity: a queueing model compared with measurements, or a table for any machine.
 
 `python -m benchmarks.capacity`: three loads on a network of known times, forecast and measured.
-`python -m benchmarks.capacity table --api-ms 8 --batch-ms 5 --image-ms 60`: a table.
+`python -m benchmarks.capacity table --api-ms 8 --batch-ms 5 --image-ms 60`: the table.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def table(
     max_batch: int,
     replicas: int,
 ) -> None:
-    """Print what independent clients would see at several loads."""
+    """Print the forecast for independent clients at several loads."""
     times = (api_ms / 1000, api_processes, batch_ms / 1000, image_ms / 1000)
     stages = Stages(*times, max_batch=max_batch, batch_servers=replicas)
     _print_stages(stages)
@@ -111,20 +111,20 @@ def _print_comparison(
 
 @dataclass(frozen=True)
 class Stages:
-    """What the stages of a deployment take, when nothing else runs.
+    """The service times of a deployment's stages, when nothing else runs.
 
     Attributes:
         api_seconds: of a request outside the model server.
-        api_servers: requests that the API works on at the same time, one a process:
-            Python runs one thread at a time.
-        batch_seconds: of a batch, besides its images.
-        image_seconds: of each image in a batch.
+        api_servers: concurrent requests in the API, one a process: Python runs one
+            thread at a time.
+        batch_seconds: fixed time of a batch.
+        image_seconds: additional time of each image in a batch.
         max_batch: images in a batch.
-        batch_servers: batches at the same time: threads times replicas.
-        spread: what batches took, relative to the times above; one of these for each.
-        other_cpu_seconds: processor time of a request on the model's own cores (the API
-            where it is on the same machine, here also whoever makes the load).
-        cores: that they share.
+        batch_servers: concurrent batches: threads times replicas.
+        spread: measured times of batches, relative to the times above; drawn at random.
+        other_cpu_seconds: processor time of a request on the model's cores (by the API
+            on the same machine, and here by the load).
+        cores: the cores that they share.
     """
 
     api_seconds: float
@@ -154,7 +154,7 @@ class Stages:
         return 1 / max(model, self.api_seconds / self.api_servers)
 
     def under(self, rate: float) -> Self:
-        """The stages at *rate* requests/s: what else runs takes its share of the cores.
+        """The stages at *rate* requests/s, when other work takes its share of the cores.
 
         Never less than a hundredth is left, so that overload stays finite.
         """
@@ -168,7 +168,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a load would see.
+    """The predicted result of a load.
 
     Attributes:
         rate: requests answered a second, over the time that it takes.
@@ -190,7 +190,7 @@ class Forecast:
 
 
 def forecast(stages: Stages, arrivals: Sequence[float]) -> Forecast:
-    """What requests of one image that come at *arrivals* (seconds, sorted) would see."""
+    """The forecast for requests of one image at *arrivals* (seconds, sorted)."""
     rate = len(arrivals) / max(arrivals[-1], 1e-9)
     loaded = stages.under(rate)
     ready = _through_api(loaded, arrivals)
@@ -212,7 +212,7 @@ def _through_api(stages: Stages, arrivals: Sequence[float]) -> list[float]:
 def _through_model(
     stages: Stages, ready: Sequence[float]
 ) -> tuple[list[float], list[int]]:
-    # All take the same time in the API, so they are ready in the order of arrival.
+    # All requests take the same time in the API, so their order stays.
     free = [0.0] * stages.batch_servers
     luck = random.Random(0)
     done: list[float] = []
@@ -229,14 +229,14 @@ def _through_model(
 
 
 SIZES = (1, 2, 4, 8)
-"""Larger batches are on the same line, and take long on a small machine."""
+"""Larger batches fit the same line, and take long on a small machine."""
 
 CALLS = 6
 SINGLE_SECONDS = 4.0
 
 
 def calibrate(stack: LocalStack, target: Target, model: str) -> Stages:
-    """What each stage of *stack* takes for *model*."""
+    """Measure the stages of *stack* with *model*."""
     calls = _batch_seconds(stack.model_server, model)
     medians = {size: statistics.median(taken) for size, taken in calls.items()}
     fixed, each = _line(medians)
@@ -263,7 +263,7 @@ def calibrate(stack: LocalStack, target: Target, model: str) -> Stages:
 
 
 def _batch_seconds(server: str, model: str) -> dict[int, list[float]]:
-    """Of a call with each size, its way there and back included."""
+    """Seconds of the calls with each batch size, transport included."""
     seconds = {}
     with ModelServerClient(server, timeout_seconds=120) as client:
         size = client.describe(ModelRef(model)).image_size
@@ -279,9 +279,9 @@ def _batch_seconds(server: str, model: str) -> dict[int, list[float]]:
 
 
 def _line(batches: dict[int, float]) -> tuple[float, float]:
-    """Fixed seconds, and those of an image, that fit *batches* best.
+    """Fixed seconds, and seconds an image, that fit *batches* best.
 
-    Relative errors count: a fit of the seconds themselves would see the largest only.
+    The fit minimises relative errors: otherwise only the largest batch would count.
     """
     sizes = np.array(list(batches), float)
     taken = np.array(list(batches.values()))
@@ -300,7 +300,7 @@ TIMED: Final = replace(CARD, name="timed", network="waits")
 
 
 def publish_timed_model(models_dir: Path) -> str:
-    """Write the SavedModel below *models_dir*; its name."""
+    """Publish a model that waits like a network in *models_dir*; its name."""
     start_tensorflow()
     import keras
 
@@ -326,7 +326,7 @@ def _after_waiting(pixels: Any) -> Any:
     from tensorflow.python.data.experimental.ops import testing
 
     images = tf.cast(tf.shape(pixels)[0], tf.int64)
-    # It waits twice: for its element, and for the end.
+    # The data set waits twice: for its element, and for its end.
     micros = 500 * (BATCH_MS + images * IMAGE_MS)
     one = tf.data.Dataset.from_tensors(0.0).apply(testing.sleep(micros))
     return one.reduce(0.0, lambda total, each: total + each)

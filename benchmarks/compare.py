@@ -1,4 +1,4 @@
-"""Kennel beside its peers: the same photo, the same load, one after the other.
+"""Kennel compared with other servers: the same photo, the same load, one after the other.
 
 `python -m benchmarks.compare edge`: two processes each, the network is a mean of pixels.
 `python -m benchmarks.compare model`: the published SavedModel behind each, in one.
@@ -32,20 +32,20 @@ from benchmarks.peers.launch import PEERS, running_peer
 CLIENTS = 32
 
 Running: TypeAlias = AbstractContextManager[tuple[list[int], Target]]
-"""A system at work: its first processes, and where to post photos to."""
+"""A running system: its first processes, and its target."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one system did.
+    """The figures of one system.
 
     Attributes:
         rate: requests/s at 32 clients.
         single: p50 in ms at one client.
-        after: the same within a second after the 32 clients.
-        cost: ms of processor time a request, all its processes together.
-        megabytes: the most that its processes ever held, added up.
-        baseline: the bare figure, just before.
+        after: p50 in ms at one client within a second after the 32 clients.
+        cost: ms of processor time a request, of all its processes.
+        megabytes: the sum of its processes' memory peaks.
+        baseline: the baseline, measured just before.
     """
 
     rate: float

@@ -1,4 +1,4 @@
-"""The edge: what the stack costs around a model that costs next to nothing.
+"""The edge: the cost of a request besides the model, with a trivial model.
 
 `python -m benchmarks.edge`: 32 clients post one 500x375 JPEG each to two API processes.
 The floor is decoding, resizing and averaging that photo, without any server.

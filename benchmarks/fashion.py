@@ -1,4 +1,4 @@
-"""Fashion-MNIST from its IDX files to a scored CSV, by the commands a user would give.
+"""Fashion-MNIST from its IDX files to a scored CSV, by a user's commands.
 
     python -m benchmarks.fashion [--recipe lenet5] [--at-least 0.90]
 

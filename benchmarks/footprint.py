@@ -1,11 +1,11 @@
-"""The most memory that each process of a stack held while it was watched."""
+"""Peak memory of each process of a stack while it is watched."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from benchmarks.harness.background import repeating
 from benchmarks.harness.stack import peak_megabytes, tree
 
 
@@ -13,13 +13,13 @@ class Footprint:
     """Peaks in MB, of each process and of the largest one that it started."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
-        """Nothing seen yet of the processes *pids*, by name."""
+        """Watch the processes *pids*, by name; `look` has to be called."""
         self._pids = dict(pids)
         self._peaks: dict[str, float] = {}
 
     def look(self) -> None:
         for name, pid in self._pids.items():
-            # It or one that it started may end at this moment.
+            # The process or one of its children may end at this moment.
             with suppress(OSError, LookupError):
                 own, *others = tree(pid)
                 self._note(name, own)
@@ -30,10 +30,10 @@ class Footprint:
         return dict(sorted(self._peaks.items()))
 
     def check(self, bounds: Mapping[str, float]) -> None:
-        """See that no process whose name begins like one of *bounds* took more MB.
+        """Check the peaks in MB of the processes whose names begin like those of *bounds*.
 
         Raises:
-            SystemExit: one did, or there was none of that name.
+            SystemExit: a peak is above its bound, or there was no process of that name.
         """
         for name, most in bounds.items():
             found = {
@@ -48,22 +48,11 @@ class Footprint:
 
 @contextmanager
 def watched(pids: Mapping[str, int], pause_seconds: float) -> Iterator[Footprint]:
-    """What the processes *pids* hold at most during the block.
+    """The peak memory of the processes *pids* during the block.
 
-    Those that live for less than *pause_seconds* may be missed. To look costs some
-    milliseconds of a core, which whatever is measured beside it lacks.
+    Processes that live for less than *pause_seconds* may be missed. Each look takes some
+    milliseconds of a core from what is measured beside it.
     """
     footprint = Footprint(pids)
-    stopping = threading.Event()
-
-    def watch() -> None:
-        while not stopping.wait(pause_seconds):
-            footprint.look()
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with repeating(footprint.look, pause_seconds):
         yield footprint
-    finally:
-        stopping.set()
-        thread.join()

@@ -1,4 +1,4 @@
-"""Large and hostile images: does an API process grow, and who waits meanwhile?
+"""Large and hostile images: growth of the API processes, and latency of other photos.
 
 `python -m benchmarks.hostile`: 8 clients post 1,000 images that are large, slow to decode,
 damaged or no images, while ordinary photos come at a fixed rate. `--metadata small` posts
@@ -13,10 +13,9 @@ import http.client
 import io
 import json
 import struct
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,14 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness.load import LoadResult, Outcome, Target, percentile
+from benchmarks.harness.background import repeating
+from benchmarks.harness.load import (
+    LoadResult,
+    Outcome,
+    Target,
+    percentile,
+    photo_form,
+)
 from benchmarks.harness.photos import camera_jpeg
 from benchmarks.harness.stack import (
     peak_megabytes,
@@ -39,15 +45,15 @@ from benchmarks.harness.stack import (
 CLIENTS = 8
 RATE = 10.0
 """Ordinary photos a second."""
+
 BURSTS = 30
 SMALL_METADATA = ("19,900 Exif segments", "flood of frames")
 METADATA = {
     "small": SMALL_METADATA,
     "large": (*SMALL_METADATA, "Exif value of 4 million numbers"),
 }
-"""Requests that a decoder would be busy with for seconds, or in gigabytes."""
+"""Images that would take a decoder seconds or gigabytes."""
 
-_BOUNDARY = "a-boundary-that-no-photo-holds"
 _WIDE = (8_160, 6_120)
 """Just below 50 megapixels."""
 
@@ -65,11 +71,11 @@ class Body:
 @click.option(
     "--metadata",
     type=click.Choice([*METADATA]),
-    help="Four at once with such metadata.",
+    help="Post four images at once with such metadata.",
 )
-@click.option("--cases", is_flag=True, help="What each kind costs alone, ten times.")
+@click.option("--cases", is_flag=True, help="Post each kind alone, ten times.")
 def main(images: int, metadata: str | None, cases: bool) -> None:
-    """Print the memory of each API process, and how long photos took meanwhile."""
+    """Print the memory of each API process, and the latency of photos meanwhile."""
     bodies = hostile_bodies()
     with trivial_stack() as (stack, target):
         _, *workers = tree(stack.pids()["api"])
@@ -122,7 +128,7 @@ def _print_cases(bodies: Mapping[str, Body], url: str, workers: list[int]) -> No
 
 
 def hostile_bodies() -> dict[str, Body]:
-    """By name; each is made by code."""
+    """The hostile bodies by name."""
     wide = Image.fromarray(np.asarray(_photo((4_080, 3_060)))).resize(_WIDE)
     photo = _encoded(_photo((4_000, 3_000)), "JPEG", quality=88)
     clear = Image.new("RGBA", _WIDE, (9, 99, 199, 80))
@@ -140,7 +146,7 @@ def hostile_bodies() -> dict[str, Body]:
         "photo with 30 MB behind it": Body(ordinary + bytes(30_000_000)),
         "30 MB of nothing": Body(bytes(30_000_000)),
         "half a photo": Body(photo[: len(photo) // 2]),
-        "form of large photos": Body(*_form([photo] * (60_000_000 // len(photo)))),
+        "form of large photos": Body(*photo_form([photo] * (60_000_000 // len(photo)))),
         "JSON of large photos": Body(_json([photo] * 6), "application/json"),
         "19,900 Exif segments": Body(_padded(ordinary, _exif(1) * 19_900)),
         "Exif value of 4 million numbers": Body(_padded_tiff(3_800_000)),
@@ -158,16 +164,6 @@ def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
-
-
-def _form(images: list[bytes]) -> tuple[bytes, str]:
-    head = (
-        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; '
-        'filename="photo.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-    ).encode()
-    parts = b"".join(head + image + b"\r\n" for image in images)
-    kind = f"multipart/form-data; boundary={_BOUNDARY}"
-    return parts + f"--{_BOUNDARY}--\r\n".encode(), kind
 
 
 def _json(images: list[bytes]) -> bytes:
@@ -237,9 +233,9 @@ def _post(url: str, body: Body) -> int:
 
 @contextmanager
 def _photos_meanwhile(target: Target) -> Iterator[list[Outcome]]:
-    """What became of ordinary photos, until the block ends."""
+    """The outcomes of ordinary photos during the block."""
     outcomes: list[Outcome] = []
-    with _repeating(lambda: outcomes.extend(target.rate(RATE, 5.0).outcomes)):
+    with repeating(lambda: outcomes.extend(target.rate(RATE, 5.0).outcomes)):
         yield outcomes
 
 
@@ -251,9 +247,8 @@ def _peak_of_children(workers: list[int]) -> Iterator[list[float]]:
     def look() -> None:
         children = [each for pid in workers for each in tree(pid)[1:]]
         seen.append(sum(map(_megabytes_or_none, children)))
-        time.sleep(0.1)
 
-    with _repeating(look):
+    with repeating(look, 0.1):
         yield seen
 
 
@@ -262,23 +257,6 @@ def _megabytes_or_none(pid: int) -> float:
         return resident_megabytes(pid)
     except (OSError, LookupError):
         return 0.0
-
-
-@contextmanager
-def _repeating(work: Callable[[], object]) -> Iterator[None]:
-    stopping = threading.Event()
-
-    def repeat() -> None:
-        while not stopping.is_set():
-            work()
-
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
 
 
 def _list(megabytes: list[float]) -> str:

@@ -1,4 +1,4 @@
-"""A folder job, submit to CSV, and what it takes besides the model.
+"""A folder job from submit to CSV: its time besides the model, and its memory.
 
 `python -m benchmarks.job`: 640 JPEG photos of 500x375 against the bare SavedModel at
 batch 32. `--trivial --small --images 12500`: a model that costs next to nothing, so that
@@ -67,7 +67,7 @@ def _read_bounds(
     callback=_read_bounds,
     multiple=True,
     metavar="NAME=MB",
-    help="Fail when a process whose name begins so took more; can be repeated.",
+    help="Fail if a process with that name took more memory; can be repeated.",
 )
 def main(
     images: int,
@@ -77,7 +77,7 @@ def main(
     name: str | None,
     bounds: dict[str, float],
 ) -> None:
-    """Print what a folder job takes."""
+    """Print the time and memory of a folder job."""
     with tempfile.TemporaryDirectory(prefix="kennel-photos-") as folder:
         root = Path(folder)
         link_folder(root / "data" / _FOLDER, images, SMALL if small else LARGE)
@@ -104,7 +104,7 @@ def _run(
 ) -> tuple[JobTimes, Footprint]:
     with (
         running_stack(input_root, workers, models_dir) as stack,
-        # The process of a shard lives for about a batch or two.
+        # A shard's process lives for only a batch or two.
         watched(stack.pids(), 2.0 if models_dir is None else 0.1) as footprint,
     ):
         times = _measure(stack, model)

@@ -1,9 +1,8 @@
-"""People beside a folder job: how long an answer takes with one, and without.
+"""Latency of single photos without and beside a folder job.
 
-`python -m benchmarks.job_traffic`: photos are posted at half of the rate that the stack
-can do, or at the rate told, at random times, as people do who know nothing of each other
-(the same times in both loads); first alone, then while two workers are busy with a job
-that does not end.
+`python -m benchmarks.job_traffic`: photos are posted at half of the stack's capacity, or at
+--rate, at random times as by independent people (the same times in both loads); first
+alone, then while two workers are busy with a job that does not end.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from kennel.client import Client
 
 CLIENTS = 8
 PHOTOS_PER_SECOND = 20
-"""More than a slow model gets through, few enough for small shards: they are counted."""
+"""More than a slow model computes, and few enough for small shards, which are counted."""
 
 _FOLDER = "photos"
 
@@ -55,7 +54,7 @@ def _measure(
 ) -> None:
     alone = target.independent(rate, seconds)
     job = client.submit(_FOLDER, model=model)
-    # It begins at full speed; those who come then wait for what it has asked for.
+    # The job begins at full speed; the first photos wait behind its calls.
     time.sleep(seconds / 4)
     full = _images_in(seconds / 2, client, job.id)
     target.independent(rate, seconds / 4)

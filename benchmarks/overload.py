@@ -1,13 +1,12 @@
-"""Overload: three times what the stack can do, for half a minute.
+"""Overload: three times the capacity of the stack, for half a minute.
 
-`python -m benchmarks.overload`: first 32 clients that post without a pause say what it
-can do, then requests come at fixed times: at half of that rate, and at three times it.
+`python -m benchmarks.overload`: 32 clients that post without a pause find the capacity;
+then requests come at fixed times, at half of that rate and at three times it.
 `--proxy` puts the compose file's nginx in front.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from urllib.request import urlopen
 
 import click
 
+from benchmarks.harness.background import repeating
 from benchmarks.harness.load import LoadResult, Target
 from benchmarks.harness.stack import (
     resident_megabytes,
@@ -32,7 +32,7 @@ CLIENTS = 32
 @click.option("--model", help="A published model instead of one that costs nothing.")
 @click.option("--proxy", is_flag=True, help="Behind the compose file's nginx.")
 def main(seconds: float, model: str | None, proxy: bool) -> None:
-    """Print who was answered, who was refused, and how long each took."""
+    """Print how many requests were answered and refused, and their latencies."""
     with ExitStack() as opened:
         wanted = served_stack(model) if model else trivial_stack()
         stack, target = opened.enter_context(wanted)
@@ -60,7 +60,7 @@ def main(seconds: float, model: str | None, proxy: bool) -> None:
 
 def _print_overload(over: LoadResult, full: LoadResult) -> None:
     refused = over.of_status(503)
-    told = sum(outcome.retry_after for outcome in refused)
+    with_pause = sum(outcome.retry_after for outcome in refused)
     worse = over.milliseconds(99) / full.milliseconds(99)
     click.echo(
         f"three times that rate: {over.statuses}, {over.rate:.1f} answered/s, "
@@ -68,7 +68,7 @@ def _print_overload(over: LoadResult, full: LoadResult) -> None:
     )
     click.echo(
         f"refused: p50 {over.milliseconds(50, 503):.1f} ms, "
-        f"p99 {over.milliseconds(99, 503):.1f} ms, {told} of {len(refused)} with "
+        f"p99 {over.milliseconds(99, 503):.1f} ms, {with_pause} of {len(refused)} with "
         f"Retry-After; load used {over.cpu_seconds / over.seconds:.2f} cores"
     )
 
@@ -81,22 +81,15 @@ def _quantiles(result: LoadResult) -> str:
 def _probed(url: str) -> Iterator[list[float]]:
     """Milliseconds of the probes that were answered with 200, twice a second."""
     taken: list[float] = []
-    stopping = threading.Event()
 
     def probe() -> None:
-        while not stopping.wait(0.5):
-            for path in ("/livez", "/readyz"):
-                began = time.perf_counter()
-                urlopen(url + path, timeout=10).close()
-                taken.append(1000 * (time.perf_counter() - began))
+        for path in ("/livez", "/readyz"):
+            began = time.perf_counter()
+            urlopen(url + path, timeout=10).close()
+            taken.append(1000 * (time.perf_counter() - began))
 
-    thread = threading.Thread(target=probe)
-    thread.start()
-    try:
+    with repeating(probe, 0.5):
         yield taken
-    finally:
-        stopping.set()
-        thread.join()
 
 
 if __name__ == "__main__":

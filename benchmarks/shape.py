@@ -1,4 +1,4 @@
-"""The shape of the code: modules, lines, functions, and the files that one job runs through.
+"""The shape of the code: modules, lines, functions, and the files that three walks execute.
 
 `python -m benchmarks.shape`: a mirror, not a gate. The three walks run for real, a photo to
 JSON, a folder to CSV, `kennel train`, with a hook in every process that notes each product
@@ -63,7 +63,7 @@ def importing(frame):
 sys.settrace(trace)
 threading.settrace(trace)
 """
-"""sitecustomize.py: Python runs it when it starts."""
+"""The text of sitecustomize.py, which Python runs when it starts."""
 
 
 @click.command()
@@ -184,7 +184,7 @@ def _walks() -> dict[str, set[str]]:
 
 @contextmanager
 def _hooked(out: Path) -> Iterator[mmap.mmap]:
-    """Note the product files that processes started from here run through, in *out*."""
+    """Record in *out* the product files that child processes execute."""
     (out / "walk").write_bytes(b"\0")
     (out / "hook").mkdir()
     (out / "hook" / "sitecustomize.py").write_text(HOOK)

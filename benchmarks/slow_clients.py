@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from benchmarks.harness.background import repeating
 from benchmarks.harness.load import Target, percentile
 from benchmarks.harness.stack import running_proxy, trivial_stack
 
@@ -81,21 +81,14 @@ def _slow_clients(url: str, sent: bytes | None) -> Iterator[None]:
 def _probed(url: str) -> Iterator[list[tuple[int, float]]]:
     """Status (0: none) and seconds of each probe of /livez, ten a second at most."""
     seen: list[tuple[int, float]] = []
-    stopping = threading.Event()
 
     def probe() -> None:
-        while not stopping.wait(0.1):
-            began = time.perf_counter()
-            status = _status(urlsplit(url).netloc)
-            seen.append((status, time.perf_counter() - began))
+        began = time.perf_counter()
+        status = _status(urlsplit(url).netloc)
+        seen.append((status, time.perf_counter() - began))
 
-    thread = threading.Thread(target=probe)
-    thread.start()
-    try:
+    with repeating(probe, 0.1):
         yield seen
-    finally:
-        stopping.set()
-        thread.join()
 
 
 def _status(netloc: str) -> int:

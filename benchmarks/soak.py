@@ -1,4 +1,4 @@
-"""Ten thousand requests: does an API process grow?
+"""Soak test: growth of the API processes over ten thousand requests.
 
 `python -m benchmarks.soak`: growth is counted from the first fifth on, when every thread
 has worked and every buffer has its size.
@@ -39,7 +39,7 @@ def main(requests: int) -> None:
 
 
 def _post(target: Target, requests: int) -> int:
-    """Post at least *requests* photos; how many it became."""
+    """Post at least *requests* photos; returns how many were posted."""
     done = 0
     while done < requests:
         done += len(target.clients(CLIENTS, _SECONDS).outcomes)

@@ -1,9 +1,9 @@
-"""A recipe on the demo's photos: 75/25 splits, mean and range over seeds.
+"""Accuracy and log loss of a recipe on the demo's photos: mean and range over seeds.
 
     python -m benchmarks.solar [--recipe pooled] [--seeds 0,1,2] [--cache FOLDER]
 
-The test quarter is touched by nothing but the last line: training, early stopping,
-temperature and clip bound see the other three quarters only. Frozen features of all
+The test quarter is used for the printed figures only: training, early stopping,
+temperature and clip bound use the other three quarters. Frozen features of all
 photos are computed once and shared by the seeds; the time printed includes them.
 """
 
@@ -151,7 +151,7 @@ class SolarBench:
 
 
 def mean_of_members(tested: list[tuple[MemberTraining, Member]]) -> Any:
-    """Logits of the average over members and views, for rows that nobody has seen."""
+    """Logits of the average over members and views, for test rows."""
     from export.training.classifier import mean_logits, member_logits
 
     logits = [

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from export.training.plans import TrainingPlan
 
 FLAT_MAPS = (7, 7, 512)
-"""What VGG16 gives a dense head, for each photo."""
+"""The feature maps of a photo before VGG16's dense head."""
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""What the benchmarks stand on: load, a stack of their own, baselines and photos."""
+"""Shared by the benchmarks: load, a stack of their own, baselines and photos."""

@@ -1,7 +1,7 @@
-"""The baselines: the bare SavedModel in this process, and a photo's cost without a server.
+"""Baselines: the bare SavedModel in this process, and a photo's cost without a server.
 
-`python -m benchmarks.harness.baselines`: milliseconds of processor time that Pillow's
-decode and resize, and a mean, take for a photo on one core.
+`python -m benchmarks.harness.baselines`: milliseconds of one core that Pillow's decode and
+resize, and a mean, take for a photo.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from models.wire.config import published_models, published_versions
 
 
 class BareModel:
-    """A SavedModel and nothing around it."""
+    """A published SavedModel without a server."""
 
     def __init__(self, models_dir: Path, name: str | None = None) -> None:
         """Load the newest version of *name*, or of the first model there is."""
@@ -71,7 +71,7 @@ class BareModel:
 
 
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4194304", "MALLOC_TRIM_THRESHOLD_": "16777216"}
-"""As `service.main` has it: with glibc's own the kernel's page faults double the cost."""
+"""As in `service.main`: with glibc's defaults, page faults double the cost."""
 
 _SECONDS = 2.0
 

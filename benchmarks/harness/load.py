@@ -29,24 +29,24 @@ from benchmarks.harness.photos import camera_jpeg
 
 @dataclass(frozen=True)
 class Target:
-    """Where photos are posted to, and whether as a multipart form."""
+    """The URL for photos, and whether they are sent as a multipart form."""
 
     url: str
     form: bool = False
 
     def clients(self, clients: int, seconds: float) -> LoadResult:
-        """What *clients* saw that post without a pause; all must get a 200."""
+        """The result of *clients* that post without a pause; all must get a 200."""
         result = self._run("--clients", str(clients), "--seconds", str(seconds))
         if set(result.statuses) != {200}:
             raise SystemExit(f"{self.url} answered {result.statuses}, not only 200")
         return result
 
     def rate(self, rate: float, seconds: float) -> LoadResult:
-        """What *rate* requests a second saw, at fixed times."""
+        """The result of *rate* requests a second at fixed times."""
         return self._run("--rate", str(rate), "--seconds", str(seconds))
 
     def independent(self, rate: float, seconds: float) -> LoadResult:
-        """The same at random times, those of `arrivals.random_arrivals`."""
+        """The result of *rate* requests a second at `random_arrivals`."""
         arguments = ("--rate", str(rate), "--seconds", str(seconds))
         return self._run(*arguments, "--independent")
 
@@ -70,8 +70,8 @@ class Outcome:
 
     Attributes:
         status: HTTP status; 0: the connection broke.
-        seconds: from the moment at which it should have been sent to the whole answer.
-        retry_after: the answer says when to try again.
+        seconds: from the moment at which it was due to the whole answer.
+        retry_after: whether the answer has a Retry-After header.
     """
 
     status: int
@@ -85,7 +85,7 @@ class LoadResult:
 
     Attributes:
         seconds: from the first request to the last answer.
-        cpu_seconds: what the load itself cost.
+        cpu_seconds: processor time of the load itself.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -141,40 +141,41 @@ def random_arrivals(rate: float, seconds: float, seed: int = 0) -> list[float]:
     return list(takewhile(lambda moment: moment < seconds, moments))
 
 
-_BOUNDARY = "a-boundary-that-no-photo-holds"
+_BOUNDARY: Final = "a-boundary-that-no-photo-holds"
 
 
 def photo_request(url: str, *, form: bool) -> tuple[tuple[str, int], bytes]:
     """Address and bytes of a POST to *url*: the photo as the body or in a *form*."""
     parts = urlsplit(url)
-    image = camera_jpeg(1)
-    kind = "image/jpeg"
+    body, kind = camera_jpeg(1), "image/jpeg"
     if form:
-        kind = f"multipart/form-data; boundary={_BOUNDARY}"
-        image = _form(image)
+        body, kind = photo_form([body])
     target = f"{parts.path}?{parts.query}" if parts.query else parts.path
     head = (
         f"POST {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {kind}\r\n"
-        f"Content-Length: {len(image)}\r\n"
+        f"Content-Length: {len(body)}\r\n"
         # A slow machine's 32 clients wait longer than Kennel lets them by default.
         "X-Request-Timeout-Ms: 25000\r\n\r\n"
     )
-    return (parts.hostname or "127.0.0.1", parts.port or 80), head.encode() + image
+    return (parts.hostname or "127.0.0.1", parts.port or 80), head.encode() + body
 
 
-def _form(image: bytes) -> bytes:
+def photo_form(images: Sequence[bytes]) -> tuple[bytes, str]:
+    """A multipart form of *images*, and its content type."""
     head = (
         f"--{_BOUNDARY}\r\n"
         'Content-Disposition: form-data; name="image"; filename="photo.jpg"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
-    )
-    return head.encode() + image + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    ).encode()
+    parts = b"".join(head + image + b"\r\n" for image in images)
+    kind = f"multipart/form-data; boundary={_BOUNDARY}"
+    return parts + f"--{_BOUNDARY}--\r\n".encode(), kind
 
 
-_MAX_CONNECTIONS = 900
-"""Below the usual limit of open files; requests beyond wait, and their clock runs."""
+_MAX_CONNECTIONS: Final = 900
+"""Below the usual limit of open files; further requests wait, and their clock runs."""
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS: Final = 60.0
 
 
 class Loop:
@@ -311,19 +312,19 @@ class Connection:
         self.send()
 
     def send(self) -> None:
-        """Send as much as the line takes."""
+        """Send as much as the connection takes."""
         try:
             while self._unsent:
                 self._unsent = self._unsent[self.socket.send(self._unsent) :]
         except BlockingIOError:
             return
         except OSError:
-            # Perhaps an answer came before all was sent: reading will tell.
+            # An answer may have come before all was sent: `receive` finds out.
             self._unsent = self._request[:0]
             self.reusable = False
 
     def receive(self) -> Outcome | None:
-        """Read what there is; the outcome if that completes the answer."""
+        """Read the bytes that have come; the outcome if the answer is complete."""
         try:
             chunk = self.socket.recv(_CHUNK_BYTES)
         except BlockingIOError:

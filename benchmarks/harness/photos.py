@@ -1,4 +1,4 @@
-"""Photos for benchmarks: one size and kind, made on the spot."""
+"""Generated JPEG photos for benchmarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def camera_jpeg(seed: int, size: tuple[int, int] = LARGE) -> bytes:
 
 
 def link_folder(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """*count* photos in *folder*; a few are made, the rest are links to them."""
+    """Put *count* photos into *folder*; all but a few are links."""
     folder.mkdir(parents=True)
     for number in range(1, count + 1):
         path = folder / f"{number}.jpg"

@@ -1,4 +1,4 @@
-"""A local stack on free ports for a benchmark, its trivial model, and what it consumes."""
+"""A local stack on free ports for a benchmark, a trivial model, and resource figures."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def running_stack(
 
 
 def _wait_until_loaded(client: Client) -> None:
-    # The newest version serves while an older one still loads; that would be measured.
+    # The newest version answers while an older one still loads, which costs time.
     while True:
         models = client.models()
         states = {each["state"] for model in models for each in model["versions"]}
@@ -67,7 +67,7 @@ def _wait_until_loaded(client: Client) -> None:
 def stack_of(
     publish: Callable[[Path], str],
 ) -> Iterator[tuple[LocalStack, Target, str]]:
-    """A stack with the one model that *publish* makes; where to post photos; its name."""
+    """A stack with the one model that *publish* makes, its target, the model's name."""
     with tempfile.TemporaryDirectory(prefix="kennel-bench-") as folder:
         models_dir = Path(folder) / "models"
         name = publish(models_dir)
@@ -79,14 +79,14 @@ def stack_of(
 
 @contextmanager
 def trivial_stack() -> Iterator[tuple[LocalStack, Target]]:
-    """A stack whose model costs next to nothing, and where to post photos to."""
+    """A stack whose model costs next to nothing, and its target."""
     with stack_of(publish_trivial_model) as (stack, target, _):
         yield stack, target
 
 
 @contextmanager
 def served_stack(name: str) -> Iterator[tuple[LocalStack, Target]]:
-    """A stack with the published models, and where to post photos for *name* to."""
+    """A stack with the published models, and the target for the model *name*."""
     with (
         tempfile.TemporaryDirectory() as empty,
         running_stack(Path(empty), workers=0) as stack,
@@ -98,14 +98,14 @@ def served_stack(name: str) -> Iterator[tuple[LocalStack, Target]]:
 
 @contextmanager
 def running_proxy(stack: LocalStack, connections: int) -> Iterator[str]:
-    """The compose file's nginx in front of *stack*'s API; gives its own URL.
+    """The compose file's nginx in front of *stack*'s API; yields its URL.
 
-    An address may have so many *connections*; the rest is as containers have it.
+    A client address may have so many *connections*; the rest is configured as in containers.
     """
     api = urlsplit(stack.url)
     port = choose_port(0, "127.0.0.1", "")
     with tempfile.TemporaryDirectory(prefix="kennel-proxy-") as folder:
-        # Started by root, nginx works as somebody else.
+        # Started by root, nginx works as another user.
         Path(folder).chmod(0o777)
         environment = {
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin",
@@ -153,7 +153,7 @@ CARD = ModelCard(
 
 
 def publish_trivial_model(models_dir: Path) -> str:
-    """Write the SavedModel below *models_dir*; its name."""
+    """Publish a model that averages pixels in *models_dir*; its name."""
     start_tensorflow()
     import keras
 
@@ -173,7 +173,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def tree(pid: int) -> list[int]:
-    """*pid* and all that it started, directly or not."""
+    """*pid* and all of its descendants."""
     pids = [pid]
     for each in pids:
         for children in Path(f"/proc/{each}/task").glob("*/children"):
@@ -192,12 +192,12 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 def resident_megabytes(pid: int) -> float:
-    """What of *pid* is in memory now."""
+    """The resident memory of *pid* now."""
     return _megabytes(pid, "VmRSS")
 
 
 def peak_megabytes(pid: int) -> float:
-    """The most that of *pid* was ever in memory."""
+    """The peak of the resident memory of *pid*."""
     return _megabytes(pid, "VmHWM")
 
 

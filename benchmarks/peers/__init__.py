@@ -1,4 +1,4 @@
 """Other servers doing the same work, each as its own documentation shows.
 
-They live in `.venv-peers` (`make peers`), never beside Kennel's own dependencies.
+They are installed in `.venv-peers` (`make peers`), apart from Kennel's dependencies.
 """
