@@ -154,7 +154,7 @@ class Stages:
         return 1 / max(model, self.api_seconds / self.api_servers)
 
     def under(self, rate: float) -> Self:
-        """The stages at *rate* requests/s, when other work takes its share of the cores.
+        """The stages at *rate* requests/s, beside other work on the same cores.
 
         Never less than a hundredth is left, so that overload stays finite.
         """

@@ -1,4 +1,4 @@
-"""Kennel compared with other servers: the same photo, the same load, one after the other.
+"""Kennel and other servers with the same photo and load, one after the other.
 
 `python -m benchmarks.compare edge`: two processes each, the network is a mean of pixels.
 `python -m benchmarks.compare model`: the published SavedModel behind each, in one.

@@ -1,4 +1,4 @@
-"""Ends a run without workers, for tests of what comes after."""
+"""Finishes a run without workers, for tests of finished jobs."""
 
 from __future__ import annotations
 

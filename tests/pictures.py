@@ -1,4 +1,4 @@
-"""Images made in the test: never a binary in the repository."""
+"""Generated images for tests: no binary files in the repository."""
 
 from __future__ import annotations
 

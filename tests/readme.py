@@ -1,4 +1,4 @@
-"""Runs the README's commands as a new user would: pasted in order, block by block.
+"""Runs the README's commands as a new user would, block by block.
 
 ``python -m tests.readme`` needs a fresh clone and a package index. It runs each ``sh``
 block in one bash, unless a comment before the block says otherwise::

@@ -1,4 +1,4 @@
-"""Training on generated photos: dark cats, bright dogs, and some of each in between."""
+"""Training on generated photos: dark cats, bright dogs, and some in between."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Benchmarks measure; what they compute is tested here."""
+"""Tests of what the benchmarks compute."""

@@ -1,1 +1,1 @@
-"""The container side: what compose and the Dockerfiles promise, without an engine."""
+"""Tests of deploy: images, compose files, manifests, proxy and Redis, without an engine."""

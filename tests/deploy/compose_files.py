@@ -1,4 +1,4 @@
-"""The compose files as the tests read them."""
+"""The compose files, merged and parsed for tests."""
 
 from __future__ import annotations
 

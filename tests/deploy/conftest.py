@@ -1,4 +1,4 @@
-"""The manifests of each installation that is promised to work."""
+"""Rendered manifests of each supported installation."""
 
 from __future__ import annotations
 

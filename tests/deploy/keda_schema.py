@@ -1,4 +1,4 @@
-"""What KEDA's reference documents of the fields that we use, and no others.
+"""The fields of KEDA's objects that our manifests use, from KEDA's reference.
 
 KEDA's own schemas are in no package that pip installs; a field that is not in its
 reference (ScaledObject, TriggerAuthentication, the Redis lists scaler) is refused here.

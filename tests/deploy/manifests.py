@@ -1,4 +1,4 @@
-"""What `kubectl apply -k` would send to a cluster, rendered by kubectl itself."""
+"""Manifests as `kubectl apply -k` would send them, rendered by kubectl itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules and the dashboard, read; and promtool, which judges them."""
+"""The alert rules and the dashboard, parsed; and promtool, which checks them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The alerts: sound, tested one by one, and each with a page for who is called."""
+"""The alerts: valid, tested one by one, and each with a runbook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Public images: each by its digest, the same one everywhere, renewed by one command."""
+"""Public images: pinned by the same digest everywhere, updated by one command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The container side: what compose promises, without an engine."""
+"""The compose files: settings, health checks, networks and rights, without an engine."""
 
 from __future__ import annotations
 

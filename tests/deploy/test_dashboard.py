@@ -1,4 +1,4 @@
-"""The dashboard: its panels' places, and questions that Prometheus understands."""
+"""The dashboard: its layout, and queries that Prometheus accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The drill counts honestly, and types what the page says."""
+"""The drill counts failures correctly, and runs the commands of docs/operations.md."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""The images: their files, packages and variables, as the Dockerfiles build them."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The manifests, with each component: valid, confined, and fitting our processes."""
+"""The manifests with each component: valid, unprivileged, and fitting our processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who reaches whom in the cluster, by the network policies."""
+"""The network policies: which pod reaches which."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each pod: the variables its process reads, its probes, the time it gets to finish."""
+"""Each pod: its process's variables, its probes, its grace period."""
 
 from __future__ import annotations
 

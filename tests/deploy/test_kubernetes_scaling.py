@@ -1,4 +1,4 @@
-"""KEDA's numbers of the work list, and what they make of the number of workers."""
+"""KEDA's scaler reads the work list and computes the number of workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a new installation starts from: .env, folders, passwords."""
+"""deploy/prepare.sh: .env, folders and passwords of a new installation."""
 
 from __future__ import annotations
 

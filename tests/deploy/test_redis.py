@@ -1,4 +1,4 @@
-"""Redis as its container starts it."""
+"""Redis as its container starts it: users, durability, memory limits."""
 
 from __future__ import annotations
 

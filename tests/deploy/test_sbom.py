@@ -1,4 +1,4 @@
-"""The bill of materials of an image: all that lies in it, in a form that others read."""
+"""The bill of materials of an image: complete, and valid CycloneDX."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The fault matrix: what breaks, and what must still be true afterwards."""
+"""The fault matrix: injected faults, and the invariants that hold after each."""

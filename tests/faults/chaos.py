@@ -1,4 +1,4 @@
-"""F37: random faults, one after the other, while a job is worked on.
+"""F37: random faults, one after the other, while a job runs.
 
     python -m tests.faults.chaos --seeds 20
     python -m tests.faults.chaos --seed 7

@@ -1,4 +1,4 @@
-"""Processes that are killed before one of their steps on the disk, whichever it is.
+"""Processes that are killed before a chosen step on the disk.
 
 Python tells of each file operation before it does it (`sys.addaudithook`), so a sweep
 over all steps leaves out no moment at which a crash makes a difference to the files. A

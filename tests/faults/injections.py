@@ -1,4 +1,4 @@
-"""Faults that hit a job's processes and neighbours, drawn at random."""
+"""Faults in a job's processes and neighbours, drawn at random."""
 
 from __future__ import annotations
 

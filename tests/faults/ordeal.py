@@ -1,4 +1,4 @@
-"""One job in a small kennel, and the processes and files that a fault can hit."""
+"""One job in a small kennel, with the processes and files that faults hit."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults.promise import Promise, fingerprints
+from tests.faults.heartbeats import expire_heartbeats, shards_of
+from tests.faults.invariants import Promise, fingerprints
+from tests.faults.job_watcher import Watch
 from tests.faults.scripted_model import ScriptedModelServer
-from tests.faults.silence import pass_over_silence, shards_of
-from tests.faults.watch import Watch
 from tests.processes import wait_until
 from tests.worker.world import SHARD_SIZE, World, begun_attempts, oracle, request
 from worker.queue import JobStatus
@@ -44,11 +44,13 @@ class Ordeal:
 
         With a *redis_config* Redis too.
         """
-        self.kept = self.world.start("tests.faults.kept", str(workers), *redis_config)
+        self.kept = self.world.start(
+            "tests.faults.supervised_workers", str(workers), *redis_config
+        )
 
     def start_skewed_worker(self, ahead_seconds: int) -> subprocess.Popen[bytes]:
         """Start a worker on a machine whose clock is wrong; it is not kept running."""
-        return self.world.start("tests.faults.skewed", str(ahead_seconds))
+        return self.world.start("tests.faults.skewed_worker", str(ahead_seconds))
 
     def begin(self, workers: int = 1, photos: int = PHOTOS) -> None:
         """Bring a job into mid-work, with a model that takes its time."""
@@ -102,10 +104,10 @@ class Ordeal:
         found = fingerprints(self.run / "shards")
         return {name: print_ for name, print_ in found.items() if name[0] != "."}
 
-    def pass_over_silence(self, workers: Sequence[int]) -> None:
+    def expire_heartbeats(self, workers: Sequence[int]) -> None:
         """Let Redis take these, which were killed or stopped, for silent at once."""
         url = self.world.redis.url
-        pass_over_silence(url, shards_of(url, workers))
+        expire_heartbeats(url, shards_of(url, workers))
 
     def check_success(self, seconds: float = BOUND_SECONDS) -> None:
         """The promise was kept with a CSV."""

@@ -1,4 +1,4 @@
-"""Photos that are no good, and good ones of the rarer kinds; all made here."""
+"""Generated photos: unusable ones, and valid ones in rare formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis servers as they are, and as they should not be."""
+"""Redis servers with sound and with unsound configurations."""
 
 from __future__ import annotations
 

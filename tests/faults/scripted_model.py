@@ -1,4 +1,4 @@
-"""A model server that can also hang, answer nonsense, or be told when to answer."""
+"""A model server that can also hang, answer nonsense, or answer on command."""
 
 from __future__ import annotations
 

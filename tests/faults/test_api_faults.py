@@ -1,4 +1,4 @@
-"""F34: a process of the API is killed, or told to stop, while somebody waits for it."""
+"""F34: an API process is killed, or told to stop, during a request."""
 
 from __future__ import annotations
 

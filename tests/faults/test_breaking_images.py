@@ -1,4 +1,4 @@
-"""One image of a shard kills whoever decodes it, or upsets our own code."""
+"""One image of a shard kills its decoder, or raises an error in our own code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""F37: whatever breaks, in whatever order; `make chaos` runs more seeds."""
+"""F37: random faults in random order; `make chaos` runs more seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""F19: a process is killed before each of its steps on the disk, one run a step.
+"""F19: a process is killed before each of its steps on the disk, one step a run.
 
 Every sweep ends with a reconciler and a worker that find all these runs at once.
 """
@@ -15,8 +15,8 @@ from functools import partial
 import pytest
 from redis import Redis
 
+from tests.faults.crash_sweep import FEWEST_STEPS, PHOTOS, Sweep
 from tests.faults.crashes import Place, crashes
-from tests.faults.sweep import FEWEST_STEPS, PHOTOS, Sweep
 from tests.pictures import grey
 from tests.worker.world import World, request
 from worker.absence import give_worker_back

@@ -1,4 +1,4 @@
-"""F23, F24, F32: photos that change or are poison, and names that lead outside."""
+"""F23, F24, F32: photos that change or crash decoders, and names that lead outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""F10, F35: the launcher's Redis has a damaged file or dies, or the launcher dies."""
+"""F10, F35: the local stack's Redis has a damaged file or dies, or the stack dies."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_f35_launcher_dies(ordeal: Ordeal, launched: Launched) -> None:
     assert not is_listening(launched.port)
     done = ordeal.artefacts()
     launched.start(ordeal)
-    ordeal.pass_over_silence(family)
+    ordeal.expire_heartbeats(family)
 
     ordeal.check_success()
 

@@ -1,4 +1,4 @@
-"""A model that is rolled back, replaced or taken away while a job is worked on."""
+"""A model is rolled back, replaced or removed while a job runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""F11, F12: the model hangs, is away, is slow, or answers what cannot be used."""
+"""F11, F12: the model hangs, is away, is slow, or gives unusable answers."""
 
 from __future__ import annotations
 

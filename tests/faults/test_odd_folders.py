@@ -1,4 +1,4 @@
-"""Folders that are odd but no fault: what is refused at once, and what gets its row."""
+"""Odd folders that are no faults: refused at once, or given their rows."""
 
 from __future__ import annotations
 

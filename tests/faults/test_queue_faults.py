@@ -1,4 +1,4 @@
-"""F15 to F18, F36: what goes wrong inside Redis, and clocks that differ or jump.
+"""F15 to F18, F36: faults inside Redis, and clocks that differ or jump.
 
 These look into RQ's keys, which no other fault may.
 """
@@ -70,7 +70,7 @@ def test_f17_maintenance_is_locked_out(ordeal: Ordeal, connection: Redis) -> Non
     connection.set(f"rq:clean_registries:{QUEUE.rpartition(':')[2]}", 1, ex=899)
     worker = ordeal.workers()[0]
     signal_all([worker, ordeal.work_horse(worker)], signal.SIGKILL)
-    ordeal.pass_over_silence([worker])
+    ordeal.expire_heartbeats([worker])
 
     ordeal.check_success()
 
@@ -125,7 +125,7 @@ def test_f36_worker_dies_whose_clock_is_wrong(
     killed = time.monotonic()
     worker.kill()
     worker.wait()
-    ordeal.pass_over_silence([worker.pid])
+    ordeal.expire_heartbeats([worker.pid])
     model_server.release()
     ordeal.world.start_worker()
 

@@ -1,4 +1,4 @@
-"""Workers that are restarted one after the other during a job: nothing is begun twice."""
+"""Workers restarted one after the other during a job: no shard is begun twice."""
 
 from __future__ import annotations
 

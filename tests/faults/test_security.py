@@ -1,4 +1,4 @@
-"""F28: whoever can write to Redis still cannot make a worker run what they like."""
+"""F28: write access to Redis does not let anyone run code in a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""F20-F22: who submits twice, cancels at any moment, or has no room for results."""
+"""F20-F22: double submits, cancels at any moment, no room for results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/jobs.md says is tested, is."""
+"""Every test that docs/jobs.md names exists."""
 
 from __future__ import annotations
 

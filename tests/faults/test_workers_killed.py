@@ -72,7 +72,7 @@ def test_f3_worker_is_killed_and_its_job_process_with_it(ordeal: Ordeal) -> None
     signal_all([worker], signal.SIGKILL)
 
     wait_until(lambda: not is_alive(orphan), "the end of the job's process")
-    ordeal.pass_over_silence([worker])
+    ordeal.expire_heartbeats([worker])
     ordeal.check_success()
 
 
@@ -94,7 +94,7 @@ def test_f4_worker_stalls_until_another_has_its_shard(
     assert first.wait(60)
     stalled = next(each for each in ordeal.workers() if children_of(each))
     signal_all([stalled], signal.SIGSTOP)
-    ordeal.pass_over_silence([stalled])
+    ordeal.expire_heartbeats([stalled])
     wait_until(lambda: ordeal.attempts(0) == 2, "a second worker", 60)
     go_on.set()
     signal_all([stalled], signal.SIGCONT)

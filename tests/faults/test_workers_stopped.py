@@ -1,4 +1,4 @@
-"""F13, F14: workers are told to stop, once, twice, or with the processes of their jobs."""
+"""F13, F14: workers get SIGTERM, once, twice, or with the processes of their jobs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import signal
 import threading
 import time
 
+from tests.faults.heartbeats import expire_heartbeats
 from tests.faults.ordeal import Ordeal, signal_all
 from tests.faults.scripted_model import ScriptedModelServer
-from tests.faults.silence import pass_over_silence
 from tests.kennel.stack.test_supervisor import is_alive
 from tests.processes import wait_until
 from tests.worker.world import SHARD_SIZE
@@ -64,7 +64,7 @@ def test_f14_worker_is_told_twice_to_stop(
         # RQ takes two within a second for one.
         threading.Event().wait(1.1)
     model_server.release()
-    pass_over_silence(ordeal.world.redis.url, [f"{ordeal.job.id}-s00000"])
+    expire_heartbeats(ordeal.world.redis.url, [f"{ordeal.job.id}-s00000"])
 
     assert not is_alive(horse)
     ordeal.check_success()

@@ -1,4 +1,4 @@
-"""Kaggle's endpoint as its official client sees it, on loopback.
+"""A stand-in for Kaggle's endpoint on loopback, for its official client.
 
 The client is the real one, unchanged. KAGGLE_API_ENVIRONMENT=LOCALHOST makes it ask
 http://localhost, and http_proxy brings that here.

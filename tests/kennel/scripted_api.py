@@ -1,4 +1,4 @@
-"""A real HTTP server that does what a test's script says: refuse, hang, break off."""
+"""A real HTTP server that follows a test's script: refuses, hangs, closes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backups made while jobs run, and what is refused before harm is done."""
+"""Backups made while jobs run, and refusals before any damage."""
 
 from __future__ import annotations
 

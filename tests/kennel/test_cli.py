@@ -1,4 +1,4 @@
-"""The command line: quick to help, plain in its refusals."""
+"""The command line: fast help, plain error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A machine is lost in the middle of a job; another one goes on from its backup."""
+"""A machine is lost during a job; another one resumes it from a backup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands in the README and the docs exist, with the options that they are given."""
+"""Commands in the README and the docs exist, with the options used there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kennel kaggle against a stand-in of Kaggle's endpoint: once, whole, without secrets."""
+"""kennel kaggle against a stand-in for Kaggle: sent once, complete, without secrets."""
 
 from __future__ import annotations
 

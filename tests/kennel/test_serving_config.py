@@ -1,4 +1,4 @@
-"""`kennel serving-config`: files that a model server takes, each value explained."""
+"""`kennel serving-config`: files that a model server accepts, each value explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model servers to talk to: the one that MODEL_SERVER names, or embedded ones."""
+"""Model servers for tests: the one at MODEL_SERVER, or embedded ones."""
 
 from __future__ import annotations
 

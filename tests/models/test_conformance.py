@@ -1,4 +1,4 @@
-"""What every model server must answer: `make conformance MODEL_SERVER=host:port MODEL=m`.
+"""Conformance of model servers: `make conformance MODEL_SERVER=host:port MODEL=m`.
 
 The expectations were read off a real TensorFlow Serving 2.20. They hold for every network
 that `kennel export` publishes, in 32, 16 or 8 bits: the server has to have been started

@@ -1,4 +1,4 @@
-"""JSON that is nested too deeply is broken JSON, wherever it is read from."""
+"""JSON that is nested too deeply is malformed JSON, from every source."""
 
 from __future__ import annotations
 

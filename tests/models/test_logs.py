@@ -1,4 +1,4 @@
-"""Log lines: one an event, for people or for machines."""
+"""Log lines: one for each event, as text or as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names are one kind of text; how a CSV file was written is found out from its beginning."""
+"""Text: names as Unicode, and the encoding and separator of CSV files."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The HTTP API: Flask in front of a fake model server over real gRPC."""
+"""Tests of `service`: Flask in front of a fake model server over real gRPC."""

@@ -1,4 +1,4 @@
-"""The fake model server, stricter: labels, one image size a version, counted calls.
+"""A stricter fake model server: labels, one image size a version, counted calls.
 
 ``python -m tests.service.served_model PORT`` is one as a process that can be killed.
 """

@@ -1,4 +1,4 @@
-"""Settings: defaults for a laptop, and mistakes that name their variable."""
+"""Settings: defaults for a laptop, and errors that name their variable."""
 
 from __future__ import annotations
 

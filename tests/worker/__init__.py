@@ -1,1 +1,1 @@
-"""Tests of folder jobs: real Redis, real worker processes, real faults."""
+"""Tests of `worker`: real Redis, real worker processes, real faults."""

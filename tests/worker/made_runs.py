@@ -1,4 +1,4 @@
-"""Runs that no queue knows of."""
+"""Runs on the disk that no queue has."""
 
 from __future__ import annotations
 

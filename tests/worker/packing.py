@@ -1,4 +1,4 @@
-"""Archives made in the test, honest and hostile."""
+"""Archives for tests, valid and hostile."""
 
 from __future__ import annotations
 

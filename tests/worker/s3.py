@@ -1,4 +1,4 @@
-"""The tests' hand on a local S3 server: buckets, objects, outages, locked doors."""
+"""A local S3 server for tests: buckets, objects, outages, denied access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A local S3 server that goes away and comes back with what it holds.
+"""A local S3 server that can stop and come back with its content.
 
     python -m tests.worker.s3_process PORT
 

@@ -1,3 +1,5 @@
+"""The worker's health check: registered in Redis until the worker leaves."""
+
 from __future__ import annotations
 
 import pytest

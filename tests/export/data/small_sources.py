@@ -1,4 +1,4 @@
-"""Small sources in the layouts that Kaggle and others hand out."""
+"""Small sources in the layouts of Kaggle and others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with photos is found, reported, and refused where that is asked for."""
+"""Checks of photos: problems are found, reported, and refused with --strict."""
 
 from __future__ import annotations
 

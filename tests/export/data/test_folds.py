@@ -1,4 +1,4 @@
-"""Folds hold every photo once, and keep what belongs together in one fold."""
+"""Folds hold every photo once, and keep each group in one fold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No file is lost: not when run again, killed at any moment, or made anew."""
+"""`prepare` loses no file: when repeated, killed at any moment, or replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits: stratified, seeded, written down."""
+"""Splits: stratified, seeded, recorded in the plan."""
 
 from __future__ import annotations
 

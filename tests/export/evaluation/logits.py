@@ -1,4 +1,4 @@
-"""Logits of models whose faults are known."""
+"""Logits of models with known faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temperature and clip bound: fitted, and never worse than they promise."""
+"""Temperature and clip bound: fitted, and no worse than their bounds."""
 
 from __future__ import annotations
 

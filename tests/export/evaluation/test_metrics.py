@@ -1,4 +1,4 @@
-"""Figures, checked against small cases counted by hand."""
+"""Metrics against small cases computed by hand."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tests of what is published and what is served of it."""
+"""Tests of `export.publication`."""

@@ -1,4 +1,4 @@
-"""What is published: complete, described, its weights once."""
+"""Publishing: a complete version with its card, and its weights once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -187,12 +187,6 @@ def test_version_published_during_a_rollout_waits_too(
     assert superseded is not None
     assert superseded.holds(2)
     assert not superseded.pins
-
-
-def softmax_dog(logits: Any, temperature: float) -> list[float]:
-    from models.probabilities import softmax
-
-    return [float(value) for value in softmax(logits, temperature)[:, 1]]
 
 
 def test_card_is_json_with_everything_needed(published: Path) -> None:

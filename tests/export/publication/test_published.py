@@ -1,4 +1,4 @@
-"""What is published, and what may go."""
+"""Published versions: their list, and which of them pruning may remove."""
 
 from __future__ import annotations
 

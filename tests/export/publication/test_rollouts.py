@@ -1,4 +1,4 @@
-"""A version waits, is tried, and is promoted or aborted: which files say what, when."""
+"""Rollouts: begun, promoted or aborted; the files that each step writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a SavedModel computes: pixels of encoded images, explanations, weights once."""
+"""A SavedModel's outputs: probabilities, pixels of encoded images, explanations."""
 
 from __future__ import annotations
 

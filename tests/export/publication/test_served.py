@@ -1,4 +1,4 @@
-"""models.config: the one truth about what is served."""
+"""models.config: the served models, versions and labels."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The report: its sections, charts and looks into the network."""
+"""Tests of `export.report`."""

@@ -1,4 +1,4 @@
-"""Report contents made up in the test: photos of one brightness, seeded answers."""
+"""Report contents for tests: photos of one brightness, seeded answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts of the report: what they mark, and the numbers that stand below them."""
+"""Charts of the report: their marks, and the numbers below them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the report, against values worked out by hand."""
+"""Figures of the report, against values computed by hand."""
 
 from __future__ import annotations
 

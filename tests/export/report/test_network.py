@@ -1,4 +1,4 @@
-"""Looks into real Keras networks, small enough to know the answer."""
+"""Pictures of real Keras networks that are small enough to know the answer."""
 
 from __future__ import annotations
 

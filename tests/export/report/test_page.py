@@ -1,4 +1,4 @@
-"""The page as a whole: one file that stands by itself."""
+"""The report as a page: one file without external resources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of the report: which photos get into the galleries, and how maps look."""
+"""Pictures of the report: which photos the galleries show, and heat maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Axes are round, and shapes are drawn and named."""
+"""SVG: round axes, and shapes with names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The offline score equals Kaggle's rules and refuses what Kaggle would."""
+"""The offline score follows Kaggle's rules and refuses what Kaggle refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says of labelled photos, and of other views of them."""
+"""Predictions of a run for labelled photos, and for other views of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One finding for each run: what is wrong, seen by its own sign, and what to try."""
+"""The diagnosis: one finding a run, from its own evidence, with remedies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pseudo-labels: learnt from, and never let near validation."""
+"""Pseudo-labels: used for training, never for validation."""
 
 from __future__ import annotations
 

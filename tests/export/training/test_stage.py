@@ -1,4 +1,4 @@
-"""One stage: early stopping, best weights, what moves and what does not."""
+"""One training stage: early stopping, best weights, frozen and trained layers."""
 
 from __future__ import annotations
 

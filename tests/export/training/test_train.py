@@ -1,4 +1,4 @@
-"""A plan becomes a run: interrupted, in folds, and the trials before it."""
+"""Training a plan: interrupted, in folds, and the trials before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client: what it repeats, when it gives up, and what it says then."""
+"""The client: its retries, deadlines and errors."""
 
 from __future__ import annotations
 

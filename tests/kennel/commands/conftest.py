@@ -1,4 +1,4 @@
-"""Photos for the commands that send some."""
+"""Photos for the tests of commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kennel submit` and `kennel jobs`: what they print, and how they end."""
+"""`kennel submit` and `kennel jobs`: output and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kennel keys: made, listed and removed in a file that others cannot read."""
+"""`kennel keys`: added, listed and removed in a file that others cannot read."""
 
 from __future__ import annotations
 

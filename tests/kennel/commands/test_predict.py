@@ -1,4 +1,4 @@
-"""`kennel predict`: what it prints, and how it ends."""
+"""`kennel predict`: output and exit codes."""
 
 from __future__ import annotations
 

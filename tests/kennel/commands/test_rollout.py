@@ -1,4 +1,4 @@
-"""`kennel rollout` against an API that a fake model server stands behind."""
+"""`kennel rollout` against an API with a fake model server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A version comes, is tried, answers and goes again while requests keep coming."""
+"""A version is exported, rolled out and rolled back under load."""
 
 from __future__ import annotations
 

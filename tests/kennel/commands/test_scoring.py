@@ -1,4 +1,4 @@
-"""`kennel score`: what it prints."""
+"""`kennel score`: its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kennel doctor`: names what is wrong and what to do, and changes nothing."""
+"""`kennel doctor`: finds problems and their remedies, and changes nothing."""
 
 from __future__ import annotations
 

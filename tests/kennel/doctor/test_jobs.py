@@ -1,4 +1,4 @@
-"""`kennel doctor` on call: half an upgrade, wrong clocks, versions that are not served."""
+"""`kennel doctor`: half an upgrade, wrong clocks, versions that are not served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that has an address may have one of IPv6: `::1`, `[::1]` and `::`."""
+"""IPv6 addresses, `::1`, `[::1]` and `::`, wherever an address is accepted."""
 
 from __future__ import annotations
 

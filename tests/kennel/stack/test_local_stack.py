@@ -1,4 +1,4 @@
-"""The whole job through the real stack: no skew, no orphan, nothing lost."""
+"""The local stack, from training to a CSV: no skew, no orphan, nothing lost."""
 
 from __future__ import annotations
 

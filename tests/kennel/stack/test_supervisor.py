@@ -1,4 +1,4 @@
-"""Children are kept running, stopped in order, and never left behind."""
+"""Children are restarted, stopped in order, and never left behind."""
 
 from __future__ import annotations
 

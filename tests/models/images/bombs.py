@@ -1,4 +1,4 @@
-"""Small files made to cost a decoder much: `python -m tests.models.images.bombs [NAME ...]`.
+"""Files that cost a decoder much: `python -m tests.models.images.bombs [NAME ...]`.
 
 One for each field of each format that counts or sizes something. Each is decoded in a
 process of its own. Prints, by line: the bomb's name, "pixels" or an error's code, the

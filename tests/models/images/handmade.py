@@ -1,4 +1,4 @@
-"""Image files that Pillow does not write, byte by byte."""
+"""Image files in formats that Pillow does not write, byte by byte."""
 
 from __future__ import annotations
 

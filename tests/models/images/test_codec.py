@@ -1,4 +1,4 @@
-"""One table of what arrives and what the model sees; damaged input is explained."""
+"""Decoding: pixels by format, and errors that explain damaged input."""
 
 from __future__ import annotations
 

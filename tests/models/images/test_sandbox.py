@@ -1,4 +1,4 @@
-"""Images decoded in processes that can be killed: the same pixels, and bounds that hold."""
+"""Images decoded in child processes: the same pixels, and limits that hold."""
 
 from __future__ import annotations
 

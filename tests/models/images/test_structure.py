@@ -1,4 +1,4 @@
-"""What a decoder gets of a file: its pixels, its orientation, and no more work than they need."""
+"""The structure of image files: pixels, orientation, and bounded work for decoders."""
 
 from __future__ import annotations
 

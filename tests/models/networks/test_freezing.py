@@ -1,4 +1,4 @@
-"""A network is cut where its frozen part ends, and the parts make the whole."""
+"""A network is cut behind its frozen part, and the parts make the whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch normalisation that is put in changes nothing until it is trained."""
+"""Inserted batch normalisation changes nothing until it is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks have the published layers and parameters, and say so on the command line."""
+"""Networks have the published layers and parameters; `kennel networks` prints them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pretrained weights: read from every file of Keras's, put in whole or not at all."""
+"""Pretrained weights: read from all Keras formats, loaded completely or not at all."""
 
 from __future__ import annotations
 

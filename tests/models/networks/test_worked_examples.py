@@ -1,4 +1,4 @@
-"""Numbers worked out in lectures and course texts, computed again.
+"""Worked examples of lectures and course texts, computed again.
 
 Convolution means cross-correlation, as in every deep learning library.
 """

@@ -1,4 +1,4 @@
-"""The embedded server as a process: friendly, and strict as TensorFlow Serving."""
+"""The embedded server as a process: lenient, and strict as TensorFlow Serving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of the embedded server: gathered, bounded, refused when full, dropped when given up."""
+"""Batches of the embedded server: gathered, bounded, refused when full, cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A name server on loopback: it gives every name the addresses that a test says."""
+"""A name server on loopback that answers with a test's addresses."""
 
 from __future__ import annotations
 

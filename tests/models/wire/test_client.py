@@ -1,4 +1,4 @@
-"""The client of a model server: calls, deadlines, errors, and several servers at one address."""
+"""The client of a model server: calls, deadlines, errors, several servers."""
 
 from __future__ import annotations
 

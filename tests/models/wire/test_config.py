@@ -1,4 +1,4 @@
-"""TensorFlow Serving's files are read, and refused, as TensorFlow Serving does it."""
+"""TensorFlow Serving's files are accepted and refused as TensorFlow Serving does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API while it asks for keys."""
+"""An API that requires keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API keys: which are known, and what each may do."""
+"""API keys: which are accepted, and what each scope allows."""
 
 from __future__ import annotations
 

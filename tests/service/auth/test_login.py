@@ -1,4 +1,4 @@
-"""People at the web pages: a key once, then a cookie that only our pages may use."""
+"""Signing in at the pages: a key once, then a cookie that only our pages may use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Web pages of other origins: only listed ones use the API, and never a reader's session."""
+"""Cross-origin requests: only listed origins use the API, and never a user's session."""
 
 from __future__ import annotations
 

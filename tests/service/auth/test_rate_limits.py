@@ -1,4 +1,4 @@
-"""Rates: counted in images, shared through Redis, and no reason to fail without it."""
+"""Rate limits: counted in images, shared through Redis, and in each process without Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More work than a process can do: some are answered, the others told when to return."""
+"""The concurrency limit: excess requests are refused with Retry-After."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compressed bodies are decoded within the limits, in every form that is read."""
+"""Compressed bodies are decoded within the limits, on every route that reads one."""
 
 from __future__ import annotations
 

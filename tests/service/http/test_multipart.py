@@ -1,4 +1,4 @@
-"""Forms as people's programs send them: byte for byte, and mistakes are named."""
+"""Multipart forms of common clients: byte for byte, with named mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems: short whatever was sent, silent about the inside, and one for each method."""
+"""Problem documents: short, without internals, for every method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An API that a module's tests share, for requests that queue no job."""
+"""An API that a module's tests share, for requests that start no job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders and buckets that cannot be read: answered as unavailable, never "no jobs"."""
+"""Unreadable folders and buckets are answered as unavailable, never as "no jobs"."""
 
 from __future__ import annotations
 

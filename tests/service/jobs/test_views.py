@@ -1,4 +1,4 @@
-"""/v1/jobs against a real queue on a real Redis; no worker is needed to see the edge."""
+"""/v1/jobs against a real queue on a real Redis, without workers."""
 
 from __future__ import annotations
 

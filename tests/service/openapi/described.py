@@ -1,4 +1,4 @@
-"""The document as tests read it: its operations, and answers held against its schemas."""
+"""The API's document for tests: its operations, and answers checked against its schemas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever fits the document is answered as it says, whatever does not is refused.
+"""Requests that fit the document get its answers; all others are refused.
 
 Schemathesis makes the requests out of /openapi.json and looks at the answers. It knows
 nothing of this service: the fixture tells it the names of what there is.

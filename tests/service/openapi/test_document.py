@@ -1,4 +1,4 @@
-"""/openapi.json and /docs: the document is held against the code in both directions."""
+"""/openapi.json and /docs: document and code agree in both directions."""
 
 from __future__ import annotations
 

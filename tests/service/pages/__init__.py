@@ -1,1 +1,1 @@
-"""The web pages, as a browser shows them."""
+"""Tests of the web pages in a browser."""

@@ -1,4 +1,4 @@
-"""A browser, and a site for it to visit: real HTTP, Redis and model server."""
+"""A browser, and a site to visit: real HTTP, Redis and model server."""
 
 from __future__ import annotations
 

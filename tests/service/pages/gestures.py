@@ -1,4 +1,4 @@
-"""What people do with files on a page."""
+"""Dropping, pasting and choosing files on a page."""
 
 from __future__ import annotations
 

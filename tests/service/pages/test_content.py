@@ -1,4 +1,4 @@
-"""What pages show of a model: cards as export writes them, nothing of odd ones; drift."""
+"""The content of the pages about models: cards, gaps in old ones, drift."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a real browser lets pages of other sites do here: nothing that matters."""
+"""Other sites' pages in a real browser cannot use the API or a user's session."""
 
 from __future__ import annotations
 

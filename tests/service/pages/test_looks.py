@@ -1,4 +1,4 @@
-"""Every page for everyone: by axe's rules, in light and dark, on a telephone."""
+"""Accessibility of every page: axe's rules, light and dark, on a telephone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photos on the page /: how they get there, and what becomes of them."""
+"""Photos on the page /: how they are added, and their predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training reports of published versions: found inside MODELS_DIR or not at all."""
+"""Training reports of published versions: only from inside MODELS_DIR."""
 
 from __future__ import annotations
 

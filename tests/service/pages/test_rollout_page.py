@@ -1,4 +1,4 @@
-"""The page of a rollout: live figures, in words and pictures, for everyone."""
+"""The page of a rollout: live figures, as text and charts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server itself makes of a page, without a browser."""
+"""The HTML of the pages, without a browser."""
 
 from __future__ import annotations
 

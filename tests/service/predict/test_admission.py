@@ -1,4 +1,4 @@
-"""Who is let in: expected waits, learnt from what was answered; workers hear of traffic."""
+"""Admission: expected waits learnt from past answers; workers learn of traffic."""
 
 from __future__ import annotations
 

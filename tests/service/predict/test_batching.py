@@ -1,4 +1,4 @@
-"""Requests share calls to the model server, and nobody notices but the clock."""
+"""Batching: requests share calls to the model server, with the same answers."""
 
 from __future__ import annotations
 

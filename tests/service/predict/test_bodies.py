@@ -1,4 +1,4 @@
-"""POST /v1/predict with base64 in JSON: the same answers as for files."""
+"""POST /v1/predict with base64 in JSON: the same answers as with files."""
 
 from __future__ import annotations
 

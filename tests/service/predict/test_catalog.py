@@ -1,4 +1,4 @@
-"""GET /v1/models, /livez and /readyz: what is served, and why a version is not."""
+"""GET /v1/models, /livez and /readyz: served versions, and why others are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that take long: bounded, in a queue of their own, and over with their request."""
+"""Slow images: bounded, in a queue of their own, cancelled with their request."""
 
 from __future__ import annotations
 

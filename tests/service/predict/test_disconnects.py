@@ -1,4 +1,4 @@
-"""What nobody waits for any more is not computed for, and keeps nobody waiting."""
+"""Requests of closed connections are not computed, and delay nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /v1/explain: where in an image a class is seen, by one version only."""
+"""POST /v1/explain: the heat map of a class, by one version only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions while versions come and go, and while the model server or the clock fails."""
+"""Predictions while versions change, and while the model server or the clock fails."""
 
 from __future__ import annotations
 

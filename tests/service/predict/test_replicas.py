@@ -1,4 +1,4 @@
-"""Real model servers behind the real API, under load: shared, killed, swapped, restarted."""
+"""Several real model servers behind the real API: shared, killed, swapped, restarted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST paths: what its clients send and find."""
+"""TensorFlow Serving's REST paths: requests and answers of its clients."""
 
 from __future__ import annotations
 

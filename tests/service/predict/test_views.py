@@ -1,4 +1,4 @@
-"""POST /v1/predict: the right answer for the right image, and what is refused why."""
+"""POST /v1/predict: the right answer for each image, and reasons for refusals."""
 
 from __future__ import annotations
 

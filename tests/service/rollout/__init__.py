@@ -1,1 +1,1 @@
-"""A canary beside the version that answers."""
+"""Tests of `service.rollout`."""

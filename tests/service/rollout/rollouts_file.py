@@ -1,4 +1,4 @@
-"""Rollouts as an operator's command would write them."""
+"""rollouts.json as the commands write it."""
 
 from __future__ import annotations
 

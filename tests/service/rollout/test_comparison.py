@@ -1,4 +1,4 @@
-"""What is counted of two versions, and what is made of it."""
+"""The comparison of two versions: its counts and figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts on their way: none is lost to a Redis that is away, none costs a request."""
+"""Rollout counters: none is lost while Redis is away, none costs a request."""
 
 from __future__ import annotations
 

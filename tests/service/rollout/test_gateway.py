@@ -1,4 +1,4 @@
-"""Which version answers a request that names none, while another version is tried."""
+"""The version that answers a request that names none, during a rollout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gunicorn gathers nothing for lines about requests that nobody prints."""
+"""gunicorn formats no access log that is not printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bad clients send over the wire, against the real gunicorn.
+"""Malformed requests and bad clients against the real gunicorn.
 
 After each of them the service must answer a good request at once, with four threads.
 """

@@ -1,4 +1,4 @@
-"""Under an overload, POSTs are refused before Flask sees them."""
+"""Load shedding: under overload, POSTs are refused before Flask sees them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real thing: gunicorn with two workers, asked over HTTP."""
+"""The API as a process: gunicorn with two workers, over HTTP."""
 
 from __future__ import annotations
 

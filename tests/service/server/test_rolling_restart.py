@@ -1,4 +1,4 @@
-"""APIs that are restarted one after the other, or reloaded, lose no request."""
+"""Rolling restarts and reloads of the API lose no request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``app`` and ``client`` as elsewhere, with everything observed."""
+"""``app`` and ``client`` with telemetry switched on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads an answer of GET /metrics as Prometheus does."""
+"""Parses an answer of GET /metrics as Prometheus does."""
 
 from __future__ import annotations
 

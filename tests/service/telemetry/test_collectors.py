@@ -1,4 +1,4 @@
-"""Metrics read at a scrape: job folders hold states, GET /metrics counts events."""
+"""Metrics collected at a scrape: job states from folders, events from Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line of a request: its members, and what must never be among them."""
+"""The access log's line: its members, and what must never be among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of several gunicorn workers: sums that survive their deaths."""
+"""Metrics of several gunicorn workers: sums that survive the end of a worker."""
 
 from __future__ import annotations
 

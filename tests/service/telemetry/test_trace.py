@@ -1,4 +1,4 @@
-"""The trace that a request belongs to: read by W3C's rules, handed on and answered."""
+"""The trace context of a request: read by W3C's rules, passed on and returned."""
 
 from __future__ import annotations
 

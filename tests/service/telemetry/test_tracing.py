@@ -1,4 +1,4 @@
-"""Spans, as a real collector would receive them."""
+"""Spans, as a real collector receives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alert rules and dashboard use only metrics of the API and of TensorFlow Serving."""
+"""Alert rules and dashboard use only existing metrics of the API and TensorFlow Serving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every layout becomes the same kind of folder; what is left out is reported."""
+"""Every layout yields the same kind of listing; what is left out is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV files of labels are read as competitions hand them out and spreadsheets save them."""
+"""CSV files of labels, as competitions publish and spreadsheets save them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trees of folders as they are handed out: right classes and parts, the rest reported."""
+"""Folder trees: right classes and parts, the rest reported."""
 
 from __future__ import annotations
 

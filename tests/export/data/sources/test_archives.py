@@ -1,4 +1,4 @@
-"""Archives of every kind give what their folder would give, or say what to do."""
+"""Archives give what their unpacked folder would give, or an error with a remedy."""
 
 from __future__ import annotations
 

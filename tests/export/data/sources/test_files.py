@@ -1,4 +1,4 @@
-"""Folders are walked alike by prepare and train: links, system files, parts by name."""
+"""Folders are walked alike by prepare and train: links, system files, part names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The silence of dead workers, passed over: Redis counts it, so it can be told to.
+"""Heartbeats of dead workers, expired at once in Redis.
 
 Recovery in real time is tested where its seconds are what is promised (F5).
 """
@@ -13,7 +13,7 @@ from redis import Redis
 from worker.liveness import HEARTBEAT_SECONDS
 
 
-def pass_over_silence(redis_url: str, shards: Sequence[str]) -> None:
+def expire_heartbeats(redis_url: str, shards: Sequence[str]) -> None:
     """As if nobody had spoken for these *shards*, by their ids in the queue, for long.
 
     Their workers are dead or stopped: one that lives speaks again within a second.

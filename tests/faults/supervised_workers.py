@@ -1,6 +1,6 @@
-"""Workers and a reconciler under the launcher's supervisor, as a process of its own.
+"""Workers and a reconciler under the local stack's supervisor, as a process of its own.
 
-    python -m tests.faults.kept WORKERS [REDIS_CONFIG]
+    python -m tests.faults.supervised_workers WORKERS [REDIS_CONFIG]
 
 It is a process because the kernel ends children with the thread that started them.
 """

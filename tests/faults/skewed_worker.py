@@ -1,6 +1,6 @@
-"""A worker on a machine whose clock is wrong.
+"""A worker on a machine with a wrong clock.
 
-python -m tests.faults.skewed SECONDS_AHEAD
+python -m tests.faults.skewed_worker SECONDS_AHEAD
 """
 
 from __future__ import annotations

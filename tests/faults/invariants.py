@@ -1,4 +1,4 @@
-"""What must hold of a job whatever broke.
+"""The invariants of a job after any fault.
 
 I1 the CSV's bytes are those of a quiet run; I2 each image once, in natural order; I3 no
 client ever saw anything else; I4 it was assembled once; I5 no temporary file is left;
@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.watch import Watch
+from tests.faults.job_watcher import Watch
 from tests.processes import wait_until
 from tests.worker.world import World
 from worker.queue import JobStatus

@@ -1,4 +1,4 @@
-"""An impatient client of one job: asks for its state and its CSV all the time."""
+"""A client that polls the state and the CSV of one job all the time."""
 
 from __future__ import annotations
 

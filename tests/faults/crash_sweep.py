@@ -1,4 +1,4 @@
-"""A kennel with one job for each step at which something may be killed."""
+"""A kennel with one job for each step at which a process may be killed."""
 
 from __future__ import annotations
 
