@@ -2,9 +2,9 @@
 
     python -m benchmarks.fashion [--recipe lenet5] [--at-least 0.90]
 
-Needs the files of Debian's package dataset-fashion-mnist (or --source). Everything goes to
-a temporary KENNEL_HOME. Prints training time, test accuracy and log loss of the 10,000
-test images that went through the queue, clipped at 0.93 and at the chosen bound.
+Needs the files of Debian's package dataset-fashion-mnist (or --source). Everything goes
+to a temporary KENNEL_HOME. Prints training time, test accuracy and log loss of the
+10,000 test images that went through the queue, clipped at 0.93 and at the chosen bound.
 """
 
 from __future__ import annotations

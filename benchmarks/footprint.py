@@ -30,7 +30,7 @@ class Footprint:
         return dict(sorted(self._peaks.items()))
 
     def check(self, bounds: Mapping[str, float]) -> None:
-        """Check the peaks in MB of the processes whose names begin like those of *bounds*.
+        """Check the peaks against *bounds*: MB by the beginning of a process's name.
 
         Raises:
             SystemExit: a peak is above its bound, or there was no process of that name.
@@ -50,8 +50,8 @@ class Footprint:
 def watched(pids: Mapping[str, int], pause_seconds: float) -> Iterator[Footprint]:
     """The peak memory of the processes *pids* during the block.
 
-    Processes that live for less than *pause_seconds* may be missed. Each look takes some
-    milliseconds of a core from what is measured beside it.
+    Processes that live for less than *pause_seconds* may be missed. Each look takes
+    some milliseconds of a core from what is measured beside it.
     """
     footprint = Footprint(pids)
     with repeating(footprint.look, pause_seconds):

@@ -1,9 +1,10 @@
 """A folder job from submit to CSV: its time besides the model, and its memory.
 
 `python -m benchmarks.job`: 640 JPEG photos of 500x375 against the bare SavedModel at
-batch 32. `--trivial --small --images 12500`: a model that costs next to nothing, so that
-the rest shows: time, memory, and the share of fan-out and assembly. With `--at-most
-worker=150 --at-most redis=30` it fails when a process of that name took more megabytes.
+batch 32. `--trivial --small --images 12500`: a model that costs next to nothing, so
+that the rest shows: time, memory, and the share of fan-out and assembly. With
+`--at-most worker=150 --at-most redis=30` it fails when a process of that name took more
+megabytes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Latency of single photos without and beside a folder job.
 
-`python -m benchmarks.job_traffic`: photos are posted at half of the stack's capacity, or at
---rate, at random times as by independent people (the same times in both loads); first
-alone, then while two workers are busy with a job that does not end.
+`python -m benchmarks.job_traffic`: photos are posted at half of the stack's capacity,
+or at --rate, at random times as by independent people (the same times in both loads);
+first alone, then while two workers are busy with a job that does not end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kennel.client import Client
 
 CLIENTS = 8
 PHOTOS_PER_SECOND = 20
-"""More than a slow model computes, and few enough for small shards, which are counted."""
+"""More than a slow model computes; few enough for small shards, which are counted."""
 
 _FOLDER = "photos"
 

@@ -1,4 +1,4 @@
-"""The shape of the code: modules, lines, functions, and the files that three walks execute.
+"""The shape of the code: modules, lines, functions, and files that three walks execute.
 
 `python -m benchmarks.shape`: a mirror, not a gate. The three walks run for real, a photo to
 JSON, a folder to CSV, `kennel train`, with a hook in every process that notes each product

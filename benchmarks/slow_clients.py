@@ -1,7 +1,7 @@
 """Slow clients: 150 at a time that send half a request, or do not take an answer.
 
-`python -m benchmarks.slow_clients [--proxy]`: while they are connected, /livez is asked over
-connections of its own and ordinary photos come at a fixed rate.
+`python -m benchmarks.slow_clients [--proxy]`: while they are connected, /livez is asked
+over connections of its own and ordinary photos come at a fixed rate.
 """
 
 from __future__ import annotations

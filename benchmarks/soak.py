@@ -1,7 +1,7 @@
 """Soak test: growth of the API processes over ten thousand requests.
 
-`python -m benchmarks.soak`: growth is counted from the first fifth on, when every thread
-has worked and every buffer has its size.
+`python -m benchmarks.soak`: growth is counted from the first fifth on, when every
+thread has worked and every buffer has its size.
 """
 
 from __future__ import annotations

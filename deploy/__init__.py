@@ -1,1 +1,1 @@
-"""Kennel in containers: images, configuration of its services, rehearsals and drills."""
+"""Kennel in containers: images, configuration of services, rehearsals and drills."""

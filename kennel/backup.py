@@ -1,9 +1,10 @@
 """Backups of models and runs: one tar archive each, made while jobs run.
 
 An archive appears complete or not at all, and ends with `SHA256SUMS`: ``tar xf`` and
-``sha256sum -c`` read it without Kennel. Redis is not in it: the reconciler fills an empty
-Redis from the runs. A backup of another installation, or of a disk that is not mounted,
-must not replace good ones, so each is first compared with the last sound backup.
+``sha256sum -c`` read it without Kennel. Redis is not in it: the reconciler fills an
+empty Redis from the runs. A backup of another installation, or of a disk that is not
+mounted, must not replace good ones, so each is first compared with the last sound
+backup.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ from worker.reconciler import LOCK_NAME
 SUMS: Final = "SHA256SUMS"
 _MOMENT: Final = "%Y-%m-%dT%H%M%S.%fZ"
 _OURS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z(\.tar)?|lost\+found")
-"""Names that a folder of backups may hold: archives, older versions' folders, a disk's own."""
+"""Names in a folder of backups: archives, older versions' folders, a disk's own."""
 
 _UNITS_BELOW: Final = re.compile(r"models(/[^/]+)?|runs(/train)?")
-"""Parents of versions, jobs and training runs, each of which is copied whole or not at all."""
+"""Parents of versions, jobs and training runs, each copied whole or not at all."""
 
 _PHOTOS: Final = re.compile(r"runs/(?!train/)[^/]+/photos/")
 _LOCKS: Final = frozenset({".lock", LOCK_NAME})
@@ -57,8 +58,8 @@ _ENDS: Final = (
     *("report.json", "failed.json", "cancelled"),
     *("submission.csv", "scores.json"),
 )
-"""Files that a job writes last are copied first: the copy of a running job then looks like
-one after a crash, which workers resume."""
+"""Files that a job writes last are copied first: the copy of a running job then looks
+like one after a crash, which workers resume."""
 
 _MUCH_SMALLER: Final = 2
 """A backup with so many times fewer files or bytes than the last one has lost some."""
@@ -92,7 +93,7 @@ class Backup:
 
     Attributes:
         skipped: links, pipes and the like, which are not backed up.
-        loss: its size beside that of the last sound backup, if it has far less; else empty.
+        loss: a sentence if it has far less than the last sound backup; else empty.
         without: the roots that have no files.
         removed: names of the older backups that were removed.
     """
@@ -132,8 +133,8 @@ def make_backup(
     than the last sound one. With *accept* they are not compared.
 
     Raises:
-        InvalidRequestError: *target* cannot hold a backup; there is nothing to back up; or
-            *roots* belong to another installation than the backups in *target*.
+        InvalidRequestError: *target* cannot hold a backup; there is nothing to back up;
+            or *roots* belong to another installation than the backups in *target*.
         ConflictError: another backup is being made there.
         StorageFullError: the disk of *target* is full.
         OSError: something cannot be read or written.

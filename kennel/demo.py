@@ -1,9 +1,9 @@
 """`kennel demo`: train, publish, serve and score a model on real photos.
 
-Photos: 2,624 electroluminescence photos of solar cells from the package elpv-dataset (CC
-BY-NC-SA 4.0; Buerhop-Lukas et al. 2018, Deitsch et al. 2019), laid out as a Kaggle
-competition lays out its own; a cell counts as defective when the experts' probability of
-a defect is at least 0.5.
+Photos: 2,624 electroluminescence photos of solar cells from the package elpv-dataset
+(CC BY-NC-SA 4.0; Buerhop-Lukas et al. 2018, Deitsch et al. 2019), laid out as a Kaggle
+competition lays out its own; a cell counts as defective when the experts' probability
+of a defect is at least 0.5.
 """
 
 from __future__ import annotations

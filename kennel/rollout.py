@@ -1,7 +1,7 @@
 """Rollouts: start one step by step, read the last one, render it for a terminal.
 
-Each step of a start waits until the API confirms the one before; if the start fails, the
-stable version goes on answering.
+Each step of a start waits until the API confirms the one before; if the start fails,
+the stable version goes on answering.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class StartOptions:
 
     Attributes:
         percent: the canary's share of the requests that name no version.
-        mirror: percent of the canary's requests that the stable version answers as well.
+        mirror: percent of the canary's requests that are also sent to the stable version.
         wait_seconds: how long the model server may take to load the canary.
     """
 

@@ -32,9 +32,9 @@ _HEADINGS: Final = (
 def progress_bars(waiting_for: str = "", *, lines: bool = True) -> Iterator[Report]:
     """A function (stage, done, total) that draws a bar for each stage on stderr.
 
-    *waiting_for* adds a bar of that name without an end, which moves as long as the block
-    lasts. Without a terminal each completed stage prints one line, or none if *lines* is
-    false. The block may print meanwhile.
+    *waiting_for* adds a bar of that name without an end, which moves as long as the
+    block lasts. Without a terminal each completed stage prints one line, or none if
+    *lines* is false. The block may print meanwhile.
     """
     from rich.console import Console
     from rich.progress import (

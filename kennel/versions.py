@@ -117,8 +117,8 @@ def wait_until_loaded(
 ) -> None:
     """Wait until the API says that a version of the model *name* is loaded.
 
-    Also returns if there is no API, or the API does not know the model; *tell* is called
-    once if the model is not loaded yet.
+    Also returns if there is no API, or the API does not know the model; *tell* is
+    called once if the model is not loaded yet.
 
     Raises:
         ConflictError: no version is loaded within *seconds*.
@@ -203,8 +203,8 @@ def format_size(size_bytes: int) -> str:
 def versions_away(target: str, versions: Sequence[PublishedVersion]) -> Iterator[str]:
     """A sentence for each of *versions* that the server at *target* failed to load.
 
-    Versions that it need not load are skipped; there is no sentence if no server answers
-    within a second.
+    Versions that it need not load are skipped; there is no sentence if no server
+    answers within a second.
 
     Raises:
         InvalidRequestError: *target* is no address.

@@ -1,4 +1,4 @@
-"""Real SavedModels, made in a fraction of a second, whose "network" is mean brightness."""
+"""Real SavedModels, made in a fraction of a second: "network" is mean brightness."""
 
 from __future__ import annotations
 

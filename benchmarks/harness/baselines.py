@@ -1,7 +1,7 @@
 """Baselines: the bare SavedModel in this process, and a photo's cost without a server.
 
-`python -m benchmarks.harness.baselines`: milliseconds of one core that Pillow's decode and
-resize, and a mean, take for a photo.
+`python -m benchmarks.harness.baselines`: milliseconds of one core that Pillow's decode
+and resize, and a mean, take for a photo.
 """
 
 from __future__ import annotations

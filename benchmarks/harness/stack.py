@@ -1,4 +1,4 @@
-"""A local stack on free ports for a benchmark, a trivial model, and resource figures."""
+"""A local stack on free ports for a benchmark, a trivial model, resource figures."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def served_stack(name: str) -> Iterator[tuple[LocalStack, Target]]:
 def running_proxy(stack: LocalStack, connections: int) -> Iterator[str]:
     """The compose file's nginx in front of *stack*'s API; yields its URL.
 
-    A client address may have so many *connections*; the rest is configured as in containers.
+    A client address may have so many *connections*; the rest is configured as in
+    containers.
     """
     api = urlsplit(stack.url)
     port = choose_port(0, "127.0.0.1", "")

@@ -58,7 +58,7 @@ PEERS = (
 def running_peer(
     peer: Peer, workers: int, model: Path | None
 ) -> Iterator[tuple[list[int], Target]]:
-    """*peer* in *workers* processes, on a SavedModel or the mean: its pid, its target."""
+    """*peer* in *workers* processes on a SavedModel or the mean: its pid and target."""
     port = choose_port(0, "127.0.0.1", "port")
     program, *arguments = peer.command(port, workers)
     environment = {

@@ -1,1 +1,1 @@
-"""The content of the images: base images by digest, requirements, bills of materials."""
+"""Content of the images: base images by digest, requirements, bills of materials."""

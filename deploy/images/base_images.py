@@ -5,8 +5,8 @@
     python -m deploy.images.base_images --tags      # PYTHON_IMAGE=python:... without the digests
 
 A digest names the index of all platforms' images; the tag beside it is for readers.
-References stand where they are used: in Dockerfiles, compose files, Kubernetes' manifests
-and .env.example. All references to one tag are rewritten together.
+References stand where they are used: in Dockerfiles, compose files, Kubernetes'
+manifests and .env.example. All references to one tag are rewritten together.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _has_image(engine: str, reference: str) -> bool:
 
 
 def main(*arguments: str) -> int:
-    """List, update or print tags, as the module's docstring says; 1: one is not pinned."""
+    """Run as the module's docstring says; 1: an image is not pinned."""
     if arguments == ("--update",):
         lines = update(ROOT, os.environ.get("INSPECT") or INSPECT)
         sys.stdout.write("".join(f"now {line}\n" for line in lines))

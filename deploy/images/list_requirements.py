@@ -6,8 +6,8 @@
     python list_requirements.py --installed REPORT    # pip's report: what it installed
 
 constraints.txt pins the packages of all extras. pip needs exactly those to install: the
-ones that pyproject.toml names and, by the ``# via`` of each pin, their dependencies. The
-extra ``build`` stands for the packages that build the project itself.
+ones that pyproject.toml names and, by the ``# via`` of each pin, their dependencies.
+The extra ``build`` stands for the packages that build the project itself.
 """
 
 from __future__ import annotations

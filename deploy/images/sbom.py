@@ -32,7 +32,7 @@ RELEASE: Final = frozenset({"etc/os-release", "usr/lib/os-release"})
 """Debian links the first to the second."""
 
 INSTALLED: Final = re.compile(r"opt/[\w-]+/installed\.txt")
-"""Written by list_requirements.py and extract_messages.py: a pin and its hash a line."""
+"""By list_requirements.py and extract_messages.py: a pin and its hash a line."""
 
 METADATA: Final = re.compile(r".*/[^/]+\.dist-info/METADATA")
 _PIN: Final = re.compile(r"(\S+)==(\S+) --hash=sha256:([0-9a-f]{64})")

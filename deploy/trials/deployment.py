@@ -75,7 +75,7 @@ class Deployment:
         return sorted(test.glob("*.png"), key=lambda photo: int(photo.stem))
 
     def client(self, retries: int = 0) -> Client:
-        """A client of the API; without retries by default, so that no failure is hidden."""
+        """A client of the API; without retries by default, to hide no failure."""
         return Client(f"http://127.0.0.1:{self.port}", retries=retries)
 
     def first_answer(self) -> str:

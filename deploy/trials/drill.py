@@ -3,9 +3,9 @@
 The drill has its own folder, compose project, images, ports and passwords, so that a
 deployment beside it is not disturbed. Model and photos are those of `make demo` in
 KENNEL_HOME. COMPOSE names the command (default: docker compose);
-MODEL_SERVER_IMAGE=kennel-model-server uses the embedded model server. --rate has to leave
-room for a job on this machine, or predictions are refused as overload; a job of --photos
-has to last longer than an upgrade.
+MODEL_SERVER_IMAGE=kennel-model-server uses the embedded model server. --rate has to
+leave room for a job on this machine, or predictions are refused as overload; a job of
+--photos has to last longer than an upgrade.
 """
 
 from __future__ import annotations

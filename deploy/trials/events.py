@@ -1,4 +1,4 @@
-"""Events of the drill: a fault under a running job and steady predictions, and its outcome."""
+"""Events of the drill: faults under a running job and predictions; their outcomes."""
 
 from __future__ import annotations
 

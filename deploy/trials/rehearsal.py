@@ -1,11 +1,11 @@
 """`make rehearse`: from a clone to a prediction by the README's commands, then checks.
 
-The rehearsal has its own folder, compose project, images, ports and passwords, so that a
-deployment beside it is not disturbed. The last lines are the results. COMPOSE names the
-command (default: docker compose); MODEL_SERVER_IMAGE=kennel-model-server builds and uses
-the embedded model server. Images that Podman has by tag only are used instead of the
-pinned ones, and named; by hand: env $(python -m deploy.images.base_images --tags) before
-compose.
+The rehearsal has its own folder, compose project, images, ports and passwords, so that
+a deployment beside it is not disturbed. The last lines are the results. COMPOSE names
+the command (default: docker compose); MODEL_SERVER_IMAGE=kennel-model-server builds and
+uses the embedded model server. Images that Podman has by tag only are used instead of
+the pinned ones, and named; by hand: env $(python -m deploy.images.base_images --tags)
+before compose.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _first_prediction(deployment: Deployment) -> str:
 
 
 def check_front_door(deployment: Deployment) -> list[str]:
-    """Check the proxy: the page, hidden metrics, a body that is too large, slow clients.
+    """Check the proxy: page, hidden metrics, a body that is too large, slow clients.
 
     Raises:
         KennelError: an answer is not the expected one.

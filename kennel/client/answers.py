@@ -1,7 +1,7 @@
 """The API's answers as frozen dataclasses.
 
-mypy finds a misspelt attribute, and an AttributeError names it, where a dictionary would
-give a KeyError far away.
+mypy finds a misspelt attribute, and an AttributeError names it, where a dictionary
+would give a KeyError far away.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _Content = TypeVar("_Content")
 
 
 class VersionChoice(TypedDict, total=False):
-    """The model and version that answer; default: the default model's newest version."""
+    """The model and version to use; default: the default model's newest version."""
 
     model: str | None
     version: int | str | None
@@ -137,7 +137,8 @@ class Client:
     ) -> dict[str, Any]:
         """The heat map of one image for *class_name*, by default the most probable one.
 
-        The JSON of POST /v1/explain; ``heatmap`` holds a value from 0 to 1 for each cell.
+        The JSON of POST /v1/explain; ``heatmap`` holds a value from 0 to 1 for each
+        cell.
 
         Raises:
             ApiError: the API refused or cannot be reached.
@@ -158,8 +159,8 @@ class Client:
     ) -> Job:
         """Start a folder job, which will end with a CSV or with the reason for none.
 
-        A string as *source* names a folder below the service's INPUT_ROOT; a `Path` is a
-        folder or archive on this machine, which is uploaded. *manifest* and
+        A string as *source* names a folder below the service's INPUT_ROOT; a `Path` is
+        a folder or archive on this machine, which is uploaded. *manifest* and
         *sample_submission* work alike: a `Path` is a CSV file on this machine. Retries
         are safe: each call of this method has an Idempotency-Key of its own.
 
@@ -180,7 +181,7 @@ class Client:
         return self._get(_job_path(job_id), Job.from_json)
 
     def jobs(self, *, state: str | None = None, limit: int | None = None) -> list[Job]:
-        """The newest *limit* jobs (default: all) in *state* (default: any), newest first.
+        """The newest *limit* jobs (default: all), newest first; only those in *state*.
 
         Raises:
             ApiError: the API refused or cannot be reached.

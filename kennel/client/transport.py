@@ -1,8 +1,8 @@
 """HTTP calls with deadlines and retries.
 
 A request that never reached the API is always repeated. One that the API may have
-handled is repeated only if it is idempotent. One that timed out is not repeated: the next
-attempt would be as slow.
+handled is repeated only if it is idempotent. One that timed out is not repeated: the
+next attempt would be as slow.
 """
 
 from __future__ import annotations

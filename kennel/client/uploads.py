@@ -1,8 +1,9 @@
 """The request that starts a job, with its uploads.
 
-A folder of the service is named in JSON. An archive is the body itself; a folder on this
-machine is packed as a tar while it is sent; with CSV files, all are parts of a form. The
-same folder gives the same bytes, so that the API recognises a repeated upload.
+A folder of the service is named in JSON. An archive is the body itself; a folder on
+this machine is packed as a tar while it is sent; with CSV files, all are parts of a
+form. The same folder gives the same bytes, so that the API recognises a repeated
+upload.
 """
 
 from __future__ import annotations

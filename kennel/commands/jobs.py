@@ -106,7 +106,7 @@ def _output_option(default: str | None, text: str) -> Callable[[_Command], _Comm
     "--sample",
     "sample_submission",
     type=_SHEET,
-    help="Kaggle's sample_submission.csv: the CSV gets its header and ids, in its order.",
+    help="Kaggle's sample_submission.csv: the CSV gets its header, ids and order.",
 )
 @click.option(
     "--manifest",
@@ -123,14 +123,14 @@ def _output_option(default: str | None, text: str) -> Callable[[_Command], _Comm
     type=click.Choice(["prior", "fail"]),
     default="prior",
     show_default=True,
-    help="What an image that cannot be read gets: the uniform prior (with --format label "
-    "the first label); or fail the job.",
+    help="What an unreadable image gets: the uniform prior (with --format label the "
+    "first label); or fail the job.",
 )
 @click.option(
     "--max-unreadable",
     metavar="SHARE|COUNT",
-    help="Fail the job beyond so many unreadable images, such as 5% or 20; default: 5%, "
-    "and at least 3.",
+    help="Fail the job beyond so many unreadable images, as 5% or 20; default: 5%, and "
+    "at least 3.",
 )
 @click.option(
     "--priority",
@@ -151,8 +151,9 @@ def submit(
 ) -> None:
     """Turn FOLDER, a name below the service's INPUT_ROOT, into a CSV.
 
-    The model, its version and the meaning of the CSV's column are printed to stderr. The
-    job goes on without this command: after Ctrl-C it says how to come back to the job.
+    The model, its version and the meaning of the CSV's column are printed to stderr.
+    The job goes on without this command: after Ctrl-C it says how to come back to the
+    job.
     """
     source = Path(folder) if upload else folder
     words = _NOTHING_YET if upload else _PERHAPS

@@ -208,11 +208,11 @@ def backup(
 ) -> None:
     """Put a new backup of models and runs into the folder TARGET, while jobs run.
 
-    A backup is one tar archive, which appears complete or not at all. Models and runs of
-    another installation than the last backup's are refused (exit 2). A backup with less
-    than half of the last one's files or bytes is kept, but no older one is removed (exit 1).
-    Photos below INPUT_ROOT, API keys and .env are not in it, nor is Redis: the reconciler
-    fills an empty Redis from the runs.
+    A backup is one tar archive, which appears complete or not at all. Models and runs
+    of another installation than the last backup's are refused (exit 2). A backup with
+    less than half of the last one's files or bytes is kept, but no older one is removed
+    (exit 1). Photos below INPUT_ROOT, API keys and .env are not in it, nor is Redis:
+    the reconciler fills an empty Redis from the runs.
     """
     if check:
         _check(target, as_json)

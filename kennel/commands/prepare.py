@@ -85,8 +85,9 @@ def prepare(
     """Check the photos in SRC and split them into DEST: train, valid, test, sample.
 
     SRC is a folder, zip or tar file: Kaggle's flat cat.0.jpg, class folders, photos and
-    a CSV, or MNIST's IDX files. Folders for training, validation and test are recognised
-    by their names. What was found, taken and left out is printed with the reasons.
+    a CSV, or MNIST's IDX files. Folders for training, validation and test are
+    recognised by their names. What was found, taken and left out is printed with the
+    reasons.
     """
     from export.data.layouts.collect import SourceOptions
     from export.data.prepare import PrepareRequest, StrictError, parse_amount

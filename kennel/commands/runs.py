@@ -38,7 +38,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def evaluate(
     run: str, photos: Path | None, probabilities: Path | None, as_json: bool
 ) -> None:
-    """Print the figures of RUN on its validation photos, or on other labelled photos."""
+    """Print the figures of RUN on its validation photos or other labelled photos."""
     from models.networks.runtime import start_tensorflow
 
     start_tensorflow()

@@ -62,8 +62,9 @@ def score(
 ) -> None:
     """Score a submission CSV against the TRUTH, by Kaggle's rules.
 
-    The TRUTH has the same ids and a label each (0 and 1, or names), or a column for each
-    label; rows whose Usage is Ignored do not count. A CSV of labels has an accuracy only.
+    The TRUTH has the same ids and a label each (0 and 1, or names), or a column for
+    each label; rows whose Usage is Ignored do not count. A CSV of labels has an
+    accuracy only.
     """
     from export.scoring.score import score_labels, score_submission
 
@@ -166,8 +167,8 @@ def _print_worst(worst: tuple[WorstImage, ...]) -> None:
 def kaggle() -> None:
     """Submit CSVs to Kaggle through its official client.
 
-    Needs pip install 'kennel[kaggle]' and the client's own credentials: KAGGLE_API_TOKEN,
-    or KAGGLE_USERNAME and KAGGLE_KEY, or its files below ~/.kaggle.
+    Needs pip install 'kennel[kaggle]' and the client's own credentials:
+    KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, or its files below ~/.kaggle.
     """
 
 

@@ -40,9 +40,10 @@ def models(name: str | None, as_json: bool) -> None:
     """List the published versions of all models, or of NAME, and the default model.
 
     States: answers: takes requests that name no version. canary: takes a share of them.
-    loaded: takes requests that name it. rolled back: newer than the version that answers,
-    and not loaded (also: exported with --hold). kept: older, only on the disk. If a model
-    server answers at MODEL_SERVER, versions that it failed to load are listed.
+    loaded: takes requests that name it. rolled back: newer than the version that
+    answers, and not loaded (also: exported with --hold). kept: older, only on the disk.
+    If a model server answers at MODEL_SERVER, versions that it failed to load are
+    listed.
     """
     from export.publication.published import list_versions
     from kennel.versions import (

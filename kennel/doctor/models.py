@@ -130,7 +130,7 @@ def _published_version(check: str, folder: Path) -> CheckResult:
 
 
 def check_model_server(deployment: Deployment) -> Iterator[CheckResult]:
-    """Checks of each model that the model server should serve: versions, labels, card."""
+    """Checks of each model at the model server: versions, labels, card."""
     target = deployment.service.model_server
     entries = _entries(deployment)
     if not entries:

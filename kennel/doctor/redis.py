@@ -19,7 +19,7 @@ from worker.eviction import NEVER_EVICTS, REMEDY
 from worker.redis_health import RedisFacts, look_at_redis
 
 MIN_VERSION: Final = (6, 2)
-"""The first with BLMOVE, by which a worker takes a job in one step and cannot lose it."""
+"""The first with BLMOVE, with which a worker takes a job in one step and loses none."""
 
 _UPDATE: Final = (
     "update it: Redis 6.2.18, 7.2.8, 7.4.3 or 8, Valkey 7.2.9, 8.0.3, 8.1.1 or 9; till "

@@ -1,7 +1,7 @@
 """Submissions to Kaggle by its official client, which runs in a process of its own.
 
-Each call has a deadline and is made once: a submission that was sent twice uses up two of
-the few that a competition takes in a day. No message holds a credential.
+Each call has a deadline and is made once: a submission that was sent twice uses up two
+of the few that a competition takes in a day. No message holds a credential.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def submit_csv(
 
     Raises:
         InvalidRequestError: *competition* is no possible name.
-        KaggleError: nothing was submitted, or the outcome is not known: the message says
-            which.
+        KaggleError: nothing was submitted, or the outcome is not known: the message
+            says which.
     """
     request = {"do": "submit", "csv": str(csv.absolute()), "message": message}
     answer: dict[str, Any] = _call(request, competition, env, seconds)

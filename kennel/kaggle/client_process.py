@@ -1,8 +1,8 @@
 """Kaggle's client in a process of its own, run as a file; it imports nothing of kennel.
 
-Importing the client signs in, which prints, may call Kaggle and may hang; its errors hold
-addresses and headers. Here all that it prints is dropped, and the parent process can end
-it. A request comes in on stdin, one line of JSON goes out for each of:
+Importing the client signs in, which prints, may call Kaggle and may hang; its errors
+hold addresses and headers. Here all that it prints is dropped, and the parent process
+can end it. A request comes in on stdin, one line of JSON goes out for each of:
 
     {"uploaded": true}     Kaggle has the file; from now on it may count as submitted
     {"answer": ...}        the end

@@ -146,9 +146,9 @@ def model_files(
 ) -> dict[str, str]:
     """The batching files of all published models by their paths in *models_dir*.
 
-    Models without *own* values get a file, too: without one they would not be batched. A
-    model's file lies in each of its version folders, and beside them, from where `kennel
-    export` copies it into each new version.
+    Models without *own* values get a file, too: without one they would not be batched.
+    A model's file lies in each of its version folders, and beside them, from where
+    `kennel export` copies it into each new version.
 
     Raises:
         InvalidRequestError: a model's values are impossible.
@@ -281,8 +281,8 @@ def _render(
         allowed_batch_sizes=_allowed_batch_sizes(options),
         batch_timeout_micros=_batch_timeout_micros(options),
         grpc_threads=64 * ceil(options.calls / 64),
-        # Room for all images that the clients can send: they would only repeat a refused
-        # call. Twice, because calls are not split to fill a batch.
+        # Room for all images that the clients can send: a refused call would only be
+        # repeated. Twice, because calls are not split to fill a batch.
         waiting_batches=ceil(2 * options.images / options.max_batch),
     )
 

@@ -1,8 +1,8 @@
 """The local stack: Redis, model server, API and workers, in one terminal (`kennel up`).
 
 The model server reads a local ``models.config``, which follows that of MODELS_DIR: the
-published file names folders as containers see them. If the published file is lost, it is
-restored from the local one: order of the models, rollbacks and labels.
+published file names folders as containers see them. If the published file is lost, it
+is restored from the local one: order of the models, rollbacks and labels.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ class LocalModelConfig:
                 self._echo(f"{self._models_dir / CONFIG_FILE} was lost: written anew")
 
     def follow(self) -> None:
-        """Bring the file up to date; after an error, reported once, it stays as it was."""
+        """Bring the file up to date; an error, reported once, leaves it as it was."""
         try:
             self.write()
         except (InvalidRequestError, OSError) as error:

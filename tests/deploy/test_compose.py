@@ -1,4 +1,4 @@
-"""The compose files: settings, health checks, networks and rights, without an engine."""
+"""The compose files: settings, health checks, networks, rights; without an engine."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Conformance of model servers: `make conformance MODEL_SERVER=host:port MODEL=m`.
 
-The expectations were read off a real TensorFlow Serving 2.20. They hold for every network
-that `kennel export` publishes, in 32, 16 or 8 bits: the server has to have been started
-with the flags of `kennel serving-config`. Without MODEL_SERVER they are held against the
-embedded server and, as strict as TensorFlow Serving, with networks of two kinds.
+The expectations were read off a real TensorFlow Serving 2.20. They hold for every
+network that `kennel export` publishes, in 32, 16 or 8 bits: the server has to have been
+started with the flags of `kennel serving-config`. Without MODEL_SERVER they are held
+against the embedded server and, as strict as TensorFlow Serving, with networks of two
+kinds.
 """
 
 from __future__ import annotations

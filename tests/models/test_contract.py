@@ -1,4 +1,4 @@
-"""A model's card is read as written, or refused; the spread of its answers is measured."""
+"""A model's card is read as written, or refused; the spread of answers is measured."""
 
 from __future__ import annotations
 

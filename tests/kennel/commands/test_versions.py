@@ -1,4 +1,4 @@
-"""kennel models, rollback, label, prune; and servers that follow the files they write."""
+"""kennel models, rollback, label, prune; servers that follow the files they write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests, answers and tensors: arrays survive the wire, broken contracts are refused."""
+"""Requests, answers, tensors: arrays survive the wire, broken contracts are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cross-origin requests: only listed origins use the API, and never a user's session."""
+"""Cross-origin requests: only listed origins use the API, never a user's session."""
 
 from __future__ import annotations
 

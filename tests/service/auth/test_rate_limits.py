@@ -1,4 +1,4 @@
-"""Rate limits: counted in images, shared through Redis, and in each process without Redis."""
+"""Rate limits: counted in images, shared through Redis; by process without Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads through the real gunicorn and real workers: no byte lost, no file left behind."""
+"""Uploads through real gunicorn and real workers: no byte lost, no file left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API's document for tests: its operations, and answers checked against its schemas."""
+"""The API's document for tests: its operations; answers checked by its schemas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several real model servers behind the real API: shared, killed, swapped, restarted."""
+"""Several real model servers behind a real API: shared, killed, swapped, restarted."""
 
 from __future__ import annotations
 

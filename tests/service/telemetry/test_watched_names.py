@@ -1,4 +1,4 @@
-"""Alert rules and dashboard use only existing metrics of the API and TensorFlow Serving."""
+"""Alert rules and dashboard use only metrics that exist."""
 
 from __future__ import annotations
 
