@@ -39,7 +39,7 @@ class StartOptions:
 
     Attributes:
         percent: the canary's share of the requests that name no version.
-        mirror: percent of the canary's requests that are also sent to the stable version.
+        mirror: percent of the canary's requests that are also sent to the stable one.
         wait_seconds: how long the model server may take to load the canary.
     """
 

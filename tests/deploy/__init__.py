@@ -1,1 +1,1 @@
-"""Tests of deploy: images, compose files, manifests, proxy, Redis; without an engine."""
+"""Tests of deploy, without an engine: images, compose files, manifests, proxy, Redis."""
