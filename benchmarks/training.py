@@ -48,7 +48,7 @@ def measure_epochs(folder: Path, photos: int) -> None:
         FeatureExamples,
         FrozenPart,
         PixelExamples,
-        seen_from,
+        flipped,
     )
     from models.networks.freezing import cut, freeze_all_but, trained_layers
 
@@ -67,7 +67,7 @@ def measure_epochs(folder: Path, photos: int) -> None:
     bare = _seconds(lambda: parts.frozen.predict_on_batch(pixels)) / MAX_BATCH_SIZE
     frozen = FrozenPart(parts.frozen, "float16", folder / "cache", silent)
     began = time.perf_counter()
-    features = frozen.features(training.train.photos, seen_from("none"))
+    features = frozen.features(training.train.photos, flipped("none"))
     extraction = (decoding + time.perf_counter() - began) / photos
     print(
         f"feature extraction: {1 / extraction:.2f} images/s with decoding, "
@@ -75,7 +75,7 @@ def measure_epochs(folder: Path, photos: int) -> None:
         f"peak memory {_peak_megabytes():,.0f} MB"
     )
     cached = FeatureExamples(training.train, [features])
-    fresh = PixelExamples(training.train, lambda _epoch: seen_from("none"))
+    fresh = PixelExamples(training.train, lambda _epoch: flipped("none"))
     short = _epoch_seconds(parts.trained, cached)
     long = _epoch_seconds(network.model, fresh)
     print(

@@ -28,8 +28,8 @@ TEMPORARY_PREFIX = ".tmp-"
 """What unfinished files and folders are called; readers and listings skip them."""
 
 _CHUNK_BYTES = 1024 * 1024
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""No room on the disk, in a quota, or for a file of that size."""
+DISK_FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Error numbers: no room on the disk, in a quota, or for a file of that size."""
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -75,7 +75,7 @@ def explained_full_disk(variable: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in DISK_FULL_ERRORS:
             raise
         message = f"the disk that holds {variable} is full: make room, then try again"
         raise StorageFullError(message) from error

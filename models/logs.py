@@ -18,7 +18,7 @@ LOG_FORMATS: Final = ("text", "json")
 STDERR: Final = 2
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
-_TELL_SECRETS: Final = ("botocore", "aiobotocore", "s3fs", "fsspec")
+_SECRET_LOGGERS: Final = ("botocore", "aiobotocore", "s3fs", "fsspec")
 """Loggers that below WARNING write requests with their headers: tokens and key ids."""
 
 _CONTROL_CHARACTERS: Final = {
@@ -121,7 +121,7 @@ def logging_config(settings: LogSettings) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"lines": {"()": lines}},
         "handlers": {"stderr": handler},
-        "loggers": {name: {"level": quiet} for name in _TELL_SECRETS},
+        "loggers": {name: {"level": quiet} for name in _SECRET_LOGGERS},
         "root": {"level": settings.level.upper(), "handlers": ["stderr"]},
     }
 

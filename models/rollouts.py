@@ -17,7 +17,7 @@ from models.errors import InvalidRequestError
 from models.files import parse_json
 
 ROLLOUTS_FILE: Final = "rollouts.json"
-LOOK_SECONDS: Final = 0.5
+ROLLOUT_LOOK_SECONDS: Final = 0.5
 """Within this time the API has read a change of the file."""
 SEEN_SECONDS: Final = 1.5
 """A canary is loaded this long after the file named it, so that every API process knows it
@@ -34,7 +34,7 @@ SUPERSEDED: Final = "superseded"
 _LEVELS: Final = 3
 """Nesting of the file: the object, its list, a rollout."""
 
-STATES: Final = (STARTING, RUNNING, ABORTED, PROMOTED, SUPERSEDED)
+ROLLOUT_STATES: Final = (STARTING, RUNNING, ABORTED, PROMOTED, SUPERSEDED)
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,8 @@ def _read(entry: dict[str, Any]) -> Rollout:
         started=str(entry["started"]),
     )
     shares = (rollout.percent, rollout.mirror)
-    if rollout.state not in STATES or not all(0 <= each <= 100 for each in shares):
+    if rollout.state not in ROLLOUT_STATES or not all(
+        0 <= each <= 100 for each in shares
+    ):
         raise ValueError(f"state {rollout.state!r} with shares of {shares} percent")
     return rollout

@@ -28,7 +28,7 @@ from models.errors import DatasetError, InvalidImageError
 from models.files import TEMPORARY_PREFIX, locked_file, sync_path, write_atomically
 from models.images.codec import PREPROCESSING, Pixels, decode_image
 
-Rows = Iterator[tuple[int, NDArray[Any]]]
+RowBatches = Iterator[tuple[int, NDArray[Any]]]
 """(first row, rows) in ascending order."""
 
 _DECODING_THREADS = 4
@@ -46,7 +46,7 @@ class StoredArray:
     dtype: str
 
     def __len__(self) -> int:
-        """Rows, N."""
+        """RowBatches, N."""
         return self.shape[0]
 
     def rows(self, chosen: NDArray[np.integer] | slice) -> NDArray[Any]:
@@ -63,7 +63,7 @@ def stored_array(
     path: Path,
     shape: tuple[int, ...],
     dtype: str,
-    compute: Callable[[int], Rows],
+    compute: Callable[[int], RowBatches],
 ) -> StoredArray:
     """The array at *path*; missing rows are computed and written first.
 
@@ -158,7 +158,7 @@ def cached_features(
     name = _digest([*source.key, source.shapes, source.dtype])
     width = sum(math.prod(shape) for shape in source.shapes)
 
-    def compute(start: int) -> Rows:
+    def compute(start: int) -> RowBatches:
         for first, batch in pixels.batches(MAX_BATCH_SIZE, start):
             outputs = source.compute(first, batch)
             yield first, np.concatenate([_flat(each) for each in outputs], axis=1)
@@ -178,7 +178,7 @@ def _open_array(path: Path) -> StoredArray:
     return StoredArray(path, found.shape, str(found.dtype))
 
 
-def _complete(partial: _PartialArray, compute: Callable[[int], Rows]) -> None:
+def _complete(partial: _PartialArray, compute: Callable[[int], RowBatches]) -> None:
     try:
         for first, rows in compute(partial.done()):
             partial.write(first, rows)
@@ -259,7 +259,7 @@ class _PartialArray:
             os.close(descriptor)
 
 
-def _decode(source: PixelSource, start: int, progress: Progress) -> Rows:
+def _decode(source: PixelSource, start: int, progress: Progress) -> RowBatches:
     bad: list[str] = []
     with ThreadPoolExecutor(_DECODING_THREADS) as pool:
         for first in range(start, len(source.files), _CHUNK):

@@ -29,7 +29,7 @@ from models.errors import DatasetError, InvalidImageError, MissingImageError, qu
 from models.images.codec import decode_grey
 from models.text import is_utf8, normal_name, printable
 
-THUMBNAIL_SIDE: Final = 24
+GREY_SIDE: Final = 24
 TINY_SHARE: Final = 1 / 20
 """A class with a smaller share of the largest class's photos is probably a mistake."""
 
@@ -280,7 +280,7 @@ def _scan(
         return UnreadablePhoto(photo, str(error), "", photo.file.size)
     sha256 = hashlib.sha256(image).hexdigest()
     try:
-        thumbnail = decode_grey(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        thumbnail = decode_grey(image, (GREY_SIDE, GREY_SIDE))
     except InvalidImageError as error:
         return UnreadablePhoto(photo, str(error), sha256, len(image))
     return ScannedPhoto(photo, sha256, len(image), thumbnail)

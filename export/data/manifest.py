@@ -139,7 +139,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise DatasetError(message) from error
 
 
-def check_files(folder: Path, files: Iterable[PreparedFile]) -> None:
+def check_prepared_files(folder: Path, files: Iterable[PreparedFile]) -> None:
     """Accept *folder* if its *files* exist with the sizes of the manifest.
 
     Raises:

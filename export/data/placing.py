@@ -27,11 +27,12 @@ from export.data.manifest import (
     parse_manifest,
 )
 from export.data.sources.archives import Archives
-from export.data.sources.files import Origin, map_files
-from export.data.sources.reading import read_origin
+from export.data.sources.files import FileOrigin, map_files
+from export.data.sources.reading import read_encoded
 from export.progress import Progress
 from models.errors import DatasetError, InvalidImageError
 from models.files import (
+    DISK_FULL_ERRORS,
     TEMPORARY_PREFIX,
     hash_file,
     parse_json,
@@ -51,7 +52,6 @@ _PREPARED_NAMES: Final = (
 _NO_LINKS: Final = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES}
 )
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BLOCK: Final = 4096
 """Bytes; a file occupies whole blocks."""
 
@@ -61,7 +61,7 @@ class Step:
     """One file to place: ``transfer`` is link, copy or move; size in bytes."""
 
     target: Path
-    origin: Origin
+    origin: FileOrigin
     transfer: str
     size: int
     sha256: str
@@ -76,7 +76,7 @@ class Plan:
     """
 
     manifest: Manifest
-    origins: tuple[Origin, ...]
+    origins: tuple[FileOrigin, ...]
     transfer: str
     previous: str = ""
     retired: bool = True
@@ -93,7 +93,7 @@ class Plan:
             )
 
     def write(self, dest: Path) -> None:
-        """Write the plan into *dest*; `read_plan` reads it.
+        """Write the plan into *dest*; `read_prepare_plan` reads it.
 
         Raises:
             OSError: the disk is full or read-only.
@@ -107,14 +107,14 @@ class Plan:
         }
         write_atomically(dest / PREPARE_PLAN_FILE, json.dumps(content))
 
-    def _transfer(self, part: str, dest: Path, origin: Origin) -> str:
+    def _transfer(self, part: str, dest: Path, origin: FileOrigin) -> str:
         if part.startswith("sample/"):
             return "copy" if self.transfer == "copy" else "link"
         kept = self.previous and origin.location.is_relative_to(dest / self.previous)
         return "move" if kept else self.transfer
 
 
-def read_plan(dest: Path) -> Plan | None:
+def read_prepare_plan(dest: Path) -> Plan | None:
     """The plan of *dest*, or None if nothing there is unfinished.
 
     Raises:
@@ -123,7 +123,7 @@ def read_plan(dest: Path) -> Plan | None:
     path = dest / PREPARE_PLAN_FILE
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
-        origins = [Origin(Path(x[0]), tuple(x[1:])) for x in content.pop("origins")]
+        origins = [FileOrigin(Path(x[0]), tuple(x[1:])) for x in content.pop("origins")]
         manifest = parse_manifest(content.pop("manifest"))
         return Plan(manifest=manifest, origins=tuple(origins), **content)
     except FileNotFoundError:
@@ -165,7 +165,7 @@ def build(dest: Path, plan: Plan, archives: Archives, progress: Progress) -> Non
         os.sync()
         plan.manifest.write(dest)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in DISK_FULL_ERRORS:
             raise
         missing = sum(step.size for step in steps if not step.target.exists())
         raise _full_disk(dest, missing) from error
@@ -313,7 +313,7 @@ def _copy(step: Step, *, durable: bool = False) -> None:
 
 def _write(step: Step, archives: Archives) -> None:
     try:
-        content = read_origin(step.origin, archives)
+        content = read_encoded(step.origin, archives)
     except InvalidImageError as error:
         message = f"{step.origin.location}: {error}; was it replaced meanwhile?"
         raise DatasetError(message) from error

@@ -36,23 +36,23 @@ from export.data.manifest import (
     UNLABELLED,
     Manifest,
     PreparedFile,
-    check_files,
+    check_prepared_files,
     read_manifest,
 )
-from export.data.placing import Plan, build, check_space, read_plan
+from export.data.placing import Plan, build, check_space, read_prepare_plan
 from export.data.sources.archives import Archives
 from export.data.sources.files import (
     GIVEN_GROUPING,
     CollectedPhotos,
+    FileOrigin,
     Finding,
     Listing,
-    Origin,
     SourceFile,
     SourcePhoto,
     as_findings,
     sort_files,
 )
-from export.data.sources.reading import list_source, read_origin
+from export.data.sources.reading import list_source, read_encoded
 from export.data.splits import allot, choose_groups, choose_items, join_groups
 from export.progress import Progress
 from models.errors import (
@@ -66,7 +66,7 @@ from models.errors import (
 from models.files import TEMPORARY_PREFIX, locked_folder
 
 _MAX_NAME_BYTES: Final = 180  # a temporary name is longer, and 255 is the limit
-_Placement = tuple[PreparedFile, Origin]
+_Placement = tuple[PreparedFile, FileOrigin]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def prepare(request: PrepareRequest, progress: Progress) -> Prepared:
         check_space(dest, plan)
         dest.mkdir(parents=True, exist_ok=True)
         with locked_folder(dest, busy=_busy(dest)):
-            if read_plan(dest) is not None:
+            if read_prepare_plan(dest) is not None:
                 raise _busy(dest)
             plan.write(dest)
             build(dest, plan, archives, progress)
@@ -205,10 +205,10 @@ class _Previous:
 def _resume(
     request: PrepareRequest, archives: Archives, progress: Progress
 ) -> Prepared | None:
-    if read_plan(request.dest) is None:
+    if read_prepare_plan(request.dest) is None:
         return None
     with locked_folder(request.dest, busy=_busy(request.dest)):
-        plan = read_plan(request.dest)
+        plan = read_prepare_plan(request.dest)
         if plan is None:  # the holder of the lock has finished it
             return None
         same = not _differing_options(request, plan.manifest)
@@ -229,7 +229,7 @@ def _existing(request: PrepareRequest) -> Prepared | _Previous | None:
         return _Previous(manifest, _free_folder(dest))
     if _differing_options(request, manifest):
         raise _other_options(request, manifest, "was prepared")
-    check_files(dest, manifest.files)
+    check_prepared_files(dest, manifest.files)
     _check_strict(request, manifest)
     return Prepared(dest, manifest, changed=False)
 
@@ -366,7 +366,7 @@ def _list_files(
         listing = Listing((), ())
     there = {file.path for file in listing.files}
     moved = [
-        SourceFile(file.source, file.size, Origin(request.dest / file.file))
+        SourceFile(file.source, file.size, FileOrigin(request.dest / file.file))
         for file in previous.manifest.files
         if not file.part.startswith("sample/")
         and file.source not in there
@@ -405,7 +405,7 @@ def _check_photos(
     )
     good, bad = scan_photos(
         found.photos,
-        lambda photo: read_origin(photo.file.origin, archives),
+        lambda photo: read_encoded(photo.file.origin, archives),
         progress,
     )
     by_path = {each.photo.file.path: each for each in good}
@@ -569,7 +569,7 @@ def _samples(
             copy = replace(
                 original, file=f"sample/{original.file}", part=f"sample/{part}"
             )
-            samples.append((copy, Origin(Path(request.dest, original.file))))
+            samples.append((copy, FileOrigin(Path(request.dest, original.file))))
     return samples
 
 
@@ -586,9 +586,9 @@ def _choose_sample(
 
 
 def _moved_origin(
-    file: PreparedFile, origin: Origin, dest: Path, previous: _Previous | None
-) -> Origin:
+    file: PreparedFile, origin: FileOrigin, dest: Path, previous: _Previous | None
+) -> FileOrigin:
     sample = file.part.startswith("sample/")
     if previous is None or sample or not origin.location.is_relative_to(dest):
         return origin
-    return Origin(dest / previous.folder / origin.location.relative_to(dest))
+    return FileOrigin(dest / previous.folder / origin.location.relative_to(dest))

@@ -21,7 +21,7 @@ from export.data.layouts.collect import SourceOptions, collect_photos
 from export.data.manifest import (
     MANIFEST_FILE,
     PREPARE_PLAN_FILE,
-    check_files,
+    check_prepared_files,
     read_manifest,
 )
 from export.data.sources.archives import Archives
@@ -361,7 +361,7 @@ def _split(
 def _prepared_split(folder: Path) -> Split:
     manifest = read_manifest(folder)
     parts = [manifest.part("train"), manifest.part("valid")]
-    check_files(folder, [file for part in parts for file in part])
+    check_prepared_files(folder, [file for part in parts for file in part])
     train, valid = (
         [Photo(file.file, file.label, file.sha256, file.group) for file in part]
         for part in parts

@@ -43,7 +43,7 @@ alone up to 0.39; after 20 mistakes both change the temperature by about 2 %.
 """
 
 FIXED_BOUND: Final = 0.95
-"""The course's bound, for comparison: safe, but it costs 0.05 on every right row."""
+"""The fast.ai course's clip bound, for comparison: safe, but costs 0.05 on every right row."""
 
 CLIP_BOUNDS: Final = 1 - np.geomspace(0.2, 1e-5, 100)
 """Candidate upper bounds, 0.8 to 0.99999."""

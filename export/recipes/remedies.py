@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from export.recipes.catalogue import EXACT, RECIPES, Recipe
 from export.recipes.overrides import override
 from models.errors import InvalidRequestError
-from models.networks.network import OPTIONS_BY_HEAD, TOP
+from models.networks.network import OPTIONS_BY_HEAD, TOP_HEAD
 
 Kind = Literal[
     "well fit",
@@ -221,7 +221,7 @@ def _rate(
 
 
 def _dropout(words: str, recipe: Recipe, change: float) -> Iterator[Suggestion]:
-    own = OWN_DROPOUT.get(recipe.network, 0.2) if recipe.head.kind == TOP else 0.5
+    own = OWN_DROPOUT.get(recipe.network, 0.2) if recipe.head.kind == TOP_HEAD else 0.5
     now = own if recipe.head.dropout is None else recipe.head.dropout
     rate = min(max(round(now + change, 2), 0.0), 0.8)
     if "dropout" in OPTIONS_BY_HEAD[recipe.head.kind] and (rate - now) * change > 0:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from export.evaluation.calibration import FIXED_BOUND
 from export.evaluation.metrics import (
     ReliabilityBin,
     expected_calibration_error,
@@ -40,14 +41,11 @@ from models.probabilities import clip, log_loss
 BINS: Final = 15
 """Bins of the reliability diagram."""
 
-COURSE_BOUND: Final = 0.95
-"""The fast.ai course's clip bound, for comparison."""
-
 _BOUND_TICKS: Final = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999)
 _TICK_DISTANCE: Final = 0.08
 
 
-class Figure(NamedTuple):
+class ChartFigure(NamedTuple):
     """Charts under one title, and the numbers behind them."""
 
     title: str
@@ -59,7 +57,7 @@ class ModelCurves(NamedTuple):
     """The curves of one member or fold; ``name`` is empty where there is only one."""
 
     name: str
-    figures: Sequence[Figure]
+    figures: Sequence[ChartFigure]
     epochs: Table
 
 
@@ -133,7 +131,7 @@ def _curves(
     epochs: Sequence[Epoch],
     y: Axis,
     values: Callable[[Epoch], tuple[float, float]],
-) -> Figure:
+) -> ChartFigure:
     pairs = [values(epoch) for epoch in epochs]
     train = [(number, pair[0]) for number, pair in enumerate(pairs, start=1)]
     valid = [(number, pair[1]) for number, pair in enumerate(pairs, start=1)]
@@ -149,7 +147,7 @@ def _curves(
         f"{title} of {plural(len(epochs), 'epoch')}. Best epoch of the last stage: "
         f"{last[0]:.0f}, validation {last[1]:.4f}, training {train[last[0] - 1][1]:.4f}."
     )
-    return Figure(title, [Chart(description, epoch_axis(len(epochs)), y, shapes)])
+    return ChartFigure(title, [Chart(description, epoch_axis(len(epochs)), y, shapes)])
 
 
 def _best_of_stages(epochs: Sequence[Epoch]) -> Iterator[int]:
@@ -188,7 +186,7 @@ def _epoch_table(epochs: Sequence[Epoch], rate: str) -> Table:
 class Reliability(NamedTuple):
     """The diagrams, and how many bins they have."""
 
-    figures: Sequence[Figure]
+    figures: Sequence[ChartFigure]
     bins: int = BINS
 
 
@@ -207,7 +205,7 @@ def reliability(content: ReportContent) -> Reliability:
     fullest = max(each.count for bins in diagrams.values() for each in bins)
     return Reliability(
         [
-            Figure(
+            ChartFigure(
                 title,
                 [_shares_chart(title, bins), _counts_chart(bins, fullest)],
                 _bin_table(bins),
@@ -274,7 +272,7 @@ def _bin_table(bins: Sequence[ReliabilityBin]) -> Table:
     return Table("Bins with photos", ["bin", "photos", "mean sure", "right"], rows)
 
 
-def clipping(content: ReportContent) -> Figure:
+def clipping(content: ReportContent) -> ChartFigure:
     """Log loss against the clip bound: what limiting probabilities gains or costs.
 
     The chosen bound, 0.95 and no clipping are marked.
@@ -283,7 +281,7 @@ def clipping(content: ReportContent) -> Figure:
     bounds = _bounds(photos)
     losses = [_clipped_loss(photos, bound) for bound in bounds]
     least = int(np.argmin(losses))
-    return Figure(
+    return ChartFigure(
         "Log loss when clipped",
         [_clip_chart(photos, bounds, losses)],
         _bound_table(photos, (bounds[least], losses[least])),
@@ -292,7 +290,7 @@ def clipping(content: ReportContent) -> Figure:
 
 def _bounds(photos: ReportedPhotos) -> list[float]:
     # Around 0.95 and the chosen one: further out the curve only rises, or is flat.
-    chosen = photos.clip_bound if photos.clip_bound is not None else COURSE_BOUND
+    chosen = photos.clip_bound if photos.clip_bound is not None else FIXED_BOUND
     largest, smallest = max(0.1, 2 * (1 - chosen)), min(1e-4, (1 - chosen) / 2)
     bounds = 1 - np.geomspace(largest, max(smallest, 1e-6), 90)
     return [float(each) for each in bounds if each > 1 / len(photos.labels)]
@@ -308,7 +306,7 @@ def _clip_chart(
     curve = [(_nines(b), value) for b, value in zip(bounds, losses, strict=True)]
     inside = [] if unclipped > y.high else [(x.low, unclipped), (x.high, unclipped)]
     none = Line(f"no clipping: {loss(unclipped)}", inside, "guide")
-    marks = [_mark(photos, COURSE_BOUND, "two", "the course's")]
+    marks = [_mark(photos, FIXED_BOUND, "two", "the course's")]
     if photos.clip_bound is not None and bounds[0] <= photos.clip_bound <= bounds[-1]:
         marks.append(_mark(photos, photos.clip_bound, "three", "chosen"))
     named = ". ".join([none.name, *(mark.name for mark in marks)])
@@ -339,7 +337,7 @@ def _nines(bound: float) -> float:
 
 
 def _bound_table(photos: ReportedPhotos, least: tuple[float, float]) -> Table:
-    bounds: list[tuple[str, float | None]] = [("none", None), ("0.95", COURSE_BOUND)]
+    bounds: list[tuple[str, float | None]] = [("none", None), ("0.95", FIXED_BOUND)]
     if photos.clip_bound is not None:
         bounds.append(("chosen", photos.clip_bound))
     rows = [

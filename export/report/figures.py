@@ -60,7 +60,7 @@ class Headline(NamedTuple):
     guess: float
 
 
-def headline(content: ReportContent) -> Headline:
+def headline_figures(content: ReportContent) -> Headline:
     """Accuracy and log losses, those that people compare first."""
     photos = content.photos
     share = accuracy(photos.probabilities, photos.classes)
@@ -139,7 +139,7 @@ class ConfusionRow(NamedTuple):
     total: int
 
 
-class Confusion(NamedTuple):
+class ConfusionMatrix(NamedTuple):
     """The matrix; ``most`` are the confusions that happen most, of three labels or more."""
 
     labels: Sequence[str]
@@ -147,7 +147,7 @@ class Confusion(NamedTuple):
     most: Table | None
 
 
-def confusion(content: ReportContent) -> Confusion:
+def confusion(content: ReportContent) -> ConfusionMatrix:
     """What is called what: counts, and the confusions that happen most."""
     labels = content.photos.labels
     matrix = confusion_matrix(content.photos.probabilities, content.photos.classes)
@@ -155,7 +155,7 @@ def confusion(content: ReportContent) -> Confusion:
         ConfusionRow(label, called, sum(called))
         for label, called in zip(labels, matrix, strict=True)
     ]
-    return Confusion(labels, rows, _most_frequent(matrix, labels))
+    return ConfusionMatrix(labels, rows, _most_frequent(matrix, labels))
 
 
 def _most_frequent(

@@ -65,7 +65,7 @@ def list_layers(model: Any) -> tuple[LayerRow, ...]:
     return tuple(_row(layer) for layer in _flat(model))
 
 
-def can_look_inside(model: Any) -> bool:
+def has_convolutions(model: Any) -> bool:
     """Whether *model* has convolutions over a plane, and so filters and maps."""
     return any(isinstance(layer, _CONVOLUTIONS) for layer in spatial_layers(model))
 

@@ -26,7 +26,7 @@ class _Section(NamedTuple):
 
 
 _SECTIONS: Final[Sequence[tuple[str, str, Callable[[ReportContent], Any]]]] = (
-    ("figures", "Headline figures", figures.headline),
+    ("figures", "Headline figures", figures.headline_figures),
     ("data", "Training data", figures.training_data),
     ("curves", "Training curves", charts.training_curves),
     ("diagnosis", "Diagnosis", lambda content: content.diagnosis),

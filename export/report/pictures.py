@@ -131,7 +131,7 @@ def _gallery(
             _thumbnail(shown.files[index], side),
             caption,
             shown.files[index].name,
-            bool(_is_instead(shown, index)),
+            bool(_true_label(shown, index)),
         )
         for index, caption in zip(gallery.photos, captions, strict=True)
     ]
@@ -141,14 +141,14 @@ def _gallery(
 def describe_answer(shown: ReportedPhotos, index: int) -> str:
     """What a photo is called, how surely, and what it is."""
     called = shown.labels[int(shown.probabilities[index].argmax())]
-    instead = _is_instead(shown, index)
+    instead = _true_label(shown, index)
     verdict = f"wrong, {instead}" if instead else "right"
     return f"{called} {_sure(shown, index)}: {verdict}"
 
 
 def _brief_answer(shown: ReportedPhotos, index: int) -> str:
     # Below a title that names the label that the photo is called.
-    instead = _is_instead(shown, index)
+    instead = _true_label(shown, index)
     return f"{_sure(shown, index)}, {instead}" if instead else _sure(shown, index)
 
 
@@ -156,7 +156,7 @@ def _sure(shown: ReportedPhotos, index: int) -> str:
     return percent(float(shown.probabilities[index].max()))
 
 
-def _is_instead(shown: ReportedPhotos, index: int) -> str:
+def _true_label(shown: ReportedPhotos, index: int) -> str:
     true = int(shown.classes[index])
     if int(shown.probabilities[index].argmax()) == true:
         return ""
@@ -411,9 +411,9 @@ def _has_maps(network: Any) -> bool:
     if network is None:
         return False
     # Keras takes seconds to import: only where there is a network.
-    from export.report.network import can_look_inside
+    from export.report.network import has_convolutions
 
-    return can_look_inside(network)
+    return has_convolutions(network)
 
 
 def _input_size(network: Any) -> tuple[int, int]:

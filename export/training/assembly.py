@@ -27,7 +27,7 @@ from export.training.stage import build_optimizer, learning_rate
 from models.errors import DatasetError, InvalidRequestError
 from models.networks.freezing import cut, trained_layers
 from models.networks.heads import AssembledNetwork, assemble, insert_batch_normalisation
-from models.networks.network import NORMALISED, SECOND_ORDER, TOP, VIEWS
+from models.networks.network import NORMALISED_HEAD, SECOND_ORDER_HEAD, TOP_HEAD, VIEWS
 from models.networks.registry import find_network
 from models.networks.vgg16 import DENSE_LAYERS
 from models.networks.weights import (
@@ -120,8 +120,8 @@ def initial_weights(
     Raises:
         DatasetError: the pretrained weights are those of another network.
     """
-    if recipe.head.kind == NORMALISED:
-        plain = replace(recipe, head=replace(recipe.head, kind=TOP))
+    if recipe.head.kind == NORMALISED_HEAD:
+        plain = replace(recipe, head=replace(recipe.head, kind=TOP_HEAD))
         model = assemble_recipe(plain, classes).model
         model.set_weights(initial_weights(plain, classes, seeds, pretrained, ()))
         normalised = insert_batch_normalisation(model, DENSE_LAYERS, photos)
@@ -192,7 +192,7 @@ def _check_stage(recipe: Recipe, stage: Stage) -> None:
         raise InvalidRequestError(message)
     if stage.optimizer != EXACT:
         build_optimizer(recipe, stage)
-    elif recipe.head.kind != SECOND_ORDER:
+    elif recipe.head.kind != SECOND_ORDER_HEAD:
         message = (
             f"--optimizer {EXACT} solves second-order heads, recipe {recipe.name} has "
             f"a {recipe.head.kind} one: use adamw, or --recipe second-order"

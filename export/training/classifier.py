@@ -22,7 +22,7 @@ from export.data.splits import classes_of, list_photos
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits
 from export.training.assembly import assemble_recipe, ever_trained
-from export.training.examples import Examples, FeatureExamples, PixelExamples, seen_from
+from export.training.examples import Examples, FeatureExamples, PixelExamples, flipped
 from export.training.members import Member, MemberTraining, read_member
 from export.training.runs import TrainedRun
 from export.training.stage import predict
@@ -159,7 +159,7 @@ def member_logits(
         frozen = training.frozen_part(network.model, trained, "float32", exact=exact)
 
     def examples(view: str) -> Examples:
-        change = seen_from(view)
+        change = flipped(view)
         if frozen is None:
             return PixelExamples(training.valid, lambda _epoch: change)
         features = frozen.features(training.valid.photos, change)

@@ -212,7 +212,7 @@ class PixelChange:
     apply: Callable[[Pixels, NDArray[np.integer]], Pixels]
 
 
-def seen_from(view: str) -> PixelChange:
+def flipped(view: str) -> PixelChange:
     """The photo flipped as *view* says; "none" leaves it."""
     name = "" if view == "none" else f", flipped {view}"
     return PixelChange(name, ("view", view), lambda pixels, _rows: flip(pixels, view))

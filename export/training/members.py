@@ -46,7 +46,7 @@ from export.training.examples import (
     Part,
     PixelExamples,
     augmented,
-    seen_from,
+    flipped,
 )
 from export.training.plans import TrainingPlan
 from export.training.stage import StageRun, evaluate, run_stage
@@ -288,7 +288,7 @@ def _stage_inputs(
     train, valid = training.train, training.valid
     anew = partial(augmented, augmentation, training.seed)
     if parts.frozen is None:
-        plain = PixelExamples(valid, lambda _epoch: seen_from("none"))
+        plain = PixelExamples(valid, lambda _epoch: flipped("none"))
         return PixelExamples(train, anew), plain, parts
     policy = training_policy(training.plan.precision, training.plan.recipe, stage)
     fast = training.frozen_part(model, trained, policy, exact=False)
@@ -298,14 +298,14 @@ def _stage_inputs(
         judge = training.frozen_part(model, trained, policy, exact=True)
     # Judging every view in every epoch is dear; an exact fit is judged a few times.
     views = training.plan.recipe.views if stage.optimizer == EXACT else ("none",)
-    judged = [judge.features(valid.photos, seen_from(view)) for view in views]
+    judged = [judge.features(valid.photos, flipped(view)) for view in views]
     validated = FeatureExamples(valid, judged)
     if augmentation != Augmentation() and not stage.passes:
         return FreshFeatures(train, anew, fast.compute), validated, parts
     numbers = range(1, stage.passes + 1)
     seed = training.plan.seed  # not the member's: all of them share the passes
     changes = [
-        *(seen_from(view) for view in stage.views),
+        *(flipped(view) for view in stage.views),
         *(augmented(augmentation, seed, number) for number in numbers),
     ]
     learnt = [fast.features(train.photos, change) for change in changes]

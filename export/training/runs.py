@@ -197,7 +197,7 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> tuple[Epoch, ...]:
     return tuple(Epoch(**each) for each in history)
 
 
-LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
+CARD_LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 
 
 def make_card(run: TrainedRun, version: int) -> ModelCard:
@@ -229,7 +229,7 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
         metrics={"validation": dict(run.metrics)},
         libraries={
             "python": platform.python_version(),
-            **{name: installed_version(name) for name in LIBRARIES},
+            **{name: installed_version(name) for name in CARD_LIBRARIES},
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         git_revision=_git_revision(),

@@ -33,7 +33,7 @@ from export.training.assembly import (
 )
 from export.training.classifier import validation_logits
 from export.training.diagnosis import rate_fault
-from export.training.examples import seen_from
+from export.training.examples import flipped
 from export.training.members import (
     MemberTraining,
     TrainedMembers,
@@ -146,7 +146,7 @@ def measure_similarity(plan: TrainingPlan, progress: Progress) -> float | None:
     network.model.set_weights(initial_weights(recipe, classes, seeds, weights, ()))
     trained = ever_trained(recipe.stages, network)
     frozen = training.frozen_part(network.model, trained, "float32", exact=False)
-    features = frozen.features(found, seen_from("none")).rows(np.arange(len(photos)))
+    features = frozen.features(found, flipped("none")).rows(np.arange(len(photos)))
     return class_mean_skill(features[0], found.targets.argmax(axis=1), plan.seed)
 
 

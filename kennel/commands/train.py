@@ -468,14 +468,14 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
 
 
 def _list_networks() -> list[dict[str, Any]]:
-    from models.networks.registry import PARAMETERS, find_network, network_names
+    from models.networks.registry import PARAMETER_COUNTS, find_network, network_names
 
     return [
         {
             "name": network.name,
             "image_size": list(network.image_size),
             "smallest_image": network.smallest_image,
-            "parameters": PARAMETERS.get(network.name),
+            "parameters": PARAMETER_COUNTS.get(network.name),
             "source": network.source,
         }
         for network in map(find_network, network_names())

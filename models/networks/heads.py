@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 from models.errors import DatasetError, InvalidRequestError
 from models.networks.layers import insert_layers
 from models.networks.network import (
-    FLAT,
-    NORMALISED,
-    POOLED,
-    PROBABILITIES,
-    SECOND_ORDER,
-    TOP,
+    FLAT_HEAD,
+    NORMALISED_HEAD,
+    POOLED_HEAD,
+    PROBABILITIES_HEAD,
+    SECOND_ORDER_HEAD,
+    TOP_HEAD,
     Head,
     Network,
 )
@@ -91,7 +91,7 @@ def _top(network: Network, base: Any, head: Head, classes: int) -> Any:
 
 
 def _normalised(network: Network, base: Any, head: Head, classes: int) -> Any:
-    _check_vgg16(network, NORMALISED)
+    _check_vgg16(network, NORMALISED_HEAD)
     return keras.layers.Dense(classes, name="logits")(
         add_vgg16_dense(base.output, head.dropout, normalised=True)
     )
@@ -156,7 +156,7 @@ def _flat(_network: Network, base: Any, head: Head, classes: int) -> Any:
 
 
 def _probabilities(network: Network, base: Any, _head: Head, classes: int) -> Any:
-    _check_vgg16(network, PROBABILITIES)
+    _check_vgg16(network, PROBABILITIES_HEAD)
     return keras.layers.Dense(classes, name="logits")(
         add_vgg16_predictions(base.output)
     )
@@ -175,12 +175,12 @@ def _dropout(values: Any, name: str, rate: float | None) -> Any:
 _Builder = Callable[[Network, Any, Head, int], Any]
 _HEADS: Final[Mapping[str, _Builder]] = MappingProxyType(
     {
-        TOP: _top,
-        NORMALISED: _normalised,
-        POOLED: _pooled,
-        FLAT: _flat,
-        SECOND_ORDER: _second_order,
-        PROBABILITIES: _probabilities,
+        TOP_HEAD: _top,
+        NORMALISED_HEAD: _normalised,
+        POOLED_HEAD: _pooled,
+        FLAT_HEAD: _flat,
+        SECOND_ORDER_HEAD: _second_order,
+        PROBABILITIES_HEAD: _probabilities,
     }
 )
 

@@ -38,21 +38,21 @@ class Network:
     smallest_image: int = 32
 
 
-TOP: Final = "top"
-NORMALISED: Final = "normalised"
-POOLED: Final = "pooled"
-FLAT: Final = "flat"
-SECOND_ORDER: Final = "second-order"
-PROBABILITIES: Final = "probabilities"
+TOP_HEAD: Final = "top"
+NORMALISED_HEAD: Final = "normalised"
+POOLED_HEAD: Final = "pooled"
+FLAT_HEAD: Final = "flat"
+SECOND_ORDER_HEAD: Final = "second-order"
+PROBABILITIES_HEAD: Final = "probabilities"
 
 OPTIONS_BY_HEAD: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
-        TOP: frozenset({"dropout"}),
-        NORMALISED: frozenset({"dropout"}),
-        POOLED: frozenset({"dropout", "hidden"}),
-        FLAT: frozenset({"dropout", "hidden"}),
-        SECOND_ORDER: frozenset(),
-        PROBABILITIES: frozenset(),
+        TOP_HEAD: frozenset({"dropout"}),
+        NORMALISED_HEAD: frozenset({"dropout"}),
+        POOLED_HEAD: frozenset({"dropout", "hidden"}),
+        FLAT_HEAD: frozenset({"dropout", "hidden"}),
+        SECOND_ORDER_HEAD: frozenset(),
+        PROBABILITIES_HEAD: frozenset(),
     }
 )
 """The ones of `dropout` and `hidden` that a head of each kind uses."""
@@ -77,7 +77,7 @@ class Head:
         dropout: rate before the logits; None: the network's own.
     """
 
-    kind: str = TOP
+    kind: str = TOP_HEAD
     taps: tuple[str, ...] = ()
     products: str = ""
     channels: int = 128

@@ -62,7 +62,7 @@ USUAL_CLASSES: Final[Mapping[str, int]] = MappingProxyType(
 )
 """Classes of each of these networks in its source; keras.applications: 1,000."""
 
-PARAMETERS: Final[Mapping[str, int]] = MappingProxyType(
+PARAMETER_COUNTS: Final[Mapping[str, int]] = MappingProxyType(
     {
         "vgg16": 138_357_544,
         "lenet5": 61_706,

@@ -74,7 +74,7 @@ from models.wire.messages import (
 
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 
-SERVERS_ASKED: Final = 8
+SERVERS_TRIED: Final = 8
 """While a version is rolled out, some servers have it and others do not yet. With two,
 each in turn or at random, one in 256 calls still misses the one that has it."""
 
@@ -102,7 +102,7 @@ class ModelServerClient:
         self._target = target
         self._timeout = timeout_seconds
         self._observer = observer
-        self._servers_asked = SERVERS_ASKED if address.may_be_several else 1
+        self._servers_tried = SERVERS_TRIED if address.may_be_several else 1
         self._channel = grpc.insecure_channel(
             address.target, options=list(CHANNEL_OPTIONS)
         )
@@ -239,7 +239,7 @@ class ModelServerClient:
     ) -> Any:
         """The answer of *method*; where one server lacks *model*, others may have it."""
         deadline = time.monotonic() + (timeout_seconds or self._timeout)
-        for _ in range(self._servers_asked - 1):
+        for _ in range(self._servers_tried - 1):
             with suppress(NotFoundError):
                 return self._attempt(method, subject, deadline - time.monotonic())
         try:

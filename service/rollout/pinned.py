@@ -19,7 +19,7 @@ from models.contract import ModelCard
 from models.errors import ModelUnavailableError, NotFoundError
 from models.files import WatchedFile
 from models.images.codec import Pixels
-from models.rollouts import LOOK_SECONDS, ROLLOUTS_FILE, Rollout, read_rollouts
+from models.rollouts import ROLLOUT_LOOK_SECONDS, ROLLOUTS_FILE, Rollout, read_rollouts
 from models.wire.client import Cancellation, ModelServer
 from models.wire.messages import (
     Explanation,
@@ -33,7 +33,9 @@ from models.wire.messages import (
 class Rollouts:
     """The last rollout of each model, as the operator decided; thread-safe."""
 
-    def __init__(self, models_dir: Path, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(
+        self, models_dir: Path, look_seconds: float = ROLLOUT_LOOK_SECONDS
+    ) -> None:
         """Read those in *models_dir*, and again when they change.
 
         Raises:

@@ -18,9 +18,9 @@ from export.data.layouts.photo_finder import PhotoFinder, PhotoMatch, path_parts
 from export.data.sources.archives import Archives
 from export.data.sources.files import (
     CollectedPhotos,
+    FileOrigin,
     Finding,
     Listing,
-    Origin,
     SourceFile,
     SourcePhoto,
     as_findings,
@@ -168,7 +168,7 @@ def _label_files(listing: Listing) -> list[SourceFile]:
 
 def _named_file(path: Path, listing: Listing) -> SourceFile:
     if path.is_file():
-        return SourceFile(path.name, path.stat().st_size, Origin(path))
+        return SourceFile(path.name, path.stat().st_size, FileOrigin(path))
     # It may be in an archive.
     end = "/".join(("", *path_parts(str(path))))
     inside = [

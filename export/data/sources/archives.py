@@ -30,8 +30,8 @@ from export.data.sources.files import (
     ARCHIVE_SUFFIXES,
     HIDDEN_FOLDER,
     PIECE,
+    FileOrigin,
     Listing,
-    Origin,
     SourceFile,
     as_findings,
     kind_of,
@@ -86,7 +86,7 @@ class Archives:
             raise InvalidRequestError(message) from error
         self._scratch = scratch
         self._encoding = encoding
-        self._open: dict[Origin, _Archive] = {}
+        self._open: dict[FileOrigin, _Archive] = {}
         self._closing = ExitStack()
         self._lock = Lock()
 
@@ -103,7 +103,7 @@ class Archives:
         """Close every archive."""
         self._closing.close()
 
-    def read(self, origin: Origin) -> bytes:
+    def read(self, origin: FileOrigin) -> bytes:
         """The bytes of one member.
 
         Raises:
@@ -111,7 +111,7 @@ class Archives:
             DatasetError: the archive cannot be opened.
             StorageUnavailableError: its disk or mount cannot be read now.
         """
-        archive = self._archive(Origin(origin.location, origin.members[:-1]))
+        archive = self._archive(FileOrigin(origin.location, origin.members[:-1]))
         try:
             check_image_bytes(archive.size(origin.members[-1]))
             with archive.open(origin.members[-1]) as stream:
@@ -121,7 +121,7 @@ class Archives:
             message = f"it cannot be read from the {archive.kind} file ({error})"
             raise InvalidImageError(message, code="unreadable_file") from error
 
-    def list_members(self, origin: Origin, path: str) -> Listing:
+    def list_members(self, origin: FileOrigin, path: str) -> Listing:
         """All members of the archive at *origin*, listed below *path* of the source.
 
         Raises:
@@ -159,7 +159,7 @@ class Archives:
         return Listing(tuple(files.values()), tuple(sorted(folders)), findings)
 
     def _file(
-        self, origin: Origin, archive: _Archive, member: _Member, path: str
+        self, origin: FileOrigin, archive: _Archive, member: _Member, path: str
     ) -> SourceFile:
         def start() -> bytes:
             try:
@@ -169,15 +169,15 @@ class Archives:
                 _check_disk(origin, error)
                 return b""
 
-        place = Origin(origin.location, (*origin.members, member.name))
+        place = FileOrigin(origin.location, (*origin.members, member.name))
         kind = kind_of(path.rpartition("/")[2], start)
         return SourceFile(path, member.size, place, kind)
 
-    def _archive(self, origin: Origin) -> _Archive:
+    def _archive(self, origin: FileOrigin) -> _Archive:
         with self._lock:
             return self._opened(origin)
 
-    def _opened(self, origin: Origin) -> _Archive:
+    def _opened(self, origin: FileOrigin) -> _Archive:
         if origin in self._open:
             return self._open[origin]
         name = "/".join((str(origin.location), *origin.members))
@@ -216,10 +216,10 @@ class Archives:
             stream = self._kept(unpacked, MAX_UNPACKED_BYTES)
         return _Tar(stream, self._encoding, name)
 
-    def _stream(self, origin: Origin) -> IO[bytes]:
+    def _stream(self, origin: FileOrigin) -> IO[bytes]:
         if not origin.members:
             return self._closing.enter_context(origin.location.open("rb"))
-        outer = self._opened(Origin(origin.location, origin.members[:-1]))
+        outer = self._opened(FileOrigin(origin.location, origin.members[:-1]))
         with outer.open(origin.members[-1]) as stream:
             return self._kept(stream, outer.size(origin.members[-1]))
 
@@ -409,7 +409,7 @@ def _no_archive(name: str, what: str | None, *, named: bool) -> DatasetError:
     )
 
 
-def _remedy(origin: Origin) -> str:
+def _remedy(origin: FileOrigin) -> str:
     is_piece = PIECE.search(origin.location.name) is not None
     return _SPLIT if is_piece else "download it again"
 
@@ -442,7 +442,7 @@ def _parts(name: str) -> list[str]:
     ]
 
 
-def _check_disk(origin: Origin, error: Exception) -> None:
+def _check_disk(origin: FileOrigin, error: Exception) -> None:
     # Decompressors raise OSError too, but without an errno.
     if isinstance(error, OSError) and error.errno not in {None, *FILE_FAULTS}:
         message = explain_read_error(origin.location, error)

@@ -56,7 +56,7 @@ _R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
-class Origin:
+class FileOrigin:
     """Where a file's bytes are: on disk, or in an archive (``members``, outermost first)."""
 
     location: Path
@@ -75,7 +75,7 @@ class SourceFile:
 
     path: str
     size: int
-    origin: Origin
+    origin: FileOrigin
     kind: str = PHOTO
     linked: bool = False
 
@@ -346,7 +346,9 @@ class _Walk:
         # The link's own name counts: its target may be named by a hash (DVC, git-annex).
         kind = kind_of(full.name, lambda: _read_start(location))
         self._files.append(
-            SourceFile(path, status.st_size, Origin(location), kind, linked or is_link)
+            SourceFile(
+                path, status.st_size, FileOrigin(location), kind, linked or is_link
+            )
         )
 
 

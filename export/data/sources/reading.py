@@ -24,8 +24,8 @@ from export.data.sources.archives import Archives, stem_of
 from export.data.sources.files import (
     ARCHIVE,
     CollectedPhotos,
+    FileOrigin,
     Listing,
-    Origin,
     SourceFile,
     SourcePhoto,
     as_findings,
@@ -57,7 +57,7 @@ def list_source(source: Path, archives: Archives) -> Listing:
         StorageUnavailableError: a disk or mount cannot be read now.
     """
     if source.is_file():
-        listings = [archives.list_members(Origin(source), "")]
+        listings = [archives.list_members(FileOrigin(source), "")]
     else:
         listings = [walk_folder(source)]
     opened: set[str] = set()
@@ -77,7 +77,7 @@ def list_source(source: Path, archives: Archives) -> Listing:
     return _merge(listings, opened)
 
 
-def read_origin(origin: Origin, archives: Archives) -> bytes:
+def read_encoded(origin: FileOrigin, archives: Archives) -> bytes:
     """An encoded image: a file's or archive member's bytes, or an IDX image as PNG.
 
     Raises:
@@ -185,7 +185,7 @@ def _merge(listings: list[Listing], opened: set[str]) -> Listing:
     )
 
 
-def _idx_png(origin: Origin) -> bytes:
+def _idx_png(origin: FileOrigin) -> bytes:
 
     return encode_png(_cached_idx(origin.location)[int(origin.members[0])])
 
@@ -220,7 +220,7 @@ def _idx_photos(
 
 
 def _idx_image(images: SourceFile, index: int) -> SourceFile:
-    origin = Origin(images.origin.location, (str(index),))
+    origin = FileOrigin(images.origin.location, (str(index),))
     return SourceFile(f"{images.path}/{index}.png", 0, origin)  # size: once encoded
 
 

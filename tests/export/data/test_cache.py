@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from export.data import cache
-from export.data.cache import Rows, stored_array
+from export.data.cache import RowBatches, stored_array
 from models.errors import DatasetError
 
 SHAPE = (10, 3)
 
 
-def counting(calls: list[int]) -> Callable[[int], Rows]:
+def counting(calls: list[int]) -> Callable[[int], RowBatches]:
     def compute(start: int) -> Iterator[tuple[int, Any]]:
         calls.append(start)
         for first in range(start, 10, 2):
@@ -81,7 +81,7 @@ def test_two_runs_share_one_computation(tmp_path: Path) -> None:
         begun.set()
         yield from counting(calls)(start)
 
-    def run(compute: Callable[[int], Rows]) -> None:
+    def run(compute: Callable[[int], RowBatches]) -> None:
         array = stored_array(tmp_path / "a.npy", SHAPE, "float16", compute)
         found.append(array.rows(slice(None))[:, 0].tolist())
 

@@ -18,8 +18,8 @@ from export.data.checks import find_similar_pairs, scan_photos
 from export.data.manifest import read_manifest
 from export.data.prepare import Prepared, StrictError
 from export.data.sources.archives import Archives
-from export.data.sources.files import Origin, SourceFile, SourcePhoto
-from export.data.sources.reading import read_origin
+from export.data.sources.files import FileOrigin, SourceFile, SourcePhoto
+from export.data.sources.reading import read_encoded
 from export.data.splits import find_split, list_photos, read_split
 from export.progress import silent
 from models.errors import DatasetError
@@ -220,14 +220,14 @@ def test_disk_that_gives_errors_damages_no_photo(tmp_path: Path) -> None:
 
 
 def test_photo_that_is_gone_since_it_was_listed_is_named() -> None:
-    photo = SourcePhoto(SourceFile("cat/1.png", 9, Origin(Path("/nowhere/1.png"))))
+    photo = SourcePhoto(SourceFile("cat/1.png", 9, FileOrigin(Path("/nowhere/1.png"))))
 
     with (
         Archives(Path()) as archives,
         pytest.raises(DatasetError, match=r"cat/1.png is gone since its folder"),
     ):
         scan_photos(
-            [photo], lambda each: read_origin(each.file.origin, archives), silent
+            [photo], lambda each: read_encoded(each.file.origin, archives), silent
         )
 
 

@@ -74,10 +74,10 @@ def test_every_layer_has_the_published_parameters(
 
 @pytest.mark.parametrize("name", OURS)
 def test_listed_parameters_are_those_of_the_network(name: str) -> None:
-    from models.networks.registry import NETWORKS, PARAMETERS, USUAL_CLASSES
+    from models.networks.registry import NETWORKS, PARAMETER_COUNTS, USUAL_CLASSES
 
-    assert set(NETWORKS) == set(PARAMETERS) == set(USUAL_CLASSES) == set(OURS)
-    assert describe(name, USUAL_CLASSES[name]).parameters == PARAMETERS[name]
+    assert set(NETWORKS) == set(PARAMETER_COUNTS) == set(USUAL_CLASSES) == set(OURS)
+    assert describe(name, USUAL_CLASSES[name]).parameters == PARAMETER_COUNTS[name]
 
 
 def test_two_classes_on_vgg16_cost_8194_parameters_of_134_million() -> None:

@@ -12,7 +12,7 @@ from export.data.layouts.collect import SourceOptions
 from export.data.layouts.csv_labels import LabelFiles, NamedColumns, find_label_files
 from export.data.prepare import StrictError
 from export.data.sources.archives import Archives
-from export.data.sources.files import Listing, Origin, SourceFile
+from export.data.sources.files import FileOrigin, Listing, SourceFile
 from models.errors import DatasetError, InvalidRequestError
 from tests.export.data.small_sources import photo, prepared, write_drivers, write_tree
 
@@ -29,8 +29,8 @@ def look(
 ) -> LabelFiles:
     path = tmp_path / "labels.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    files = [SourceFile("labels.csv", path.stat().st_size, Origin(path))]
-    files += [SourceFile(each, 1, Origin(tmp_path / each)) for each in photos]
+    files = [SourceFile("labels.csv", path.stat().st_size, FileOrigin(path))]
+    files += [SourceFile(each, 1, FileOrigin(tmp_path / each)) for each in photos]
     with Archives(tmp_path) as archives:
         listing = Listing(tuple(files), ())
         return find_label_files(listing, archives, None, named or NamedColumns())
