@@ -1,4 +1,4 @@
-"""Exponential backoff: how long to wait before an attempt is repeated."""
+"""Exponential backoff: the pauses between attempts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Backoff:
         return min(self.first_seconds * 2.0 ** min(attempt, 64), self.longest_seconds)
 
     def jittered(self, attempt: int) -> float:
-        """The same, up to a half shorter by chance.
+        """The pause after *attempt* failed, shortened at random by up to a half.
 
-        So that callers that failed together do not all come back together.
+        Callers that failed at the same time then do not all retry at the same time.
         """
         return self.pause(attempt) * random.uniform(0.5, 1)

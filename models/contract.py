@@ -1,7 +1,7 @@
 """The contract of a published model: names in its SavedModel, its card, its answer spread.
 
-The exporter, the model servers and the client go by it, so a change here is a change of
-the wire format: old versions would stop answering.
+The exporter, the model servers and the client share these names. A change here changes the
+wire format: versions that were published before would stop answering.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HEATMAPS_OUTPUT: Final = "heatmaps"
 CLASSES_OUTPUT: Final = "classes"
 
 MOST_PROBABLE: Final = -1
-"""As a class to explain: the image's most probable one."""
+"""In a request to explain: stands for the number of the image's most probable class."""
 
 CARD_FILE: Final = "card.json"
 """The model card, written beside ``saved_model.pb``."""
@@ -56,7 +56,6 @@ BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32)
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """gRPC message limit on both sides; gRPC's own default, 4 MiB, is 27 images."""
-
 
 CARD_SCHEMA: Final = 1
 
@@ -80,7 +79,8 @@ class ModelCard:
         clip_bound: default upper bound of a probability; None means no clipping.
         clip_choice: how the bound was chosen.
         metrics: on validation data: accuracy, log losses, confusion matrix.
-        explains: whether it can show where in a photo it sees a class.
+        explains: whether the version has heat maps, which show where in a photo it sees
+            a class.
         validation_spread: the spread of the answers for the validation data; None in
             cards from before this field.
     """
@@ -109,10 +109,10 @@ class ModelCard:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
 
     def check_columns(self, columns: int) -> None:
-        """Accept an answer of so many *columns*, one for each label.
+        """Accept an answer with that many *columns*: one for each label.
 
         Raises:
-            ModelContractError: it has another number of labels.
+            ModelContractError: the card has another number of labels.
         """
         if columns != len(self.labels):
             message = (
@@ -123,10 +123,10 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ModelCard:
-        """Read a card.
+        """The card in the JSON *text*.
 
         Raises:
-            ModelContractError: not a card, or one of a newer schema.
+            ModelContractError: *text* is no card, or one of a newer schema.
         """
         try:
             return cls._from_mapping(parse_json(text, MAX_CARD_LEVELS))
@@ -162,14 +162,14 @@ def _read_spread(spread: Mapping[str, Any], labels: int) -> AnswerSpread:
 
 
 SCORE_BINS: Final = 10
-"""Of equal width over 0..1; the last one includes 1.0."""
+"""Number of bins of equal width over 0..1; the last one includes 1.0."""
 
 NOTABLE_PSI: Final = 0.2
-"""Above it the shift is called significant, below half of it there is none: the customary
-reading of the index (N. Siddiqi, Credit Risk Scorecards, 2006, has 0.1 and 0.25)."""
+"""Stability index above which a shift is significant; below half of it there is none. The
+customary limits are 0.1 and 0.25 (N. Siddiqi, Credit Risk Scorecards, 2006)."""
 
 ENOUGH_IMAGES: Final = 500
-"""With fewer answers the index is not small, by chance alone."""
+"""With fewer images the stability index is large by chance alone."""
 
 _PRIOR: Final = 0.5
 """Added to each count, after Jeffreys: an empty bin would make the index infinite."""
@@ -179,8 +179,9 @@ _PRIOR: Final = 0.5
 class AnswerSpread:
     """Counts of answered images by score and by label.
 
-    `export` writes the spread of the validation photos' answers into the card, the service
-    counts that of the photos it is sent: if they differ, so do the photos (or the model).
+    `export` writes the spread of the validation photos into the card, and the service
+    counts that of the photos in requests: if the two differ, so do the photos (or the
+    model).
     The score of an image is the last label's probability where there are two labels, else
     the largest probability. Probabilities are calibrated and not clipped.
 
@@ -218,7 +219,7 @@ def place_in_bins(
 
 
 def score_bin(score: float, bins: int) -> int:
-    """The one of *bins* of equal width in which a *score* from 0 to 1 lies."""
+    """The number of the bin that holds *score*: *bins* of equal width divide 0..1."""
     return min(int(score * bins), bins - 1)
 
 
@@ -228,7 +229,7 @@ def stability_index(expected: Sequence[float], actual: Sequence[float]) -> float
     sum((a - e) ln(a / e)) over the shares of the bins: Kullback-Leibler's divergence
     taken in both directions (Jeffreys 1946; as an index of stability, Siddiqi 2006).
     Without any shift its expectation is about (B - 1)(1/N + 1/M) for B bins and samples
-    of N and M: with `ENOUGH_IMAGES` of each, a fifth of what is notable.
+    of N and M: with `ENOUGH_IMAGES` of each, a fifth of `NOTABLE_PSI`.
     """
     pairs = zip(_shares(expected), _shares(actual), strict=True)
     return sum((a - e) * math.log(a / e) for e, a in pairs)

@@ -25,10 +25,10 @@ _STORAGE_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@?#]+(/[^\s@?#]*)?")
 def read_integer(
     env: Mapping[str, str], name: str, default: int, limits: tuple[int, int]
 ) -> int:
-    """A whole number within *limits*, both included.
+    """The whole number in the variable *name*, within *limits*, both included.
 
     Raises:
-        InvalidRequestError: it is not one.
+        InvalidRequestError: the variable holds anything else.
     """
     text = env.get(name) or str(default)
     lowest, highest = limits
@@ -42,10 +42,10 @@ def read_integer(
 def read_seconds(
     env: Mapping[str, str], name: str, default: float, limits: tuple[float, float]
 ) -> float:
-    """A number of seconds within *limits*, both included.
+    """The seconds in the variable *name*, within *limits*, both included.
 
     Raises:
-        InvalidRequestError: it is not one.
+        InvalidRequestError: the variable holds anything else.
     """
     return _read_number(env, name, default, limits, "seconds")
 
@@ -53,19 +53,19 @@ def read_seconds(
 def read_days(
     env: Mapping[str, str], name: str, default: float, limits: tuple[float, float]
 ) -> float:
-    """A number of days within *limits*, both included.
+    """The days in the variable *name*, within *limits*, both included.
 
     Raises:
-        InvalidRequestError: it is not one.
+        InvalidRequestError: the variable holds anything else.
     """
     return _read_number(env, name, default, limits, "days")
 
 
 def read_flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:
-    """``true`` or ``false``.
+    """The flag in the variable *name*: ``true`` or ``false``.
 
     Raises:
-        InvalidRequestError: it is neither.
+        InvalidRequestError: the variable holds anything else.
     """
     text = env.get(name) or str(default).lower()
     if text not in {"true", "false"}:
@@ -74,10 +74,11 @@ def read_flag(env: Mapping[str, str], name: str, *, default: bool) -> bool:
 
 
 def read_max_pixels(env: Mapping[str, str]) -> int:
-    """MAX_PIXELS: how many pixels an image may have.
+    """The most pixels that an image may have, from MAX_PIXELS.
 
     Raises:
-        InvalidRequestError: it is no whole number, or above what `MAX_SIDE` allows.
+        InvalidRequestError: MAX_PIXELS is no whole number, or above what `MAX_SIDE`
+            allows.
     """
     return read_integer(env, "MAX_PIXELS", MAX_PIXELS, (1, MAX_SIDE**2))
 
@@ -85,10 +86,10 @@ def read_max_pixels(env: Mapping[str, str]) -> int:
 def read_choice(
     env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]
 ) -> str:
-    """One of *choices*.
+    """The one of *choices* in the variable *name*.
 
     Raises:
-        InvalidRequestError: it is none of them.
+        InvalidRequestError: the variable holds anything else.
     """
     text = env.get(name) or default
     if text not in choices:
@@ -97,7 +98,7 @@ def read_choice(
 
 
 def read_path(env: Mapping[str, str], name: str, default: Path) -> Path:
-    """An absolute path."""
+    """The path in the variable *name*, made absolute."""
     return Path(env.get(name) or default).absolute()
 
 
@@ -136,10 +137,10 @@ def read_input_root(env: Mapping[str, str], default: Path) -> tuple[Path, str | 
 
 
 def read_address(env: Mapping[str, str], name: str, default: str) -> str:
-    """The address of the model servers, as `parse_model_address` takes it.
+    """The address of the model servers, in a form that `parse_model_address` reads.
 
     Raises:
-        InvalidRequestError: it is no address.
+        InvalidRequestError: the variable holds anything else.
     """
     text = env.get(name) or default
     try:
@@ -196,7 +197,7 @@ def parse_model_address(text: str) -> ModelAddress:
     ``IP:port,IP:port`` lists them. gRPC resolves one name a channel, so a list has none.
 
     Raises:
-        InvalidRequestError: it names none; the message lists the possible forms.
+        InvalidRequestError: *text* has another form; the message lists the possible ones.
     """
     found = [_ADDRESS.fullmatch(each) for each in text.split(",")]
     matches = [match for match in found if match is not None]
@@ -233,7 +234,7 @@ def _ip_version(match: re.Match[str]) -> int | None:
     if match["resolver"]:
         return None
     try:
-        return ipaddress.ip_address(match["host"].strip("[]")).version
+        return ipaddress.ip_address(bare_host(match["host"])).version
     except ValueError:
         return None
 
@@ -245,11 +246,11 @@ def read_redis_url(env: Mapping[str, str], name: str, default: str) -> str:
     """The URL of Redis in *name*, with the password in REDIS_PASSWORD_FILE.
 
     Containers get secrets as files: variables show in what engines print about containers.
-    A password in the URL itself wins.
+    A password in the URL itself counts first.
 
     Raises:
-        InvalidRequestError: it is no Redis URL; the value stays out of the message,
-            because it may hold a password. Or the file cannot be read, or is empty.
+        InvalidRequestError: *name* holds no Redis URL (the message leaves its value out,
+            which may hold a password), or the file cannot be read or is empty.
     """
     url = env.get(name) or default
     if not _is_redis_url(url):
@@ -291,7 +292,7 @@ def _read_password(file: Path) -> str:
 
 
 def usable_processors() -> int:
-    """How many processors this process may use; where unknown, all of the machine's."""
+    """The number of processors that this process may use; if unknown, the machine's."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

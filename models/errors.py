@@ -1,6 +1,6 @@
 """Every error of the project, in the order of the data flow.
 
-KennelError                     whatever we can explain; the command line prints it
+KennelError                     an error with a message for users
 |-- InvalidImageError           bytes -> pixels: the image's sender can correct it
 |   `-- MissingImageError       there is no file of that name
 |-- InvalidRequestError         a parameter, path or file name that cannot be used
@@ -27,48 +27,6 @@ import reprlib
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
-LONGEST_QUOTE: Final = 80
-_MOST_NAMES: Final = 5
-
-
-class _ShortJson(reprlib.Repr):
-    # Looked up by the name of the value's type.
-    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802
-        return "null"
-
-    def repr_str(self, value: str, level: int) -> str:
-        text = json.dumps(value[: self.maxstring], ensure_ascii=False)
-        return text if text.isprintable() else json.dumps(value[: self.maxstring])
-
-    def repr_bool(self, value: bool, level: int) -> str:
-        return "true" if value else "false"
-
-
-_SHORT: Final = _ShortJson()
-_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict = 2, 4, 4
-_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = LONGEST_QUOTE
-
-
-def quoted(value: object) -> str:
-    """*value* as a message quotes it: a text in quotes, bytes as one with escapes, the
-    rest as JSON has it; the first 80 characters.
-
-    For everything that others sent: a name of 60 MB must not be echoed or fill the log.
-    """
-    if isinstance(value, str | bytes):
-        rest = "..." if len(value) > LONGEST_QUOTE else ""
-        return repr(value[:LONGEST_QUOTE]).removeprefix("b") + rest
-    text = _SHORT.repr(value)
-    return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "..."
-
-
-def quoted_names(names: Iterable[object]) -> str:
-    """The first few of *names*, quoted, and the number of the others."""
-    listed = list(names)
-    more = len(listed) - _MOST_NAMES
-    shown = ", ".join(map(quoted, listed[:_MOST_NAMES]))
-    return f"{shown} and {more:,} more" if more > 0 else shown or "none"
-
 
 class KennelError(Exception):
     """Base of every error whose message is meant for users.
@@ -85,7 +43,7 @@ class KennelError(Exception):
     def __init__(
         self, message: str, *, code: str | None = None, visitor_message: str = ""
     ) -> None:
-        """Keep *message* for logs and operators; the others override the class's."""
+        """Keep *message*; *code* and *visitor_message* override the class's own."""
         super().__init__(message)
         if code is not None:
             self.code = code
@@ -144,7 +102,7 @@ class NotFoundError(KennelError):
 
 
 class ConflictError(KennelError):
-    """The thing exists but is not in a state that allows this."""
+    """The model, run or job exists, but its present state does not allow the request."""
 
     code = "conflict"
 
@@ -172,7 +130,7 @@ class MixedBatchError(ModelUnavailableError):
 
     All requests of such a batch fail, also those whose images have the right size. It
     happens while a version with another image size takes over: some clients still send
-    the old size. Ask for the current image size, then try again.
+    the old size. Read the model's card for the current image size, then try again.
     """
 
 
@@ -203,10 +161,53 @@ class StorageUnavailableError(KennelError):
 
 
 class StorageFullError(KennelError):
-    """The disk has no room for what was sent; nothing of it is kept."""
+    """The disk has no room for an upload or a job; nothing of it is kept."""
 
     code = "insufficient_storage"
     visitor_message = (
         "the service's disk has no room for this now, and nothing of it was kept: delete "
         "jobs that are over, or try again later"
     )
+
+
+LONGEST_QUOTE: Final = 80
+_MOST_NAMES: Final = 5
+
+
+def quoted(value: object) -> str:
+    """The first 80 characters of *value* for a message: text and bytes in quotes, anything
+    else as JSON.
+
+    For all input from outside: a name of 60 MB must not be echoed or fill the log.
+    """
+    if isinstance(value, str | bytes):
+        rest = "..." if len(value) > LONGEST_QUOTE else ""
+        return repr(value[:LONGEST_QUOTE]).removeprefix("b") + rest
+    text = _SHORT.repr(value)
+    return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "..."
+
+
+def quoted_names(names: Iterable[object]) -> str:
+    """The first few of *names*, quoted, and the number of the others."""
+    listed = list(names)
+    more = len(listed) - _MOST_NAMES
+    shown = ", ".join(map(quoted, listed[:_MOST_NAMES]))
+    return f"{shown} and {more:,} more" if more > 0 else shown or "none"
+
+
+class _ShortJson(reprlib.Repr):
+    # Looked up by the name of the value's type.
+    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802
+        return "null"
+
+    def repr_str(self, value: str, level: int) -> str:
+        text = json.dumps(value[: self.maxstring], ensure_ascii=False)
+        return text if text.isprintable() else json.dumps(value[: self.maxstring])
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        return "true" if value else "false"
+
+
+_SHORT: Final = _ShortJson()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict = 2, 4, 4
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = LONGEST_QUOTE

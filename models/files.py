@@ -24,8 +24,10 @@ from typing import Any, BinaryIO, Generic, TypeVar
 
 from models.errors import ConflictError, InvalidRequestError, StorageFullError
 
+logger = logging.getLogger(__name__)
+
 TEMPORARY_PREFIX = ".tmp-"
-"""What unfinished files and folders are called; readers and listings skip them."""
+"""How the names of unfinished files and folders begin; readers and listings skip them."""
 
 _CHUNK_BYTES = 1024 * 1024
 DISK_FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -67,10 +69,10 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def explained_full_disk(variable: str) -> Iterator[None]:
-    """Explain a full disk below the folder that *variable* names.
+    """Turn a full disk into an error that names *variable*, the setting of its folder.
 
     Raises:
-        StorageFullError: an `OSError` inside said that there is no room.
+        StorageFullError: an `OSError` inside the block said that there is no room.
     """
     try:
         yield
@@ -85,7 +87,7 @@ def parse_json(text: str | bytes, max_levels: int | None = None) -> Any:
     """The value of a JSON *text*.
 
     Raises:
-        ValueError: it is no JSON, or nested deeper than *max_levels* or than Python
+        ValueError: *text* is no JSON, or nested deeper than *max_levels* or than Python
             can read (about 1,000 levels).
     """
     try:
@@ -119,7 +121,7 @@ def hash_file(path: Path) -> str:
     """The sha256 of a file's content, in hex.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as stream:
         return hash_stream(stream)
@@ -129,7 +131,7 @@ def hash_stream(stream: BinaryIO) -> str:
     """The sha256 of the rest of *stream*, in hex.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the stream cannot be read.
     """
     digest = hashlib.sha256()
     while chunk := stream.read(_CHUNK_BYTES):
@@ -138,7 +140,7 @@ def hash_stream(stream: BinaryIO) -> str:
 
 
 def fingerprint_file(path: Path) -> tuple[int, int, int] | None:
-    """Time, size and inode, which change when the file does; None: there is no file."""
+    """Modification time, size and inode, to notice a change; None: there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -150,7 +152,7 @@ def sync_path(path: Path) -> None:
     """Make a file's content durable, or a folder's names (a rename lives in the folder).
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: *path* cannot be opened.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -175,10 +177,10 @@ def locked_file(path: Path, *, busy: ConflictError | None = None) -> Iterator[No
 
 @contextmanager
 def locked_folder(folder: Path, *, busy: ConflictError | None = None) -> Iterator[None]:
-    """Hold an exclusive lock on *folder*. Without *busy*, wait for it.
+    """Hold an exclusive lock on *folder*. Without *busy*, wait for the lock.
 
     Raises:
-        FileNotFoundError: it is gone.
+        FileNotFoundError: the folder is gone.
         ConflictError: *busy*; another process holds it.
     """
     with _held(folder, fcntl.LOCK_EX, busy):
@@ -187,10 +189,10 @@ def locked_folder(folder: Path, *, busy: ConflictError | None = None) -> Iterato
 
 @contextmanager
 def locked_folder_shared(folder: Path) -> Iterator[None]:
-    """Hold a shared lock on *folder*: together with others, but with no exclusive one.
+    """Hold a shared lock on *folder*, beside other shared ones but no exclusive one.
 
     Raises:
-        FileNotFoundError: it is gone.
+        FileNotFoundError: the folder is gone.
     """
     with _held(folder, fcntl.LOCK_SH):
         yield
@@ -216,7 +218,7 @@ def _lock(descriptor: int, how: int, busy: ConflictError | None) -> None:
 
 
 def try_lock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
-    """Lock the open file or folder until it is closed; whether it could be had.
+    """Lock an open file or folder until it is closed; returns whether that succeeded.
 
     Raises:
         OSError: the file system has no locks.
@@ -229,8 +231,6 @@ def try_lock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
 
 
 _Content = TypeVar("_Content")
-
-logger = logging.getLogger(__name__)
 
 
 class WatchedFile(Generic[_Content]):
@@ -248,7 +248,7 @@ class WatchedFile(Generic[_Content]):
         The file is checked for changes at most every *look_seconds*.
 
         Raises:
-            InvalidRequestError: *read* says that it is missing or broken.
+            InvalidRequestError: the file is missing or broken; *read* raises it.
         """
         self._path = path
         self._read = read

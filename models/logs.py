@@ -28,7 +28,7 @@ _CONTROL_CHARACTERS: Final = {
 
 @dataclass(frozen=True)
 class LogSettings:
-    """How a process logs.
+    """Log format and level of a process.
 
     Attributes:
         format: ``text`` or ``json``, one object a line.
@@ -52,7 +52,7 @@ class LogSettings:
 
 
 class TextLines(logging.Formatter):
-    """Time, level, logger and message; only a traceback takes further lines."""
+    """Log lines as text: time, level, logger, message; only tracebacks take more lines."""
 
     def __init__(self) -> None:
         """Set the line's layout."""
@@ -70,7 +70,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(JsonFormatter):
-    """The same as members of a JSON object, and the event's own members."""
+    """Log lines as JSON objects: the members of `TextLines` and the event's own."""
 
     def __init__(self) -> None:
         """Set the members' names."""
@@ -91,7 +91,7 @@ class JsonLines(JsonFormatter):
 
 
 class StderrLines(logging.Handler):
-    """Writes each event in one piece, without a lock.
+    """A handler that writes each event to stderr in one piece, without a lock.
 
     logging's own handlers hold their lock while a line is written, and writing releases the
     interpreter's lock: under load every thread would wait for both.

@@ -48,7 +48,7 @@ def check_clip_bound(bound: float, classes: int) -> None:
     """Accept *bound* for *classes* labels.
 
     Raises:
-        InvalidRequestError: it would reverse the order of the labels, or is no
+        InvalidRequestError: *bound* would reverse the order of the labels, or is no
             probability.
     """
     if not (math.isfinite(bound) and 1 / classes < bound <= 1):
@@ -63,7 +63,7 @@ def parse_clip(text: str | float | None, default: float | None) -> float | None:
     """The clip bound that a user wrote: None means *default*, "off" no clipping.
 
     Raises:
-        InvalidRequestError: it is neither a number nor "off".
+        InvalidRequestError: *text* is neither a number nor "off".
     """
     if text is None:
         return default

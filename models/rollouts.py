@@ -18,10 +18,11 @@ from models.files import parse_json
 
 ROLLOUTS_FILE: Final = "rollouts.json"
 ROLLOUT_LOOK_SECONDS: Final = 0.5
-"""Within this time the API has read a change of the file."""
+"""How often the API looks for a change of the file."""
+
 SEEN_SECONDS: Final = 1.5
-"""A canary is loaded this long after the file named it, so that every API process knows it
-by then."""
+"""Wait between the file naming a canary and the canary being loaded: by then every API
+process has read the file."""
 
 CANARY: Final = "canary"
 STABLE: Final = "stable"
@@ -31,10 +32,11 @@ RUNNING: Final = "running"
 ABORTED: Final = "aborted"
 PROMOTED: Final = "promoted"
 SUPERSEDED: Final = "superseded"
-_LEVELS: Final = 3
-"""Nesting of the file: the object, its list, a rollout."""
 
 ROLLOUT_STATES: Final = (STARTING, RUNNING, ABORTED, PROMOTED, SUPERSEDED)
+
+_LEVELS: Final = 3
+"""Nesting of the file: the object, its list, a rollout."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Rollout:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is neither promoted nor aborted yet."""
+        """Whether the rollout is neither promoted nor aborted yet."""
         return self.state in {STARTING, RUNNING}
 
     @property

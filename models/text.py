@@ -38,8 +38,8 @@ def normal_name(name: str) -> str:
 def loose_name(name: str) -> str:
     """*name* without case, leading zeros of its numbers, and the ``.0`` of a number.
 
-    Windows changes the first, Excel the second, and pandas writes a column of numbers with
-    a gap as floats. Compare the names themselves first.
+    Windows changes case, Excel drops leading zeros, and pandas writes a column of numbers
+    with a gap as floats. Compare the names themselves first.
     """
     return _LEADING_ZEROS.sub("", whole_number(normal_name(name).casefold()))
 
@@ -84,7 +84,7 @@ def printable(name: str) -> str:
 
 
 HEAD_BYTES: Final = 64 * 1024
-"""How much of a file `find_dialect` needs."""
+"""Bytes from the start of a file that `find_dialect` needs."""
 
 PHOTO_COLUMNS: Final = (
     *("img", "image", "photo", "picture", "pic", "file", "filename", "file_name"),

@@ -61,7 +61,7 @@ class Augmentation:
         fill_value: level of the constant.
 
     Raises:
-        InvalidRequestError: a value is out of range; it names the value and the range.
+        InvalidRequestError: a value is out of range; the message names both.
     """
 
     rotation: float = 0.0
@@ -118,7 +118,7 @@ def parse_augmentation(text: str) -> Augmentation:
     """The augmentation of a name, options, or both: ``dogscats,rotation=20``.
 
     Raises:
-        InvalidRequestError: an unknown name or option, or a value that it cannot have.
+        InvalidRequestError: an unknown name or option, or a value out of range.
     """
     parts = [part.strip() for part in text.split(",")]
     name = parts.pop(0) if "=" not in parts[0] else "none"
@@ -211,7 +211,7 @@ def _find_augmentation(name: str) -> Augmentation:
     """The augmentation called *name*.
 
     Raises:
-        InvalidRequestError: there is none; it names those that there are.
+        InvalidRequestError: there is none; the message lists the names.
     """
     if name not in AUGMENTATIONS:
         known = ", ".join(AUGMENTATIONS)

@@ -100,7 +100,8 @@ def cached_pixels(source: PixelSource, cache: Path, progress: Progress) -> Store
     """All photos of *source*, decoded once, uint8 [N, H, W, 3].
 
     Raises:
-        DatasetError: some photos cannot be decoded (it names them), or the disk is full.
+        DatasetError: some photos cannot be decoded (the message names them), or the disk
+            is full.
     """
     path = cache / "pixels" / f"{source.key()}.npy"
     shape = (len(source.files), *source.image_size, 3)
@@ -111,7 +112,7 @@ def cached_pixels(source: PixelSource, cache: Path, progress: Progress) -> Store
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """How to compute features from pixels, and the ``key`` of everything that matters.
+    """How to compute features from pixels; ``key`` has everything that determines them.
 
     ``shapes`` are those of one photo's features, one for each output of the frozen part
     of the network; they are stored in ``dtype``. ``compute`` maps (first row, pixels
@@ -230,14 +231,14 @@ class _PartialArray:
             self._unmarked_bytes = 0
 
     def finish(self) -> None:
-        """Give the array its name: it is complete."""
+        """Give the complete array its final name."""
         sync_path(self._array)
         # The mark goes first: it must never describe an array that is not there.
         self._mark.unlink(missing_ok=True)
         self._array.replace(self._path)
 
     def discard(self) -> None:
-        """Remove the array: its source cannot be used."""
+        """Remove the array, whose source cannot be used."""
         self._mark.unlink(missing_ok=True)
         self._array.unlink(missing_ok=True)
 

@@ -109,7 +109,7 @@ def check_utf8(names: Iterable[str]) -> None:
     """Accept *names* of files and folders that a CSV, a card or a report can hold.
 
     Raises:
-        DatasetError: some are not UTF-8; it names the first.
+        DatasetError: some are not UTF-8; the message names the first.
     """
     wrong = [printable(name) for name in names if not is_utf8(name)]
     if wrong:
@@ -205,8 +205,8 @@ def find_duplicates(
 ) -> tuple[Finding, ...]:
     """Findings about exact and near duplicates among *photos*, the worst kind first.
 
-    *parts* has the part of each photo. Of exact duplicates only one is compared for near
-    ones.
+    *parts* has the part of each photo. Of exact duplicates only one is compared with the
+    other photos.
     """
     found: dict[tuple[str, str, str], _Pairs] = defaultdict(_Pairs)
     first_of: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Folds of cross-validation: every photo validates once, on a model without it.
+"""Folds of cross-validation: every photo validates one model, which has not seen it.
 
 Folds are stratified and seeded. Photos of one group or of the same content stay in one
 fold.
@@ -21,8 +21,8 @@ def join_parts(split: Split, folds: int) -> Split:
     """*split* with all photos on both sides, for cross-validation.
 
     Raises:
-        DatasetError: the split is the user's own folders, whose reasons folds cannot
-            know; or a class has fewer photos or groups than there are folds.
+        DatasetError: the split is the user's own folders, which folds would mix; or a
+            class has fewer photos or groups than there are folds.
     """
     if "stratified" not in split.grouping:
         message = (

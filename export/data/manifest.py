@@ -18,7 +18,7 @@ from models.text import normal_name
 
 MANIFEST_FILE: Final = "manifest.json"
 PREPARE_PLAN_FILE: Final = ".plan.json"
-"""The plan, present while a folder is unfinished; it is repeated after a crash."""
+"""The plan's file, present while a folder is unfinished; a crash is resumed from it."""
 
 UNLABELLED: Final = "unlabelled"
 """The part of test photos without a label, if other test photos have one."""
@@ -103,7 +103,7 @@ def parse_manifest(content: dict[str, Any]) -> Manifest:
     """A manifest from its JSON.
 
     Raises:
-        ValueError, KeyError, TypeError: it is not one.
+        ValueError, KeyError, TypeError: *content* is no manifest.
     """
     rest = dict(content)
     if rest.pop("kind") != MANIFEST_KIND or rest.pop("schema") != MANIFEST_SCHEMA:
@@ -143,7 +143,7 @@ def check_prepared_files(folder: Path, files: Iterable[PreparedFile]) -> None:
     """Accept *folder* if its *files* exist with the sizes of the manifest.
 
     Raises:
-        DatasetError: some do not; it names the first.
+        DatasetError: some do not; the message names the first.
     """
     wrong = [each for each in (_complaint(folder, file) for file in files) if each]
     if wrong:

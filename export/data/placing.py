@@ -118,7 +118,7 @@ def read_prepare_plan(dest: Path) -> Plan | None:
     """The plan of *dest*, or None if nothing there is unfinished.
 
     Raises:
-        DatasetError: it is damaged.
+        DatasetError: the plan's file is damaged.
     """
     path = dest / PREPARE_PLAN_FILE
     try:
@@ -137,7 +137,7 @@ def check_space(dest: Path, plan: Plan) -> None:
     """Accept *dest*, which need not exist yet, if its disk has room for *plan*.
 
     Raises:
-        DatasetError: it has not; it names the folder and the bytes.
+        DatasetError: it has not; the message names the folder and the bytes.
     """
     disk = next(each for each in (dest, *dest.parents) if each.exists())
     device = disk.stat().st_dev
@@ -185,7 +185,6 @@ def _bytes_needed(step: Step, device: int) -> int:
 
 
 def _full_disk(dest: Path, needed: int) -> DatasetError:
-
     return DatasetError(
         f"no room in {dest}: {needed:,} bytes more are needed. Free them, or use --link "
         "on the source's disk; then run the same command again"

@@ -147,13 +147,13 @@ class StrictError(DatasetError):
 
 
 def prepare(request: PrepareRequest, progress: Progress) -> Prepared:
-    """Make, complete or verify the folder that *request* asks for.
+    """Make, complete or verify the folder of *request*.
 
-    If it is killed at any moment, the next call completes it; no file is ever lost.
+    A call that is killed at any moment is completed by the next one; no file is ever lost.
 
     Raises:
         InvalidRequestError: one folder lies in the other.
-        ConflictError: the destination holds something else, or is being made just now.
+        ConflictError: the destination holds something else, or another call is making it.
         StrictError: the request is strict and there are findings.
         DatasetError: the photos, or the disk, do not allow it.
         NotFoundError: there is no source.
@@ -180,7 +180,7 @@ def parse_amount(text: str) -> Amount:
     """``2000`` as a count, ``0.2`` or ``20%`` as a share.
 
     Raises:
-        InvalidRequestError: it is neither, or out of bounds.
+        InvalidRequestError: *text* is neither, or out of bounds.
     """
     plain = text.strip()
     if re.fullmatch("[0-9]+", plain, re.ASCII) and int(plain) > 0:
@@ -456,7 +456,7 @@ def _test_parts(found: CollectedPhotos, photos: Sequence[SourcePhoto]) -> list[s
 
 
 def _assign_parts(photos: Sequence[ScannedPhoto], request: PrepareRequest) -> list[str]:
-    """ "train" or "valid" for each labelled photo; groups and duplicates stay together."""
+    """The part of each labelled photo, train or valid; groups and duplicates stay together."""
     labels = [photo.photo.label for photo in photos]
     strata = _strata(labels, request)
     targets = _targets(strata, request)

@@ -109,7 +109,7 @@ def read_split(path: Path) -> Split:
     """The split in the file *path*.
 
     Raises:
-        DatasetError: there is none, or it cannot be read.
+        DatasetError: there is no such file, or it cannot be read.
     """
     try:
         content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Pruning and removal: versions and models, renamed to what servers skip, then deleted.
+"""Pruning of versions and removal of models: hidden from servers, then deleted.
 
 Pruning never removes a version that is loaded, labelled, among the newest, or pinned by
 an unfinished job. Removing takes a whole model; its version numbers are never used again:
@@ -69,7 +69,7 @@ def prune(
     pinned: Mapping[int, str],
     dry_run: bool = False,
 ) -> PrunePlan:
-    """Remove old versions of a model, and what killed exports left; returns what went.
+    """Remove old versions of a model and leftovers of killed exports; returns which.
 
     *pinned* names an unfinished job for each version that one is pinned to.
 
@@ -91,11 +91,11 @@ def prune(
 def remove_model(
     models_dir: Path, name: str, check_needed: Callable[[], None]
 ) -> list[int]:
-    """Remove the model *name* with all its versions; their numbers, newest first.
+    """Remove the model *name* with all its versions; returns these, newest first.
 
-    It is taken out of models.config, its folder is renamed, and then *check_needed* is
-    called: if that raises, the model is put back as it was. A crash leaves the model
-    served or gone, and its hidden folder for the next `prune`.
+    The model is taken out of models.config, its folder is renamed, and then *check_needed*
+    is called: if that raises, the model is put back as it was. After a crash the model is
+    either served or gone, and the next `prune` deletes its hidden folder.
 
     Raises:
         NotFoundError, InvalidRequestError: as `served_model`.
@@ -112,7 +112,7 @@ def remove_model(
         before = read_served(models_dir)
         _remember_numbers(models_dir, name)
         write_served(models_dir, {k: v for k, v in before.items() if k != name})
-        # Its age says that it is abandoned: until it is deleted it is not.
+        # `prune` deletes old hidden folders: this one has to look new until it is deleted.
         os.utime(base)
         hidden = temporary_beside(base)
         base.rename(hidden)
@@ -128,7 +128,7 @@ def remove_model(
 
 
 def next_version(models_dir: Path, name: str) -> int:
-    """The number of the model's next version: no version ever had it.
+    """The number of the model's next version, which no version ever had.
 
     Raises:
         InvalidRequestError: removed.json is broken.
@@ -180,7 +180,7 @@ def _leftovers(base: Path) -> list[Path]:
 
 
 def _is_abandoned(path: Path) -> bool:
-    # Who holds the lock knows that no export lives; of other copies only age tells.
+    # The caller holds the lock, so no export is running; of other copies the age decides.
     if _EXPORT.fullmatch(path.name):
         return True
     return time.time() - path.lstat().st_mtime > ABANDONED_SECONDS

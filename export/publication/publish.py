@@ -1,4 +1,4 @@
-"""From a trained run to the next served version, in one rename."""
+"""Publication: a trained run becomes the next served version, in one rename."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def publish(
 ) -> ModelCard:
     """Export *run* as the next version of its model below *models_dir*.
 
-    The version appears complete, loaded once and compared with Keras, or not at all. It
-    answers from then on, also if its model was rolled back; labels stay where they are.
-    With *hold_back*, or while a rollout goes on, it is not even loaded: it waits for a
-    rollout of its own.
+    The version appears complete, after it was loaded once and compared with Keras, or not
+    at all. It answers from then on, also if its model was rolled back; labels stay where
+    they are. With *hold_back*, or while a rollout is under way, it is not even loaded:
+    `kennel rollout start` loads it.
 
     Raises:
         ConflictError: the first version of a model cannot be held back, or the model
@@ -143,7 +143,7 @@ def _serve(models_dir: Path, card: ModelCard, finished: Path, hold_back: bool) -
 
 
 def _write_report(run: TrainedRun, card: ModelCard, folder: Path) -> None:
-    # A model that cannot be reported on is published all the same, without a report.
+    # A model whose report cannot be written is published without one.
     # VGG16 and 393 validation photos: 2.5 s, 0.6 MB.
     try:
         content = run_content(run)

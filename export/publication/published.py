@@ -40,7 +40,7 @@ class PublishedVersion:
             canary (a share of the requests that name no version), rolled back (newer
             than the one that answers), kept (older, on disk only) or broken.
         version_labels: its names in models.config.
-        card: None if the folder is broken.
+        card: the version's model card; None if the folder is broken.
         problem: what is wrong with a broken one.
     """
 
@@ -160,7 +160,7 @@ def roll_back_model(models_dir: Path, name: str, version: int) -> ModelEntry:
 def label_model(
     models_dir: Path, name: str, changes: Mapping[str, int | None]
 ) -> ModelEntry:
-    """Give labels to versions of a model, or take them away (None).
+    """Give labels to versions of a model, or remove them (None).
 
     Raises:
         NotFoundError: no such model, version or label.
@@ -205,14 +205,14 @@ def describe_served(models_dir: Path, name: str) -> str:
     rollout = find_rollout(models_dir, name)
     answering = answering_version(loaded, rollout)
     others = [each for each in loaded if each != answering]
-    away = [each for each in versions if each > answering and each not in others]
+    newer = [each for each in versions if each > answering and each not in others]
     parts = [f"{name} version {answering} answers requests that name no version"]
     if rollout is not None and rollout.is_open:
         parts.append(f"canary: {rollout.canary}, {rollout.share:g} % of them")
     if others:
         parts.append(f"also loaded: {', '.join(map(str, others))}")
-    if away:
-        numbers = ", ".join(map(str, away))
+    if newer:
+        numbers = ", ".join(map(str, newer))
         parts.append(f"newer, but rolled back or held: {numbers}")
     if entry.labels:
         named = ", ".join(f"{label}={version}" for label, version in entry.labels)
@@ -221,7 +221,7 @@ def describe_served(models_dir: Path, name: str) -> str:
 
 
 def describe_label_change(before: ModelCard | None, now: ModelCard | None) -> str:
-    """What other labels mean for those who ask by no version; empty: they are equal."""
+    """What changed labels mean for requests that name no version; empty: they are equal."""
     if before is None or now is None or before.labels == now.labels:
         return ""
     return (

@@ -1,7 +1,7 @@
-"""Rollouts: start, share, promote and abort a canary, in the order that keeps it back.
+"""Rollouts: start, share, promote and abort a canary; no request reaches it too early.
 
-rollouts.json holds a version back before models.config loads it, and lets go of it only
-when it may answer.
+rollouts.json holds a version back before models.config loads it, and releases it only when
+it may answer.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _new_rollout(
 
     Raises:
         NotFoundError: *canary* is not published.
-        ConflictError: it answers already, or is older than the one that does.
+        ConflictError: *canary* answers already, or is older than the version that does.
     """
     check_published(entry.name, versions, canary)
     answering = next(iter(entry.loaded(versions)), 0)
@@ -190,7 +190,7 @@ def _load_beside_stable(
     """*entry* with the canary loaded beside the stable version.
 
     Of the others that were loaded, labelled ones and those in *needed* stay. All are
-    named: a version that somebody copies there must not push the stable one out.
+    named: a version that is copied there by hand must not push the stable one out.
     """
     labelled = {version for _, version in entry.labels}
     staying = set(entry.loaded(versions)) & (labelled | set(needed))
@@ -201,10 +201,10 @@ def _load_beside_stable(
 def _label_both(
     entry: ModelEntry, versions: Sequence[int], rollout: Rollout
 ) -> ModelEntry:
-    """*entry* with its two labels where they belong; both versions are loaded.
+    """*entry* with the labels of canary and stable version, which are both loaded.
 
     Raises:
-        ConflictError: one is not, by a change made meanwhile.
+        ConflictError: one is not loaded, by a change made meanwhile.
     """
     _check_loaded(entry, versions, rollout)
     labels = {**dict(entry.labels), CANARY: rollout.canary, STABLE: rollout.stable}
@@ -249,10 +249,10 @@ def _check_loaded(entry: ModelEntry, versions: Sequence[int], rollout: Rollout) 
 
 
 def _open(name: str, rollout: Rollout | None) -> Rollout:
-    """*rollout* of the model *name*, if it goes on.
+    """*rollout* of the model *name*, if it is under way.
 
     Raises:
-        NotFoundError: it does not, or there is none.
+        NotFoundError: it is over, or there is none.
     """
     if rollout is None or not rollout.is_open:
         message = (

@@ -3,10 +3,10 @@
 Preprocessing and temperature are in the graph, clipping is not: the bound is in the card.
 Every weight is stored once. What was written is loaded and compared with Keras.
 
-The `encoded` signature does to a JPEG or PNG what `models.images` does: upright by Exif,
-transparency on white, squashed with antialiasing; pixels differ by rounding. Not done
-there: an orientation in XMP or in old ImageMagick's text, transparency of formats but
-PNG, and CMYK without Adobe's marker.
+The `encoded` signature decodes a JPEG or PNG as `models.images` does: upright by Exif,
+transparency on white, squashed with antialiasing; pixels differ by rounding. It ignores an
+orientation in XMP or in old ImageMagick's text, transparency of formats other than PNG, and
+CMYK without Adobe's marker.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ from models.networks.attention import CutEnsemble, cut_at_last_maps, heatmaps
 from models.probabilities import softmax
 from models.wire import protos
 
-MAX_SKEW = 1e-5
-"""How far the exported graph may be from Keras, in probability."""
+MAX_SKEW: Final = 1e-5
+"""Largest difference of a probability between the exported graph and Keras."""
 
-MAX_HEAT_SKEW = 1e-2
-"""The same for heat, which is divided by its own maximum."""
+MAX_HEAT_SKEW: Final = 1e-2
+"""Largest difference of heat, which is divided by its own maximum."""
 
 
 def write_savedmodel(ensemble: Ensemble, card: ModelCard, folder: Path) -> ModelCard:
     """Write SavedModel, card and warm-up requests into the new *folder*, durably.
 
-    Returns the card as it was written: it says whether the version explains itself.
+    Returns the card as it was written, with `explains` set.
     """
     classifier = ensemble.join()
     module = tf.Module(name="kennel")
@@ -78,10 +78,10 @@ def write_savedmodel(ensemble: Ensemble, card: ModelCard, folder: Path) -> Model
 def check_savedmodel(
     folder: Path, card: ModelCard, pixels: Pixels, ensemble: Ensemble
 ) -> None:
-    """Load what was written and compare its answers for *pixels* with Keras's.
+    """Load the SavedModel in *folder* and compare its answers for *pixels* with Keras's.
 
     Raises:
-        ModelContractError: it does not load, or answers otherwise.
+        ModelContractError: the SavedModel does not load, or its answers differ.
     """
     loaded = tf.saved_model.load(str(folder))
     _check_signatures(folder, loaded, card)
@@ -169,13 +169,13 @@ def _explainer(
     ensemble: Ensemble, network: CutEnsemble, card: ModelCard
 ) -> Callable[[Any, Any], dict[str, Any]]:
     def explain(images: Any, classes: Any) -> dict[str, Any]:
-        looks = network.last_maps(tf.cast(images, tf.float32))
-        answer = _answer(ensemble.average([each.logits() for each in looks]), card)
+        maps = network.last_maps(tf.cast(images, tf.float32))
+        answer = _answer(ensemble.average([each.logits() for each in maps]), card)
         best = tf.argmax(answer[PROBABILITIES_OUTPUT], axis=1, output_type=tf.int32)
-        # Whatever is no class: an error here would be that of the whole batch.
+        # Any other number means the most probable class: an error would fail the batch.
         known = (classes >= 0) & (classes < len(card.labels))
         chosen = tf.where(known, classes, best)
-        heat = heatmaps(looks, chosen)
+        heat = heatmaps(maps, chosen)
         return {**answer, HEATMAPS_OUTPUT: heat, CLASSES_OUTPUT: chosen}
 
     return explain
@@ -305,7 +305,7 @@ def _length(data: Any) -> Any:
 
 
 def _number(data: Any, place: Any, count: int, little: Any = False) -> Any:
-    # Of *count* bytes; 0 behind the end of the file.
+    # A number of *count* bytes; 0 behind the end of the file.
     place = tf.minimum(place, _length(data))
     given = tf.cast(data[place : place + count], tf.int64)
     given = tf.where(little, given[::-1], given)

@@ -1,4 +1,4 @@
-"""MODELS_DIR/models.config and rollouts.json: what is served, and their only writer.
+"""models.config and rollouts.json in MODELS_DIR: what is served, and the only writer of both.
 
 The first model in models.config is the default model: it answers requests that name no
 model. A new model comes last, and no change of one model moves another.
@@ -61,11 +61,11 @@ _After = TypeVar("_After", Rollout, Rollout | None)
 def read_served(
     models_dir: Path, remembered: Sequence[ModelEntry] = ()
 ) -> dict[str, ModelEntry]:
-    """What is served from *models_dir*, by name, with paths as the servers see them.
+    """The entries of the served models by name, with paths as the model servers see them.
 
     The order is that of the file. A published model that the file does not name is
     served as well, after the others; of several such models the oldest comes first. If
-    there is no file, *remembered* counts in its place, as far as it is published.
+    there is no file, those *remembered* entries are used that are published.
 
     Raises:
         InvalidRequestError: the file is not a model server configuration.
@@ -87,9 +87,9 @@ def read_served(
 def local_entries(
     models_dir: Path, remembered: Sequence[ModelEntry] = ()
 ) -> list[ModelEntry]:
-    """What `read_served` says, for a server that sees *models_dir* where we do.
+    """The entries of `read_served` with local paths, for a server on this machine.
 
-    *remembered* are such entries too.
+    *remembered* entries have local paths too.
 
     Raises:
         InvalidRequestError: the file is not a model server configuration.
@@ -102,7 +102,7 @@ def local_entries(
 
 
 def restore_served(models_dir: Path, remembered: Sequence[ModelEntry]) -> bool:
-    """Write models.config anew if it is missing; whether that was done.
+    """Write models.config anew if it is missing; returns whether it was.
 
     *remembered* are the `local_entries` of the time before. Without a published model
     there is nothing to write.
@@ -124,8 +124,8 @@ def served_model(models_dir: Path, name: str) -> tuple[ModelEntry, list[int]]:
     """The entry of the model *name* and its published versions, newest first.
 
     Raises:
-        InvalidRequestError: no possible name, or the file is broken.
-        NotFoundError: no version of it is published.
+        InvalidRequestError: the name is not possible, or the file is broken.
+        NotFoundError: no version of the model is published.
     """
     served = read_served(models_dir)
     versions = published_versions(models_dir / check_model_name(name))
@@ -149,7 +149,7 @@ def change_served(models_dir: Path, name: str, change: Change) -> ModelEntry:
 
 
 def write_served(models_dir: Path, entries: dict[str, ModelEntry]) -> None:
-    """Replace the file, unless it says the same; the caller holds the lock.
+    """Replace models.config if *entries* differ from it; the caller holds the lock.
 
     Raises:
         OSError: the disk is full or read-only; the file is as it was.
@@ -161,7 +161,7 @@ def write_served(models_dir: Path, entries: dict[str, ModelEntry]) -> None:
 
 
 def make_default(models_dir: Path, name: str) -> list[str]:
-    """Let the model *name* answer requests that name no model; all names, in order.
+    """Let the model *name* answer requests that name no model; returns all names, in order.
 
     Raises:
         InvalidRequestError: the file is broken; nothing is changed.
@@ -179,19 +179,19 @@ def make_default(models_dir: Path, name: str) -> list[str]:
 def locked(
     folder: Path, *, busy: ConflictError | None = None
 ) -> AbstractContextManager[None]:
-    """Lock *folder* against other changes; a killed process lets go of its lock.
+    """Lock *folder* against other changes. Without *busy*, wait for the lock.
 
     Raises:
-        ConflictError: *busy*; somebody else does, and is not waited for.
+        ConflictError: *busy*; another process holds it.
     """
     return locked_file(folder / ".lock", busy=busy)
 
 
 def check_settled(models_dir: Path, entry: ModelEntry) -> None:
-    """See that servers have had the time to load the versions that *entry* names.
+    """Accept *entry* if servers have had the time to load the versions that it names.
 
     Raises:
-        ConflictError: the file changed too short a time ago; it says how long to wait.
+        ConflictError: the file changed too recently; the message says how long to wait.
     """
     path = models_dir / CONFIG_FILE
     if not entry.specific_versions or not path.exists():
@@ -247,7 +247,7 @@ def announce(entry: ModelEntry, versions: Sequence[int], new: int) -> ModelEntry
     """*entry* once version *new*, the newest, is published: it answers.
 
     What answered until now stays loaded, so that jobs pinned to it can finish, and so
-    do labelled versions. After a rollback the versions rolled away from stay away.
+    do labelled versions. Versions that were rolled back stay unloaded.
     """
     after = [new, *versions]
     if entry.specific_versions:
@@ -289,7 +289,7 @@ def relabel(
 ) -> ModelEntry:
     """*entry* with labels set to versions, or removed (None).
 
-    A version that was loaded for its label alone goes with its last label.
+    A version that was loaded for its label alone is unloaded with its last label.
 
     Raises:
         NotFoundError: a version is not there, or a label to remove is not.
@@ -315,7 +315,7 @@ def relabel(
 def with_loaded(
     entry: ModelEntry, loaded: set[int], versions: Sequence[int]
 ) -> ModelEntry:
-    """*entry* that loads those in *loaded* and no others."""
+    """*entry* that loads the versions in *loaded* and no others."""
     # "The newest" where it says the same: then versions copied there by hand count too.
     newest = set(versions[: entry.versions_kept])
     specific = () if loaded == newest else tuple(sorted(loaded, reverse=True))
@@ -328,7 +328,7 @@ def with_labels(entry: ModelEntry, labels: Mapping[str, int]) -> ModelEntry:
 
 
 def check_published(name: str, versions: Iterable[int], version: int) -> None:
-    """See that *version* is among the published *versions*.
+    """Accept *version* if it is among the published *versions*.
 
     Raises:
         NotFoundError: it is not; the message lists them.
@@ -401,10 +401,10 @@ def close_rollout(models_dir: Path, name: str, answering: int) -> None:
 
 
 def check_closed(rollout: Rollout | None) -> None:
-    """See that no rollout goes on.
+    """Accept *rollout*, the last one of a model, if it is over.
 
     Raises:
-        ConflictError: *rollout* does.
+        ConflictError: it is still under way.
     """
     if rollout is not None and rollout.is_open:
         message = (

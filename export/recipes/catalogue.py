@@ -315,7 +315,7 @@ def find_recipe(name: str) -> Recipe:
     """The recipe called *name*.
 
     Raises:
-        InvalidRequestError: there is none; it names those that there are.
+        InvalidRequestError: there is none; the message lists the names.
     """
     if name not in RECIPES:
         known = ", ".join(sorted(RECIPES))
@@ -344,10 +344,11 @@ class RecipeChoice:
 def choose_recipe(photos: int, similarity: float | None) -> RecipeChoice:
     """The recipe of ``--recipe auto`` for *photos* in the smallest class.
 
-    By the three principles of the lecture slides: photos similar to what the network
-    knows, train less; more photos, train deeper; too different, pretrained weights help
-    little. *similarity* is how well the nearest class mean of frozen features tells the
-    labels: 0 like guessing, 1 perfectly; None without pretrained weights.
+    By the three principles of the lecture slides: train less on photos similar to those
+    that the network knows; train deeper on more photos; on very different photos
+    pretrained weights help little. *similarity* is how well the nearest class mean of
+    frozen features predicts the labels: 0 like guessing, 1 perfectly; None without
+    pretrained weights.
     """
     if similarity is None:
         return RecipeChoice("scratch-photos", "there are no pretrained weights")

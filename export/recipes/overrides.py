@@ -56,7 +56,7 @@ def override(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
 
     Raises:
         InvalidRequestError: a value cannot be read or used, or would change nothing;
-            it is named.
+            the message names it.
     """
     given = {name: value for name, value in options.items() if value is not None}
     head = {name: given.pop(name) for name in HEAD_OPTIONS if name in given}

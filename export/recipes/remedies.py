@@ -85,7 +85,7 @@ GREY: Final = ("lenet5", "mnist-bn")
 """Networks for digits and the like, whose images must not be flipped."""
 
 Suggestion = tuple[str, Mapping[str, Any]]
-"""A sentence, and the options of `override` that it means, if any."""
+"""A remedy in words, and the options of `override` that carry it out, if any."""
 
 
 def remedies(kind: Kind, recipe: Recipe, stage: int) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def remedies(kind: Kind, recipe: Recipe, stage: int) -> tuple[str, ...]:
 def scaled_rate(recipe: Recipe, stage: int, factor: float) -> str:
     """The option that multiplies the learning rate of *stage* (from 1) by *factor*.
 
-    It goes further where the recipe's own rate is further that way.
+    The recipe's own rate is taken instead if it lies further in that direction.
     """
     return " or ".join(
         _written(options) for _, options in _rate("", recipe, stage, factor)

@@ -62,14 +62,14 @@ class ModelCurves(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """What each stage trained, and the curves of each model."""
+    """The table of stages, and the curves of each model."""
 
     stages: Table | None
     models: Sequence[ModelCurves]
 
 
 def training_curves(content: ReportContent) -> Curves | None:
-    """Loss and accuracy of every epoch: did it learn, and did it overfit."""
+    """Loss and accuracy of every epoch, which show whether a model learnt or overfitted."""
     if not content.epochs:
         return None
     ordered = sorted(content.epochs, key=lambda epoch: epoch.member)
@@ -184,14 +184,14 @@ def _epoch_table(epochs: Sequence[Epoch], rate: str) -> Table:
 
 
 class Reliability(NamedTuple):
-    """The diagrams, and how many bins they have."""
+    """The reliability diagrams, and their number of bins."""
 
     figures: Sequence[ChartFigure]
     bins: int = BINS
 
 
 def reliability(content: ReportContent) -> Reliability:
-    """Confidence against accuracy, before the temperature (if known) and after."""
+    """Diagrams of accuracy over confidence, before the temperature (if known) and after."""
     photos = content.photos
     shown = [("As served", photos.probabilities)]
     if (raw := photos.uncalibrated()) is not None:
@@ -273,7 +273,7 @@ def _bin_table(bins: Sequence[ReliabilityBin]) -> Table:
 
 
 def clipping(content: ReportContent) -> ChartFigure:
-    """Log loss against the clip bound: what limiting probabilities gains or costs.
+    """The chart of log loss over clip bounds: what limiting probabilities gains or costs.
 
     The chosen bound, 0.95 and no clipping are marked.
     """

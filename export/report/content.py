@@ -23,7 +23,7 @@ _SMALLEST = float(np.finfo(np.float64).tiny)
 
 @dataclass(frozen=True)
 class ReportedPhotos:
-    """N labelled photos and what the model says of them.
+    """N labelled photos and the model's probabilities for them.
 
     Attributes:
         labels: K names, in column order of the probabilities.
@@ -31,7 +31,7 @@ class ReportedPhotos:
         classes: true class numbers [N].
         probabilities: calibrated and unclipped [N, K].
         clip_bound: upper bound of a probability in a submission; None clips nothing.
-        temperature: what calibrated the probabilities; None where it is not known.
+        temperature: it calibrated the probabilities; None where it is not known.
     """
 
     labels: Sequence[str]
@@ -55,15 +55,15 @@ class ReportedPhotos:
 
 @dataclass(frozen=True)
 class ReportedStage:
-    """One stage of one model: what it trained, how long, and what came of it.
+    """One stage of one model: the layers it trained, its epochs and its end.
 
     Attributes:
         number: of the stage, from 1.
         model: "fold 2 of 5", "member 1 of 3"; "" where there is only one.
-        trains: as the recipe has it, such as "head".
-        parameters: how many it trained; None where the run does not tell.
+        trains: the recipe's name for the trained layers, such as "head".
+        parameters: the number of trained ones; None where the run does not record it.
         optimizer: "exact" where the learning rate is a strength of regularisation.
-        epochs: that it took.
+        epochs: the number of epochs that it took.
         kept: the epoch whose weights it ended with; 0: those that it began with.
         ended: why it stopped.
     """
@@ -83,13 +83,13 @@ class ReportContent:
     """Everything that a report can show.
 
     Attributes:
-        note: a sentence below the title: whose photos, which weights.
+        note: sentences below the title, on recipe and weights.
         figures: further headline figures, name and formatted value.
         expected_score: Kaggle's score to expect of a submission.
-        epochs: what training did; the curves.
+        epochs: the points of the training curves.
         stages: what each stage trained, for each model.
         models: the names of the models in ``epochs`` where there are several.
-        diagnosis: what is wrong with the run, if anything is, and the remedies.
+        diagnosis: the finding about the run, and the remedies.
         counts: photos per part ("train", "valid", ...) and label.
         card: the model card's fields, or those known before it is published.
         augmentations: uint8 [rows, columns, H, W, 3]; a row is one photo, varied.

@@ -25,7 +25,7 @@ _NORMAL_95: Final = 1.959964
 
 
 class Table(NamedTuple):
-    """Written cells; the first column names the row."""
+    """A table of written cells; the first column names the row."""
 
     caption: str
     head: Sequence[str]
@@ -61,7 +61,7 @@ class Headline(NamedTuple):
 
 
 def headline_figures(content: ReportContent) -> Headline:
-    """Accuracy and log losses, those that people compare first."""
+    """The headline figures: accuracy and log losses, which people compare first."""
     photos = content.photos
     share = accuracy(photos.probabilities, photos.classes)
     low, high = wilson_interval(share, len(photos.classes))
@@ -112,7 +112,7 @@ class TrainingData(NamedTuple):
 
 
 def training_data(content: ReportContent) -> TrainingData | None:
-    """How many photos of each label trained and validated: a column for each part."""
+    """Numbers of photos of each label: a column for each part of the split."""
     parts = content.counts
     if not parts:
         return None
@@ -132,7 +132,7 @@ def training_data(content: ReportContent) -> TrainingData | None:
 
 
 class ConfusionRow(NamedTuple):
-    """The photos of one label: how many are called each label, and all of them."""
+    """The photos of one label: how many are called each label, and their total."""
 
     label: str
     called: Sequence[int]
@@ -140,7 +140,7 @@ class ConfusionRow(NamedTuple):
 
 
 class ConfusionMatrix(NamedTuple):
-    """The matrix; ``most`` are the confusions that happen most, of three labels or more."""
+    """The matrix; ``most``: its most frequent confusions, if there are three labels or more."""
 
     labels: Sequence[str]
     rows: Sequence[ConfusionRow]
@@ -148,7 +148,7 @@ class ConfusionMatrix(NamedTuple):
 
 
 def confusion(content: ReportContent) -> ConfusionMatrix:
-    """What is called what: counts, and the confusions that happen most."""
+    """The confusion matrix of the photos, and its most frequent confusions."""
     labels = content.photos.labels
     matrix = confusion_matrix(content.photos.probabilities, content.photos.classes)
     rows = [
@@ -206,7 +206,7 @@ def label_figures(content: ReportContent) -> Table:
 
 
 class Layers(NamedTuple):
-    """The layers, and how many parameters they have and training moved."""
+    """The table of layers, and their numbers of parameters and of trained ones."""
 
     table: Table
     parameters: int
@@ -214,7 +214,7 @@ class Layers(NamedTuple):
 
 
 def layers(content: ReportContent) -> Layers | None:
-    """Name, type, output shape, parameters and how many of them were trained."""
+    """The network's layers: name, type, output shape, parameters and trained ones."""
     if content.classifier is None:
         return None
     # Keras takes seconds to import: only where there is a network.
@@ -239,7 +239,7 @@ def layers(content: ReportContent) -> Layers | None:
 
 
 def card(content: ReportContent) -> Table | None:
-    """The model card: a row for each fact; what lies inside another is named with it."""
+    """The model card: a row for each fact; the name of a nested one begins with the outer."""
     rows = list(_facts("", content.card))
     return Table("Model card", ["fact", "value"], rows) if rows else None
 

@@ -1,4 +1,4 @@
-"""Looking into a Keras network: its layers, first filters, activations and Grad-CAM."""
+"""Inside of a Keras network for the report: layers, first filters, activations, Grad-CAM."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CONVOLUTIONS: Final = (
 )
 GRAD_CAM_BATCH: Final = 8
 CHANNELS: Final = 4
-_PROBE = 255.0
+_PROBE: Final = 255.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class LayerActivations:
 
     Attributes:
         channels: their numbers [N, c], the liveliest first.
-        maps: what they answer [N, c, h, w], float32.
+        maps: their activations [N, c, h, w], float32.
     """
 
     layer: str
@@ -87,10 +87,10 @@ def find_convolutions(model: Any) -> list[Any]:
 def first_layer_filters(model: Any) -> NDArray[np.float32]:
     """The first convolution's filters as they act on RGB pixels: [F, h, w, 3].
 
-    Positive where a filter answers to more of a colour, negative where to less. What
-    lies between pixels and convolution (channel order, means, scales) is a linear map
-    of each pixel's colour; its matrix is measured with plain images, so that filters
-    of a BGR network are shown in RGB.
+    Positive where a filter answers to more of a colour, negative where to less. The
+    preprocessing between pixels and convolution (channel order, means, scales) is a
+    linear map of each pixel's colour; its matrix is measured with plain images, so that
+    filters of a BGR network are shown in RGB.
 
     Raises:
         InvalidRequestError: the model has no convolution.
@@ -145,9 +145,9 @@ def grad_cams(
     heats: list[list[NDArray[np.float32]]] = [[] for _ in choices]
     for start in range(0, len(pixels), GRAD_CAM_BATCH):
         batch = slice(start, start + GRAD_CAM_BATCH)
-        looks = network.last_maps(tf.constant(pixels[batch], tf.float32))
+        maps = network.last_maps(tf.constant(pixels[batch], tf.float32))
         for parts, classes in zip(heats, choices, strict=True):
-            parts.append(np.asarray(heatmaps(looks, classes[batch])))
+            parts.append(np.asarray(heatmaps(maps, classes[batch])))
     return [np.concatenate(parts) for parts in heats]
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PHOTOS_EACH: Final = 4
 MOST_LABELS: Final = 12
-"""With more labels, only those with the most mistakes get galleries of their own."""
+"""With more labels than this, only those with most mistakes get galleries of their own."""
 
 FEW_LABELS: Final = 4
 LARGE, SMALL = 240, 160
@@ -46,7 +46,7 @@ SHARP_SIDE: Final = 32
 """Maps up to this side are PNG: JPEG would blur their edges when they are enlarged."""
 
 ANY_SIZE: Final = 224
-"""For networks that take any size: the side that most were designed for."""
+"""Side of the photos for networks that take any size: most were designed for it."""
 
 HEAT: Final = np.array(
     [[20, 20, 70], [110, 30, 130], [205, 55, 95], [250, 140, 40], [255, 235, 120]],
@@ -73,7 +73,7 @@ class Strip(NamedTuple):
 
 
 class ShownPhoto(NamedTuple):
-    """A photo in a gallery, and what it is called."""
+    """A photo in a gallery, and the label that the model gives it."""
 
     picture: Picture
     caption: str
@@ -100,7 +100,7 @@ class Photos(NamedTuple):
 
 
 def photos(content: ReportContent) -> Photos:
-    """The five galleries: photos tell more than figures about what goes wrong."""
+    """The five galleries of photos: right, wrong and uncertain ones."""
     shown = content.photos
     chosen = choose_galleries(shown.probabilities, shown.classes, shown.labels)
 
@@ -139,7 +139,7 @@ def _gallery(
 
 
 def describe_answer(shown: ReportedPhotos, index: int) -> str:
-    """What a photo is called, how surely, and what it is."""
+    """The label that a photo is called, its probability, and whether it is right."""
     called = shown.labels[int(shown.probabilities[index].argmax())]
     instead = _true_label(shown, index)
     verdict = f"wrong, {instead}" if instead else "right"
@@ -164,14 +164,14 @@ def _true_label(shown: ReportedPhotos, index: int) -> str:
 
 
 class Gallery(NamedTuple):
-    """A title and the photos (by index) that belong under it."""
+    """A title and the indices of the photos under it."""
 
     title: str
     photos: tuple[int, ...]
 
 
 class Galleries(NamedTuple):
-    """The five; those by class hold one gallery for each label that is shown."""
+    """The five galleries; those by class hold one for each label that is shown."""
 
     correct: Gallery
     wrong: Gallery
@@ -226,7 +226,7 @@ def _labels_shown(called: NDArray[np.int64], labels: int) -> list[int]:
 
 
 class AttentionPhoto(NamedTuple):
-    """A photo, and (picture, title) of it and of its heat for two labels."""
+    """A photo: (picture, title) of itself and of its heat for two labels."""
 
     caption: str
     columns: Sequence[tuple[Picture, str]]
@@ -293,7 +293,7 @@ def _attention_columns(
 
 
 def describe_heat(heat: NDArray[np.float32]) -> str:
-    """Where the hottest place is, in words, for people who cannot see it."""
+    """The hottest place in words, for people who cannot see it."""
     if not heat.any():
         return "nothing speaks for it"
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
@@ -320,7 +320,7 @@ class Sample(NamedTuple):
 
 
 class Inside(NamedTuple):
-    """What the network sees: its first filters, and its answers to some photos."""
+    """The inside of the network: its first filters, and its activations for some photos."""
 
     filters: Filters
     samples: Sequence[Sample]

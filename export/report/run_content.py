@@ -1,10 +1,10 @@
-"""The report's content of a finished run, on its validation photos."""
+"""From a finished run to the content of its report, on its validation photos."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,11 @@ from models.images.codec import decode_image
 from models.networks.freezing import freeze_all_but
 from models.probabilities import softmax
 
-PREVIEWED_PHOTOS = 4
+PREVIEWED_PHOTOS: Final = 4
 
 
 def run_content(run: TrainedRun) -> ReportContent:
-    """Everything that a report can show of *run*.
+    """The content of the report on *run*, with every section that it can have.
 
     Raises:
         DatasetError: its weights or logits are damaged.

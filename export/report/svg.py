@@ -22,7 +22,7 @@ STEPS: Final = (1, 2, 5, 10)
 
 @dataclass(frozen=True)
 class Axis:
-    """A linear axis; *ticks* are (value, what is written there)."""
+    """A linear axis; *ticks* are (value, text)."""
 
     title: str
     low: float
@@ -48,7 +48,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Bars:
-    """(from, to, height) each, standing on the axis."""
+    """Bars that stand on the axis, (from, to, height) each."""
 
     name: str
     bars: Sequence[tuple[float, float, float]]
@@ -77,7 +77,7 @@ Shape: TypeAlias = Line | Bars | Marks | Divider
 
 @dataclass(frozen=True)
 class Chart:
-    """One coordinate system; *description* says in words what it shows."""
+    """A coordinate system with shapes; *description* puts it into words."""
 
     description: str
     x: Axis
@@ -86,7 +86,7 @@ class Chart:
     height: int = 240
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point is in the drawing, in the drawing's own units."""
+        """The place of a point, in the drawing's units."""
         across = LEFT + self.x.share(x) * (WIDTH - LEFT - RIGHT)
         inner = self.height - TOP - BOTTOM
         return across, TOP + (1 - self.y.share(y)) * inner

@@ -182,7 +182,7 @@ def check_ids(
     """Accept the ids *given* in *path* if they are those *wanted* by *other*.
 
     Raises:
-        InvalidRequestError: they are not; the message names the first that differs.
+        InvalidRequestError: they are not; the message names the first difference.
     """
     known, needed = set(given), dict.fromkeys(wanted)
     missing = [each for each in needed if each not in known]
@@ -219,7 +219,8 @@ def check_submission(path: Path, sample: Path | None = None) -> CheckedSubmissio
     any order.
 
     Raises:
-        InvalidRequestError: it would be refused; the message names the line or id.
+        InvalidRequestError: a competition would refuse it; the message names the line
+            or id.
         OSError: the file is gone.
     """
     table = read_submission(path)

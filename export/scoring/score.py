@@ -1,4 +1,4 @@
-"""Score of a submission by Kaggle's rules, its worst images, and what would score better.
+"""Score of a submission by Kaggle's rules: log loss, worst images, better clip bound or labels.
 
 The best clip bound in hindsight shows how much confident mistakes cost. The next
 submission should not use it, but the bound that export chose on validation photos.
@@ -95,7 +95,7 @@ class MixedUp:
 
 @dataclass(frozen=True)
 class Score:
-    """The score of a submission of probabilities.
+    """Score of a submission of probabilities.
 
     Attributes:
         images: number of images that count.
@@ -132,7 +132,7 @@ class RenamedLabels:
 
 @dataclass(frozen=True)
 class LabelScore:
-    """The score of a submission of labels, which has no log loss; see `Score`."""
+    """Score of a submission of labels, which has no log loss; see `Score`."""
 
     images: int
     accuracy: float
@@ -262,7 +262,6 @@ def _worst_image(
 def _best_clip(
     probabilities: NDArray[np.float64], classes: NDArray[np.int64]
 ) -> Hindsight:
-
     highest, least = probabilities.max(), 1 / probabilities.shape[1]
     bounds = [None, *(each for each in HINDSIGHT_BOUNDS if least < each < highest)]
     sums = np.zeros(len(bounds))

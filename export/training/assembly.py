@@ -1,9 +1,9 @@
 """The network of a recipe: checks, assembly, precision and initial weights.
 
-A recipe is checked as a whole before anything is computed with it: what only the second
-stage would stumble over must not cost the hours of the first. bfloat16 is twice as fast
-where the processor has it, at a relative error of 0.6 % in VGG16's features, the size of a
-small augmentation. Validation is always float32, as the model will be served.
+A recipe is checked as a whole before anything is computed with it: an error in its second
+stage must not cost the hours of the first. bfloat16 is twice as fast where the processor has
+it, at a relative error of 0.6 % in VGG16's features, the size of a small augmentation.
+Validation is always float32, as the model will be served.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ POLICIES: Final[Mapping[str, str]] = MappingProxyType(
 """The Keras policy of each precision that users can name."""
 
 _FLAGS: Final = ("avx512_bf16", "amx_bf16")
-KEEPS = ("best", "last")
+KEEPS: Final = ("best", "last")
+"""Values of a stage's ``keep``."""
 
 
 def assemble_recipe(
@@ -56,7 +57,7 @@ def assemble_recipe(
     """The network of *recipe* for that many *classes*, its base in a Keras *policy*.
 
     Raises:
-        InvalidRequestError: network, head or image size cannot be.
+        InvalidRequestError: network, head or image size are not possible.
     """
     network = find_network(recipe.network)
     return assemble(network, recipe.head, classes, recipe.image_size, policy)
@@ -66,9 +67,9 @@ def check_recipe(recipe: Recipe, classes: int, photos: int = 0) -> None:
     """Accept *recipe* for a model of that many *classes*, learning from *photos*.
 
     Raises:
-        InvalidRequestError: it names a network, layer, view, augmentation, optimizer
-            or schedule that there is not, that do not go together, or that would
-            change nothing; or the photos are too many to be solved exactly.
+        InvalidRequestError: a network, layer, view, augmentation, optimizer or schedule
+            does not exist, does not go with the others, or would change nothing; or the
+            photos are too many to be solved exactly.
     """
     exact = any(stage.optimizer == EXACT for stage in recipe.stages)
     if exact and photos > MAX_ROWS:
@@ -91,7 +92,8 @@ def recipe_weights(recipe: Recipe, choice: str) -> PretrainedWeights | None:
     """The pretrained weights that *choice* names; None: random ones.
 
     Raises:
-        DatasetError: they cannot be had; it names the recipe to use instead.
+        DatasetError: the weights are not available; the message names the recipe to use
+            instead.
     """
     if recipe.needs == "nothing" and choice == "auto":
         return None
@@ -113,8 +115,8 @@ def initial_weights(
 ) -> list[NDArray[Any]]:
     """The weights that training begins with: pretrained layers, random ones for the rest.
 
-    *seeds*: of the run and of the member. What no stage trains comes from the run's, so
-    that all members share it. *photos*: batches of training pixels, from which the batch
+    *seeds*: of the run and of the member. Layers that no stage trains come from the run's,
+    so that all members share them. *photos*: batches of training pixels, from which the batch
     normalisation of a "normalised" head becomes an identity.
 
     Raises:

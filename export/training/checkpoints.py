@@ -1,4 +1,4 @@
-"""Checkpoints: weights and epochs on disk, from which a killed run goes on.
+"""Checkpoints: weights and epochs on disk, from which a killed run resumes.
 
 The best weights lie in a file of their own, named by their epoch and written before the
 checkpoint that points to them: whichever moment a run is killed at, the two agree.
@@ -66,7 +66,7 @@ class CheckpointFolder:
     folder: Path
 
     def write(self, progress: StageProgress, state: Weights) -> None:
-        """Replace the checkpoint; *state* is all that training goes on from."""
+        """Replace the checkpoint; *state*: all arrays that training resumes from."""
         write_snapshot(self._path, Snapshot(state, asdict(progress)))
         for old in self.folder.glob("best-*.npz"):
             if old != self._best_path(progress.best_epoch):
@@ -77,7 +77,7 @@ class CheckpointFolder:
         write_snapshot(self._best_path(epoch), Snapshot(weights, {"epoch": epoch}))
 
     def read(self, member: int, stage: int) -> tuple[StageProgress, Weights] | None:
-        """The checkpoint of that stage; None if it had not begun."""
+        """The checkpoint of *stage* of *member*; None if that had not begun."""
         if not self._path.exists():
             return None
         found = read_snapshot(self._path)
@@ -114,7 +114,7 @@ class Snapshot:
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
-    """Give *path* this content, durably, in one rename.
+    """Write *snapshot* to *path*, durably, in one rename.
 
     Raises:
         OSError: the disk is full; *path* is as it was.
@@ -126,7 +126,7 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Read what `write_snapshot` wrote.
+    """The snapshot that `write_snapshot` wrote to *path*.
 
     Raises:
         DatasetError: there is no such file, or it is damaged.

@@ -49,13 +49,13 @@ class Ensemble:
         return len(self.members) == 1 and self.views == ("none",)
 
     def average(self, logits: Sequence[Any]) -> Any:
-        """The logits of the whole from those of each member for each view."""
+        """The ensemble's logits from those of each member for each view."""
         return logits[0] if self.is_single else mean_logits(logits)
 
     def join(self) -> Any:
         """One Keras model: pixels 0..255 [N, H, W, 3] -> logits [N, K].
 
-        The part that no member trained is there once.
+        It holds the part that no member trained only once.
         """
         first = self.members[0]
         if self.is_single:
@@ -210,7 +210,7 @@ def validate_views(run: TrainedRun, views: tuple[str, ...]) -> TrainedRun:
     """*run* averaging these *views* of each photo, validated and calibrated anew.
 
     Raises:
-        InvalidRequestError: no such view, or the run has folds.
+        InvalidRequestError: there is no such view, or the run has folds.
         DatasetError: validation photos are gone, or answers are no numbers.
     """
     if run.recipe.folds:

@@ -1,4 +1,4 @@
-"""What is wrong with a training run, how one sees it, and what to try: one finding a run.
+"""Diagnosis of a training run: one finding, the figures that show it, and remedies.
 
 The signs of underfitting and overfitting are those of the fast.ai course (2016), lesson
 3; that of overconfidence is Guo et al. 2017, arXiv:1706.04599.
@@ -19,7 +19,7 @@ from export.recipes.remedies import Kind, remedies
 from export.training.checkpoints import Epoch
 
 FEWEST_PHOTOS: Final = 20
-"""Validation photos; fewer tell nothing but that a run diverged."""
+"""Least validation photos; with fewer, only a run that diverged can be seen."""
 
 ENOUGH_PHOTOS: Final = 10
 """Validation photos a class; with fewer, a label that is never called means little."""
@@ -50,7 +50,7 @@ RateFault = Literal["diverged", "unstable", "slow"]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a run, the figures that show it, and remedies, best first."""
+    """The finding about a run, the figures that show it, and remedies, best first."""
 
     kind: Kind
     evidence: str
@@ -63,18 +63,19 @@ def diagnose(
     temperature: float,
     recipe: Recipe,
 ) -> Diagnosis:
-    """The first thing that is wrong with a run of *recipe*, or that it is well fit.
+    """The diagnosis of a run of *recipe*: the first fault that is found, or well fit.
 
-    Shown by its *history*, `evaluate_logits`' *metrics* of its validation photos and the
-    fitted *temperature*. Members and folds are judged together. The training figures
-    include dropout and augmentation, which is why they may be the worse ones.
+    It is based on the run's *history*, the *metrics* of its validation photos
+    (`evaluate_logits`) and the fitted *temperature*. Members and folds are judged together.
+    The training figures include dropout and augmentation, so they may be worse than those
+    of validation.
     """
     kind, evidence, stage = next(_findings(_Run(history, metrics, temperature, recipe)))
     return Diagnosis(kind, evidence, remedies(kind, recipe, stage))
 
 
 def rate_fault(losses: Sequence[float], chance: float) -> RateFault | None:
-    """What the training *losses* of a stage's epochs show of its learning rate.
+    """The fault of a stage's learning rate, by the training *losses* of its epochs.
 
     *chance*: the loss of guessing, in nats. Too large a rate ends in a loss above its
     start or above guessing, or makes it swing; with too small a one it hardly falls, or
@@ -115,7 +116,7 @@ class _Figures(NamedTuple):
 
 
 class _Run:
-    """What a diagnosis goes by.
+    """The figures of a run that a diagnosis is based on.
 
     Attributes:
         stage: the stage whose weights were kept, from 1.
@@ -171,7 +172,7 @@ def _mean(members: Sequence[Sequence[Epoch]]) -> _Figures:
 
 
 _Finding = tuple[Kind, str, int]
-"""With the evidence, and the stage that it was seen in."""
+"""The diagnosis, its evidence, and the stage that shows it."""
 
 
 def _findings(run: _Run) -> Iterator[_Finding]:

@@ -50,10 +50,10 @@ Solution = tuple[NDArray[np.float32], NDArray[np.float32]]
 def run_exact_stage(run: StageRun, network: CutNetwork) -> tuple[Epoch, ...]:
     """Fit the head of *network* in place; it ends with the best step's weights.
 
-    The inputs are cached features of at most `MAX_ROWS` photos: `check_recipe` sees to it.
+    The inputs are cached features of at most `MAX_ROWS` photos, as `check_recipe` ensures.
 
     Raises:
-        DatasetError: weights moved that should not have, or did not move that should have.
+        DatasetError: frozen weights changed, or trained ones did not.
     """
     train, valid = run.train, run.valid
     if not (isinstance(train, FeatureExamples) and isinstance(valid, FeatureExamples)):
@@ -127,7 +127,7 @@ def _fit_projection(network: CutNetwork, train: FeatureExamples, seed: int) -> N
 
 
 def _mean_features(extractor: Any, examples: FeatureExamples) -> NDArray[np.float32]:
-    # Every photo once: what its views have in common.
+    # The mean of a photo's views, so that every photo counts once.
     views = [replace(examples, passes=[each]) for each in examples.passes]
     total = sum(predict(extractor, view, batch_size=BATCH) for view in views)
     return np.asarray(total / len(views))

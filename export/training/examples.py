@@ -1,8 +1,8 @@
 """Examples: rows of features or pixels that a stage learns from, with their targets.
 
-Frozen features are computed once for each set of pixels. Their cache's key is what they
-are a function of: pixels, layers, weights, arithmetic, and the flip or augmentation
-before them.
+Frozen features are computed once for each set of pixels. The key of their cache has
+everything that they depend on: pixels, layers, weights, arithmetic, and the flip or
+augmentation before them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Arrays = list[NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Decoded photos with what they should be called.
+    """Decoded photos with their target probabilities.
 
     Attributes:
         name: "training", "validation" ...; for progress bars.
@@ -76,7 +76,7 @@ class Examples(Protocol):
         """Probabilities [N, K]."""
 
     def inputs(self, rows: NDArray[np.integer], epoch: int) -> Arrays:
-        """What the model sees of these *rows* in this *epoch*."""
+        """The model's inputs for these *rows* in this *epoch*."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class FeatureExamples:
 
 @dataclass(frozen=True)
 class PixelExamples:
-    """Decoded photos; ``change`` says what is done to them in each epoch."""
+    """Decoded photos; ``change`` gives the flip or augmentation of each epoch."""
 
     part: Part
     change: Callable[[int], PixelChange]
@@ -201,7 +201,7 @@ class FrozenPart:
 
 @dataclass(frozen=True)
 class PixelChange:
-    """What is done to pixels before the network sees them.
+    """A change of pixels before the network sees them: a flip or an augmentation.
 
     ``apply`` maps (pixels uint8 [N, H, W, 3], row numbers [N]) to pixels; ``key`` names
     everything that it depends on; ``name`` is for progress bars.
@@ -213,13 +213,13 @@ class PixelChange:
 
 
 def flipped(view: str) -> PixelChange:
-    """The photo flipped as *view* says; "none" leaves it."""
+    """The flip that *view* names; "none" leaves the photo as it is."""
     name = "" if view == "none" else f", flipped {view}"
     return PixelChange(name, ("view", view), lambda pixels, _rows: flip(pixels, view))
 
 
 def augmented(augmentation: Augmentation, seed: int, number: int) -> PixelChange:
-    """Augmented pass or epoch *number* (from 1); the same for the same seed."""
+    """The augmentation of pass or epoch *number* (from 1); the same for the same seed."""
     key = ("augmented", repr(augmentation), seed, number)
     return PixelChange(
         f", augmented pass {number}",

@@ -104,7 +104,7 @@ class MemberTraining:
     def frozen_part(
         self, model: Any, trained: frozenset[str], policy: str, *, exact: bool
     ) -> FrozenPart:
-        """What stays the same of *model*, in that *policy*, while *trained* trains.
+        """The part of *model*, in that *policy*, that is constant while *trained* trains.
 
         *exact*: float32 in and out, as the model will be served; else the plan's
         precision, kept as float16.
@@ -124,9 +124,9 @@ class TrainedMembers:
     """Members, each with what it was trained on.
 
     Attributes:
-        exported: those that the model consists of.
-        validated: those that are judged on photos which they have not seen: the same, or
-            with folds the models that hold one out.
+        exported: the members that the published model consists of.
+        validated: the models that are judged on photos they have not seen: the exported
+            members, or with folds those that hold one fold out.
     """
 
     exported: Sequence[tuple[MemberTraining, Member]]
@@ -199,8 +199,8 @@ def train_member(
     """Train all stages, or those that an interrupted run has left.
 
     Raises:
-        DatasetError: weights do not fit, the loss is not a number, or what should have
-            moved did not.
+        DatasetError: weights do not fit, the loss is not a number, or layers that should
+            have changed did not.
     """
     plan = training.plan
     member = read_member(plan.folder, training.number)
@@ -219,10 +219,10 @@ def train_member(
 
 
 def read_member(folder: Path, number: int) -> Member | None:
-    """What is finished of member *number* (from 1); None before its first stage is.
+    """Member *number* (from 1) with its finished stages; None: no stage is finished.
 
     Raises:
-        DatasetError: its file, or that of the frozen part, is damaged.
+        DatasetError: the member's file, or that of the frozen part, is damaged.
     """
     path = _member_file(folder, number)
     if not path.exists():
@@ -275,10 +275,10 @@ def _train_stage(training: MemberTraining, stage: Stage, member: Member) -> Memb
 def _stage_inputs(
     training: MemberTraining, stage: Stage, model: Any, trained: frozenset[str]
 ) -> tuple[Examples, Examples, CutNetwork]:
-    """What *stage* trains and validates on, and the network whose trained part takes it.
+    """The examples that *stage* trains and validates on, and the network that is cut.
 
-    Of the whole *model* the layers *trained* train. Examples are cached features where
-    they can be, else pixels.
+    The layers *trained* of *model* train. Examples are inputs of the network's trained
+    part: cached features where possible, else pixels.
 
     Raises:
         DatasetError: the disk is too small for the features.
@@ -296,7 +296,7 @@ def _stage_inputs(
     if not training.is_fold:
         # A fold validates on what others train on, so those features are there already.
         judge = training.frozen_part(model, trained, policy, exact=True)
-    # Judging every view in every epoch is dear; an exact fit is judged a few times.
+    # Judging every view in every epoch is costly; an exact fit is judged a few times.
     views = training.plan.recipe.views if stage.optimizer == EXACT else ("none",)
     judged = [judge.features(valid.photos, flipped(view)) for view in views]
     validated = FeatureExamples(valid, judged)

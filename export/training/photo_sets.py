@@ -1,8 +1,8 @@
 """Photo sets: decoded photos with targets, unlabelled ones with pseudo-labels.
 
-Pseudo-labelled photos may never touch validation. A photo that is in the split is left
-out, and a teacher that has learnt from photos which now validate is refused: it has seen
-the answers.
+Pseudo-labels must not leak validation photos into training. A photo that is in the split is
+left out, and a teacher that has learnt from photos which now validate is refused: it has
+seen the answers.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ PSEUDO_LABELS_FILE: Final = "pseudo_labels.npz"
 
 @dataclass(frozen=True)
 class PseudoLabelled:
-    """Photos without labels and what the teacher says of them.
+    """Photos without labels, and pseudo-labels for them.
 
-    ``targets`` are its calibrated probabilities, float32 [N, K].
+    ``targets`` are the teacher's calibrated probabilities, float32 [N, K].
     """
 
     files: tuple[Path, ...]
@@ -61,7 +61,8 @@ def prepare_photos(
     """Decode *photos* and *pseudo*-labelled ones, or find them decoded in the cache.
 
     Raises:
-        DatasetError: some cannot be decoded, it names them; or all are the same.
+        DatasetError: some cannot be decoded (the message names them), or all are the
+            same.
     """
     folder = Path(plan.split.folder)
     files = [folder / photo.file for photo in photos]
@@ -102,7 +103,7 @@ def plan_pseudo_labels(plan: TrainingPlan) -> PseudoLabelled | None:
 def pseudo_label(teacher: TrainedRun, folder: Path, split: Split) -> PseudoLabelled:
     """Label the photos below *folder* with *teacher*, for a student trained on *split*.
 
-    Photos of the split, doubles and what cannot be decoded are left out.
+    Photos of the split, duplicates and files that cannot be decoded are left out.
 
     Raises:
         DatasetError: the teacher has other labels, or has learnt from photos that
@@ -127,7 +128,7 @@ def check_teacher(teacher: TrainedRun, split: Split) -> None:
     """Accept a *teacher* that has never learnt from a validation photo of *split*.
 
     Raises:
-        DatasetError: it has or may have, or its labels are others.
+        DatasetError: it has or may have, or it has other labels.
     """
     if teacher.split.labels != split.labels:
         message = (
@@ -159,7 +160,7 @@ def _check_varied(pixels: StoredArray) -> None:
     first = pixels.rows(slice(0, 1))
     if all((rows == first).all() for _, rows in pixels.batches(MAX_BATCH_SIZE)):
         message = (
-            f"all {len(pixels):,} photos are the same once decoded: see whether the "
+            f"all {len(pixels):,} photos are the same once decoded: check that the "
             "originals are intact"
         )
         raise DatasetError(message)

@@ -22,7 +22,7 @@ SPLIT_FILE: Final = "split.json"
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What to train, from what, and where to put it.
+    """A plan of one run: recipe, photos, options and folder.
 
     Attributes:
         precision: of frozen features and of convolutions in training: "float32",
@@ -30,9 +30,9 @@ class TrainingPlan:
         valid: the share of photos that was cut off for validation; None: they had a
             split of their own, or validate in folds.
         teacher: a finished run whose predictions label ``unlabelled`` photos.
-        unlabelled: a folder of photos without labels, learnt from as the teacher
-            labels them.
-        strict: whether a photo left out would have stopped it.
+        unlabelled: a folder of photos without labels, to be trained on with the
+            teacher's pseudo-labels.
+        strict: whether a photo that is left out stops the run.
     """
 
     name: str
@@ -49,11 +49,11 @@ class TrainingPlan:
     strict: bool = False
 
     def write(self) -> None:
-        """Begin the run: its folder, its plan and its split.
+        """Write plan and split into the run's folder, with which the run begins.
 
         Raises:
             ConflictError: the folder holds another run.
-            DatasetError: its name, or that of the cache, is not UTF-8.
+            DatasetError: the folder's name, or that of the cache, is not UTF-8.
         """
         check_utf8([str(self.folder), str(self.cache), self.unlabelled])
         if (self.folder / PLAN_FILE).exists():
@@ -96,7 +96,7 @@ def read_plan(folder: Path) -> TrainingPlan:
 
 
 def recipe_from(content: Mapping[str, Any]) -> Recipe:
-    """A recipe out of the JSON that `dataclasses.asdict` gives."""
+    """The recipe in the JSON that `dataclasses.asdict` made of it."""
     values = {key: _tuple(value) for key, value in content.items()}
     values["head"] = Head(**{k: _tuple(v) for k, v in content["head"].items()})
     values["stages"] = tuple(

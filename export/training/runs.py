@@ -1,4 +1,4 @@
-"""A finished training run: everything needed to evaluate, explain and export it."""
+"""Finished training runs: everything needed to evaluate, explain and export them."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ VALIDATION_FILE: Final = "validation.npz"
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many parameters one model has, and how many of them were trained.
+    """Numbers of parameters of one model.
 
     Attributes:
-        all: with the statistics of batch normalisation, which are measured, not trained.
-        trained: by any stage whose result was kept.
-        stages: trained by each stage.
+        all: every one, with the statistics of batch normalisation, which are measured,
+            not trained.
+        trained: those trained by any stage whose result was kept.
+        stages: those trained by each stage.
     """
 
     all: int
@@ -54,7 +55,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a finished run knows; arrays and weights lie beside it in its folder.
+    """A finished run; its arrays and weights lie in its folder.
 
     ``history`` is of the models that were judged on photos they had not seen: the
     members, or those that held out the folds (numbered after the members). ``kept`` has
@@ -77,7 +78,7 @@ class TrainedRun:
 
     @property
     def folder(self) -> Path:
-        """Where the run lies."""
+        """The folder of the run's files."""
         return self.plan.folder
 
     @property
@@ -87,17 +88,17 @@ class TrainedRun:
 
     @property
     def recipe(self) -> Recipe:
-        """How it was trained."""
+        """The recipe that the run was trained by."""
         return self.plan.recipe
 
     @property
     def split(self) -> Split:
-        """The photos that it was trained and validated on."""
+        """The photos that the run was trained and validated on."""
         return self.plan.split
 
     @property
     def diagnosis(self) -> Diagnosis:
-        """What is wrong with it, by its history and its validation photos."""
+        """The run's diagnosis, from its history and its validation photos."""
         temperature = self.calibration.temperature
         return diagnose(self.history, self.metrics, temperature, self.recipe)
 
@@ -109,7 +110,7 @@ class TrainedRun:
         return logits, classes
 
     def write(self, logits: NDArray[np.float32], classes: NDArray[np.int64]) -> None:
-        """Write validation and, last of all, the run's file: now it is finished."""
+        """Write the validation logits and then the run's file, which finishes the run."""
         write_snapshot(self.folder / VALIDATION_FILE, Snapshot([logits, classes], {}))
         content = {
             "weights": dict(self.weights),
@@ -128,9 +129,9 @@ def read_run(run: str | Path, runs_dir: Path) -> TrainedRun:
     """The finished run at a path, or of that name below ``runs_dir/train``.
 
     Raises:
-        NotFoundError: there is none.
-        ConflictError: it is not finished.
-        DatasetError: its files cannot be read.
+        NotFoundError: there is no such run.
+        ConflictError: the run is not finished.
+        DatasetError: the run's files cannot be read.
     """
     folder = find_run(run, runs_dir)
     plan = read_plan(folder)

@@ -1,7 +1,7 @@
 """One stage of training: epochs that can be interrupted, early stopping, best weights.
 
 Everything random in an epoch (order, augmentation, dropout) comes from the seed and the
-epoch's number alone, so a run that was killed goes on exactly as it would have.
+epoch's number alone, so a run that was killed and resumed gives the same weights.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ from export.training.examples import Arrays, Examples, batches
 from models.errors import DatasetError, InvalidRequestError, quoted_names
 from models.probabilities import accuracy, log_loss, softmax
 
-VALIDATION_BATCH = 128
+VALIDATION_BATCH: Final = 128
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class StageRun:
 def run_stage(run: StageRun, model: Any, baseline: float) -> tuple[Epoch, ...]:
     """Train *model* in place; it ends with the best weights, *baseline* included.
 
-    *baseline* is the validation loss of the weights it comes with (infinite for random
-    ones): when no epoch beats it, they stay.
+    *baseline* is the validation loss of the weights that *model* begins with (infinite for
+    random ones): when no epoch beats it, these are kept.
 
     Raises:
-        DatasetError: the loss is not a number, or weights moved that should not have,
-            or did not move that should have.
+        DatasetError: the loss is not a number, frozen weights changed, or trained ones
+            did not.
     """
     _compile(model, run)
     before = model.get_weights()
@@ -71,10 +71,10 @@ def run_stage(run: StageRun, model: Any, baseline: float) -> tuple[Epoch, ...]:
 
 
 def stop_reason(stage: Stage, epochs: Sequence[Epoch], best_epoch: int) -> str:
-    """Why *stage* stops after *epochs*, of which *best_epoch* (0: none) was best.
+    """The reason why *stage* stops after *epochs*; empty: it goes on.
 
-    Empty where it goes on. Patience looks at the loss, not at accuracy: overconfidence
-    grows while accuracy stays flat.
+    *best_epoch*: the number of the best of them, 0 for none. Patience looks at the loss, not
+    at accuracy: overconfidence grows while accuracy stays flat.
     """
     done, enough = len(epochs), stage.enough_accuracy
     if done and enough is not None and epochs[-1].val_accuracy >= enough:
@@ -146,7 +146,7 @@ def predict(
     rows: NDArray[np.integer] | None = None,
     batch_size: int = VALIDATION_BATCH,
 ) -> NDArray[np.float32]:
-    """What *model* answers to all *examples*, or to some *rows* of them, in order."""
+    """The outputs of *model* for all *examples*, or for some *rows* of them, in order."""
     if rows is None:
         rows = np.arange(len(examples.targets))
     parts = [
@@ -157,10 +157,10 @@ def predict(
 
 
 def check_moved(model: Any, before: Sequence[NDArray[Any]]) -> None:
-    """Compare with the weights *before*: exactly the trained layers' have changed.
+    """Check that since *before* the weights of the trained layers changed, and no others.
 
     Raises:
-        DatasetError: it names those that should have moved, or should not have.
+        DatasetError: others changed, or some did not; the message names them.
     """
     still, moved = [], []
     for variable, old, new in zip(

@@ -77,7 +77,7 @@ def train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
 
     Raises:
         DatasetError: photos or weights do not fit; the message names them.
-        InvalidRequestError: the recipe names what there is not.
+        InvalidRequestError: the recipe cannot be used; see `check_recipe`.
     """
     tf.config.experimental.enable_op_determinism()
     try:
@@ -124,9 +124,9 @@ def judge_overfit(run: TrainedRun) -> OverfitCheck:
 
 
 def measure_similarity(plan: TrainingPlan, progress: Progress) -> float | None:
-    """`class_mean_skill` of frozen features on training photos of *plan*.
+    """The similarity of *plan*'s photos to those that the pretrained network knows.
 
-    None when *plan* starts from random weights.
+    That is `class_mean_skill` of frozen features. None: *plan* starts from random weights.
 
     Raises:
         DatasetError: photos or weights cannot be used.
@@ -153,7 +153,7 @@ def measure_similarity(plan: TrainingPlan, progress: Progress) -> float | None:
 def class_mean_skill(
     features: NDArray[np.floating], classes: NDArray[np.integer], seed: int
 ) -> float:
-    """How well the nearest class mean labels held-out rows: 0 guessing, 1 always right.
+    """The skill of the nearest class mean on held-out rows: 0 guessing, 1 always right.
 
     Half of the rows [N, F] make the means, after scaling each feature to unit variance.
     """

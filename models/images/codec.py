@@ -61,8 +61,8 @@ Pixels: TypeAlias = NDArray[np.uint8]
 """[height, width, 3], RGB."""
 
 WHOLE_PIXELS: Final = 50_000_000
-"""Of an image that is decoded at its full size. A JPEG may have more of them: libjpeg
-makes it an eighth, a quarter or half as wide and high while it decodes."""
+"""Most pixels of an image that is decoded at its full size. A JPEG may have more: libjpeg
+decodes it at an eighth, a quarter or half of its width and height."""
 STRIP_PIXELS: Final = 1_000_000
 """Pixels that are converted at a time: a strip and its copies fit into 20 MB."""
 COSTLY_BYTES: Final = 1024 * 1024
@@ -87,10 +87,10 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """The turn that makes an image upright, by its orientation."""
-_BYTES: Final = re.compile(r"\bb'([^']*)'")
-"""A chunk's name in Pillow's messages."""
 _SIDEWAYS: Final = frozenset([5, 6, 7, 8])
 """Orientations that swap width and height."""
+_BYTES: Final = re.compile(r"\bb'([^']*)'")
+"""A chunk's name in Pillow's messages."""
 
 
 def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
@@ -106,12 +106,12 @@ def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
         return pixels
     with _translated_errors():
         resized = upright.resize((width, height), Image.Resampling.BILINEAR)
-        # To convert is to copy, even from RGB.
+        # convert() copies even where the mode is RGB already.
         return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
 
 
 def decode_thumbnail(image: bytes, longest_side: int) -> Pixels:
-    """A small copy for people to look at: uint8 RGB that keeps the image's shape.
+    """The pixels of a thumbnail, uint8 RGB, in the image's proportions.
 
     Raises:
         InvalidImageError: as `decode_image`.
@@ -124,7 +124,7 @@ def decode_thumbnail(image: bytes, longest_side: int) -> Pixels:
 
 
 def decode_grey(image: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A small grey copy for comparing photos: uint8 [height, width] of *size*.
+    """The pixels of a small grey copy, to compare photos: uint8 [height, width] of *size*.
 
     JPEGs are decoded at a fraction of their size, so this is quicker than
     `decode_image` and not the same pixels; it refuses the same images.
@@ -158,7 +158,7 @@ def is_costly(
 
 
 def encode_thumbnail(image: bytes, longest_side: int = 240) -> bytes:
-    """A small JPEG of an encoded *image*, for people to look at; keeps its shape.
+    """The thumbnail of an encoded *image* as a JPEG, in the image's proportions.
 
     Raises:
         InvalidImageError: as `decode_image`.

@@ -26,7 +26,8 @@ FILE_FAULTS: Final = frozenset(
         *(errno.EACCES, errno.EPERM),
     }
 )
-"""The file is gone, behind a link, or forbidden. Other errors are the storage's."""
+"""Error numbers of a file that is gone, behind a link, or forbidden; any other is a fault
+of the storage."""
 
 _most_pixels = MAX_PIXELS
 
@@ -62,23 +63,38 @@ def read_image_file(
 def limit_pixels(count: int) -> None:
     """Refuse images of more than *count* pixels from now on, in the whole process.
 
-    For composition roots: all callers in a process decode the same images.
+    Called at the start of a process only, so that all its threads have the same limit.
     """
     global _most_pixels
     _most_pixels = count
 
 
 def most_pixels() -> int:
-    """How many pixels an image may have in this process."""
+    """The most pixels that an image may have in this process."""
     return _most_pixels
 
 
 def explain_read_error(path: Path | str, error: OSError) -> str:
     """The message for a file that cannot be read now, though it may be sound."""
     return (
-        f"{str(path)!r} cannot be read now ({error.strerror}): see to its disk or "
+        f"{str(path)!r} cannot be read now ({error.strerror}): check its disk or "
         "mount, then try again"
     )
+
+
+def check_image_bytes(count: int, max_bytes: int = MAX_IMAGE_BYTES) -> None:
+    """Accept an encoded image of *count* bytes.
+
+    Raises:
+        InvalidImageError: the image is empty or larger than *max_bytes*.
+    """
+    if count == 0:
+        raise InvalidImageError("the image is empty (0 bytes)", code="empty_image")
+    if count > max_bytes:
+        message = (
+            f"the image has {count:,} bytes, the limit is {max_bytes:,}: scale it down"
+        )
+        raise InvalidImageError(message, code="too_large")
 
 
 def _read_regular(path: Path, max_bytes: int, folder: int | None) -> bytes:
@@ -102,18 +118,3 @@ def _is_special(path: Path, folder: int | None) -> bool:
     except OSError:
         return False
     return not stat.S_ISREG(status.st_mode)
-
-
-def check_image_bytes(count: int, max_bytes: int = MAX_IMAGE_BYTES) -> None:
-    """Accept an encoded image of *count* bytes.
-
-    Raises:
-        InvalidImageError: it is empty or larger than *max_bytes*.
-    """
-    if count == 0:
-        raise InvalidImageError("the image is empty (0 bytes)", code="empty_image")
-    if count > max_bytes:
-        message = (
-            f"the image has {count:,} bytes, the limit is {max_bytes:,}: scale it down"
-        )
-        raise InvalidImageError(message, code="too_large")

@@ -27,7 +27,7 @@ UNSUPPORTED_IMAGE: Final = "unsupported_image"
 
 FORMAT_NAMES: Final = "JPEG, PNG, WebP, GIF or BMP"
 START_BYTES: Final = 512
-"""How much of a file `identify_format` and `is_photo` need."""
+"""Bytes from the start of a file that `identify_format` and `is_photo` need."""
 
 PHOTO_SUFFIXES: Final = frozenset(
     {

@@ -106,7 +106,7 @@ def is_heavy(image: bytes) -> bool:
 
 
 class DecodeSandbox:
-    """Child processes that decode; thread-safe, and a context manager.
+    """A pool of child processes that decode images; thread-safe; a context manager.
 
     There are as many children as there are calls at a time, so callers bound these; none
     is started before the first call.
@@ -125,12 +125,12 @@ class DecodeSandbox:
     def decode(
         self, image: bytes, size: tuple[int, int], seconds: float | None = None
     ) -> Pixels:
-        """What `decode_image` gives, made by a child within *seconds*.
+        """The pixels of `decode_image`, decoded by a child within *seconds*.
 
         Raises:
-            InvalidImageError: as `decode_image`; too_complex if it passed a limit,
-                breaks_decoder if two children died of it.
-            TimeoutError: it took more than *seconds*, and was killed.
+            InvalidImageError: as `decode_image`; too_complex if a limit was passed,
+                breaks_decoder if two children died while they decoded the image.
+            TimeoutError: decoding took more than *seconds*; the child was killed.
             ModelOverloadedError: no child can be started now.
         """
         return self._run((False, *size), image, seconds)
@@ -138,7 +138,7 @@ class DecodeSandbox:
     def thumbnail(
         self, image: bytes, longest_side: int, seconds: float | None = None
     ) -> Pixels:
-        """What `decode_thumbnail` gives, made by a child within *seconds*.
+        """The pixels of `decode_thumbnail`, decoded by a child within *seconds*.
 
         Raises:
             InvalidImageError, TimeoutError, ModelOverloadedError: as `decode`.
@@ -153,7 +153,7 @@ class DecodeSandbox:
 
     @property
     def in_work(self) -> int:
-        """How many images are with a child now."""
+        """The number of images that children are decoding now."""
         with self._lock:
             return len(self._children) - len(self._idle)
 
@@ -293,7 +293,7 @@ class _Child:
         return self._process.poll() is None
 
     def kill(self) -> int:
-        """Kill it; returns its exit status, its own if it had ended before."""
+        """Kill the child; returns its exit status, its own if it had ended before."""
         self.is_usable = False
         with suppress(OSError):
             # Wakes the thread that waits for its answer.
@@ -302,16 +302,16 @@ class _Child:
         return self._process.wait()
 
     def dispose(self) -> None:
-        """Kill it and close its socket; it must not be used any more."""
+        """Kill the child and close its socket; it cannot be used afterwards."""
         self.kill()
         self._socket.close()
 
     def wait_until_ready(self, deadline: float) -> None:
-        """Return when its imports are done.
+        """Wait until the child's imports are done.
 
         Raises:
-            TimeoutError: not before *deadline*.
-            ModelOverloadedError: it ended, or needs too long.
+            TimeoutError: *deadline* came first.
+            ModelOverloadedError: the child ended, or takes too long to start.
         """
         if self._is_ready:
             return
@@ -329,12 +329,12 @@ class _Child:
     def decode(
         self, order: Order, cpu_seconds: float, image: bytes, deadline: float
     ) -> Pixels:
-        """The pixels that *order* asks for of *image*.
+        """The pixels of *image* that *order* describes.
 
         Raises:
-            InvalidImageError: the child says so.
+            InvalidImageError: the child refused the image.
             TimeoutError: no answer before *deadline*.
-            OSError: it has ended.
+            OSError: the child has ended.
         """
         self.is_usable = False
         header = _ORDER.pack(*order, cpu_seconds, len(image))
@@ -402,7 +402,9 @@ def _limit_passed(what: str) -> InvalidImageError:
 
 
 def main(arguments: list[str]) -> int:
-    """The child: decode images from the socket at standard input until it has to end.
+    """The child process: decode images from the socket at standard input.
+
+    It ends after its last image, when it has grown or idled too long, or with its parent.
 
     *arguments*: memory_bytes, images, idle_seconds and niceness of `DecodeLimits`, and
     the pixels that an image may have.

@@ -90,7 +90,7 @@ def cut(model: Any, trained: frozenset[str]) -> CutNetwork:
 
     A layer with weights is frozen if it is not trained and no trained layer feeds it. All
     layers that feed a frozen one are frozen too, dropout included; dropout between the last
-    frozen weights and the trained layers is not.
+    frozen weights and the trained layers is not frozen.
     """
     parents = {name: set(found) for name, found in _parents(model)}
     operations = {each.name: each for each in model.operations}

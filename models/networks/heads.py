@@ -43,7 +43,7 @@ FEATURES: Final = "features"
 PROJECTION: Final = "head_projection"
 PRODUCTS: Final = "head_products"
 STANDARDISATION: Final = "head_standardised"
-"""Layers of heads that are fitted to data, not trained by gradients."""
+"""Names of the heads' layers that are fitted to data, not trained by gradients."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def assemble(
     image_size: tuple[int, int],
     dtype: str = "float32",
 ) -> AssembledNetwork:
-    """*head* on the base of *network*; all weights are random.
+    """The network with *head* on the base of *network*; all weights are random.
 
     Raises:
         InvalidRequestError: unknown kind of head or tap, or the image is too small.

@@ -44,7 +44,7 @@ class ApplicationPreprocessing(keras.layers.Layer):  # type: ignore[misc]
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras writes into a saved model."""
+        """The layer's options, as Keras writes them into a saved model."""
         config: dict[str, Any] = super().get_config()
         return {**config, "application": self.application}
 

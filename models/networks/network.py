@@ -55,7 +55,7 @@ OPTIONS_BY_HEAD: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         PROBABILITIES_HEAD: frozenset(),
     }
 )
-"""The ones of `dropout` and `hidden` that a head of each kind uses."""
+"""Which of the options `dropout` and `hidden` a head of each kind uses."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The networks that ``--network`` names: ours, and every one of keras.applications.
 
-A new one is one function that builds its base, one that adds its top, and one line here.
-Those of keras.applications are found by name ("resnet50", "efficientnetb0", ...). Base: the
-network without its top, with the preprocessing of its own module inside. Top: global average
-pooling, dropout and logits, as its authors do for a new task.
+A new network of ours takes a function that builds its base, one that adds its top, and one
+line here. Those of keras.applications are found by name ("resnet50", "efficientnetb0", ...).
+Base: the network without its top, with the preprocessing of its own module inside. Top:
+global average pooling, dropout and logits, as its authors do for a new task.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from models.networks.small import (
 )
 from models.networks.vgg16 import add_vgg16_top, build_vgg16_base
 
-_VGG = "Simonyan and Zisserman 2014, configuration D"
-_LENET = "LeCun, Bottou, Bengio and Haffner 1998"
-_STATE_FARM = "fast.ai course 2016, State Farm notebook"
-_MNIST = "fast.ai course 2016, MNIST notebook"
+_VGG: Final = "Simonyan and Zisserman 2014, configuration D"
+_LENET: Final = "LeCun, Bottou, Bengio and Haffner 1998"
+_STATE_FARM: Final = "fast.ai course 2016, State Farm notebook"
+_MNIST: Final = "fast.ai course 2016, MNIST notebook"
 
 _OURS: Final = (
     Network("vgg16", _VGG, (224, 224), build_vgg16_base, add_vgg16_top, 32),
@@ -60,7 +60,7 @@ NETWORKS: Final[Mapping[str, Network]] = MappingProxyType(
 USUAL_CLASSES: Final[Mapping[str, int]] = MappingProxyType(
     {"vgg16": 1000, "lenet5": 10, "conv1": 10, "conv3": 10, "mnist-bn": 10}
 )
-"""Classes of each of these networks in its source; keras.applications: 1,000."""
+"""Classes of each of our networks in its source; keras.applications: 1,000."""
 
 PARAMETER_COUNTS: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -71,7 +71,7 @@ PARAMETER_COUNTS: Final[Mapping[str, int]] = MappingProxyType(
         "mnist-bn": 602_154,
     }
 )
-"""Parameters of each of these networks at its image size and `USUAL_CLASSES`."""
+"""Parameters of each of our networks at its image size and `USUAL_CLASSES`."""
 
 
 def network_names() -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def find_network(name: str) -> Network:
     """The network called *name*; ours before keras.applications'.
 
     Raises:
-        InvalidRequestError: there is none; it names those that there are.
+        InvalidRequestError: there is no such network; the message lists the names.
     """
     found = NETWORKS.get(name) or find_application(name)
     if found is None:
@@ -208,16 +208,17 @@ APPLICATION_SIZES: Final[Mapping[str, int]] = MappingProxyType(
         "xception": 299,
     }
 )
-"""Height and width of those not made for 224; Keras has them only in error messages."""
+"""Height and width of networks designed for another size than 224; in Keras these figures
+are in error messages only."""
 
 SMALLEST_APPLICATION_SIZES: Final[Mapping[str, int]] = MappingProxyType(
     {"inceptionresnetv2": 75, "inceptionv3": 75, "xception": 71}
 )
-"""Least height and width of those that need more than 32 pixels."""
+"""Least height and width of networks that need more than 32 pixels."""
 
 
 def application_names() -> tuple[str, ...]:
-    """All names, sorted; lower case, without punctuation."""
+    """The names of keras.applications' networks, sorted; lower case, no punctuation."""
     return tuple(sorted(_builders()))
 
 
@@ -290,7 +291,8 @@ def _builders() -> dict[str, Callable[..., Any]]:
 
 def _as_published(efficientnet: Any) -> Any:
     # ImageNet's weights were trained with (pixels - mean) / deviation, while Keras's layer
-    # divides by the root. Keras adds this factor only when it loads these weights itself.
+    # divides by the root of that deviation. Keras adds this factor only when it loads these
+    # weights itself.
     factors = [deviation**-0.5 for deviation in IMAGENET_DEVIATIONS]
     scaling = keras.layers.Rescaling(factors, name="normalization_scale")
     return insert_layers(efficientnet, {"normalization_1": scaling})

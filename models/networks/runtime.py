@@ -1,4 +1,4 @@
-"""TensorFlow's start, without the messages that it writes to the terminal."""
+"""Start of TensorFlow, without its messages on the terminal."""
 
 from __future__ import annotations
 

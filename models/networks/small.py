@@ -14,7 +14,7 @@ and pooling are today's (ReLU, maximum): on Fashion-MNIST, 10 epochs of Adam, 1e
 as a cosine, batch 64, they reached 0.898 on the test photos, the paper's kind (tanh,
 average) 0.890; with 2e-3 and batch 128 they reached 0.907.
 
-The course's have batch normalisation, and convolutions of 3 x 3 without padding, as there.
+The course's networks have batch normalisation and convolutions of 3 x 3 without padding.
 Departure: pixels are scaled to -1..1 before anything else, because the notebooks' first
 layer (batch normalisation of 0..255, or the data set's own mean) needs many steps, or the
 data, before it is right. On Fashion-MNIST mnist-bn reached 0.9227 on the test photos:

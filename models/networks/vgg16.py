@@ -23,7 +23,7 @@ IMAGENET_CLASSES: Final = 1000
 
 
 def convolution_layer_names() -> list[str]:
-    """block1_conv1 ... block5_conv3, in order."""
+    """The names of the convolutions in order: block1_conv1 ... block5_conv3."""
     return [
         f"block{block}_conv{number}"
         for block, (count, _) in enumerate(BLOCKS, start=1)

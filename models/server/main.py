@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
@@ -30,7 +30,7 @@ from models.wire.config import (
 
 log = logging.getLogger(__name__)
 
-SHUTDOWN_SECONDS = 10.0
+SHUTDOWN_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Servable:
         """Load *folder*; None as *batching* runs each request by itself.
 
         Raises:
-            OSError, ValueError, tf.errors.OpError: it cannot be loaded.
+            OSError, ValueError, tf.errors.OpError: the version cannot be loaded.
         """
         self.name = name
         self.version = version
@@ -85,11 +85,11 @@ class Servable:
         wanted: Sequence[str],
         on_cancel: CancelRegistration | None = None,
     ) -> dict[str, Any]:
-        """As `Signature.run`, of the signature of that name.
+        """`Signature.run` of the signature of that name.
 
         Raises:
-            ServingError: with the code to answer.
-            NoAnswerError: there is none.
+            ServingError: the request fails; the error has the status code.
+            NoAnswerError: the request gets no answer.
         """
         signature = self._signatures.get(signature_name)
         if signature is None:
@@ -180,8 +180,8 @@ class Signature:
         Serving.
 
         Raises:
-            ServingError: with the code to answer.
-            NoAnswerError: it has no image, and the server is strict.
+            ServingError: the request fails; the error has the status code.
+            NoAnswerError: the request has no image, and the server is strict.
         """
         names = self._wanted(wanted)
         self._check_aliases(inputs)
@@ -283,7 +283,8 @@ class Signature:
 
 
 def _reason(message: str) -> str:
-    # TensorFlow puts functions or the graph's origin before it, the failed node after it.
+    # TensorFlow puts functions or the graph's origin before the reason, and the failed node
+    # after it.
     lines = _FUNCTIONS.sub("", message.split("\n\t [[")[0]).splitlines()
     return lines[-1] if lines else ""
 
@@ -403,7 +404,7 @@ def call_cancelable(
 ) -> Sequence[Any]:
     """The outputs of a function of `batched` for *inputs*, unless *manager* cancels.
 
-    Not `manager.get_cancelable_function`: it cancels what other threads call meanwhile.
+    Not `manager.get_cancelable_function`: that also cancels the calls of other threads.
     """
     current = context.context()
     options = current.function_call_options.as_attrs()
@@ -461,7 +462,7 @@ class NoAnswerError(Exception):
 
 
 def invalid_argument(message: str) -> ServingError:
-    """The error of a request that cannot be right."""
+    """The error for a request that is wrong whatever the server's state."""
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
@@ -474,7 +475,7 @@ def batch_seconds(folder: Path, sizes: Sequence[int]) -> dict[int, float]:
     The median of three calls after one that is not counted, with all cores.
 
     Raises:
-        ModelContractError: it cannot be loaded, or its card cannot be read.
+        ModelContractError: the SavedModel cannot be loaded, or its card cannot be read.
         OSError: there is no card.
     """
     card = ModelCard.from_json((folder / CARD_FILE).read_bytes())

@@ -9,11 +9,7 @@ from typing import Any, Final
 import grpc
 
 from models.contract import SERVING_SIGNATURE
-from models.server.servable import (
-    NoAnswerError,
-    ServingError,
-    invalid_argument,
-)
+from models.server.servable import NoAnswerError, ServingError, invalid_argument
 from models.server.versions import VersionManager
 from models.wire import protos
 

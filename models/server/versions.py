@@ -254,7 +254,7 @@ class VersionManager:
         return version in self._wanted(model)
 
     def _attempt(self, model: LoadedModel, version: int) -> str | None:
-        """Load a version; why that failed, or None."""
+        """Load a version; returns the reason if that fails, else None."""
         name = model.entry.name
         began = time.monotonic()
         try:

@@ -4,7 +4,7 @@ Every call has a deadline. Pixels are checked before they leave: a tensor of the
 rank makes TensorFlow Serving's process abort when oneDNN is on. Open a client after a
 fork, never before: gRPC does not survive one (grpc's doc/fork_support.md).
 
-gRPC spreads calls over the servers behind one address, and tries again those that failed.
+gRPC spreads calls over the servers behind one address and retries those that failed.
 It takes the servers from the name's addresses and resolves the name again whenever a
 connection ends; a server that is added later is found when an old one closes a connection,
 which TensorFlow Serving does with ``--grpc_channel_arguments=grpc.max_connection_age_ms=...``.
@@ -177,7 +177,7 @@ class ModelServerClient:
         the call.
 
         Raises:
-            MissingSignatureError: the version explains nothing.
+            MissingSignatureError: the version has no heat maps.
             NotFoundError, ModelUnavailableError, ModelContractError: as `predict`.
         """
         check_images(batch)
@@ -237,7 +237,7 @@ class ModelServerClient:
         subject: Subject,
         timeout_seconds: float | None,
     ) -> Any:
-        """The answer of *method*; where one server lacks *model*, others may have it."""
+        """The answer of *method*; if one server lacks *model*, others are tried."""
         deadline = time.monotonic() + (timeout_seconds or self._timeout)
         for _ in range(self._servers_tried - 1):
             with suppress(NotFoundError):
@@ -270,7 +270,7 @@ class ModelServerClient:
 
 
 class ModelServer(Protocol):
-    """The calls of `ModelServerClient`; they raise what it raises."""
+    """The interface of `ModelServerClient`, its errors included."""
 
     def predict(
         self,
@@ -329,12 +329,12 @@ class Cancellation:
         """The answer of the call that *begin* begins.
 
         Raises:
-            grpc.RpcError: it failed, or was cancelled meanwhile.
-            ModelUnavailableError: it was cancelled before.
+            grpc.RpcError: the call failed, or was cancelled meanwhile.
+            ModelUnavailableError: the call was cancelled before it began.
         """
         with self._lock:
             if self._is_cancelled:
-                raise ModelUnavailableError("nobody waits for this answer any more")
+                raise ModelUnavailableError("the call was cancelled before it began")
             call = self._call = begin(**options)
         try:
             failure = call.exception()
@@ -357,11 +357,11 @@ Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Subject:
-    """What a call is about.
+    """The subject of a call: method, model and number of images.
 
     Attributes:
         method: Predict or GetModelStatus.
-        model: the name that is asked for.
+        model: the model's name in the request.
         images: number of images sent; 0 for calls without images.
     """
 
@@ -380,7 +380,7 @@ class UpstreamCall:
 
 
 class CallObserver(Protocol):
-    """Sees every call, in the thread that makes it; quick, and never raises."""
+    """An observer of every call, in the thread that makes it; quick, and never raises."""
 
     def metadata(self) -> Metadata:
         """gRPC metadata to send with the call that begins now."""
@@ -390,7 +390,7 @@ class CallObserver(Protocol):
 
 
 CALL_ATTEMPTS: Final = 3
-"""Of one call, by gRPC itself, on the servers in turn."""
+"""Attempts of one call that gRPC itself makes, on the servers in turn."""
 
 _SERVICE_CONFIG: Final[dict[str, Any]] = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -411,8 +411,8 @@ _SERVICE_CONFIG: Final[dict[str, Any]] = {
             },
         }
     ],
-    # When a server dies, all its calls are tried again at once; while a tenth or more of
-    # all calls keep failing, none is tried again.
+    # When a server dies, all its calls are retried at once; while a tenth or more of all
+    # calls keep failing, none is retried.
     "retryThrottling": {"maxTokens": 200, "tokenRatio": 0.1},
 }
 

@@ -1,6 +1,7 @@
 """TensorFlow Serving's files: ``models.config`` and the batching parameters.
 
-Written for it, read by our own server too, with TensorFlow Serving's own checks.
+Kennel writes both; its own server reads them too, and refuses what TensorFlow Serving would
+refuse.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _ALL: Final = 10**9
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model of a server: the folder of its versions, which are loaded, their labels.
+    """One model of a server: its folder, the versions to load, and their labels.
 
     Attributes:
         versions_kept: the number of newest versions that are loaded.
         specific_versions: if any, these are loaded instead.
-        labels: other names of versions, for clients that ask by label.
+        labels: other names of versions, for requests that name a label.
     """
 
     name: str
@@ -57,7 +58,7 @@ def check_model_name(name: str) -> str:
     """*name*, if it can be a folder and part of a URL.
 
     Raises:
-        InvalidRequestError: it holds other characters, or too many.
+        InvalidRequestError: *name* has other characters, or too many.
     """
     if not _MODEL_NAME.fullmatch(name):
         message = (
@@ -72,7 +73,7 @@ def read_model_names(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
     """The model names in *variable* of *env*, separated by commas; empty if unset.
 
     Raises:
-        InvalidRequestError: one is not possible; the message names the variable.
+        InvalidRequestError: a name is not possible; the message names the variable.
     """
     names = [name.strip() for name in (env.get(variable) or "").split(",")]
     try:
@@ -225,10 +226,10 @@ class BatchingParameters:
         return self.max_batch_size
 
     def check(self, where: str) -> None:
-        """Return if TensorFlow Serving would load a version with them.
+        """Accept the parameters if TensorFlow Serving would load a version with them.
 
         Raises:
-            InvalidRequestError: it would not; *where* begins the message.
+            InvalidRequestError: it would not; the message begins with *where*.
         """
         for reason in self._refusals():
             raise InvalidRequestError(f"{where}: {reason}")
@@ -279,7 +280,7 @@ def serving_defaults() -> BatchingParameters:
 
 
 def check_batching_flags(enable_batching: bool, parameters_file: Path | None) -> None:
-    """Return if TensorFlow Serving starts with these two of its flags.
+    """Accept these two of TensorFlow Serving's flags if it would start with them.
 
     Raises:
         InvalidRequestError: it would not.
@@ -297,7 +298,8 @@ def read_batching_parameters(path: Path) -> BatchingParameters:
     """The parameters in a ``--batching_parameters_file``.
 
     Raises:
-        InvalidRequestError: it cannot be read, or TensorFlow Serving would refuse it.
+        InvalidRequestError: the file cannot be read, or TensorFlow Serving would refuse
+            it.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -308,10 +310,10 @@ def read_batching_parameters(path: Path) -> BatchingParameters:
 
 
 def parse_batching_parameters(text: str, where: str) -> BatchingParameters:
-    """The parameters that *text* states; *where* begins an error's message.
+    """The parameters that *text* states; an error's message begins with *where*.
 
     Raises:
-        InvalidRequestError: it cannot be parsed, or TensorFlow Serving would refuse it.
+        InvalidRequestError: *text* cannot be parsed, or TensorFlow Serving would refuse it.
     """
     try:
         message = text_format.Parse(text, BatchingParametersMessage())

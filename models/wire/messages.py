@@ -1,6 +1,6 @@
 """Requests to a model server, and its answers, checked: from arrays to protobuf and back.
 
-What breaks the contract goes no further, in either direction. Needs no TensorFlow.
+Messages that break the contract are refused, in either direction. Needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from models.wire.protos import PredictRequest, TensorProto, types
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which model answers: the newest version, a pinned one, or one by its label."""
+    """The model of a request: its newest version, a pinned one, or one by its label."""
 
     name: str
     version: int | None = None
@@ -162,7 +162,7 @@ def _varint(value: int) -> bytes:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Answers for N images: [N, K] float32 each, and the version that gave them."""
+    """Probabilities and logits of N images, [N, K] each, and the version that answered."""
 
     probabilities: NDArray[np.float32]
     logits: NDArray[np.float32]
@@ -191,7 +191,7 @@ def join_predictions(parts: Sequence[Prediction]) -> Prediction:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `ModelServerClient.explain` answers for N images.
+    """Heat maps of N images, the answer of `ModelServerClient.explain`.
 
     Attributes:
         heatmaps: float32 [N, h, w], 0..1; the largest value of an image is 1, or all are
@@ -225,14 +225,14 @@ def check_classes(classes: NDArray[np.int32], count: int) -> None:
 
 
 def read_explanation(
-    response: Any, asked: NDArray[np.int32], model: object
+    response: Any, requested: NDArray[np.int32], model: object
 ) -> Explanation:
-    """The Explanation in a PredictResponse of *model* for the classes *asked*.
+    """The Explanation in a PredictResponse of *model* for the *requested* classes.
 
     Raises:
-        ModelContractError: it breaks the contract.
+        ModelContractError: the response breaks the contract.
     """
-    probabilities, logits = read_rows(response, len(asked), model)
+    probabilities, logits = read_rows(response, len(requested), model)
     explanation = Explanation(
         heatmaps=read_output(response, HEATMAPS_OUTPUT),
         probabilities=probabilities,
@@ -240,21 +240,23 @@ def read_explanation(
         classes=read_output(response, CLASSES_OUTPUT),
         version=effective_version(response),
     )
-    check_explanation(explanation, asked)
+    check_explanation(explanation, requested)
     return explanation
 
 
-def check_explanation(explanation: Explanation, asked: NDArray[np.int32]) -> None:
-    """Accept an answer for the classes *asked*, whose probabilities are checked already.
+def check_explanation(explanation: Explanation, requested: NDArray[np.int32]) -> None:
+    """Accept *explanation*, whose probabilities are checked already, for these classes.
 
     Raises:
-        ModelContractError: it breaks the contract.
+        ModelContractError: the explanation breaks the contract.
     """
     heat, classes = explanation.heatmaps, explanation.classes
     best = explanation.probabilities.argmax(axis=1)
-    if not np.array_equal(classes, np.where(asked == MOST_PROBABLE, best, asked)):
+    wanted = np.where(requested == MOST_PROBABLE, best, requested)
+    if not np.array_equal(classes, wanted):
         message = (
-            f"asked to explain {_shown(asked)}, the answer is on {_shown(classes)}"
+            f"the request is to explain the classes {_shown(requested)}, the answer "
+            f"explains {_shown(classes)}"
         )
         raise ModelContractError(message)
     if heat.ndim != 3 or len(heat) != len(classes) or not heat.size:
@@ -329,7 +331,7 @@ def read_output(response: Any, name: str) -> NDArray[Any]:
     """The output *name* of a PredictResponse.
 
     Raises:
-        ModelContractError: it is missing or is no proper tensor.
+        ModelContractError: the output is missing or is no proper tensor.
     """
     if name not in response.outputs:
         present = ", ".join(sorted(response.outputs)) or "nothing"
@@ -365,7 +367,7 @@ def read_card(response: Any, model: ModelRef) -> ModelCard:
     """The card of the version that answered for *model*.
 
     Raises:
-        ModelContractError: it is no card.
+        ModelContractError: the answer holds no card.
     """
     text = read_output(response, CARD_OUTPUT)
     if text.shape != (1,):
@@ -376,7 +378,7 @@ def read_card(response: Any, model: ModelRef) -> ModelCard:
 
 
 def effective_version(response: Any) -> int:
-    """The version that answered."""
+    """The number of the version that answered."""
     return int(response.model_spec.version.value)
 
 

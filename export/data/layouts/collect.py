@@ -1,6 +1,6 @@
-"""Layout of a source: class folders, flat names, a CSV or IDX files, and its photos.
+"""Layout of a source, and its photos: class folders, flat names, a CSV or IDX files.
 
-Of several layouts that fit, the one that labels most photos counts. Every file of the
+Of several layouts that fit, the one that labels most photos is used. Every file of the
 source is taken, or expected (a sample submission), or left out with a reason.
 """
 
@@ -63,7 +63,7 @@ _REMEDIES: Final = {
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How to read a source; None or empty: to be recognised."""
+    """Options for reading a source; None or empty: recognised from its files."""
 
     layout: str | None = None
     csv: Path | None = None
@@ -146,7 +146,7 @@ def _as_texts(findings: Sequence[Finding]) -> list[str]:
 def _split_by_folders(
     found: CollectedPhotos, listing: Listing, options: SourceOptions
 ) -> CollectedPhotos:
-    """*found*, which a CSV labels, in the parts that the folders of the photos are.
+    """*found*, labelled by a CSV, divided into the parts that its folders are.
 
     With --group-by the split is made anew, validation photos included.
     """
@@ -334,6 +334,6 @@ def _described_file(file: SourceFile, csv_files: LabelFiles) -> str:
 
 
 def _is_expected(file: SourceFile, options: SourceOptions) -> bool:
-    """Whether *file* need not be reported: a sample submission, or a CSV not asked for."""
-    said = options.csv is not None or options.layout not in {None, _CSV}
-    return is_sample_submission(file) or (said and is_label_file(file))
+    """Whether *file* is no finding: a sample submission, or a CSV that options exclude."""
+    excludes = options.csv is not None or options.layout not in {None, _CSV}
+    return is_sample_submission(file) or (excludes and is_label_file(file))

@@ -71,7 +71,7 @@ _Row = tuple[int, str, str]
 
 @dataclass(frozen=True)
 class NamedColumns:
-    """The columns that the user named; None: to be recognised."""
+    """The columns that the user named; None: recognised by their names or values."""
 
     photo: str | None = None
     label: str | None = None
@@ -384,7 +384,7 @@ def _column_findings(
             "photos of one subject on both sides make validation look too good",
         ),
         *as_findings(
-            "columns of the CSV told by what they hold",
+            "columns of the CSV recognised by their values",
             guess,
             "name them with --photo-column and --label-column",
         ),
@@ -459,7 +459,7 @@ def _known(table: _Table, names: Sequence[str]) -> list[int]:
 
 
 def _photo_column(table: _Table, finder: PhotoFinder) -> tuple[int, bool]:
-    """The column of photos, and whether its name told it."""
+    """The column of photos, and whether it was recognised by its name."""
     known = _known(table, PHOTO_COLUMNS)
     columns = range(len(table.header))
     likely: list[int] = []

@@ -122,6 +122,8 @@ def _tree(listing: Listing) -> _Folder:
 
 
 class _Collector:
+    """Sorts the photos of a listing into parts and labels, folder by folder."""
+
     def __init__(self, listing: Listing, layout: str | None) -> None:
         self._listing = listing
         self._requested = layout
@@ -345,7 +347,7 @@ def _check_variants(folder: _Folder) -> None:
     Either could be the classes.
 
     Raises:
-        DatasetError: there are such folders; it names them.
+        DatasetError: there are such folders; the message names them.
     """
     children = list(folder.folders.values())
     held = [set(_unwrap(child)[0].folders) for child in children]

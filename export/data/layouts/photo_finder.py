@@ -19,7 +19,7 @@ from models.text import loose_name, nearest_name, normal_name
 
 @dataclass(frozen=True)
 class PhotoMatch:
-    """A photo that was found; *is_loose*: more than the case of its name differs."""
+    """A photo that was found; *is_loose*: its name differs by more than case."""
 
     file: SourceFile
     is_loose: bool

@@ -107,7 +107,7 @@ class Archives:
         """The bytes of one member.
 
         Raises:
-            InvalidImageError: it is damaged or larger than an image may be.
+            InvalidImageError: the member is damaged or larger than an image may be.
             DatasetError: the archive cannot be opened.
             StorageUnavailableError: its disk or mount cannot be read now.
         """
@@ -125,8 +125,8 @@ class Archives:
         """All members of the archive at *origin*, listed below *path* of the source.
 
         Raises:
-            DatasetError: it is no archive, encrypted or absurdly large, or the encoding
-                of its names is unknown.
+            DatasetError: the file is no archive, encrypted or absurdly large, or the
+                encoding of its names is unknown.
         """
         archive = self._archive(origin)
         stem = stem_of(path)
@@ -224,7 +224,7 @@ class Archives:
             return self._kept(stream, outer.size(origin.members[-1]))
 
     def _kept(self, stream: IO[bytes], size: int) -> IO[bytes]:
-        # A compressed file does not tell its unpacked size: count while copying.
+        # A compressed file does not state its unpacked size: count while copying.
         free = shutil.disk_usage(self._scratch).free
         kept = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115
         self._closing.enter_context(kept)
@@ -256,6 +256,8 @@ class _Member:
 
 
 class _Archive(Protocol):
+    """An open archive whose members can be read by name."""
+
     kind: str
     members: list[_Member]
 

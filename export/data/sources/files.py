@@ -46,7 +46,7 @@ _PARTS: Final = {
     TEST: re.compile(f"(test(ing)?|pred(ict(ion)?s?)?|unlabell?ed){_OF_WHAT}?"),
 }
 GIVEN_GROUPING: Final = "folders train and valid"
-"""How the manifest describes a split that the source brought along."""
+"""How the manifest describes a split that the source already had."""
 MAX_KEPT: Final = 1000
 """Examples of one kind that a finding keeps."""
 FILE_THREADS: Final = 4
@@ -190,7 +190,7 @@ def walk_folder(source: Path) -> Listing:
 
     Raises:
         NotFoundError: there is no such folder.
-        DatasetError: it is a file, or a folder may not be read.
+        DatasetError: *source* is a file, or a folder may not be read.
         StorageUnavailableError: its disk or mount cannot be read now.
     """
     if source.is_file():
@@ -221,7 +221,7 @@ def kind_of(name: str, read_start: Callable[[], bytes]) -> str:
 
 @lru_cache(maxsize=10_000)  # called for the folders of each photo
 def part_of(name: str, *, alone: bool = False) -> str | None:
-    """The part of a data set that a folder's *name* means: train, valid, test or None.
+    """The part of a data set that a folder called *name* is: train, valid, test or None.
 
     Upper and lower case are the same, and other words may surround it: ``seg_train``,
     ``training_set``, ``Validation``, ``test1``, ``TestImages``. With *alone*, only names
@@ -253,7 +253,7 @@ def join_path(folder: str, name: str) -> str:
 def map_files(function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
     """Results of *function* for each of *items*, in order, from a few threads.
 
-    An exception of *function* ends it: nothing more is started, and calls under way
+    An exception of *function* ends the work: nothing more is started, and calls under way
     finish first. Threads take items in bunches, because handing over each of 60,000 alone
     would take longer than hashing it.
     """

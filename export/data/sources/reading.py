@@ -47,8 +47,8 @@ _IDX_UNSIGNED_BYTES: Final = 8
 def list_source(source: Path, archives: Archives) -> Listing:
     """All files of *source*, a folder or an archive; archives inside it are opened.
 
-    If a file is both in a folder and in an archive of that name, the folder's counts:
-    somebody unpacked the archive and left it there. An archive is ignored if every file
+    If a file is both in a folder and in an archive of that name, the folder's is used: the
+    archive was unpacked and left there. An archive is ignored if every file
     of it lies unpacked beside it.
 
     Raises:
@@ -81,7 +81,7 @@ def read_encoded(origin: FileOrigin, archives: Archives) -> bytes:
     """An encoded image: a file's or archive member's bytes, or an IDX image as PNG.
 
     Raises:
-        InvalidImageError: it cannot be read, is empty or larger than an image may be.
+        InvalidImageError: the image cannot be read, is empty or larger than one may be.
         DatasetError: its archive or IDX file cannot be read at all.
         StorageUnavailableError: its disk or mount cannot be read now.
     """
@@ -143,7 +143,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """The array in an IDX file.
 
     Raises:
-        DatasetError: it is not one, is cut off, or absurdly large.
+        DatasetError: the file is no IDX file, cut off, or absurdly large.
     """
     try:
         with path.open("rb") as stream:
@@ -186,7 +186,6 @@ def _merge(listings: list[Listing], opened: set[str]) -> Listing:
 
 
 def _idx_png(origin: FileOrigin) -> bytes:
-
     return encode_png(_cached_idx(origin.location)[int(origin.members[0])])
 
 

@@ -214,7 +214,7 @@ def test_disk_that_gives_errors_damages_no_photo(tmp_path: Path) -> None:
         )
 
     assert done.returncode == 1
-    assert ".png' cannot be read now (Input/output error): see to its" in done.stderr
+    assert ".png' cannot be read now (Input/output error): check its" in done.stderr
     assert str(source) in done.stderr
     assert not (tmp_path / "prepared").exists()
 

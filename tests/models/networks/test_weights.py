@@ -170,7 +170,9 @@ def test_lacking_dense_layers_have_their_own_code(tmp_path: Path) -> None:
     path = write_old_file(tmp_path / "notop.h5", small_vgg16_layers(dense=False))
 
     for choice in (str(path), "package"):
-        with pytest.raises(DatasetError, match="fc1 and fc2 are not to be") as caught:
+        with pytest.raises(
+            DatasetError, match="fc1 and fc2 are not available"
+        ) as caught:
             load_weights(choice, "vgg16", dense=True)
         assert caught.value.code == DENSE_WEIGHTS_MISSING
 
@@ -180,7 +182,7 @@ def test_choices_that_a_network_does_not_have_are_refused() -> None:
 
     assert load_weights("none", "resnet50") is None
     assert load_weights("auto", "lenet5") is None
-    with pytest.raises(DatasetError, match="nobody published weights of lenet5"):
+    with pytest.raises(DatasetError, match="there are no published weights of lenet5"):
         load_weights("imagenet", "lenet5")
     with pytest.raises(DatasetError, match="package has no weights of resnet50"):
         load_weights("package", "resnet50")

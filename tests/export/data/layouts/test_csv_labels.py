@@ -166,7 +166,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
 
 def test_what_was_guessed_is_a_finding(tmp_path: Path) -> None:
     for case, kind in (
-        ("unknown names", "columns of the CSV told by what they hold"),
+        ("unknown names", "columns of the CSV recognised by their values"),
         ("lost zeros", "photo of the CSV found under another name"),
     ):
         findings = look(tmp_path, READABLE[case]).only().findings
