@@ -10,4 +10,4 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:
-    """Report nothing."""
+    """A `Progress` that reports nothing."""

@@ -17,6 +17,7 @@ from export.evaluation.calibration import FIXED_BOUND, UNSEEN_SURE_MISTAKES, Cal
 from models.probabilities import KAGGLE_EPSILON, accuracy, clip, log_loss, softmax
 
 COVERAGE: Final = 0.9
+"""Share of the cases in which a `ScoreInterval` holds."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def overfit_plan(plan: TrainingPlan, count: int) -> TrainingPlan:
 
 
 def judge_overfit(run: TrainedRun) -> OverfitCheck:
-    """The result of the run of an `overfit_plan`."""
+    """The result of the check, from the finished run of an `overfit_plan`."""
     best = max(epoch.val_accuracy for epoch in run.history)
     causes = () if best >= OVERFIT_ACCURACY else tuple(_overfit_causes(run))
     return OverfitCheck(len(run.split.train), best, len(run.history), causes)
