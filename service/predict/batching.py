@@ -129,7 +129,7 @@ class Batcher:
 
     def _leave(self, key: QueueKey, request: QueuedRequest) -> None:
         self.queues.leave(key, request)
-        gone = ModelUnavailableError("nobody waits for this answer any more")
+        gone = ModelUnavailableError("the call was cancelled before it began")
         request.inbox.put(Share(gone, 0.0, 1))
 
     def _wait(
