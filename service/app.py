@@ -180,7 +180,9 @@ def _register_hooks(
     # First, so that requests which later hooks refuse are counted and logged too.
     telemetry.register(app)
     cors = Cors.of(settings.auth.cors_origins)
-    register_load_shedding(app, telemetry.metrics.traffic, cors)
+    register_load_shedding(
+        app, admission.queue_seconds, telemetry.metrics.traffic, cors
+    )
     register_concurrency_limit(
         app,
         settings.web_threads,

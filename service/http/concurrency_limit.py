@@ -51,6 +51,17 @@ def register_concurrency_limit(
     app.before_request(refuse_if_overloaded)
 
 
+def sending_slots(threads: int) -> int:
+    """How many requests that send something a process with *threads* works on at a time."""
+    return max(1, threads * 8 // 10)
+
+
+def too_many_requests(queue_seconds: float) -> OverloadedError:
+    """Why a request is refused; its client should try again after *queue_seconds*."""
+    message = "this process works on as many requests as it has threads for"
+    return OverloadedError(message, queue_seconds)
+
+
 class ConcurrencyLimit:
     """WSGI middleware: a request holds its slots until its answer is made."""
 
@@ -68,13 +79,8 @@ class ConcurrencyLimit:
         self._application = application
         self._queue_seconds = queue_seconds
         self._all = FifoSemaphore(max(1, threads * 9 // 10))
-        self._sending = FifoSemaphore(max(1, threads * 8 // 10))
+        self._sending = FifoSemaphore(sending_slots(threads))
         self._bodies = _BytesInMemory(max_body_bytes)
-
-    def refusal(self) -> OverloadedError:
-        """Why a request is refused, and when its client should try again."""
-        message = "this process works on as many requests as it has threads for"
-        return OverloadedError(message, self._queue_seconds())
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -87,7 +93,7 @@ class ConcurrencyLimit:
         with ExitStack() as held:
             if not self._take_slots(held, sends=sends):
                 held.close()
-                environ[REFUSED] = self.refusal()
+                environ[REFUSED] = too_many_requests(self._queue_seconds())
             elif sends and not _is_kept_on_disk(environ):
                 self._count_body(environ, held)
             return self._application(environ, start_response)

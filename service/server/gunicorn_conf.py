@@ -6,8 +6,6 @@ gunicorn reads the names below when it starts; README lists the variables.
 from __future__ import annotations
 
 import os
-import socket
-import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,17 +85,9 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Give the application the shutdown flag; time out clients that fall silent.
-
-    gunicorn has no such timeout for threads. Connections inherit this one from their
-    listener: an incomplete request, or an answer that is not read, holds a thread so long.
-    """
+    """Let the application know of the shutdown; close connections that fall silent."""
     register_shutdown(worker.wsgi, _shutdown)
-    seconds = _settings.auth.body_timeout_seconds
-    timeout = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
-    for listener in worker.sockets:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+    worker.close_silent_after(_settings.auth.body_timeout_seconds)
 
 
 def pre_request(worker: Any, req: Any) -> None:

@@ -6,6 +6,8 @@ may be a key. The proxy (deploy/nginx), not this worker, protects against slow c
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
 import uuid
 from collections.abc import Iterable
@@ -19,8 +21,10 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 from werkzeug.wsgi import ClosingIterator
 
 from models.errors import KennelError
+from service.http.concurrency_limit import sending_slots
 from service.http.errors import MalformedRequestError, SlowClientError
 from service.http.problems import problem_headers, problem_json
+from service.server.load_shedding import load_shedding_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -59,7 +63,53 @@ _INTERNAL: Final = (500, "internal", "something failed here; the log has the det
 
 
 class ProblemWorker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker with answers of its own to broken requests."""
+    """gunicorn's threaded worker with answers of its own.
+
+    It answers broken requests, and under an overload those for which it has no thread.
+    """
+
+    _in_work = 0
+    """Requests that threads have or will have; counted by the main thread alone."""
+
+    _timeout = struct.pack("ll", 0, 0)
+
+    def close_silent_after(self, seconds: float) -> None:
+        """Close connections that send or take nothing for so long.
+
+        gunicorn has no such timeout for threads: half a request, and an answer that the
+        client does not read, would hold one for ever.
+        """
+        self._timeout = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Give the request that comes on *conn* to a thread."""
+        self._in_work += 1
+        if not conn.initialized:
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                conn.sock.setsockopt(socket.SOL_SOCKET, option, self._timeout)
+        super().enqueue_req(conn)
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """Keep or close *conn*, whose request a thread has answered."""
+        self._in_work -= 1
+        super().finish_request(conn, fs)
+
+    def on_client_socket_readable(self, conn: Any, client: Any) -> None:
+        """Take the next request on a kept connection: refuse it, or give it to a thread."""
+        if not self._is_refused(conn):
+            super().on_client_socket_readable(conn, client)
+            return
+        self.keepalived_conns.remove(conn)
+        conn.set_timeout()
+        self.keepalived_conns.append(conn)
+
+    def _is_refused(self, conn: Any) -> bool:
+        if not self.alive or self._in_work < sending_slots(self.cfg.threads):
+            return False
+        try:
+            return load_shedding_of(self.wsgi).refuse_waiting(conn.sock)
+        except OSError:
+            return False  # the thread that reads from the connection sees that it is broken
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer a request that could not be parsed; its connection is closed then."""
