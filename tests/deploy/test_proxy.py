@@ -275,6 +275,8 @@ def test_replicas_stay_known_while_names_cannot_be_looked_up(
 
 def test_the_log_is_json(proxy: Proxy) -> None:
     proxy.ask("GET", '/a"b?secret=1', X_Request_ID="mine-3")
+    # nginx writes the line after its answer.
+    wait_until(lambda: "mine-3" in proxy.log.read_text(), "the line is written")
     lines = [line for line in proxy.log.read_text().splitlines() if line[0] == "{"]
     entry = json.loads(lines[-1])
 

@@ -755,6 +755,9 @@ BMPS: dict[str, Callable[[], bytes]] = {
     "bmp-runs-too-wide": lambda: run_lengths(b"\1\1", (30_000, 1000)),
 }
 
+DOUBTFUL_SECONDS = 0.5
+"""A core that others share counts up to twice the seconds: what took longer is measured again."""
+
 BOMBS = {**JPEGS, **PNGS, **WEBPS, **GIFS, **BMPS}
 
 
@@ -791,6 +794,8 @@ def decode(image: bytes) -> tuple[str, float, int]:
 def main(names: list[str]) -> None:
     for name in names or BOMBS:
         came, seconds, megabytes = measure(BOMBS[name])
+        if seconds > DOUBTFUL_SECONDS:
+            seconds = min(seconds, measure(BOMBS[name])[1])
         print(name, came, seconds, megabytes, flush=True)  # noqa: T201
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,13 +230,11 @@ def begin(port: int, path: str, photos: int) -> http.client.HTTPConnection:
     return connection
 
 
-@pytest.fixture(scope="module")
-def held_api(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[HeldModel, ApiProcess]]:
-    folder = tmp_path_factory.mktemp("held")
+@pytest.fixture
+def held_api(tmp_path: Path) -> Iterator[tuple[HeldModel, ApiProcess]]:
+    # One for each test: a process that has seen quick answers cancels no short calls.
     with HeldModel() as model:
-        api = ApiProcess(folder, model.target, WEB_WORKERS="1")
+        api = ApiProcess(tmp_path, model.target, WEB_WORKERS="1")
         with api.running():
             yield model, api
 
@@ -263,4 +262,4 @@ def test_client_that_disconnects_frees_the_model_server(
         assert connection.getresponse().status == 200
 
     assert held.batches == [1]
-    wait_until(lambda: api.log.read_text().count(" 408 ") == logged + 1, "a log line")
+    wait_until(lambda: api.log.read_text().count(" 408 ") > logged, "a log line")
