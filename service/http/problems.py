@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -103,6 +104,13 @@ def problem_headers(body: bytes, request_id: str) -> list[tuple[str, str]]:
         ("X-Content-Type-Options", "nosniff"),
         ("Cache-Control", "no-store"),
     ]
+
+
+def raw_response(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
+    """A response as it goes over a connection, for code that writes to one itself."""
+    lines = (f"{name}: {value}" for name, value in headers)
+    first = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"
+    return "\r\n".join((first, *lines, "", "")).encode() + body
 
 
 def _explained(error: KennelError) -> Response:

@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
-from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from flask import Flask
@@ -23,7 +22,7 @@ from werkzeug.wsgi import ClosingIterator
 from models.errors import KennelError
 from service.http.concurrency_limit import sending_slots
 from service.http.errors import MalformedRequestError, SlowClientError
-from service.http.problems import problem_headers, problem_json
+from service.http.problems import problem_headers, problem_json, raw_response
 from service.server.load_shedding import load_shedding_of
 
 if TYPE_CHECKING:
@@ -129,14 +128,8 @@ class ProblemWorker(ThreadWorker):  # type: ignore[misc]
 
 def _problem(status: int, code: str, detail: str, request_id: str) -> bytes:
     body = problem_json(status, code, detail, request_id)
-    head = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        *(f"{name}: {value}" for name, value in problem_headers(body, request_id)),
-        "Connection: close",
-        "",
-        "",
-    )
-    return "\r\n".join(head).encode() + body
+    headers = [*problem_headers(body, request_id), ("Connection", "close")]
+    return raw_response(status, headers, body)
 
 
 def refuse_unread_coding(request: Any) -> None:

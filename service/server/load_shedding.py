@@ -31,7 +31,7 @@ from service.auth.origins import Cors
 from service.http.concurrency_limit import REFUSED, too_many_requests
 from service.http.errors import OverloadedError
 from service.http.headers import choose_request_id
-from service.http.problems import problem_headers, problem_json
+from service.http.problems import problem_headers, problem_json, raw_response
 from service.telemetry.hooks import UNMATCHED
 from service.telemetry.metrics import TrafficMetrics
 
@@ -117,13 +117,11 @@ class LoadShedding:
         sent = SentRequest.parse(self._waiting.peek(connection))
         if sent is None:
             return False
-        error = too_many_requests(self._queue_seconds())
-        headers, body = self._refuse(error, sent)
-        lines = (f"{name}: {value}" for name, value in headers)
-        head = "\r\n".join((f"HTTP/1.1 {_STATUS.value} {_STATUS.phrase}", *lines))
         self._waiting.take(connection, sent.size)
+        error = too_many_requests(self._queue_seconds())
+        answer = raw_response(_STATUS, *self._refuse(error, sent))
         try:
-            self._waiting.send(connection, f"{head}\r\n\r\n".encode() + body)
+            self._waiting.send(connection, answer)
         except OSError:
             # The client takes no answers: the next read finds the connection closed.
             with suppress(OSError):
