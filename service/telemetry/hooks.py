@@ -17,8 +17,12 @@ from flask import Flask, Response, g, has_app_context, request
 from models.wire.client import Metadata, UpstreamCall
 from service.http.headers import request_id
 from service.http.parameters import PROBE_PATHS
-from service.http.record import RequestRecord, current_record
-from service.http.trace import TRACEPARENT, TraceContext
+from service.http.record import (
+    TRACEPARENT,
+    RequestRecord,
+    TraceContext,
+    current_record,
+)
 from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:

@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING, Final, Self
 from models import VERSION
 from models.environment import read_flag
 from models.errors import InvalidRequestError
-from service.http.trace import TraceContext
+from service.http.record import RequestRecord, TraceContext
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
-
-    from service.http.record import RequestRecord
 
 ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 SERVICE_NAME: Final = "kennel-api"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from service.http.trace import TraceContext
+from service.http.record import TraceContext
 from tests.pictures import grey
 from tests.service.conftest import post_image
 from tests.service.served_model import ServedModel
