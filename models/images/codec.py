@@ -14,6 +14,11 @@ Colour profiles are ignored: the numbers in the file are the model's numbers.
 | animated, multi-picture | the first frame                                    |
 | JPEG above 50 million   | decoded at 1/2, 1/4 or 1/8 of its width and height |
 | any size                | squashed to the model's, bilinear with antialiasing |
+
+RGB images are resized by `_resampling.c`, exactly to Pillow's pixels and in a fifth of its time:
+0.23 instead of 1.08 ms of a core for a 500x375 photo (measured). It is compiled when Kennel is
+installed where there is a C compiler, and runs on processors with AVX2. Everywhere else Pillow
+resizes, and images above 4 megapixels too; the tests compare the pixels of both.
 """
 
 from __future__ import annotations
@@ -22,7 +27,8 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from importlib import import_module
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +54,6 @@ from models.images.formats import (
     identify_format,
     unsupported_image,
 )
-from models.images.resampling import resize_rgb
 from models.images.structure import (
     Stripped,
     TransparentColour,
@@ -69,6 +74,9 @@ COSTLY_BYTES: Final = 1024 * 1024
 COSTLY_PIXELS: Final = 4 * 1024 * 1024
 PREPROCESSING: Final = "exif,white,bilinear-antialias,3"
 """Key of pixel caches: changes whenever `decode_image` gives other pixels."""
+
+LEAST_WIDTH: Final = 4
+"""Pixels of a row that the compiled resize takes at a time."""
 
 _DECODERS: Final[dict[str, type[ImageFile]]] = {
     JPEG: JpegImageFile,
@@ -93,6 +101,16 @@ _BYTES: Final = re.compile(r"\bb'([^']*)'")
 """A chunk's name in Pillow's messages."""
 
 
+def _load() -> Any:
+    try:
+        return import_module("models.images._resampling")
+    except ImportError:
+        return None
+
+
+_compiled: Any = _load()
+
+
 def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
     """The pixels of an encoded *image*, uint8 RGB of *size* (height, width).
 
@@ -108,6 +126,25 @@ def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
         resized = upright.resize((width, height), Image.Resampling.BILINEAR)
         # convert() copies even where the mode is RGB already.
         return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
+
+
+def resize_rgb(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """The pixels of *image* at *size* (height, width), bilinear with antialiasing.
+
+    None: this image has to be resized by Pillow.
+    """
+    if _compiled is None or image.mode != "RGB":
+        return None
+    if min(image.size[0], size[1]) < LEAST_WIDTH:
+        return None
+    try:
+        _, pixels = image.__arrow_c_array__()
+    except ValueError:
+        return None  # above 4 megapixels Pillow keeps them in several blocks
+    resized = np.empty((*size, 3), dtype=np.uint8)
+    columns_first = _loses_more_rows(image.size, size)
+    _compiled.resize_rgb(pixels, image.size, resized, size[::-1], columns_first)
+    return resized
 
 
 def decode_thumbnail(image: bytes, longest_side: int) -> Pixels:
@@ -179,6 +216,12 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 def encode_bmp(pixels: Pixels) -> bytes:
     """*pixels* as a BMP: `decode_image` gives exactly them, and encoding costs nothing."""
     return _encode(pixels, "BMP")
+
+
+def _loses_more_rows(before: tuple[int, int], after: tuple[int, int]) -> bool:
+    # Since version 13 Pillow mixes the rows of such images first (its Resample.c).
+    rows, columns = before[1] - after[0], before[0] - after[1]
+    return rows > 0 and rows > 2 * columns
 
 
 def _encode(pixels: NDArray[np.uint8], kind: str, **options: int) -> bytes:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.images.codec import Pixels, decode_image, encode_bmp
-from models.images.resampling import resize_rgb
+from models.images.codec import Pixels, decode_image, encode_bmp, resize_rgb
 from tests.pictures import encoded
 
 PHOTO = (375, 500)
