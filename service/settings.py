@@ -23,7 +23,7 @@ from models.environment import (
 )
 from models.images.files import MAX_PIXELS
 from models.wire.config import read_model_names
-from service.auth.settings import AuthSettings
+from service.auth.guard import AuthSettings
 from service.http.budget import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from worker.queue import MAX_UNPACKED_BYTES, JobLimits
 

@@ -1,20 +1,31 @@
 """Access control of every route: API key, scope, rate limit, host and origin.
 
-`protect` installs the checks that the settings turn on. A table lists what each route needs;
-a route that is not listed needs admin.
+`protect` installs the checks that `AuthSettings` turn on; keys and rates are off by default. A
+table lists what each route needs; a route that is not listed needs admin.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Self
 
 from flask import Flask, g, redirect, request, url_for
 from limits import RateLimitItem
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response
 
-from service.auth.keys import ADMIN, JOBS, KEY_HEADER, PREDICT, ApiKey, KeyRing
+from models.environment import read_integer, read_seconds
+from service.auth.keys import (
+    ADMIN,
+    JOBS,
+    KEY_HEADER,
+    PREDICT,
+    ApiKey,
+    KeyRing,
+    read_rate_variable,
+)
 from service.auth.login import (
     LOGIN_REDIS_SECONDS,
     SESSION_COOKIE,
@@ -28,15 +39,62 @@ from service.auth.origins import (
     CrossSiteGuard,
     HostGuard,
     check_session_origin,
+    read_allowed_hosts,
+    read_cors_origins,
     register_cors,
 )
 from service.auth.rate_limits import Limiter, Quota, add_quota_headers, client_network
-from service.auth.settings import AuthSettings
 from service.http.errors import ForbiddenError, UnauthenticatedError
 from service.http.headers import register_browser_headers
 from service.http.parameters import SAFE_METHODS
 
 _HOW: Final = f"send Authorization: Bearer KEY, or {KEY_HEADER}: KEY"
+
+
+@dataclass(frozen=True)
+class AuthSettings:
+    """Settings of access to the service.
+
+    Attributes:
+        api_keys_file: None: every client that reaches the service may use it.
+        rate_limit: for keys that have no rate of their own; None: no limit.
+        anonymous_rate_limit: for each client address, where the service needs no keys.
+        trusted_proxies: how many proxies in front of the service set X-Forwarded-For and -Proto.
+        allowed_hosts: hosts that a request may name, beside loopback and HOST.
+        cors_origins: other origins whose web pages may use the service.
+        body_timeout_seconds: longest pause of a client that sends its request or reads
+            its answer.
+    """
+
+    api_keys_file: Path | None = None
+    rate_limit: RateLimitItem | None = None
+    anonymous_rate_limit: RateLimitItem | None = None
+    trusted_proxies: int = 0
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    body_timeout_seconds: float = 30.0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read API_KEYS_FILE, RATE_LIMIT and so on; an empty variable counts as unset.
+
+        Raises:
+            InvalidRequestError: a value cannot be used; the message names the variable.
+        """
+        keys_file = env.get("API_KEYS_FILE")
+        return cls(
+            api_keys_file=Path(keys_file).absolute() if keys_file else None,
+            rate_limit=read_rate_variable(env, "RATE_LIMIT"),
+            anonymous_rate_limit=read_rate_variable(env, "ANONYMOUS_RATE_LIMIT"),
+            trusted_proxies=read_integer(
+                env, "TRUSTED_PROXIES", cls.trusted_proxies, (0, 16)
+            ),
+            allowed_hosts=read_allowed_hosts(env),
+            cors_origins=read_cors_origins(env),
+            body_timeout_seconds=read_seconds(
+                env, "BODY_TIMEOUT_SECONDS", cls.body_timeout_seconds, (0.1, 600.0)
+            ),
+        )
 
 
 def protect(app: Flask, settings: AuthSettings, bind_host: str, redis_url: str) -> None:

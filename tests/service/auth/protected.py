@@ -9,8 +9,8 @@ from flask import Flask
 
 from models.wire.client import ModelServerClient
 from service.app import create_app
+from service.auth.guard import AuthSettings
 from service.auth.keys import add_key, create_key, read_rate
-from service.auth.settings import AuthSettings
 from service.settings import ServiceSettings
 from worker.queue import JobQueue
 

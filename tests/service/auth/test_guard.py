@@ -10,9 +10,8 @@ from flask.testing import FlaskClient
 
 from models.errors import InvalidRequestError
 from models.wire.client import ModelServerClient
-from service.auth.guard import listed_need, need_of
+from service.auth.guard import AuthSettings, listed_need, need_of
 from service.auth.keys import KeyRing, remove_key
-from service.auth.settings import AuthSettings
 from service.settings import ServiceSettings
 from tests.pictures import grey
 from tests.service.auth.protected import bearer, new_key, protected_app

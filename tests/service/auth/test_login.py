@@ -13,11 +13,10 @@ from werkzeug.test import TestResponse
 
 from models.wire.client import ModelServerClient
 from service.auth import rate_limits
-from service.auth.guard import KEY_OR_LOGIN, NEEDS
+from service.auth.guard import KEY_OR_LOGIN, NEEDS, AuthSettings
 from service.auth.keys import KeyRing, remove_key
 from service.auth.login import FAILED_LOGINS, Sessions, local_path
 from service.auth.rate_limits import Limiter
-from service.auth.settings import AuthSettings
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.service.auth.protected import new_key, protected_app

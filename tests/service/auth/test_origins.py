@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from models.errors import InvalidRequestError, quoted
 from models.wire.client import ModelServerClient
+from service.auth.guard import AuthSettings
 from service.auth.keys import read_rate
 from service.auth.origins import (
     READ_HEADERS,
@@ -19,7 +20,6 @@ from service.auth.origins import (
     AllowedHosts,
     read_cors_origins,
 )
-from service.auth.settings import AuthSettings
 from service.http.concurrency_limit import REFUSED
 from service.http.errors import OverloadedError
 from service.settings import ServiceSettings

@@ -16,9 +16,9 @@ from redis import Redis
 from models.errors import InvalidRequestError
 from models.wire.client import ModelServerClient
 from service.auth import rate_limits
+from service.auth.guard import AuthSettings
 from service.auth.keys import read_rate
 from service.auth.rate_limits import Limiter
-from service.auth.settings import AuthSettings
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.pictures import grey

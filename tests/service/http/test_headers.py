@@ -7,7 +7,7 @@ from flask import Flask, Response
 from flask.testing import FlaskClient
 
 from models.wire.client import ModelServerClient
-from service.auth.settings import AuthSettings
+from service.auth.guard import AuthSettings
 from service.settings import ServiceSettings
 from tests.service.auth.protected import protected_app
 

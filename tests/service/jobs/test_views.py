@@ -12,8 +12,8 @@ from werkzeug.test import TestResponse
 
 from models.wire.client import ModelServerClient
 from service.app import create_app
+from service.auth.guard import AuthSettings
 from service.auth.keys import create_key, find_key, replace_key
-from service.auth.settings import AuthSettings
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.finished_runs import finish_run
