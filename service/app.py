@@ -30,22 +30,19 @@ from service.http.problems import register_problems
 from service.jobs.submit import ArchiveUploads, JobSubmitter
 from service.jobs.views import JobViews
 from service.openapi.document import document_routes
-from service.pages.assets import STATIC, Assets
-from service.pages.views import PageViews, register_problem_pages
+from service.pages.views import STATIC, Assets, PageViews, register_problem_pages
 from service.predict.admission import Admission, Reception, TrafficNotice
 from service.predict.batching import Batcher, BatchQueues
-from service.predict.catalog import Catalog, ModelNames
+from service.predict.catalog import Catalog, ModelNames, ModelViews
 from service.predict.decoding import Decoder
 from service.predict.explain import Explainer, ExplanationViews
-from service.predict.models import ModelViews
 from service.predict.open_inference import OpenInferenceViews
 from service.predict.predictor import Predictor
 from service.predict.tensorflow_serving import TensorFlowServingViews
 from service.predict.views import ImageRequests, PredictionViews
 from service.rollout.comparison import RolloutViews
 from service.rollout.counters import Counters
-from service.rollout.gateway import Gateway, Shadow
-from service.rollout.pinned import PinnedModelServer, Rollouts
+from service.rollout.gateway import Gateway, PinnedModelServer, Rollouts, Shadow
 from service.server.gunicorn_worker import register_request_body
 from service.server.load_shedding import register_load_shedding
 from service.settings import ServiceSettings

@@ -2,17 +2,31 @@
 
 Every refusal (by a view, a limit, a missing key) is problem+json; for a browser that wanted a
 page, it is rendered as one. So programs and people get the same statuses and texts.
+
+Style sheets, scripts and the icon have URLs that change when any of them does: every URL holds
+one digest of all files. Scripts import each other by relative path, so a page never mixes two
+releases, and browsers may keep the files for ever.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from flask import Blueprint, Flask, Response, render_template, request, send_file
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    render_template,
+    request,
+    send_file,
+    url_for,
+)
 
 from models.contract import REPORT_FILE, AnswerSpread, ModelCard
 from models.errors import InvalidRequestError, KennelError, NotFoundError
@@ -28,7 +42,7 @@ from service.pages.content import (
     version_rows,
 )
 from service.predict.catalog import Catalog
-from service.rollout.pinned import Rollouts
+from service.rollout.gateway import Rollouts
 from service.settings import ServiceSettings
 from worker.queue import JobQueue
 
@@ -38,6 +52,18 @@ REPORT_POLICY: Final = (
 )
 """The Content-Security-Policy of a report: it brings its style and pictures along, and
 has neither scripts nor anything from elsewhere."""
+
+STATIC: Final = Path(__file__).with_name("static")
+
+_MIME_TYPES: Final = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+"""Not the system's table: with nosniff, a wrong type there would stop the scripts."""
+
+_FOR_EVER: Final = "public, max-age=31536000, immutable"
+_REVALIDATE: Final = "no-cache"
 
 _LONGEST_ID: Final = 64
 
@@ -204,6 +230,52 @@ def find_report(models_dir: Path, name: str, version: int) -> Path | None:
         return path if version > 0 and inside and path.is_file() else None
     except (InvalidRequestError, OSError):
         return None
+
+
+@dataclass(frozen=True)
+class Assets:
+    """The files, in memory (some 60 kB), and one digest of them all."""
+
+    files: Mapping[str, bytes]
+    digest: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """All style sheets, scripts and icons below *folder*, by file name.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        paths = (path for path in folder.rglob("*") if path.suffix in _MIME_TYPES)
+        files = {path.name: path.read_bytes() for path in sorted(paths)}
+        digest = hashlib.sha256()
+        for name, content in files.items():
+            digest.update(f"{name} {len(content)} ".encode() + content)
+        return cls(files, digest.hexdigest()[:16])
+
+    def blueprint(self) -> Blueprint:
+        """The route, and ``asset`` for every template of the application."""
+        routes = Blueprint("static", __name__)
+        routes.add_url_rule("/static/<digest>/<name>", view_func=self.asset)
+        routes.app_context_processor(self._names)
+        return routes
+
+    def asset(self, digest: str, name: str) -> Response:
+        """One file; under another digest the current file, which is then not cached."""
+        content = self.files.get(name)
+        if content is None:
+            abort(404)
+        response = Response(content, mimetype=_MIME_TYPES[Path(name).suffix])
+        current = digest == self.digest
+        response.headers["Cache-Control"] = _FOR_EVER if current else _REVALIDATE
+        return response
+
+    def url(self, name: str) -> str:
+        """The URL of the file *name*."""
+        return url_for("static.asset", digest=self.digest, name=name)
+
+    def _names(self) -> dict[str, Any]:
+        return {"asset": self.url}
 
 
 def register_problem_pages(app: Flask) -> None:

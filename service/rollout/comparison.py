@@ -20,7 +20,7 @@ from models.errors import NotFoundError, QueueUnavailableError, quoted
 from models.rollouts import CANARY, STABLE, Rollout
 from service.predict.catalog import Catalog
 from service.rollout import counters
-from service.rollout.pinned import Rollouts
+from service.rollout.gateway import Rollouts
 from worker.queue import SharedCounts
 
 

@@ -1,11 +1,16 @@
-"""Canary traffic: sends a share of the requests that name no version to the canary.
+"""The gateway of rollouts: which version answers a request while a rollout is open.
 
-A hash assigns each request, so that all processes agree: requests with one
-`X-Rollout-Key` stay on one version, and when the share grows, clients on the canary
-stay there. The version is chosen before anything is decoded, so that requests gather
-in batches of one version. If the canary fails, the stable version answers: no request
-fails because of a rollout. Shadow requests send some of the canary's photos to the
-stable version too, in the background.
+Pinning. All calls of the API to the model server pass `PinnedModelServer`: while a rollout is
+open, and after it was aborted, a call that names no version gets the stable one. An answer of a
+version that is held back is discarded, whatever the order of events, and the call is repeated
+with the stable version.
+
+Canary. `Gateway`, in front of the predictor, sends a share of the requests that name no version
+to the canary. A hash assigns each request, so that all processes agree: requests with one
+`X-Rollout-Key` stay on one version, and when the share grows, clients on the canary stay there.
+The version is chosen before anything is decoded, so that requests gather in batches of one
+version. If the canary fails, the stable version answers: no request fails because of a rollout.
+Shadow requests send some of the canary's photos to the stable version too, in the background.
 """
 
 from __future__ import annotations
@@ -16,15 +21,40 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Full, Queue
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 from flask import request
+from numpy.typing import NDArray
 
 from models.contract import ModelCard
-from models.errors import KennelError, ModelContractError, ModelUnavailableError
-from models.rollouts import CANARY, RUNNING, STABLE, Rollout
-from models.wire.messages import ModelRef
+from models.errors import (
+    KennelError,
+    ModelContractError,
+    ModelUnavailableError,
+    NotFoundError,
+)
+from models.files import WatchedFile
+from models.images.codec import Pixels
+from models.rollouts import (
+    CANARY,
+    ROLLOUT_LOOK_SECONDS,
+    ROLLOUTS_FILE,
+    RUNNING,
+    STABLE,
+    Rollout,
+    read_rollouts,
+)
+from models.wire.client import Cancellation, ModelServer
+from models.wire.messages import (
+    Explanation,
+    Images,
+    ModelRef,
+    Prediction,
+    VersionStatus,
+)
 from service.http.background import BackgroundThread
 from service.http.budget import Budget
 from service.http.headers import request_id
@@ -39,7 +69,6 @@ from service.rollout.counters import (
     count_error,
     count_pairs,
 )
-from service.rollout.pinned import Rollouts
 
 ROLLOUT_KEY_HEADER: Final = "X-Rollout-Key"
 
@@ -57,6 +86,116 @@ _SHADOW_SECONDS: Final = 10.0
 _HASH_RANGE: Final = 2**32
 
 logger = logging.getLogger(__name__)
+
+
+class Rollouts:
+    """The last rollout of each model, as the operator decided; thread-safe."""
+
+    def __init__(
+        self, models_dir: Path, look_seconds: float = ROLLOUT_LOOK_SECONDS
+    ) -> None:
+        """Read those in *models_dir*, and again when they change.
+
+        Raises:
+            InvalidRequestError: the file is broken.
+        """
+        self._file = WatchedFile(
+            models_dir / ROLLOUTS_FILE, read_rollouts, "rollouts", look_seconds
+        )
+
+    def of(self, name: str) -> Rollout | None:
+        """The last rollout of the model *name*, in any state."""
+        return self._file().get(name)
+
+
+class _Versioned(Protocol):
+    @property
+    def version(self) -> int: ...
+
+
+_Answer = TypeVar("_Answer", bound=_Versioned)
+
+
+@dataclass(frozen=True)
+class PinnedModelServer:
+    """*server*, whose held-back versions answer only calls that name them; thread-safe."""
+
+    server: ModelServer
+    rollouts: Rollouts
+
+    def predict(
+        self,
+        images: Images,
+        model: ModelRef,
+        timeout_seconds: float | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Prediction:
+        """As `ModelServerClient.predict`."""
+        return self._call(
+            model,
+            lambda named: self.server.predict(
+                images, named, timeout_seconds, cancellation
+            ),
+        )
+
+    def explain(
+        self,
+        batch: Pixels,
+        classes: NDArray[np.int32],
+        model: ModelRef,
+        timeout_seconds: float | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Explanation:
+        """As `ModelServerClient.explain`."""
+        return self._call(
+            model,
+            lambda named: self.server.explain(
+                batch, classes, named, timeout_seconds, cancellation
+            ),
+        )
+
+    def describe(
+        self, model: ModelRef, timeout_seconds: float | None = None
+    ) -> ModelCard:
+        """As `ModelServerClient.describe`."""
+        return self._call(
+            model, lambda named: self.server.describe(named, timeout_seconds)
+        )
+
+    def versions(
+        self, name: str, timeout_seconds: float | None = None
+    ) -> list[VersionStatus]:
+        """As `ModelServerClient.versions`, with those that are held back."""
+        return self.server.versions(name, timeout_seconds)
+
+    def _call(self, model: ModelRef, call: Callable[[ModelRef], _Answer]) -> _Answer:
+        if model.is_exact:
+            return call(model)
+        rollout = self.rollouts.of(model.name)
+        if rollout is not None and rollout.pins:
+            try:
+                return call(ModelRef(model.name, version=rollout.stable))
+            except NotFoundError:
+                # The stable version was unloaded meanwhile: any other than the canary.
+                pass
+        return self._call_unpinned(model, call)
+
+    def _call_unpinned(
+        self, model: ModelRef, call: Callable[[ModelRef], _Answer]
+    ) -> _Answer:
+        answer = call(model)
+        # Read after the call: the file then names every canary that was loaded before it.
+        rollout = self.rollouts.of(model.name)
+        if rollout is None or not rollout.holds(answer.version):
+            return answer
+        try:
+            return call(ModelRef(model.name, version=rollout.stable))
+        except NotFoundError as error:
+            message = (
+                f"version {rollout.stable} of {model} is not loaded, and version "
+                f"{rollout.canary} is held back: kennel rollback or kennel rollout"
+            )
+            raise ModelUnavailableError(message) from error
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from flask import Flask, render_template
 from flask.testing import FlaskClient
 
 from models.contract import REPORT_FILE
-from service.pages.assets import Assets
 from service.pages.content import MAX_SUGGESTIONS, suggest_folders
+from service.pages.views import Assets
 from service.settings import ServiceSettings
 from tests.pictures import write_folder
 from tests.service.served_model import ServedModel

@@ -15,8 +15,13 @@ from models.wire.messages import ModelRef
 from service.app import bare_app, create_app
 from service.http.budget import Budget
 from service.pages.content import version_rows
-from service.predict.catalog import LOAD_FAILED, Catalog, ModelNames, available_versions
-from service.predict.models import ModelViews
+from service.predict.catalog import (
+    LOAD_FAILED,
+    Catalog,
+    ModelNames,
+    ModelViews,
+    available_versions,
+)
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.pictures import grey

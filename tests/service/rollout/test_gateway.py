@@ -10,8 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.rollouts import ABORTED, PROMOTED, ROLLOUTS_FILE, STARTING, SUPERSEDED
-from service.rollout.gateway import assign
-from service.rollout.pinned import Rollouts
+from service.rollout.gateway import Rollouts, assign
 from service.settings import ServiceSettings
 from tests.pictures import grey, write_folder
 from tests.service.conftest import post_image, post_images
