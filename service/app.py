@@ -21,7 +21,6 @@ from models.logs import LogSettings, set_up_logging
 from models.wire.client import ModelServerClient
 from service.auth.guard import protect
 from service.auth.origins import Cors
-from service.http.concurrency_limit import register_concurrency_limit
 from service.http.content_encoding import register_content_encoding
 from service.http.headers import register_headers
 from service.http.multipart import UploadRequest
@@ -178,13 +177,12 @@ def _register_hooks(
     telemetry.register(app)
     cors = Cors.of(settings.auth.cors_origins)
     register_load_shedding(
-        app, admission.queue_seconds, telemetry.metrics.traffic, cors
-    )
-    register_concurrency_limit(
         app,
         settings.web_threads,
-        admission.queue_seconds,
         BODIES_IN_MEMORY * settings.max_request_bytes,
+        admission.queue_seconds,
+        telemetry.metrics.traffic,
+        cors,
     )
     register_content_encoding(app)
     register_request_body(app)

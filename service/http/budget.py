@@ -19,8 +19,8 @@ from typing import Any, Final
 from werkzeug.datastructures import Headers
 
 from models.errors import InvalidRequestError, ModelTimeoutError, quoted
-from service.http.background import BackgroundThread
 from service.http.errors import ClientGoneError
+from service.http.threads import BackgroundThread
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 

@@ -10,6 +10,9 @@ instead of waiting for a timeout and delaying others. The rate counts only time 
 were in work: an idle process is not a slow one. Older measurements fade, so a model server
 that hangs is noticed within seconds, and one that is back is trusted again as it answers.
 
+Load is shed here by images, and before that by requests: `service.server.load_shedding` refuses
+those for which there is no thread, without knowing their model or their images.
+
 A background thread notifies the workers of folder jobs of online traffic: a request only sets
 a flag.
 """
@@ -28,17 +31,14 @@ from typing import Final
 from flask import Response, request
 
 from models.contract import MAX_BATCH_SIZE, ModelCard
-from models.errors import (
-    ModelUnavailableError,
-    QueueUnavailableError,
-)
+from models.errors import ModelUnavailableError, QueueUnavailableError
 from models.images.sandbox import is_heavy
 from models.wire.messages import ModelRef, Prediction
 from service.auth.rate_limits import charge_images
-from service.http.background import BackgroundThread
 from service.http.budget import Budget, DisconnectWatcher, read_timeout
 from service.http.errors import ClientGoneError, OverloadedError
 from service.http.record import Answers, current_record
+from service.http.threads import BackgroundThread
 
 MEMORY_SECONDS: Final = 5.0
 """Time in work after which a measurement counts for 1/e: a few batches of VGG16."""

@@ -22,8 +22,8 @@ from models.images.codec import Pixels, decode_image, is_costly
 from models.images.files import check_image_bytes
 from models.images.sandbox import DecodeSandbox, is_heavy
 from service.http.budget import Budget
-from service.http.concurrency_limit import FifoSemaphore
 from service.http.errors import OverloadedError
+from service.http.threads import FifoSemaphore
 
 Decoded: TypeAlias = Pixels | InvalidImageError
 """An image that cannot be decoded is a result: the others of a request are answered."""

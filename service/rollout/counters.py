@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from models.contract import ModelCard, place_in_bins
 from models.errors import QueueUnavailableError
 from models.rollouts import Rollout
-from service.http.background import BackgroundThread
+from service.http.threads import BackgroundThread
 from service.predict.predictor import ImageResults
 from worker.queue import SharedCounts
 

@@ -55,10 +55,10 @@ from models.wire.messages import (
     Prediction,
     VersionStatus,
 )
-from service.http.background import BackgroundThread
 from service.http.budget import Budget
 from service.http.headers import request_id
 from service.http.record import current_record
+from service.http.threads import BackgroundThread
 from service.predict.catalog import Catalog
 from service.predict.predictor import ImageResults, Predictor
 from service.rollout.counters import (

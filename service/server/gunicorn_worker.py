@@ -20,10 +20,9 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 from werkzeug.wsgi import ClosingIterator
 
 from models.errors import KennelError
-from service.http.concurrency_limit import sending_slots
 from service.http.errors import MalformedRequestError, SlowClientError
 from service.http.problems import problem_headers, problem_json, raw_response
-from service.server.load_shedding import load_shedding_of
+from service.server.load_shedding import load_shedding_of, sending_slots
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

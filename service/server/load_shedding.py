@@ -1,12 +1,19 @@
-"""Load shedding: under an overload, POSTs are refused before Flask or even a thread sees them.
+"""Load shedding: a process works on fewer requests than it has threads, and refuses the others.
+
+A thread that waits for the model server or for a slow upload cannot refuse other requests. So
+only some of the threads may do such work; the others refuse requests before reading their
+bodies, and answer probes. All bodies in memory share one bound.
 
 A refusal takes CPU time from requests that are answered. Through Flask, its hooks and a log
 line it costs a fifth of a prediction, in WSGI middleware a tenth, and in the thread that
 accepts connections a fiftieth. So that thread refuses the plainest requests on kept
 connections: one whole POST of known length with nothing behind it. Refused by other threads
 alone, three times the load of 32 clients was refused in 68 ms (p99 650), and a third fewer
-requests were answered (measured). Other refused requests get the same message from the
-middleware or, as a page in browsers, from the application.
+requests were answered (measured). The middleware refuses the other POSTs with the same message,
+and the application the remaining requests, in browsers with a page.
+
+Here requests are counted, before anything is read. `service.predict.admission` sheds load too,
+later: it counts images, and refuses those that would not be answered in time.
 """
 
 from __future__ import annotations
@@ -19,24 +26,35 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self
 
-from flask import Flask
+from flask import Flask, request
 
 from service.auth.origins import Cors
-from service.http.concurrency_limit import REFUSED, too_many_requests
 from service.http.errors import OverloadedError
 from service.http.headers import choose_request_id
+from service.http.parameters import PROBE_PATHS, SAFE_METHODS
 from service.http.problems import problem_headers, problem_json, raw_response
+from service.http.threads import FifoSemaphore
 from service.telemetry.hooks import UNMATCHED
 from service.telemetry.metrics import TrafficMetrics
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+KEPT_ON_DISK: Final = ("/v1/jobs",)
+"""Paths whose bodies, archives of photos, are written to the disk of the runs."""
+
+SMALL_BYTES: Final = 1024 * 1024
+"""Bytes of each body that do not count: small photos are never refused for their size,
+and all threads together hold little of them."""
+
+REFUSED: Final = "kennel.refused"
+"""Key of a refused request's environ that holds its OverloadedError."""
 
 LOG_SECONDS: Final = 1.0
 """Between two log lines about refusals: a line for each would cost more than the refusal."""
@@ -49,18 +67,25 @@ logger = logging.getLogger("kennel.access")
 
 def register_load_shedding(
     app: Flask,
+    threads: int,
+    max_body_bytes: int,
     queue_seconds: Callable[[], float],
     traffic: TrafficMetrics,
     cors: Cors,
 ) -> None:
-    """Refuse in place of *app* the POSTs that the concurrency limit around it refuses.
+    """Let *app* work on fewer requests at a time than it has *threads*, and refuse the others.
 
-    They should come again after *queue_seconds* and count in *traffic*; pages that *cors*
-    lists may read the refusals.
+    A tenth of the threads stays free. Requests that send something (images, say) leave
+    another tenth to those that only read, and have at most *max_body_bytes* in memory
+    together. Refused clients should try again after *queue_seconds*; refusals count in
+    *traffic*, and pages that *cors* lists may read them.
     """
     shedding = LoadShedding(app, queue_seconds, traffic, cors)
     app.extensions[_EXTENSION] = shedding
-    app.wsgi_app = shedding  # type: ignore[method-assign]
+    app.wsgi_app = ConcurrencyLimit(  # type: ignore[method-assign]
+        shedding, threads, queue_seconds, max_body_bytes
+    )
+    app.before_request(_refuse_if_overloaded)
 
 
 def load_shedding_of(app: Flask) -> LoadShedding:
@@ -69,8 +94,152 @@ def load_shedding_of(app: Flask) -> LoadShedding:
     return found
 
 
+def sending_slots(threads: int) -> int:
+    """How many requests that send something a process with *threads* works on at a time."""
+    return max(1, threads * 8 // 10)
+
+
+def too_many_requests(queue_seconds: float) -> OverloadedError:
+    """Why a request is refused; its client should try again after *queue_seconds*."""
+    message = "this process works on as many requests as it has threads for"
+    return OverloadedError(message, queue_seconds)
+
+
+class ConcurrencyLimit:
+    """WSGI middleware that notes which requests are refused, under the key REFUSED.
+
+    A request that is not holds its slots until its answer is made.
+    """
+
+    def __init__(
+        self,
+        application: WSGIApplication,
+        threads: int,
+        queue_seconds: Callable[[], float],
+        max_body_bytes: int,
+    ) -> None:
+        """Let *application* work on fewer requests than there are *threads*.
+
+        Their bodies may have *max_body_bytes* together, without SMALL_BYTES of each.
+        """
+        self._application = application
+        self._queue_seconds = queue_seconds
+        self._all = FifoSemaphore(max(1, threads * 9 // 10))
+        self._sending = FifoSemaphore(sending_slots(threads))
+        self._bodies = _BytesInMemory(max_body_bytes)
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Have the request answered, or refused."""
+        # Monitoring must see an overload, not suffer it.
+        if environ.get("PATH_INFO") in PROBE_PATHS:
+            return self._application(environ, start_response)
+        sends = environ["REQUEST_METHOD"] not in SAFE_METHODS
+        with ExitStack() as held:
+            if not self._take_slots(held, sends=sends):
+                held.close()
+                environ[REFUSED] = too_many_requests(self._queue_seconds())
+            elif sends and not _is_kept_on_disk(environ):
+                self._count_body(environ, held)
+            return self._application(environ, start_response)
+
+    def _take_slots(self, held: ExitStack, *, sends: bool) -> bool:
+        semaphores = (self._all, self._sending) if sends else (self._all,)
+        for semaphore in semaphores:
+            if not semaphore.acquire():
+                return False
+            held.callback(semaphore.release)
+        return True
+
+    def _count_body(self, environ: WSGIEnvironment, held: ExitStack) -> None:
+        body = _CountedBody(environ["wsgi.input"], self._bodies, self._queue_seconds)
+        held.callback(body.forget)
+        environ["wsgi.input"] = body
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if length.isdigit() and not self._bodies.have_room(int(length) - SMALL_BYTES):
+            environ[REFUSED] = body.refusal()
+
+
+def _is_kept_on_disk(environ: WSGIEnvironment) -> bool:
+    return str(environ.get("PATH_INFO", "")).startswith(KEPT_ON_DISK)
+
+
+class _BytesInMemory:
+    """A bound on the bytes that all bodies have in memory together; thread-safe."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._held = 0
+        self._lock = threading.Lock()
+
+    def have_room(self, count: int) -> bool:
+        """Whether *count* could be held now: one body alone always can."""
+        return count <= 0 or self._held == 0 or self._held + count <= self.limit
+
+    def take(self, count: int) -> bool:
+        """Whether *count* more are held from now on."""
+        with self._lock:
+            if self._held + count > self.limit:
+                return False
+            self._held += count
+            return True
+
+    def give_back(self, count: int) -> None:
+        """Hold *count* fewer."""
+        with self._lock:
+            self._held -= count
+
+
+class _CountedBody:
+    """A body whose bytes count as they come, not when a header announces them."""
+
+    def __init__(
+        self,
+        stream: IO[bytes],
+        together: _BytesInMemory,
+        queue_seconds: Callable[[], float],
+    ) -> None:
+        self._stream = stream
+        self._together = together
+        self._queue_seconds = queue_seconds
+        self._small_left = SMALL_BYTES
+        self._counted = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """At most *size* bytes; all that is left without one.
+
+        Raises:
+            OverloadedError: these and those of other requests are too many.
+        """
+        data = self._stream.read(size)
+        counting = max(0, len(data) - self._small_left)
+        self._small_left = max(0, self._small_left - len(data))
+        if counting:
+            if not self._together.take(counting):
+                raise self.refusal()
+            self._counted += counting
+        return data
+
+    def forget(self) -> None:
+        """Stop counting the body: its request is over."""
+        self._together.give_back(self._counted)
+        self._counted = 0
+
+    def refusal(self) -> OverloadedError:
+        """Why the body is refused, and when its client should try again."""
+        mebibytes = self._together.limit // 1024**2
+        message = f"the requests in work have {mebibytes} MiB of images, the limit here"
+        return OverloadedError(message, self._queue_seconds())
+
+
+def _refuse_if_overloaded() -> None:
+    if REFUSED in request.environ:
+        raise request.environ[REFUSED]
+
+
 class LoadShedding:
-    """WSGI middleware between the concurrency limit and Flask; thread-safe."""
+    """Refuses for the accepting thread, and as WSGI middleware behind the limit; thread-safe."""
 
     def __init__(
         self,

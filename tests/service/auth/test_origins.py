@@ -20,8 +20,8 @@ from service.auth.origins import (
     AllowedHosts,
     read_cors_origins,
 )
-from service.http.concurrency_limit import REFUSED
 from service.http.errors import OverloadedError
+from service.server.load_shedding import REFUSED
 from service.settings import ServiceSettings
 from tests.pictures import grey
 from tests.service.auth.protected import bearer, new_key, protected_app

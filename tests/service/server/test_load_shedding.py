@@ -15,9 +15,9 @@ from werkzeug.test import TestResponse
 
 from models.wire.client import ModelServerClient
 from service.app import create_app
-from service.http.concurrency_limit import REFUSED
 from service.http.errors import OverloadedError
 from service.server.load_shedding import (
+    REFUSED,
     SentRequest,
     WaitingBytes,
     load_shedding_of,
