@@ -66,15 +66,18 @@ def served() -> Iterator[ServedModel]:
 
 @pytest.fixture
 def settings(served: ServedModel, tmp_path: Path) -> ServiceSettings:
-    inputs = tmp_path / "data"
-    inputs.mkdir()
+    (tmp_path / "data").mkdir()
+    return _settings(served, tmp_path, f"redis://127.0.0.1:{free_port()}/0")
+
+
+def _settings(served: ServedModel, folder: Path, redis_url: str) -> ServiceSettings:
     return ServiceSettings(
         model_server=served.target,
         model_names=("pets",),
-        redis_url=f"redis://127.0.0.1:{free_port()}/0",
-        models_dir=tmp_path / "models",
-        runs_dir=tmp_path / "runs",
-        input_root=inputs,
+        redis_url=redis_url,
+        models_dir=folder / "models",
+        runs_dir=folder / "runs",
+        input_root=folder / "data",
         max_request_bytes=1024 * 1024,
         max_upload_bytes=1_500_000,
     )
@@ -105,12 +108,14 @@ def jobs_client(
     redis_server: RedisServer,
 ) -> FlaskClient:
     """A client of the API while Redis is there."""
-    queue = JobQueue(
-        redis_server.url,
-        settings.runs_dir,
-        settings.input_root,
-        limits=JobLimits(max_unpacked_bytes=4_000_000),
-    )
+    return _client_with_redis(settings, model_client, redis_server.url)
+
+
+def _client_with_redis(
+    settings: ServiceSettings, model_client: ModelServerClient, redis_url: str
+) -> FlaskClient:
+    limits = JobLimits(max_unpacked_bytes=4_000_000)
+    queue = JobQueue(redis_url, settings.runs_dir, settings.input_root, limits=limits)
     return create_app(settings, model_client, queue).test_client()
 
 
@@ -129,29 +134,31 @@ def failing_model(shared_model: ServedModel) -> Iterator[ServedModel]:
 
 
 @pytest.fixture(scope="module")
-def shared_client(
+def shared_settings(
     tmp_path_factory: pytest.TempPathFactory, shared_model: ServedModel
-) -> Iterator[FlaskClient]:
-    """A client that a module's tests share, for requests that change nothing.
-
-    There is a Redis, and a folder "test" of one photo.
-    """
+) -> Iterator[ServiceSettings]:
+    """Those of `shared_client`: a Redis, a folder "test" of three photos and a list."""
     folder = tmp_path_factory.mktemp("shared")
+    write_folder(folder / "data" / "test", 3)
+    (folder / "data" / "list.csv").write_bytes(b"image,id\n2.png,b\n1.png,a\n")
     redis = RedisServer(folder)
     redis.start()
-    write_folder(folder / "data" / "test", 1)
-    with ModelServerClient(shared_model.target) as model_client:
-        settings = ServiceSettings(
-            model_server=shared_model.target,
-            model_names=("pets",),
-            models_dir=folder / "models",
-            runs_dir=folder / "runs",
-            input_root=folder / "data",
-            max_request_bytes=1024 * 1024,
-        )
-        queue = JobQueue(redis.url, settings.runs_dir, settings.input_root)
-        yield create_app(settings, model_client, queue).test_client()
+    yield _settings(shared_model, folder, redis.url)
     redis.kill()
+
+
+@pytest.fixture(scope="module")
+def shared_client(shared_settings: ServiceSettings) -> Iterator[FlaskClient]:
+    """A client that a module's tests share, for requests that change nothing."""
+    settings = shared_settings
+    with ModelServerClient(settings.model_server) as model_client:
+        yield _client_with_redis(settings, model_client, settings.redis_url)
+
+
+def check_no_job(client: FlaskClient, settings: ServiceSettings) -> None:
+    """No job was queued, and nothing of an upload is left."""
+    assert client.get("/v1/jobs").get_json()["jobs"] == []
+    assert not [*settings.runs_dir.glob("*")]
 
 
 def post_images(

@@ -18,7 +18,7 @@ from service.http.multipart import UploadRequest
 from service.jobs.submit import ArchiveUploads, input_name
 from service.settings import ServiceSettings
 from tests.pictures import grey, write_folder
-from tests.service.jobs.conftest import SharedApi
+from tests.service.conftest import check_no_job
 from tests.service.served_model import ServedModel
 from tests.worker.packing import tarred, zeroed, zipped
 from tests.worker.world import items_of
@@ -150,23 +150,23 @@ REFUSED_ARCHIVES: dict[str, tuple[Any, int, str]] = {
 
 @pytest.mark.parametrize("case", REFUSED_ARCHIVES)
 def test_archive_is_refused_and_leaves_nothing(
-    shared_api: SharedApi, case: str
+    shared_client: FlaskClient, shared_settings: ServiceSettings, case: str
 ) -> None:
     send, status, code = REFUSED_ARCHIVES[case]
 
-    response = send(shared_api.client)
+    response = send(shared_client)
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (status, code)
-    assert str(shared_api.settings.runs_dir) not in problem["detail"]
-    shared_api.check_empty()
+    assert str(shared_settings.runs_dir) not in problem["detail"]
+    check_no_job(shared_client, shared_settings)
 
 
-def test_two_archives_are_one_too_many(shared_api: SharedApi) -> None:
+def test_two_archives_are_one_too_many(shared_client: FlaskClient) -> None:
     files = [FileStorage(io.BytesIO(ARCHIVE), name) for name in ("a.zip", "b.zip")]
     boundary, body = encode_multipart({"archive": files})
 
-    response = shared_api.client.post(
+    response = shared_client.post(
         "/v1/jobs",
         data=body,
         content_type=f"multipart/form-data; boundary={boundary}",
@@ -259,9 +259,9 @@ def test_job_is_pinned_to_the_version_it_names(
     ],
 )
 def test_impossible_version_is_refused(
-    shared_api: SharedApi, members: Any, status: int
+    shared_client: FlaskClient, members: Any, status: int
 ) -> None:
-    assert submit(shared_api.client, **members).status_code == status
+    assert submit(shared_client, **members).status_code == status
 
 
 def test_moved_label_finds_its_job_again(
@@ -389,13 +389,15 @@ REFUSED_CSV_FILES: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED_CSV_FILES)
-def test_file_is_refused_and_leaves_nothing(shared_api: SharedApi, case: str) -> None:
+def test_file_is_refused_and_leaves_nothing(
+    shared_client: FlaskClient, shared_settings: ServiceSettings, case: str
+) -> None:
     fields, status, code = REFUSED_CSV_FILES[case]
 
-    response = send(shared_api.client, **fields)
+    response = send(shared_client, **fields)
 
     assert (response.status_code, response.get_json()["code"]) == (status, code)
-    shared_api.check_empty()
+    check_no_job(shared_client, shared_settings)
 
 
 def test_id_with_a_slash_has_a_photo(

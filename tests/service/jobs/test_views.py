@@ -19,7 +19,7 @@ from tests.conftest import RedisServer
 from tests.finished_runs import finish_run
 from tests.pictures import write_folder
 from tests.service.auth.protected import bearer, new_key, protected_app
-from tests.service.jobs.conftest import SharedApi
+from tests.service.conftest import check_no_job
 from tests.service.served_model import ServedModel
 from worker.queue import JobLimits, JobQueue
 from worker.runs import find_run
@@ -230,14 +230,16 @@ def test_job_says_how_many_photos_may_be_unreadable(
 
 
 @pytest.mark.parametrize("case", MEMBERS)
-def test_job_is_refused(shared_api: SharedApi, case: str) -> None:
+def test_job_is_refused(
+    shared_client: FlaskClient, shared_settings: ServiceSettings, case: str
+) -> None:
     members, status, code = MEMBERS[case]
 
-    response = submit(shared_api.client, **members)
+    response = submit(shared_client, **members)
 
     problem = response.get_json()
     assert (response.status_code, problem["code"]) == (status, code)
-    shared_api.check_empty()
+    check_no_job(shared_client, shared_settings)
 
 
 BODIES = {
@@ -250,17 +252,19 @@ BODIES = {
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_body_is_refused(shared_api: SharedApi, case: str) -> None:
+def test_body_is_refused(shared_client: FlaskClient, case: str) -> None:
     body, kind, status, code = BODIES[case]
 
-    response = shared_api.client.post("/v1/jobs", data=body, content_type=kind)
+    response = shared_client.post("/v1/jobs", data=body, content_type=kind)
 
     assert (response.status_code, response.get_json()["code"]) == (status, code)
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 201, "é"])
-def test_impossible_idempotency_key_is_refused(shared_api: SharedApi, key: str) -> None:
-    assert submit(shared_api.client, key).get_json()["code"] == "invalid_parameter"
+def test_impossible_idempotency_key_is_refused(
+    shared_client: FlaskClient, key: str
+) -> None:
+    assert submit(shared_client, key).get_json()["code"] == "invalid_parameter"
 
 
 @pytest.mark.parametrize(
@@ -275,9 +279,9 @@ def test_impossible_idempotency_key_is_refused(shared_api: SharedApi, key: str) 
     ],
 )
 def test_unknown_job_is_not_found(
-    shared_api: SharedApi, method: str, path: str
+    shared_client: FlaskClient, method: str, path: str
 ) -> None:
-    response = shared_api.client.open(path, method=method)
+    response = shared_client.open(path, method=method)
 
     assert response.status_code == 404
     assert response.get_json()["code"] == "job_not_found"
@@ -385,8 +389,8 @@ def test_jobs_are_chosen_by_the_beginning_of_their_id(jobs_client: FlaskClient) 
     "query",
     ["limit=0", "limit=501", "limit=x", "limit=1&limit=2", "after=x", "state=y", "a=b"],
 )
-def test_impossible_page_is_refused(shared_api: SharedApi, query: str) -> None:
-    response = shared_api.client.get(f"/v1/jobs?{query}")
+def test_impossible_page_is_refused(shared_client: FlaskClient, query: str) -> None:
+    response = shared_client.get(f"/v1/jobs?{query}")
 
     assert response.status_code == 422
     assert response.get_json()["code"] == "invalid_parameter"
