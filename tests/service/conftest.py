@@ -18,6 +18,7 @@ from werkzeug.test import TestResponse, encode_multipart
 from models.wire.client import ModelServerClient
 from service.app import create_app
 from service.settings import ServiceSettings
+from service.telemetry.hooks import Telemetry
 from tests.conftest import RedisServer
 from tests.pictures import write_folder
 from tests.processes import free_port
@@ -26,6 +27,8 @@ from worker.queue import JobLimits, JobQueue
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+SMALL_LIMITS = JobLimits(max_unpacked_bytes=4_000_000)
 
 QUIET = (
     "--no-sandbox",
@@ -92,8 +95,7 @@ def model_client(settings: ServiceSettings) -> Iterator[ModelServerClient]:
 @pytest.fixture
 def app(settings: ServiceSettings, model_client: ModelServerClient) -> Flask:
     """The API while Redis is away."""
-    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
-    return create_app(settings, model_client, queue)
+    return app_of(settings, model_client)
 
 
 @pytest.fixture
@@ -108,15 +110,8 @@ def jobs_client(
     redis_server: RedisServer,
 ) -> FlaskClient:
     """A client of the API while Redis is there."""
-    return _client_with_redis(settings, model_client, redis_server.url)
-
-
-def _client_with_redis(
-    settings: ServiceSettings, model_client: ModelServerClient, redis_url: str
-) -> FlaskClient:
-    limits = JobLimits(max_unpacked_bytes=4_000_000)
-    queue = JobQueue(redis_url, settings.runs_dir, settings.input_root, limits=limits)
-    return create_app(settings, model_client, queue).test_client()
+    app = app_of(settings, model_client, redis_server.url, limits=SMALL_LIMITS)
+    return app.test_client()
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +147,25 @@ def shared_client(shared_settings: ServiceSettings) -> Iterator[FlaskClient]:
     """A client that a module's tests share, for requests that change nothing."""
     settings = shared_settings
     with ModelServerClient(settings.model_server) as model_client:
-        yield _client_with_redis(settings, model_client, settings.redis_url)
+        yield app_of(settings, model_client, limits=SMALL_LIMITS).test_client()
+
+
+def app_of(
+    settings: ServiceSettings,
+    client: ModelServerClient,
+    redis_url: str = "",
+    *,
+    limits: JobLimits | None = None,
+    telemetry: Telemetry | None = None,
+) -> Flask:
+    """The API of *settings*, with the Redis at *redis_url* if one is given."""
+    queue = JobQueue(
+        redis_url or settings.redis_url,
+        settings.runs_dir,
+        settings.inputs,
+        limits=limits or JobLimits(),
+    )
+    return create_app(settings, client, queue, telemetry)
 
 
 def check_no_job(client: FlaskClient, settings: ServiceSettings) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 from flask import Flask
 
 from models.wire.client import ModelServerClient
-from service.app import create_app
 from service.auth.guard import AuthSettings
 from service.auth.keys import add_key, create_key, read_rate
 from service.settings import ServiceSettings
-from worker.queue import JobQueue
+from tests.service.conftest import app_of
 
 
 def new_key(path: Path, name: str, *scopes: str, rate: str | None = None) -> str:
@@ -26,8 +25,7 @@ def protected_app(
     settings: ServiceSettings, client: ModelServerClient, auth: AuthSettings
 ) -> Flask:
     guarded = replace(settings, auth=auth)
-    queue = JobQueue(guarded.redis_url, guarded.runs_dir, guarded.input_root)
-    return create_app(guarded, client, queue)
+    return app_of(guarded, client)
 
 
 def bearer(secret: str) -> dict[str, str]:

@@ -12,13 +12,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.wire.client import ModelServerClient
-from service.app import create_app
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.pictures import grey, write_folder
 from tests.processes import free_port
-from tests.service.conftest import post_image
-from worker.queue import JobQueue
+from tests.service.conftest import app_of, post_image
 
 NOBODY = 65534
 JOB = "/v1/jobs/0123456789abcdef"
@@ -133,8 +131,7 @@ def remote_client(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     remote = dataclasses.replace(settings, input_url=f"s3://{BUCKET}")
-    queue = JobQueue(redis_server.url, remote.runs_dir, remote.inputs)
-    return create_app(remote, model_client, queue).test_client()
+    return app_of(remote, model_client, redis_server.url).test_client()
 
 
 def test_storage_that_is_away_is_unavailable(remote_client: FlaskClient) -> None:

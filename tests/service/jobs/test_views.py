@@ -11,7 +11,6 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from models.wire.client import ModelServerClient
-from service.app import create_app
 from service.auth.guard import AuthSettings
 from service.auth.keys import create_key, find_key, replace_key
 from service.settings import ServiceSettings
@@ -19,9 +18,9 @@ from tests.conftest import RedisServer
 from tests.finished_runs import finish_run
 from tests.pictures import write_folder
 from tests.service.auth.protected import bearer, new_key, protected_app
-from tests.service.conftest import check_no_job
+from tests.service.conftest import app_of, check_no_job
 from tests.service.served_model import ServedModel
-from worker.queue import JobLimits, JobQueue
+from worker.queue import JobLimits
 from worker.runs import find_run
 
 
@@ -91,8 +90,7 @@ def test_job_of_a_model_that_was_removed_stays_readable(
     job = submit(jobs_client).get_json()["id"]
     csv = finish(settings, job)
     others = replace(settings, model_names=("cows",))
-    queue = JobQueue(redis_server.url, settings.runs_dir, settings.input_root)
-    later = create_app(others, model_client, queue).test_client()
+    later = app_of(others, model_client, redis_server.url).test_client()
 
     assert later.get(f"/v1/jobs/{job}").get_json()["model"] == "pets"
     with later.get(f"/v1/jobs/{job}/submission.csv") as answer:
@@ -112,8 +110,7 @@ def test_repeated_submit_finds_its_job_after_the_default_model_changed(
     submit(jobs_client, "key-2", model="pets")
     served.card = replace(served.card, name="solar")
     others = replace(settings, model_names=("solar", "pets"))
-    queue = JobQueue(redis_server.url, settings.runs_dir, settings.input_root)
-    later = create_app(others, model_client, queue).test_client()
+    later = app_of(others, model_client, redis_server.url).test_client()
 
     assert submit(later, "key-1").get_json()["id"] == first
     assert submit(later, "key-1").get_json()["model"] == "pets"
@@ -402,10 +399,9 @@ def test_no_job_is_taken_in_without_room_on_the_disk(
     redis_server: RedisServer,
 ) -> None:
     limits = JobLimits(min_free_bytes=2**60)
-    queue = JobQueue(
-        redis_server.url, settings.runs_dir, settings.input_root, limits=limits
-    )
-    client = create_app(settings, model_client, queue).test_client()
+    client = app_of(
+        settings, model_client, redis_server.url, limits=limits
+    ).test_client()
 
     by_folder = submit(client)
     by_archive = client.post("/v1/jobs", data=b"PK", content_type="application/zip")

@@ -23,14 +23,13 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from models.rollouts import STARTING
 from models.wire.client import ModelServerClient
-from service.app import create_app
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.pictures import write_folder
+from tests.service.conftest import app_of
 from tests.service.openapi.described import Operation, check_answer, operations
 from tests.service.rollout.rollouts_file import write_rollout
 from tests.service.served_model import ServedModel
-from worker.queue import JobQueue
 
 ApiOperation: TypeAlias = APIOperation[Any, Any, Any, Any]
 
@@ -62,8 +61,7 @@ def app(
     write_rollout(tmp_path / "models", state=STARTING)
     settings = replace(settings, models_dir=tmp_path / "models")
     served.version_labels = {"stable": 1}
-    queue = JobQueue(redis_server.url, settings.runs_dir, settings.input_root)
-    return create_app(settings, model_client, queue)
+    return app_of(settings, model_client, redis_server.url)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from models.errors import InvalidRequestError, ModelUnavailableError
 from models.wire.client import ModelServerClient
 from models.wire.config import default_entry, render_entries
 from models.wire.messages import ModelRef
-from service.app import bare_app, create_app
+from service.app import bare_app
 from service.http.budget import Budget
 from service.pages.content import version_rows
 from service.predict.catalog import (
@@ -26,9 +26,8 @@ from service.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.pictures import grey
 from tests.processes import wait_until
-from tests.service.conftest import post_image
+from tests.service.conftest import app_of, post_image
 from tests.service.served_model import ServedModel
-from worker.queue import JobQueue
 
 
 def test_models_lists_versions_and_cards(
@@ -59,8 +58,7 @@ def test_model_that_the_server_does_not_know_has_no_versions(
     settings: ServiceSettings, model_client: ModelServerClient
 ) -> None:
     two = replace(settings, model_names=("pets", "cows"))
-    queue = JobQueue(two.redis_url, two.runs_dir, two.input_root)
-    client = create_app(two, model_client, queue).test_client()
+    client = app_of(two, model_client).test_client()
 
     models = client.get("/v1/models").get_json()["models"]
 
@@ -90,8 +88,7 @@ def test_first_model_of_the_file_answers_until_another_is_first(
     entries = [default_entry(name, PurePath("/models")) for name in ("solar", "pets")]
     path.write_text(render_entries(entries))
     ours = replace(settings, model_names=(), model_config_file=path)
-    queue = JobQueue(ours.redis_url, ours.runs_dir, ours.input_root)
-    client = create_app(ours, model_client, queue).test_client()
+    client = app_of(ours, model_client).test_client()
 
     assert client.get("/v1/models").get_json()["default_model"] == "solar"
     assert client.get("/v1/info").get_json()["default_model"] == "solar"
@@ -110,8 +107,7 @@ def test_default_model_that_is_not_served_is_named_with_those_that_are(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     wrong = replace(settings, default_model="cows")
-    queue = JobQueue(wrong.redis_url, wrong.runs_dir, wrong.input_root)
-    client = create_app(wrong, model_client, queue).test_client()
+    client = app_of(wrong, model_client).test_client()
 
     answer = post_image(client, grey(90))
     sentence = "no default model is served: name one of 'pets' in the request"
@@ -129,8 +125,7 @@ def test_default_model_alone_is_served(
     settings: ServiceSettings, model_client: ModelServerClient
 ) -> None:
     only = replace(settings, model_names=(), default_model="pets")
-    queue = JobQueue(only.redis_url, only.runs_dir, only.input_root)
-    client = create_app(only, model_client, queue).test_client()
+    client = app_of(only, model_client).test_client()
 
     assert post_image(client, grey(90)).get_json()["model"] == "pets"
     assert client.get("/v1/models").get_json()["models"][0]["name"] == "pets"

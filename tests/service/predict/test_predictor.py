@@ -6,6 +6,7 @@ import base64
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -17,16 +18,14 @@ from werkzeug.test import TestResponse
 from models.errors import MixedBatchError, ModelTimeoutError
 from models.wire.client import CALL_ATTEMPTS, ModelServerClient
 from models.wire.messages import ModelRef
-from service.app import create_app
 from service.http.budget import Budget
 from service.predict.decoding import Decoder
 from service.settings import ServiceSettings
 from tests.fake_model_server import DIFFERENT_SHAPES, QUEUE_FULL, Merging
 from tests.pictures import grey
 from tests.processes import wait_until
-from tests.service.conftest import post_image, post_images
+from tests.service.conftest import app_of, post_image, post_images
 from tests.service.served_model import ServedModel
-from worker.queue import JobQueue
 
 MIXED = (grpc.StatusCode.FAILED_PRECONDITION, DIFFERENT_SHAPES)
 B64 = base64.b64encode(grey(51)).decode()
@@ -228,8 +227,7 @@ def test_no_request_fails_while_versions_change(
     """Two API processes learn of a swap at different times, and share batches."""
     served.takes_any_size = takes_any_size
     served.merging = Merging(requests=4, seconds=0.03)
-    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
-    apps = [create_app(settings, model_client, queue) for _ in range(2)]
+    apps = [app_of(settings, model_client) for _ in range(2)]
     answers: list[tuple[int, float]] = []
     over = threading.Event()
 
@@ -367,9 +365,7 @@ def test_unexpected_error_is_bland_and_logged(
 def test_no_model_known_is_not_ready(
     settings: ServiceSettings, model_client: ModelServerClient
 ) -> None:
-    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
-    empty = ServiceSettings(model_server=settings.model_server)
-    client = create_app(empty, model_client, queue).test_client()
+    client = app_of(replace(settings, model_names=()), model_client).test_client()
 
     assert "this service has no model yet" in client.get("/readyz").text
     assert client.get("/readyz").status_code == 503

@@ -18,17 +18,15 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.wire.client import ModelServerClient
-from service.app import create_app
 from service.settings import ServiceSettings
 from tests.fake_model_server import CARD
 from tests.models.conftest import wait_for_version
 from tests.pictures import grey, noise
 from tests.processes import free_port, is_listening, running, wait_until
 from tests.service.api_process import ApiProcess, Load
-from tests.service.conftest import post_image
+from tests.service.conftest import app_of, post_image
 from tests.service.served_model import ServedModel
 from tests.tiny_model import publish_tiny_model
-from worker.queue import JobQueue
 
 CLIENTS = 8
 
@@ -44,8 +42,7 @@ def client_of_two(
     two: list[ServedModel], settings: ServiceSettings
 ) -> Iterator[FlaskClient]:
     with ModelServerClient(_both(each.target for each in two)) as model_client:
-        queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
-        yield create_app(settings, model_client, queue).test_client()
+        yield app_of(settings, model_client).test_client()
 
 
 class Replica(NamedTuple):

@@ -22,15 +22,13 @@ from export.progress import silent
 from models.images.codec import Pixels, decode_image
 from models.wire.client import ModelServerClient
 from models.wire.messages import ModelRef, Prediction
-from service.app import create_app
 from service.settings import ServiceSettings
 from tests.fake_model_server import CARD, brightness_probabilities
 from tests.models.images.handmade import png
 from tests.models.images.test_codec import ROWS
 from tests.pictures import encoded, grey, noise
-from tests.service.conftest import post_image, post_images
+from tests.service.conftest import app_of, post_image, post_images
 from tests.service.served_model import ServedModel
-from worker.queue import JobQueue
 from worker.request import JobRequest
 from worker.shards import predict_items
 from worker.sources.local import LocalFolder
@@ -333,8 +331,7 @@ def test_too_many_images_in_flight_are_turned_away(
     settings: ServiceSettings, model_client: ModelServerClient
 ) -> None:
     small = replace(settings, max_in_flight=2)
-    queue = JobQueue(small.redis_url, small.runs_dir, small.input_root)
-    client = create_app(small, model_client, queue).test_client()
+    client = app_of(small, model_client).test_client()
 
     response = post_images(client, [grey(9)] * 3)
 
@@ -379,8 +376,7 @@ def roomy_client(
     settings: ServiceSettings, model_client: ModelServerClient
 ) -> FlaskClient:
     roomy = replace(settings, max_request_bytes=16 * MEBIBYTE)
-    queue = JobQueue(roomy.redis_url, roomy.runs_dir, roomy.input_root)
-    return create_app(roomy, model_client, queue).test_client()
+    return app_of(roomy, model_client).test_client()
 
 
 def grown_by(work: Callable[[], object]) -> int:

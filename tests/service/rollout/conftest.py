@@ -9,12 +9,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.wire.client import ModelServerClient
-from service.app import create_app
 from service.settings import ServiceSettings
 from tests.conftest import RedisServer
+from tests.service.conftest import app_of
 from tests.service.rollout.rollouts_file import write_rollout
 from tests.service.served_model import ServedModel
-from worker.queue import JobQueue
 
 StartApi: TypeAlias = Callable[..., FlaskClient]
 """Takes changes of the rollout; gives a client of an API that reads it."""
@@ -32,7 +31,7 @@ def start_api(settings: ServiceSettings, model_client: ModelServerClient) -> Sta
 
     def start(**changes: Any) -> FlaskClient:
         write_rollout(settings.models_dir, **changes)
-        return _client(settings, model_client, settings.redis_url)
+        return app_of(settings, model_client).test_client()
 
     return start
 
@@ -47,13 +46,6 @@ def start_counting_api(
 
     def start(**changes: Any) -> FlaskClient:
         write_rollout(settings.models_dir, **changes)
-        return _client(settings, model_client, redis_server.url)
+        return app_of(settings, model_client, redis_server.url).test_client()
 
     return start
-
-
-def _client(
-    settings: ServiceSettings, client: ModelServerClient, redis: str
-) -> FlaskClient:
-    queue = JobQueue(redis, settings.runs_dir, settings.input_root)
-    return create_app(settings, client, queue).test_client()

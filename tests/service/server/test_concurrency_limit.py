@@ -17,16 +17,14 @@ from flask.testing import FlaskClient
 from werkzeug.test import EnvironBuilder
 
 from models.wire.client import ModelServerClient
-from service.app import create_app
 from service.http.errors import OverloadedError
 from service.server.load_shedding import ConcurrencyLimit
 from service.settings import ServiceSettings
 from tests.pictures import grey, noise
 from tests.processes import wait_until
 from tests.service.api_process import ApiProcess
-from tests.service.conftest import post_image, post_images
+from tests.service.conftest import app_of, post_image, post_images
 from tests.service.served_model import ServedModel
-from worker.queue import JobQueue
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -59,8 +57,7 @@ def small_client(
 ) -> FlaskClient:
     """Of a process with 10 threads: 8 predict at a time."""
     small = replace(settings, web_threads=10)
-    queue = JobQueue(small.redis_url, small.runs_dir, small.input_root)
-    return create_app(small, model_client, queue).test_client()
+    return app_of(small, model_client).test_client()
 
 
 def test_prediction_too_many_is_refused_and_the_rest_answered(
@@ -176,8 +173,7 @@ def body_client(
 ) -> FlaskClient:
     """Of a process that has 4 MiB of bodies at a time, above the first of each."""
     settings = replace(settings, max_request_bytes=2 * MEBIBYTE)
-    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
-    return create_app(settings, model_client, queue).test_client()
+    return app_of(settings, model_client).test_client()
 
 
 def test_bodies_in_memory_are_bounded_together(

@@ -13,8 +13,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from models.wire.client import ModelServerClient
-from service.app import create_app
 from service.http.errors import OverloadedError
 from service.server.load_shedding import (
     REFUSED,
@@ -22,8 +20,6 @@ from service.server.load_shedding import (
     WaitingBytes,
     load_shedding_of,
 )
-from service.settings import ServiceSettings
-from worker.queue import JobQueue
 
 COUNTED = 'http_requests_total{method="POST",route="/v1/predict",status="503"} 2.0'
 UNMATCHED = 'http_requests_refused_total{route="unmatched"} 1.0'
@@ -34,17 +30,6 @@ HEAD = (
     b"POST /v1/predict?top=1 HTTP/1.1\r\nHost: localhost\r\n"
     b"X-Request-Id: mine-1\r\nContent-Type: image/jpeg\r\nContent-Length: 40000\r\n\r\n"
 )
-
-
-@pytest.fixture
-def app(settings: ServiceSettings, model_client: ModelServerClient) -> Flask:
-    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
-    return create_app(settings, model_client, queue)
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ import pytest
 from flask import Flask
 
 from models.wire.client import ModelServerClient
-from service.app import create_app
 from service.settings import ServiceSettings
 from service.telemetry.hooks import Telemetry
-from worker.queue import JobQueue
+from tests.service.conftest import app_of
 
 
 @pytest.fixture
@@ -34,5 +33,4 @@ def app(
     telemetry: Telemetry,
 ) -> Flask:
     """The observed API while Redis is away."""
-    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
-    return create_app(settings, model_client, queue, telemetry)
+    return app_of(settings, model_client, telemetry=telemetry)

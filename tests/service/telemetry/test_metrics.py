@@ -9,17 +9,15 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.wire.client import ModelServerClient
-from service.app import create_app
 from service.predict.catalog import Catalog
 from service.settings import ServiceSettings
 from service.telemetry.collectors import ModelMetrics
 from service.telemetry.hooks import Telemetry
 from tests.pictures import grey
 from tests.processes import free_port
-from tests.service.conftest import post_image, post_images
+from tests.service.conftest import app_of, post_image, post_images
 from tests.service.served_model import ServedModel
 from tests.service.telemetry.scrape import scrape
-from worker.queue import JobQueue
 
 PREDICT = {"method": "POST", "route": "/v1/predict"}
 LABELS = {
@@ -141,9 +139,8 @@ def test_bad_image_is_invalid(client: FlaskClient) -> None:
 def test_full_service_differs_from_a_full_model_server(
     settings: ServiceSettings, model_client: ModelServerClient, served: ServedModel
 ) -> None:
-    queue = JobQueue(settings.redis_url, settings.runs_dir, settings.input_root)
     small = replace(settings, max_in_flight=1)
-    client = create_app(small, model_client, queue, Telemetry()).test_client()
+    client = app_of(small, model_client, telemetry=Telemetry()).test_client()
     post_images(client, [grey(1), grey(2)])
     post_image(client, grey(1))
     served.failure = grpc.StatusCode.RESOURCE_EXHAUSTED
