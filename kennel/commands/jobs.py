@@ -363,8 +363,8 @@ def _no_csv(job: Job) -> str:
         )
     reason = f" ({job.error})" if job.error else ""
     return (
-        f"job {job.id} ended as {job.state}{reason}, without a CSV: kennel jobs retry "
-        f"{job.id} lets it go on"
+        f"job {job.id} ended as {job.state}{reason}, without a CSV: continue it with "
+        f"kennel jobs retry {job.id}"
     )
 
 

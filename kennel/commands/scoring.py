@@ -99,11 +99,11 @@ def _print_recalls(score: Score | LabelScore) -> None:
 
 
 def _renamed(renamed: RenamedLabels) -> str:
-    pairs = [f"{said!r} stands for {meant!r}" for said, meant in renamed.names]
+    pairs = [f"{said!r} means {meant!r}" for said, meant in renamed.names]
     return (
         f"labels seem to be mixed up: {_few(pairs)}; so they have accuracy "
-        f"{renamed.accuracy:.4f}. See which label each name or number stands for, in the "
-        "CSV and in the truth"
+        f"{renamed.accuracy:.4f}. Compare what each name or number means in the CSV "
+        "and in the truth"
     )
 
 

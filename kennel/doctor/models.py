@@ -207,13 +207,13 @@ def _loaded(
     missing = {each: wanted[each] for each in wanted if each not in available}
     if missing:
         reasons = "; ".join(_reasons(versions, missing))
-        seen = f"{_listed(missing)} to be served, but not AVAILABLE: {reasons}"
+        seen = f"{_listed(missing)} should be served, but is not AVAILABLE: {reasons}"
         if any(each.error for each in versions if each.version in missing):
             return fail(check, seen, "export it again, or move its folder away")
         remedy = f"wait a minute for its load; then {_LOG}, memory and disk"
         return warn(check, seen, remedy)
     if extra := sorted(available - set(wanted)):
-        seen = f"{_listed(extra)} served, but not to be by models.config and folders"
+        seen = f"{_listed(extra)} served, but not in models.config and the folders"
         return warn(check, seen, "wait a minute; then see which MODELS_DIR it reads")
     return ok(check, "what is published and configured is what is served")
 
@@ -332,15 +332,15 @@ def _versions_away(deployment: Deployment) -> CheckResult:
     if problems:
         remedy = "export it again, or move its folder away; see model-server"
         return warn("versions", "; ".join(problems), remedy)
-    return ok("versions", "none of them stays away")
+    return ok("versions", "no version has a problem")
 
 
 def _exposure(service: ServiceSettings) -> CheckResult:
     if service.auth.api_keys_file is not None:
-        return ok("exposure", "API keys are asked for")
+        return ok("exposure", "every request needs an API key")
     if is_loopback(service.host):
         return ok("exposure", f"open, but only to this machine (HOST={service.host})")
-    seen = f"open to whoever reaches HOST={service.host}: no API_KEYS_FILE"
+    seen = f"no API_KEYS_FILE: everyone who can reach HOST={service.host} may use it"
     return warn("exposure", seen, "kennel keys add NAME, then set API_KEYS_FILE")
 
 

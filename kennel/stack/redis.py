@@ -201,9 +201,9 @@ def explain_end(folder: Path) -> str:
         return f"Redis ended: {reason or 'it did not say why'} (all of it: {log})"
     damaged = _appended(folder)
     return (
-        f"Redis cannot read {damaged}: {reason}. It lists queued work only; what jobs "
-        f"are and have done lies in RUNS_DIR. Move it away (mv {damaged} "
-        f"{damaged}.damaged) and start again: unfinished jobs go on"
+        f"Redis cannot read {damaged}: {reason}. It lists queued work only; the jobs "
+        f"and their results are in RUNS_DIR. Move it away (mv {damaged} "
+        f"{damaged}.damaged) and start again: unfinished jobs continue"
     )
 
 

@@ -22,7 +22,7 @@ from service.telemetry.hooks import Telemetry
 from tests.conftest import RedisServer
 from tests.pictures import write_folder
 from tests.processes import free_port
-from tests.service.served_model import ServedModel
+from tests.service.served_model import HeldModel, ServedModel
 from worker.queue import JobLimits, JobQueue
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ def _missing(what: str) -> None:
 def served() -> Iterator[ServedModel]:
     with ServedModel() as server:
         yield server
+
+
+@pytest.fixture
+def held() -> Iterator[HeldModel]:
+    with HeldModel() as model:
+        yield model
 
 
 @pytest.fixture

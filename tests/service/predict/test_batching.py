@@ -67,12 +67,6 @@ class Requests:
 
 
 @pytest.fixture
-def held() -> Iterator[HeldModel]:
-    with HeldModel() as model:
-        yield model
-
-
-@pytest.fixture
 def requests(held: HeldModel) -> Iterator[Requests]:
     with ModelServerClient(held.target) as client, ThreadPoolExecutor(64) as pool:
         yield Requests(client, held, pool)

@@ -62,12 +62,6 @@ class Requests:
 
 
 @pytest.fixture
-def held() -> Iterator[HeldModel]:
-    with HeldModel() as model:
-        yield model
-
-
-@pytest.fixture
 def requests(held: HeldModel) -> Iterator[Requests]:
     with ModelServerClient(held.target) as client:
         sent = Requests(client, held)
