@@ -14,7 +14,6 @@ from typing import Any, Final
 from export.recipes.catalogue import EXACT, RECIPES, Recipe, Stage
 from models.errors import InvalidRequestError
 from models.networks.network import OPTIONS_BY_HEAD
-from models.networks.registry import find_network
 
 STAGE_OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = MappingProxyType(
     {
@@ -71,7 +70,7 @@ def override(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
             changed = _each_stage(changed, name, values)
     if "network" in given:
         _check_taps(recipe, given["network"])
-        given.setdefault("image_size", find_network(given["network"]).image_size)
+        given.setdefault("image_size", _usual_size(given["network"]))
     changed = replace(changed, **given)
     _check_values(changed)
     _check_effects(changed, [name for name in options if options[name] is not None])
@@ -137,6 +136,13 @@ def _check_taps(recipe: Recipe, network: str) -> None:
             f"backbone --network {network}"
         )
         raise InvalidRequestError(message)
+
+
+def _usual_size(network: str) -> tuple[int, int]:
+    # Here, so that listing runs does not wait for Keras, which takes seconds.
+    from models.networks.registry import find_network
+
+    return find_network(network).image_size
 
 
 def _stage_values(
