@@ -16,7 +16,7 @@ are moving statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DatasetError, InvalidRequestError
-from models.networks.layers import insert_layers
 from models.networks.network import (
     FLAT_HEAD,
     NORMALISED_HEAD,
@@ -264,6 +263,55 @@ def insert_batch_normalisation(
             [values.astype(np.float32) for values in statistics]
         )
     return changed
+
+
+def insert_layers(model: Any, after: Mapping[str, Any]) -> Any:
+    """A copy of *model* with a new layer after each layer named in *after*.
+
+    *model* is functional; its weights are copied, the new layers keep their own.
+
+    Raises:
+        InvalidRequestError: there is no layer of such a name; the message lists the names.
+    """
+    known = [layer.name for layer in model.layers]
+    for name in after:
+        if name not in known:
+            message = f"no layer {name!r} in {model.name}: there are {', '.join(known)}"
+            raise InvalidRequestError(message)
+
+    def call(layer: Any, *arguments: Any, **options: Any) -> Any:
+        output = layer(*arguments, **options)
+        return after[layer.name](output) if layer.name in after else output
+
+    changed = keras.models.clone_model(model, call_function=call)
+    copy_weights(model, changed)
+    return changed
+
+
+def layers_with_weights(
+    model: Any, names: Collection[str] | None = None
+) -> dict[str, Any]:
+    """The layers of *model* that hold weights, by name and in order.
+
+    A block of layers (ConvNeXt has some) counts as its layers. With *names*, only the
+    layers and blocks of these names.
+    """
+    found: dict[str, Any] = {}
+    for layer in model.layers:
+        if names is not None and layer.name not in names:
+            continue
+        if hasattr(layer, "layers"):
+            found |= layers_with_weights(layer)
+        elif layer.weights:
+            found[layer.name] = layer
+    return found
+
+
+def copy_weights(source: Any, target: Any) -> None:
+    """Give the layers of *target* the weights of *source*'s layers of the same name."""
+    copies = layers_with_weights(target)
+    for name, layer in layers_with_weights(source).items():
+        copies[name].set_weights(layer.get_weights())
 
 
 def measure_moments(

@@ -9,6 +9,7 @@ global average pooling, dropout and logits, as its authors do for a new task.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,12 +21,7 @@ from typing import Any, Final
 import keras
 
 from models.errors import InvalidRequestError
-from models.networks.heads import assemble
-from models.networks.layers import (
-    ApplicationPreprocessing,
-    insert_layers,
-    with_stable_names,
-)
+from models.networks.heads import assemble, insert_layers
 from models.networks.network import Head, Network
 from models.networks.small import (
     add_conv1_top,
@@ -37,7 +33,11 @@ from models.networks.small import (
     build_lenet5_base,
     build_mnist_base,
 )
-from models.networks.vgg16 import add_vgg16_top, build_vgg16_base
+from models.networks.vgg16 import (
+    ApplicationPreprocessing,
+    add_vgg16_top,
+    build_vgg16_base,
+)
 
 _VGG: Final = "Simonyan and Zisserman 2014, configuration D"
 _LENET: Final = "LeCun, Bottou, Bengio and Haffner 1998"
@@ -279,6 +279,26 @@ def download_application(name: str) -> Any:
         include_top=False, weights="imagenet", input_shape=(size, size, 3)
     )
     return with_stable_names(model)
+
+
+def with_stable_names(model: Any) -> Any:
+    """*model*, with its automatically named layers numbered from 1: "conv2d_1".
+
+    Keras numbers them over the life of the process, so names would depend on what was built
+    before.
+    """
+    counts: dict[str, int] = {}
+    for layer in model.layers:
+        kind = _snake_case(type(layer).__name__)
+        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):
+            counts[kind] = counts.get(kind, 0) + 1
+            layer.name = f"{kind}_{counts[kind]}"
+    return model
+
+
+def _snake_case(name: str) -> str:
+    words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
 def _builders() -> dict[str, Callable[..., Any]]:

@@ -28,7 +28,8 @@ from typing import Any, Final
 
 import keras
 
-from models.networks.layers import ScaledGrey
+LUMA: Final = (0.299, 0.587, 0.114)
+"""Share of red, green and blue in grey (ITU-R BT.601, as Pillow's "L")."""
 
 LENET5_PADDING: Final = 2
 """Black pixels added on each side: 28 x 28 become the 32 x 32 of the paper."""
@@ -36,6 +37,20 @@ LENET5_PADDING: Final = 2
 LENET5_ACTIVATION: Final = "relu"
 LENET5_CONVOLUTIONS: Final = (6, 16)
 LENET5_DENSE_UNITS: Final = (120, 84)
+
+
+@keras.saving.register_keras_serializable(package="kennel")
+class ScaledGrey(keras.layers.Layer):  # type: ignore[misc]
+    """RGB pixels 0..255 [N, H, W, 3] -> grey 0..1 [N, H, W, 1]."""
+
+    def call(self, pixels: Any) -> Any:
+        """Weigh red, green and blue by `LUMA`; a grey photo keeps its values."""
+        shares = keras.ops.convert_to_tensor(LUMA, dtype=pixels.dtype)
+        return keras.ops.sum(pixels * shares, axis=-1, keepdims=True) / 255
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """One channel is left."""
+        return (*input_shape[:-1], 1)
 
 
 def build_lenet5_base(image_size: tuple[int, int], dtype: str = "float32") -> Any:

@@ -1,4 +1,4 @@
-"""VGG16, preprocessing included.
+"""VGG16, preprocessing included; the other networks of keras.applications share that layer.
 
 13 convolutions of 3 x 3 in five blocks, each ending in a 2 x 2 maximum, then three dense
 layers (Simonyan and Zisserman 2014, configuration D): 138,357,544 parameters at 224 x 224
@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import keras
-
-from models.networks.layers import ApplicationPreprocessing
 
 BLOCKS: Final = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """Convolutions and filters of each block."""
@@ -88,3 +86,34 @@ def add_vgg16_dense(
             values = keras.layers.BatchNormalization(name=f"{name}_bn")(values)
         values = keras.layers.Dropout(rate, name=f"{name}_dropout")(values)
     return values
+
+
+@keras.saving.register_keras_serializable(package="kennel")
+class ApplicationPreprocessing(keras.layers.Layer):  # type: ignore[misc]
+    """RGB pixels 0..255 as the networks of one keras.applications module expect them.
+
+    It is part of the graph, so that no client can do it wrongly or twice.
+    "vgg16" turns RGB into BGR and subtracts ImageNet's means; others scale to -1..1, or
+    leave the pixels alone because their network scales itself.
+    """
+
+    def __init__(self, application: str, **options: Any) -> None:
+        """*application*: a module of keras.applications, for example "resnet50"."""
+        # In half precision 255 levels are too many: 8 bits of mantissa end at 256.
+        super().__init__(**{**options, "dtype": "float32"})
+        self.application = application
+        self.trainable = False
+
+    def call(self, pixels: Any) -> Any:
+        """Pixels [N, H, W, 3] -> the same shape, float32."""
+        module = getattr(keras.applications, self.application)
+        return module.preprocess_input(pixels, data_format="channels_last")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape stays as it is."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The layer's options, as Keras writes them into a saved model."""
+        config: dict[str, Any] = super().get_config()
+        return {**config, "application": self.application}

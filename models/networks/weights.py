@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from models.errors import DatasetError
 from models.files import hash_file
-from models.networks.layers import layers_with_weights
+from models.networks.heads import layers_with_weights
 from models.networks.registry import application_names, download_application
 from models.networks.vgg16 import DENSE_LAYERS, convolution_layer_names
 

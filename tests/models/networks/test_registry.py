@@ -177,7 +177,7 @@ def test_half_precision_still_answers_in_float32(name: str) -> None:
 
 
 def test_vgg16_sees_bgr_less_the_means_and_leaves_the_pixels_alone() -> None:
-    from models.networks.layers import ApplicationPreprocessing
+    from models.networks.vgg16 import ApplicationPreprocessing
 
     photos = random_pixels(2)
     kept = photos.copy()
@@ -190,7 +190,7 @@ def test_vgg16_sees_bgr_less_the_means_and_leaves_the_pixels_alone() -> None:
 
 
 def test_grey_photos_keep_their_grey() -> None:
-    from models.networks.layers import ScaledGrey
+    from models.networks.small import ScaledGrey
 
     grey = np.arange(256, dtype=np.float32).reshape(1, 16, 16, 1)
 
@@ -290,7 +290,8 @@ def test_ours_comes_before_the_one_of_keras() -> None:
 def test_pixels_are_prepared_inside(name: str) -> None:
     import keras
 
-    from models.networks.layers import copy_weights, with_stable_names
+    from models.networks.heads import copy_weights
+    from models.networks.registry import with_stable_names
 
     base = base_of(name)
     bare = builder_of(name)(include_top=False, weights=None, input_shape=(32, 32, 3))

@@ -206,8 +206,8 @@ def test_what_is_no_weight_file_is_refused(name: str, tmp_path: Path) -> None:
 def test_published_names_of_layers_are_those_of_the_base() -> None:
     import keras
 
-    from models.networks.layers import layers_with_weights, with_stable_names
-    from models.networks.registry import find_network
+    from models.networks.heads import layers_with_weights
+    from models.networks.registry import find_network, with_stable_names
 
     base = find_network("mobilenetv3small").build_base((32, 32), "float32")
     bare = keras.applications.MobileNetV3Small(include_top=False, weights=None)
