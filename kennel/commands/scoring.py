@@ -197,7 +197,7 @@ def submit(
 ) -> None:
     """Check CSV, then submit it once."""
     from export.scoring.csv_files import check_submission
-    from kennel.kaggle.calls import submit_csv
+    from kennel.kaggle import submit_csv
 
     checked = check_submission(csv, sample)
     click.echo(
@@ -223,7 +223,7 @@ def submit(
 @JSON_OPTION
 def submissions(competition: str, timeout: float, as_json: bool) -> None:
     """List your latest submissions to COMPETITION with their scores."""
-    from kennel.kaggle.calls import list_submissions
+    from kennel.kaggle import list_submissions
 
     found = list_submissions(competition, os.environ, timeout)
     if as_json:

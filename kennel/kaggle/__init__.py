@@ -1,1 +1,0 @@
-"""Submissions to Kaggle by its official client, in a process of its own."""
