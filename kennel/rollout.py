@@ -7,7 +7,7 @@ the stable version goes on answering.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -21,8 +21,6 @@ from export.publication.rollouts import (
 from export.publication.served import find_rollout
 from kennel.client import Client
 from kennel.client.errors import ApiError, ApiUnreachableError
-from kennel.settings import KennelSettings
-from kennel.versions import unfinished_jobs
 from models.errors import ConflictError, KennelError, NotFoundError
 from models.rollouts import SEEN_SECONDS, STARTING, Rollout
 
@@ -51,13 +49,15 @@ class StartOptions:
 
 
 def start_rollout(
-    settings: KennelSettings,
+    models_dir: Path,
     client: Client,
     start: StartOptions,
+    pinned: Callable[[], Collection[int]],
     tell: Callable[[str], None],
 ) -> Rollout:
     """Start a rollout and return it once it runs; *tell* is called with each step.
 
+    *pinned* is called once the canary is held back: the other versions that stay loaded.
     After an error the stable version answers as before.
 
     Raises:
@@ -65,13 +65,11 @@ def start_rollout(
             canary cannot be loaded.
         ApiError: the API cannot confirm a step.
     """
-    models_dir = settings.models_dir
     rollout = begin_rollout(models_dir, start.model, start.version, start.mirror)
     try:
         _wait_until_held(client, rollout)
         tell(f"version {rollout.canary} is held back; version {rollout.stable} answers")
-        needed = {job.version for job in unfinished_jobs(settings, start.model)}
-        load_canary(models_dir, rollout, needed)
+        load_canary(models_dir, rollout, pinned())
         _wait_until_available(client, rollout, start.wait_seconds, tell)
         return run_rollout(models_dir, rollout, start.percent)
     except (KennelError, OSError, KeyboardInterrupt):

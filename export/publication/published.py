@@ -220,6 +220,24 @@ def describe_served(models_dir: Path, name: str) -> str:
     return "; ".join(parts)
 
 
+def describe_models(models_dir: Path) -> str:
+    """The served models, each with the version that answers and its labels.
+
+    Raises:
+        InvalidRequestError: models.config or rollouts.json is broken.
+    """
+    parts = []
+    for name, entry in read_served(models_dir).items():
+        # A hand-written models.config may name another folder.
+        here, there = models_dir / name, entry.base_path
+        loaded = entry.loaded(published_versions(here) or published_versions(there))
+        answering = answering_version(loaded, find_rollout(models_dir, name))
+        labels = ", ".join(f"{label}={version}" for label, version in entry.labels)
+        version = f"version {answering}" if answering else "no version"
+        parts.append(f"{name} {version}" + (f" ({labels})" if labels else ""))
+    return ", ".join(parts)
+
+
 def describe_label_change(before: ModelCard | None, now: ModelCard | None) -> str:
     """What changed labels mean for requests that name no version; empty: they are equal."""
     if before is None or now is None or before.labels == now.labels:

@@ -1,7 +1,8 @@
 """models.config and rollouts.json in MODELS_DIR: what is served, and the only writer of both.
 
 The first model in models.config is the default model: it answers requests that name no
-model. A new model comes last, and no change of one model moves another.
+model. A new model comes last, and no change of one model moves another. The API takes
+DEFAULT_MODEL, else the first of MODEL_NAMES, before it: commands read the same variables.
 
 Every change reads, decides and replaces a file under a lock, in one rename: a model
 server never reads half a configuration, and two commands do not undo each other's work.
@@ -19,7 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final, TypeAlias, TypeVar
 
@@ -42,6 +43,7 @@ from models.wire.config import (
     published_models,
     published_versions,
     read_model_config,
+    read_model_names,
     render_entries,
 )
 
@@ -55,6 +57,7 @@ SETTLE_SECONDS: Final = 30.0
 Change: TypeAlias = Callable[[ModelEntry, Sequence[int]], ModelEntry]
 """A decision: an entry and its model's versions, newest first -> the new entry."""
 
+_DEFAULT_VARIABLES: Final = ("DEFAULT_MODEL", "MODEL_NAMES")
 _After = TypeVar("_After", Rollout, Rollout | None)
 
 
@@ -174,6 +177,69 @@ def make_default(models_dir: Path, name: str) -> list[str]:
             raise _no_such_model(models_dir, name, served)
         write_served(models_dir, {name: served[name], **served})
     return [name, *(each for each in served if each != name)]
+
+
+@dataclass(frozen=True)
+class DefaultModel:
+    """The default model, and the other published ones.
+
+    Attributes:
+        name: of the default model; None: no model is published.
+        decided_by: the variable that names it, or models.config.
+        served: all published models, in the order of models.config.
+    """
+
+    name: str | None
+    decided_by: str
+    served: tuple[str, ...]
+
+    @property
+    def others(self) -> list[str]:
+        """The published models that are not the default model."""
+        return [each for each in self.served if each != self.name]
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether a variable names a model that is not published."""
+        return self.name is not None and self.name not in self.served
+
+    def sentence(self, exported: str | None = None) -> str:
+        """A sentence: the default model, and what changes it.
+
+        *exported* is the model that was exported just now.
+        """
+        if self.name is None:
+            return "no model is published yet: kennel train, then kennel export"
+        variable = f"{self.decided_by}={self.name}"
+        if self.is_missing:
+            there = ", ".join(self.served) or "none"
+            return (
+                f"{variable} names no published model (there are: {there}): requests "
+                f"that name no model are refused until {self.decided_by} is changed"
+            )
+        is_other = exported not in {None, self.name}
+        still = "still " if is_other else ""
+        answers = f"{self.name} {still}answers requests that name no model"
+        if self.decided_by in _DEFAULT_VARIABLES:
+            return f"{answers}, because {self.decided_by} says so"
+        if self.others:
+            other = exported if is_other else "NAME"
+            return f"{answers}; kennel default {other} changes that"
+        return answers
+
+
+def find_default(env: Mapping[str, str], models_dir: Path) -> DefaultModel:
+    """The default model of an API with the variables *env* that serves *models_dir*.
+
+    Raises:
+        InvalidRequestError: a variable holds an impossible name, or models.config is
+            broken.
+    """
+    served = tuple(read_served(models_dir))
+    for variable in _DEFAULT_VARIABLES:
+        if names := read_model_names(env, variable):
+            return DefaultModel(names[0], variable, served)
+    return DefaultModel(next(iter(served), None), CONFIG_FILE, served)
 
 
 def locked(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import partial
 from typing import Final
 
 import click
@@ -18,6 +19,7 @@ from kennel.commands.options import (
 )
 from kennel.commands.versions import (
     change_of_answers,
+    pinned_versions,
     print_served,
     warn_of_stranded_jobs,
 )
@@ -76,7 +78,9 @@ def start(name: str, version: int, url: str, key: str | None, **shares: float) -
 
     settings = KennelSettings.from_env(os.environ)
     with open_client(url, key) as client:
-        start_rollout(settings, client, StartOptions(name, version, **shares), note)
+        options = StartOptions(name, version, **shares)
+        pinned = partial(pinned_versions, settings, name)
+        start_rollout(settings.models_dir, client, options, pinned, note)
     print_served(settings, name)
 
 

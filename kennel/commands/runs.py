@@ -125,9 +125,9 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
 
     start_tensorflow()
     from export.publication.publish import publish
+    from export.publication.served import find_default
     from export.training.classifier import validate_views
     from export.training.runs import read_run
-    from kennel.versions import find_default
 
     settings = KennelSettings.from_env(os.environ)
     trained = read_run(run, settings.runs_dir)

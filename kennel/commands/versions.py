@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,16 +22,29 @@ from kennel.commands.options import (
     open_client,
 )
 from kennel.settings import KennelSettings
-from models.errors import ConflictError, InvalidRequestError
+from kennel.terminal import aligned
+from models.errors import ConflictError, InvalidRequestError, KennelError, NotFoundError
 from models.rollouts import SEEN_SECONDS
 
 if TYPE_CHECKING:
-    from kennel.versions import DefaultModel
+    from export.publication.published import PublishedVersion
+    from export.publication.served import DefaultModel
+    from kennel.client import Client
+    from kennel.client.answers import Job
+    from worker.status import JobStatus
 
 _ASSIGNMENT = re.compile(r"([A-Za-z0-9._-]{1,64})=([1-9][0-9]{0,17})?")
 _MODEL_SERVER = "127.0.0.1:8500"
 _ONE_TRY: Final = {"timeout_seconds": 10.0, "retries": 0}
 """These commands also work without an API, which is not worth retries."""
+
+_POLL_SECONDS: Final = 0.5
+_ASK_SECONDS: Final = 1.0
+_HEADINGS: Final = (
+    *("model", "version", "state", "labels"),
+    *("accuracy", "log loss", "recipe", "created", "size", "default"),
+)
+_NAMED: Final = 5
 
 
 @click.command(epilog="Examples: kennel models; kennel models pets --json")
@@ -46,12 +60,7 @@ def models(name: str | None, as_json: bool) -> None:
     listed.
     """
     from export.publication.published import list_versions
-    from kennel.versions import (
-        find_default,
-        render_table,
-        version_as_json,
-        versions_away,
-    )
+    from export.publication.served import find_default
     from models.environment import read_address
 
     folder = KennelSettings.from_env(os.environ).models_dir
@@ -91,8 +100,8 @@ def default(name: str | None, wait_seconds: float, url: str, key: str | None) ->
 
     Without NAME, show which model does. Exporting another model never changes it.
     """
-    from export.publication.served import make_default
-    from kennel.versions import describe_models, find_default, wait_until_loaded
+    from export.publication.published import describe_models
+    from export.publication.served import find_default, make_default
 
     folder = KennelSettings.from_env(os.environ).models_dir
     if name is not None:
@@ -124,8 +133,7 @@ def remove(name: str, yes: bool, url: str, key: str | None) -> None:
     """
     from export.publication.pruning import remove_model
     from export.publication.published import folder_size
-    from export.publication.served import served_model
-    from kennel.versions import check_unneeded, find_default, format_size
+    from export.publication.served import find_default, served_model
 
     settings = KennelSettings.from_env(os.environ)
     folder = settings.models_dir
@@ -211,10 +219,9 @@ def prune(name: str, keep: int, dry_run: bool) -> None:
     Versions that are served, labelled or needed by an unfinished job stay.
     """
     from export.publication.pruning import prune as remove
-    from kennel.versions import format_size, unfinished_jobs
 
     settings = KennelSettings.from_env(os.environ)
-    pinned = {job.version: job.id for job in unfinished_jobs(settings, name)}
+    pinned = pinned_versions(settings, name)
     plan = remove(settings.models_dir, name, keep, pinned, dry_run)
     verb = "would remove" if dry_run else "removed"
     for version, size in plan.removed.items():
@@ -251,10 +258,163 @@ def print_served(settings: KennelSettings, name: str) -> None:
 
 def warn_of_stranded_jobs(settings: KennelSettings, name: str) -> None:
     """Print to stderr which unfinished jobs need a version that is not served."""
-    from kennel.versions import stranded_jobs
-
     for sentence in stranded_jobs(settings, name):
         note(sentence)
+
+
+def wait_until_loaded(
+    client: Client, name: str, seconds: float, tell: Callable[[str], None]
+) -> None:
+    """Wait until the API says that a version of the model *name* is loaded.
+
+    Also returns if there is no API, or the API does not know the model; *tell* is
+    called once if the model is not loaded yet.
+
+    Raises:
+        ConflictError: no version is loaded within *seconds*.
+    """
+    deadline = time.monotonic() + seconds
+    reported = False
+    while states := _states(client, name):
+        if "AVAILABLE" in states:
+            return
+        if time.monotonic() > deadline:
+            message = (
+                f"{name} is not loaded after {seconds:g} s ({', '.join(states)}): "
+                "requests that name no model would fail, so nothing was changed; look "
+                "at the model server's log"
+            )
+            raise ConflictError(message)
+        if not reported:
+            tell(f"waiting until {name} is loaded")
+            reported = True
+        time.sleep(_POLL_SECONDS)
+
+
+def _states(client: Client, name: str) -> list[str]:
+    from kennel.client.errors import ApiError
+
+    try:
+        versions = client.model(name)["versions"]
+    except ApiError:
+        return []
+    return [str(each["state"]) for each in versions] or ["no version yet"]
+
+
+def render_table(
+    versions: Sequence[PublishedVersion], default: str | None = None
+) -> str:
+    """A line for each of *versions* under a line of headings, columns aligned.
+
+    The figures are the card's: on validation photos, calibrated, not clipped. The last
+    column marks the model *default*, which answers requests that name no model.
+    """
+    return aligned([_HEADINGS, *(_row(each, default) for each in versions)])
+
+
+def version_as_json(
+    version: PublishedVersion, default: str | None = None
+) -> dict[str, Any]:
+    """A version's card and state as JSON; a broken version has no card.
+
+    ``is_default``: whether its model is the model *default*.
+    """
+    found = dataclasses.asdict(version)
+    card = found.pop("card") or {}
+    return {**card, **found, "is_default": version.name == default}
+
+
+def format_size(size_bytes: int) -> str:
+    """A number of bytes as text: 812 B, 14.2 MB."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def versions_away(target: str, versions: Sequence[PublishedVersion]) -> Iterator[str]:
+    """A sentence for each of *versions* that the server at *target* failed to load.
+
+    Versions that it need not load are skipped; there is no sentence if no server
+    answers within a second.
+
+    Raises:
+        InvalidRequestError: *target* is no address.
+    """
+    from export.publication.published import ANSWERS, LOADED, ON_TRIAL
+    from models.wire.client import ModelServerClient
+    from models.wire.messages import AVAILABLE
+
+    with ModelServerClient(target, timeout_seconds=_ASK_SECONDS) as client:
+        for name in dict.fromkeys(each.name for each in versions):
+            try:
+                found = {each.version: each for each in client.versions(name)}
+            except NotFoundError:
+                continue
+            except KennelError:
+                return
+            for each in versions:
+                status = found.get(each.version) if each.name == name else None
+                if status is None or each.state not in {ANSWERS, LOADED, ON_TRIAL}:
+                    continue
+                if status.state != AVAILABLE:
+                    said = status.problem or f"version {each.version} is {status.state}"
+                    yield f"{name}: the model server says: {said} (kennel doctor)"
+
+
+def unfinished_jobs(settings: KennelSettings, name: str) -> list[JobStatus]:
+    """Jobs of the model *name* that are queued or running, newest first."""
+    from worker.records import JobRecords
+
+    records = JobRecords(settings.runs_dir, settings.inputs)
+    unfinished = (job for job in records.jobs() if job.state in {"queued", "running"})
+    return [job for job in unfinished if job.model == name]
+
+
+def pinned_versions(settings: KennelSettings, name: str) -> dict[int, str]:
+    """The versions of the model *name* that unfinished jobs need, each with a job's id."""
+    return {job.version: job.id for job in unfinished_jobs(settings, name)}
+
+
+def stranded_jobs(settings: KennelSettings, name: str) -> list[str]:
+    """A sentence for each unfinished job whose version of *name* is not served.
+
+    Raises:
+        NotFoundError, InvalidRequestError: as `served_model`.
+    """
+    from export.publication.served import served_model
+
+    entry, versions = served_model(settings.models_dir, name)
+    loaded = entry.loaded(versions)
+    jobs = unfinished_jobs(settings, name)
+    return [_stranded(job) for job in jobs if job.version not in loaded]
+
+
+def check_unneeded(settings: KennelSettings, name: str, client: Client) -> str:
+    """Check that no unfinished job is pinned to a version of the model *name*.
+
+    Both RUNS_DIR and the API are searched for jobs: the API's runs may lie elsewhere.
+    Returns why the API could not list its jobs; empty if it did.
+
+    Raises:
+        ConflictError: jobs are pinned to it; the message names the first of them.
+    """
+    from kennel.client.errors import ApiError
+
+    jobs: dict[str, JobStatus | Job] = {
+        job.id: job for job in unfinished_jobs(settings, name)
+    }
+    unasked = ""
+    try:
+        listed = [*client.jobs(state="queued"), *client.jobs(state="running")]
+        jobs |= {job.id: job for job in listed if job.model == name}
+    except ApiError as error:
+        unasked = str(error)
+    if jobs:
+        raise ConflictError(_needed(name, list(jobs.values())))
+    return unasked
 
 
 def _check_not_default(default: DefaultModel, name: str) -> None:
@@ -280,3 +440,41 @@ def _parse_assignments(assignments: Iterable[str]) -> dict[str, int | None]:
             )
         changes[found[1]] = int(found[2]) if found[2] else None
     return changes
+
+
+def _row(version: PublishedVersion, default: str | None) -> tuple[str, ...]:
+    card = version.card
+    figures = card.metrics.get("validation", {}) if card else {}
+    return (
+        *(version.name, str(version.version), version.state),
+        ", ".join(version.version_labels) or "-",
+        _figure(figures.get("accuracy")),
+        _figure(figures.get("log_loss_calibrated")),
+        card.recipe if card else "-",
+        card.created if card else "-",
+        format_size(version.size_bytes),
+        "yes" if version.name == default else "-",
+    )
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, int | float) else "-"
+
+
+def _needed(name: str, jobs: Sequence[JobStatus | Job]) -> str:
+    named = ", ".join(
+        f"{job.id} ({job.state}, version {job.version})" for job in jobs[:_NAMED]
+    )
+    more = f" and {len(jobs) - _NAMED} more" if len(jobs) > _NAMED else ""
+    return (
+        f"unfinished jobs need {name}: {named}{more}; wait for them, or kennel jobs "
+        "cancel JOB"
+    )
+
+
+def _stranded(job: JobStatus) -> str:
+    return (
+        f"job {job.id} ({job.state}) is pinned to version {job.version}, which is not "
+        f"served any more: it will fail; submit {job.input} again, or kennel rollback "
+        f"{job.model} {job.version} and kennel jobs retry {job.id}"
+    )

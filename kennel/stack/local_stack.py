@@ -21,7 +21,13 @@ from typing import Final
 
 import click
 
-from export.publication.served import CONFIG_FILE, local_entries, restore_served
+from export.publication.published import describe_models
+from export.publication.served import (
+    CONFIG_FILE,
+    find_default,
+    local_entries,
+    restore_served,
+)
 from kennel.client import Client
 from kennel.client.errors import ApiError
 from kennel.settings import KennelSettings
@@ -32,7 +38,6 @@ from kennel.stack.redis import (
     write_redis_config,
 )
 from kennel.stack.supervisor import TEND_SECONDS, Child, Supervisor, choose_port
-from kennel.versions import describe_models, find_default
 from models.environment import host_and_port
 from models.errors import InvalidRequestError, ModelUnavailableError
 from models.files import write_atomically

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from export.publication.served import read_served
+from export.publication.served import find_default, read_served
 from kennel.commands import versions
 from kennel.settings import KennelSettings
 from kennel.stack.local_stack import LocalModelConfig
-from kennel.versions import find_default
 from models.contract import CARD_FILE, ModelCard
 from models.errors import ConflictError, NotFoundError
 from models.wire.client import ModelServerClient
