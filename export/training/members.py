@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.data.augmentation import Augmentation, parse_augmentation
-from export.data.folds import held_out_rows
-from export.data.splits import Photo
+from export.data.splits import Photo, held_out_rows
 from export.progress import Progress
 from export.recipes.catalogue import EXACT, Recipe, Stage
 from export.training.assembly import (

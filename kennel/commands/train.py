@@ -226,8 +226,7 @@ def new_plan(
     Raises:
         KennelError: the options contradict the photos or each other.
     """
-    from export.data.folds import join_parts
-    from export.data.splits import find_split, has_split
+    from export.data.splits import find_split, has_split, join_parts
     from export.training.plans import TrainingPlan
     from models.wire.config import check_model_name
 

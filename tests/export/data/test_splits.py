@@ -1,4 +1,4 @@
-"""Splits: stratified, seeded, recorded in the plan."""
+"""Splits and folds: stratified, seeded, recorded in the plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from export.data.splits import find_split, list_photos, read_split, split_photos
+from export.data.splits import (
+    Photo,
+    Split,
+    find_split,
+    held_out_rows,
+    join_parts,
+    list_photos,
+    read_split,
+    split_photos,
+)
 from models.errors import DatasetError
 from tests.export.data.small_sources import prepared, write_flat
 
@@ -18,6 +27,17 @@ def make_classes(folder: Path, **counts: int) -> Path:
         for number in range(count):
             (folder / label / f"{number}.png").write_bytes(f"{label}{number}".encode())
     return folder
+
+
+def photos_of(*labels_and_groups: tuple[str, str]) -> list[Photo]:
+    return [
+        Photo(f"{number}.jpg", label, f"sha {number}", group)
+        for number, (label, group) in enumerate(labels_and_groups)
+    ]
+
+
+PHOTOS = tuple(photos_of(*[("cat", "")] * 6, *[("dog", "")] * 6))
+FOLDED = Split("photos", ("cat", "dog"), 1, "stratified", PHOTOS[3:], PHOTOS[:3])
 
 
 def test_split_is_stratified_and_complete(tmp_path: Path) -> None:
@@ -163,3 +183,39 @@ def test_class_folders_are_split_like_their_list(tmp_path: Path) -> None:
     split = find_split(folder, 0.25, seed=3)
 
     assert split == split_photos(folder, list_photos(folder), 0.25, seed=3)
+
+
+def test_duplicates_and_groups_stay_in_one_fold() -> None:
+    drivers = [(label, f"driver {n}") for n in range(9) for label in ("cat", "dog")] * 3
+    photos = photos_of(*drivers, *[("cat", "")] * 9)
+    photos[-1] = replace(photos[-1], sha256=photos[0].sha256)
+    folds = held_out_rows(photos, 3, seed=1)
+
+    groups = [{photos[row].group for row in fold} - {""} for fold in folds]
+    assert sorted(map(len, groups)) == [3, 3, 3]
+    assert len(set().union(*groups)) == 9
+    assert [{len(photos) - 1, 0} <= set(fold) for fold in folds].count(True) == 1
+    assert max(map(len, folds)) - min(map(len, folds)) <= 1
+
+
+def test_prepared_duplicates_are_cross_validated() -> None:
+    grouping = "not stratified, grouped by subject, exact duplicates together"
+    joined = join_parts(replace(FOLDED, grouping=grouping), folds=3)
+
+    assert joined.train == joined.valid
+    assert joined.grouping == (
+        "stratified, grouped by subject, exact duplicates together, 3 folds"
+    )
+
+
+def test_folders_of_the_user_are_not_mixed_in_folds() -> None:
+    with pytest.raises(DatasetError, match="use --folds 0, or kennel prepare"):
+        join_parts(replace(FOLDED, grouping="folders train and valid"), folds=3)
+
+
+def test_class_of_too_few_photos_names_the_folds_that_do() -> None:
+    photos = photos_of(*[("cat", "")] * 9, ("dog", "a"), ("dog", "a"), ("dog", "b"))
+    split = replace(FOLDED, train=tuple(photos), valid=())
+
+    with pytest.raises(DatasetError, match=r"'dog' has 2 photos or groups.* --folds 2"):
+        join_parts(split, folds=5)

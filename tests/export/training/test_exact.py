@@ -96,8 +96,7 @@ def test_prepared_duplicates_and_groups_are_solved_in_folds(
     tmp_path: Path, group_by: str
 ) -> None:
     plan = small_plan(tmp_path)
-    from export.data.folds import join_parts
-    from export.data.splits import find_split
+    from export.data.splits import find_split, join_parts
 
     source = tmp_path / "photos"
     if group_by:

@@ -220,7 +220,7 @@ def test_run_file_is_json_that_tells_each_epoch(trained: TrainedRun) -> None:
 
 @pytest.fixture(scope="module")
 def folded(plan: TrainingPlan) -> TrainedRun:
-    from export.data.folds import join_parts
+    from export.data.splits import join_parts
     from export.recipes.catalogue import Stage
 
     stage = Stage("head", 3, 3, 1e-2, views=("none", "vertical"))
@@ -233,7 +233,7 @@ def folded(plan: TrainingPlan) -> TrainedRun:
 def test_each_fold_is_judged_by_a_model_that_has_not_seen_it(
     folded: TrainedRun,
 ) -> None:
-    from export.data.folds import held_out_rows
+    from export.data.splits import held_out_rows
     from export.training.classifier import build_member, classify
     from models.images.codec import decode_image
     from models.images.files import read_image_file
