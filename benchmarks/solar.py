@@ -88,8 +88,7 @@ class SolarBench:
     def measure(self, seed: int) -> tuple[float, float]:
         """Test accuracy and log loss of one split."""
         from export.evaluation.calibration import calibrate
-        from export.training.classifier import validation_logits
-        from export.training.members import MemberTraining
+        from export.training.members import MemberTraining, validation_logits
         from kennel.terminal import progress_bars
 
         rest, test = self._cut(self._photos, TEST_SHARE, seed)
@@ -152,7 +151,7 @@ class SolarBench:
 
 def mean_of_members(tested: list[tuple[MemberTraining, Member]]) -> Any:
     """Logits of the average over members and views, for test rows."""
-    from export.training.classifier import mean_logits, member_logits
+    from export.training.members import mean_logits, member_logits
 
     logits = [
         each for training, member in tested for each in member_logits(training, member)

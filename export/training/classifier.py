@@ -1,7 +1,6 @@
 """Trained models in Keras: pixels -> logits, and a run's answers for labelled photos.
 
-Members and views are averaged in probability. The average's logarithm stands in for
-logits, so that temperature and clipping apply to it as to a single model's.
+Members and views are averaged in probability, as `mean_logits` does.
 """
 
 from __future__ import annotations
@@ -22,10 +21,8 @@ from export.data.splits import classes_of, list_photos
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits
 from export.training.assembly import assemble_recipe, ever_trained
-from export.training.examples import Examples, FeatureExamples, PixelExamples, flipped
-from export.training.members import Member, MemberTraining, read_member
+from export.training.members import mean_logits, read_member
 from export.training.runs import TrainedRun
-from export.training.stage import predict
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidRequestError, quoted_names
 from models.files import write_atomically
@@ -109,63 +106,10 @@ def build_member(
     return network
 
 
-def mean_logits(logits: Sequence[Any]) -> Any:
-    """log of the mean of softmax(each), [N, K]: arrays or tensors."""
-    logs = [keras.ops.log_softmax(each, axis=-1) for each in logits]
-    stacked = keras.ops.stack(logs, axis=0)
-    return keras.ops.logsumexp(stacked, axis=0) - float(np.log(len(logits)))
-
-
 def classify(classifier: Any, batch: Pixels) -> NDArray[np.float32]:
     """Logits [N, K] of a *batch*, uint8 [N, H, W, 3]."""
     pixels = batch.astype(np.float32)
     return np.asarray(classifier.predict_on_batch(pixels), dtype=np.float32)
-
-
-def validation_logits(
-    validated: Sequence[tuple[MemberTraining, Member]],
-) -> NDArray[np.float32]:
-    """Logits [N, K] of the validation photos: members and views averaged.
-
-    Folds are not averaged: each photo is judged by the member that has not seen it.
-    """
-    found = [member_logits(training, member) for training, member in validated]
-    if not validated[0][0].is_fold:
-        return _average([each for logits in found for each in logits])
-    rows = np.concatenate([training.valid.rows for training, _ in validated])
-    merged = np.concatenate([_average(logits) for logits in found])
-    return np.asarray(merged[np.argsort(rows)])
-
-
-def _average(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    if len(logits) == 1:
-        return logits[0]
-    return np.asarray(mean_logits(logits), np.float32)
-
-
-def member_logits(
-    training: MemberTraining, member: Member
-) -> list[NDArray[np.float32]]:
-    """Logits [N, K] of the photos that *training* validates on, for each view."""
-    keras.backend.clear_session()
-    recipe = training.plan.recipe
-    network = training.network("float32")
-    network.model.set_weights(list(member.weights))
-    trained = ever_trained(recipe.stages, network)
-    parts = cut(network.model, trained)
-    frozen = None
-    if parts.frozen is not None:
-        exact = not training.is_fold
-        frozen = training.frozen_part(network.model, trained, "float32", exact=exact)
-
-    def examples(view: str) -> Examples:
-        change = flipped(view)
-        if frozen is None:
-            return PixelExamples(training.valid, lambda _epoch: change)
-        features = frozen.features(training.valid.photos, change)
-        return FeatureExamples(training.valid, [features])
-
-    return [predict(parts.trained, examples(view)) for view in recipe.views]
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ from export.training.examples import (
     flipped,
 )
 from export.training.plans import TrainingPlan
-from export.training.stage import StageRun, evaluate, run_stage
+from export.training.stage import StageRun, evaluate, predict, run_stage
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError
 from models.networks.freezing import CutNetwork, cut, freeze_all_but, trained_layers
@@ -238,6 +238,57 @@ def read_member(folder: Path, number: int) -> Member | None:
     return Member(_merge(found, frozen), epochs, kept)
 
 
+def validation_logits(
+    validated: Sequence[tuple[MemberTraining, Member]],
+) -> NDArray[np.float32]:
+    """Logits [N, K] of the validation photos: members and views averaged.
+
+    Folds are not averaged: each photo is judged by the member that has not seen it.
+    """
+    found = [member_logits(training, member) for training, member in validated]
+    if not validated[0][0].is_fold:
+        return _average([each for logits in found for each in logits])
+    rows = np.concatenate([training.valid.rows for training, _ in validated])
+    merged = np.concatenate([_average(logits) for logits in found])
+    return np.asarray(merged[np.argsort(rows)])
+
+
+def member_logits(
+    training: MemberTraining, member: Member
+) -> list[NDArray[np.float32]]:
+    """Logits [N, K] of the photos that *training* validates on, for each view."""
+    keras.backend.clear_session()
+    recipe = training.plan.recipe
+    network = training.network("float32")
+    network.model.set_weights(list(member.weights))
+    trained = ever_trained(recipe.stages, network)
+    parts = cut(network.model, trained)
+    frozen = None
+    if parts.frozen is not None:
+        exact = not training.is_fold
+        frozen = training.frozen_part(network.model, trained, "float32", exact=exact)
+
+    def examples(view: str) -> Examples:
+        change = flipped(view)
+        if frozen is None:
+            return PixelExamples(training.valid, lambda _epoch: change)
+        features = frozen.features(training.valid.photos, change)
+        return FeatureExamples(training.valid, [features])
+
+    return [predict(parts.trained, examples(view)) for view in recipe.views]
+
+
+def mean_logits(logits: Sequence[Any]) -> Any:
+    """log of the mean of softmax(each), [N, K]: arrays or tensors.
+
+    This logarithm of the average probability stands in for logits, so that temperature
+    and clipping apply to it as to a single model's.
+    """
+    logs = [keras.ops.log_softmax(each, axis=-1) for each in logits]
+    stacked = keras.ops.stack(logs, axis=0)
+    return keras.ops.logsumexp(stacked, axis=0) - float(np.log(len(logits)))
+
+
 def _train_stage(training: MemberTraining, stage: Stage, member: Member) -> Member:
     plan = training.plan
     keras.backend.clear_session()
@@ -383,3 +434,9 @@ def _best_epoch(epochs: Sequence[Epoch], stage: int, start: float = math.inf) ->
 
 def _member_file(folder: Path, number: int) -> Path:
     return folder / f"member-{number}.npz"
+
+
+def _average(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    if len(logits) == 1:
+        return logits[0]
+    return np.asarray(mean_logits(logits), np.float32)

@@ -31,7 +31,6 @@ from export.training.assembly import (
     initial_weights,
     recipe_weights,
 )
-from export.training.classifier import validation_logits
 from export.training.diagnosis import rate_fault
 from export.training.examples import flipped
 from export.training.members import (
@@ -39,6 +38,7 @@ from export.training.members import (
     TrainedMembers,
     cross_validate,
     train_members,
+    validation_logits,
 )
 from export.training.photo_sets import plan_pseudo_labels, prepare_photos
 from export.training.plans import TrainingPlan
