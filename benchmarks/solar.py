@@ -61,7 +61,7 @@ class SolarBench:
         from export.data.splits import Photo, Split
         from export.recipes.catalogue import find_recipe
         from export.training.assembly import recipe_weights
-        from export.training.photo_sets import prepare_photos
+        from export.training.examples import prepare_photos
         from export.training.plans import TrainingPlan
         from kennel.terminal import progress_bars
 

@@ -134,8 +134,8 @@ def _plan(folder: Path, photos: int) -> TrainingPlan:
 
 def _training(plan: TrainingPlan) -> MemberTraining:
     from export.progress import silent
+    from export.training.examples import prepare_photos
     from export.training.members import MemberTraining
-    from export.training.photo_sets import prepare_photos
 
     photos = prepare_photos("training", plan.split.train, plan, silent)
     return MemberTraining(plan, 1, photos.whole(), photos.whole(), silent)

@@ -1,4 +1,4 @@
-"""Examples: rows of features or pixels that a stage learns from, with their targets.
+"""Examples: decoded photos, rows of features or pixels to learn from, with their targets.
 
 Frozen features are computed once for each set of pixels. The key of their cache has
 everything that they depend on: pixels, layers, weights, arithmetic, and the flip or
@@ -23,11 +23,17 @@ from numpy.typing import NDArray
 from export.data.augmentation import Augmentation, augment
 from export.data.cache import (
     FeatureSource,
+    PixelSource,
     StoredArray,
     StoredFeatures,
     cached_features,
+    cached_pixels,
 )
+from export.data.splits import Photo, classes_of
 from export.progress import Progress
+from export.training.plans import TrainingPlan
+from models.contract import MAX_BATCH_SIZE
+from models.errors import DatasetError
 from models.images.codec import Pixels
 from models.networks.network import flip
 
@@ -66,6 +72,46 @@ class Part:
     def targets(self) -> NDArray[np.float32]:
         """Probabilities [n, K] of the part's photos."""
         return self.photos.targets[self.rows]
+
+
+@dataclass(frozen=True)
+class PseudoLabelled:
+    """Photos without labels, and pseudo-labels for them.
+
+    ``targets`` are the teacher's calibrated probabilities, float32 [N, K].
+    """
+
+    files: tuple[Path, ...]
+    hashes: tuple[str, ...]
+    targets: NDArray[np.float32]
+
+
+def prepare_photos(
+    name: str,
+    photos: Sequence[Photo],
+    plan: TrainingPlan,
+    progress: Progress,
+    pseudo: PseudoLabelled | None = None,
+) -> PhotoSet:
+    """Decode *photos* and *pseudo*-labelled ones, or find them decoded in the cache.
+
+    Raises:
+        DatasetError: some cannot be decoded (the message names them), or all are the
+            same.
+    """
+    folder = Path(plan.split.folder)
+    files = [folder / photo.file for photo in photos]
+    hashes = [photo.sha256 for photo in photos]
+    labels = plan.split.labels
+    targets = np.eye(len(labels), dtype=np.float32)[classes_of(photos, labels)]
+    if pseudo is not None:
+        files += pseudo.files
+        hashes += pseudo.hashes
+        targets = np.concatenate([targets, pseudo.targets])
+    source = PixelSource(name, files, hashes, plan.recipe.image_size)
+    pixels = cached_pixels(source, plan.cache, progress)
+    _check_varied(pixels)
+    return PhotoSet(name, source.key(), pixels, targets)
 
 
 class Examples(Protocol):
@@ -245,3 +291,15 @@ def batches(
             ahead = reader.submit(read, rows)
             yield batch
         yield ahead.result()
+
+
+def _check_varied(pixels: StoredArray) -> None:
+    if len(pixels) < 2:
+        return
+    first = pixels.rows(slice(0, 1))
+    if all((rows == first).all() for _, rows in pixels.batches(MAX_BATCH_SIZE)):
+        message = (
+            f"all {len(pixels):,} photos are the same once decoded: check that the "
+            "originals are intact"
+        )
+        raise DatasetError(message)

@@ -32,7 +32,7 @@ from export.training.assembly import (
     recipe_weights,
 )
 from export.training.diagnosis import rate_fault
-from export.training.examples import flipped
+from export.training.examples import flipped, prepare_photos
 from export.training.members import (
     MemberTraining,
     TrainedMembers,
@@ -40,8 +40,8 @@ from export.training.members import (
     train_members,
     validation_logits,
 )
-from export.training.photo_sets import plan_pseudo_labels, prepare_photos
 from export.training.plans import TrainingPlan
+from export.training.pseudo_labels import plan_pseudo_labels
 from export.training.runs import TrainedRun
 from models.errors import DatasetError
 from models.networks.freezing import cut
@@ -173,7 +173,7 @@ def _train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
     split, labels = plan.split, plan.split.labels
     check_recipe(plan.recipe, len(labels), len(split.train))
     weights = recipe_weights(plan.recipe, plan.weights)
-    pseudo = plan_pseudo_labels(plan)
+    pseudo = plan_pseudo_labels(plan) if plan.unlabelled else None
     learnt = prepare_photos("training", split.train, plan, progress, pseudo)
     if plan.recipe.folds:
         whole = MemberTraining(plan, 1, learnt.whole(), learnt.whole(), progress)

@@ -41,7 +41,7 @@ def unlabelled(small_run: TrainedRun, tmp_path: Path) -> Path:
 
 
 def test_only_new_photos_are_labelled(small_run: TrainedRun, unlabelled: Path) -> None:
-    from export.training.photo_sets import pseudo_label
+    from export.training.pseudo_labels import pseudo_label
 
     found = pseudo_label(small_run, unlabelled, small_run.split)
 
@@ -54,7 +54,7 @@ def test_only_new_photos_are_labelled(small_run: TrainedRun, unlabelled: Path) -
 def test_teacher_that_saw_a_validation_photo_is_refused(
     small_run: TrainedRun, unlabelled: Path
 ) -> None:
-    from export.training.photo_sets import pseudo_label
+    from export.training.pseudo_labels import pseudo_label
 
     split = small_run.split
     swapped = replace(split, train=split.valid, valid=split.train)
@@ -74,10 +74,9 @@ def test_student_learns_from_the_new_photo_too(
         unlabelled=str(unlabelled),
     )
     run = train_plan(plan)
-    from export.training.photo_sets import plan_pseudo_labels
+    from export.training.pseudo_labels import plan_pseudo_labels
 
     kept = plan_pseudo_labels(plan)
-    assert kept is not None
     assert len(kept.files) == 1
     from export.report.run_content import run_content
     from export.training.runs import make_card, read_run

@@ -1,28 +1,24 @@
-"""Photo sets: decoded photos with targets, unlabelled ones with pseudo-labels.
+"""Pseudo-labels: a finished run's predictions, as targets for photos without labels.
 
-Pseudo-labels must not leak validation photos into training. A photo that is in the split is
-left out, and a teacher that has learnt from photos which now validate is refused: it has
-seen the answers.
+They must not leak validation photos into training. A photo that is in the split is left
+out, and a teacher that has learnt from photos which now validate is refused: it has seen
+the answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from export.data.cache import PixelSource, StoredArray, cached_pixels
 from export.data.sources.files import map_files, walk_folder
 from export.data.sources.reading import read_photo
-from export.data.splits import Photo, Split, classes_of
-from export.progress import Progress
+from export.data.splits import Split
 from export.training.checkpoints import Snapshot, read_snapshot, write_snapshot
 from export.training.classifier import build_ensemble, classify
-from export.training.examples import PhotoSet
+from export.training.examples import PseudoLabelled
 from export.training.plans import TrainingPlan
 from export.training.runs import TrainedRun, read_run
 from models.contract import MAX_BATCH_SIZE
@@ -39,56 +35,14 @@ from models.probabilities import softmax
 PSEUDO_LABELS_FILE: Final = "pseudo_labels.npz"
 
 
-@dataclass(frozen=True)
-class PseudoLabelled:
-    """Photos without labels, and pseudo-labels for them.
-
-    ``targets`` are the teacher's calibrated probabilities, float32 [N, K].
-    """
-
-    files: tuple[Path, ...]
-    hashes: tuple[str, ...]
-    targets: NDArray[np.float32]
-
-
-def prepare_photos(
-    name: str,
-    photos: Sequence[Photo],
-    plan: TrainingPlan,
-    progress: Progress,
-    pseudo: PseudoLabelled | None = None,
-) -> PhotoSet:
-    """Decode *photos* and *pseudo*-labelled ones, or find them decoded in the cache.
-
-    Raises:
-        DatasetError: some cannot be decoded (the message names them), or all are the
-            same.
-    """
-    folder = Path(plan.split.folder)
-    files = [folder / photo.file for photo in photos]
-    hashes = [photo.sha256 for photo in photos]
-    labels = plan.split.labels
-    targets = np.eye(len(labels), dtype=np.float32)[classes_of(photos, labels)]
-    if pseudo is not None:
-        files += pseudo.files
-        hashes += pseudo.hashes
-        targets = np.concatenate([targets, pseudo.targets])
-    source = PixelSource(name, files, hashes, plan.recipe.image_size)
-    pixels = cached_pixels(source, plan.cache, progress)
-    _check_varied(pixels)
-    return PhotoSet(name, source.key(), pixels, targets)
-
-
-def plan_pseudo_labels(plan: TrainingPlan) -> PseudoLabelled | None:
-    """The pseudo-labels of *plan*, found in its run's folder or made; None: it has none.
+def plan_pseudo_labels(plan: TrainingPlan) -> PseudoLabelled:
+    """The pseudo-labels of *plan*, found in its run's folder or made.
 
     A resumed run learns from the same ones.
 
     Raises:
         DatasetError: as `pseudo_label`, or the file is damaged.
     """
-    if not plan.unlabelled:
-        return None
     path = plan.folder / PSEUDO_LABELS_FILE
     if not path.exists():
         teacher = read_run(plan.teacher, Path())
@@ -150,18 +104,6 @@ def check_teacher(teacher: TrainedRun, split: Split) -> None:
             f"the teacher {teacher.folder.name} may have learnt from {len(suspect)} of "
             f"the validation photos ({suspect[0]} ...): use one with the same DATA and "
             "--seed"
-        )
-        raise DatasetError(message)
-
-
-def _check_varied(pixels: StoredArray) -> None:
-    if len(pixels) < 2:
-        return
-    first = pixels.rows(slice(0, 1))
-    if all((rows == first).all() for _, rows in pixels.batches(MAX_BATCH_SIZE)):
-        message = (
-            f"all {len(pixels):,} photos are the same once decoded: check that the "
-            "originals are intact"
         )
         raise DatasetError(message)
 
