@@ -44,7 +44,7 @@ pytestmark = pytest.mark.tensorflow
 def decode() -> Decode:
     import tensorflow as tf
 
-    from export.publication.savedmodel import decode_encoded
+    from export.publication.graph_decoding import decode_encoded
 
     graph = tf.function(
         lambda image: decode_encoded(image, SIZE),
