@@ -138,7 +138,7 @@ def _both(targets: Iterator[str]) -> str:
     return ",".join(targets)
 
 
-REQUESTS = 2000
+REQUESTS = 600
 SIZES = {2: (48, 64), 3: (64, 40)}
 BATCHES = """
 max_batch_size { value: 32 }

@@ -15,7 +15,7 @@ from tests.processes import wait_until
 from tests.service.api_process import ApiProcess, Load
 from tests.service.served_model import ServedModel
 
-REQUESTS = 2000
+REQUESTS = 600
 pytestmark = pytest.mark.timeout(240)
 
 
