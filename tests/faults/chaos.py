@@ -38,10 +38,11 @@ BOUND_SECONDS: Final = 150.0
 class Chaos:
     """One seed's faults; `history` says what was done to whom and when."""
 
-    def __init__(self, ordeal: Ordeal, seed: int) -> None:
+    def __init__(self, ordeal: Ordeal, seed: int, fault_seconds: float) -> None:
         self.history: list[str] = []
         self._ordeal = ordeal
         self._seed = seed
+        self._fault_seconds = fault_seconds
         self._injections = Injections(ordeal, seed)
         self._begun = 0.0
 
@@ -76,7 +77,7 @@ class Chaos:
         return "\n  ".join([*lines, again])
 
     def _break(self) -> None:
-        while time.monotonic() - self._begun < FAULT_SECONDS:
+        while time.monotonic() - self._begun < self._fault_seconds:
             threading.Event().wait(PAUSE_SECONDS)
             if self._ordeal.promise.watch.has_ended:
                 return
@@ -105,14 +106,14 @@ def ordeal_in(folder: Path) -> Iterator[Ordeal]:
             redis.kill()
 
 
-def run_seed(seed: int) -> str:
+def run_seed(seed: int, fault_seconds: float = FAULT_SECONDS) -> str:
     """One seed in a kennel of its own; what happened.
 
     Raises:
         AssertionError, TimeoutError: the promise was not kept.
     """
     with tempfile.TemporaryDirectory() as folder, ordeal_in(Path(folder)) as ordeal:
-        chaos = Chaos(ordeal, seed)
+        chaos = Chaos(ordeal, seed, fault_seconds)
         chaos.run()
     return chaos.account()
 
