@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from kennel.cli import main
 from kennel.client import Client
 from tests.faults.ordeal import signal_all
 from tests.kennel.stack.test_local_stack import descendants, is_ready, kennel_up
@@ -26,19 +26,13 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 
-PHOTOS = 1500
+PHOTOS = 800
 
 
 def kennel(home: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "kennel.cli", *arguments],
-        env={**os.environ, "KENNEL_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    result = CliRunner().invoke(main, arguments, env={"KENNEL_HOME": str(home)})
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def probabilities(client: Client, photo: Path) -> dict[str, float]:
