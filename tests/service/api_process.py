@@ -19,6 +19,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from tests.processes import free_port, running, wait_until
 
 PROBE_SECONDS = 0.1
+PAUSE_SECONDS = 0.01
+"""Between two requests of a client of `Load`: processes that start need a core too."""
 
 
 class ApiProcess:
@@ -143,6 +145,7 @@ class Load:
                 connections[port] = fresh
             if not self._ask(connections[port]):
                 connections.pop(port).close()
+            self._stopping.wait(PAUSE_SECONDS)
         for connection in connections.values():
             connection.close()
 

@@ -29,6 +29,8 @@ from tests.tiny_model import publish_tiny_model
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(240)]
 
 THREADS = 4
+PAUSE_SECONDS = 0.01
+"""Between two requests of a thread: the commands and jobs need a core too."""
 ENOUGH = 150
 """Requests in each phase whose answers are counted: with the others 1,000 and more."""
 
@@ -59,6 +61,7 @@ class Load:
                     self.failures.append(body.decode())
                     continue
                 self.answers.append((json.loads(body)["version"], began))
+                self.stopped.wait(PAUSE_SECONDS)
 
     def since(self, moment: float) -> Counter[int]:
         return Counter(version for version, began in self.answers if began >= moment)
