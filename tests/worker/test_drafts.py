@@ -11,6 +11,9 @@ from worker.drafts import drafted_run, publish_draft, remove_abandoned
 from worker.manifest import ManifestFiles
 from worker.runs import all_runs
 
+RUNS = 60
+"""Made one after the other while all are cleaned again and again."""
+
 
 def test_draft_of_a_living_maker_is_left_alone(tmp_path: Path) -> None:
     with drafted_run(tmp_path, "job") as draft:
@@ -51,12 +54,12 @@ def test_cleaning_never_takes_a_run_from_its_maker(tmp_path: Path) -> None:
     cleaning = threading.Thread(target=clean)
     cleaning.start()
     try:
-        for number in range(200):
+        for number in range(RUNS):
             with drafted_run(tmp_path, f"job-{number}") as draft:
                 publish_draft(draft, f"job-{number}", ManifestFiles("{}", (), 8))
     finally:
         over.set()
         cleaning.join()
 
-    assert len(all_runs(tmp_path)) == 200
+    assert len(all_runs(tmp_path)) == RUNS
     assert not list(tmp_path.glob(".tmp-*"))

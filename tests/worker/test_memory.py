@@ -10,9 +10,10 @@ from redis import Redis
 from benchmarks.footprint import watched
 from tests.worker.world import World, request
 from worker.queue import JobQueue
+from worker.shard_sizes import SHARD_SIZE
 
-IMAGES = 2_100
-"""Sixteen shards of full size, and one more."""
+IMAGES = 8 * SHARD_SIZE + 52
+"""Eight shards of full size, and one more."""
 
 WORKER_MEGABYTES = 150
 REDIS_MEGABYTES = 30
@@ -24,7 +25,9 @@ def test_worker_and_redis_stay_small(world: World) -> None:
     first = world.photos / "1.png"
     for number in range(2, IMAGES + 1):
         (world.photos / f"{number}.png").hardlink_to(first)
-    queue = JobQueue(world.redis.url, world.runs_dir, world.input_root)
+    queue = JobQueue(
+        world.redis.url, world.runs_dir, world.input_root, shard_size=SHARD_SIZE
+    )
     job = queue.submit(request())
     worker = world.start_worker()
     world.start_reconciler()
