@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from tests.worker.world import World
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes of a run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture
 def model_server() -> Iterator[FakeModelServer]:
     with FakeModelServer() as server:

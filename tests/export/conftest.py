@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from models.files import locked_file
+from models.networks.runtime import start_tensorflow
 from tests.training import train_small
 
 if TYPE_CHECKING:
@@ -14,8 +16,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
-    return train_small(tmp_path_factory.mktemp("small"))
+def small_run(shared_folder: Path) -> TrainedRun:
+    """Trained by the test process that needs it first, read by all."""
+    start_tensorflow()
+    home = shared_folder / "small"
+    with locked_file(shared_folder / "small.lock"):
+        if not home.exists():
+            train_small(home)
+    from export.training.runs import read_run
+
+    return read_run("small", home / "runs")
 
 
 @pytest.fixture(scope="session")
