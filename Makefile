@@ -36,7 +36,7 @@ demo: .venv/.run ## photos to model, API and CSV, end to end (QUICK=1: 400 photo
 	@QUICK=$(QUICK) $(BIN)/kennel demo
 
 test: .venv/.dev ## run all tests
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 chaos: .venv/.dev ## run folder jobs under random faults: 20 seeds (SEED=n: only that one)
 	$(BIN)/python -m tests.faults.chaos $(if $(SEED),--seed $(SEED))

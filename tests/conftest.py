@@ -13,12 +13,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kennel.stack.redis import redis_server_program
+from models.environment import usable_processors
 from models.errors import InvalidRequestError
 from tests.fake_model_server import FakeModelServer
 from tests.processes import free_port
 
 if TYPE_CHECKING:
     from tests.worker.world import World
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two test processes for each core: tests wait for other processes half the time."""
+    return 2 * usable_processors()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no core is idle at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")

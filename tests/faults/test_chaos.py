@@ -14,6 +14,7 @@ FAULT_SECONDS = 8
 """About six faults a seed: the three seeds draw each kind."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_f37_random_faults_of_three_seeds() -> None:
     """Side by side, each in a kennel of its own: they mostly wait."""

@@ -22,6 +22,7 @@ from tests.tiny_model import publish_tiny_model
 
 pytestmark = [
     pytest.mark.tensorflow,
+    pytest.mark.long,
     pytest.mark.timeout(240),
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from export.training.runs import TrainedRun
 
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from tests.pictures import grey, write_folder
 from tests.processes import wait_until
 from tests.tiny_model import publish_tiny_model
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.long, pytest.mark.timeout(240)]
 
 THREADS = 4
 PAUSE_SECONDS = 0.01

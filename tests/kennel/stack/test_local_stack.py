@@ -36,7 +36,7 @@ from tests.processes import wait_until
 from tests.tiny_model import publish_tiny_model
 from tests.training import train_small
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.long, pytest.mark.timeout(240)]
 
 TOLERANCE = 1e-5
 

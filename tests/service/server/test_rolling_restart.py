@@ -16,7 +16,7 @@ from tests.service.api_process import ApiProcess, Load
 from tests.service.served_model import ServedModel
 
 REQUESTS = 600
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 
 @pytest.fixture
