@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from export.training.runs import TrainedRun
 
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.long]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.long, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
