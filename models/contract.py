@@ -17,6 +17,7 @@ import numpy as np
 
 from models.errors import ModelContractError
 from models.files import parse_json
+from models.images.preprocessing import NEWEST, Preprocessing
 from models.probabilities import Probabilities
 from models.text import normal_name
 
@@ -83,6 +84,7 @@ class ModelCard:
             a class.
         validation_spread: the spread of the answers for the validation data; None in
             cards from before this field.
+        preprocessing: how an image becomes the pixels that the model was trained on.
     """
 
     name: str
@@ -102,11 +104,19 @@ class ModelCard:
     git_revision: str = ""
     explains: bool = False
     validation_spread: AnswerSpread | None = None
+    preprocessing: Preprocessing = NEWEST
     schema: int = CARD_SCHEMA
 
     def to_json(self) -> str:
         """The card as JSON text; `from_json` reads it back."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+
+    def takes_pixels_of(self, other: ModelCard) -> bool:
+        """Whether an image decoded for *other* has the pixels that this version expects."""
+        return (self.image_size, self.preprocessing) == (
+            other.image_size,
+            other.preprocessing,
+        )
 
     def check_columns(self, columns: int) -> None:
         """Accept an answer with that many *columns*: one for each label.
@@ -149,6 +159,9 @@ class ModelCard:
         values["labels"] = tuple(normal_name(str(label)) for label in card["labels"])
         if len(values["labels"]) < 2:
             raise ValueError(f"labels {values['labels']}, at least two are needed")
+        # Cards from before this field are of models that were trained in the first way.
+        first = Preprocessing.WHOLE
+        values["preprocessing"] = Preprocessing(card.get("preprocessing", first))
         if (spread := card.get("validation_spread")) is not None:
             values["validation_spread"] = _read_spread(spread, len(values["labels"]))
         return cls(**values)

@@ -47,7 +47,7 @@ class PhotoLoader:
     """
 
     folder: PhotoFolder
-    size: tuple[int, int]
+    request: JobRequest
     sandbox: DecodeSandbox
     is_careful: bool = False
     _one_heavy: threading.Lock = field(default_factory=threading.Lock)
@@ -75,10 +75,12 @@ class PhotoLoader:
             return unreadable(item, broken_decoder(f"raised {quoted(error)}"))
 
     def _decode(self, image: bytes) -> Pixels:
+        size, preprocessing = self.request.image_size, self.request.preprocessing
         if not self.is_careful and not is_costly(image):
-            return decode_image(image, self.size)
-        with self._one_heavy if is_heavy(image) else nullcontext():
-            return self.sandbox.decode(image, self.size)
+            return decode_image(image, size, preprocessing)
+        heavy = is_heavy(image, size, preprocessing)
+        with self._one_heavy if heavy else nullcontext():
+            return self.sandbox.decode(image, size, preprocessing=preprocessing)
 
 
 def unreadable(item: Item, error: InvalidImageError) -> Loaded:

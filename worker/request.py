@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from models.contract import ModelCard
 from models.errors import InvalidRequestError, quoted
+from models.images.preprocessing import NEWEST, Preprocessing
 from models.probabilities import check_clip_bound
 from models.text import normal_name
 from models.wire.config import check_model_name
@@ -61,6 +62,7 @@ class JobRequest:
         manifest: sha256 of the CSV that lists the images; None: all of them.
         sample_submission: sha256 of the CSV whose header and ids are wanted.
         header: that header, to the letter; None: the format's own.
+        preprocessing: how an image becomes the version's pixels.
         label_numbers: the format label writes a label's number from 0, not its name.
         owner: name of the API key that submitted it; None: the API was open.
         card: the version's, for the report; kept beside the manifest, not in it.
@@ -82,6 +84,7 @@ class JobRequest:
     manifest: str | None = None
     sample_submission: str | None = None
     header: tuple[str, ...] | None = None
+    preprocessing: Preprocessing = NEWEST
     label_numbers: bool = False
     owner: str | None = None
     card: ModelCard | None = field(default=None, compare=False, repr=False)
@@ -178,6 +181,8 @@ class JobRequest:
         del content["owner"]
         if self.max_unreadable is None:
             del content["max_unreadable"]
+        if self.preprocessing is Preprocessing.WHOLE:
+            del content["preprocessing"]
         if not self.label_numbers:
             del content["label_numbers"]
         return content
@@ -192,6 +197,9 @@ class JobRequest:
         height, width = values["image_size"]
         labels = tuple(str(label) for label in values["labels"])
         rest = {**values, "image_size": (int(height), int(width)), "labels": labels}
+        # Jobs from before this member decode as it was done then.
+        first = Preprocessing.WHOLE
+        rest["preprocessing"] = Preprocessing(values.get("preprocessing", first))
         if rest.get("header") is not None:
             rest["header"] = tuple(str(name) for name in rest["header"])
         return cls(**rest)

@@ -89,7 +89,7 @@ def predict_items(
     rows: list[Row] = []
     in_flight: deque[Future[list[Row]]] = deque()
     sandbox = DecodeSandbox(LIMITS)
-    load = PhotoLoader(folder, request.image_size, sandbox).load
+    load = PhotoLoader(folder, request, sandbox).load
     answer = partial(answer_batch, request, ask, allowed)
     decoders = ThreadPoolExecutor(DECODERS)
     senders = ThreadPoolExecutor(FULL_LOAD.calls)
@@ -120,9 +120,7 @@ def _find_breaking(
     work, rows = shard_work(number), list[Row]()
     deadly = {items[each] for each in deadly_images(run, work)}
     with DecodeSandbox(LIMITS) as sandbox:
-        loader = PhotoLoader(
-            folder, run.manifest.request.image_size, sandbox, is_careful=True
-        )
+        loader = PhotoLoader(folder, run.manifest.request, sandbox, is_careful=True)
         for batch, _ in _batches(items, allowed):
             loaded = []
             for item in batch:

@@ -26,7 +26,8 @@ from export.progress import Progress
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidImageError
 from models.files import TEMPORARY_PREFIX, locked_file, sync_path, write_atomically
-from models.images.codec import PREPROCESSING, Pixels, decode_image
+from models.images.codec import Pixels, decode_image
+from models.images.preprocessing import NEWEST, Preprocessing
 
 RowBatches = Iterator[tuple[int, NDArray[Any]]]
 """(first row, rows) in ascending order."""
@@ -84,16 +85,17 @@ def stored_array(
 
 @dataclass(frozen=True)
 class PixelSource:
-    """Photos to decode at one size; ``name`` is for progress bars."""
+    """Photos to decode in one way; ``name`` is for progress bars."""
 
     name: str
     files: Sequence[Path]
     hashes: Sequence[str]
     image_size: tuple[int, int]
+    preprocessing: Preprocessing = NEWEST
 
     def key(self) -> str:
-        """The key of the pixels: file contents and order, size, and way of decoding."""
-        return _digest([list(self.hashes), self.image_size, PREPROCESSING])
+        """The key of the pixels: file contents and order, size, and preprocessing."""
+        return _digest([list(self.hashes), self.image_size, self.preprocessing])
 
 
 def cached_pixels(source: PixelSource, cache: Path, progress: Progress) -> StoredArray:
@@ -278,7 +280,8 @@ def _decode(source: PixelSource, start: int, progress: Progress) -> RowBatches:
 
 def _pixels(file: Path, source: PixelSource) -> Pixels | str:
     try:
-        return decode_image(read_photo(file), source.image_size)
+        image = read_photo(file)
+        return decode_image(image, source.image_size, source.preprocessing)
     except InvalidImageError as error:
         return f"{file}: {error}"
 

@@ -31,7 +31,6 @@ from export.training.runs import TrainedRun, make_card
 from models.contract import REPORT_FILE, ModelCard
 from models.errors import ConflictError, KennelError
 from models.files import sync_path, temporary_beside
-from models.images.codec import decode_image
 from models.wire.config import (
     PER_MODEL_FILE,
     check_model_name,
@@ -103,9 +102,7 @@ def _export(
 ) -> ModelCard:
     ensemble = build_ensemble(run, POLICIES[precision])
     photos = [Path(run.split.folder) / photo.file for photo in run.split.valid[:4]]
-    pixels = np.stack(
-        [decode_image(read_photo(photo), card.image_size) for photo in photos]
-    )
+    pixels = np.stack([run.decode(read_photo(photo)) for photo in photos])
     card = write_savedmodel(ensemble, card, folder)
     check_savedmodel(folder, card, pixels, ensemble)
     _write_report(run, card, folder)

@@ -21,7 +21,6 @@ from export.training.classifier import build_member
 from export.training.runs import TrainedRun, make_card
 from export.training.stage import stop_reason
 from models.errors import InvalidImageError
-from models.images.codec import decode_image
 from models.networks.freezing import freeze_all_but
 from models.probabilities import softmax
 
@@ -135,7 +134,7 @@ def _augmentations(run: TrainedRun) -> NDArray[np.uint8] | None:
     for photo in run.split.train[:: max(1, len(run.split.train) // PREVIEWED_PHOTOS)]:
         try:
             image = read_photo(folder / photo.file)
-            pixels.append(decode_image(image, run.recipe.image_size))
+            pixels.append(run.decode(image))
         except InvalidImageError:
             continue
     return (

@@ -26,7 +26,7 @@ from export.training.runs import TrainedRun
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidRequestError, quoted_names
 from models.files import write_atomically
-from models.images.codec import Pixels, decode_image
+from models.images.codec import Pixels
 from models.networks.freezing import CutNetwork, cut
 from models.networks.heads import AssembledNetwork
 from models.networks.network import flip
@@ -193,10 +193,9 @@ def write_probabilities(
 
 def _classify_files(run: TrainedRun, files: Sequence[Path]) -> NDArray[Any]:
     classifier = build_ensemble(run).join()
-    size = run.recipe.image_size
     parts = []
     for start in range(0, len(files), MAX_BATCH_SIZE):
         batch = files[start : start + MAX_BATCH_SIZE]
-        pixels = [decode_image(read_photo(file), size) for file in batch]
+        pixels = [run.decode(read_photo(file)) for file in batch]
         parts.append(classify(classifier, np.stack(pixels)))
     return np.concatenate(parts)

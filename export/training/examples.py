@@ -108,7 +108,8 @@ def prepare_photos(
         files += pseudo.files
         hashes += pseudo.hashes
         targets = np.concatenate([targets, pseudo.targets])
-    source = PixelSource(name, files, hashes, plan.recipe.image_size)
+    size, preprocessing = plan.recipe.image_size, plan.preprocessing
+    source = PixelSource(name, files, hashes, size, preprocessing)
     pixels = cached_pixels(source, plan.cache, progress)
     _check_varied(pixels)
     return PhotoSet(name, source.key(), pixels, targets)

@@ -14,6 +14,7 @@ from export.data.splits import Split, read_split
 from export.recipes.catalogue import Recipe, Stage
 from models.errors import ConflictError, DatasetError, NotFoundError
 from models.files import parse_json, write_atomically
+from models.images.preprocessing import NEWEST, Preprocessing
 from models.networks.network import Head
 
 PLAN_FILE: Final = "plan.json"
@@ -33,6 +34,7 @@ class TrainingPlan:
         unlabelled: a folder of photos without labels, to be trained on with the
             teacher's pseudo-labels.
         strict: whether a photo that is left out stops the run.
+        preprocessing: how a photo becomes pixels, also where the run's models are served.
     """
 
     name: str
@@ -47,6 +49,7 @@ class TrainingPlan:
     teacher: str = ""
     unlabelled: str = ""
     strict: bool = False
+    preprocessing: Preprocessing = NEWEST
 
     def write(self) -> None:
         """Write plan and split into the run's folder, with which the run begins.
@@ -87,6 +90,9 @@ def read_plan(folder: Path) -> TrainingPlan:
         content = parse_json(path.read_text(encoding="utf-8"))
         content["recipe"] = recipe_from(content["recipe"])
         content["cache"] = Path(content["cache"])
+        # Runs from before this member go on as they began.
+        first = Preprocessing.WHOLE
+        content["preprocessing"] = Preprocessing(content.get("preprocessing", first))
         return TrainingPlan(
             split=read_split(folder / SPLIT_FILE), folder=folder, **content
         )

@@ -29,7 +29,7 @@ from models.errors import (
     quoted_names,
 )
 from models.files import hash_file
-from models.images.codec import Pixels, decode_image
+from models.images.codec import Pixels
 from models.probabilities import softmax
 
 PSEUDO_LABELS_FILE: Final = "pseudo_labels.npz"
@@ -66,7 +66,7 @@ def pseudo_label(teacher: TrainedRun, folder: Path, split: Split) -> PseudoLabel
     check_teacher(teacher, split)
     files, hashes, probabilities = [], [], []
     classifier = build_ensemble(teacher).join()
-    for batch in _batches(folder, split, teacher.recipe.image_size):
+    for batch in _batches(folder, split, teacher):
         logits = classify(classifier, np.stack([pixels for _, _, pixels in batch]))
         probabilities.append(softmax(logits, teacher.calibration.temperature))
         files += [file for file, _, _ in batch]
@@ -112,7 +112,7 @@ _Labelled = tuple[Path, str, Pixels]
 
 
 def _batches(
-    folder: Path, split: Split, size: tuple[int, int]
+    folder: Path, split: Split, teacher: TrainedRun
 ) -> Iterator[Sequence[_Labelled]]:
     known = {photo.sha256 for photo in (*split.train, *split.valid)}
     found = [photo.origin.location for photo in walk_folder(folder).photos]
@@ -122,7 +122,7 @@ def _batches(
             continue
         known.add(sha256)
         try:
-            batch.append((file, sha256, decode_image(read_photo(file), size)))
+            batch.append((file, sha256, teacher.decode(read_photo(file))))
         except MissingImageError as error:
             message = f"{file} is gone since {folder} was listed: try again"
             raise DatasetError(message) from error

@@ -31,6 +31,7 @@ from models.errors import (
     quoted_names,
 )
 from models.files import parse_json, write_atomically
+from models.images.codec import Pixels, decode_image
 from models.probabilities import softmax
 
 RUN_FILE: Final = "run.json"
@@ -95,6 +96,14 @@ class TrainedRun:
     def split(self) -> Split:
         """The photos that the run was trained and validated on."""
         return self.plan.split
+
+    def decode(self, image: bytes) -> Pixels:
+        """The pixels of an encoded *image* that the run's models take.
+
+        Raises:
+            InvalidImageError: as `decode_image`.
+        """
+        return decode_image(image, self.recipe.image_size, self.plan.preprocessing)
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -210,6 +219,7 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
         version=version,
         labels=split.labels,
         image_size=run.recipe.image_size,
+        preprocessing=run.plan.preprocessing,
         network=run.recipe.network,
         recipe=run.recipe.name,
         temperature=run.calibration.temperature,

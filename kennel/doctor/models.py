@@ -36,7 +36,10 @@ _AGAIN: Final = "export it again: kennel export RUN"
 
 _MODEL_SERVER_SECONDS: Final = 3.0
 _LOG: Final = "see its log, which says why a version does not load"
-_SAME: Final = ("labels", "image_size", "temperature", "clip_bound", "created")
+_SAME: Final = (
+    *("labels", "image_size", "preprocessing", "temperature", "clip_bound"),
+    "created",
+)
 _API_SECONDS: Final = 5.0
 
 

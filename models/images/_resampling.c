@@ -33,6 +33,7 @@ struct ArrowArray {
 /* For each output position: from which input on how many count, and how much. */
 typedef struct {
     int inputs, outputs, taps;
+    float start; /* of the part that is resized, in inputs */
     int *first, *count;
     int32_t *weights; /* [outputs * taps] */
 } Filter;
@@ -49,7 +50,7 @@ static void
 weigh(Filter *filter, int output, double scale, double *share)
 {
     double reach = scale < 1.0 ? 1.0 : scale; /* to enlarge, neighbours suffice */
-    double centre = (output + 0.5) * scale, total = 0.0;
+    double centre = filter->start + (output + 0.5) * scale, total = 0.0;
     int first = (int)(centre - reach + 0.5), end = (int)(centre + reach + 0.5);
     first = first < 0 ? 0 : first;
     end = end > filter->inputs ? filter->inputs : end;
@@ -67,11 +68,12 @@ weigh(Filter *filter, int output, double scale, double *share)
 
 /* 0, or -1 where there is no memory. */
 static int
-make_filter(Filter *filter, int inputs, int outputs)
+make_filter(Filter *filter, int inputs, int outputs, float start, float end)
 {
-    double scale = (double)inputs / outputs;
+    double scale = (double)(end - start) / outputs;
     filter->inputs = inputs;
     filter->outputs = outputs;
+    filter->start = start;
     filter->taps = (int)ceil(scale < 1.0 ? 1.0 : scale) * 2 + 1;
     filter->first = malloc(outputs * sizeof(int));
     filter->count = malloc(outputs * sizeof(int));
@@ -196,14 +198,20 @@ resize(const uint8_t *pixels, const Filter *across, const Filter *down,
 }
 
 static int
-fill(const struct ArrowArray *array, const int size[2], const int out_size[2],
-     int columns_first, uint8_t *out)
+is_within(float start, float end, int inputs)
+{
+    return 0.0f <= start && start < end && end <= (float)inputs;
+}
+
+static int
+fill(const struct ArrowArray *array, const int size[2], const float box[4],
+     const int out_size[2], int columns_first, uint8_t *out)
 {
     int failed;
     Filter across = {0}, down = {0};
     Py_BEGIN_ALLOW_THREADS
-    failed = make_filter(&across, size[0], out_size[0]) ||
-             make_filter(&down, size[1], out_size[1]) ||
+    failed = make_filter(&across, size[0], out_size[0], box[0], box[2]) ||
+             make_filter(&down, size[1], out_size[1], box[1], box[3]) ||
              resize(array->children[0]->buffers[1], &across, &down, columns_first, out);
     free_filter(&across);
     free_filter(&down);
@@ -218,8 +226,10 @@ resize_rgb(PyObject *module, PyObject *arguments)
     PyObject *capsule, *answer = NULL;
     Py_buffer out;
     int size[2], out_size[2], columns_first;
-    if (!PyArg_ParseTuple(arguments, "O(ii)w*(ii)p", &capsule, &size[0], &size[1], &out,
-                          &out_size[0], &out_size[1], &columns_first))
+    float box[4]; /* left, top, right and bottom */
+    if (!PyArg_ParseTuple(arguments, "O(ii)(ffff)w*(ii)p", &capsule, &size[0], &size[1],
+                          &box[0], &box[1], &box[2], &box[3], &out, &out_size[0],
+                          &out_size[1], &columns_first))
         return NULL;
     struct ArrowArray *array = PyCapsule_GetPointer(capsule, "arrow_array");
     if (array == NULL)
@@ -229,9 +239,10 @@ resize_rgb(PyObject *module, PyObject *arguments)
         array->length != (int64_t)size[0] * size[1] ||
         array->children[0]->length != array->length * IN_BYTES ||
         array->children[0]->offset != 0 || array->children[0]->n_buffers != 2 ||
+        !is_within(box[0], box[2], size[0]) || !is_within(box[1], box[3], size[1]) ||
         out.len != (Py_ssize_t)out_size[0] * out_size[1] * OUT_BYTES)
         PyErr_SetString(PyExc_ValueError, "the pixels do not fit the sizes");
-    else if (fill(array, size, out_size, columns_first, out.buf))
+    else if (fill(array, size, box, out_size, columns_first, out.buf))
         PyErr_NoMemory();
     else
         answer = Py_NewRef(Py_None);
@@ -242,7 +253,7 @@ done:
 
 static PyMethodDef methods[] = {
     {"resize_rgb", resize_rgb, METH_VARARGS,
-     "resize_rgb(pixels, (width, height), out, (width, height), columns_first)"},
+     "resize_rgb(pixels, (width, height), box, out, (width, height), columns_first)"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -12,7 +12,7 @@ Colour profiles are ignored: the numbers in the file are the model's numbers.
 | 16 bits, colour         | the upper 8 of them                                |
 | transparency            | composited on white                                |
 | animated, multi-picture | the first frame                                    |
-| JPEG above 50 million   | decoded at 1/2, 1/4 or 1/8 of its width and height |
+| JPEG of 4 x the size    | decoded at 1/2, 1/4 or 1/8 of its width and height |
 | any size                | squashed to the model's, bilinear with antialiasing |
 
 RGB images are resized by `_resampling.c`, exactly to Pillow's pixels and in a fifth of its time:
@@ -54,9 +54,19 @@ from models.images.formats import (
     identify_format,
     unsupported_image,
 )
+from models.images.preprocessing import (
+    NEWEST,
+    WHOLE_PIXELS,
+    Box,
+    Preprocessing,
+    drafted_pixels,
+    least_size,
+    turn_box,
+)
 from models.images.structure import (
     Stripped,
     TransparentColour,
+    is_one_pass_jpeg,
     is_unusual,
     read_size,
     strip_metadata,
@@ -65,15 +75,10 @@ from models.images.structure import (
 Pixels: TypeAlias = NDArray[np.uint8]
 """[height, width, 3], RGB."""
 
-WHOLE_PIXELS: Final = 50_000_000
-"""Most pixels of an image that is decoded at its full size. A JPEG may have more: libjpeg
-decodes it at an eighth, a quarter or half of its width and height."""
 STRIP_PIXELS: Final = 1_000_000
 """Pixels that are converted at a time: a strip and its copies fit into 20 MB."""
 COSTLY_BYTES: Final = 1024 * 1024
 COSTLY_PIXELS: Final = 4 * 1024 * 1024
-PREPROCESSING: Final = "exif,white,bilinear-antialias,3"
-"""Key of pixel caches: changes whenever `decode_image` gives other pixels."""
 
 LEAST_WIDTH: Final = 4
 """Pixels of a row that the compiled resize takes at a time."""
@@ -95,8 +100,6 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """The turn that makes an image upright, by its orientation."""
-_SIDEWAYS: Final = frozenset([5, 6, 7, 8])
-"""Orientations that swap width and height."""
 _BYTES: Final = re.compile(r"\bb'([^']*)'")
 """A chunk's name in Pillow's messages."""
 
@@ -111,27 +114,33 @@ def _load() -> Any:
 _compiled: Any = _load()
 
 
-def decode_image(image: bytes, size: tuple[int, int]) -> Pixels:
+def decode_image(
+    image: bytes, size: tuple[int, int], preprocessing: Preprocessing = NEWEST
+) -> Pixels:
     """The pixels of an encoded *image*, uint8 RGB of *size* (height, width).
+
+    *preprocessing* is that of the model: its card says which.
 
     Raises:
         InvalidImageError: not an image, damaged, or too large; ``code`` says which.
     """
     height, width = size
-    upright = _decode(image, (2 * width, 2 * height))
-    pixels = resize_rgb(upright, size)
+    upright, box = _decode(image, (2 * width, 2 * height), preprocessing)
+    pixels = resize_rgb(upright, size, box)
     if pixels is not None:
         return pixels
     with _translated_errors():
-        resized = upright.resize((width, height), Image.Resampling.BILINEAR)
+        resized = upright.resize((width, height), Image.Resampling.BILINEAR, box)
         # convert() copies even where the mode is RGB already.
         return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
 
 
-def resize_rgb(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """The pixels of *image* at *size* (height, width), bilinear with antialiasing.
+def resize_rgb(
+    image: Image.Image, size: tuple[int, int], box: Box | None = None
+) -> NDArray[np.uint8] | None:
+    """The pixels of *image*, or of its *box*, at *size* (height, width).
 
-    None: this image has to be resized by Pillow.
+    Bilinear with antialiasing. None: this image has to be resized by Pillow.
     """
     if _compiled is None or image.mode != "RGB":
         return None
@@ -143,7 +152,8 @@ def resize_rgb(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8] |
         return None  # above 4 megapixels Pillow keeps them in several blocks
     resized = np.empty((*size, 3), dtype=np.uint8)
     columns_first = _loses_more_rows(image.size, size)
-    _compiled.resize_rgb(pixels, image.size, resized, size[::-1], columns_first)
+    part = box or (0, 0, *image.size)
+    _compiled.resize_rgb(pixels, image.size, part, resized, size[::-1], columns_first)
     return resized
 
 
@@ -153,7 +163,7 @@ def decode_thumbnail(image: bytes, longest_side: int) -> Pixels:
     Raises:
         InvalidImageError: as `decode_image`.
     """
-    upright = _decode(image, (2 * longest_side, 2 * longest_side))
+    upright, _ = _decode(image, (2 * longest_side, 2 * longest_side), NEWEST)
     with _translated_errors():
         thumbnail = upright.convert("RGB")
         thumbnail.thumbnail((longest_side, longest_side))
@@ -163,15 +173,15 @@ def decode_thumbnail(image: bytes, longest_side: int) -> Pixels:
 def decode_grey(image: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The pixels of a small grey copy, to compare photos: uint8 [height, width] of *size*.
 
-    JPEGs are decoded at a fraction of their size, so this is quicker than
-    `decode_image` and not the same pixels; it refuses the same images.
+    The colours of JPEGs are not decoded, so this is quicker than `decode_image` and not
+    the same pixels; it refuses the same images.
 
     Raises:
         InvalidImageError: as `decode_image`.
     """
     height, width = size
     # At three times the size a JPEG's coarse decoding no longer shows (measured).
-    upright = _decode(image, (3 * width, 3 * height), draft="L")
+    upright, _ = _decode(image, (3 * width, 3 * height), NEWEST, mode="L")
     with _translated_errors():
         grey = upright.convert("L")
         return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR))
@@ -192,6 +202,23 @@ def is_costly(
     if size is None or len(image) > max_bytes or size[0] * size[1] > max_pixels:
         return True
     return is_unusual(name, image)
+
+
+def is_drafted(
+    image: bytes, size: tuple[int, int], max_pixels: int, preprocessing: Preprocessing
+) -> bool:
+    """Whether *image* is a JPEG of which at most *max_pixels* are decoded for *size*.
+
+    False for one in several scans, whose coefficients are all kept in memory. As for
+    `is_costly`, only headers are read.
+    """
+    if preprocessing is Preprocessing.WHOLE or identify_format(image[:4]) != JPEG:
+        return False
+    found = read_size(JPEG, image)
+    if found is None or min(found) < 1 or not is_one_pass_jpeg(image):
+        return False
+    height, width = size
+    return drafted_pixels(found, (2 * width, 2 * height)) <= max_pixels
 
 
 def encode_thumbnail(image: bytes, longest_side: int = 240) -> bytes:
@@ -248,30 +275,40 @@ def _translated_errors(what: str = "image") -> Iterator[None]:
 
 
 def _decode(
-    image: bytes, least: tuple[int, int], draft: str | None = None
-) -> Image.Image:
-    # Upright. JPEGs above WHOLE_PIXELS, and all where *draft* names a mode, are decoded
-    # at a fraction of their size that is at least *least* (width, height).
+    image: bytes,
+    least: tuple[int, int],
+    preprocessing: Preprocessing,
+    mode: str | None = None,
+) -> tuple[Image.Image, Box | None]:
+    # Upright, and the part of it to resize; None: all. JPEGs are decoded at a fraction of
+    # their size that is at least *least* (width, height), in the *mode* if there is one.
     opened, stripped = _open(image)
-    width, height = opened.size
     with _translated_errors(stripped.what):
-        if draft is not None or width * height > WHOLE_PIXELS:
-            lying = least[::-1] if stripped.orientation in _SIDEWAYS else least
-            opened.draft(draft, _within_bounds(opened.size, lying))
+        box = _draft(opened, stripped, least, preprocessing, mode)
         opened.load()
         flat = _flatten(opened)
         if stripped.transparent is not None:
             mask = _transparent_pixels(opened, stripped.transparent, stripped.image)
             flat.paste("white", mask=mask)
         turn = _TURNS.get(stripped.orientation)
-        return flat if turn is None else flat.transpose(turn)
+        return (flat if turn is None else flat.transpose(turn)), box
 
 
-def _within_bounds(size: tuple[int, int], least: tuple[int, int]) -> tuple[int, int]:
-    # However large the model's images are, a decoded one has at most WHOLE_PIXELS.
-    width, height = size
-    part = next(p for p in (1, 2, 4, 8) if width * height <= WHOLE_PIXELS * p * p)
-    return min(least[0], width // part), min(least[1], height // part)
+def _draft(
+    opened: ImageFile,
+    stripped: Stripped,
+    least: tuple[int, int],
+    preprocessing: Preprocessing,
+    mode: str | None,
+) -> Box | None:
+    is_whole = preprocessing is Preprocessing.WHOLE
+    if is_whole and opened.width * opened.height <= WHOLE_PIXELS:
+        return None
+    wanted = least_size(opened.size, least, stripped.orientation)
+    drafted = opened.draft(mode, wanted)
+    if drafted is None or is_whole:
+        return None
+    return turn_box(drafted[1], opened.size, stripped.orientation)
 
 
 def _open(image: bytes) -> tuple[ImageFile, Stripped]:

@@ -33,9 +33,16 @@ from typing import Final, Self, TypeAlias
 import numpy as np
 
 from models.errors import InvalidImageError, ModelOverloadedError
-from models.images.codec import Pixels, decode_image, decode_thumbnail, is_costly
+from models.images.codec import (
+    Pixels,
+    decode_image,
+    decode_thumbnail,
+    is_costly,
+    is_drafted,
+)
 from models.images.files import check_image_bytes, limit_pixels, most_pixels
 from models.images.formats import TOO_COMPLEX
+from models.images.preprocessing import NEWEST, Preprocessing
 
 HEAVY_BYTES: Final = 8 * 1024 * 1024
 HEAVY_PIXELS: Final = 16_000_000
@@ -44,10 +51,14 @@ HEAVY_PIXELS: Final = 16_000_000
 BREAKS_DECODER: Final = "breaks_decoder"
 """The code of an image whose decoder crashes, or ends in an unknown error."""
 
-Order: TypeAlias = tuple[bool, int, int]
-"""Whether a thumbnail is wanted, and two numbers of its size."""
+Order: TypeAlias = tuple[int, int, int]
+"""The place of the preprocessing in `_VERSIONS`, and height and width of the pixels; or
+`_THUMBNAIL`, its longest side, and nothing."""
 
-_ORDER: Final = struct.Struct("<?IIdQ")
+_VERSIONS: Final = tuple(Preprocessing)
+_THUMBNAIL: Final = len(_VERSIONS)
+
+_ORDER: Final = struct.Struct("<BIIdQ")
 """The order, the processor seconds that it may take, and the bytes of the image."""
 
 _ANSWER: Final = struct.Struct("<??IIQ")
@@ -97,12 +108,19 @@ class DecodeLimits:
     niceness: int = 0
 
 
-def is_heavy(image: bytes) -> bool:
+def is_heavy(
+    image: bytes,
+    size: tuple[int, int] | None = None,
+    preprocessing: Preprocessing = NEWEST,
+) -> bool:
     """Whether *image* may take much more than a phone's photo, by its headers.
 
-    Such images should not be queued together with those that are only large.
+    Such images should not be queued together with those that are only large. A JPEG is
+    none if it is decoded at a small fraction for a model of *size* (None: not known yet).
     """
-    return is_costly(image, HEAVY_BYTES, HEAVY_PIXELS)
+    if not is_costly(image, HEAVY_BYTES, HEAVY_PIXELS):
+        return False
+    return size is None or not is_drafted(image, size, HEAVY_PIXELS, preprocessing)
 
 
 class DecodeSandbox:
@@ -123,7 +141,11 @@ class DecodeSandbox:
         weakref.finalize(self, _dispose_all, self._children)
 
     def decode(
-        self, image: bytes, size: tuple[int, int], seconds: float | None = None
+        self,
+        image: bytes,
+        size: tuple[int, int],
+        seconds: float | None = None,
+        preprocessing: Preprocessing = NEWEST,
     ) -> Pixels:
         """The pixels of `decode_image`, decoded by a child within *seconds*.
 
@@ -133,7 +155,8 @@ class DecodeSandbox:
             TimeoutError: decoding took more than *seconds*; the child was killed.
             ModelOverloadedError: no child can be started now.
         """
-        return self._run((False, *size), image, seconds)
+        order = (_VERSIONS.index(preprocessing), *size)
+        return self._run(order, image, seconds)
 
     def thumbnail(
         self, image: bytes, longest_side: int, seconds: float | None = None
@@ -143,7 +166,7 @@ class DecodeSandbox:
         Raises:
             InvalidImageError, TimeoutError, ModelOverloadedError: as `decode`.
         """
-        return self._run((True, longest_side, 0), image, seconds)
+        return self._run((_THUMBNAIL, longest_side, 0), image, seconds)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -434,15 +457,15 @@ def _decode_next(
     parent: socket.socket, memory_bytes: int
 ) -> tuple[tuple[bool, int, int], bytes]:
     order = _read(parent, _ORDER.size)
-    is_thumbnail, first, second, cpu_seconds, count = _ORDER.unpack(order)
+    version, first, second, cpu_seconds, count = _ORDER.unpack(order)
     image = _read(parent, count)
     # Counts what all threads of this process use; its signal ends it.
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     try:
-        if is_thumbnail:
+        if version == _THUMBNAIL:
             pixels = decode_thumbnail(image, first)
         else:
-            pixels = decode_image(image, (first, second))
+            pixels = decode_image(image, (first, second), _VERSIONS[version])
         return (True, *pixels.shape[:2]), pixels.tobytes()
     except (InvalidImageError, MemoryError) as error:
         refusal = _refusal(error, memory_bytes)

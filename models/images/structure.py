@@ -105,6 +105,17 @@ def is_unusual(name: str, image: bytes) -> bool:
         return True
 
 
+def is_one_pass_jpeg(image: bytes) -> bool:
+    """Whether *image* is a Huffman-coded JPEG whose one scan holds all of its pixels.
+
+    libjpeg decodes such a JPEG row by row: nothing of it stays in memory but the pixels.
+    """
+    try:
+        return _is_one_pass_jpeg(image)
+    except (struct.error, IndexError, ValueError, InvalidImageError):
+        return False
+
+
 def read_size(name: str, image: bytes) -> tuple[int, int] | None:
     """Width and height by the header of an *image* of the format *name*, unchecked.
 
@@ -268,8 +279,8 @@ def _note(image: bytes, start: int, stop: int, notes: dict[bytes, bytes]) -> Non
 
 
 def _check_scans(image: bytes, start: int, frame: bytes) -> None:
-    if frame[1] in _ONE_PASS and image[start + 4] == frame[9]:
-        return  # one scan holds every component: libjpeg reads no other
+    if _is_one_pass(frame, image, start):
+        return
     needed = _coefficient_bytes(frame)
     if needed > MAX_COEFFICIENT_BYTES:
         message = (
@@ -282,6 +293,11 @@ def _check_scans(image: bytes, start: int, frame: bytes) -> None:
     # where there are many.
     if image.count(_SCAN, start) > MAX_SCANS and _scans(image, start) > MAX_SCANS:
         raise too_complex(f"a JPEG with more than {MAX_SCANS} scans")
+
+
+def _is_one_pass(frame: bytes, image: bytes, scan: int) -> bool:
+    # The first scan holds every component: libjpeg reads no other.
+    return frame[1] in _ONE_PASS and image[scan + 4] == frame[9]
 
 
 def _coefficient_bytes(frame: bytes) -> int:
@@ -322,6 +338,16 @@ def _find_frame(image: bytes) -> bytes:
         if kind in _FRAMES:
             return image[start:stop]
     raise damaged_header("it has no frame")
+
+
+def _is_one_pass_jpeg(image: bytes) -> bool:
+    frame = b""
+    for kind, start, stop in islice(_segments(image), HEADER_PARTS):
+        if kind in _FRAMES:
+            frame = image[start:stop]
+        elif kind == _SOS:
+            return frame[1] in _ORDINARY_FRAMES and _is_one_pass(frame, image, start)
+    return False
 
 
 # --- PNG ------------------------------------------------------------------------------

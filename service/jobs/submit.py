@@ -201,6 +201,7 @@ def _job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
         version=card.version,
         labels=card.labels,
         image_size=card.image_size,
+        preprocessing=card.preprocessing,
         input=given["input"],
         clip=_clip(given.get("clip"), card),
         max_unreadable=_max_unreadable(given.get("max_unreadable")),

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from models.contract import ModelCard
 from models.environment import usable_processors
 from models.errors import InvalidImageError, detached
 from models.files import try_lock
@@ -70,9 +71,9 @@ class Decoder:
         return self._heavy.waiting
 
     def decode(
-        self, images: Sequence[bytes], size: tuple[int, int], budget: Budget
+        self, images: Sequence[bytes], card: ModelCard, budget: Budget
     ) -> list[Decoded]:
-        """The pixels in *size*, or the error, of each of *images*, in their order.
+        """The pixels that *card*'s version takes, or the error, of each of *images*.
 
         When it returns or raises, nothing of *images* is being decoded any more.
 
@@ -81,14 +82,14 @@ class Decoder:
             OverloadedError: too many heavy images wait already.
         """
         if is_quick(images):
-            return [self._decode_quick(images[0], size, budget)]
+            return [self._decode_quick(images[0], card, budget)]
         begun = [
-            None if is_heavy(image) else self._begin(image, size, budget)
+            None if _is_heavy(image, card) else self._begin(image, card, budget)
             for image in images
         ]
         try:
             return [
-                self._decode_heavy(image, size, budget)
+                self._decode_heavy(image, card, budget)
                 if future is None
                 else future.result(budget.left())
                 for image, future in zip(images, begun, strict=True)
@@ -98,34 +99,32 @@ class Decoder:
         finally:
             _end(begun)
 
-    def _decode_quick(
-        self, image: bytes, size: tuple[int, int], budget: Budget
-    ) -> Decoded:
+    def _decode_quick(self, image: bytes, card: ModelCard, budget: Budget) -> Decoded:
         with _slot(self._quick, budget):
-            return _decode(image, size)
+            return _decode(image, card)
 
-    def _decode_heavy(
-        self, image: bytes, size: tuple[int, int], budget: Budget
-    ) -> Decoded:
+    def _decode_heavy(self, image: bytes, card: ModelCard, budget: Budget) -> Decoded:
         if self._heavy.waiting >= MAX_HEAVY_WAITING:
             message = f"{MAX_HEAVY_WAITING} heavy images wait to be decoded already"
             raise OverloadedError(message, self._heavy_apart.limits.cpu_seconds)
         with _slot(self._heavy, budget), _only_one(budget):
-            return _decode_apart(self._heavy_apart, image, size, budget)
+            return _decode_apart(self._heavy_apart, image, card, budget)
 
-    def _begin(
-        self, image: bytes, size: tuple[int, int], budget: Budget
-    ) -> Future[Decoded]:
+    def _begin(self, image: bytes, card: ModelCard, budget: Budget) -> Future[Decoded]:
         if is_costly(image):
             return self._large.submit(
-                _decode_apart, self._large_apart, image, size, budget
+                _decode_apart, self._large_apart, image, card, budget
             )
-        return self._pool.submit(_decode, image, size)
+        return self._pool.submit(_decode, image, card)
 
 
 def is_quick(images: Sequence[bytes]) -> bool:
     """Whether *images* is a single image that does not take long."""
     return len(images) == 1 and not is_costly(images[0])
+
+
+def _is_heavy(image: bytes, card: ModelCard) -> bool:
+    return is_heavy(image, card.image_size, card.preprocessing)
 
 
 @contextmanager
@@ -161,18 +160,19 @@ def _end(begun: Sequence[Future[Decoded] | None]) -> None:
 
 
 def _decode_apart(
-    sandbox: DecodeSandbox, image: bytes, size: tuple[int, int], budget: Budget
+    sandbox: DecodeSandbox, image: bytes, card: ModelCard, budget: Budget
 ) -> Decoded:
     try:
         check_image_bytes(len(image))
-        return sandbox.decode(image, size, budget.left())
+        left = budget.left()
+        return sandbox.decode(image, card.image_size, left, card.preprocessing)
     except InvalidImageError as error:
         return detached(error)
 
 
-def _decode(image: bytes, size: tuple[int, int]) -> Decoded:
+def _decode(image: bytes, card: ModelCard) -> Decoded:
     try:
         check_image_bytes(len(image))
-        return decode_image(image, size)
+        return decode_image(image, card.image_size, card.preprocessing)
     except InvalidImageError as error:
         return detached(error)

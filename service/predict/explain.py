@@ -179,7 +179,7 @@ class _ExplainAttempt:
         classes = np.array([self.query.column(card)], np.int32)
         with self.budget.measure("decode"):
             [pixels] = self.explainer.decoder.decode(
-                [self.upload.image], card.image_size, self.budget
+                [self.upload.image], card, self.budget
             )
         if isinstance(pixels, InvalidImageError):
             # An upload with an error of its own has an empty image; that error says more.

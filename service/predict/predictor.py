@@ -1,9 +1,9 @@
 """The predictor: from images to probabilities, across hot swaps of a model's version.
 
 Images are decoded to the size of the version that answered last. An answer names its version.
-If that is another one, its card is fetched; if its image size differs too, the images are
-decoded again and the call is repeated for exactly that version: networks that pool take any
-size, and an answer for a wrong size is discarded. If a shared batch of the model server failed
+If that is another one, its card is fetched; if its image size or preprocessing differs too, the
+images are decoded again and the call is repeated for exactly that version: networks that pool
+take any size, and an answer for wrong pixels is discarded. If a shared batch of the model server failed
 because it held two sizes, the call is repeated with the version's number.
 """
 
@@ -166,9 +166,9 @@ class _Attempt:
 
     def run(self, model: ModelRef, card: ModelCard) -> ImageResults:
         self.accept(card)
-        batcher, size = self.predictor.batcher, card.image_size
-        with batcher.expect(self.images, model, size) as arrival:
-            rows, pixels = self._decode(size)
+        batcher = self.predictor.batcher
+        with batcher.expect(self.images, model, card.image_size) as arrival:
+            rows, pixels = self._decode(card)
             if not pixels:
                 return ImageResults(card, rows, None)
             prediction = self._infer(pixels, model, arrival)
@@ -177,15 +177,15 @@ class _Attempt:
         newer = self.predictor.catalog.card_of_answer(
             model, prediction.version, self.budget.left()
         )
-        if newer.image_size != card.image_size:
+        if not newer.takes_pixels_of(card):
             return self.run(ModelRef(model.name, version=newer.version), newer)
         self.accept(newer)
         return _checked(newer, rows, prediction)
 
-    def _decode(self, size: tuple[int, int]) -> tuple[ImageRows, list[Pixels]]:
+    def _decode(self, card: ModelCard) -> tuple[ImageRows, list[Pixels]]:
         with self.budget.measure("decode"):
             decoder = self.predictor.decoder
-            decoded = decoder.decode(self.images, size, self.budget)
+            decoded = decoder.decode(self.images, card, self.budget)
         good = [each for each in decoded if not isinstance(each, InvalidImageError)]
         numbers = count()
         rows = tuple(

@@ -16,6 +16,7 @@ import grpc
 import numpy as np
 
 from models.contract import DESCRIBE_SIGNATURE, IMAGES_INPUT, ModelCard
+from models.images.preprocessing import Preprocessing
 from models.wire import protos
 from tests.fake_model_server import CARD, FakeModelServer
 
@@ -26,6 +27,7 @@ class ServedModel(FakeModelServer):
     Attributes:
         takes_any_size: answer them as well, as networks that pool do: as black.
         sizes: image size by version, where it is not the card's.
+        preprocessings: preprocessing by version, where it is not the card's.
         version_labels: version by label.
         loading: versions that are not available yet.
         waiting: versions that wait for another one to be loaded.
@@ -43,6 +45,7 @@ class ServedModel(FakeModelServer):
         super().__init__(CARD, versions, port)
         self.takes_any_size = False
         self.sizes: dict[int, tuple[int, int]] = {}
+        self.preprocessings: dict[int, Preprocessing] = {}
         self.version_labels: dict[str, int] = {}
         self.loading: tuple[int, ...] = ()
         self.waiting: tuple[int, ...] = ()
@@ -77,7 +80,12 @@ class ServedModel(FakeModelServer):
         return answer
 
     def _card(self, version: int) -> ModelCard:
-        return replace(super()._card(version), image_size=self._size(version))
+        card = super()._card(version)
+        return replace(
+            card,
+            image_size=self._size(version),
+            preprocessing=self.preprocessings.get(version, card.preprocessing),
+        )
 
     def _accept(self, batch: Any, version: int, context: Any) -> Any:
         if batch.shape[1:3] == self._size(version):

@@ -164,7 +164,7 @@ def test_photo_that_takes_too_much_is_one_unreadable_image(world: World) -> None
     (world.photos / "2.png").write_bytes(huge_png(8_000, 6_000))
     folder = LocalFolder(world.photos, "test")
     with DecodeSandbox(DecodeLimits(cpu_seconds=0.03)) as sandbox:
-        load = PhotoLoader(folder, (32, 32), sandbox).load
+        load = PhotoLoader(folder, request(), sandbox).load
         good, bad = map(load, list_photos(folder).items)
 
     assert (good.code, bad.code) == ("", "too_complex")

@@ -17,7 +17,6 @@ from PIL import Image, ImageOps
 from kennel.cli import main
 from models.errors import InvalidImageError, InvalidRequestError
 from models.images.codec import (
-    WHOLE_PIXELS,
     decode_grey,
     decode_image,
     decode_thumbnail,
@@ -25,6 +24,7 @@ from models.images.codec import (
 )
 from models.images.files import MAX_PIXELS, limit_pixels, read_image_file
 from models.images.formats import FORMAT_NAMES
+from models.images.preprocessing import WHOLE_PIXELS
 from models.images.sandbox import DecodeLimits, DecodeSandbox
 from models.images.structure import read_size
 from service.settings import ServiceSettings
@@ -677,12 +677,6 @@ def test_panorama_keeps_twice_the_models_size(turn: int) -> None:
     for wanted in ((280, 90), (90, 280)):
         difference = decode_image(jpeg, wanted) - resized(whole, wanted)
         assert np.abs(difference).max() <= 3
-
-
-def test_jpeg_up_to_the_bound_is_decoded_whole() -> None:
-    jpeg = encoded(stripes((10_000, 5_000)), "JPEG")
-
-    assert (decode_image(jpeg, FRACTION_SIZE) == resized(opened(jpeg))).all()
 
 
 def test_photo_of_108_megapixels_takes_little_memory() -> None:

@@ -38,6 +38,27 @@ def test_compiled_pixels_are_pillows(
     assert np.array_equal(pixels, _pillows(image, after))
 
 
+@pytest.mark.parametrize(
+    ("before", "box"),
+    [
+        ((501, 333), (0, 0, 332.125, 500.75)),
+        ((501, 333), (0.875, 0.5, 333, 501)),
+        ((900, 130), (0.25, 0, 130, 899.375)),
+        ((224, 225), (0, 0, 224.5, 224)),
+    ],
+)
+def test_part_of_an_image_is_resized_as_by_pillow(
+    before: tuple[int, int], box: tuple[float, float, float, float]
+) -> None:
+    image = _noise(before)
+
+    pixels = resize_rgb(image, (224, 224), box)
+
+    assert pixels is not None
+    wanted = image.resize((224, 224), Image.Resampling.BILINEAR, box)
+    assert np.array_equal(pixels, np.asarray(wanted))
+
+
 def test_weights_that_add_up_to_more_than_one_end_at_white() -> None:
     white = Image.new("RGB", (30_000, 3), "white")
 
@@ -70,9 +91,11 @@ def test_compiled_code_refuses_pixels_that_do_not_fit() -> None:
     whole, short = np.empty((4, 4, 3), np.uint8), np.empty((4, 4, 2), np.uint8)
 
     with pytest.raises(ValueError, match="do not fit"):
-        _resampling.resize_rgb(pixels, (8, 8), short, (4, 4), False)
+        _resampling.resize_rgb(pixels, (8, 8), (0, 0, 8, 8), short, (4, 4), False)
     with pytest.raises(ValueError, match="do not fit"):
-        _resampling.resize_rgb(pixels, (9, 8), whole, (4, 4), False)
+        _resampling.resize_rgb(pixels, (9, 8), (0, 0, 9, 8), whole, (4, 4), False)
+    with pytest.raises(ValueError, match="do not fit"):
+        _resampling.resize_rgb(pixels, (8, 8), (0, 0, 8.1, 8), whole, (4, 4), False)
 
 
 def _noise(size: tuple[int, int]) -> Image.Image:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from service.http.errors import OverloadedError
 from service.predict.admission import Admission
 from service.predict.decoding import MAX_HEAVY_WAITING, Decoder
 from service.settings import ServiceSettings
+from tests.fake_model_server import CARD as PETS
 from tests.finished_runs import finish_run
 from tests.models.images.handmade import huge_png
 from tests.pictures import encoded, grey, noise
@@ -30,10 +32,10 @@ from tests.processes import wait_until
 from tests.service.conftest import post_image
 from worker.runs import find_run
 
-SIZE = (32, 24)
+CARD = replace(PETS, image_size=(32, 24))
 SMALL = grey(9)
 LARGE = encoded(Image.new("L", (3000, 2000), 99), "JPEG")
-HEAVY = noise(1) + bytes(9 * 1024 * 1024)
+HEAVY = noise(1, kind="PNG") + bytes(9 * 1024 * 1024)
 """By its size: it is decoded at once."""
 
 SLOW = huge_png(8_000, 6_000)
@@ -62,27 +64,27 @@ def test_image_that_takes_too_much_is_one_bad_image_among_others() -> None:
     with DecodeSandbox(DecodeLimits(cpu_seconds=0.03)) as sandbox:
         decoder = Decoder(1, sandbox)
         first, bad, large, last = decoder.decode(
-            [SMALL, SLOW, LARGE, SMALL], SIZE, Budget(20)
+            [SMALL, SLOW, LARGE, SMALL], CARD, Budget(20)
         )
 
     assert isinstance(bad, InvalidImageError)
     assert bad.code == "too_complex"
     good = [each for each in (first, large, last) if isinstance(each, np.ndarray)]
-    assert [each.shape for each in good] == 3 * [(*SIZE, 3)]
+    assert [each.shape for each in good] == 3 * [(*CARD.image_size, 3)]
 
 
 def test_small_and_large_photos_pass_those_that_wait_for_a_heavy_one(
     sandbox: DecodeSandbox,
 ) -> None:
     decoder = Decoder(1, sandbox)
-    decoder.decode([HEAVY], SIZE, Budget(20))
+    decoder.decode([HEAVY], CARD, Budget(20))
     with ThreadPoolExecutor(4) as clients, stopped(sandbox.pids):
         heavy = [
-            clients.submit(decoder.decode, [HEAVY], SIZE, Budget(20)) for _ in range(4)
+            clients.submit(decoder.decode, [HEAVY], CARD, Budget(20)) for _ in range(4)
         ]
         wait_until(lambda: decoder.heavy_waiting == 3, "three wait for the first")
         for images in ([SMALL], [LARGE], [SMALL, LARGE, SMALL]):
-            assert len(decoder.decode(images, SIZE, Budget(20))) == len(images)
+            assert len(decoder.decode(images, CARD, Budget(20))) == len(images)
         assert not any(each.done() for each in heavy)
         for pid in sandbox.pids:
             os.kill(pid, signal.SIGCONT)
@@ -93,12 +95,12 @@ def test_processes_decode_heavy_images_one_after_the_other(
     sandbox: DecodeSandbox,
 ) -> None:
     decoders = [Decoder(1, sandbox) for _ in range(2)]
-    decoders[0].decode([HEAVY], SIZE, Budget(20))
+    decoders[0].decode([HEAVY], CARD, Budget(20))
     with stopped(sandbox.pids), ThreadPoolExecutor() as clients:
-        first = clients.submit(decoders[0].decode, [HEAVY], SIZE, Budget(20))
+        first = clients.submit(decoders[0].decode, [HEAVY], CARD, Budget(20))
         wait_until(lambda: sandbox.in_work == 1, "the first has begun")
         with pytest.raises(ModelTimeoutError):
-            decoders[1].decode([HEAVY], SIZE, Budget(0.2))
+            decoders[1].decode([HEAVY], CARD, Budget(0.2))
         assert sandbox.in_work == 1
         for pid in sandbox.pids:
             os.kill(pid, signal.SIGCONT)
@@ -107,15 +109,15 @@ def test_processes_decode_heavy_images_one_after_the_other(
 
 def test_too_many_heavy_images_are_refused_at_once(sandbox: DecodeSandbox) -> None:
     decoder = Decoder(1, sandbox)
-    decoder.decode([HEAVY], SIZE, Budget(20))
+    decoder.decode([HEAVY], CARD, Budget(20))
     with ThreadPoolExecutor(20) as clients, stopped(sandbox.pids):
         for _ in range(1 + MAX_HEAVY_WAITING):
-            clients.submit(decoder.decode, [HEAVY], SIZE, Budget(20))
+            clients.submit(decoder.decode, [HEAVY], CARD, Budget(20))
         full = MAX_HEAVY_WAITING
         wait_until(lambda: decoder.heavy_waiting == full, "there is no place")
 
         with pytest.raises(OverloadedError, match="heavy images") as refusal:
-            decoder.decode([SMALL, HEAVY], SIZE, Budget(20))
+            decoder.decode([SMALL, HEAVY], CARD, Budget(20))
         for pid in sandbox.pids:
             os.kill(pid, signal.SIGCONT)
 
@@ -127,10 +129,10 @@ def test_spent_budget_leaves_nothing_at_work(
     sandbox: DecodeSandbox, images: list[bytes]
 ) -> None:
     decoder = Decoder(1, sandbox)
-    decoder.decode([LARGE], SIZE, Budget(20))
+    decoder.decode([LARGE], CARD, Budget(20))
     pids = sandbox.pids
     with stopped(pids), pytest.raises(ModelTimeoutError, match="X-Request-Timeout"):
-        decoder.decode(images, SIZE, Budget(0.2))
+        decoder.decode(images, CARD, Budget(0.2))
 
     assert sandbox.in_work == 0
     assert not set(pids) & set(sandbox.pids)

@@ -16,12 +16,13 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from models.errors import MixedBatchError, ModelTimeoutError
+from models.images.preprocessing import Preprocessing
 from models.wire.client import CALL_ATTEMPTS, ModelServerClient
 from models.wire.messages import ModelRef
 from service.http.budget import Budget
 from service.predict.decoding import Decoder
 from service.settings import ServiceSettings
-from tests.fake_model_server import DIFFERENT_SHAPES, QUEUE_FULL, Merging
+from tests.fake_model_server import CARD, DIFFERENT_SHAPES, QUEUE_FULL, Merging
 from tests.pictures import grey
 from tests.processes import wait_until
 from tests.service.conftest import app_of, post_image, post_images
@@ -85,6 +86,19 @@ def test_new_image_size_is_learnt(
 
     assert answer["version"] == 2
     assert {each["raw"]["dog"] for each in answer["predictions"]} == {0.2}
+
+
+def test_answer_for_pixels_of_another_preprocessing_is_not_given(
+    client: FlaskClient, served: ServedModel
+) -> None:
+    post_image(client, grey(9))
+    served.versions, served.preprocessings = (1, 2), {2: Preprocessing.WHOLE}
+    served.named.clear()
+
+    answers = [post_image(client, grey(51)).get_json() for _ in range(2)]
+
+    assert [each["version"] for each in answers] == [2, 2]
+    assert served.named == [None, 2, None]
 
 
 def test_pinned_version_keeps_its_image_size(
@@ -345,7 +359,7 @@ def test_spent_budget_covers_decoding() -> None:
     budget = Budget(0.0)
 
     with pytest.raises(ModelTimeoutError, match="X-Request-Timeout-Ms"):
-        Decoder().decode([grey(9)] * 2, (8, 8), budget)
+        Decoder().decode([grey(9)] * 2, CARD, budget)
 
 
 def test_unexpected_error_is_bland_and_logged(
