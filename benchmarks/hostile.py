@@ -90,7 +90,7 @@ def main(images: int, metadata: str | None, cases: bool) -> None:
                 chosen = [bodies[name] for name in METADATA[metadata]]
                 statuses = _post_bursts(chosen, target.url)
             else:
-                statuses = _post_all(bodies, target.url, images)
+                statuses = post_all(bodies, target.url, images)
             seconds = time.monotonic() - began
         after = [resident_megabytes(pid) for pid in workers]
         peaks = [peak_megabytes(pid) for pid in workers]
@@ -197,7 +197,8 @@ def _frame(jpeg: bytes) -> bytes:
     return jpeg[start : start + 2 + int.from_bytes(jpeg[start + 2 : start + 4])]
 
 
-def _post_all(bodies: Mapping[str, Body], url: str, images: int) -> Counter[int]:
+def post_all(bodies: Mapping[str, Body], url: str, images: int) -> Counter[int]:
+    """The statuses of *images* posts of *bodies* in turn, by `CLIENTS` at a time."""
     turns = [body for _ in range(images) for body in bodies.values()][:images]
     with ThreadPoolExecutor(CLIENTS) as clients:
         return Counter(clients.map(lambda body: _post(url, body), turns))
