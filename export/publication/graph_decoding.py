@@ -7,9 +7,18 @@ formats other than PNG, and CMYK without Adobe's marker.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import tensorflow as tf
+
+from models.images.preprocessing import (
+    FRACTIONS,
+    FROM_THE_BOTTOM,
+    FROM_THE_RIGHT,
+    SIDEWAYS,
+    Preprocessing,
+)
 
 _JPEG: Final = b"\xff\xd8\xff"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -31,29 +40,82 @@ _SPARE: Final = 32
 """Zeros behind the file, so that whatever begins within it can be read."""
 
 
-def decode_encoded(image: Any, size: tuple[int, int]) -> Any:
+def decode_encoded(
+    image: Any, size: tuple[int, int], preprocessing: Preprocessing
+) -> Any:
     """The pixels of one encoded *image* (a string), uint8 [height, width, 3] of *size*."""
     is_jpeg, is_png = _starts_with(image, _JPEG), _starts_with(image, _PNG)
-    pixels = tf.case(
-        [(is_jpeg, lambda: _decode_jpeg(image)), (is_png, lambda: _decode_png(image))],
-        default=lambda: tf.io.decode_image(image, 3, expand_animations=False),
-    )
     data = tf.concat([tf.io.decode_raw(image, tf.uint8), tf.zeros(_SPARE, tf.uint8)], 0)
     exif = tf.case(
         [(is_jpeg, lambda: _find_in_jpeg(data)), (is_png, lambda: _find_in_png(data))],
         default=lambda: _length(data),
     )
-    upright = _turn(tf.ensure_shape(pixels, [None, None, 3]), _orientation(data, exif))
-    resized = tf.image.resize(upright, size, antialias=True)
+    orientation = _orientation(data, exif)
+    is_whole = preprocessing is Preprocessing.WHOLE
+    least = None if is_whole else (2 * size[0], 2 * size[1])
+    pixels, extent = tf.case(
+        [
+            (is_jpeg, lambda: _decode_jpeg(image, least, orientation)),
+            (is_png, lambda: _with_extent(_decode_png(image))),
+        ],
+        default=lambda: _with_extent(
+            tf.io.decode_image(image, 3, expand_animations=False)
+        ),
+    )
+    pixels = tf.ensure_shape(pixels, [None, None, 3])
+    return _resize_upright(pixels, extent, orientation, size)
+
+
+def _resize_upright(
+    pixels: Any, extent: Any, orientation: Any, size: tuple[int, int]
+) -> Any:
+    # Of the last row and column of a fraction only a part may belong to the photo.
+    extent = tf.where(_is_among(orientation, *SIDEWAYS), extent[::-1], extent)
+    upright = _turn(pixels, orientation)
+    spare = tf.cast(tf.shape(upright)[:2], tf.float32) - extent
+    is_behind = tf.stack(
+        [
+            _is_among(orientation, *FROM_THE_BOTTOM),
+            _is_among(orientation, *FROM_THE_RIGHT),
+        ]
+    )
+    scale = tf.cast(size, tf.float32) / extent
+    shift = -tf.where(is_behind, spare, 0.0) * scale
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=tf.cast(upright, tf.float32)[None],
+        size=size,
+        scale=scale,
+        translation=shift,
+        kernel_type="triangle",
+    )[0]
     return tf.cast(tf.round(tf.clip_by_value(resized, 0, 255)), tf.uint8)
+
+
+def _with_extent(pixels: Any) -> Any:
+    return pixels, tf.cast(tf.shape(pixels)[:2], tf.float32)
 
 
 def _starts_with(image: Any, start: bytes) -> Any:
     return tf.equal(tf.strings.substr(image, 0, len(start)), start)
 
 
-def _decode_jpeg(image: Any) -> Any:
-    return tf.io.decode_jpeg(image, 3, dct_method="INTEGER_ACCURATE")
+def _decode_jpeg(image: Any, least: tuple[int, int] | None, orientation: Any) -> Any:
+    # At the smallest fraction that is at least *least* when it is upright; None: whole.
+    whole = tf.io.extract_jpeg_shape(image)[:2]
+
+    def decode(part: int) -> Any:
+        pixels = tf.io.decode_jpeg(image, 3, ratio=part, dct_method="INTEGER_ACCURATE")
+        return pixels, tf.cast(whole, tf.float32) / part
+
+    if least is None:
+        return decode(1)
+    is_sideways = _is_among(orientation, *SIDEWAYS)
+    lying = tf.where(is_sideways, least[::-1], least)
+    *fractions, full = FRACTIONS
+    return tf.case(
+        [(tf.reduce_all(whole // p >= lying), partial(decode, p)) for p in fractions],
+        default=partial(decode, full),
+    )
 
 
 def _decode_png(image: Any) -> Any:
@@ -69,16 +131,18 @@ def _decode_png(image: Any) -> Any:
 
 
 def _turn(pixels: Any, orientation: Any) -> Any:
-    def among(*orientations: int) -> Any:
-        return tf.reduce_any(tf.equal(orientation, orientations))
-
-    for wanted, change in (
-        (among(5, 6, 7, 8), lambda each: tf.transpose(each, [1, 0, 2])),
-        (among(2, 3, 6, 7), lambda each: tf.reverse(each, [1])),
-        (among(3, 4, 7, 8), lambda each: tf.reverse(each, [0])),
+    for orientations, change in (
+        (SIDEWAYS, lambda each: tf.transpose(each, [1, 0, 2])),
+        (FROM_THE_RIGHT, lambda each: tf.reverse(each, [1])),
+        (FROM_THE_BOTTOM, lambda each: tf.reverse(each, [0])),
     ):
+        wanted = _is_among(orientation, *orientations)
         pixels = tf.cond(wanted, lambda p=pixels, c=change: c(p), lambda p=pixels: p)
     return pixels
+
+
+def _is_among(orientation: Any, *orientations: int) -> Any:
+    return tf.reduce_any(tf.equal(orientation, orientations))
 
 
 def _length(data: Any) -> Any:

@@ -134,7 +134,9 @@ def serving_signatures(classifier: Any, card: ModelCard) -> dict[str, Any]:
         return _answer(logits, card)
 
     def predict_encoded(images: Any) -> dict[str, Any]:
-        decode = partial(decode_encoded, size=card.image_size)
+        decode = partial(
+            decode_encoded, size=card.image_size, preprocessing=card.preprocessing
+        )
         pixels = tf.map_fn(decode, images, fn_output_signature=tf.uint8)
         return predict(tf.ensure_shape(pixels, [None, height, width, 3]))
 

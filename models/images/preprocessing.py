@@ -23,9 +23,9 @@ WHOLE_PIXELS: Final = 50_000_000
 FRACTIONS: Final = (8, 4, 2, 1)
 """Parts of its width and height at which libjpeg decodes a JPEG."""
 
-_FROM_THE_RIGHT: Final = frozenset([2, 3, 6, 7])
-_FROM_THE_BOTTOM: Final = frozenset([3, 4, 7, 8])
-_SIDEWAYS: Final = frozenset([5, 6, 7, 8])
+FROM_THE_RIGHT: Final = (2, 3, 6, 7)
+FROM_THE_BOTTOM: Final = (3, 4, 7, 8)
+SIDEWAYS: Final = (5, 6, 7, 8)
 """Orientations that turn the left edge of an image to the right, its upper one down, and
 those that swap width and height."""
 
@@ -52,7 +52,7 @@ def least_size(
     model's images are, no more than `WHOLE_PIXELS` are decoded.
     """
     width, height = size
-    lying = least[::-1] if orientation in _SIDEWAYS else least
+    lying = least[::-1] if orientation in SIDEWAYS else least
     part = next(
         p for p in reversed(FRACTIONS) if width * height <= WHOLE_PIXELS * p * p
     )
@@ -65,10 +65,10 @@ def turn_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
     The last column and row of a fraction may stand for less than a whole pixel.
     """
     (width, height), (_, _, right, bottom) = size, box
-    if orientation in _SIDEWAYS:
+    if orientation in SIDEWAYS:
         width, height, right, bottom = height, width, bottom, right
-    left = width - right if orientation in _FROM_THE_RIGHT else 0
-    top = height - bottom if orientation in _FROM_THE_BOTTOM else 0
+    left = width - right if orientation in FROM_THE_RIGHT else 0
+    top = height - bottom if orientation in FROM_THE_BOTTOM else 0
     return left, top, left + right, top + bottom
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from models.contract import BATCH_SIZES, EXPLAIN_SIGNATURE, SERVING_SIGNATURE, ModelCard
 from models.images.codec import decode_image
+from models.images.preprocessing import NEWEST, Preprocessing
 from models.networks.network import Head
 from models.networks.runtime import start_tensorflow
 from tests.fake_model_server import CARD
@@ -47,7 +48,7 @@ def decode() -> Decode:
     from export.publication.graph_decoding import decode_encoded
 
     graph = tf.function(
-        lambda image: decode_encoded(image, SIZE),
+        lambda image: decode_encoded(image, SIZE, NEWEST),
         input_signature=[tf.TensorSpec([], tf.string)],
         autograph=False,
     )
@@ -93,6 +94,26 @@ def test_jpeg_of_each_kind(decode: Decode, mode: str, progressive: bool) -> None
     image = encoded(photo().convert(mode), "JPEG", progressive=progressive)
 
     assert np.abs(decode(image) - decode_image(image, SIZE)).max() <= 1
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_large_jpeg_is_decoded_at_the_same_fraction(decode: Decode, turn: int) -> None:
+    lying = Image.Exif()
+    lying[0x0112] = turn
+    large = photo().convert("RGB").resize((301, 267))
+    image = encoded(large, "JPEG", quality=95, exif=lying)
+
+    assert np.abs(decode(image) - decode_image(image, SIZE)).max() <= 1
+
+
+def test_version_of_the_first_preprocessing_decodes_whole() -> None:
+    from export.publication.savedmodel import decode_encoded
+
+    image = encoded(photo().convert("RGB").resize((301, 267)), "JPEG", quality=95)
+    first = Preprocessing.WHOLE
+
+    decoded = decode_encoded(image, SIZE, first).numpy().astype(int)
+    assert np.abs(decoded - decode_image(image, SIZE, first)).max() <= 1
 
 
 def test_exif_that_cannot_be_read_is_ignored(decode: Decode) -> None:
