@@ -57,6 +57,7 @@ format: .venv/.dev ## format the code and apply the linter's fixes
 bench: .venv/.run ## measure speed against the bare SavedModel and forward pass
 	$(BIN)/python -m benchmarks.online
 	$(BIN)/python -m benchmarks.edge
+	$(BIN)/python -m benchmarks.large_photos
 	$(BIN)/python -m benchmarks.overload
 	$(BIN)/python -m benchmarks.capacity
 	$(BIN)/python -m benchmarks.soak

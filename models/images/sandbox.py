@@ -89,10 +89,10 @@ class DecodeLimits:
     """What decoding one image may take, and how long a child lives.
 
     Attributes:
-        cpu_seconds: processor time. On one core of a 2-core EPYC a photo of 50 megapixels
-            takes 0.3 to 0.8 s, and transparent WebP of that size, the slowest, 1.4 s.
+        cpu_seconds: processor time. On one core of a 2-core EPYC 50 megapixels that are
+            decoded whole take 0.3 to 0.8 s, and transparent WebP of that size, the slowest, 1.4 s.
         memory_bytes: address space above that of a child at rest. A JPEG of 50 megapixels
-            takes 200 to 380 MB, a progressive one of 108 up to 660 MB, and WebP, the most,
+            decoded whole takes 200 to 380 MB, a progressive one of 108 up to 660 MB, and WebP, the most,
             780 MB. Not enforced on macOS.
         wall_seconds: between order and answer, where the caller allows no less.
         images: how many a child decodes before another one takes its place.

@@ -14,6 +14,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
 from models.errors import ModelOverloadedError
+from models.images.preprocessing import NEWEST, Preprocessing
 from service.http.multipart import UploadRequest
 from service.jobs.submit import ArchiveUploads, input_name
 from service.settings import ServiceSettings
@@ -245,6 +246,20 @@ def test_job_is_pinned_to_the_version_it_names(
     for members, version in named:
         assert submit(jobs_client, **members).get_json()["version"] == version
         assert send_form(jobs_client, **members).get_json()["version"] == version
+
+
+def test_job_has_the_preprocessing_of_its_version(
+    jobs_client: FlaskClient, versions: ServedModel, settings: ServiceSettings
+) -> None:
+    versions.preprocessings = {2: Preprocessing.WHOLE}
+
+    found = []
+    for version in (2, 3):
+        job = submit(jobs_client, version=version).get_json()["id"]
+        request = find_run(settings.runs_dir, job).manifest.request
+        found.append(request.preprocessing)
+
+    assert found == [Preprocessing.WHOLE, NEWEST]
 
 
 @pytest.mark.parametrize(
