@@ -107,7 +107,7 @@ def test_large_jpeg_is_decoded_at_the_same_fraction(decode: Decode, turn: int) -
 
 
 def test_version_of_the_first_preprocessing_decodes_whole() -> None:
-    from export.publication.savedmodel import decode_encoded
+    from export.publication.graph_decoding import decode_encoded
 
     image = encoded(photo().convert("RGB").resize((301, 267)), "JPEG", quality=95)
     first = Preprocessing.WHOLE
