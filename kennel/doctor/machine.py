@@ -102,7 +102,9 @@ def _installed(name: str) -> str | None:
 
 
 def _tensorflow() -> CheckResult:
-    if find_spec("tensorflow") is None:
+    found = find_spec("tensorflow")
+    # An image has TensorFlow's message modules alone: a package without __init__.py.
+    if found is None or found.origin is None:
         return ok("tensorflow", "not installed: needed for training and kennel up only")
     return ok("tensorflow", _installed("tensorflow") or "installed")
 

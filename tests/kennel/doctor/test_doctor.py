@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +163,18 @@ def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     assert found["runs locks"].verdict == "ok"
     assert found["runs room"].verdict in {"ok", "warning"}
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_message_modules_of_an_image_are_no_tensorflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorflow/core").mkdir(parents=True)
+    (tmp_path / "tensorflow/core/types_pb2.py").write_text("")
+    spec = PathFinder.find_spec("tensorflow", [str(tmp_path)])
+    assert spec is not None
+    monkeypatch.setitem(sys.modules, "tensorflow", module_from_spec(spec))
+
+    assert "not installed" in findings({}, "machine")["tensorflow"].seen
 
 
 def test_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
