@@ -58,6 +58,9 @@ BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32)
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """gRPC message limit on both sides; gRPC's own default, 4 MiB, is 27 images."""
 
+INT8: Final = "int8"
+"""The precision of versions whose frozen convolutions compute in eight bits."""
+
 CARD_SCHEMA: Final = 1
 
 MAX_CARD_LEVELS: Final = 32
@@ -82,6 +85,8 @@ class ModelCard:
         metrics: on validation data: accuracy, log losses, confusion matrix.
         explains: whether the version has heat maps, which show where in a photo it sees
             a class.
+        precision: arithmetic of the network: "float32", "bfloat16", "float16" or "int8";
+            "" in cards from before this field.
         validation_spread: the spread of the answers for the validation data; None in
             cards from before this field.
         preprocessing: how an image becomes the pixels that the model was trained on.
@@ -103,6 +108,7 @@ class ModelCard:
     created: str = ""
     git_revision: str = ""
     explains: bool = False
+    precision: str = ""
     validation_spread: AnswerSpread | None = None
     preprocessing: Preprocessing = NEWEST
     schema: int = CARD_SCHEMA

@@ -80,10 +80,10 @@ def publish(
         if hold_back and not published_versions(base):
             message = f"nothing answers for {run.name} yet: export without --hold"
             raise ConflictError(message)
-        card = make_card(run, number)
+        card = make_card(run, number, precision)
         temporary = temporary_beside(base / str(number))
         try:
-            card = _export(run, card, temporary, precision)
+            card = _export(run, card, temporary)
             _serve(models_dir, card, temporary, hold_back)
         except tf.errors.OpError as error:
             message = (
@@ -97,10 +97,8 @@ def publish(
     return card
 
 
-def _export(
-    run: TrainedRun, card: ModelCard, folder: Path, precision: str
-) -> ModelCard:
-    ensemble = build_ensemble(run, POLICIES[precision])
+def _export(run: TrainedRun, card: ModelCard, folder: Path) -> ModelCard:
+    ensemble = build_ensemble(run, POLICIES[card.precision])
     photos = [Path(run.split.folder) / photo.file for photo in run.split.valid[:4]]
     pixels = np.stack([run.decode(read_photo(photo)) for photo in photos])
     card = write_savedmodel(ensemble, card, folder)

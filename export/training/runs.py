@@ -210,8 +210,8 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> tuple[Epoch, ...]:
 CARD_LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 
 
-def make_card(run: TrainedRun, version: int) -> ModelCard:
-    """The card of *run* as that *version*."""
+def make_card(run: TrainedRun, version: int, precision: str = "float32") -> ModelCard:
+    """The card of *run* as that *version*, exported in that *precision*."""
     split = run.split
     logits, _ = run.validation()
     return ModelCard(
@@ -242,6 +242,7 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
             "python": platform.python_version(),
             **{name: installed_version(name) for name in CARD_LIBRARIES},
         },
+        precision=precision,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         git_revision=_git_revision(),
         validation_spread=spread_of(softmax(logits, run.calibration.temperature)),

@@ -47,6 +47,7 @@ def test_versions_count_up_and_are_complete(published: Path) -> None:
         card = ModelCard.from_json((base / str(version) / CARD_FILE).read_text())
         assert card.version == version
         assert card.labels == ("cat", "dog")
+        assert card.precision == "float32"
         assert card.training["counts"]["valid"] == {"cat": 8, "dog": 8}
         called = zip(*card.metrics["validation"]["confusion_matrix"], strict=True)
         assert card.validation_spread is not None
