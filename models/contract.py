@@ -1,4 +1,4 @@
-"""The contract of a published model: names in its SavedModel, its card, its answer spread.
+"""The contract of a published model: SavedModel names, card, answer spread, known answers.
 
 The exporter, the model servers and the client share these names. A change here changes the
 wire format: versions that were published before would stop answering.
@@ -7,13 +7,16 @@ wire format: versions that were published before would stop answering.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.errors import ModelContractError
 from models.files import parse_json
@@ -48,6 +51,9 @@ REPORT_FILE: Final = "assets.extra/report.html"
 
 WARMUP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
 """Where TensorFlow Serving looks for warm-up records (its ``saved_model_warmup``)."""
+
+KNOWN_ANSWERS_FILE: Final = "assets.extra/known_answers.npz"
+"""The `KnownAnswers` of the version; versions from before this file have none."""
 
 MAX_BATCH_SIZE: Final = 32
 """Images in one call: throughput is flat past 16 to 32 on CPU and on an A100."""
@@ -257,3 +263,145 @@ def stability_index(expected: Sequence[float], actual: Sequence[float]) -> float
 def _shares(counts: Sequence[float]) -> list[float]:
     total = sum(counts) + _PRIOR * len(counts)
     return [(count + _PRIOR) / total for count in counts]
+
+
+KNOWN_PHOTOS: Final = 4
+"""Photos with known answers: one of VGG16's size is 0.15 MB."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest difference of two machines' answers for the same pixels.
+
+    Attributes:
+        probability: of a probability.
+        logit: of a logit, as a share of the photo's largest one, or of 1 if that is less:
+            where a probability is almost 0 or 1, it hides what a logit shows.
+    """
+
+    probability: float
+    logit: float
+
+
+_FLOAT32_TOLERANCE: Final = Tolerance(1e-5, 1e-4)
+_FLOAT16_TOLERANCE: Final = Tolerance(4e-3, 4e-2)
+_TOLERANCES: Final = {
+    "bfloat16": Tolerance(3e-2, 3e-1),
+    "float16": _FLOAT16_TOLERANCE,
+}
+"""Half precision keeps 8 or 11 of float32's 24 bits, and processors round at other places:
+VGG16 with random weights, in bfloat16 of three kinds, differed by 0.13 of the logits."""
+
+
+def tolerance_of(precision: str, *, on_gpu: bool = False) -> Tolerance:
+    """The tolerance for a version of that *precision*.
+
+    The integers of int8 are the same everywhere, and its head is float32. GPUs multiply
+    float32 with the bits of float16 (TensorFloat-32, which TensorFlow switches on).
+    """
+    exact = _FLOAT16_TOLERANCE if on_gpu else _FLOAT32_TOLERANCE
+    return _TOLERANCES.get(precision, exact)
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """The difference of one photo's answer from the known one.
+
+    Attributes:
+        photo: its file.
+        probability, logit: the differences, as in `Tolerance`.
+        excess: the larger one, in units of what is allowed; not a number if a logit is
+            none.
+    """
+
+    photo: str
+    probability: float
+    logit: float
+    excess: float
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether both differences are within the tolerance."""
+        return self.excess <= 1
+
+
+@dataclass(frozen=True)
+class KnownAnswers:
+    """A few validation photos, and what the version answered for them at its export.
+
+    Whoever serves the version has to answer the same, within a `Tolerance`.
+
+    Attributes:
+        photos: their files, relative to the data folder.
+        pixels: uint8 [N, H, W, 3], of the model's size.
+        probabilities: float32 [N, K], of the published graph; so are *logits*.
+    """
+
+    photos: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+    def to_bytes(self) -> bytes:
+        """The content of the file; `from_bytes` reads it back. Equal for equal answers."""
+        file = io.BytesIO()
+        arrays = {name: getattr(self, name) for name in _KNOWN_TYPES}
+        np.savez(file, photos=np.array(self.photos), **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> KnownAnswers:
+        """The known answers in the file's *content*.
+
+        Raises:
+            ModelContractError: the file is damaged, or is none of ours.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                photos = tuple(str(photo) for photo in arrays["photos"])
+                values = {name: arrays[name] for name in _KNOWN_TYPES}
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            message = f"the known answers cannot be read ({error}): export it again"
+            raise ModelContractError(message) from error
+        for name, (dtype, dimensions) in _KNOWN_TYPES.items():
+            array = values[name]
+            shape = (array.dtype, array.ndim, len(array) if array.ndim else 0)
+            if shape != (dtype, dimensions, len(photos)):
+                message = (
+                    f"the known {name} are {array.dtype} {array.shape}: export it again"
+                )
+                raise ModelContractError(message)
+        return cls(photos, **values)
+
+    def largest_deviation(
+        self,
+        probabilities: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        tolerance: Tolerance,
+    ) -> Deviation:
+        """The deviation of the photo that exceeds *tolerance* most, or comes nearest.
+
+        Raises:
+            ModelContractError: answers for other photos or labels.
+        """
+        if probabilities.shape != self.probabilities.shape:
+            message = f"answers {probabilities.shape}, known {self.probabilities.shape}"
+            raise ModelContractError(message)
+        scale = np.maximum(np.abs(self.logits).max(axis=1), 1)
+        by_logit = np.abs(logits - self.logits).max(axis=1) / scale
+        by_probability = np.abs(probabilities - self.probabilities).max(axis=1)
+        excess = np.maximum(
+            by_probability / tolerance.probability, by_logit / tolerance.logit
+        )
+        worst = int(excess.argmax())  # of a value that is no number, if there is one
+        differences = (
+            each[worst].item() for each in (by_probability, by_logit, excess)
+        )
+        return Deviation(self.photos[worst], *differences)
+
+
+_KNOWN_TYPES: Final = {
+    "pixels": (np.dtype(np.uint8), 4),
+    "probabilities": (np.dtype(np.float32), 2),
+    "logits": (np.dtype(np.float32), 2),
+}

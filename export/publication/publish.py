@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 from export.data.checks import check_utf8
 from export.data.sources.reading import read_photo
+from export.data.splits import Photo
 from export.publication.pruning import next_version, remove_dead_exports
 from export.publication.savedmodel import check_savedmodel, write_savedmodel
 from export.publication.served import (
@@ -28,9 +31,15 @@ from export.report.run_content import run_content
 from export.training.assembly import POLICIES
 from export.training.classifier import build_ensemble
 from export.training.runs import TrainedRun, make_card
-from models.contract import REPORT_FILE, ModelCard
+from models.contract import (
+    KNOWN_ANSWERS_FILE,
+    KNOWN_PHOTOS,
+    REPORT_FILE,
+    KnownAnswers,
+    ModelCard,
+)
 from models.errors import ConflictError, KennelError
-from models.files import sync_path, temporary_beside
+from models.files import sync_path, temporary_beside, write_atomically
 from models.wire.config import (
     PER_MODEL_FILE,
     check_model_name,
@@ -99,15 +108,28 @@ def publish(
 
 def _export(run: TrainedRun, card: ModelCard, folder: Path) -> ModelCard:
     ensemble = build_ensemble(run, POLICIES[card.precision])
-    photos = [Path(run.split.folder) / photo.file for photo in run.split.valid[:4]]
-    pixels = np.stack([run.decode(read_photo(photo)) for photo in photos])
+    photos = _spread_over_labels(run.split.valid)[:KNOWN_PHOTOS]
+    files = [Path(run.split.folder) / photo.file for photo in photos]
+    pixels = np.stack([run.decode(read_photo(file)) for file in files])
     card = write_savedmodel(ensemble, card, folder)
-    check_savedmodel(folder, card, pixels, ensemble)
+    answers = check_savedmodel(folder, card, pixels, ensemble)
+    known = KnownAnswers(tuple(photo.file for photo in photos), pixels, *answers)
+    write_atomically(folder / KNOWN_ANSWERS_FILE, known.to_bytes())
     _write_report(run, card, folder)
     batching = folder.parent / PER_MODEL_FILE
     if batching.is_file():
         shutil.copyfile(batching, folder / PER_MODEL_FILE)
     return card
+
+
+def _spread_over_labels(photos: Sequence[Photo]) -> list[Photo]:
+    # The first photo of each label, then the second of each.
+    seen: Counter[str] = Counter()
+    turns = []
+    for photo in photos:
+        turns.append(seen[photo.label])
+        seen[photo.label] += 1
+    return [photos[place] for place in np.argsort(turns, kind="stable")]
 
 
 def _serve(models_dir: Path, card: ModelCard, finished: Path, hold_back: bool) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from export.publication.graph_decoding import decode_encoded
 from export.training.classifier import Ensemble, classify
@@ -73,8 +74,10 @@ def write_savedmodel(ensemble: Ensemble, card: ModelCard, folder: Path) -> Model
 
 def check_savedmodel(
     folder: Path, card: ModelCard, pixels: Pixels, ensemble: Ensemble
-) -> None:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Load the SavedModel in *folder* and compare its answers for *pixels* with Keras's.
+
+    Returns its probabilities and logits.
 
     Raises:
         ModelContractError: the SavedModel does not load, or its answers differ.
@@ -87,6 +90,7 @@ def check_savedmodel(
     _compare(folder, answers[PROBABILITIES_OUTPUT], expected, MAX_SKEW)
     if card.explains:
         _check_explanations(folder, loaded, ensemble, card, pixels)
+    return answers[PROBABILITIES_OUTPUT].numpy(), answers[LOGITS_OUTPUT].numpy()
 
 
 def _check_signatures(folder: Path, loaded: Any, card: ModelCard) -> None:

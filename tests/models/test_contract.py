@@ -1,9 +1,10 @@
-"""A model's card is read as written, or refused; the spread of answers is measured."""
+"""Cards and known answers are read as written, or refused; answers are compared."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -12,9 +13,12 @@ import pytest
 from models.contract import (
     MAX_CARD_LEVELS,
     AnswerSpread,
+    KnownAnswers,
     ModelCard,
+    Tolerance,
     spread_of,
     stability_index,
+    tolerance_of,
 )
 from models.errors import (
     ModelContractError,
@@ -110,3 +114,83 @@ def test_card_that_could_not_be_written_again_is_no_card() -> None:
 
     with pytest.raises(ModelContractError, match="32 levels"):
         ModelCard.from_json(text)
+
+
+def known_answers() -> KnownAnswers:
+    return KnownAnswers(
+        ("cat/1.jpg", "dog/2.jpg"),
+        np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3),
+        np.array([[0.25, 0.75], [1.0, 0.0]], np.float32),
+        np.array([[0.0, 1.1], [40.0, -40.0]], np.float32),
+    )
+
+
+def test_known_answers_are_read_back_from_stable_bytes() -> None:
+    known = known_answers()
+    content = known.to_bytes()
+
+    read = KnownAnswers.from_bytes(content)
+
+    assert read.photos == known.photos
+    assert np.array_equal(read.pixels, known.pixels)
+    assert np.array_equal(read.probabilities, known.probabilities)
+    assert np.array_equal(read.logits, known.logits)
+    assert read.to_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content.replace(b"logits", b"lobits"),
+        lambda content: content.replace(b"\x05\x06\x07\x08", b"\x05\x06\x07\x09"),
+        lambda content: replace(known_answers(), photos=("one.jpg",)).to_bytes(),
+    ],
+    ids=["empty", "cut", "renamed", "changed", "short"],
+)
+def test_damaged_known_answers_are_refused(damage: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(ModelContractError, match="export it again"):
+        KnownAnswers.from_bytes(damage(known_answers().to_bytes()))
+
+
+def test_deviation_names_the_photo_that_exceeds_the_tolerance_most() -> None:
+    known, tolerance = known_answers(), Tolerance(0.01, 0.1)
+    probability = known.probabilities + np.array([[0.001], [0.02]], np.float32)
+    logit = known.logits + np.array([[0.22], [8.0]], np.float32)
+
+    by_probability = known.largest_deviation(probability, known.logits, tolerance)
+    by_logit = known.largest_deviation(known.probabilities, logit, tolerance)
+    same = known.largest_deviation(known.probabilities, known.logits, tolerance)
+
+    assert (by_probability.photo, by_probability.is_allowed) == ("dog/2.jpg", False)
+    assert by_probability.probability == pytest.approx(0.02, rel=1e-4)
+    assert (by_logit.photo, by_logit.is_allowed) == ("cat/1.jpg", False)
+    assert by_logit.logit == pytest.approx(0.2, rel=1e-4)
+    assert same.is_allowed
+
+
+def test_logits_that_are_no_numbers_deviate() -> None:
+    known = known_answers()
+    logits = known.logits.copy()
+    logits[1, 0] = np.nan
+
+    found = known.largest_deviation(known.probabilities, logits, Tolerance(1, 1))
+
+    assert (found.photo, found.is_allowed) == ("dog/2.jpg", False)
+
+
+def test_answers_for_other_labels_are_no_deviation() -> None:
+    known = known_answers()
+    three = np.zeros((2, 3), np.float32)
+
+    with pytest.raises(ModelContractError, match=r"\(2, 3\)"):
+        known.largest_deviation(three, three, Tolerance(1, 1))
+
+
+def test_tolerance_grows_as_bits_go() -> None:
+    exact, half, brain = map(tolerance_of, ("float32", "float16", "bfloat16"))
+
+    assert exact.probability < half.probability < brain.probability
+    assert tolerance_of("int8") == exact
+    assert tolerance_of("float32", on_gpu=True) == half

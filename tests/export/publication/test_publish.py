@@ -18,7 +18,15 @@ import pytest
 from export.publication.pruning import remove_model
 from export.publication.published import list_versions
 from export.publication.served import read_served
-from models.contract import CARD_FILE, REPORT_FILE, WARMUP_FILE, ModelCard
+from models.contract import (
+    CARD_FILE,
+    KNOWN_ANSWERS_FILE,
+    REPORT_FILE,
+    WARMUP_FILE,
+    KnownAnswers,
+    ModelCard,
+    tolerance_of,
+)
 from models.errors import ConflictError, DatasetError, InvalidRequestError, KennelError
 from models.rollouts import (
     ABORTED,
@@ -76,6 +84,33 @@ def test_report_goes_with_the_version(published: Path) -> None:
 
     assert "<title>pets 2: 16 validation photos</title>" in page
     assert '<section id="card"' in page
+
+
+def test_known_answers_are_those_of_the_version_for_photos_of_each_label(
+    published: Path, small_run: TrainedRun
+) -> None:
+    import tensorflow as tf
+
+    folder = published / "pets" / "1"
+    known = KnownAnswers.from_bytes((folder / KNOWN_ANSWERS_FILE).read_bytes())
+    predict = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    answers = predict(images=tf.constant(known.pixels))
+
+    deviation = known.largest_deviation(
+        answers["probabilities"].numpy(),
+        answers["logits"].numpy(),
+        tolerance_of("float32"),
+    )
+    assert deviation.is_allowed, deviation
+    assert [Path(photo).parent.name for photo in known.photos] == [
+        "cat",
+        "dog",
+        "cat",
+        "dog",
+    ]
+    assert {*known.photos} <= {photo.file for photo in small_run.split.valid}
+    second = published / "pets" / "2" / KNOWN_ANSWERS_FILE
+    assert second.read_bytes() == known.to_bytes()
 
 
 def test_batching_parameters_of_a_model_go_with_its_versions(
