@@ -11,7 +11,7 @@ from kennel.client import Client
 from kennel.client.errors import ApiBusyError, ApiError
 from kennel.doctor.deployment import CheckResult, Deployment, fail, ok, unknown, warn
 from models import VERSION
-from models.contract import ModelCard
+from models.contract import KNOWN_ANSWERS_FILE, KnownAnswers, ModelCard, tolerance_of
 from models.errors import (
     InvalidRequestError,
     KennelError,
@@ -35,6 +35,8 @@ _CONFIG: Final = "models.config"
 _AGAIN: Final = "export it again: kennel export RUN"
 
 _MODEL_SERVER_SECONDS: Final = 3.0
+_KNOWN_PHOTOS_SECONDS: Final = 30.0
+"""For four photos on a busy machine: VGG16 computes 3 a second there."""
 _LOG: Final = "see its log, which says why a version does not load"
 _SAME: Final = (
     *("labels", "image_size", "preprocessing", "temperature", "clip_bound"),
@@ -133,7 +135,7 @@ def _published_version(check: str, folder: Path) -> CheckResult:
 
 
 def check_model_server(deployment: Deployment) -> Iterator[CheckResult]:
-    """Checks of each model at the model server: versions, labels, card."""
+    """Checks of each model at the model server: versions, labels, card, known answers."""
     target = deployment.service.model_server
     entries = _entries(deployment)
     if not entries:
@@ -159,7 +161,8 @@ def _entries(deployment: Deployment) -> list[ModelEntry]:
 def _model(
     client: ModelServerClient, deployment: Deployment, entry: ModelEntry
 ) -> Iterator[CheckResult]:
-    wanted = _wanted(deployment, entry)
+    models_dir = deployment.home.models_dir
+    wanted = _wanted(entry, _published_folder(models_dir, entry))
     try:
         versions = client.versions(entry.name)
     except KennelError as error:
@@ -177,15 +180,15 @@ def _model(
         return
     yield ok(entry.name, states)
     yield _loaded(entry, versions, wanted)
+    yield from _not_served(entry, _published_folder(models_dir, entry), versions)
     for each in available:
-        yield _described(client, deployment, entry, each)
+        yield from _available(client, deployment, entry, each)
     for label, version in entry.labels:
         yield _labelled(client, entry.name, label, version)
 
 
-def _wanted(deployment: Deployment, entry: ModelEntry) -> dict[int, Path]:
+def _wanted(entry: ModelEntry, folder: Path) -> dict[int, Path]:
     """The folders of the published versions that the server should load, newest first."""
-    folder = _published_folder(deployment.home.models_dir, entry)
     loaded = entry.loaded(published_versions(folder))
     return {version: folder / str(version) for version in loaded}
 
@@ -219,6 +222,16 @@ def _loaded(
         seen = f"{_listed(extra)} served, but not in models.config and the folders"
         return warn(check, seen, "wait a minute; then see which MODELS_DIR it reads")
     return ok(check, "what is published and configured is what is served")
+
+
+def _not_served(
+    entry: ModelEntry, folder: Path, versions: list[VersionStatus]
+) -> Iterator[CheckResult]:
+    published = published_versions(folder)
+    served = {each.version for each in versions if each.state == AVAILABLE}
+    if idle := set(published) - {*served, *entry.loaded(published)}:
+        seen = f"{_listed(idle)}: kennel rollback {entry.name} VERSION serves one again"
+        yield ok(f"{entry.name} not served", seen)
 
 
 def _reasons(
@@ -264,18 +277,24 @@ def _listed(versions: Iterable[int]) -> str:
     return f"version {', '.join(map(str, sorted(versions)))}"
 
 
-def _described(
+def _available(
     client: ModelServerClient,
     deployment: Deployment,
     entry: ModelEntry,
     served: VersionStatus,
-) -> CheckResult:
+) -> Iterator[CheckResult]:
     check = f"{entry.name} {served.version}"
     folder = _published_folder(deployment.home.models_dir, entry) / str(served.version)
     try:
         said = client.describe(ModelRef(entry.name, version=served.version))
     except KennelError as error:
-        return fail(check, f"it does not describe itself: {error}", "export it again")
+        yield fail(check, f"it does not describe itself: {error}", "export it again")
+        return
+    yield _described(check, said, folder)
+    yield _answers(f"{check} answers", client, said, folder)
+
+
+def _described(check: str, said: ModelCard, folder: Path) -> CheckResult:
     try:
         published = _read_card(folder)
     except ModelContractError as error:
@@ -286,6 +305,52 @@ def _described(
         remedy = "the server reads another folder, or files were changed: export again"
         return fail(check, seen, remedy)
     return ok(check, "describes itself as its card does")
+
+
+def _answers(
+    check: str, client: ModelServerClient, card: ModelCard, folder: Path
+) -> CheckResult:
+    """Whether a served version answers its known photos as it did when it was exported."""
+    try:
+        known = KnownAnswers.from_bytes((folder / KNOWN_ANSWERS_FILE).read_bytes())
+    except FileNotFoundError:
+        why = f"{folder} has no {KNOWN_ANSWERS_FILE}"
+        return unknown(check, why, f"to have known answers, {_AGAIN}")
+    except OSError as error:
+        why = f"{folder / KNOWN_ANSWERS_FILE}: {error.strerror}"
+        return unknown(check, why, "make the file readable for this user")
+    except ModelContractError as error:
+        return fail(check, f"{folder}: {error}", _AGAIN)
+    model = ModelRef(card.name, version=card.version)
+    tolerance = tolerance_of(card.precision)
+    try:
+        answer = client.predict(known.pixels, model, _KNOWN_PHOTOS_SECONDS)
+        worst = known.largest_deviation(answer.probabilities, answer.logits, tolerance)
+    except KennelError as error:
+        seen = f"it does not answer its known photos: {error}"
+        return fail(check, seen, f"{_LOG}, and compare its MODELS_DIR with this one")
+    differences = (
+        f"by {worst.probability:.2g} in a probability ({tolerance.probability:g} is "
+        f"allowed) and by {worst.logit:.2%} in a logit ({tolerance.logit:.2%})"
+    )
+    if worst.is_allowed:
+        seen = f"{len(known.photos)} known photos differ at most {differences}"
+        return ok(check, seen)
+    seen = (
+        f"{model} does not answer as it did at its export: photo {worst.photo} differs "
+        f"{differences}. Its predictions cannot be trusted"
+    )
+    return fail(check, seen, _otherwise(card))
+
+
+def _otherwise(card: ModelCard) -> str:
+    tensorflow = card.libraries.get("tensorflow", "unknown")
+    other = "" if card.precision == "float32" else ", or with --precision float32"
+    return (
+        "a file of the version was damaged or changed (restore it, or export it again), or "
+        "the model server's processor or TensorFlow computes otherwise (exported with "
+        f"TensorFlow {tensorflow}: compare; export it again on that machine{other})"
+    )
 
 
 def _differences(said: ModelCard, published: ModelCard) -> list[str]:
