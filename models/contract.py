@@ -67,6 +67,9 @@ MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 INT8: Final = "int8"
 """The precision of versions whose frozen convolutions compute in eight bits."""
 
+FLOAT16_REMEDY: Final = "kennel export RUN --precision float16, or serve it on CPUs"
+"""What to do about an int8 version on a GPU."""
+
 CARD_SCHEMA: Final = 1
 
 MAX_CARD_LEVELS: Final = 32
@@ -128,6 +131,16 @@ class ModelCard:
         return (self.image_size, self.preprocessing) == (
             other.image_size,
             other.preprocessing,
+        )
+
+    @property
+    def gpu_refusal(self) -> str:
+        """Why no model server on a GPU may serve the version; empty if one may."""
+        if self.precision != INT8:
+            return ""
+        return (
+            f"version {self.version} of {self.name!r} is int8, and TensorFlow has no int8 "
+            "convolutions for GPUs"
         )
 
     def check_columns(self, columns: int) -> None:

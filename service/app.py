@@ -35,6 +35,7 @@ from service.predict.batching import Batcher, BatchQueues
 from service.predict.catalog import Catalog, ModelNames, ModelViews
 from service.predict.decoding import Decoder
 from service.predict.explain import Explainer, ExplanationViews
+from service.predict.gpu import GpuModelServer
 from service.predict.open_inference import OpenInferenceViews
 from service.predict.predictor import Predictor
 from service.predict.tensorflow_serving import TensorFlowServingViews
@@ -44,7 +45,7 @@ from service.rollout.counters import Counters
 from service.rollout.gateway import Gateway, PinnedModelServer, Rollouts, Shadow
 from service.server.gunicorn_worker import register_request_body
 from service.server.load_shedding import register_load_shedding
-from service.settings import ServiceSettings
+from service.settings import GPU, ServiceSettings
 from service.telemetry.collectors import Exposition
 from service.telemetry.hooks import RequestIds, Telemetry
 from service.telemetry.metrics import Metrics
@@ -109,7 +110,8 @@ def create_app(
     """
     names = ModelNames(settings.model_names, settings.model_config_file)
     rollouts = Rollouts(settings.models_dir)
-    server = PinnedModelServer(client, rollouts)
+    usable = GpuModelServer(client) if settings.model_server_device == GPU else client
+    server = PinnedModelServer(usable, rollouts)
     catalog = Catalog(server, names, settings.default_model)
     telemetry = telemetry or Telemetry()
     metrics = telemetry.metrics

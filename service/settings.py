@@ -14,6 +14,7 @@ from models.environment import (
     bare_host,
     host_and_port,
     read_address,
+    read_choice,
     read_input_root,
     read_integer,
     read_max_pixels,
@@ -29,6 +30,9 @@ from worker.queue import MAX_UNPACKED_BYTES, JobLimits
 
 MAX_DRAIN_SECONDS: Final = 300.0
 
+CPU: Final = "cpu"
+GPU: Final = "gpu"
+
 _MEBIBYTE: Final = 1024**2
 _GIBIBYTE: Final = 1024**3
 _TEBIBYTE: Final = 1024**4
@@ -39,6 +43,8 @@ class ServiceSettings:
     """Settings of one API process; the defaults run on a laptop.
 
     Attributes:
+        model_server_device: what it computes on: "cpu" or "gpu", which cannot serve every
+            version.
         model_names: models that are served; those in *model_config_file* come after.
         model_config_file: the model server's own configuration, read for its names;
             their order counts.
@@ -55,6 +61,7 @@ class ServiceSettings:
     """
 
     model_server: str = "127.0.0.1:8500"
+    model_server_device: str = CPU
     model_names: tuple[str, ...] = ()
     model_config_file: Path | None = None
     default_model: str | None = None
@@ -91,6 +98,7 @@ class ServiceSettings:
         max_images = read_integer(env, "MAX_IMAGES", cls.max_images, (1, 1024))
         return cls(
             model_server=read_address(env, "MODEL_SERVER", cls.model_server),
+            model_server_device=_read_device(env),
             model_names=read_model_names(env, "MODEL_NAMES"),
             model_config_file=Path(config_file) if config_file else None,
             default_model=next(iter(read_model_names(env, "DEFAULT_MODEL")), None),
@@ -149,3 +157,10 @@ class ServiceSettings:
     def bind(self) -> str:
         """The address at which gunicorn listens."""
         return host_and_port(self.host, self.port)
+
+
+def _read_device(env: Mapping[str, str]) -> str:
+    # Compose starts the model server on GPUs by a profile, and passes the profiles on.
+    profiles = (env.get("COMPOSE_PROFILES") or "").split(",")
+    default = GPU if GPU in profiles else CPU
+    return read_choice(env, "MODEL_SERVER_DEVICE", default, (CPU, GPU))

@@ -11,7 +11,14 @@ from kennel.client import Client
 from kennel.client.errors import ApiBusyError, ApiError
 from kennel.doctor.deployment import CheckResult, Deployment, fail, ok, unknown, warn
 from models import VERSION
-from models.contract import KNOWN_ANSWERS_FILE, KnownAnswers, ModelCard, tolerance_of
+from models.contract import (
+    FLOAT16_REMEDY,
+    KNOWN_ANSWERS_FILE,
+    KnownAnswers,
+    ModelCard,
+    Tolerance,
+    tolerance_of,
+)
 from models.errors import (
     InvalidRequestError,
     KennelError,
@@ -29,8 +36,9 @@ from models.wire.config import (
 )
 from models.wire.messages import AVAILABLE, LOADING_STATES, ModelRef, VersionStatus
 from service.auth.origins import is_loopback
-from service.settings import ServiceSettings
+from service.settings import GPU, ServiceSettings
 
+_GPU_REMEDY: Final = f"{FLOAT16_REMEDY} (MODEL_SERVER_DEVICE=cpu)"
 _CONFIG: Final = "models.config"
 _AGAIN: Final = "export it again: kennel export RUN"
 
@@ -65,7 +73,12 @@ def check_models(deployment: Deployment) -> Iterator[CheckResult]:
             remedy = "kennel export names it; a local stack serves it all the same"
             yield warn(name, f"{_CONFIG} does not name it", remedy)
     for entry in entries.values():
-        yield from _entry(entry, _published_folder(models_dir, entry))
+        folder = _published_folder(models_dir, entry)
+        yield from _entry(entry, folder, _is_on_gpu(deployment))
+
+
+def _is_on_gpu(deployment: Deployment) -> bool:
+    return deployment.service.model_server_device == GPU
 
 
 def _default(settings: ServiceSettings, configured: list[str]) -> Iterator[CheckResult]:
@@ -110,7 +123,7 @@ def _read_card(version_folder: Path) -> ModelCard:
         raise ModelContractError(message) from error
 
 
-def _entry(entry: ModelEntry, folder: Path) -> Iterator[CheckResult]:
+def _entry(entry: ModelEntry, folder: Path, on_gpu: bool) -> Iterator[CheckResult]:
     versions = published_versions(folder)
     loaded = entry.loaded(versions)
     if not loaded:
@@ -121,16 +134,19 @@ def _entry(entry: ModelEntry, folder: Path) -> Iterator[CheckResult]:
             remedy = f"kennel rollback {entry.name} VERSION, kennel label"
             yield fail(entry.name, f"version {wanted} is named but not there", remedy)
     for version in loaded:
-        yield _published_version(f"{entry.name} {version}", folder / str(version))
+        check = f"{entry.name} {version}"
+        yield _published_version(check, folder / str(version), on_gpu)
 
 
-def _published_version(check: str, folder: Path) -> CheckResult:
+def _published_version(check: str, folder: Path, on_gpu: bool) -> CheckResult:
     if not (folder / "saved_model.pb").is_file():
         return fail(check, "saved_model.pb is missing: it is incomplete", _AGAIN)
     try:
         card = _read_card(folder)
     except ModelContractError as error:
         return fail(check, str(error), _AGAIN)
+    if on_gpu and card.gpu_refusal:
+        return fail(check, card.gpu_refusal, _GPU_REMEDY)
     return ok(check, f"complete, labels {', '.join(card.labels)[:60]}")
 
 
@@ -290,8 +306,13 @@ def _available(
     except KennelError as error:
         yield fail(check, f"it does not describe itself: {error}", "export it again")
         return
+    on_gpu = _is_on_gpu(deployment)
+    if on_gpu and said.gpu_refusal:
+        yield fail(check, said.gpu_refusal, _GPU_REMEDY)
+        return
     yield _described(check, said, folder)
-    yield _answers(f"{check} answers", client, said, folder)
+    tolerance = tolerance_of(said.precision, on_gpu=on_gpu)
+    yield _answers(f"{check} answers", client, said, folder, tolerance)
 
 
 def _described(check: str, said: ModelCard, folder: Path) -> CheckResult:
@@ -308,7 +329,11 @@ def _described(check: str, said: ModelCard, folder: Path) -> CheckResult:
 
 
 def _answers(
-    check: str, client: ModelServerClient, card: ModelCard, folder: Path
+    check: str,
+    client: ModelServerClient,
+    card: ModelCard,
+    folder: Path,
+    tolerance: Tolerance,
 ) -> CheckResult:
     """Whether a served version answers its known photos as it did when it was exported."""
     try:
@@ -322,7 +347,6 @@ def _answers(
     except ModelContractError as error:
         return fail(check, f"{folder}: {error}", _AGAIN)
     model = ModelRef(card.name, version=card.version)
-    tolerance = tolerance_of(card.precision)
     try:
         answer = client.predict(known.pixels, model, _KNOWN_PHOTOS_SECONDS)
         worst = known.largest_deviation(answer.probabilities, answer.logits, tolerance)

@@ -288,16 +288,20 @@ class VersionStatus:
     Attributes:
         error: why it cannot be loaded; empty while the model server gives no reason.
         loading_seconds: how long it has been seen in `LOADING_STATES`; else 0.
+        refusal: why it is not used though it is loaded; the state is then END.
     """
 
     version: int
     state: str
     error: str = ""
     loading_seconds: float = 0.0
+    refusal: str = ""
 
     @property
     def problem(self) -> str:
         """Why the version is not available, as a sentence; empty if unknown."""
+        if self.refusal:
+            return self.refusal
         if self.state == AVAILABLE:
             return ""
         if self.error:

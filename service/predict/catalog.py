@@ -228,7 +228,7 @@ class Catalog:
         return ModelUnavailableError(_joined(message, reasons))
 
     def _log_failures(self, name: str, versions: Sequence[VersionStatus]) -> None:
-        problems = {each.problem for each in versions if each.error}
+        problems = {each.problem for each in versions if each.error or each.refusal}
         with self._lock:
             new = problems - self._failed.get(name, set())
             self._failed[name] = problems

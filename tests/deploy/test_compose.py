@@ -104,6 +104,15 @@ def test_each_profile_has_one_model_server(profile: str) -> None:
     ]
 
 
+def test_profile_gpu_tells_the_api_that_its_model_server_has_a_gpu() -> None:
+    given = SERVICES["api"]["environment"]
+
+    assert given["COMPOSE_PROFILES"] == "${COMPOSE_PROFILES:-}"
+    assert SERVICES["model-server-gpu"]["profiles"] == ["gpu"]
+    read = ServiceSettings.from_env({"COMPOSE_PROFILES": "gpu"})
+    assert read.model_server_device == "gpu"
+
+
 @pytest.mark.parametrize(
     ("service", "settings"),
     [

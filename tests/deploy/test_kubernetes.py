@@ -132,3 +132,13 @@ def test_gpu_model_servers_ask_for_a_gpu(gpu: list[Manifest]) -> None:
     assert container["image"].endswith("-gpu")
     assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
     assert find(gpu, "ConfigMap", "model-server-gpu")["metadata"]["name"] in str(pod)
+
+
+def test_api_knows_that_its_model_servers_have_a_gpu(
+    cpu: list[Manifest], gpu: list[Manifest]
+) -> None:
+    settings = find(gpu, "ConfigMap", "settings")["data"]
+
+    assert settings["MODEL_SERVER_DEVICE"] == "gpu"
+    assert settings["MODEL_SERVER"] == "dns:///model-server:8500"
+    assert "MODEL_SERVER_DEVICE" not in find(cpu, "ConfigMap", "settings")["data"]

@@ -15,8 +15,8 @@ from tests.deploy.compose_files import FILES, ROOT, variables
 EXAMPLE = ROOT / ".env.example"
 _LINE = re.compile(r"^#?([A-Z_0-9]+)=(.*)$", re.MULTILINE)
 
-NOT_COMPOSED = {"COMPOSE_PROFILES", "COMPOSE_FILE"}
-"""compose reads them itself."""
+NOT_COMPOSED = {"COMPOSE_FILE"}
+"""compose reads it itself."""
 
 
 def prepare(folder: Path) -> None:

@@ -28,6 +28,7 @@ class ServedModel(FakeModelServer):
         takes_any_size: answer them as well, as networks that pool do: as black.
         sizes: image size by version, where it is not the card's.
         preprocessings: preprocessing by version, where it is not the card's.
+        precisions: precision by version, where it is known.
         version_labels: version by label.
         loading: versions that are not available yet.
         waiting: versions that wait for another one to be loaded.
@@ -46,6 +47,7 @@ class ServedModel(FakeModelServer):
         self.takes_any_size = False
         self.sizes: dict[int, tuple[int, int]] = {}
         self.preprocessings: dict[int, Preprocessing] = {}
+        self.precisions: dict[int, str] = {}
         self.version_labels: dict[str, int] = {}
         self.loading: tuple[int, ...] = ()
         self.waiting: tuple[int, ...] = ()
@@ -85,6 +87,7 @@ class ServedModel(FakeModelServer):
             card,
             image_size=self._size(version),
             preprocessing=self.preprocessings.get(version, card.preprocessing),
+            precision=self.precisions.get(version, ""),
         )
 
     def _accept(self, batch: Any, version: int, context: Any) -> Any:

@@ -22,6 +22,21 @@ def test_empty_environment_gives_the_defaults() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("env", "device"),
+    [
+        ({"MODEL_SERVER_DEVICE": "gpu"}, "gpu"),
+        ({"COMPOSE_PROFILES": "gpu,observability"}, "gpu"),
+        ({"COMPOSE_PROFILES": "observability"}, "cpu"),
+        ({"COMPOSE_PROFILES": "gpu", "MODEL_SERVER_DEVICE": "cpu"}, "cpu"),
+    ],
+)
+def test_device_is_the_profiles_unless_it_is_set(
+    env: dict[str, str], device: str
+) -> None:
+    assert ServiceSettings.from_env(env).model_server_device == device
+
+
 def test_values_are_read() -> None:
     settings = ServiceSettings.from_env(
         {

@@ -276,6 +276,32 @@ def test_served_version_has_to_agree_with_its_card(
     assert found["pets 1"].verdict == verdict
 
 
+@pytest.mark.parametrize("area", ["models", "model-server"])
+@pytest.mark.parametrize(("device", "verdict"), [("cpu", "ok"), ("gpu", "failed")])
+def test_int8_version_on_a_gpu_is_told(
+    tmp_path: Path,
+    model_server: FakeModelServer,
+    area: str,
+    device: str,
+    verdict: str,
+) -> None:
+    publish(tmp_path, precision="int8")
+    model_server.card = replace(CARD, precision="int8")
+    env = {
+        "MODELS_DIR": str(tmp_path),
+        "MODEL_SERVER": model_server.target,
+        "MODEL_SERVER_DEVICE": device,
+    }
+
+    found = findings(env, area)["pets 1"]
+
+    assert found.verdict == verdict
+    assert ("version 1 of 'pets' is int8" in found.seen) == (device == "gpu")
+    assert ("kennel export RUN --precision float16" in found.remedy) == (
+        device == "gpu"
+    )
+
+
 def test_model_server_that_is_away_is_told(tmp_path: Path) -> None:
     publish(tmp_path)
     env = {"MODELS_DIR": str(tmp_path), "MODEL_SERVER": "127.0.0.1:1"}

@@ -75,8 +75,8 @@ def build_other_weights(card: ModelCard) -> Any:
     return model
 
 
-def findings(models_dir: Path, target: str) -> dict[str, CheckResult]:
-    env = {"MODELS_DIR": str(models_dir), "MODEL_SERVER": target}
+def findings(models_dir: Path, target: str, **env: str) -> dict[str, CheckResult]:
+    env |= {"MODELS_DIR": str(models_dir), "MODEL_SERVER": target}
     report = examine(env, ["model-server"])
     return {each.check: each for each in report["model-server"]}
 
@@ -137,6 +137,15 @@ def test_difference_is_allowed_by_precision(
     assert ("--precision float32" in found.remedy) == (
         verdict == "failed" and precision != "float32"
     )
+
+
+def test_float32_on_a_gpu_may_differ_as_float16_may(tmp_path: Path) -> None:
+    change_answers(publish(tmp_path), by=0.01)
+
+    with serving(tmp_path) as target:
+        found = findings(tmp_path, target, MODEL_SERVER_DEVICE="gpu")
+
+    assert found["pets 1 answers"].verdict == "ok", found["pets 1 answers"].seen
 
 
 def test_version_without_known_answers_is_sound_but_unchecked(tmp_path: Path) -> None:
