@@ -121,7 +121,7 @@ def test_other_weights_are_found(tmp_path: Path) -> None:
         ("float32", 0.01, "failed"),
         ("float16", 0.01, "ok"),
         ("float16", 0.2, "failed"),
-        ("bfloat16", 0.2, "ok"),
+        ("bfloat16", 0.1, "ok"),
         ("bfloat16", 2.0, "failed"),
         ("int8", 0.01, "failed"),
     ],
