@@ -28,17 +28,17 @@ from export.publication.served import (
 )
 from export.report.page import write_report
 from export.report.run_content import run_content
-from export.training.assembly import POLICIES
 from export.training.classifier import build_ensemble
 from export.training.runs import TrainedRun, make_card
 from models.contract import (
+    INT8,
     KNOWN_ANSWERS_FILE,
     KNOWN_PHOTOS,
     REPORT_FILE,
     KnownAnswers,
     ModelCard,
 )
-from models.errors import ConflictError, KennelError
+from models.errors import ConflictError, InvalidRequestError, KennelError
 from models.files import sync_path, temporary_beside, write_atomically
 from models.wire.config import (
     PER_MODEL_FILE,
@@ -53,11 +53,13 @@ log = logging.getLogger(__name__)
 def publish(
     run: TrainedRun,
     models_dir: Path,
-    precision: str = "float32",
+    precision: str = "",
     *,
     hold_back: bool = False,
 ) -> ModelCard:
     """Export *run* as the next version of its model below *models_dir*.
+
+    *precision*: of the graph; "": the run's own.
 
     The version appears complete, after it was loaded once and compared with Keras, or not
     at all. It answers from then on, also if its model was rolled back; labels stay where
@@ -69,11 +71,13 @@ def publish(
             was removed while this export waited for another one.
         ModelContractError: the SavedModel does not answer as Keras does.
         DatasetError: the run's weights or photos are gone, or *models_dir* is not UTF-8.
-        InvalidRequestError: the model's name cannot be a folder, or models.config or
+        InvalidRequestError: *precision* is "int8" and the run was trained in another; the
+            model's name cannot be a folder, or models.config or
             the model's batching parameters are broken.
         KennelError, OSError: the disk is full or read-only; nothing is left behind.
     """
     check_utf8([str(models_dir)])
+    _check_precision(run, precision)
     base = models_dir / check_model_name(run.name)
     base.mkdir(parents=True, exist_ok=True)
     # A broken file stops us here, not after minutes.
@@ -106,8 +110,18 @@ def publish(
     return card
 
 
+def _check_precision(run: TrainedRun, precision: str) -> None:
+    if precision == INT8 != run.precision:
+        message = (
+            f"{run.folder.name} was trained with --precision {run.plan.precision}, and a "
+            "head for eight bits learns from features in eight bits: train with "
+            "--precision int8"
+        )
+        raise InvalidRequestError(message)
+
+
 def _export(run: TrainedRun, card: ModelCard, folder: Path) -> ModelCard:
-    ensemble = build_ensemble(run, POLICIES[card.precision])
+    ensemble = build_ensemble(run, card.precision)
     photos = _spread_over_labels(run.split.valid)[:KNOWN_PHOTOS]
     files = [Path(run.split.folder) / photo.file for photo in photos]
     pixels = np.stack([run.decode(read_photo(file)) for file in files])

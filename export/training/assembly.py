@@ -24,10 +24,12 @@ from export.recipes.catalogue import EXACT, Recipe, Stage
 from export.training.exact import MAX_ROWS
 from export.training.runs import Parameters
 from export.training.stage import build_optimizer, learning_rate
-from models.errors import DatasetError, InvalidRequestError
+from models.contract import INT8
+from models.errors import DatasetError, InvalidRequestError, quoted_names
 from models.networks.freezing import cut, trained_layers
 from models.networks.heads import AssembledNetwork, assemble, insert_batch_normalisation
 from models.networks.network import NORMALISED_HEAD, SECOND_ORDER_HEAD, TOP_HEAD, VIEWS
+from models.networks.quantization import convolves, read_chain
 from models.networks.registry import find_network
 from models.networks.vgg16 import DENSE_LAYERS
 from models.networks.weights import (
@@ -42,9 +44,10 @@ POLICIES: Final[Mapping[str, str]] = MappingProxyType(
         "float32": "float32",
         "bfloat16": "mixed_bfloat16",
         "float16": "mixed_float16",
+        INT8: "float32",
     }
 )
-"""The Keras policy of each precision that users can name."""
+"""The Keras policy of each precision that users can name; integers need none."""
 
 _FLAGS: Final = ("avx512_bf16", "amx_bf16")
 KEEPS: Final = ("best", "last")
@@ -63,13 +66,16 @@ def assemble_recipe(
     return assemble(network, recipe.head, classes, recipe.image_size, policy)
 
 
-def check_recipe(recipe: Recipe, classes: int, photos: int = 0) -> None:
+def check_recipe(
+    recipe: Recipe, classes: int, photos: int = 0, precision: str = "auto"
+) -> None:
     """Accept *recipe* for a model of that many *classes*, learning from *photos*.
 
     Raises:
         InvalidRequestError: a network, layer, view, augmentation, optimizer or schedule
-            does not exist, does not go with the others, or would change nothing; or the
-            photos are too many to be solved exactly.
+            does not exist, does not go with the others, or would change nothing; the
+            photos are too many to be solved exactly; or the *precision* is "int8" and
+            convolutions train or cannot be integers.
     """
     exact = any(stage.optimizer == EXACT for stage in recipe.stages)
     if exact and photos > MAX_ROWS:
@@ -83,6 +89,9 @@ def check_recipe(recipe: Recipe, classes: int, photos: int = 0) -> None:
     for stage in recipe.stages:
         _check_stage(recipe, stage)
         parts = cut(network.model, trained_layers(network, stage.trains))
+        if precision == INT8:
+            _check_integers(recipe, stage, network)
+            read_chain(parts.frozen)
         _check_copies(stage, cached=parts.frozen is not None)
         if recipe.batch_size == 1 and stage.optimizer != EXACT:
             _check_normalised(parts.trained, trained_layers(network, stage.trains))
@@ -222,6 +231,18 @@ def _check_normalised(model: Any, trained: frozenset[str]) -> None:
                 "one photo leaves nothing of it: use 2 or more"
             )
             raise InvalidRequestError(message)
+
+
+def _check_integers(recipe: Recipe, stage: Stage, network: AssembledNetwork) -> None:
+    trained = trained_layers(network, stage.trains) & set(network.base)
+    layers = [each for each in network.model.layers if each.name in trained]
+    if names := [each.name for each in layers if convolves(each)]:
+        message = (
+            f"recipe {recipe.name} trains the convolutions {quoted_names(names)}, and "
+            "--precision int8 computes frozen ones: use --recipe pooled or second-order, "
+            "or --precision bfloat16"
+        )
+        raise InvalidRequestError(message)
 
 
 def _check_copies(stage: Stage, *, cached: bool) -> None:

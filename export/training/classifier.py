@@ -20,15 +20,16 @@ from export.data.sources.reading import read_photo
 from export.data.splits import classes_of, list_photos
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits
-from export.training.assembly import assemble_recipe, ever_trained
-from export.training.members import mean_logits, read_member
+from export.training.assembly import POLICIES, assemble_recipe, ever_trained
+from export.training.members import mean_logits, read_integers, read_member
 from export.training.runs import TrainedRun
-from models.contract import MAX_BATCH_SIZE
+from models.contract import INT8, MAX_BATCH_SIZE
 from models.errors import DatasetError, InvalidRequestError, quoted_names
 from models.files import write_atomically
 from models.images.codec import Pixels
 from models.networks.freezing import CutNetwork, cut
 from models.networks.heads import AssembledNetwork
+from models.networks.integer_graph import in_eight_bits
 from models.networks.network import flip
 from models.probabilities import softmax
 
@@ -55,11 +56,11 @@ class Ensemble:
         It holds the part that no member trained only once.
         """
         first = self.members[0]
-        if self.is_single:
+        if self.is_single and first.quantized is None:
             return first.whole
         pixels = keras.Input(first.whole.input.shape[1:], name="pixels")
         seen = [flip(pixels, view) for view in self.views]
-        inputs = [first.frozen(each) for each in seen] if first.frozen else seen
+        inputs = [first.served(each) for each in seen] if first.served else seen
         # Models inside a model need names of their own.
         rest = [
             keras.Model(
@@ -68,7 +69,7 @@ class Ensemble:
             for number, each in enumerate(self.members, start=1)
         ]
         logits = [member(values) for member in rest for values in inputs]
-        return keras.Model(pixels, mean_logits(logits), name="classifier")
+        return keras.Model(pixels, self.average(logits), name="classifier")
 
 
 def single(model: Any) -> Ensemble:
@@ -76,17 +77,22 @@ def single(model: Any) -> Ensemble:
     return Ensemble((CutNetwork(None, model, model),))
 
 
-def build_ensemble(run: TrainedRun, policy: str = "float32") -> Ensemble:
-    """The members of *run*.
+def build_ensemble(run: TrainedRun, precision: str = "") -> Ensemble:
+    """The members of *run*, computing in *precision* ("": the run's own).
 
     Raises:
         DatasetError: weights are damaged.
     """
+    precision = precision or run.precision
+    policy = POLICIES[precision]
     members = [
         build_member(run, number, policy) for number in range(1, run.recipe.members + 1)
     ]
     stages = run.recipe.stages
     cuts = [cut(member.model, ever_trained(stages, member)) for member in members]
+    if precision == INT8:
+        quantized = in_eight_bits(cuts[0].frozen, read_integers(run.folder))
+        cuts = [replace(each, quantized=quantized) for each in cuts]
     return Ensemble(tuple(cuts), run.recipe.views)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,8 +34,11 @@ from export.progress import Progress
 from export.training.plans import TrainingPlan
 from models.contract import MAX_BATCH_SIZE
 from models.errors import DatasetError
+from models.files import write_atomically
 from models.images.codec import Pixels
+from models.networks.integer_graph import IntegerChain, in_eight_bits
 from models.networks.network import flip
+from models.networks.quantization import CALIBRATION_PHOTOS, quantize
 
 Arrays = list[NDArray[np.float32]]
 """One batch: an array [N, ...] for each of the model's inputs."""
@@ -223,6 +226,31 @@ class FrozenPart:
             compute=partial(self._changed, change),
         )
         return cached_features(photos.pixels, source, self.cache, self.progress)
+
+    def in_eight_bits(self, chain: IntegerChain) -> FrozenPart:
+        """The same with the convolutions of *chain* as integers."""
+        return replace(self, network=in_eight_bits(self.network, chain))
+
+    def fit_chain(self, photos: PhotoSet, seed: int) -> IntegerChain:
+        """The network's convolutions as integers, fitted to some of *photos*.
+
+        From the cache if it is there: other ranges would make all cached features useless.
+
+        Raises:
+            InvalidRequestError: a layer cannot be computed in integers.
+            DatasetError: the file in the cache is damaged.
+        """
+        key = json.dumps([photos.key, self._digest, seed, CALIBRATION_PHOTOS])
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        path = self.cache / "integers" / f"{name}.npz"
+        if not path.exists():
+            order = np.random.default_rng(seed).permutation(len(photos.pixels))
+            chosen = photos.pixels.rows(np.sort(order[:CALIBRATION_PHOTOS]))
+            report = partial(self.progress, "fit eight bits")
+            chain = quantize(self.network, chosen, report)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, chain.to_bytes())
+        return IntegerChain.from_bytes(path.read_bytes())
 
     def compute(self, pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Features [N, ...] of *pixels* [N, H, W, 3], one array for each output."""

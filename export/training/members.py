@@ -49,13 +49,18 @@ from export.training.examples import (
 )
 from export.training.plans import TrainingPlan
 from export.training.stage import StageRun, evaluate, predict, run_stage
-from models.contract import MAX_BATCH_SIZE
+from models.contract import INT8, MAX_BATCH_SIZE
 from models.errors import DatasetError
+from models.files import write_atomically
 from models.networks.freezing import CutNetwork, cut, freeze_all_but, trained_layers
 from models.networks.heads import AssembledNetwork
+from models.networks.integer_graph import IntegerChain
 from models.networks.weights import PretrainedWeights
 
 FROZEN_FILE: Final = "frozen.npz"
+INTEGERS_FILE: Final = "int8.npz"
+"""The frozen convolutions in eight bits, in runs of that precision."""
+
 NORMALISATION_BATCHES: Final = 16
 """Batches of photos that the statistics of inserted normalisations come from."""
 
@@ -105,8 +110,8 @@ class MemberTraining:
     ) -> FrozenPart:
         """The part of *model*, in that *policy*, that is constant while *trained* trains.
 
-        *exact*: float32 in and out, as the model will be served; else the plan's
-        precision, kept as float16.
+        *exact*: as the model will be served, kept as float32; else the plan's precision,
+        kept as float16. Both compute in eight bits if the plan does.
         """
         fast = feature_policy(self.plan.precision, self.plan.recipe)
         wanted, dtype = ("float32", "float32") if exact else (fast, "float16")
@@ -115,7 +120,14 @@ class MemberTraining:
             model = self.network(wanted).model
             model.set_weights(weights)
         frozen = cut(model, trained).frozen
-        return FrozenPart(frozen, dtype, self.plan.cache, self.progress)
+        part = FrozenPart(frozen, dtype, self.plan.cache, self.progress)
+        if self.plan.precision != INT8:
+            return part
+        path = self.plan.folder / INTEGERS_FILE
+        if not path.exists():
+            chain = part.fit_chain(self.train.photos, self.plan.seed)
+            write_atomically(path, chain.to_bytes())
+        return part.in_eight_bits(read_integers(self.plan.folder))
 
 
 @dataclass(frozen=True)
@@ -287,6 +299,18 @@ def mean_logits(logits: Sequence[Any]) -> Any:
     logs = [keras.ops.log_softmax(each, axis=-1) for each in logits]
     stacked = keras.ops.stack(logs, axis=0)
     return keras.ops.logsumexp(stacked, axis=0) - float(np.log(len(logits)))
+
+
+def read_integers(folder: Path) -> IntegerChain:
+    """The frozen convolutions in eight bits of the run in *folder*.
+
+    Raises:
+        DatasetError: the file is not there, or damaged.
+    """
+    path = folder / INTEGERS_FILE
+    if not path.exists():
+        raise DatasetError(f"{path} is gone: train again")
+    return IntegerChain.from_bytes(path.read_bytes())
 
 
 def _train_stage(training: MemberTraining, stage: Stage, member: Member) -> Member:

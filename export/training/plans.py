@@ -27,7 +27,8 @@ class TrainingPlan:
 
     Attributes:
         precision: of frozen features and of convolutions in training: "float32",
-            "bfloat16", or "auto" (bfloat16 where the processor is faster in it).
+            "bfloat16", "int8" (frozen convolutions, also in what is served), or "auto"
+            (bfloat16 where the processor is faster in it).
         valid: the share of photos that was cut off for validation; None: they had a
             split of their own, or validate in folds.
         teacher: a finished run whose predictions label ``unlabelled`` photos.

@@ -22,7 +22,7 @@ from export.recipes.overrides import changed_options
 from export.training.checkpoints import Epoch, Snapshot, read_snapshot, write_snapshot
 from export.training.diagnosis import Diagnosis, diagnose
 from export.training.plans import PLAN_FILE, TrainingPlan, read_plan
-from models.contract import ModelCard, spread_of
+from models.contract import INT8, ModelCard, spread_of
 from models.errors import (
     ConflictError,
     DatasetError,
@@ -104,6 +104,11 @@ class TrainedRun:
             InvalidImageError: as `decode_image`.
         """
         return decode_image(image, self.recipe.image_size, self.plan.preprocessing)
+
+    @property
+    def precision(self) -> str:
+        """The precision that the run was validated in, and is exported in by itself."""
+        return INT8 if self.plan.precision == INT8 else "float32"
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -210,8 +215,8 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> tuple[Epoch, ...]:
 CARD_LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 
 
-def make_card(run: TrainedRun, version: int, precision: str = "float32") -> ModelCard:
-    """The card of *run* as that *version*, exported in that *precision*."""
+def make_card(run: TrainedRun, version: int, precision: str = "") -> ModelCard:
+    """The card of *run* as that *version*, in that *precision* ("": the run's own)."""
     split = run.split
     logits, _ = run.validation()
     return ModelCard(
@@ -242,7 +247,7 @@ def make_card(run: TrainedRun, version: int, precision: str = "float32") -> Mode
             "python": platform.python_version(),
             **{name: installed_version(name) for name in CARD_LIBRARIES},
         },
-        precision=precision,
+        precision=precision or run.precision,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         git_revision=_git_revision(),
         validation_spread=spread_of(softmax(logits, run.calibration.temperature)),

@@ -43,6 +43,7 @@ from export.training.members import (
 from export.training.plans import TrainingPlan
 from export.training.pseudo_labels import plan_pseudo_labels
 from export.training.runs import TrainedRun
+from models.contract import INT8
 from models.errors import DatasetError
 from models.networks.freezing import cut
 from models.networks.heads import AssembledNetwork
@@ -132,7 +133,9 @@ def measure_similarity(plan: TrainingPlan, progress: Progress) -> float | None:
         DatasetError: photos or weights cannot be used.
     """
     recipe = replace(LINEAR, image_size=plan.recipe.image_size)
-    probe = replace(plan, recipe=recipe)
+    # The recipe is not chosen yet, so there is no run whose convolutions are integers.
+    precision = "auto" if plan.precision == INT8 else plan.precision
+    probe = replace(plan, recipe=recipe, precision=precision)
     weights = recipe_weights(recipe, plan.weights)
     if weights is None:
         return None
@@ -171,7 +174,7 @@ def class_mean_skill(
 
 def _train(plan: TrainingPlan, progress: Progress) -> TrainedRun:
     split, labels = plan.split, plan.split.labels
-    check_recipe(plan.recipe, len(labels), len(split.train))
+    check_recipe(plan.recipe, len(labels), len(split.train), plan.precision)
     weights = recipe_weights(plan.recipe, plan.weights)
     pseudo = plan_pseudo_labels(plan) if plan.unlabelled else None
     learnt = prepare_photos("training", split.train, plan, progress, pseudo)

@@ -101,10 +101,9 @@ def report(run: str, output: Path | None) -> None:
 @click.argument("run")
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    default="float32",
-    show_default=True,
-    help="Arithmetic of the network in the graph.",
+    type=click.Choice(["float32", "bfloat16", "float16", "int8"]),
+    help="Arithmetic of the network in the graph. Default: int8 for runs trained in it, "
+    "else float32.",
 )
 @click.option(
     "--views",
@@ -116,7 +115,7 @@ def report(run: str, output: Path | None) -> None:
     is_flag=True,
     help="Publish without loading it; `kennel rollout start` loads it.",
 )
-def export(run: str, precision: str, views: str | None, hold: bool) -> None:
+def export(run: str, precision: str | None, views: str | None, hold: bool) -> None:
     """Publish RUN as the next version of its model.
 
     Which model answers requests that name none stays as it is: see kennel default.
@@ -135,7 +134,9 @@ def export(run: str, precision: str, views: str | None, hold: bool) -> None:
         with progress_bars(waiting_for="export"):
             if views is not None:
                 trained = validate_views(trained, read_views(views))
-            card = publish(trained, settings.models_dir, precision, hold_back=hold)
+            card = publish(
+                trained, settings.models_dir, precision or "", hold_back=hold
+            )
         folder = settings.models_dir / card.name / str(card.version)
         click.echo(f"Published {card.name} version {card.version}: {folder}")
     default = find_default(os.environ, settings.models_dir)

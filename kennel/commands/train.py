@@ -98,10 +98,11 @@ def recipe_options(command: Any) -> Any:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     default="auto",
     show_default=True,
-    help="Arithmetic of frozen layers in training; validation is float32.",
+    help="Arithmetic of frozen layers in training; validation is float32. int8: frozen "
+    "convolutions in eight bits, in training, validation and the published model.",
 )
 @click.option(
     "--valid",

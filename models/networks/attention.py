@@ -116,11 +116,11 @@ def cut_at_last_maps(
         ]
         return CutEnsemble(tuple(views), list, tuple(branches))
     if maps.name in {each.name for each in first.frozen.operations}:
-        body, rest = _split(first.frozen, first.frozen.inputs, maps.name)
+        body, rest = _split(first.served, first.served.inputs, maps.name)
         heads = [_after(rest, partial(_run, each.trained)) for each in members]
         return CutEnsemble(tuple(views), body, tuple((list, head) for head in heads))
     branches = [_split(each.whole, each.frozen.outputs, maps.name) for each in members]
-    return CutEnsemble(tuple(views), partial(_run, first.frozen), tuple(branches))
+    return CutEnsemble(tuple(views), partial(_run, first.served), tuple(branches))
 
 
 def _split(

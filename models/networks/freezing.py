@@ -26,12 +26,19 @@ class CutNetwork:
 
     ``frozen``: pixels -> one or more tensors; ``trained``: those -> logits. ``frozen``
     is None when no layer with weights is frozen; then ``trained`` takes pixels.
-    ``whole`` is the network that was cut.
+    ``whole`` is the network that was cut. ``quantized`` computes what ``frozen`` does, in
+    eight bits, and is served in its place.
     """
 
     frozen: Any
     trained: Any
     whole: Any
+    quantized: Any = None
+
+    @property
+    def served(self) -> Any:
+        """The frozen part as it is served: in eight bits where there is such a one."""
+        return self.frozen if self.quantized is None else self.quantized
 
     def up_to(self, tensor: Any) -> Any:
         """A model of ``trained``'s first layers: its inputs -> a *tensor* of ``whole``."""

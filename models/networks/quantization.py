@@ -14,6 +14,7 @@ correction: Nagel et al. 2019, arXiv:1906.04721, section 4.2).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
@@ -32,8 +33,8 @@ from models.networks.integer_graph import (
     quantize_kernel,
 )
 
-ENOUGH_PHOTOS: Final = 256
-"""Calibration photos; fewer miss large activations that are rare."""
+CALIBRATION_PHOTOS: Final = 256
+"""Photos that show the range of activations; fewer miss large ones that are rare."""
 
 FIT_PHOTOS: Final = 32
 """Photos whose maps are compared, layer by layer."""
@@ -41,8 +42,8 @@ FIT_PHOTOS: Final = 32
 PERCENTILES: Final = (99.9, 99.99, 99.999, 100.0)
 BATCH: Final = 8
 _BINS: Final = 4096
-_POSITIONS: Final = 32
-"""Positions a side at which the activations of large maps are counted."""
+_POSITIONS: Final = 16
+"""Positions a side, at most, at which the activations of a map are counted."""
 
 _PIXEL: Final = 255.0
 
@@ -81,17 +82,25 @@ class FloatChain:
     border: tuple[int, ...]
 
 
-def quantize(frozen: Any, photos: NDArray[np.uint8]) -> IntegerChain:
+def quantize(
+    frozen: Any,
+    photos: NDArray[np.uint8],
+    report: Callable[[int, int], None] = lambda _done, _all: None,
+) -> IntegerChain:
     """The chain of *frozen*, pixels -> tensors, as integers fitted to *photos*.
 
-    *photos*: training photos, uint8 [N, H, W, 3]; of `ENOUGH_PHOTOS` the ranges hold.
+    *photos*: `CALIBRATION_PHOTOS` training photos, uint8 [N, H, W, 3]. *report* is called
+    with the number of finished steps and of all.
 
     Raises:
         InvalidRequestError: as `read_chain`.
     """
     chain = read_chain(frozen)
     names = [each.last for each in chain.convolutions]
-    histograms = _count_activations(frozen, names, photos)
+    steps = math.ceil(len(photos) / BATCH) + len(names)
+    histograms = _count_activations(
+        frozen, names, photos, lambda done: report(done, steps)
+    )
     integers = photos[:FIT_PHOTOS]
     wanted: NDArray[np.float32] = integers.astype(np.float32)
     source, fitted = frozen.input, list[IntegerConvolution]()
@@ -105,6 +114,7 @@ def quantize(frozen: Any, photos: NDArray[np.uint8]) -> IntegerChain:
         found = _fit(rounded, histogram.candidates(), compute, wanted)
         integers = compute(found.bias, found.top)
         fitted.append(found)
+        report(steps - len(names) + len(fitted), steps)
     return IntegerChain(chain.border, tuple(fitted), len(photos))
 
 
@@ -131,10 +141,10 @@ def read_chain(frozen: Any) -> FloatChain:
     layers = list(_follow(frozen))
     chain = list(layers)
     convolutions: list[FloatConvolution] = []
-    while any(map(_convolves, layers)):
+    while any(map(convolves, layers)):
         convolutions.append(_read_convolution(layers))
     for layer in frozen.layers:
-        if _convolves(layer) and layer not in chain:
+        if convolves(layer) and layer not in chain:
             raise _refused(layer, "it does not follow the convolution before it alone")
     first, border = _fold_preprocessing(frozen, chain[0], convolutions[0])
     return FloatChain((first, *convolutions[1:]), border)
@@ -142,7 +152,7 @@ def read_chain(frozen: Any) -> FloatChain:
 
 def _follow(frozen: Any) -> Iterator[Any]:
     # The first convolution, and what follows one after another.
-    layer = next(filter(_convolves, frozen.layers), None)
+    layer = next(filter(convolves, frozen.layers), None)
     if layer is None:
         message = (
             f"no convolution of {frozen.name!r} is frozen, so there is nothing to compute "
@@ -168,7 +178,8 @@ def _inputs(layer: Any) -> list[Any]:
     return list(keras.tree.flatten(layer.input))
 
 
-def _convolves(layer: Any) -> bool:
+def convolves(layer: Any) -> bool:
+    """Whether *layer* is a convolution of any kind."""
     return any(len(weight.shape) >= 4 for weight in layer.weights)
 
 
@@ -185,7 +196,7 @@ def _belongs_to_chain(layer: Any) -> bool:
         keras.layers.MaxPooling2D,
         keras.layers.ReLU,
     )
-    return _convolves(layer) or isinstance(layer, kinds) or _is_activation(layer)
+    return convolves(layer) or isinstance(layer, kinds) or _is_activation(layer)
 
 
 def _is_activation(layer: Any) -> bool:
@@ -212,7 +223,7 @@ def _read_convolution(layers: list[Any]) -> FloatConvolution:
         if layers and isinstance(layers[0], keras.layers.BatchNormalization):
             last = layers.pop(0)
             kernel, bias = _fold_normalisation(kernel, bias, last)
-        if not layers or not _is_relu(layers[0]) or _convolves(layers[0]):
+        if not layers or not _is_relu(layers[0]) or convolves(layers[0]):
             raise _refused(last, "no ReLU follows")
         last = layers.pop(0)
     elif not _is_relu(layer):
@@ -303,12 +314,15 @@ class _Histogram:
 
 
 def _count_activations(
-    frozen: Any, names: Sequence[str], photos: NDArray[np.uint8]
+    frozen: Any,
+    names: Sequence[str],
+    photos: NDArray[np.uint8],
+    report: Callable[[int], None],
 ) -> list[_Histogram]:
     thinned = []
     for name in names:
         maps = frozen.get_layer(name).output
-        stride = max(1, maps.shape[1] // _POSITIONS)
+        stride = math.ceil(max(maps.shape[1:3]) / _POSITIONS)
         thinned.append(maps[:, ::stride, ::stride])
     model = keras.Model(frozen.input, thinned)
     histograms = [_Histogram() for _ in names]
@@ -318,6 +332,7 @@ def _count_activations(
             histograms, _as_list(model.predict_on_batch(pixels)), strict=True
         ):
             histogram.add(np.asarray(values))
+        report(start // BATCH + 1)
     return histograms
 
 

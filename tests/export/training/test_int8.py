@@ -1,0 +1,179 @@
+"""A run in eight bits: the head learns from integer features, and they are served."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from models.contract import EXPLAIN_SIGNATURE, INT8, SERVING_SIGNATURE, ModelCard
+from models.errors import DatasetError, InvalidRequestError
+from models.networks.runtime import start_tensorflow
+from models.wire.client import ModelServerClient
+from models.wire.messages import ModelRef
+from tests.models.conftest import start_embedded, wait_for_version
+from tests.training import small_plan, train_plan, train_small
+
+if TYPE_CHECKING:
+    from export.training.runs import TrainedRun
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("int8")
+
+
+@pytest.fixture(scope="module")
+def run(home: Path) -> TrainedRun:
+    return train_plan(replace(small_plan(home, run="eight"), precision=INT8))
+
+
+@pytest.fixture(scope="module")
+def published(run: TrainedRun, home: Path) -> ModelCard:
+    from export.publication.publish import publish
+
+    return publish(run, home / "models")
+
+
+@pytest.fixture(scope="module")
+def signatures(published: ModelCard, home: Path) -> Any:
+    start_tensorflow()
+    import tensorflow as tf
+
+    folder = home / "models" / published.name / str(published.version)
+    return tf.saved_model.load(str(folder)).signatures
+
+
+def pixels(count: int = 32) -> Any:
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+
+
+def test_card_names_the_precision(published: ModelCard) -> None:
+    assert published.precision == INT8
+
+
+def test_published_version_answers_as_the_run_was_validated(
+    run: TrainedRun, signatures: Any
+) -> None:
+    from export.data.sources.reading import read_photo
+    from models.images.codec import decode_image
+    from models.probabilities import softmax
+
+    split = run.split
+    files = [Path(split.folder) / photo.file for photo in split.valid]
+    photos = np.stack([decode_image(read_photo(file), (32, 32)) for file in files])
+    answers = signatures[SERVING_SIGNATURE](images=photos)["probabilities"]
+    expected = softmax(run.validation()[0], run.calibration.temperature)
+
+    assert np.abs(answers.numpy() - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_bits_of_an_answer_do_not_depend_on_the_batch(
+    signatures: Any, batch: int
+) -> None:
+    predict = signatures[SERVING_SIGNATURE]
+    photos = pixels()
+    parts = [
+        predict(images=photos[at : at + batch])["logits"].numpy()
+        for at in range(0, len(photos), batch)
+    ]
+
+    whole = predict(images=photos)["logits"].numpy()
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_explanation_has_heat(signatures: Any) -> None:
+    answer = signatures[EXPLAIN_SIGNATURE](
+        images=pixels(2), classes=np.array([0, 1], np.int32)
+    )
+
+    assert answer["heatmaps"].numpy().max() == 1
+
+
+def test_weights_are_stored_once(
+    run: TrainedRun, published: ModelCard, home: Path
+) -> None:
+    from export.training.members import read_integers
+
+    folder = home / "models" / published.name / str(published.version)
+    kernel = read_integers(run.folder).convolutions[-1].kernel
+
+    assert (folder / "saved_model.pb").read_bytes().count(kernel.tobytes()) == 1
+
+
+def test_server_answers_with_the_same_bits(
+    published: ModelCard, home: Path, signatures: Any
+) -> None:
+    with ExitStack() as stack:
+        server = start_embedded(stack, home / "models", published.name)
+        wait_for_version(server.target, published.name, published.version)
+        client = stack.enter_context(ModelServerClient(server.target))
+        answer = client.predict(pixels(), ModelRef(published.name))
+        alone = client.predict(pixels()[:1], ModelRef(published.name))
+
+    expected = signatures[SERVING_SIGNATURE](images=pixels())["probabilities"].numpy()
+    assert np.array_equal(answer.probabilities, expected)
+    assert np.array_equal(alone.probabilities, expected[:1])
+
+
+def test_features_in_the_cache_are_those_of_the_precision(
+    run: TrainedRun, home: Path
+) -> None:
+    before = set((home / "cache" / "features").iterdir())
+    train_small(home)
+    in_float32 = set((home / "cache" / "features").iterdir()) - before
+    train_plan(replace(small_plan(home, run="again"), precision=INT8))
+
+    after = set((home / "cache" / "features").iterdir())
+    assert in_float32
+    assert after == before | in_float32
+
+
+def test_recipe_that_trains_convolutions_is_refused(home: Path) -> None:
+    from export.training.assembly import check_recipe
+
+    recipe = small_plan(home).recipe
+    stages = (*recipe.stages, replace(recipe.stages[0], trains="conv:block1_conv2"))
+
+    message = "small trains the convolutions 'block1_conv2'.*--recipe pooled"
+    with pytest.raises(InvalidRequestError, match=message):
+        check_recipe(replace(recipe, stages=stages), classes=2, precision=INT8)
+
+
+def test_network_that_is_no_chain_is_refused() -> None:
+    from export.recipes.catalogue import find_recipe
+    from export.training.assembly import check_recipe
+
+    with pytest.raises(InvalidRequestError, match="cannot be computed in eight bits"):
+        check_recipe(find_recipe("backbone"), classes=2, precision=INT8)
+
+
+def test_run_in_another_precision_is_not_exported_in_eight_bits(home: Path) -> None:
+    from export.publication.publish import publish
+
+    plan = small_plan(home, name="floats", run="floats")
+    run = train_plan(plan)
+
+    with pytest.raises(InvalidRequestError, match="train with --precision int8"):
+        publish(run, home / "models", INT8)
+
+
+def test_missing_integers_are_named(run: TrainedRun, tmp_path: Path) -> None:
+    from export.training.members import read_integers
+
+    with pytest.raises(DatasetError, match="is gone: train again"):
+        read_integers(tmp_path)
+
+
+def test_run_is_exported_in_float32_on_request(run: TrainedRun, home: Path) -> None:
+    from export.publication.publish import publish
+
+    assert publish(run, home / "floats", "float32").precision == "float32"
