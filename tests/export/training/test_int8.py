@@ -15,6 +15,7 @@ from models.errors import DatasetError, InvalidRequestError
 from models.networks.runtime import start_tensorflow
 from models.wire.client import ModelServerClient
 from models.wire.messages import ModelRef
+from tests.export.training.test_exact import small_second_order
 from tests.models.conftest import start_embedded, wait_for_version
 from tests.training import small_plan, train_plan, train_small
 
@@ -41,13 +42,17 @@ def published(run: TrainedRun, home: Path) -> ModelCard:
     return publish(run, home / "models")
 
 
-@pytest.fixture(scope="module")
-def signatures(published: ModelCard, home: Path) -> Any:
+def load_signatures(models_dir: Path, card: ModelCard) -> Any:
     start_tensorflow()
     import tensorflow as tf
 
-    folder = home / "models" / published.name / str(published.version)
+    folder = models_dir / card.name / str(card.version)
     return tf.saved_model.load(str(folder)).signatures
+
+
+@pytest.fixture(scope="module")
+def signatures(published: ModelCard, home: Path) -> Any:
+    return load_signatures(home / "models", published)
 
 
 def pixels(count: int = 32) -> Any:
@@ -59,9 +64,8 @@ def test_card_names_the_precision(published: ModelCard) -> None:
     assert published.precision == INT8
 
 
-def test_published_version_answers_as_the_run_was_validated(
-    run: TrainedRun, signatures: Any
-) -> None:
+def skew_of_validation(run: TrainedRun, signatures: Any) -> float:
+    """How far the published version is from the answers that the run was judged by."""
     from export.data.sources.reading import read_photo
     from models.images.codec import decode_image
     from models.probabilities import softmax
@@ -71,8 +75,26 @@ def test_published_version_answers_as_the_run_was_validated(
     photos = np.stack([decode_image(read_photo(file), (32, 32)) for file in files])
     answers = signatures[SERVING_SIGNATURE](images=photos)["probabilities"]
     expected = softmax(run.validation()[0], run.calibration.temperature)
+    return float(np.abs(answers.numpy() - expected).max())
 
-    assert np.abs(answers.numpy() - expected).max() < 1e-5
+
+def test_published_version_answers_as_the_run_was_validated(
+    run: TrainedRun, signatures: Any
+) -> None:
+    assert skew_of_validation(run, signatures) < 1e-5
+
+
+def test_two_views_of_a_second_order_head_are_served(home: Path) -> None:
+    from export.publication.publish import publish
+
+    recipe = replace(small_second_order(), views=("none", "horizontal"))
+    plan = small_plan(home, name="products", run="products")
+    run = train_plan(replace(plan, recipe=recipe, precision=INT8))
+    card = publish(run, home / "models")
+
+    loaded = load_signatures(home / "models", card)
+    assert card.explains
+    assert skew_of_validation(run, loaded) < 1e-5
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
