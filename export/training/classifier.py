@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,8 @@ class Ensemble:
         pixels = keras.Input(first.whole.input.shape[1:], name="pixels")
         seen = [flip(pixels, view) for view in self.views]
         inputs = [first.served(each) for each in seen] if first.served else seen
+        if first.quantized is not None:
+            inputs = [keras.tree.map_structure(_repeat_first, each) for each in inputs]
         # Models inside a model need names of their own.
         rest = [
             keras.Model(
@@ -69,7 +71,21 @@ class Ensemble:
             for number, each in enumerate(self.members, start=1)
         ]
         logits = [member(values) for member in rest for values in inputs]
-        return keras.Model(pixels, self.average(logits), name="classifier")
+        average = self.average(logits)
+        if first.quantized is not None:
+            average = _change_rows(lambda rows: rows[:-1], average)
+        return keras.Model(pixels, average, name="classifier")
+
+
+def _repeat_first(features: Any) -> Any:
+    # The head computes a single row by another kernel than several. With one more, a photo
+    # has the same bits in every batch, as it has in the integers before the head.
+    return _change_rows(lambda rows: keras.ops.concatenate([rows, rows[:1]]), features)
+
+
+def _change_rows(change: Callable[[Any], Any], tensor: Any) -> Any:
+    shape = tensor.shape[1:]
+    return keras.layers.Lambda(change, output_shape=shape)(tensor)
 
 
 def single(model: Any) -> Ensemble:

@@ -12,6 +12,7 @@ import pytest
 
 from models.contract import EXPLAIN_SIGNATURE, INT8, SERVING_SIGNATURE, ModelCard
 from models.errors import DatasetError, InvalidRequestError
+from models.networks.network import Head
 from models.networks.runtime import start_tensorflow
 from models.wire.client import ModelServerClient
 from models.wire.messages import ModelRef
@@ -199,3 +200,28 @@ def test_run_is_exported_in_float32_on_request(run: TrainedRun, home: Path) -> N
     from export.publication.publish import publish
 
     assert publish(run, home / "floats", "float32").precision == "float32"
+
+
+def test_wide_head_answers_a_lone_photo_with_the_same_bits() -> None:
+    # A product with one row is computed otherwise than one with several.
+    start_tensorflow()
+    import keras
+
+    from export.training.classifier import Ensemble, classify
+    from models.networks.freezing import cut, trained_layers
+    from models.networks.heads import assemble
+    from models.networks.integer_graph import in_eight_bits
+    from models.networks.quantization import quantize
+    from models.networks.registry import find_network
+
+    keras.utils.set_random_seed(0)
+    taps = ("block1_pool", "block2_pool", "block3_pool")
+    head = Head("pooled", taps=taps, hidden=(128,))
+    network = assemble(find_network("vgg16"), head, 2, (32, 32))
+    parts = cut(network.model, trained_layers(network, "head"))
+    quantized = in_eight_bits(parts.frozen, quantize(parts.frozen, pixels(16)))
+    classifier = Ensemble((replace(parts, quantized=quantized),)).join()
+
+    whole = classify(classifier, pixels())
+    alone = [classify(classifier, pixels()[at : at + 1]) for at in range(32)]
+    assert np.array_equal(np.concatenate(alone), whole)
