@@ -3,7 +3,9 @@
 What can be made integers is a chain from the pixels on: convolutions with ReLU, batch
 normalisation before that ReLU, and maxima. Normalisation is folded into its convolution,
 and preprocessing that maps each pixel by itself into the first one, so that the chain
-begins with the bytes of the photo.
+begins with the bytes of the photo. A first convolution in float32 would be no better (VGG16,
+block 4: 3.6 % error either way), takes 2 to 2.5 times as long, and its sums depend on the
+batch.
 
 The activation that 255 stands for is chosen for each layer among several: percentiles of
 its activations on the calibration photos, and the one with the least squared error of
