@@ -134,6 +134,15 @@ class ModelCard:
         )
 
     @property
+    def batch_invariant(self) -> bool:
+        """Whether a photo has the same answer, to the bit, in every batch and alone.
+
+        Sums of integers are exact in any order, and the head of an int8 version never
+        sees a single row. Other precisions add up a lone photo in another order.
+        """
+        return self.precision == INT8
+
+    @property
     def gpu_refusal(self) -> str:
         """Why no model server on a GPU may serve the version; empty if one may."""
         if self.precision != INT8:

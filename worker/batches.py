@@ -120,8 +120,9 @@ def _answer(request: JobRequest, ask: Ask, loaded: Sequence[Loaded]) -> list[Row
 def _probabilities(
     request: JobRequest, ask: Ask, pixels: list[Pixels]
 ) -> list[tuple[float, ...]]:
-    # A lone image gets other last bits than in company: it is sent twice.
-    batch = np.stack(pixels if len(pixels) > 1 else pixels * 2)
+    # Alone, an image has other last bits than in a batch: it is sent twice.
+    is_twice = len(pixels) == 1 and not request.batch_invariant
+    batch = np.stack(pixels * 2 if is_twice else pixels)
     prediction = ask(batch, ModelRef(request.model, version=request.version))
     answered = prediction.probabilities[: len(pixels)]
     if answered.shape != (len(pixels), len(request.labels)):

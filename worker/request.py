@@ -63,6 +63,7 @@ class JobRequest:
         sample_submission: sha256 of the CSV whose header and ids are wanted.
         header: that header, to the letter; None: the format's own.
         preprocessing: how an image becomes the version's pixels.
+        batch_invariant: whether an image has the same answer in every batch, also alone.
         label_numbers: the format label writes a label's number from 0, not its name.
         owner: name of the API key that submitted it; None: the API was open.
         card: the version's, for the report; kept beside the manifest, not in it.
@@ -85,6 +86,7 @@ class JobRequest:
     sample_submission: str | None = None
     header: tuple[str, ...] | None = None
     preprocessing: Preprocessing = NEWEST
+    batch_invariant: bool = False
     label_numbers: bool = False
     owner: str | None = None
     card: ModelCard | None = field(default=None, compare=False, repr=False)
@@ -183,6 +185,8 @@ class JobRequest:
             del content["max_unreadable"]
         if self.preprocessing is Preprocessing.WHOLE:
             del content["preprocessing"]
+        if not self.batch_invariant:
+            del content["batch_invariant"]
         if not self.label_numbers:
             del content["label_numbers"]
         return content

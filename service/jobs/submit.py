@@ -202,6 +202,7 @@ def _job_request(body: Any, catalog: Catalog, budget: Budget) -> JobRequest:
         labels=card.labels,
         image_size=card.image_size,
         preprocessing=card.preprocessing,
+        batch_invariant=card.batch_invariant,
         input=given["input"],
         clip=_clip(given.get("clip"), card),
         max_unreadable=_max_unreadable(given.get("max_unreadable")),

@@ -115,12 +115,15 @@ def test_probabilities_come_with_their_own_photo(world: World) -> None:
     assert max(world.model_server.batches) <= 32
 
 
-def test_lone_image_is_sent_in_company(world: World) -> None:
+@pytest.mark.parametrize(("invariant", "images"), [(False, 2), (True, 1)])
+def test_lone_image_is_sent_twice_unless_batches_change_no_bit(
+    world: World, invariant: bool, images: int
+) -> None:
     world.photos_of(1)
 
-    oracle(world, request())
+    oracle(world, request(batch_invariant=invariant))
 
-    assert world.model_server.batches == [2]
+    assert world.model_server.batches == [images]
 
 
 def test_bad_files_spoil_only_their_own_rows(world: World) -> None:

@@ -248,18 +248,19 @@ def test_job_is_pinned_to_the_version_it_names(
         assert send_form(jobs_client, **members).get_json()["version"] == version
 
 
-def test_job_has_the_preprocessing_of_its_version(
+def test_job_asks_as_the_card_of_its_version_says(
     jobs_client: FlaskClient, versions: ServedModel, settings: ServiceSettings
 ) -> None:
     versions.preprocessings = {2: Preprocessing.WHOLE}
+    versions.precisions = {2: "float32", 3: "int8"}
 
     found = []
     for version in (2, 3):
         job = submit(jobs_client, version=version).get_json()["id"]
         request = find_run(settings.runs_dir, job).manifest.request
-        found.append(request.preprocessing)
+        found.append((request.preprocessing, request.batch_invariant))
 
-    assert found == [Preprocessing.WHOLE, NEWEST]
+    assert found == [(Preprocessing.WHOLE, False), (NEWEST, True)]
 
 
 @pytest.mark.parametrize(
