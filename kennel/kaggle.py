@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.errors import InvalidRequestError, KennelError
+from models.files import parse_json
 
 _COMPETITION: Final = re.compile("[a-z0-9][a-z0-9-]{0,99}")
 _VERBOSE: Final = frozenset({"VERBOSE", "VERBOSE_OUTPUT"})
@@ -105,7 +106,7 @@ def _call(
     lines = [line for line in output.splitlines(keepends=True) if line.endswith(b"\n")]
     said: dict[str, Any] = {}
     for line in lines:
-        said |= json.loads(line)
+        said |= parse_json(line)
     if "answer" in said:
         return said["answer"]
     trouble = said.get("trouble", {})
@@ -155,7 +156,7 @@ def _run(request: Mapping[str, str], env: Mapping[str, str], seconds: float) -> 
 
 def main() -> None:
     """Do in the client's process what the request on stdin says."""
-    request = json.load(sys.stdin)
+    request = parse_json(sys.stdin.read())
     tell = _private_stdout()
     api: Any = None
     try:

@@ -38,6 +38,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from models.errors import DatasetError
+from models.files import parse_json
 from models.networks.freezing import FrozenModel
 
 LEVELS: Final = 255
@@ -213,7 +214,7 @@ class IntegerChain:
 
     @classmethod
     def _from_arrays(cls, stored: Mapping[str, NDArray[Any]]) -> IntegerChain:
-        structure = json.loads(str(stored["structure"]))
+        structure = parse_json(str(stored["structure"]))
         convolutions = []
         for number, values in enumerate(structure["convolutions"]):
             if values["pooling"]:

@@ -163,7 +163,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         }
         with running("service.main", env=environment, log=log) as process:
             wait_until(lambda: is_listening(port), "gunicorn listens")
-            yield Api(process, port, log)
+            started = Api(process, port, log)
+            # Its process is not there yet, and connections below wait 5 seconds only.
+            assert started.ask("GET", "/livez")[0] == 200
+            yield started
 
 
 @pytest.fixture

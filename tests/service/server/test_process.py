@@ -29,7 +29,7 @@ class Api:
         self.log = log
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with closing(connection):
             headers = {"Content-Type": "image/jpeg"} if body else {}
             connection.request(method, path, body, headers)
