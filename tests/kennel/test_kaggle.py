@@ -28,6 +28,8 @@ from tests.kennel.kaggle_stand_in import (
 )
 from tests.kennel.scripted_api import breaks_off, hangs, says
 
+ROOT = Path(__file__).parents[2]
+
 if not INSTALLED and os.environ.get("CI") == "true":
     pytest.fail("no client of Kaggle: pip install 'kennel[kaggle]'", pytrace=False)
 
@@ -218,7 +220,9 @@ def test_missing_client_is_named_with_its_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = tmp_path / "python"
-    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    # Without site-packages there is Kennel alone.
+    command = f'PYTHONPATH={ROOT} exec {sys.executable} -S "$@"'
+    bare.write_text(f"#!/bin/sh\n{command}\n")
     bare.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(bare))
     with kaggle(tmp_path) as endpoint:
