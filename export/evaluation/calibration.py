@@ -98,8 +98,9 @@ def calibrate(logits: NDArray[Any], classes: NDArray[np.int64]) -> Calibration:
     chosen, unclipped = log_loss(clipped, classes), log_loss(calibrated, classes)
     fixed = log_loss(clip(calibrated, FIXED_BOUND), classes)
     choice = (
-        f"least expected log loss in {FOLDS}-fold cross-validation on {len(classes)} "
-        f"validation photos: {chosen:.4f} clipped so, {fixed:.4f} at {FIXED_BOUND}, "
+        "the least log loss expected on new photos, of which some may be sure mistakes; "
+        f"log loss in {FOLDS}-fold cross-validation on {len(classes)} validation photos: "
+        f"{chosen:.4f} clipped so, {fixed:.4f} at {FIXED_BOUND}, "
         f"{unclipped:.4f} unclipped"
     )
     return Calibration(
