@@ -1,4 +1,4 @@
-"""Settings from environment variables: numbers, flags, paths, and where other servers are.
+"""Settings from environment variables: numbers, flags, paths, other servers; processors.
 
 An empty variable counts as unset. A value that cannot be used stops the start, with the
 variable's name.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -296,3 +297,23 @@ def usable_processors() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """The name of this machine's processor, such as "AMD EPYC 9B14"."""
+    found = _first_processor().get("model name")
+    return found or platform.processor() or platform.machine()
+
+
+def processor_flags() -> frozenset[str]:
+    """The processor's instruction sets, in Linux's names; none on other systems."""
+    return frozenset(_first_processor().get("flags", "").split())
+
+
+def _first_processor() -> dict[str, str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return {}
+    lines = [line.partition(":") for line in text.partition("\n\n")[0].splitlines()]
+    return {name.strip(): value.strip() for name, _, value in lines}

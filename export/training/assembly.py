@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from export.training.exact import MAX_ROWS
 from export.training.runs import Parameters
 from export.training.stage import build_optimizer, learning_rate
 from models.contract import INT8
+from models.environment import processor_flags
 from models.errors import DatasetError, InvalidRequestError, quoted_names
 from models.networks.freezing import cut, trained_layers
 from models.networks.heads import AssembledNetwork, assemble, insert_batch_normalisation
@@ -49,7 +49,7 @@ POLICIES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The Keras policy of each precision that users can name; integers need none."""
 
-_FLAGS: Final = ("avx512_bf16", "amx_bf16")
+_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 KEEPS: Final = ("best", "last")
 """Values of a stage's ``keep``."""
 
@@ -158,10 +158,12 @@ def feature_policy(precision: str, recipe: Recipe) -> str:
         return POLICIES[precision]
     if recipe.needs == "nothing":
         return POLICIES["float32"]
-    processor = Path("/proc/cpuinfo")
-    flags = processor.read_text(encoding="utf-8") if processor.exists() else ""
-    fast = any(flag in flags for flag in _FLAGS)
-    return POLICIES["bfloat16" if fast else "float32"]
+    return POLICIES["bfloat16" if has_bfloat16() else "float32"]
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor computes in bfloat16, which makes it faster than float32."""
+    return bool(_FLAGS & processor_flags())
 
 
 def training_policy(precision: str, recipe: Recipe, stage: Stage) -> str:

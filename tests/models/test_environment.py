@@ -1,12 +1,19 @@
-"""Addresses of Redis and of model servers in environment variables."""
+"""Addresses of Redis and of model servers in environment variables; the processor."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from models.environment import ModelAddress, parse_model_address, read_redis_url
+from models.environment import (
+    ModelAddress,
+    parse_model_address,
+    processor_flags,
+    processor_name,
+    read_redis_url,
+)
 from models.errors import (
     InvalidRequestError,
 )
@@ -88,3 +95,13 @@ def test_address_names_one_server_or_several(text: str, address: ModelAddress) -
 def test_address_that_names_no_server_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequestError, match=r"one name|is not host:port"):
         parse_model_address(text)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/cpuinfo")
+def test_processor_has_a_name_and_flags() -> None:
+    text = Path("/proc/cpuinfo").read_text()
+
+    assert processor_name()
+    assert processor_name() in text or "model name" not in text
+    assert all(flag in text for flag in processor_flags())
+    assert bool(processor_flags()) == ("flags" in text)
