@@ -73,7 +73,7 @@ FLOAT16_REMEDY: Final = "kennel export RUN --precision float16, or serve it on C
 CARD_SCHEMA: Final = 1
 
 MAX_CARD_LEVELS: Final = 32
-"""How deep a card may be nested; ours have four levels. Much deeper JSON can be read, but
+"""How deep a card may be nested; ours have five levels. Much deeper JSON can be read, but
 not written again."""
 
 
@@ -98,6 +98,10 @@ class ModelCard:
             "" in cards from before this field.
         validation_spread: the spread of the answers for the validation data; None in
             cards from before this field.
+        precisions: the version's precision beside others, as its export measured them: a
+            summary, the machine's processor, the number of photos, and for each precision
+            accuracy, log loss and images/s by batch size. Empty where float32 was asked
+            for, and in cards from before this field.
         preprocessing: how an image becomes the pixels that the model was trained on.
     """
 
@@ -119,6 +123,7 @@ class ModelCard:
     explains: bool = False
     precision: str = ""
     validation_spread: AnswerSpread | None = None
+    precisions: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: Preprocessing = NEWEST
     schema: int = CARD_SCHEMA
 

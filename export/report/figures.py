@@ -238,6 +238,36 @@ def layers(content: ReportContent) -> Layers | None:
     return Layers(Table("Layers, from the pixels on", head, rows, foot), total, trained)
 
 
+class Precisions(NamedTuple):
+    """The table of precisions, and a sentence on what decided between them."""
+
+    table: Table
+    summary: str
+    processor: str
+
+
+def precisions(content: ReportContent) -> Precisions | None:
+    """Quality and speed of the version's precision and of those it was compared with."""
+    compared = content.card.get("precisions")
+    if not compared:
+        return None
+    found = compared["figures"]
+    batches = list(found[0]["images_per_second"])
+    rows = [
+        [
+            each["precision"],
+            "-" if each["accuracy"] is None else percent(each["accuracy"], 2),
+            "-" if each["log_loss"] is None else loss(each["log_loss"]),
+            *(f"{each['images_per_second'][batch]:.1f}" for batch in batches),
+        ]
+        for each in found
+    ]
+    speeds = [f"images/s, batch {batch}" for batch in batches]
+    head = ["precision", "accuracy", "log loss", *speeds]
+    table = Table("Quality and speed by precision", head, rows)
+    return Precisions(table, compared["summary"], compared["processor"])
+
+
 def card(content: ReportContent) -> Table | None:
     """The model card: a row for each fact; the name of a nested one begins with the outer."""
     rows = list(_facts("", content.card))

@@ -39,6 +39,7 @@ _SECTIONS: Final[Sequence[tuple[str, str, Callable[[ReportContent], Any]]]] = (
     ("inside", "Inside the network", pictures.inside),
     ("augmentation", "Augmentation", pictures.augmentation),
     ("layers", "Layers", figures.layers),
+    ("precisions", "Precision and speed", figures.precisions),
     ("card", "Model card", figures.card),
 )
 

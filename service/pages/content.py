@@ -151,6 +151,7 @@ class ReadableCard:
             unknown.
         pseudo_labels: how many photos another model labelled, as text; empty if none.
         clipping: the clip bound and how it was chosen, as a sentence.
+        precisions: the precisions that the export compared; None if it compared none.
     """
 
     card: ModelCard
@@ -162,6 +163,7 @@ class ReadableCard:
     parameters: str
     pseudo_labels: str
     clipping: str
+    precisions: PrecisionTable | None
 
 
 def readable_card(card: ModelCard) -> ReadableCard:
@@ -178,6 +180,7 @@ def readable_card(card: ModelCard) -> ReadableCard:
         parameters=_parameters(card.training),
         pseudo_labels=_pseudo_labels(_mapping(card.training.get("pseudo_labelled"))),
         clipping=_clipping(card),
+        precisions=read_precisions(card.precisions),
     )
 
 
@@ -235,6 +238,52 @@ def _clipping(card: ModelCard) -> str:
         f"Probabilities stay between {100 * lowest:.4g} % and "
         f"{100 * card.clip_bound:.4g} %.{chosen}"
     )
+
+
+@dataclass(frozen=True)
+class PrecisionTable:
+    """Quality and speed of the precisions that an export compared.
+
+    Attributes:
+        summary: what decided, and the processor that measured.
+        batches: batch sizes of the measured speeds.
+        rows: precision, accuracy, log loss, and images/s for each batch size.
+    """
+
+    summary: str
+    batches: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def read_precisions(compared: object) -> PrecisionTable | None:
+    """The table of *compared* precisions; None if it has not the shape that export writes."""
+    members = _mapping(compared)
+    found = members.get("figures")
+    rows = [_mapping(each) for each in found] if isinstance(found, list) else []
+    speeds = [_mapping(each.get("images_per_second")) for each in rows]
+    if not any(speeds) or any(speeds[0].keys() != each.keys() for each in speeds):
+        return None
+    return PrecisionTable(
+        f"{members.get('summary')}. Measured on {members.get('processor')}.",
+        tuple(speeds[0]),
+        tuple(_precision_row(*each) for each in zip(rows, speeds, strict=True)),
+    )
+
+
+def _precision_row(
+    row: Mapping[str, Any], speeds: Mapping[str, Any]
+) -> tuple[str, ...]:
+    return (
+        str(row.get("precision")),
+        _number_text(row.get("accuracy"), ".2%").replace("%", " %"),
+        _number_text(row.get("log_loss"), ".4f"),
+        *(_number_text(each, ".1f") for each in speeds.values()),
+    )
+
+
+def _number_text(value: object, form: str) -> str:
+    number = _number(value)
+    return "-" if number is None else format(number, form)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -63,11 +63,13 @@ def test_card_keeps_its_spread() -> None:
     assert ModelCard.from_json(card.to_json()) == card
 
 
-def test_card_from_before_spreads_has_none() -> None:
+def test_card_from_before_spreads_and_precisions_has_none() -> None:
     old = asdict(CARD)
-    del old["validation_spread"]
+    del old["validation_spread"], old["precisions"]
 
-    assert ModelCard.from_json(json.dumps(old)).validation_spread is None
+    card = ModelCard.from_json(json.dumps(old))
+    assert card.validation_spread is None
+    assert card.precisions == {}
 
 
 @pytest.mark.parametrize("spread", [{"scores": [1] * 9, "labels": [4, 5]}, 7])

@@ -11,6 +11,7 @@ import pytest
 from export.evaluation.metrics import ScoreInterval
 from export.report.content import ReportedPhotos
 from export.report.figures import Table, wilson_interval
+from export.report.page import render_report
 from models.probabilities import log_loss, softmax
 from tests.export.report.reports import content_of, full_content, section, words
 
@@ -118,3 +119,25 @@ def test_columns_of_numbers_align_right_and_words_left() -> None:
     table = Table("all", ["who", "count", "kind"], [["a", "1,200", "Conv2D"]])
 
     assert table.words == [True, False, True]
+
+
+def test_precisions_are_compared_only_where_the_card_has_them(tmp_path: Path) -> None:
+    plain = full_content(tmp_path)
+    eight = {"precision": "int8", "accuracy": 0.87, "log_loss": 0.3121}
+    unjudged = {"precision": "float32", "accuracy": None, "log_loss": None}
+    compared = {
+        "summary": "int8 beside float32",
+        "processor": "Abacus 3",
+        "figures": [
+            {**eight, "images_per_second": {"1": 20.04, "32": 31.2}},
+            {**unjudged, "images_per_second": {"1": 6.8, "32": 8.1}},
+        ],
+    }
+    card = {**plain.card, "precisions": compared}
+
+    shown = words(section(dataclasses.replace(plain, card=card), "precisions"))
+
+    assert "Int8 beside float32. Measured on Abacus 3" in shown
+    assert "images/s, batch 1 images/s, batch 32" in shown
+    assert "int8 87.00 % 0.3121 20.0 31.2 float32 - - 6.8 8.1" in shown
+    assert 'id="precisions"' not in render_report(plain)

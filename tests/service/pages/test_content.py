@@ -116,6 +116,52 @@ def test_matrix_of_many_labels_is_shown_by_its_worst_pairs() -> None:
     assert confusion.mistakes[0] == ("c20", "c0", 20)
 
 
+COMPARED: dict[str, Any] = {
+    "summary": "int8 beside float32",
+    "processor": "Abacus 3",
+    "figures": [
+        {
+            "precision": "int8",
+            "accuracy": 0.8702,
+            "log_loss": 0.3121,
+            "images_per_second": {"1": 20.04, "32": 31.2},
+        },
+        {
+            "precision": "float32",
+            "accuracy": None,
+            "log_loss": None,
+            "images_per_second": {"1": 6.8, "32": 8.1},
+        },
+    ],
+}
+
+
+def test_page_shows_the_precisions_that_the_export_compared(
+    client: FlaskClient, served: ServedModel
+) -> None:
+    before = words(client)
+    served.card = replace(served.card, version=2, precisions=COMPARED)
+    served.versions = (2,)
+
+    shown = words(client)
+
+    assert "Precision and speed" not in before
+    assert "int8 beside float32. Measured on Abacus 3." in shown
+    assert "Images/s, batch 1 Images/s, batch 32" in shown
+    assert "int8 87.02 % 0.3121 20.0 31.2 float32 - - 6.8 8.1" in shown
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({}, [1], {"figures": 7}, {"figures": []}, {"figures": [7]}),
+        {"figures": [{"images_per_second": {"1": 2}}, {"images_per_second": {}}]},
+    ],
+)
+def test_odd_precisions_are_left_out(odd: Any) -> None:
+    assert readable_card(replace(CARD, precisions=odd)).precisions is None
+
+
 ALIKE = AnswerSpread((400, 50, 20, 10, 20, 20, 10, 20, 50, 400), (500, 500))
 OTHER = AnswerSpread((0, 0, 0, 0, 0, 0, 0, 0, 0, 600), (0, 600))
 
