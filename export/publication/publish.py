@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from export.data.checks import check_utf8
-from export.data.sources.reading import read_photo
 from export.data.splits import Photo
+from export.progress import Progress, silent
+from export.publication.precision import check_precision, pick_precision
 from export.publication.pruning import next_version, remove_dead_exports
 from export.publication.savedmodel import check_savedmodel, write_savedmodel
 from export.publication.served import (
@@ -28,17 +29,16 @@ from export.publication.served import (
 )
 from export.report.page import write_report
 from export.report.run_content import run_content
-from export.training.classifier import build_ensemble
+from export.training.classifier import build_ensemble, decode_files, photo_files
 from export.training.runs import TrainedRun, make_card
 from models.contract import (
-    INT8,
     KNOWN_ANSWERS_FILE,
     KNOWN_PHOTOS,
     REPORT_FILE,
     KnownAnswers,
     ModelCard,
 )
-from models.errors import ConflictError, InvalidRequestError, KennelError
+from models.errors import ConflictError, KennelError
 from models.files import sync_path, temporary_beside, write_atomically
 from models.wire.config import (
     PER_MODEL_FILE,
@@ -56,10 +56,12 @@ def publish(
     precision: str = "",
     *,
     hold_back: bool = False,
+    progress: Progress = silent,
 ) -> ModelCard:
     """Export *run* as the next version of its model below *models_dir*.
 
-    *precision*: of the graph; "": the run's own.
+    *precision*: of the graph; "": the run's own; "auto": the fastest on this machine. Less
+    than float32 must be about as good on the validation photos (`pick_precision`).
 
     The version appears complete, after it was loaded once and compared with Keras, or not
     at all. It answers from then on, also if its model was rolled back; labels stay where
@@ -67,8 +69,9 @@ def publish(
     `kennel rollout start` loads it.
 
     Raises:
-        ConflictError: the first version of a model cannot be held back, or the model
-            was removed while this export waited for another one.
+        ConflictError: the answers in that precision are worse than in float32; the first
+            version of a model cannot be held back; or the model was removed while this
+            export waited for another one.
         ModelContractError: the SavedModel does not answer as Keras does.
         DatasetError: the run's weights or photos are gone, or *models_dir* is not UTF-8.
         InvalidRequestError: *precision* is "int8" and the run was trained in another; the
@@ -77,7 +80,7 @@ def publish(
         KennelError, OSError: the disk is full or read-only; nothing is left behind.
     """
     check_utf8([str(models_dir)])
-    _check_precision(run, precision)
+    check_precision(run, precision)
     base = models_dir / check_model_name(run.name)
     base.mkdir(parents=True, exist_ok=True)
     # A broken file stops us here, not after minutes.
@@ -93,10 +96,12 @@ def publish(
         if hold_back and not published_versions(base):
             message = f"nothing answers for {run.name} yet: export without --hold"
             raise ConflictError(message)
-        card = make_card(run, number, precision)
+        choice = pick_precision(run, precision, progress)
+        card = make_card(choice.run, number)
+        card = dataclasses.replace(card, precisions=choice.to_card())
         temporary = temporary_beside(base / str(number))
         try:
-            card = _export(run, card, temporary)
+            card = _export(choice.run, card, temporary)
             _serve(models_dir, card, temporary, hold_back)
         except tf.errors.OpError as error:
             message = (
@@ -110,21 +115,10 @@ def publish(
     return card
 
 
-def _check_precision(run: TrainedRun, precision: str) -> None:
-    if precision == INT8 != run.precision:
-        message = (
-            f"{run.folder.name} was trained with --precision {run.plan.precision}, and a "
-            "head for eight bits learns from features in eight bits: train with "
-            "--precision int8"
-        )
-        raise InvalidRequestError(message)
-
-
 def _export(run: TrainedRun, card: ModelCard, folder: Path) -> ModelCard:
-    ensemble = build_ensemble(run, card.precision)
+    ensemble = build_ensemble(run)
     photos = _spread_over_labels(run.split.valid)[:KNOWN_PHOTOS]
-    files = [Path(run.split.folder) / photo.file for photo in photos]
-    pixels = np.stack([run.decode(read_photo(file)) for file in files])
+    pixels = decode_files(run, photo_files(run, photos))
     card = write_savedmodel(ensemble, card, folder)
     answers = check_savedmodel(folder, card, pixels, ensemble)
     known = KnownAnswers(tuple(photo.file for photo in photos), pixels, *answers)

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.data.sources.reading import read_photo
-from export.data.splits import classes_of, list_photos
+from export.data.splits import Photo, classes_of, list_photos
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits
+from export.progress import Progress, silent
 from export.training.assembly import POLICIES, assemble_recipe, ever_trained
 from export.training.members import mean_logits, read_integers, read_member
 from export.training.runs import TrainedRun
@@ -93,20 +94,19 @@ def single(model: Any) -> Ensemble:
     return Ensemble((CutNetwork(None, model, model),))
 
 
-def build_ensemble(run: TrainedRun, precision: str = "") -> Ensemble:
-    """The members of *run*, computing in *precision* ("": the run's own).
+def build_ensemble(run: TrainedRun) -> Ensemble:
+    """The members of *run*, computing in its precision.
 
     Raises:
         DatasetError: weights are damaged.
     """
-    precision = precision or run.precision
-    policy = POLICIES[precision]
+    policy = POLICIES[run.precision]
     members = [
         build_member(run, number, policy) for number in range(1, run.recipe.members + 1)
     ]
     stages = run.recipe.stages
     cuts = [cut(member.model, ever_trained(stages, member)) for member in members]
-    if precision == INT8:
+    if run.precision == INT8:
         quantized = in_eight_bits(cuts[0].frozen, read_integers(run.folder))
         cuts = [replace(each, quantized=quantized) for each in cuts]
     return Ensemble(tuple(cuts), run.recipe.views)
@@ -166,7 +166,7 @@ def predict_photos(run: TrainedRun, folder: Path | None) -> PredictedPhotos:
         )
         raise DatasetError(message)
     files = [each.file for each in photos]
-    logits = _classify_files(run, [folder / file for file in files])
+    logits = classify_files(run, [folder / file for file in files])
     trained = {photo.sha256 for photo in split.train}
     learnt = sum(photo.sha256 in trained for photo in photos)
     return PredictedPhotos(files, classes_of(photos, split.labels), logits, learnt)
@@ -186,15 +186,34 @@ def validate_views(run: TrainedRun, views: tuple[str, ...]) -> TrainedRun:
         )
         raise InvalidRequestError(message)
     plan = replace(run.plan, recipe=replace(run.recipe, views=views))
-    changed = replace(run, plan=plan)
+    return _validate(replace(run, plan=plan), silent)
+
+
+def in_precision(
+    run: TrainedRun, precision: str, progress: Progress = silent
+) -> TrainedRun:
+    """*run* computing in *precision*, validated and calibrated anew.
+
+    A run with folds keeps its validation and calibration, which are those of the folds'
+    models: each photo trained the members.
+
+    Raises:
+        DatasetError: validation photos are gone, or answers are no numbers.
+    """
+    if precision == run.precision:
+        return run
+    changed = replace(run, other_precision=precision)
+    return changed if run.recipe.folds else _validate(changed, progress)
+
+
+def _validate(run: TrainedRun, progress: Progress) -> TrainedRun:
     split = run.split
-    files = [Path(split.folder) / photo.file for photo in split.valid]
-    logits = _classify_files(changed, files)
+    logits = classify_files(run, photo_files(run, split.valid), progress)
     classes = classes_of(split.valid, split.labels)
     calibration = calibrate(logits, classes)
     metrics = evaluate_logits(logits, classes, calibration, split.labels)
     answers = (logits, classes)
-    return replace(changed, calibration=calibration, metrics=metrics, answers=answers)
+    return replace(run, calibration=calibration, metrics=metrics, answers=answers)
 
 
 def write_probabilities(
@@ -213,11 +232,33 @@ def write_probabilities(
     write_atomically(path, text.getvalue())
 
 
-def _classify_files(run: TrainedRun, files: Sequence[Path]) -> NDArray[Any]:
+def photo_files(run: TrainedRun, photos: Sequence[Photo]) -> list[Path]:
+    """The files of *photos* of the run's split."""
+    return [Path(run.split.folder) / photo.file for photo in photos]
+
+
+def decode_files(run: TrainedRun, files: Sequence[Path]) -> Pixels:
+    """The pixels [N, H, W, 3] of *files* that the run's models take.
+
+    Raises:
+        InvalidImageError: a photo is gone or cannot be decoded.
+    """
+    return np.stack([run.decode(read_photo(file)) for file in files])
+
+
+def classify_files(
+    run: TrainedRun, files: Sequence[Path], progress: Progress = silent
+) -> NDArray[Any]:
+    """Logits [N, K] of *files* by the run's members.
+
+    Raises:
+        DatasetError: weights are damaged.
+        InvalidImageError: a photo is gone or cannot be decoded.
+    """
     classifier = build_ensemble(run).join()
     parts = []
     for start in range(0, len(files), MAX_BATCH_SIZE):
         batch = files[start : start + MAX_BATCH_SIZE]
-        pixels = [run.decode(read_photo(file)) for file in batch]
-        parts.append(classify(classifier, np.stack(pixels)))
+        parts.append(classify(classifier, decode_files(run, batch)))
+        progress(f"answer in {run.precision}", start + len(batch), len(files))
     return np.concatenate(parts)

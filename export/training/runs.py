@@ -64,7 +64,8 @@ class TrainedRun:
     ended with (`Member.kept`). ``answers`` are logits and classes of the validation
     photos where they are not those on the disk. Runs of older releases have neither
     ``kept`` nor ``parameters``. ``pseudo_labelled`` counts the unlabelled photos that
-    it learnt from as its plan's teacher labelled them.
+    it learnt from as its plan's teacher labelled them. ``other_precision`` is what the run
+    computes in, where that is not the precision that it was trained for.
     """
 
     plan: TrainingPlan
@@ -76,6 +77,7 @@ class TrainedRun:
     parameters: Parameters | None = None
     pseudo_labelled: int = 0
     answers: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+    other_precision: str = ""
 
     @property
     def folder(self) -> Path:
@@ -107,8 +109,9 @@ class TrainedRun:
 
     @property
     def precision(self) -> str:
-        """The precision that the run was validated in, and is exported in by itself."""
-        return INT8 if self.plan.precision == INT8 else "float32"
+        """The precision that the run's models compute in when they answer."""
+        own = INT8 if self.plan.precision == INT8 else "float32"
+        return self.other_precision or own
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -215,8 +218,8 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> tuple[Epoch, ...]:
 CARD_LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 
 
-def make_card(run: TrainedRun, version: int, precision: str = "") -> ModelCard:
-    """The card of *run* as that *version*, in that *precision* ("": the run's own)."""
+def make_card(run: TrainedRun, version: int) -> ModelCard:
+    """The card of *run* as that *version*."""
     split = run.split
     logits, _ = run.validation()
     return ModelCard(
@@ -247,7 +250,7 @@ def make_card(run: TrainedRun, version: int, precision: str = "") -> ModelCard:
             "python": platform.python_version(),
             **{name: installed_version(name) for name in CARD_LIBRARIES},
         },
-        precision=precision or run.precision,
+        precision=run.precision,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         git_revision=_git_revision(),
         validation_spread=spread_of(softmax(logits, run.calibration.temperature)),
