@@ -59,7 +59,7 @@ MOST_FOLDED_PHOTOS: Final = 500
 TIMED_BATCHES: Final = (1, 8, 32)
 DECISIVE_BATCH: Final = 32
 
-_SECONDS: Final = 10.0
+_SECONDS: Final = 5.0
 """Time for the measurements of one precision; each batch is computed at least once."""
 
 _MOST_ROUNDS: Final = 20
