@@ -148,22 +148,27 @@ def initial_weights(
     return list(network.model.get_weights())
 
 
-def feature_policy(precision: str, recipe: Recipe) -> str:
-    """The policy of the frozen features that *recipe* trains on.
+def usual_precision(recipe: Recipe) -> str:
+    """bfloat16 where the processor has it and the base of *recipe* is pretrained.
 
-    *precision* "auto" is bfloat16 where the processor has it and the base is
-    pretrained; networks from scratch are small and stay in float32.
+    Networks from scratch are small and stay in float32.
     """
-    if precision != "auto":
-        return POLICIES[precision]
     if recipe.needs == "nothing":
-        return POLICIES["float32"]
-    return POLICIES["bfloat16" if has_bfloat16() else "float32"]
+        return "float32"
+    return "bfloat16" if has_bfloat16() else "float32"
 
 
 def has_bfloat16() -> bool:
     """Whether this processor computes in bfloat16, which makes it faster than float32."""
     return bool(_FLAGS & processor_flags())
+
+
+def feature_policy(precision: str, recipe: Recipe) -> str:
+    """The policy of the frozen features that *recipe* trains on.
+
+    *precision* "auto" is the `usual_precision`.
+    """
+    return POLICIES[usual_precision(recipe) if precision == "auto" else precision]
 
 
 def training_policy(precision: str, recipe: Recipe, stage: Stage) -> str:

@@ -231,10 +231,11 @@ class FrozenPart:
         """The same with the convolutions of *chain* as integers."""
         return replace(self, network=in_eight_bits(self.network, chain))
 
-    def fit_chain(self, photos: PhotoSet, seed: int) -> IntegerChain:
+    def fit_chain(self, photos: PhotoSet, seed: int, dtype: str) -> IntegerChain:
         """The network's convolutions as integers, fitted to some of *photos*.
 
         From the cache if it is there: other ranges would make all cached features useless.
+        *dtype*: as for `quantize`.
 
         Raises:
             InvalidRequestError: a layer cannot be computed in integers.
@@ -247,7 +248,7 @@ class FrozenPart:
             order = np.random.default_rng(seed).permutation(len(photos.pixels))
             chosen = photos.pixels.rows(np.sort(order[:CALIBRATION_PHOTOS]))
             report = partial(self.progress, "fit eight bits")
-            chain = quantize(self.network, chosen, report)
+            chain = quantize(self.network, chosen, report, dtype)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, chain.to_bytes())
         return IntegerChain.from_bytes(path.read_bytes())

@@ -28,6 +28,7 @@ from export.training.assembly import (
     feature_policy,
     initial_weights,
     training_policy,
+    usual_precision,
 )
 from export.training.checkpoints import (
     CheckpointFolder,
@@ -125,7 +126,8 @@ class MemberTraining:
             return part
         path = self.plan.folder / INTEGERS_FILE
         if not path.exists():
-            chain = part.fit_chain(self.train.photos, self.plan.seed)
+            dtype = usual_precision(self.plan.recipe)
+            chain = part.fit_chain(self.train.photos, self.plan.seed, dtype)
             write_atomically(path, chain.to_bytes())
         return part.in_eight_bits(read_integers(self.plan.folder))
 

@@ -35,11 +35,11 @@ def random_photos(count: int) -> NDArray[np.uint8]:
     return generator.integers(0, 256, (count, 24, 24, 3)).astype(np.uint8)
 
 
-def error_of(frozen: Any) -> float:
+def error_of(frozen: Any, dtype: str = "float32") -> float:
     from models.networks.integer_graph import in_eight_bits
     from models.networks.quantization import feature_errors, quantize
 
-    chain = quantize(frozen, random_photos(32))
+    chain = quantize(frozen, random_photos(32), dtype=dtype)
     quantized = in_eight_bits(frozen, chain)
     return max(feature_errors(frozen, quantized, random_photos(8)))
 
@@ -74,6 +74,29 @@ def strided(maps: Any) -> Any:
 @pytest.mark.parametrize("layers", [normalised, strided])
 def test_chain_folds(layers: Callable[[Any], Any]) -> None:
     assert error_of(build(layers)) < 0.05
+
+
+def test_activations_counted_in_bfloat16_fit_as_well() -> None:
+    assert error_of(build(normalised), "bfloat16") < 0.05
+
+
+@pytest.mark.parametrize("layers", [normalised, strided])
+def test_folded_chain_computes_what_the_network_does(
+    layers: Callable[[Any], Any],
+) -> None:
+    import keras
+
+    from models.networks.quantization import read_chain
+
+    frozen = build(layers)
+    first, *rest = read_chain(frozen).convolutions
+    pixels = random_photos(4).astype(np.float32)
+    maps = keras.Model(frozen.input, frozen.get_layer(first.last).output)(pixels)
+    for each in rest:
+        maps = each.apply(maps)
+
+    expected = keras.Model(frozen.input, frozen.get_layer(rest[-1].last).output)(pixels)
+    assert np.allclose(maps, expected, atol=1e-4)
 
 
 def test_layers_behind_the_chain_keep_their_weights() -> None:
