@@ -121,6 +121,7 @@ class Demo:
         from export.data.splits import find_split
         from export.recipes.catalogue import POOLED
         from export.training.plans import TrainingPlan
+        from export.training.precision import choose_precision
         from export.training.train import train
 
         name = f"{MODEL}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
@@ -134,6 +135,8 @@ class Demo:
                 seed=SEED,
             )
             plan.write()
+            plan = choose_precision(plan, progress)
+            self._say(f"  Precision {plan.precision}: {plan.precision_reason}.")
             run = train(plan, progress)
         metrics = run.metrics
         self._say(f"  Weights: {run.weights['source']}. {run.weights['note']}.")

@@ -27,8 +27,9 @@ class TrainingPlan:
 
     Attributes:
         precision: of frozen features and of convolutions in training: "float32",
-            "bfloat16", "int8" (frozen convolutions, also in what is served), or "auto"
-            (bfloat16 where the processor is faster in it).
+            "bfloat16", "int8" (frozen convolutions, also in what is served), or "auto":
+            bfloat16 where the processor has it, until `choose_precision` has timed them.
+        precision_reason: why this precision was chosen; "": a person named it.
         valid: the share of photos that was cut off for validation; None: they had a
             split of their own, or validate in folds.
         teacher: a finished run whose predictions label ``unlabelled`` photos.
@@ -46,6 +47,7 @@ class TrainingPlan:
     seed: int
     weights: str = "auto"
     precision: str = "auto"
+    precision_reason: str = ""
     valid: float | None = None
     teacher: str = ""
     unlabelled: str = ""
@@ -65,6 +67,10 @@ class TrainingPlan:
             raise ConflictError(message, code="run_exists")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.split.write(self.folder / SPLIT_FILE)
+        self.write_options()
+
+    def write_options(self) -> None:
+        """Write all but the split into the run's folder, over what is there."""
         content = asdict(self)
         del content["split"], content["folder"]
         text = json.dumps({**content, "cache": str(self.cache)}, indent=2)

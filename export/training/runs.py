@@ -242,6 +242,7 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
             "members": run.recipe.members,
             "folds": run.recipe.folds,
             "options": changed_options(run.recipe),
+            **_card_precision(run),
             **_card_parameters(run),
             **_card_pseudo_labels(run),
         },
@@ -255,6 +256,11 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
         git_revision=_git_revision(),
         validation_spread=spread_of(softmax(logits, run.calibration.temperature)),
     )
+
+
+def _card_precision(run: TrainedRun) -> dict[str, str]:
+    reason = run.plan.precision_reason
+    return {"precision": f"{run.plan.precision}: {reason}"} if reason else {}
 
 
 def _card_parameters(run: TrainedRun) -> dict[str, Any]:

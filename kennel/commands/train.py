@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 VALID_SHARE: Final = 0.2
 """Share of each class for validation, if the photos have no split of their own."""
 
+_CHOSEN_THEN: Final = {("recipe", "auto"), ("precision", "auto")}
+"""Options beside --resume that leave a run what was chosen for it."""
+
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -101,8 +104,9 @@ def recipe_options(command: Any) -> Any:
     type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     default="auto",
     show_default=True,
-    help="Arithmetic of frozen layers in training; validation is float32. int8: frozen "
-    "convolutions in eight bits, in training, validation and the published model.",
+    help="Arithmetic of frozen layers. int8: frozen convolutions in eight bits, in "
+    "training, validation and the published model, which is for CPUs only; others: in "
+    "training alone. auto: the fastest on this machine for these photos.",
 )
 @click.option(
     "--valid",
@@ -337,13 +341,11 @@ def check_resumed(
         then[name] = option_value(plan.recipe, name)
         changed = _change_recipe(plan.recipe, {name: given[name]})
         now[name] = option_value(changed, name)
-    if now.get("recipe") == "auto":
-        del now["recipe"]  # the run keeps the recipe that was chosen then
     other = [
         f"{name if name == 'DATA' else '--' + name.replace('_', '-')} {value} "
         f"(the run has {then[name]})"
         for name, value in sorted(now.items())
-        if value != then[name]
+        if value != then[name] and (name, value) not in _CHOSEN_THEN
     ]
     if other:
         message = (
@@ -440,6 +442,7 @@ def _check_overfit(plan: TrainingPlan, count: int) -> None:
 
 
 def _train(plan: TrainingPlan, *, fresh: bool) -> None:
+    from export.training.precision import choose_precision
     from export.training.runs import is_finished, read_run
     from export.training.train import train as train_plan
 
@@ -453,6 +456,9 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
             trained = read_run(plan.folder, Path())
         else:
             with progress_bars() as progress:
+                if fresh:
+                    plan = choose_precision(plan, progress)
+                    _print_precision(plan)
                 trained = train_plan(plan, progress)
     except KennelError:
         if fresh:
@@ -465,6 +471,11 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
     print_expected_score(trained)
     print_diagnosis(trained)
     click.echo(f"Run: {trained.folder}\nNext: kennel export {name}")
+
+
+def _print_precision(plan: TrainingPlan) -> None:
+    if plan.precision_reason:
+        click.echo(f"Precision {plan.precision}: {plan.precision_reason}.")
 
 
 def _list_networks() -> list[dict[str, Any]]:

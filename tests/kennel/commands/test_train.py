@@ -86,6 +86,7 @@ def test_photos_become_a_run_a_report_and_a_version(tmp_path: Path) -> None:
 
     assert trained.exit_code == 0, trained.output
     assert "expected Kaggle score" in trained.output
+    assert "Precision float32: nothing is pretrained." in trained.output
     figures = json.loads(evaluated.stdout)
     assert figures["images"] == 12
     assert figures["diagnosis"]["kind"] == "too few photos"
@@ -93,6 +94,7 @@ def test_photos_become_a_run_a_report_and_a_version(tmp_path: Path) -> None:
     report = Path(reported.stdout.strip())
     assert report.read_text().startswith("<!doctype html>")
     assert "<h3>Too few photos</h3>" in report.read_text()
+    assert "float32: nothing is pretrained" in report.read_text()
     record = json.loads((report.parent / "run.json").read_text())
     assert record["diagnosis"] == figures["diagnosis"]
     assert "Published pets version 1" in exported.output
@@ -110,7 +112,11 @@ def test_resumed_run_takes_no_other_options(tmp_path: Path) -> None:
     before = (run / "run.json").read_bytes()
 
     again = kennel(tmp_path, "train", "--resume", "one")
-    same = kennel(tmp_path, "train", data, "--resume", "one", *small, "--valid", "0.2")
+    same = kennel(
+        tmp_path,
+        *("train", data, "--resume", "one", *small, "--valid", "0.2"),
+        *("--precision", "auto"),
+    )
     other = kennel(
         tmp_path,
         *("train", "--resume", "one", "--epochs", "3", "--dropout", "0.5"),
