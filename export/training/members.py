@@ -121,6 +121,8 @@ class MemberTraining:
             model = self.network(wanted).model
             model.set_weights(weights)
         frozen = cut(model, trained).frozen
+        # The key of cached features has this flag of each layer.
+        frozen.trainable = False
         part = FrozenPart(frozen, dtype, self.plan.cache, self.progress)
         if self.plan.precision != INT8:
             return part

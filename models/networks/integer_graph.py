@@ -325,7 +325,8 @@ def in_eight_bits(frozen: Any, chain: IntegerChain) -> FrozenModel:
             made[operation.name] = copy(inputs)
         return made[operation.name]
 
-    copied = FrozenModel(pixels, [rebuild(each) for each in frozen.outputs])
+    outputs = [rebuild(each) for each in frozen.outputs]
+    copied = FrozenModel(pixels, outputs, name=frozen.name)
     kept = {layer.name for layer in copied.layers}
     for layer in frozen.layers:
         if layer.name in kept and layer.weights:

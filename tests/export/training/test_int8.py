@@ -160,6 +160,14 @@ def test_features_in_the_cache_are_those_of_the_precision(
     assert after == before | in_float32
 
 
+@pytest.mark.parametrize("precision", ["float32", INT8])
+def test_features_are_computed_once(tmp_path: Path, precision: str) -> None:
+    train_plan(replace(small_plan(tmp_path), precision=precision))
+
+    # One file of the training photos, one of the validation photos.
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
+
+
 def test_recipe_that_trains_convolutions_is_refused(home: Path) -> None:
     from export.training.assembly import check_recipe
 
