@@ -48,7 +48,7 @@ from models.probabilities import log_loss, softmax
 AUTO: Final = "auto"
 """Instead of a precision: the fastest that the guard lets pass."""
 
-EXACT: Final = "float32"
+FLOAT32: Final = "float32"
 
 MAX_ACCURACY_LOSS: Final = 0.002
 MAX_LOSS_INCREASE: Final = 0.003
@@ -149,7 +149,7 @@ class PrecisionChoice:
 
     def summary(self) -> str:
         """One sentence with the figures that decided."""
-        verdict = f"about as good as {EXACT}"
+        verdict = f"about as good as {FLOAT32}"
         if self.is_automatic:
             verdict = "the fastest precision that the guard lets pass"
         speeds = [
@@ -215,7 +215,7 @@ class _Trial:
 
     def possible(self) -> list[str]:
         """The precisions that the run has been trained for and that may be fast here."""
-        found = [EXACT]
+        found = [FLOAT32]
         if has_bfloat16():
             found.append("bfloat16")
         if self.run.plan.precision == INT8:
@@ -241,9 +241,9 @@ class _Trial:
 
     def passes(self, precision: str) -> bool:
         """Whether the guard lets *precision* pass; float32 always does."""
-        if precision == EXACT:
+        if precision == FLOAT32:
             return True
-        return self.quality(precision).is_as_good_as(self.quality(EXACT))
+        return self.quality(precision).is_as_good_as(self.quality(FLOAT32))
 
     def speeds(self, precisions: Sequence[str]) -> Mapping[str, Speeds]:
         """The speeds of *precisions* on this machine."""
@@ -268,11 +268,11 @@ class _Trial:
 
 
 def _pick(trial: _Trial, wanted: str) -> PrecisionChoice:
-    if wanted == EXACT:
-        return PrecisionChoice(trial.run_in(EXACT))
+    if wanted == FLOAT32:
+        return PrecisionChoice(trial.run_in(FLOAT32))
     if not trial.passes(wanted):
         raise ConflictError(_refusal(trial, wanted), code="precision_refused")
-    compared = (wanted, EXACT)
+    compared = (wanted, FLOAT32)
     figures = trial.figures(compared, trial.speeds(compared))
     return PrecisionChoice(trial.run_in(wanted), figures)
 
@@ -289,8 +289,8 @@ def _pick_fastest(trial: _Trial) -> PrecisionChoice:
 
 
 def _refusal(trial: _Trial, wanted: str) -> str:
-    exact, reduced = trial.quality(EXACT), trial.quality(wanted)
-    others = [each for each in ("bfloat16", EXACT) if each != wanted]
+    exact, reduced = trial.quality(FLOAT32), trial.quality(wanted)
+    others = [each for each in ("bfloat16", FLOAT32) if each != wanted]
     remedy = (
         f"validate on more photos, or export with --precision {' or '.join(others)}"
     )
@@ -299,8 +299,8 @@ def _refusal(trial: _Trial, wanted: str) -> str:
             ", or train again with --precision int8 and another --seed or --recipe"
         )
     return (
-        f"{trial.run.folder.name} is worse in {wanted} than in {EXACT}: {reduced} on "
-        f"{_judged(trial.run, reduced)}, {exact} in {EXACT}. Allowed are "
+        f"{trial.run.folder.name} is worse in {wanted} than in {FLOAT32}: {reduced} on "
+        f"{_judged(trial.run, reduced)}, {exact} in {FLOAT32}. Allowed are "
         f"{100 * MAX_ACCURACY_LOSS:g} points of accuracy (or one photo) and "
         f"{MAX_LOSS_INCREASE:g} log loss. Nothing was published: {remedy}"
     )

@@ -33,12 +33,12 @@ from export.training.assembly import (
     POLICIES,
     assemble_recipe,
     check_recipe,
-    processor_fact,
     usual_precision,
 )
 from export.training.examples import FrozenPart, prepare_photos
 from export.training.plans import TrainingPlan
 from models.contract import INT8
+from models.environment import processor_flags, processor_name
 from models.errors import DatasetError, InvalidRequestError
 from models.files import parse_json, write_atomically
 from models.images.codec import Pixels
@@ -221,7 +221,7 @@ def _cached_speeds(
 def _speeds_file(plan: TrainingPlan) -> Path:
     recipe = plan.recipe
     network = [recipe.network, recipe.image_size, asdict(recipe.head)]
-    machine = [processor_fact("model name"), processor_fact("flags"), os.cpu_count()]
+    machine = [processor_name(), *sorted(processor_flags()), os.cpu_count()]
     key = [network, recipe.stages[0].trains, machine, tf.__version__]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     return plan.cache / "speeds" / f"{name}.json"
