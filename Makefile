@@ -54,7 +54,14 @@ format: .venv/.dev ## format the code and apply the linter's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.run ## measure speed against the bare SavedModel and forward pass
+.venv-engines/.done: benchmarks/engines/requirements.txt
+	@echo "Installing LiteRT and OpenVINO into .venv-engines (about 600 MB, once) ..."
+	$(PYTHON) -m venv .venv-engines
+	@.venv-engines/bin/python -m pip --disable-pip-version-check --quiet install \
+		--requirement benchmarks/engines/requirements.txt && touch $@ \
+		|| echo "They cannot be installed here, and benchmarks.precision leaves them out."
+
+bench: .venv/.run .venv-engines/.done ## measure speed against the bare SavedModel and forward pass
 	$(BIN)/python -m benchmarks.online
 	$(BIN)/python -m benchmarks.edge
 	$(BIN)/python -m benchmarks.large_photos
@@ -63,6 +70,7 @@ bench: .venv/.run ## measure speed against the bare SavedModel and forward pass
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.job
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.precision
 
 .venv-peers/.done: benchmarks/peers/requirements.txt
 	@echo "Installing LitServe, BentoML and others into .venv-peers (about 2 GB, once) ..."
@@ -100,4 +108,4 @@ sbom: .venv/.dev ## write an SBOM of each image in SBOM_IMAGES (ENGINE=podman)
 	$(BIN)/python -m deploy.images.sbom --engine $(or $(ENGINE),docker) $(SBOM_IMAGES)
 
 clean: ## remove installed packages and caches, not var/
-	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build models/*/*.so
+	rm -rf .venv .venv-engines .venv-peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info build models/*/*.so

@@ -31,7 +31,7 @@ def pixels_of(photo: Image.Image) -> Any:
 
 def load_network() -> Network:
     folder = os.environ.get("PEER_MODEL")
-    return _saved_model(folder) if folder else _mean
+    return load_savedmodel(folder) if folder else _mean
 
 
 def _mean(batch: Any) -> Any:
@@ -39,7 +39,7 @@ def _mean(batch: Any) -> Any:
     return np.stack([pixels.mean(keepdims=True).ravel() for pixels in batch])
 
 
-def _saved_model(folder: str) -> Network:
+def load_savedmodel(folder: str) -> Network:
     import tensorflow as tf
 
     model = tf.saved_model.load(folder)
