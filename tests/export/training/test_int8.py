@@ -18,7 +18,7 @@ from models.wire.client import ModelServerClient
 from models.wire.messages import ModelRef
 from tests.export.training.test_exact import small_second_order
 from tests.models.conftest import start_embedded, wait_for_version
-from tests.training import small_plan, train_plan, train_small
+from tests.training import small_plan, train_plan
 
 if TYPE_CHECKING:
     from export.training.runs import TrainedRun
@@ -147,25 +147,14 @@ def test_server_answers_with_the_same_bits(
     assert np.array_equal(alone.probabilities, expected[:1])
 
 
-def test_features_in_the_cache_are_those_of_the_precision(
-    run: TrainedRun, home: Path
-) -> None:
-    before = set((home / "cache" / "features").iterdir())
-    train_small(home)
-    in_float32 = set((home / "cache" / "features").iterdir()) - before
-    train_plan(replace(small_plan(home, run="again"), precision=INT8))
+def test_features_are_computed_once_in_each_precision(tmp_path: Path) -> None:
+    files = []
+    for run, precision in (("one", "float32"), ("two", INT8), ("three", INT8)):
+        train_plan(replace(small_plan(tmp_path, run=run), precision=precision))
+        files.append(len(list((tmp_path / "cache" / "features").iterdir())))
 
-    after = set((home / "cache" / "features").iterdir())
-    assert in_float32
-    assert after == before | in_float32
-
-
-@pytest.mark.parametrize("precision", ["float32", INT8])
-def test_features_are_computed_once(tmp_path: Path, precision: str) -> None:
-    train_plan(replace(small_plan(tmp_path), precision=precision))
-
-    # One file of the training photos, one of the validation photos.
-    assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
+    # One of the training photos, one of the validation photos.
+    assert files == [2, 4, 4]
 
 
 def test_recipe_that_trains_convolutions_is_refused(home: Path) -> None:
