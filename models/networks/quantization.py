@@ -143,18 +143,6 @@ def provisional_chain(frozen: Any) -> IntegerChain:
     return IntegerChain(chain.border, tuple(e.quantized() for e in chain.convolutions))
 
 
-def feature_errors(
-    frozen: Any, quantized: Any, photos: NDArray[np.uint8]
-) -> list[float]:
-    """The mean error of *quantized*'s outputs over their mean size in *frozen*."""
-    errors = []
-    for expected, found in zip(
-        _outputs(frozen, photos), _outputs(quantized, photos), strict=True
-    ):
-        errors.append(float(np.abs(found - expected).mean() / np.abs(expected).mean()))
-    return errors
-
-
 def read_chain(frozen: Any) -> FloatChain:
     """The chain of *frozen*, from its first convolution on.
 
@@ -423,15 +411,3 @@ def _fit(
 def _batches(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
     for start in range(0, len(rows), BATCH):
         yield rows[start : start + BATCH]
-
-
-def _outputs(model: Any, photos: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    batches = [
-        _as_list(model.predict_on_batch(batch.astype(np.float32)))
-        for batch in _batches(photos)
-    ]
-    return [np.concatenate(each) for each in zip(*batches, strict=True)]
-
-
-def _as_list(outputs: Any) -> list[Any]:
-    return outputs if isinstance(outputs, list) else [outputs]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.errors import DatasetError
 from models.networks.runtime import start_tensorflow
+from tests.models.networks.feature_errors import feature_errors
 
 pytestmark = pytest.mark.tensorflow
 
@@ -72,8 +73,6 @@ def quantized(frozen: Any, chain: Any) -> Any:
 
 
 def test_features_are_near_to_float32(frozen: Any, quantized: Any) -> None:
-    from models.networks.quantization import feature_errors
-
     assert max(feature_errors(frozen, quantized, photos(16, seed=1))) < 0.05
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.errors import InvalidRequestError
 from models.networks.runtime import start_tensorflow
+from tests.models.networks.feature_errors import feature_errors
 
 pytestmark = pytest.mark.tensorflow
 
@@ -37,7 +38,7 @@ def random_photos(count: int) -> NDArray[np.uint8]:
 
 def error_of(frozen: Any, dtype: str = "float32") -> float:
     from models.networks.integer_graph import in_eight_bits
-    from models.networks.quantization import feature_errors, quantize
+    from models.networks.quantization import quantize
 
     chain = quantize(frozen, random_photos(32), dtype=dtype)
     quantized = in_eight_bits(frozen, chain)
