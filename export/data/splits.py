@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,6 +106,15 @@ class Split:
         """Write the split as JSON; `read_split` reads it."""
         content = {"schema": SPLIT_SCHEMA, **asdict(self)}
         write_atomically(path, json.dumps(content, indent=1))
+
+
+def in_turns(photos: Iterable[Photo], labels: Sequence[str]) -> Iterator[Photo]:
+    """The first of *photos* with each of *labels*, then the second with each, and so on."""
+    by_label: dict[str, list[Photo]] = {label: [] for label in labels}
+    for photo in photos:
+        by_label[photo.label].append(photo)
+    turns = chain.from_iterable(zip_longest(*by_label.values()))
+    return (photo for photo in turns if photo is not None)
 
 
 def read_split(path: Path) -> Split:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
-from collections import Counter
-from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from export.data.checks import check_utf8
-from export.data.splits import Photo
+from export.data.splits import in_turns
 from export.progress import Progress, silent
 from export.publication.precision import check_precision, pick_precision
 from export.publication.pruning import next_version, remove_dead_exports
@@ -75,8 +73,8 @@ def publish(
         ModelContractError: the SavedModel does not answer as Keras does.
         DatasetError: the run's weights or photos are gone, or *models_dir* is not UTF-8.
         InvalidRequestError: *precision* is "int8" and the run was trained in another; the
-            model's name cannot be a folder, or models.config or
-            the model's batching parameters are broken.
+            model's name cannot be a folder; or models.config or the model's batching
+            parameters are broken.
         KennelError, OSError: the disk is full or read-only; nothing is left behind.
     """
     check_utf8([str(models_dir)])
@@ -117,7 +115,8 @@ def publish(
 
 def _export(run: TrainedRun, card: ModelCard, folder: Path) -> ModelCard:
     ensemble = build_ensemble(run)
-    photos = _spread_over_labels(run.split.valid)[:KNOWN_PHOTOS]
+    turns = in_turns(run.split.valid, run.split.labels)
+    photos = list(islice(turns, KNOWN_PHOTOS))
     pixels = decode_files(run, photo_files(run, photos))
     card = write_savedmodel(ensemble, card, folder)
     answers = check_savedmodel(folder, card, pixels, ensemble)
@@ -128,16 +127,6 @@ def _export(run: TrainedRun, card: ModelCard, folder: Path) -> ModelCard:
     if batching.is_file():
         shutil.copyfile(batching, folder / PER_MODEL_FILE)
     return card
-
-
-def _spread_over_labels(photos: Sequence[Photo]) -> list[Photo]:
-    # The first photo of each label, then the second of each.
-    seen: Counter[str] = Counter()
-    turns = []
-    for photo in photos:
-        turns.append(seen[photo.label])
-        seen[photo.label] += 1
-    return [photos[place] for place in np.argsort(turns, kind="stable")]
 
 
 def _serve(models_dir: Path, card: ModelCard, finished: Path, hold_back: bool) -> None:

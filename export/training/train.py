@@ -10,14 +10,14 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, groupby, islice, zip_longest
+from itertools import groupby, islice
 from typing import Final
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from export.data.splits import Photo, Split, classes_of
+from export.data.splits import Photo, Split, classes_of, in_turns
 from export.evaluation.calibration import calibrate
 from export.evaluation.metrics import evaluate_logits
 from export.progress import Progress
@@ -221,12 +221,9 @@ def _random_weights(plan: TrainingPlan, network: AssembledNetwork) -> dict[str, 
 
 def _overfit_photos(split: Split, count: int, seed: int) -> Iterator[Photo]:
     # One of each class in turn, so that every class is there.
-    by_label: dict[str, list[Photo]] = {label: [] for label in split.labels}
-    for index in np.random.default_rng(seed).permutation(len(split.train)):
-        photo = split.train[index]
-        by_label[photo.label].append(photo)
-    turns = chain.from_iterable(zip_longest(*by_label.values()))
-    return islice((photo for photo in turns if photo is not None), count)
+    order = np.random.default_rng(seed).permutation(len(split.train))
+    shuffled = (split.train[index] for index in order)
+    return islice(in_turns(shuffled, split.labels), count)
 
 
 def _unregularised(recipe: Recipe) -> Recipe:
