@@ -83,6 +83,11 @@ def stored_array(
     return _open_array(path)
 
 
+def cache_key(parts: Sequence[object]) -> str:
+    """A short key for *parts*, which must be JSON."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True)
 class PixelSource:
     """Photos to decode in one way; ``name`` is for progress bars."""
@@ -95,7 +100,7 @@ class PixelSource:
 
     def key(self) -> str:
         """The key of the pixels: file contents and order, size, and preprocessing."""
-        return _digest([list(self.hashes), self.image_size, self.preprocessing])
+        return cache_key([list(self.hashes), self.image_size, self.preprocessing])
 
 
 def cached_pixels(source: PixelSource, cache: Path, progress: Progress) -> StoredArray:
@@ -158,7 +163,7 @@ def cached_features(
     Raises:
         DatasetError: the disk is full.
     """
-    name = _digest([*source.key, source.shapes, source.dtype])
+    name = cache_key([*source.key, source.shapes, source.dtype])
     width = sum(math.prod(shape) for shape in source.shapes)
 
     def compute(start: int) -> RowBatches:
@@ -288,8 +293,3 @@ def _pixels(file: Path, source: PixelSource) -> Pixels | str:
 
 def _flat(rows: NDArray[Any]) -> NDArray[Any]:
     return rows.reshape(len(rows), -1)
-
-
-def _digest(parts: Sequence[object]) -> str:
-    """A short key for *parts*, which must be JSON."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

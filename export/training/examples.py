@@ -26,6 +26,7 @@ from export.data.cache import (
     PixelSource,
     StoredArray,
     StoredFeatures,
+    cache_key,
     cached_features,
     cached_pixels,
 )
@@ -241,8 +242,7 @@ class FrozenPart:
             InvalidRequestError: a layer cannot be computed in integers.
             DatasetError: the file in the cache is damaged.
         """
-        key = json.dumps([photos.key, self._digest, seed, CALIBRATION_PHOTOS])
-        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        name = cache_key([photos.key, self._digest, seed, CALIBRATION_PHOTOS])
         path = self.cache / "integers" / f"{name}.npz"
         if not path.exists():
             order = np.random.default_rng(seed).permutation(len(photos.pixels))

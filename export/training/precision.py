@@ -12,9 +12,7 @@ processor that has it.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +25,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from export.data.augmentation import Augmentation, parse_augmentation
+from export.data.cache import cache_key
 from export.progress import Progress, silent
 from export.recipes.catalogue import EXACT, Recipe, Stage
 from export.training.assembly import (
@@ -38,7 +37,7 @@ from export.training.assembly import (
 from export.training.examples import FrozenPart, prepare_photos
 from export.training.plans import TrainingPlan
 from models.contract import INT8
-from models.environment import processor_flags, processor_name
+from models.environment import processor_flags, processor_name, usable_processors
 from models.errors import DatasetError, InvalidRequestError
 from models.files import parse_json, write_atomically
 from models.images.codec import Pixels
@@ -221,10 +220,9 @@ def _cached_speeds(
 def _speeds_file(plan: TrainingPlan) -> Path:
     recipe = plan.recipe
     network = [recipe.network, recipe.image_size, asdict(recipe.head)]
-    machine = [processor_name(), *sorted(processor_flags()), os.cpu_count()]
-    key = [network, recipe.stages[0].trains, machine, tf.__version__]
-    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
-    return plan.cache / "speeds" / f"{name}.json"
+    machine = [processor_name(), *sorted(processor_flags()), usable_processors()]
+    key = cache_key([network, recipe.stages[0].trains, machine, tf.__version__])
+    return plan.cache / "speeds" / f"{key}.json"
 
 
 def _time_all(
