@@ -136,7 +136,7 @@ class Demo:
             )
             plan.write()
             plan = choose_precision(plan, progress)
-            self._say(f"  Precision {plan.precision}: {plan.precision_reason}.")
+            self._say(f"  Precision {plan.chosen_precision}.")
             run = train(plan, progress)
         metrics = run.metrics
         self._say(f"  Weights: {run.weights['source']}. {run.weights['note']}.")

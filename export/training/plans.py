@@ -54,6 +54,12 @@ class TrainingPlan:
     strict: bool = False
     preprocessing: Preprocessing = NEWEST
 
+    @property
+    def chosen_precision(self) -> str:
+        """The precision and why it was chosen, as text; empty if a person named it."""
+        reason = self.precision_reason
+        return f"{self.precision}: {reason}" if reason else ""
+
     def write(self) -> None:
         """Write plan and split into the run's folder, with which the run begins.
 

@@ -259,8 +259,8 @@ def make_card(run: TrainedRun, version: int) -> ModelCard:
 
 
 def _card_precision(run: TrainedRun) -> dict[str, str]:
-    reason = run.plan.precision_reason
-    return {"precision": f"{run.plan.precision}: {reason}"} if reason else {}
+    chosen = run.plan.chosen_precision
+    return {"precision": chosen} if chosen else {}
 
 
 def _card_parameters(run: TrainedRun) -> dict[str, Any]:

@@ -458,7 +458,8 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
             with progress_bars() as progress:
                 if fresh:
                     plan = choose_precision(plan, progress)
-                    _print_precision(plan)
+                    if plan.chosen_precision:
+                        click.echo(f"Precision {plan.chosen_precision}.")
                 trained = train_plan(plan, progress)
     except KennelError:
         if fresh:
@@ -471,11 +472,6 @@ def _train(plan: TrainingPlan, *, fresh: bool) -> None:
     print_expected_score(trained)
     print_diagnosis(trained)
     click.echo(f"Run: {trained.folder}\nNext: kennel export {name}")
-
-
-def _print_precision(plan: TrainingPlan) -> None:
-    if plan.precision_reason:
-        click.echo(f"Precision {plan.precision}: {plan.precision_reason}.")
 
 
 def _list_networks() -> list[dict[str, Any]]:
