@@ -3,8 +3,8 @@
 Images are decoded to the size of the version that answered last. An answer names its version.
 If that is another one, its card is fetched; if its image size or preprocessing differs too, the
 images are decoded again and the call is repeated for exactly that version: networks that pool
-take any size, and an answer for wrong pixels is discarded. If a shared batch of the model server failed
-because it held two sizes, the call is repeated with the version's number.
+take any size, and an answer for wrong pixels is discarded. If a shared batch of the model server
+failed because it held two sizes, the call is repeated with the version's number.
 """
 
 from __future__ import annotations
